@@ -1,0 +1,162 @@
+"""An equation: a closed form over named inputs, its fitted constants, what it costs and how it fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy.printing.pycode import PythonCodePrinter
+
+from symcompile import slots
+from symcompile.complexity import complexity
+from symcompile.errors import ExpressionError
+from symcompile.evaluation import Array, evaluate
+from symcompile.operators import OperatorSet
+from symcompile.program import Program, from_sympy, to_sympy
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A closed form of one output.
+
+    Attributes:
+        form: sympy expression over `symbols`, with `c[0]`, `c[1]`, ... where fitted constants sit.
+            Exact numbers (2, 1/3, pi) are part of the form.
+        symbols: names of the inputs, one for each column of X.
+        constants: value of each slot, float64.
+        complexity: nodes, weighed by operator, as PySR counts them.
+        loss: mean squared error on the samples it was fitted to, in squared units of the output.
+        holdout_loss: the same on held-out samples; NaN until it was measured.
+    """
+
+    form: sympy.Expr
+    symbols: tuple[str, ...]
+    constants: tuple[float, ...]
+    complexity: int
+    loss: float = math.nan
+    holdout_loss: float = math.nan
+
+    @classmethod
+    def of(
+        cls,
+        expr: sympy.Expr,
+        symbols: Sequence[str],
+        operators: OperatorSet,
+        loss: float = math.nan,
+        holdout_loss: float = math.nan,
+    ) -> Equation:
+        """From an expression with its numbers written in: each float becomes a slot.
+
+        Raises ExpressionError if it uses a symbol that is not among `symbols`.
+        """
+        form, constants = slots.extract(sympy.sympify(expr))
+        unknown = sorted(
+            s.name
+            for s in form.free_symbols
+            if slots.slot_index(s) is None and s.name not in symbols
+        )
+        if unknown:
+            raise ExpressionError(
+                f"{expr} uses {', '.join(unknown)}: the inputs are {', '.join(symbols)}"
+            )
+        cost = complexity(form, operators)
+        return cls(form, tuple(symbols), constants, cost, loss, holdout_loss)
+
+    @property
+    def sympy(self) -> sympy.Expr:
+        """The expression with its constants written in."""
+        return slots.fill(self.form, self.constants)
+
+    @cached_property
+    def program(self) -> Program:
+        """The flat form that evaluation, lowering and storage use."""
+        return from_sympy([self.form], self.symbols, len(self.constants))
+
+    def latex(self, digits: int = 4) -> str:
+        """LaTeX, constants rounded to `digits` significant digits."""
+        return str(sympy.latex(self.rounded(digits)))
+
+    def text(self, digits: int = 4) -> str:
+        """One line for people, constants rounded to `digits` significant digits."""
+        return str(sympy.sstr(self.rounded(digits), full_prec=False))
+
+    def rounded(self, digits: int) -> sympy.Expr:
+        return slots.fill(self.form, self.constants).xreplace(
+            {
+                number: sympy.Float(f"{float(number):.{digits}g}", digits)
+                for number in self.sympy.atoms(sympy.Float)
+            }
+        )
+
+    def to_python(self, name: str = "equation") -> str:
+        """Source of a plain Python function of the inputs, which needs only `import math`."""
+        body = _PythonPrinter().doprint(self.sympy)
+        arguments = ", ".join(self.symbols)
+        return f"import math\n\n\ndef {name}({arguments}):\n    return {body}\n"
+
+    def predict(self, X: Array) -> Array:
+        """Values [n_samples] in float64 for X [n_samples, n_inputs]."""
+        X = np.asarray(X, dtype=np.float64)
+        if X.ndim != 2 or X.shape[1] != len(self.symbols):
+            raise ExpressionError(
+                f"X has shape {list(X.shape)}: expected [n_samples, {len(self.symbols)}]"
+            )
+        return evaluate(self.program, X, self.constants)[:, 0]
+
+    def with_constants(self, constants: Sequence[float]) -> Equation:
+        """The same form with other constants; its losses are unknown then."""
+        values = tuple(float(value) for value in constants)
+        if len(values) != len(self.constants):
+            raise ExpressionError(
+                f"{len(values)} constants given, the form has {len(self.constants)}"
+            )
+        return replace(self, constants=values, loss=math.nan, holdout_loss=math.nan)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data. `text` is for people: it is never read back."""
+        return {
+            "text": self.text(6),
+            "symbols": list(self.symbols),
+            "constants": list(self.constants),
+            "complexity": self.complexity,
+            "loss": _finite(self.loss),
+            "holdout_loss": _finite(self.holdout_loss),
+            "program": self.program.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Equation:
+        """Read `to_json` back; ExpressionError if it is not a valid equation."""
+        try:
+            symbols = tuple(str(name) for name in data["symbols"])
+            constants = tuple(float(value) for value in data["constants"])
+            loss, holdout = (_number(data[key]) for key in ("loss", "holdout_loss"))
+            cost, program = int(data["complexity"]), Program.from_json(data["program"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ExpressionError(f"not a stored equation: {error}") from error
+        if (program.n_inputs, program.n_slots) != (len(symbols), len(constants)):
+            raise ExpressionError("stored equation: inputs or constants do not fit its program")
+        return cls(to_sympy(program, symbols)[0], symbols, constants, cost, loss, holdout)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class _PythonPrinter(PythonCodePrinter):  # type: ignore[misc]
+    """Powers of one half as math.sqrt, everything else as sympy prints it."""
+
+    def _print_Float(self, expr: sympy.Float) -> str:
+        return repr(float(expr))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,157 @@
+"""The operator vocabulary: one row an operator, the same for every engine and for lowering."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from symcompile.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator that a search may use.
+
+    `complexity` is what one node of it costs when the user says nothing: 1 for arithmetic, 3 for
+    transcendental functions (the cost in Table 2 of arXiv 2602.21307). `operon` lists the pyoperon
+    node types that express it.
+    """
+
+    name: str
+    arity: int
+    complexity: int
+    build: Callable[..., Any]
+    pysr: str
+    operon: tuple[str, ...]
+    doc: str
+
+
+def _row(
+    name: str,
+    arity: int,
+    complexity: int,
+    build: Callable[..., Any],
+    operon: str,
+    doc: str,
+    pysr: str | None = None,
+) -> Operator:
+    return Operator(name, arity, complexity, build, pysr or name, tuple(operon.split()), doc)
+
+
+VOCABULARY: dict[str, Operator] = {
+    row.name: row
+    for row in (
+        _row("+", 2, 1, lambda a, b: a + b, "Add", "a + b"),
+        _row("-", 2, 1, lambda a, b: a - b, "Sub", "a - b"),
+        _row("*", 2, 1, lambda a, b: a * b, "Mul", "a * b"),
+        _row("/", 2, 1, lambda a, b: a / b, "Div", "a / b"),
+        _row("pow", 2, 3, lambda a, b: a**b, "Pow", "a to the power b", pysr="^"),
+        _row("min", 2, 1, sympy.Min, "Fmin", "the smaller of a and b"),
+        _row("max", 2, 1, sympy.Max, "Fmax", "the larger of a and b"),
+        _row("inv", 1, 1, lambda a: 1 / a, "Div", "1 / a"),
+        _row("neg", 1, 1, lambda a: -a, "Mul", "-a"),
+        _row("square", 1, 1, lambda a: a**2, "Square", "a**2"),
+        _row("cube", 1, 1, lambda a: a**3, "Mul Square", "a**3"),
+        _row("sqrt", 1, 1, sympy.sqrt, "Sqrt", "square root"),
+        _row("abs", 1, 1, sympy.Abs, "Abs", "absolute value"),
+        _row("exp", 1, 3, sympy.exp, "Exp", "e to the power a"),
+        _row("log", 1, 3, sympy.log, "Log", "natural logarithm"),
+        _row("sin", 1, 3, sympy.sin, "Sin", "sine, radians"),
+        _row("cos", 1, 3, sympy.cos, "Cos", "cosine, radians"),
+        _row("tan", 1, 3, sympy.tan, "Tan", "tangent, radians"),
+        _row("tanh", 1, 3, sympy.tanh, "Tanh", "hyperbolic tangent"),
+    )
+}
+
+ALIASES = {
+    "add": "+",
+    "plus": "+",
+    "sub": "-",
+    "minus": "-",
+    "mul": "*",
+    "mult": "*",
+    "times": "*",
+    "div": "/",
+    "^": "pow",
+    "**": "pow",
+    "ln": "log",
+}
+
+DEFAULT = ("+", "*", "inv", "sin", "exp")
+
+
+@dataclass(frozen=True)
+class OperatorSet:
+    """The operators that one search may use, each with its complexity.
+
+    Build it with `OperatorSet.of`: None (the paper's Table 2: + * inv sin exp), a sequence of
+    names, or a mapping from name to complexity.
+    """
+
+    costs: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, spec: OperatorSet | Iterable[str] | Mapping[str, int] | None) -> OperatorSet:
+        """Read what a user wrote; EngineError names an operator that is not in the vocabulary."""
+        if isinstance(spec, OperatorSet):
+            return spec
+        if isinstance(spec, str):
+            spec = [name.strip() for name in spec.split(",")]
+        names = DEFAULT if spec is None else spec
+        given: Mapping[str, int] = names if isinstance(names, Mapping) else {}
+        costs = {}
+        for name in names:
+            operator = lookup(name)
+            costs[operator.name] = _cost(name, given.get(name, operator.complexity))
+        if not costs:
+            raise EngineError("operators is empty: name at least one, for example ['+', '*']")
+        return cls(tuple(sorted(costs.items(), key=lambda item: list(VOCABULARY).index(item[0]))))
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == known for known, _ in self.costs)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.costs)
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    def cost(self, name: str) -> int:
+        """Complexity of one node; an operator outside of the set costs its default."""
+        for known, cost in self.costs:
+            if known == name:
+                return cost
+        return VOCABULARY[name].complexity if name in VOCABULARY else 3
+
+    @property
+    def unary(self) -> tuple[str, ...]:
+        return tuple(name for name in self if VOCABULARY[name].arity == 1)
+
+    @property
+    def binary(self) -> tuple[str, ...]:
+        return tuple(name for name in self if VOCABULARY[name].arity == 2)
+
+    def to_dict(self) -> dict[str, int]:
+        return dict(self.costs)
+
+
+def lookup(name: str) -> Operator:
+    """The row of an operator by its name or an alias of it."""
+    if not isinstance(name, str):
+        raise EngineError(f"operators holds {name!r}: expected names such as '+' or 'sin'")
+    found = VOCABULARY.get(ALIASES.get(name, name))
+    if found is None:
+        raise EngineError(f"unknown operator {name!r}: choose from {', '.join(VOCABULARY)}")
+    return found
+
+
+def _cost(name: str, cost: object) -> int:
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not math.isfinite(cost):
+        raise EngineError(f"complexity of operator {name!r} is {cost!r}: expected a whole number")
+    if cost < 1 or cost != int(cost):
+        raise EngineError(f"complexity of operator {name!r} is {cost!r}: expected 1 or more")
+    return int(cost)

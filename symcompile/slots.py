@@ -1,0 +1,66 @@
+"""Numbered slots: the places of an equation where a fitted constant sits.
+
+A slot is a sympy symbol whose name no identifier can have, so it never collides with an input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import sympy
+
+_NAME = re.compile(r"c\[(\d+)\]\Z")
+
+
+def slot(index: int) -> sympy.Symbol:
+    """The slot with this number, printed as `c[0]`."""
+    return sympy.Symbol(f"c[{index}]")
+
+
+def slot_index(symbol: sympy.Basic) -> int | None:
+    """The number of a slot, None for every other symbol."""
+    match = _NAME.match(symbol.name) if isinstance(symbol, sympy.Symbol) else None
+    return int(match.group(1)) if match else None
+
+
+def is_constant(expr: sympy.Basic) -> bool:
+    """Whether an expression holds numbers and slots only."""
+    return all(slot_index(symbol) is not None for symbol in expr.free_symbols)
+
+
+def slots_of(expr: sympy.Basic) -> list[int]:
+    """Numbers of the slots in an expression, ascending."""
+    found = (slot_index(symbol) for symbol in expr.free_symbols)
+    return sorted(index for index in found if index is not None)
+
+
+def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
+    """The expression with its constants written in."""
+    return expr.xreplace({slot(i): sympy.Float(value) for i, value in enumerate(constants)})
+
+
+def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
+    """Replace every floating-point number of `expr` by a slot, in the order of a walk.
+
+    Whole numbers, fractions, pi and E are exact and stay in the form.
+    """
+    floats: dict[sympy.Expr, int] = {}
+    for node in sympy.preorder_traversal(expr):
+        if node.is_Float and node not in floats:
+            floats[node] = len(floats)
+    form = expr.xreplace({value: slot(index) for value, index in floats.items()})
+    return form, tuple(float(value) for value in floats)
+
+
+def renumber(
+    expr: sympy.Expr, constants: Sequence[float]
+) -> tuple[sympy.Expr, tuple[float, ...]]:
+    """Number the slots 0, 1, ... in the order of a walk, and drop constants that no slot uses."""
+    order: list[int] = []
+    for node in sympy.preorder_traversal(expr):
+        index = slot_index(node)
+        if index is not None and index not in order:
+            order.append(index)
+    form = expr.xreplace({slot(old): slot(new) for new, old in enumerate(order)})
+    return form, tuple(float(constants[old]) for old in order)
