@@ -1,0 +1,53 @@
+# `make demo` and `make test` build what they need (.venv) on first use.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+ENVIRONMENT := .venv/.complete
+ANOTHER := name another Python: make PYTHON=python3.12 $(MAKECMDGOALS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    compile a small model end to end and show the result"
+	@echo "make test    run the tests; options through PYTEST_ARGS='-k lowering'"
+	@echo "make lint    ruff (lint and format) and mypy"
+	@echo "make format  let ruff rewrite the sources"
+	@echo "make clean   remove .venv, caches and build products"
+	@echo "PYTHON=python3.12 picks the interpreter that .venv is made with (3.11 or newer)"
+
+demo: $(ENVIRONMENT)
+	$(BIN)/symcompile demo
+
+# Two workers with one thread each: more threads than cores make torch and BLAS slower.
+test: $(ENVIRONMENT)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+lint: $(ENVIRONMENT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(ENVIRONMENT)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# setuptools first and no build isolation, so that the constraints hold for the build too.
+$(ENVIRONMENT): pyproject.toml .constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON); $(ANOTHER)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "symcompile needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version); $(ANOTHER)"; \
+		exit 1; }
+	@echo "Building .venv: a minute or two, once"
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint .constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint .constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Compiler passes, one a file; imported as `symcompile.passes`."""

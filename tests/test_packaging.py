@@ -1,0 +1,269 @@
+"""What is shipped, what `import symcompile` loads, and who may import whom."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "symcompile"
+LINKED = ("passes", "exporters")
+
+LOADED_ON_USE = (
+    "juliacall",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pyoperon",
+    "pysr",
+)
+
+# The only modules that know both the passes and the exporters.
+ABOVE_THE_PASSES = {"__init__", "cli", "compiled", "demo", "driver"}
+
+FORBIDDEN = {
+    "passes": (
+        "symcompile.artifact",
+        "symcompile.cli",
+        "symcompile.compiled",
+        "symcompile.driver",
+        "symcompile.exporters",
+    ),
+    "exporters": ("symcompile.cli", "symcompile.driver", "symcompile.passes"),
+    "types": ("symcompile.exporters", "symcompile.passes"),
+}
+
+
+# --- what is shipped ---------------------------------------------------------------------
+
+
+def sources(folder: Path) -> set[str]:
+    """Python files of the package as import paths, those behind the links included."""
+    found = set()
+    for directory, _, names in os.walk(folder, followlinks=True):
+        relative = Path(directory).relative_to(folder.parent)
+        found |= {(relative / name).as_posix() for name in names if name.endswith(".py")}
+    return found
+
+
+class Built(NamedTuple):
+    wheel: Path
+    sdist: Path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A wheel straight from a copy of the tree, and an sdist of it; no network."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    for name in ("symcompile", *LINKED):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, checkout / name, symlinks=True, ignore=ignored)
+    sdist = build("sdist", checkout)
+    wheel = build("wheel", checkout)
+    return Built(wheel, sdist)
+
+
+def build(kind: str, checkout: Path) -> Path:
+    """Call the build backend as pip would, in a process of its own (it changes sys.argv)."""
+    code = f"import setuptools.build_meta as backend; backend.build_{kind}('dist')"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (product,) = (checkout / "dist").glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return product
+
+
+def unpack(sdist: Path, folder: Path) -> Path:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = folder.iterdir()
+    return unpacked
+
+
+def test_wheel_holds_every_module_under_symcompile_only(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
+        names = set(archive.namelist())
+        assert not [info.filename for info in archive.infolist() if is_link(info)]
+    shipped = {name for name in names if ".dist-info/" not in name}
+    assert {name for name in shipped if name.endswith(".py")} == sources(PACKAGE)
+    assert "symcompile/py.typed" in shipped
+    assert {name.split("/")[0] for name in shipped} == {"symcompile"}
+
+
+def is_link(info: zipfile.ZipInfo) -> bool:
+    return (info.external_attr >> 16) & 0o170000 == 0o120000
+
+
+def test_sdist_holds_plain_files(built: Built) -> None:
+    with tarfile.open(built.sdist) as archive:
+        members = {member.name.split("/", 1)[-1]: member for member in archive.getmembers()}
+    assert not [name for name, member in members.items() if member.issym() or member.islnk()]
+    assert sources(PACKAGE) <= members.keys()
+
+
+def test_wheel_built_from_the_sdist_is_the_same(built: Built, tmp_path: Path) -> None:
+    again = build("wheel", unpack(built.sdist, tmp_path))
+    with zipfile.ZipFile(built.wheel) as direct, zipfile.ZipFile(again) as indirect:
+        assert set(direct.namelist()) == set(indirect.namelist())
+
+
+def test_wheel_metadata(built: Built) -> None:
+    from symcompile._version import __version__
+
+    with zipfile.ZipFile(built.wheel) as archive:
+        information = f"symcompile-{__version__}.dist-info"
+        metadata = archive.read(f"{information}/METADATA").decode()
+        scripts = archive.read(f"{information}/entry_points.txt").decode()
+    assert f"\nVersion: {__version__}\n" in metadata
+    assert "symcompile = symcompile.cli:main" in scripts
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links_are_relative_and_committed(name: str) -> None:
+    assert os.readlink(PACKAGE / name) == f"../{name}"
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "--stage", f"symcompile/{name}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert listed.stdout.startswith("120000 "), "committed as something else than a symbolic link"
+
+
+def test_every_requirement_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {requirement.split(">")[0].split("[")[0] for group in groups for requirement in group}
+    lines = (ROOT / ".constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0] for line in lines if "==" in line}
+    assert wanted - {"symcompile"} <= pinned
+
+
+# --- what an import loads ----------------------------------------------------------------
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = f"import sys, symcompile; print(*sorted({set(LOADED_ON_USE)!r} & set(sys.modules)))"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.split() == []
+
+
+# --- who may import whom -----------------------------------------------------------------
+
+
+def imports(source: str, module: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of everything that `module` imports, wherever in the file.
+
+    `from a import b` may mean the module `a.b` or a name in `a`: both are given. Of the root
+    package only `symcompile.b` is given, since everything lies in it.
+    """
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(module=base, names=names, level=level):
+                above = package[: len(package) - level + 1] if level else []
+                origin = ".".join([*above, base] if base else above)
+                if origin != "symcompile":
+                    yield node.lineno, origin
+                yield from ((node.lineno, f"{origin}.{alias.name}") for alias in names)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__")
+                | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                dots = len(name) - len(name.lstrip("."))
+                above = package[: len(package) - dots + 1] if dots else []
+                yield node.lineno, ".".join([*above, name.lstrip(".")])
+
+
+def layer(module: str) -> str | None:
+    """The row of FORBIDDEN that a module falls under; None for the driver and its like."""
+    inner = module.split(".")[1] if "." in module else "__init__"
+    if inner in LINKED:
+        return inner
+    return None if inner in ABOVE_THE_PASSES else "types"
+
+
+def is_below(name: str, forbidden: tuple[str, ...]) -> bool:
+    return any(name == top or name.startswith(f"{top}.") for top in forbidden)
+
+
+def is_public_name(name: str) -> bool:
+    """`from symcompile import record`: the public door, which leads round every rule."""
+    if not name.startswith("symcompile.") or name.count(".") != 1:
+        return name == "symcompile"
+    inner = PACKAGE / name.split(".")[1]
+    return not (inner.is_dir() or inner.with_suffix(".py").is_file())
+
+
+def modules() -> list[str]:
+    return sorted(sources(PACKAGE))
+
+
+@pytest.mark.parametrize("path", modules())
+def test_import_order(path: str) -> None:
+    is_package = path.endswith("/__init__.py")
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    row = layer(module)
+    if row is None:
+        return
+    found = imports((ROOT / path).read_text(), module, is_package=is_package)
+    wrong = [
+        f"{path}:{line} imports {name}, which {row} may not"
+        for line, name in found
+        if is_below(name, FORBIDDEN[row]) or is_public_name(name)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import symcompile.driver", "symcompile.driver"),
+        ("from symcompile.driver import compile_model", "symcompile.driver"),
+        ("from symcompile import driver", "symcompile.driver"),
+        ("from .. import driver", "symcompile.driver"),
+        ("from ..driver import compile_model", "symcompile.driver"),
+        ("from . import capture", "symcompile.passes.capture"),
+        ("from .capture import Capture", "symcompile.passes.capture"),
+        ("def late():\n    from ..exporters import onnx", "symcompile.exporters"),
+        ("import importlib\nimportlib.import_module('symcompile.cli')", "symcompile.cli"),
+        ("from importlib import import_module\nimport_module('..cli', 'x')", "symcompile.cli"),
+    ],
+)
+def test_imports_are_seen_in_every_form(source: str, expected: str) -> None:
+    assert expected in {name for _, name in imports(source, "symcompile.passes.rewrite")}
+
+
+def test_relative_imports_of_a_package_start_in_itself() -> None:
+    found = imports("from . import base", "symcompile.engines", is_package=True)
+    assert [name for _, name in found] == ["symcompile.engines", "symcompile.engines.base"]
+
+
+def test_the_public_door_is_closed_to_passes() -> None:
+    assert is_public_name("symcompile")
+    assert is_public_name("symcompile.record_of_nothing")
+    assert not is_public_name("symcompile._version")
+    assert not is_public_name("symcompile.passes")
+    assert not is_public_name("numpy.linalg")
