@@ -1,0 +1,158 @@
+"""What became of a region: a rewrite with its measured fidelity, or a refusal with its reason.
+
+These are the rows that report, manifest and diff show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from symcompile.equation import Equation
+from symcompile.pareto import ParetoFront
+from symcompile.region import Region
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well predictions agree with the neural block on samples that no fit has seen.
+
+    Attributes:
+        r2: coefficient of determination, 1 is perfect; NaN if the output does not vary.
+        relative_l2: |prediction - output|_2 / |output|_2.
+        max_error: largest absolute difference, in units of the output.
+    """
+
+    r2: float = math.nan
+    relative_l2: float = math.nan
+    max_error: float = math.nan
+
+
+@dataclass(frozen=True)
+class OutputFidelity:
+    """Fidelity of one output of a region, beside its controls on the same held-out samples.
+
+    Attributes:
+        equation: agreement of the equation with the neural block.
+        mean: agreement of the constant mean output.
+        linear: agreement of a ridge-regressed linear map of the same inputs.
+        extrapolation: agreement of the equation 20 % beyond the recorded range of every input.
+        gradient: relative L2 difference of the derivatives by the inputs.
+        beats_linear: whether the equation's held-out error is below the linear map's.
+    """
+
+    equation: Agreement
+    mean: Agreement = field(default_factory=Agreement)
+    linear: Agreement = field(default_factory=Agreement)
+    extrapolation: Agreement = field(default_factory=Agreement)
+    gradient: float = math.nan
+
+    @property
+    def beats_linear(self) -> bool:
+        return not self.equation.relative_l2 > self.linear.relative_l2
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """Relative L2 change of the whole model's output when the region is replaced.
+
+    Attributes:
+        equation, mean, linear: by what it was replaced.
+        data: "held-out batches", "held-out rows", or "recorded batches" where nothing could be
+            held out.
+    """
+
+    equation: float
+    mean: float
+    linear: float
+    data: str
+
+
+@dataclass(frozen=True)
+class DomainIssue:
+    """An operation of an equation that is undefined somewhere inside the recorded range.
+
+    Attributes:
+        output: number of the equation.
+        operation: e.g. "1/(x0 - 0.5)" or "log(x1)".
+        problem: e.g. "the denominator changes sign".
+        where: a point of the recorded box next to the trouble, by input name.
+        on_data: whether recorded samples themselves show it; such an equation is refused.
+    """
+
+    output: int
+    operation: str
+    problem: str
+    where: Mapping[str, float]
+    on_data: bool
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median seconds of one call at a batch size, on `threads` threads."""
+
+    batch: int
+    neural: float
+    equation: float
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Everything that was measured about one rewrite."""
+
+    outputs: Mapping[int, OutputFidelity]
+    end_to_end: EndToEnd | None = None
+    parameters_removed: int = 0
+    domain: tuple[DomainIssue, ...] = ()
+    latency: tuple[Latency, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A region replaced by equations.
+
+    Attributes:
+        region: what was replaced.
+        equations: the chosen equation of each replaced output.
+        fronts: all equations that can be chosen instead.
+        fidelity: how well they do.
+        provenance: engine, its version and options, seed, sample counts, as plain data.
+        ranges: recorded (lowest, highest) of each input column.
+        probes: a few recorded inputs [n_probes, n_inputs] as nested lists, for `diff`.
+    """
+
+    region: Region
+    equations: Mapping[int, Equation]
+    fronts: Mapping[int, ParetoFront]
+    fidelity: Fidelity
+    provenance: Mapping[str, Any]
+    ranges: tuple[tuple[float, float], ...] = ()
+    probes: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def path(self) -> str:
+        return self.region.path
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A target that stays neural, and why.
+
+    Attributes:
+        path: the region's qualified name.
+        reason: what was found and what would help, in one or two sentences.
+        region, fronts, fidelity: what is known of it, so that `choose` can still be used.
+    """
+
+    path: str
+    reason: str
+    region: Region | None = None
+    fronts: Mapping[int, ParetoFront] = field(default_factory=dict)
+    fidelity: Fidelity | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Rewrite | Refusal
