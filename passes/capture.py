@@ -1,0 +1,169 @@
+"""Capture: trace the model with torch.fx, targets kept whole, and prove the trace right.
+
+torch.fx follows one path through a forward. Where the path depends on an optional argument, on the
+mode or on a size, the trace is wrong without any error, so each one is compared with the model at
+once: in evaluation mode, in training mode, and on fewer rows. A model that can't be traced, or
+whose trace disagrees, is captured at module boundaries instead: its own class stays the root.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from symcompile.calling import evaluating, rows, run, same, take
+from symcompile.errors import CaptureError
+from symcompile.hybrid import Batch
+
+FX = "fx"
+BOUNDARIES = "module boundaries"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A captured model.
+
+    Attributes:
+        root: an fx.GraphModule, or the model itself. Shares parameters with the model.
+        kind: "fx" or "module boundaries".
+        note: why fx was not used; empty where it was.
+    """
+
+    root: nn.Module
+    kind: str
+    note: str = ""
+
+
+def capture(model: nn.Module, paths: Collection[str], example: Batch | None) -> Capture:
+    """Capture a model so that every submodule in `paths` is called as one piece.
+
+    `example` is what the trace is compared on; without it there is no proof, hence no trace.
+    """
+    if example is None:
+        return Capture(model, BOUNDARIES, "no sample data to compare a trace with")
+    reasons = []
+    for enter_all in (True, False):
+        try:
+            traced = _trace(model, paths, enter_all)
+        except Exception as error:  # any failure of a user's forward under tracing is an answer
+            reasons.append(f"{type(error).__name__}: {_first_line(error)}")
+            continue
+        problem = _disagreement(model, traced, example)
+        if problem is None:
+            return Capture(traced, FX)
+        reasons.append(problem)
+    return Capture(model, BOUNDARIES, reasons[0])
+
+
+def require_fx(captured: Capture, path: str) -> fx.GraphModule:
+    """The traced graph, or a CaptureError that says why there is none."""
+    if isinstance(captured.root, fx.GraphModule):
+        return captured.root
+    raise CaptureError(
+        f"target {path!r} is a range of graph nodes, but torch.fx can't trace this model"
+        f" ({captured.note}): name module paths instead"
+    )
+
+
+class _Tracer(fx.Tracer):
+    """Keeps the targets whole; on the second try everything but their parents."""
+
+    def __init__(self, paths: Collection[str], enter_all: bool) -> None:
+        super().__init__()
+        self.paths = frozenset(paths)
+        self.enter_all = enter_all
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if module_qualified_name in self.paths:
+            return True
+        if any(path.startswith(module_qualified_name + ".") for path in self.paths):
+            return False
+        return not self.enter_all or super().is_leaf_module(m, module_qualified_name)
+
+
+def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.GraphModule:
+    graph = _Tracer(paths, enter_all).trace(model)
+    missing = set(paths) - {node.target for node in graph.nodes if node.op == "call_module"}
+    if missing:
+        raise CaptureError(f"{', '.join(sorted(missing))} is not called as a module")
+    traced = fx.GraphModule(model, graph, type(model).__name__)
+    _carry_over(model, traced)
+    return traced
+
+
+def _carry_over(model: nn.Module, traced: nn.Module) -> None:
+    """Modes, and what the graph does not use: state_dict keeps the model's keys."""
+    for name, part in model.named_modules(remove_duplicate=False):
+        home = _submodule(traced, name)
+        if home is None:
+            parent = _submodule(traced, name.rpartition(".")[0])
+            if parent is not None and not hasattr(parent, name.rpartition(".")[2]):
+                parent.add_module(name.rpartition(".")[2], part)
+            continue
+        home.training = part.training
+        for key, parameter in part._parameters.items():
+            if not hasattr(home, key):
+                home.register_parameter(key, parameter)
+        for key, buffer in part._buffers.items():
+            if not hasattr(home, key):
+                persistent = key not in part._non_persistent_buffers_set
+                home.register_buffer(key, buffer, persistent)
+
+
+def _submodule(root: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> str | None:
+    """Why a trace can't stand for the model, or None."""
+    with evaluating(model, traced):
+        if not _agree(model, traced, example):
+            return "the traced graph gives other values than the model"
+        count = rows(example)
+        if count is not None and count > 2:
+            fewer = take(example, torch.arange(count - 1))
+            if not _agree(model, traced, fewer):
+                return "the traced graph has a batch size baked in"
+    if not _agree_in_training(model, traced, example):
+        return "the traced graph has the evaluation or training mode baked in"
+    return None
+
+
+def _agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
+    with torch.random.fork_rng(devices=[]):
+        expected = _attempt(model, batch)
+        found = _attempt(traced, batch)
+    if isinstance(expected, Exception):
+        return True
+    return not isinstance(found, Exception) and same(expected, found)
+
+
+def _attempt(module: nn.Module, batch: Batch) -> object:
+    torch.manual_seed(0)
+    try:
+        if isinstance(module, fx.GraphModule):
+            # Calling it as a module would print the user's error to stderr, graph and all.
+            return module.forward(*batch.args, **batch.kwargs)
+        return run(module, batch)
+    except Exception as error:  # what a user's forward raises is data here
+        return error
+
+
+def _agree_in_training(model: nn.Module, traced: fx.GraphModule, example: Batch) -> bool:
+    # On copies: a forward in training mode moves batch-norm statistics.
+    ours = copy.deepcopy((model, traced))
+    for module in ours:
+        module.train()
+    return _agree(*ours, example)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no message"

@@ -1,0 +1,86 @@
+"""Partition: make a range of graph nodes one submodule, so that every target is a submodule."""
+
+from __future__ import annotations
+
+import difflib
+
+from torch import fx
+from torch.fx.passes.utils.fuser_utils import fuse_as_graphmodule, insert_subgm
+
+from symcompile.errors import TargetError
+
+
+def partition(root: fx.GraphModule, node_range: str) -> str:
+    """Move the nodes from `first` to `last` (both included, in graph order) into one submodule of
+    `root`, in place, and return its path.
+
+    Raises TargetError if a name is unknown or the range holds no computation.
+    """
+    nodes = _nodes_between(root, node_range)
+    computing = [node for node in nodes if node.op != "get_attr"]
+    path = _free_name(root, f"{computing[0].name}__{computing[-1].name}")
+    block, inputs, outputs = fuse_as_graphmodule(root, nodes, path)
+    block.training = root.training
+    insert_subgm(root, block, inputs, outputs)
+    _drop_moved(root, {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")})
+    root.graph.lint()
+    root.recompile()
+    return path
+
+
+def _drop_moved(root: fx.GraphModule, moved: set[str]) -> None:
+    """Parameters and modules that only the new submodule uses belong to it alone."""
+    used = {str(n.target) for n in root.graph.nodes if n.op in ("call_module", "get_attr")}
+    for target in moved:
+        if any(u == target or u.startswith(target + ".") for u in used):
+            continue
+        parent, _, name = target.rpartition(".")
+        delattr(root.get_submodule(parent), name)
+
+
+def _nodes_between(root: fx.GraphModule, node_range: str) -> list[fx.Node]:
+    first, _, last = node_range.partition(":")
+    order = list(root.graph.nodes)
+    names = [node.name for node in order]
+    start, stop = (_position(names, name.strip(), node_range) for name in (first, last))
+    if stop < start:
+        raise TargetError(
+            f"target {node_range!r}: {last!r} stands before {first!r} in the graph;"
+            f" write {last + ':' + first!r}"
+        )
+    chosen = order[start : stop + 1]
+    computing = [node for node in chosen if node.op not in ("placeholder", "output", "get_attr")]
+    if not computing:
+        raise TargetError(f"target {node_range!r} holds inputs and outputs only: nothing to replace")
+    kept = [node for node in chosen if node.op not in ("placeholder", "output")]
+    return _with_constants(kept)
+
+
+def _with_constants(nodes: list[fx.Node]) -> list[fx.Node]:
+    """Take along parameters that only these nodes read, so that they go with the region."""
+    inside = set(nodes)
+    extra = [
+        source
+        for node in nodes
+        for source in node.all_input_nodes
+        if source.op == "get_attr" and source not in inside and set(source.users) <= inside
+    ]
+    return list(dict.fromkeys(extra)) + nodes
+
+
+def _position(names: list[str], name: str, node_range: str) -> int:
+    if name in names:
+        return names.index(name)
+    near = difflib.get_close_matches(name, names, 3, 0.4)
+    shown = ", ".join(near or names)
+    raise TargetError(
+        f"target {node_range!r}: the graph has no node {name!r};"
+        f" {'near misses' if near else 'its nodes'}: {shown}"
+    )
+
+
+def _free_name(root: fx.GraphModule, name: str) -> str:
+    candidate, number = name, 1
+    while hasattr(root, candidate):
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate

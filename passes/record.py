@@ -1,0 +1,144 @@
+"""Record: from a model and its targets to a Recording, through capture, partition, instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from symcompile.errors import DataError, TargetError
+from symcompile.hybrid import Batch
+from symcompile.passes.capture import Capture, capture, require_fx
+from symcompile.passes.instrument import Observation, Observed, instrument
+from symcompile.passes.partition import partition
+from symcompile.passes.resolve import Resolved, resolve
+from symcompile.recording import NO_BATCHES, Recording, fingerprint
+from symcompile.region import Region
+from symcompile.target import Target
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A captured model whose every target is a submodule of `root` (or "." for `root` itself)."""
+
+    root: nn.Module
+    kind: str
+    note: str
+    targets: dict[str, Target]
+
+
+def capture_targets(
+    model: nn.Module, targets: Iterable[Target], example: Batch | None
+) -> Captured:
+    """Resolve, capture and partition.
+
+    Raises TargetError or CaptureError; the model is left as it was.
+    """
+    _refuse_meta(model)
+    resolved = resolve(model, targets)
+    paths = [one.path for one in resolved if not one.target.is_node_range and one.path != "."]
+    if any(one.path == "." for one in resolved):
+        captured = Capture(model, "whole model")
+    else:
+        captured = capture(model, paths, example)
+    return _partitioned(captured, resolved)
+
+
+def observe(
+    captured: Captured, batches: Iterator[Batch], n_samples: int, holdout: float, seed: int
+) -> Observation:
+    return instrument(
+        captured.root,
+        captured.targets,
+        batches,
+        n_samples=n_samples,
+        holdout=holdout,
+        seed=seed,
+    )
+
+
+def recording(
+    model: nn.Module, captured: Captured, observation: Observation, seed: int
+) -> Recording:
+    """Name the inputs and gather what was observed into one immutable value."""
+    regions, samples, refused = {}, {}, {}
+    for path, found in observation.regions.items():
+        if found.face is None or found.samples is None:
+            refused[path] = found.refused
+            continue
+        regions[path] = _region(captured, path, found)
+        samples[path] = found.samples
+    return Recording(
+        regions,
+        samples,
+        refused,
+        observation.batches,
+        observation.batches_are,
+        fingerprint(model),
+        captured.kind,
+        captured.note,
+        seed,
+    )
+
+
+def without_model(record: Recording) -> Recording:
+    """For regions that were sampled on their own: nothing is known of the whole model's inputs."""
+    return replace(record, batches=(), batches_are=NO_BATCHES)
+
+
+def _partitioned(captured: Capture, resolved: Iterable[Resolved]) -> Captured:
+    targets = {}
+    for one in resolved:
+        path = one.path
+        if one.target.is_node_range:
+            path = partition(require_fx(captured, path), path)
+        targets[path] = one.target
+    return Captured(captured.root, captured.kind, captured.note, targets)
+
+
+def _region(captured: Captured, path: str, found: Observed) -> Region:
+    target = captured.targets[path]
+    assert found.face is not None
+    module = captured.root if path == "." else captured.root.get_submodule(path)
+    region = Region(
+        path,
+        target,
+        found.face,
+        _names(path, target, found.face.n_inputs),
+        found.dtype,
+        sum(p.numel() for p in module.parameters()),
+        found.calls,
+    )
+    _check_outputs(region)
+    region.features  # noqa: B018  (reads the feature expressions, so that a typo is found now)
+    return region
+
+
+def _names(path: str, target: Target, count: int) -> tuple[str, ...]:
+    names = target.names or tuple(f"x{k}" for k in range(count))
+    if len(names) != count:
+        raise TargetError(
+            f"target {path!r}: {len(names)} names ({', '.join(names)}) for {count} input features:"
+            " give one name for each"
+        )
+    return names
+
+
+def _check_outputs(region: Region) -> None:
+    too_large = [o for o in region.target.outputs or () if o >= region.n_equations]
+    if too_large:
+        raise TargetError(
+            f"target {region.path!r}: outputs {too_large} do not exist: it has"
+            f" {region.n_equations} (0 to {region.n_equations - 1})"
+        )
+
+
+def _refuse_meta(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise DataError(
+                f"parameter {name!r} is on the meta device, so the model has no weights:"
+                " load them first (model.to_empty(device='cpu'), then load_state_dict)"
+            )
+

@@ -1,0 +1,49 @@
+"""Reduce: project wide inputs and outputs to their principal components before the search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from symcompile.errors import TargetError
+from symcompile.evaluation import Array
+from symcompile.recording import Samples
+from symcompile.region import Projection, Region
+
+
+def reduce(region: Region, samples: Samples) -> Region:
+    """The region with the projections that its target asks for, fitted on the fit samples.
+
+    Raises TargetError if more components are asked for than there are features, or if single
+    outputs are chosen as well.
+    """
+    if region.target.reduce is None:
+        return region
+    n_in, n_out = region.target.reduce  # type: ignore[misc]
+    if n_out is not None and region.target.outputs is not None:
+        raise TargetError(
+            f"target {region.path!r}: outputs= and reduce= of the outputs exclude each other"
+        )
+    return replace(
+        region,
+        projection_in=_fit(region.path, "inputs", samples.X_fit, n_in),
+        projection_out=_fit(region.path, "outputs", samples.Y_fit, n_out),
+    )
+
+
+def _fit(path: str, what: str, values: Array, count: int | None) -> Projection | None:
+    if count is None:
+        return None
+    limit = min(values.shape)
+    if count > limit:
+        raise TargetError(
+            f"target {path!r}: reduce asks for {count} components of the {what}, at most {limit} fit"
+            f" {values.shape[0]} samples of {values.shape[1]} features"
+        )
+    mean = values.mean(axis=0)
+    _, _, axes = np.linalg.svd(values - mean, full_matrices=False)
+    axes = axes[:count]
+    # The sign of a component is arbitrary: its largest entry is made positive.
+    largest = axes[np.arange(count), np.abs(axes).argmax(axis=1)]
+    return Projection(mean, axes * np.sign(largest)[:, None])

@@ -1,0 +1,97 @@
+"""Resolve: turn what the user named into paths of submodules."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from symcompile.errors import TargetError
+from symcompile.target import Target
+
+# Containers that hold modules but are never called themselves.
+_NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One place in the model: `path` is a module path, a node range, or "."."""
+
+    path: str
+    target: Target
+
+
+def resolve(model: nn.Module, targets: Iterable[Target]) -> tuple[Resolved, ...]:
+    """Every place that the targets name, in the order given; globs in module order.
+
+    Raises TargetError if a target matches nothing (near misses are suggested), names something
+    that is never called, or overlaps another one.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found: list[Resolved] = []
+    for target in targets:
+        found.extend(Resolved(path, target) for path in _paths(modules, target))
+    _refuse_overlap([one.path for one in found])
+    return tuple(found)
+
+
+def aliases(model: nn.Module, path: str) -> tuple[str, ...]:
+    """All paths under which the module at `path` can be reached, `path` first."""
+    module = model.get_submodule(path)
+    names = [n for n, m in model.named_modules(remove_duplicate=False) if m is module]
+    return (path, *(name for name in names if name != path))
+
+
+def _paths(modules: Mapping[str, nn.Module], target: Target) -> list[str]:
+    if target.path == "." or target.is_node_range:
+        return [target.path]
+    if target.is_glob:
+        paths = [name for name in modules if name and _matches(name, target.path)]
+        paths = [name for name in paths if not isinstance(modules[name], _NEVER_CALLED)]
+    else:
+        paths = [target.path] if target.path in modules else []
+    if not paths:
+        raise TargetError(_no_match(modules, target.path))
+    for path in paths:
+        if isinstance(modules[path], _NEVER_CALLED):
+            kind = type(modules[path]).__name__
+            raise TargetError(
+                f"target {path!r} is a {kind}, which is never called itself:"
+                f" name what it holds, for example {path + '.*'!r}"
+            )
+    return paths
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Glob match segment by segment, so that `*` stays within one level."""
+    names, patterns = name.split("."), pattern.split(".")
+    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
+
+
+def _no_match(modules: Mapping[str, nn.Module], path: str) -> str:
+    names = [name for name in modules if name]
+    near = difflib.get_close_matches(path, names, 3, 0.5)
+    near += [name for name in names if name.endswith("." + path) and name not in near][:3]
+    if near:
+        hint = "did you mean " + " or ".join(map(repr, near)) + "?"
+    elif names:
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        hint = f"the model has {shown}"
+    else:
+        hint = "the model has no submodules: use '.' for all of it"
+    return f"target {path!r} matches no submodule: {hint}"
+
+
+def _refuse_overlap(paths: list[str]) -> None:
+    for position, path in enumerate(paths):
+        for other in paths[:position]:
+            if path == other:
+                raise TargetError(f"target {path!r} is named twice: name each part once")
+            outer, inner = sorted((path, other), key=len)
+            if outer == "." or inner.startswith(outer + "."):
+                raise TargetError(
+                    f"targets {outer!r} and {inner!r} overlap: replace one or the other"
+                )

@@ -1,0 +1,129 @@
+"""Read `data`: one batch, or an iterable of batches, as calls of the model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from symcompile.calling import home, tensors
+from symcompile.errors import DataError
+from symcompile.hybrid import Batch
+from symcompile.target import Target
+
+_ONE_BATCH = (torch.Tensor, np.ndarray, tuple, Mapping)
+
+
+def as_batches(data: Any, model: nn.Module) -> tuple[Batch, Iterator[Batch]]:
+    """The first batch, and an iterator over all of them (the first included).
+
+    A tensor (or array) is the only argument, a tuple holds positional arguments, a dict keyword
+    arguments. Anything else is iterated: each item is a batch in one of these forms, or a list of
+    positional arguments, as a DataLoader gives it. Tensors go to the model's device.
+
+    Raises DataError for anything else, and for an empty iterable.
+    """
+    if isinstance(data, _ONE_BATCH):
+        first = as_batch(data, model)
+        return first, iter([first])
+    if not isinstance(data, Iterable):
+        raise DataError(
+            f"data is a {type(data).__name__}: expected a tensor, a tuple of positional arguments, a"
+            " dict of keyword arguments, or an iterable of these"
+        )
+    items = iter(data)
+    for item in items:
+        first = as_batch(item, model)
+        return first, chain([first], (as_batch(one, model) for one in items))
+    raise DataError("data is empty: give at least one batch")
+
+
+def as_batch(item: Any, model: nn.Module) -> Batch:
+    """One batch; DataError if the model can't be called with it or it has no samples."""
+    args, kwargs = _split(item)
+    device, dtype = home(model)
+    move = lambda leaf: _tensor(leaf, device, dtype)  # noqa: E731
+    batch = Batch(pytree.tree_map(move, args), pytree.tree_map(move, kwargs))
+    try:
+        inspect.signature(model.forward).bind(*batch.args, **batch.kwargs)
+    except TypeError as error:
+        raise DataError(
+            f"a batch with {_describe(batch)} does not fit {type(model).__name__}.forward: {error};"
+            " a tuple or list holds positional arguments, a dict keyword arguments (from a loader of"
+            " pairs, take the inputs: ((x,) for x, _ in loader))"
+        ) from None
+    if any(t.numel() == 0 for t in tensors((batch.args, batch.kwargs))):
+        raise DataError(f"a batch with {_describe(batch)} holds no samples")
+    return batch
+
+
+def sampled_batch(target: Target, module: nn.Module, n_samples: int, seed: int) -> Batch:
+    """Inputs drawn uniformly from the target's domain, as arguments of `module`.
+
+    A forward with one required parameter gets one tensor [n_samples, n_inputs]; one with a required
+    parameter for each name gets one tensor [n_samples, 1] each.
+    """
+    assert target.domain is not None
+    device, dtype = home(module)
+    low, high = np.array(list(target.domain.values())).T
+    X = np.random.default_rng(seed).uniform(low, high, (n_samples, len(low)))
+    values = torch.from_numpy(X).to(device, dtype)
+    names = _required(module)
+    if len(names) == 1:
+        return Batch((values,), {})
+    if len(names) == len(low):
+        if set(names) == set(target.domain):
+            order = [list(target.domain).index(name) for name in names]
+        else:
+            order = list(range(len(low)))
+        return Batch(tuple(values[:, k : k + 1] for k in order), {})
+    raise DataError(
+        f"target {target.path!r}: domain has {len(low)} inputs, but forward takes"
+        f" {', '.join(names) or 'nothing'}: give data= instead"
+    )
+
+
+def _required(module: nn.Module) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(module.forward).parameters.values()
+    empty = inspect.Parameter.empty
+    return [p.name for p in parameters if p.kind in kinds and p.default is empty] or [
+        p.name for p in parameters if p.kind in kinds
+    ][:1]
+
+
+def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(item, Batch):
+        return item
+    if isinstance(item, (torch.Tensor, np.ndarray)):
+        return (item,), {}
+    if isinstance(item, (tuple, list)):
+        return tuple(item), {}
+    if isinstance(item, Mapping) and all(isinstance(key, str) for key in item):
+        return (), dict(item)
+    raise DataError(
+        f"a batch is a {type(item).__name__}: expected a tensor, a tuple of positional arguments, or"
+        " a dict of keyword arguments"
+    )
+
+
+def _tensor(leaf: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    if isinstance(leaf, np.ndarray):
+        leaf = torch.from_numpy(np.ascontiguousarray(leaf))
+        leaf = leaf.to(dtype) if leaf.is_floating_point() else leaf
+    return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _describe(batch: Batch) -> str:
+    def one(value: Any) -> str:
+        return str(list(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+    shown = [one(value) for value in batch.args]
+    shown += [f"{name}={one(value)}" for name, value in batch.kwargs.items()]
+    return ", ".join(shown) or "no arguments"

@@ -1,0 +1,97 @@
+"""Call a model on a batch, look into nested values, and compare what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from symcompile.hybrid import Batch
+
+# Largest difference that counts as the same result, by dtype: a few roundings of an accumulation.
+TOLERANCE = {
+    torch.float64: 1e-9,
+    torch.float32: 1e-4,
+    torch.bfloat16: 5e-2,
+    torch.float16: 1e-2,
+}
+
+
+def run(module: nn.Module, batch: Batch) -> Any:
+    """One forward."""
+    return module(*batch.args, **batch.kwargs)
+
+
+def leaves(value: Any) -> list[Any]:
+    """Everything in nested tuples, lists, dicts and named tuples, in order."""
+    return list(pytree.tree_leaves(value))
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
+    """The same structure with `function` applied to each tensor."""
+    return pytree.tree_map(lambda v: function(v) if isinstance(v, torch.Tensor) else v, value)
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; outside every submodule has the mode that it had."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two results have the same structure and agree up to rounding."""
+    a, b = leaves(first), leaves(second)
+    if len(a) != len(b) or type(first) is not type(second):
+        return False
+    return all(map(_same_leaf, a, b))
+
+
+def _same_leaf(a: Any, b: Any) -> bool:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return isinstance(a, torch.Tensor) == isinstance(b, torch.Tensor) and bool(a == b)
+    if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
+        return False
+    if not (a.is_floating_point() or a.is_complex()):
+        return torch.equal(a, b)
+    limit = TOLERANCE.get(a.dtype, 1e-4)
+    # Rounding of a sum grows with the largest value, not with each one.
+    scale = float(a.detach().abs().max()) if a.numel() else 0.0
+    atol = limit * max(scale, 1e-30) if scale == scale and scale != float("inf") else limit
+    return torch.allclose(a, b, rtol=limit, atol=atol, equal_nan=True)
+
+
+def rows(batch: Batch) -> int | None:
+    """Size of the first dimension where all tensors of the batch share it, else None."""
+    sizes = {t.shape[0] if t.ndim else None for t in tensors((batch.args, batch.kwargs))}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def take(batch: Batch, index: torch.Tensor) -> Batch:
+    """The rows `index` of every tensor."""
+    args, kwargs = map_tensors(
+        lambda t: t[index.to(t.device)], (tuple(batch.args), dict(batch.kwargs))
+    )
+    return Batch(args, kwargs)
+
+
+def home(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and floating dtype of a module, by its first floating parameter or buffer."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.get_default_dtype()

@@ -1,0 +1,231 @@
+"""Recordings: sampled inputs and outputs of regions, kept in memory or as a safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from symcompile.errors import ArtifactError, DataError, StaleRecordingError
+from symcompile.evaluation import Array
+from symcompile.hybrid import Batch
+from symcompile.region import Region
+from symcompile.serialization import region_from_json, region_to_json
+
+FORMAT = 1
+
+HELD_OUT_BATCHES = "held-out batches"
+HELD_OUT_ROWS = "held-out rows"
+RECORDED_BATCHES = "recorded batches"
+NO_BATCHES = "none"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs and outputs of one region.
+
+    Attributes:
+        X: inputs [n_samples, n_inputs], float64.
+        Y: outputs [n_samples, n_outputs], float64.
+        holdout: which samples no fit may see [n_samples], bool.
+        weights: weight of each sample's squared error [n_samples], or None.
+    """
+
+    X: Array
+    Y: Array
+    holdout: Array
+    weights: Array | None = None
+
+    @property
+    def X_fit(self) -> Array:
+        return self.X[~self.holdout]
+
+    @property
+    def Y_fit(self) -> Array:
+        return self.Y[~self.holdout]
+
+    @property
+    def weights_fit(self) -> Array | None:
+        return None if self.weights is None else self.weights[~self.holdout]
+
+    @property
+    def X_holdout(self) -> Array:
+        return self.X[self.holdout]
+
+    @property
+    def Y_holdout(self) -> Array:
+        return self.Y[self.holdout]
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Lowest and highest value of each input."""
+        return tuple((float(c.min()), float(c.max())) for c in self.X.T)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the regions of a model saw and gave while data ran through it.
+
+    Attributes:
+        regions, samples: by region path.
+        refused: reason of each region that can't be replaced, by path.
+        batches: inputs of the whole model that no fit has seen, for end-to-end figures.
+        batches_are: what `batches` are: "held-out batches", "held-out rows", "recorded batches".
+        fingerprint: hash of the model's weights, "" for a recording that has no model.
+        capture: how the model was captured.
+        note: why it was not captured by torch.fx.
+        seed: seed of sampling and split.
+    """
+
+    regions: Mapping[str, Region]
+    samples: Mapping[str, Samples]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    batches: tuple[Batch, ...] = ()
+    batches_are: str = NO_BATCHES
+    fingerprint: str = ""
+    capture: str = ""
+    note: str = ""
+    seed: int = 0
+
+    def __getitem__(self, path: str) -> Samples:
+        if path not in self.samples:
+            known = ", ".join(self.samples) or "none"
+            raise DataError(f"no recording of {path!r}: there are {known}")
+        return self.samples[path]
+
+    def check(self, model: nn.Module) -> None:
+        """Raise StaleRecordingError unless the model has the weights that were recorded."""
+        if self.fingerprint and self.fingerprint != fingerprint(model):
+            raise StaleRecordingError(
+                "the recording was made with other weights than the model has now:"
+                " record again with symcompile.record(model, targets, data)"
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a safetensors file; ArtifactError if that can't be done."""
+        from safetensors.torch import save_file
+
+        target = Path(path)
+        tensors, header = _pack(self)
+        temporary = target.with_name(target.name + ".part")
+        try:
+            save_file(tensors, temporary, metadata={"symcompile.recording": json.dumps(header)})
+            os.replace(temporary, target)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            raise ArtifactError(f"can't write recording {str(target)!r}: {error}") from error
+        except Exception as error:  # safetensors' own error class derives from Exception alone
+            raise ArtifactError(f"can't write recording {str(target)!r}: {error}") from error
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recording:
+        """Read what `save` wrote; ArtifactError if it is missing or damaged."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["symcompile.recording"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return _unpack(header, tensors)
+        except SymCompileErrors:
+            raise
+        except Exception as error:  # whatever a damaged file makes the readers raise
+            raise ArtifactError(f"can't read recording {str(path)!r}: {error}") from error
+
+
+SymCompileErrors = (ArtifactError, DataError)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over names, shapes, types and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        if not isinstance(tensor, torch.Tensor):
+            digest.update(f"{name}:{tensor!r}".encode())
+            continue
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}:{plain.dtype}:{list(plain.shape)}".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _pack(recording: Recording) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    tensors: dict[str, torch.Tensor] = {}
+    for path, samples in recording.samples.items():
+        arrays = {"X": samples.X, "Y": samples.Y, "holdout": samples.holdout}
+        if samples.weights is not None:
+            arrays["weights"] = samples.weights
+        for name, array in arrays.items():
+            tensors[f"samples/{path}/{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+    header = {
+        "format": FORMAT,
+        "regions": {path: region_to_json(r) for path, r in recording.regions.items()},
+        "refused": dict(recording.refused),
+        "batches": [
+            {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
+            for batch in recording.batches
+        ],
+        "batches_are": recording.batches_are,
+        "fingerprint": recording.fingerprint,
+        "capture": recording.capture,
+        "note": recording.note,
+        "seed": recording.seed,
+    }
+    return tensors, header
+
+
+def _unpack(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Recording:
+    if header.get("format") != FORMAT:
+        raise ArtifactError(f"recording of format {header.get('format')!r}: expected {FORMAT}")
+    regions = {path: region_from_json(data) for path, data in header["regions"].items()}
+    samples = {}
+    for path in regions:
+        names = ("X", "Y", "holdout", "weights")
+        arrays = [tensors.get(f"samples/{path}/{name}") for name in names]
+        if path not in header["refused"]:
+            samples[path] = Samples(*(None if a is None else a.numpy() for a in arrays))  # type: ignore[arg-type]
+    batches = tuple(
+        Batch(tuple(_restore(b["args"], tensors)), dict(_restore(b["kwargs"], tensors)))
+        for b in header["batches"]
+    )
+    keys = ("batches_are", "fingerprint", "capture", "note", "seed")
+    return Recording(
+        regions, samples, header["refused"], batches, **{key: header[key] for key in keys}
+    )
+
+
+def _store(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Nested values as JSON; tensors go into the table and leave their name."""
+    if isinstance(value, torch.Tensor):
+        name = f"batches/{len(tensors)}"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, (tuple, list)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_store(v, tensors) for v in value]}
+    if isinstance(value, Mapping):
+        return {"dict": {str(k): _store(v, tensors) for k, v in value.items()}}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {"value": value}
+    raise ArtifactError(f"can't store a batch that holds a {type(value).__name__}")
+
+
+def _restore(data: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    kind, value = next(iter(data.items()))
+    if kind == "tensor":
+        return tensors[value]
+    if kind in ("tuple", "list"):
+        items = [_restore(v, tensors) for v in value]
+        return tuple(items) if kind == "tuple" else items
+    if kind == "dict":
+        return {k: _restore(v, tensors) for k, v in value.items()}
+    return value
