@@ -1,0 +1,407 @@
+"""Export a hybrid as an ATen graph in which every symbolic block is one opaque node.
+
+`torch.export` flattens a model: what belonged to which block could only be guessed from metadata
+afterwards. Here each block is replaced, in a copy of the module tree, by a call of the custom
+operator `symcompile::block`, so that the graph around the blocks and the blocks stay apart:
+
+    symcompile::block(Tensor[] inputs, str path, int[] input_features, int[] output_features,
+                      str dtype) -> Tensor[]
+
+`inputs` and the result have the order of `Interface.inputs` and `Interface.outputs`; a feature
+count of 0 marks a tensor without a feature dimension. Shapes follow from the arguments alone, so a
+graph with such nodes can be re-traced anywhere. To run one, bind the blocks: `with bound(blocks)`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import reduce
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import Dim, ExportedProgram, ShapesCollection
+
+from symcompile.calling import evaluating, home, map_tensors, tensors
+from symcompile.errors import ExportError
+from symcompile.hybrid import Batch, submodule_path
+from symcompile.region import Interface, Region
+
+OPERATOR = "symcompile::block"
+
+# A traced size of 0 or 1 is baked into the graph, so smaller batches are repeated up to this.
+_ROWS = 3
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+
+# What runs in the place of a block: tensors in the order of Interface.inputs, to those of outputs.
+Block = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
+
+_blocks: ContextVar[Mapping[str, Block] | None] = ContextVar("symcompile_blocks", default=None)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported program and how free its shapes are.
+
+    Attributes:
+        program: the ATen graph.
+        example: the batch it was traced with; a single row was repeated.
+        dynamic: "all" (every size that the model leaves free), "batch" (the first dimension only)
+            or "static".
+        note: why it is not "all", or which part of it is fixed; empty where nothing is.
+    """
+
+    program: ExportedProgram
+    example: Batch
+    dynamic: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One opaque node: the call of the block at `path`."""
+
+    node: fx.Node
+    path: str
+    input_features: tuple[int, ...]
+    output_features: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def export_program(
+    module: nn.Module,
+    example: Batch,
+    regions: Iterable[Region] = (),
+    *,
+    opaque: bool = True,
+    dynamic: bool = True,
+) -> Exported:
+    """`torch.export` of a hybrid; the blocks of `regions` become opaque nodes, one a call.
+
+    The module is left as it was and is exported in its present mode, dtype and device. With
+    `opaque=False` the blocks are inlined. Shapes are made as free as the model allows.
+    Raises ExportError if torch.export can't follow the model's forward.
+    """
+    surrogate = with_opaque_blocks(module, regions) if opaque else module
+    larger = _enlarged(example)
+    attempts = [(larger, "all"), (larger, "batch"), (example, "static")]
+    failures: list[Exception] = []
+    for batch, freedom in attempts if dynamic else attempts[-1:]:
+        try:
+            program = _export(surrogate, batch, freedom)
+        except ExportError:
+            raise
+        except Exception as error:  # whatever a forward raises under tracing is an answer
+            failures.append(error)
+            continue
+        return Exported(program, batch, *_freedom(program, freedom, dynamic, failures))
+    raise _explained(module, failures[-1]) from failures[-1]
+
+
+def block_calls(graph_module: fx.GraphModule) -> Iterator[BlockCall]:
+    """The opaque nodes of a graph, in order, those of nested graphs included."""
+    for part in graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+            if node.op == "call_function" and node.target is torch.ops.symcompile.block.default:
+                _, path, inputs, outputs, dtype = node.args
+                yield BlockCall(node, path, tuple(inputs), tuple(outputs), getattr(torch, dtype))
+
+
+@contextmanager
+def bound(blocks: Mapping[str, Block]) -> Iterator[None]:
+    """Run opaque nodes inside with these blocks, by path. Each thread has its own."""
+    token = _blocks.set({**(_blocks.get() or {}), **blocks})
+    try:
+        yield
+    finally:
+        _blocks.reset(token)
+
+
+def as_block(module: nn.Module, interface: Interface) -> Block:
+    """A module with this interface as a function of its flat tensors."""
+
+    def call(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        args, kwargs = build_arguments(interface, inputs)
+        return tensors(module(*args, **kwargs))
+
+    return call
+
+
+# --- the operator --------------------------------------------------------------------------
+
+
+@torch.library.custom_op(
+    OPERATOR,
+    mutates_args=(),
+    schema="(Tensor[] inputs, str path, int[] input_features, int[] output_features, str dtype)"
+    " -> Tensor[]",
+)
+def _block(
+    inputs: Sequence[torch.Tensor],
+    path: str,
+    input_features: Sequence[int],
+    output_features: Sequence[int],
+    dtype: str,
+) -> list[torch.Tensor]:
+    block = (_blocks.get() or {}).get(path)
+    if block is None:
+        raise ExportError(
+            f"the graph calls symbolic block {path!r}, which is not bound:"
+            " run it inside `with symcompile.opaque.bound({path: block})`"
+        )
+    # An operator may return neither its inputs nor one tensor twice; an equation `x0` does.
+    return [output.clone() for output in block(inputs)]
+
+
+@_block.register_fake
+def _block_shapes(
+    inputs: Sequence[torch.Tensor],
+    path: str,
+    input_features: Sequence[int],
+    output_features: Sequence[int],
+    dtype: str,
+) -> list[torch.Tensor]:
+    pairs = zip(inputs, input_features, strict=True)
+    shapes = [one.shape[:-1] if features else one.shape for one, features in pairs]
+    samples = reduce(torch.broadcast_shapes, shapes)
+    return [
+        inputs[0].new_empty((*samples, count) if count else samples, dtype=getattr(torch, dtype))
+        for count in output_features
+    ]
+
+
+# --- a module tree with opaque blocks --------------------------------------------------------
+
+
+class _Opaque(nn.Module):
+    """Stands in a block's place and calls the operator."""
+
+    def __init__(self, region: Region, block: nn.Module) -> None:
+        super().__init__()
+        self.path, self.interface = region.path, region.interface
+        self.dtypes = _result_dtypes(block, region.interface)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        interface = self.interface
+        inputs = pick_tensors(interface, args, kwargs)
+        for tensor, one in zip(inputs, interface.inputs, strict=True):
+            if not one.scalar:
+                torch._check(tensor.shape[-1] == one.features)
+        found = reduce(torch.promote_types, (tensor.dtype for tensor in inputs))
+        if found not in self.dtypes:
+            raise ExportError(f"block {self.path!r} does not accept inputs of {found}")
+        outputs = torch.ops.symcompile.block(
+            inputs,
+            self.path,
+            [0 if one.scalar else one.features for one in interface.inputs],
+            [0 if one.scalar else one.features for one in interface.outputs],
+            str(self.dtypes[found]).removeprefix("torch."),
+        )
+        return build_structure(interface.structure, outputs)
+
+
+def with_opaque_blocks(module: nn.Module, regions: Iterable[Region]) -> nn.Module:
+    """The module with opaque blocks: what leads to a block is copied, all else is shared."""
+    swaps: dict[int, nn.Module] = {}
+    for region in regions:
+        block = module.get_submodule(submodule_path(region.path))
+        swaps[id(block)] = _Opaque(region, block)
+    return _replaced(module, swaps)
+
+
+def _replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
+    """Copy on the way to a swapped module; `swaps` also remembers the copies, by id."""
+    if id(module) in swaps:
+        return swaps[id(module)]
+    children = {
+        name: child if child is None else _replaced(child, swaps)
+        for name, child in module._modules.items()
+    }
+    if all(children[name] is child for name, child in module._modules.items()):
+        return module
+    # Not copy.copy: a user's __copy__ or __init__ must not run, a GraphModule's would recompile.
+    clone = object.__new__(type(module))
+    clone.__dict__.update(module.__dict__)
+    clone._modules = children
+    forward = module.__dict__.get("forward")
+    if isinstance(forward, MethodType) and forward.__self__ is module:  # patched by the user
+        clone.__dict__["forward"] = MethodType(forward.__func__, clone)
+    swaps[id(module)] = clone
+    return clone
+
+
+def _result_dtypes(block: nn.Module, interface: Interface) -> dict[torch.dtype, torch.dtype]:
+    """Dtype of the outputs by dtype of the inputs, found by calling the block on two samples."""
+    call, device = as_block(block, interface), home(block)[0]
+    found = {}
+    for dtype in _DTYPES:
+        inputs = [
+            torch.ones((2,) if one.scalar else (2, one.features), dtype=dtype, device=device)
+            for one in interface.inputs
+        ]
+        try:
+            with torch.no_grad(), evaluating(block):
+                outputs = call(inputs)
+        except (RuntimeError, TypeError):  # not every block works in every dtype
+            continue
+        found[dtype] = outputs[0].dtype
+    return found
+
+
+# --- arguments and tensors -------------------------------------------------------------------
+
+
+def pick_tensors(
+    interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[torch.Tensor]:
+    """The tensors of a call in the order of `interface.inputs`."""
+    values = _bind(interface, args, kwargs)
+    picked = []
+    for one in interface.inputs:
+        value = values[one.parameter.lstrip("*")]
+        for key in one.keys:
+            value = value[key]
+        picked.append(value)
+    return picked
+
+
+def _bind(interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Value of each parameter by its bare name."""
+    values: dict[str, Any] = {}
+    rest, named = list(args), dict(kwargs)
+    for parameter in interface.parameters:
+        name = parameter.name.lstrip("*")
+        if parameter.name.startswith("**"):
+            values[name], named = named, {}
+        elif parameter.name.startswith("*"):
+            values[name], rest = tuple(rest), []
+        elif rest:
+            values[name] = rest.pop(0)
+        else:
+            values[name] = named.pop(name, parameter.default)
+    return values
+
+
+def build_arguments(
+    interface: Interface, inputs: Sequence[torch.Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments that hold these tensors; what is not a tensor takes its default."""
+    values: dict[str, Any] = {}
+    for one, tensor in zip(interface.inputs, inputs, strict=True):
+        name = one.parameter.lstrip("*")
+        values[name] = _placed(values.get(name), one.keys, tensor)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    variadic = any(p.name.startswith("*") and p.name[1] != "*" for p in interface.parameters)
+    for parameter in interface.parameters:
+        name = parameter.name.lstrip("*")
+        if parameter.name.startswith("**"):
+            kwargs |= values.get(name) or {}
+        elif parameter.name.startswith("*"):
+            args += values.get(name) or ()
+            variadic = False
+        elif variadic:
+            args.append(values.get(name, parameter.default))
+        elif name in values:
+            kwargs[name] = values[name]
+        elif not parameter.has_default:
+            kwargs[name] = parameter.default
+    return tuple(args), kwargs
+
+
+def _placed(container: Any, keys: tuple[int | str, ...], tensor: torch.Tensor) -> Any:
+    """The nested tuples and dicts `container` with `tensor` at `keys`; gaps are None."""
+    if not keys:
+        return tensor
+    key = keys[0]
+    if isinstance(key, str):
+        known = dict(container or {})
+        return {**known, key: _placed(known.get(key), keys[1:], tensor)}
+    items = list(container or ())
+    items += [None] * (key + 1 - len(items))
+    items[key] = _placed(items[key], keys[1:], tensor)
+    return tuple(items)
+
+
+def build_structure(structure: Any, outputs: Sequence[torch.Tensor]) -> Any:
+    """What a region returns: outputs in the nested tuples, lists and dicts of `structure`."""
+    if isinstance(structure, Mapping):
+        return {key: build_structure(one, outputs) for key, one in structure.items()}
+    if isinstance(structure, (tuple, list)):
+        built = [build_structure(one, outputs) for one in structure]
+        return tuple(built) if isinstance(structure, tuple) else built
+    return None if structure is None else outputs[structure]
+
+
+# --- torch.export ------------------------------------------------------------------------------
+
+
+def _export(module: nn.Module, batch: Batch, freedom: str) -> ExportedProgram:
+    shapes = ShapesCollection()
+    for tensor in tensors((batch.args, batch.kwargs)):
+        free = {"all": tensor.ndim, "batch": 1, "static": 0}[freedom]
+        shapes[tensor] = {
+            axis: Dim.AUTO if axis < free and size > 1 else Dim.STATIC
+            for axis, size in enumerate(tensor.shape)
+        }
+    given: Any = None if freedom == "static" else shapes
+    with warnings.catch_warnings():
+        # torch's own use of its own deprecated class, when an exported program is copied.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        return torch.export.export(
+            module, tuple(batch.args), dict(batch.kwargs), dynamic_shapes=given, strict=False
+        )
+
+
+def _enlarged(example: Batch) -> Batch:
+    """The batch with single rows repeated, and no tensor shared by two arguments."""
+
+    def grow(tensor: torch.Tensor) -> torch.Tensor:
+        alone = tensor.detach()
+        if tensor.ndim and tensor.shape[0] == 1:
+            return alone.expand(_ROWS, *tensor.shape[1:]).clone()
+        return alone
+
+    return Batch(*map_tensors(grow, (tuple(example.args), dict(example.kwargs))))
+
+
+def _freedom(
+    program: ExportedProgram, freedom: str, wanted: bool, failures: Sequence[Exception]
+) -> tuple[str, str]:
+    """How free the shapes really became, with a note: Dim.AUTO gives in without a word."""
+    if not wanted:
+        return "static", "static shapes were asked for"
+    reason = f": {_first_line(failures[0])}" if failures else ""
+    inputs = set(program.graph_signature.user_inputs)
+    sizes = [
+        node.meta["val"].shape
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in inputs and hasattr(node.meta["val"], "shape")
+    ]
+    if not any(isinstance(size, torch.SymInt) for shape in sizes for size in shape):
+        return "static", f"the model works for the shapes of the example only{reason}"
+    if not any(isinstance(shape[0], torch.SymInt) for shape in sizes if len(shape)):
+        return freedom, f"the model fixes its batch size{reason}"
+    return freedom, f"only the batch size is free{reason}" if freedom == "batch" else ""
+
+
+def _explained(module: nn.Module, error: Exception) -> ExportError:
+    name = type(module).__name__
+    text = f"{type(error).__name__}: {_first_line(error)}"
+    advice = "check that the example batch fits the model's forward"
+    lowered = str(error).lower()
+    if "data-dependent" in lowered or "data dependent" in lowered:
+        advice = "replace `if` and `while` on tensor values by torch.where or torch.cond"
+    elif "unsupported" in lowered or "not supported" in lowered:
+        advice = "rewrite that part with torch operators, or export a submodule without it"
+    return ExportError(f"torch.export can't follow the forward of {name} ({text}): {advice}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no message"
