@@ -29,6 +29,45 @@ def complexity(expr: sympy.Expr, operators: OperatorSet) -> int:
     return _Count(operators).of(sympy.sympify(expr))
 
 
+def spellable(expr: sympy.Expr, operators: OperatorSet) -> bool:
+    """Whether a tree of these operators can compute the expression.
+
+    A sum, a product and a whole power need nothing beyond + and *; signs live in constants.
+    """
+    return all(_spelled(node, operators) for node in sympy.preorder_traversal(expr))
+
+
+def _spelled(node: sympy.Basic, operators: OperatorSet) -> bool:
+    if node.is_Atom or is_constant(node):
+        return True
+    if node.is_Add:
+        return "+" in operators or "-" in operators
+    if node.is_Mul:
+        return "*" in operators or (len(node.args) == 2 and node.args[0] == -1)
+    if node.is_Pow:
+        return _power_spelled(node.exp, operators)
+    if isinstance(node, (sympy.Min, sympy.Max)):
+        return ("min" if isinstance(node, sympy.Min) else "max") in operators
+    return _UNARY.get(node.func, "") in operators
+
+
+def _power_spelled(exponent: sympy.Expr, operators: OperatorSet) -> bool:
+    if exponent.is_Number and exponent.is_negative:
+        if "inv" not in operators and "/" not in operators:
+            return False
+        exponent = -exponent
+    if exponent.is_Integer:
+        spelled = exponent == 1 or int(exponent) in _named_powers(operators)
+        return bool(spelled or "*" in operators or "pow" in operators)
+    if exponent.is_Rational and exponent.q == 2 and "sqrt" in operators:
+        return exponent.p == 1 or "*" in operators
+    return "pow" in operators
+
+
+def _named_powers(operators: OperatorSet) -> set[int]:
+    return {n for n, name in ((2, "square"), (3, "cube")) if name in operators}
+
+
 class _Count:
     def __init__(self, operators: OperatorSet) -> None:
         self.operators = operators
@@ -107,6 +146,13 @@ class _Count:
             spellings.append((cost("sqrt") + self.of(base), "sqrt" in self.operators))
         if exponent.is_Integer and 2 <= int(exponent) <= 64:
             spellings.append((self._by_multiplication(base, int(exponent)), True))
+        if exponent.is_Rational and exponent.q == 2 and exponent.p > 1:
+            root = cost("sqrt") + self.of(base)
+            count = min(
+                self._by_multiplication(base, int(exponent.p) // 2) + root + cost("*"),
+                self._by_multiplication(base, int(exponent.p)) - self.of(base) + root,
+            )
+            spellings.append((count, "sqrt" in self.operators))
         as_power = cost("pow") + self.of(base) + self.of(exponent)
         spellings.append((as_power, "pow" in self.operators or not spellings))
         allowed = [count for count, spelled in spellings if spelled]

@@ -1,0 +1,246 @@
+"""Refine: turn what a search found into a front of clean, well-fitted, held-out-tested equations.
+
+An evolutionary search returns overgrown forms with `+ 0.0000*x7` and float32 constants. This pass
+puts them into canonical form, fits all constants jointly in float64, tries every form with a term
+or factor less, snaps constants to exact numbers where the data can't tell the difference, drops
+what is not finite on a recorded sample, and ranks the rest on held-out samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import sympy
+
+from symcompile.canonical import canonical
+from symcompile.complexity import complexity, spellable
+from symcompile.equation import Equation
+from symcompile.errors import ExpressionError, LoweringError
+from symcompile.evaluation import Array, evaluate
+from symcompile.least_squares import fit_constants, weighted_loss
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.passes.prune import reductions
+from symcompile.passes.snap import exact_values
+from symcompile.slots import renumber, slot
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Options.
+
+    Attributes:
+        prune: try every form with one term or factor less.
+        snap: replace constants by integers, simple fractions and multiples of pi within their
+            confidence interval.
+        snap_sigma: half width of that interval, in standard errors.
+        max_fits: least-squares fits spent on one front.
+        fit_rows: samples that a fit looks at while forms compete; the final front is fitted to all.
+    """
+
+    prune: bool = True
+    snap: bool = True
+    snap_sigma: float = 2.0
+    max_fits: int = 300
+    fit_rows: int = 1000
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What equations are fitted to, and what they are judged by.
+
+    X [n_samples, n_inputs], y [n_samples]; weights [n_samples] or None for equal ones.
+    """
+
+    X: Array
+    y: Array
+    weights: Array | None = None
+
+    @property
+    def variance(self) -> float:
+        mean = np.average(self.y, weights=self.weights)
+        return float(np.average((self.y - mean) ** 2, weights=self.weights))
+
+    def first(self, rows: int) -> Samples:
+        """The first rows only: samples come in random order."""
+        weights = None if self.weights is None else self.weights[:rows]
+        return Samples(self.X[:rows], self.y[:rows], weights)
+
+    def loss(self, equation: Equation) -> float:
+        value = evaluate(equation.program, self.X, equation.constants)[:, 0]
+        with np.errstate(all="ignore"):
+            return weighted_loss(value - self.y, self.weights)
+
+
+def refine(
+    candidates: Iterable[Equation],
+    fit: Samples,
+    holdout: Samples,
+    *,
+    operators: OperatorSet,
+    max_complexity: int,
+    options: Refine | None = None,
+) -> ParetoFront:
+    """The front that candidates, from any number of searches, come to.
+
+    Args:
+        candidates: equations over the same inputs; their losses are not relied on.
+        fit: samples that constants are fitted to.
+        holdout: samples that equations are ranked on.
+
+    Returns:
+        Equations of at most `max_complexity`, finite on every sample of both, each with a lower
+        held-out loss than every simpler one. The constant mean is always among the candidates.
+    """
+    options = options or Refine()
+    pool = _Pool(fit, holdout, operators, max_complexity, options)
+    names = tuple(next(iter(candidates := list(candidates))).symbols) if candidates else ()
+    pool.add(slot(0), [float(np.average(fit.y, weights=fit.weights))], names)
+    for equation in sorted(candidates, key=lambda e: (e.complexity, e.loss)):
+        pool.add(equation.form, equation.constants, equation.symbols)
+    if options.prune:
+        pool.prune()
+    return ParetoFront.of(pool.finished(), holdout.variance)
+
+
+class _Pool:
+    """Forms that compete, each fitted once."""
+
+    def __init__(
+        self,
+        fit: Samples,
+        holdout: Samples,
+        operators: OperatorSet,
+        max_complexity: int,
+        options: Refine,
+    ) -> None:
+        self.fit, self.holdout = fit, holdout
+        self.operators, self.max_complexity, self.options = operators, max_complexity, options
+        self.sample = fit.first(options.fit_rows)
+        self.fits = 0
+        self.seen: dict[sympy.Expr, int] = {}
+        self.equations: dict[sympy.Expr, Equation] = {}
+
+    def add(
+        self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
+    ) -> Equation | None:
+        """Canonical form, fitted; None where the form is known, too much, or not finite."""
+        try:
+            form, values = canonical(expr, constants, self.operators)
+            if self.seen.get(form, 0) >= 2 or self.fits >= self.options.max_fits:
+                return None
+            self.seen[form] = self.seen.get(form, 0) + 1
+            cost = complexity(form, self.operators)
+            equation = self.fitted(Equation(form, names, values, cost), self.sample, 20)
+        except (LoweringError, ExpressionError, RecursionError, OverflowError):
+            return None
+        if not math.isfinite(equation.loss) or not spellable(form, self.operators):
+            return None
+        held = self.equations.get(form)
+        if held is None or equation.loss < held.loss:
+            self.equations[form] = equation
+        return equation
+
+    def fitted(self, equation: Equation, samples: Samples, iterations: int) -> Equation:
+        self.fits += 1
+        found = fit_constants(
+            equation.program, samples.X, samples.y, samples.weights, equation.constants, iterations
+        )
+        return replace(equation, constants=found.constants, loss=found.loss)
+
+    def prune(self) -> None:
+        """Try reductions of what is on the front, then of what those left on it, and so on."""
+        done: set[sympy.Expr] = set()
+        while self.fits < self.options.max_fits:
+            todo = [e for e in self.front(0.02) if e.form not in done]
+            if not todo:
+                return
+            for equation in sorted(todo, key=lambda e: -e.complexity):
+                done.add(equation.form)
+                for expr in reductions(equation.form):
+                    self.add(expr, equation.constants, equation.symbols)
+
+    def front(self, slack: float, limit: int | None = None) -> list[Equation]:
+        """Equations that no simpler one matches within a share `slack` of the loss."""
+        kept: list[Equation] = []
+        best = math.inf
+        for equation in sorted(self.equations.values(), key=lambda e: (e.complexity, e.loss)):
+            if limit is not None and equation.complexity > limit:
+                break
+            if equation.loss < best * (1.0 + slack):
+                kept.append(equation)
+                best = min(best, equation.loss)
+        return kept
+
+    def finished(self) -> list[Equation]:
+        """The front fitted to all rows, measured on held-out samples, constants snapped."""
+        result = []
+        for equation in self.front(0.1, self.max_complexity):
+            measured = self.measured(self.fitted(equation, self.fit, 30))
+            if measured is None:
+                continue
+            result.append(measured)
+            if self.options.snap:
+                result += self.snapped(measured)
+        return result
+
+    def measured(self, equation: Equation) -> Equation | None:
+        loss, holdout = self.fit.loss(equation), self.holdout.loss(equation)
+        if not (math.isfinite(loss) and math.isfinite(holdout)):
+            return None
+        return replace(equation, loss=loss, holdout_loss=holdout)
+
+    def snapped(self, equation: Equation) -> list[Equation]:
+        """The equation with constants made exact one after the other, as far as the data agrees."""
+        best = equation
+        settled: set[float] = set()
+        while True:
+            trial = self.snap_one(best, settled)
+            if trial is None:
+                break
+            best = trial
+        return [] if best is equation else [best]
+
+    def snap_one(self, equation: Equation, settled: set[float]) -> Equation | None:
+        fit = fit_constants(
+            equation.program,
+            self.fit.X,
+            self.fit.y,
+            self.fit.weights,
+            equation.constants,
+            max_iterations=5,
+        )
+        for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
+            for exact in exact_values(value, self.options.snap_sigma * error):
+                trial = self.with_exact(equation, index, exact)
+                if trial is not None:
+                    return trial
+        return None
+
+    def with_exact(self, equation: Equation, index: int, exact: sympy.Expr) -> Equation | None:
+        """The other constants fitted again; None if the held-out loss gets worse beyond noise."""
+        form, constants = renumber(equation.form.xreplace({slot(index): exact}), equation.constants)
+        if not spellable(form, self.operators):
+            return None
+        cost = complexity(form, self.operators)
+        if cost > equation.complexity:
+            return None
+        try:
+            trial = replace(equation, form=form, constants=constants, complexity=cost)
+            measured = self.measured(self.fitted(trial, self.fit, 20))
+        except (LoweringError, ExpressionError):
+            return None
+        if measured is None or not self.as_good(measured, equation):
+            return None
+        return measured
+
+    def as_good(self, trial: Equation, equation: Equation) -> bool:
+        """Whether held-out errors of the two differ by no more than their noise."""
+        X, y = self.holdout.X, self.holdout.y
+        worse = (trial.predict(X) - y) ** 2 - (equation.predict(X) - y) ** 2
+        noise = 2.0 * float(worse.std()) / math.sqrt(len(y))
+        rounding = 1e-15 * self.holdout.variance
+        return float(np.average(worse, weights=self.holdout.weights)) <= noise + rounding
