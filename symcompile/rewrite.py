@@ -101,13 +101,21 @@ class Latency:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Everything that was measured about one rewrite."""
+    """Everything that was measured about one rewrite.
+
+    Attributes:
+        outputs: by number of the equation. After a projection of the outputs these are its
+            components; without one they are the block's own output columns.
+        total: all replaced output columns of the block together, after reconstruction where there
+            is a projection; None where nothing was measured.
+    """
 
     outputs: Mapping[int, OutputFidelity]
     end_to_end: EndToEnd | None = None
     parameters_removed: int = 0
     domain: tuple[DomainIssue, ...] = ()
     latency: tuple[Latency, ...] = ()
+    total: OutputFidelity | None = None
 
 
 @dataclass(frozen=True)

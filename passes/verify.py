@@ -1,0 +1,365 @@
+"""Measure a rewrite against the block it replaces, beside its controls, and refuse what fails.
+
+Everything here takes what it measures as arguments and changes nothing. What is measured on the
+whole model is in `symcompile.end_to_end` and `symcompile.latency`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from symcompile.domain_check import check
+from symcompile.equation import Equation
+from symcompile.errors import DataError
+from symcompile.evaluation import Array, input_jacobian
+from symcompile.fidelity import Controls, agreement, controls, relative_l2
+from symcompile.region import Region
+from symcompile.rewrite import (
+    Agreement,
+    DomainIssue,
+    EndToEnd,
+    Fidelity,
+    Latency,
+    OutputFidelity,
+)
+
+Rows = Callable[[Array], Array]
+
+# How far beyond the recorded range inputs are drawn, as a share of each input's span.
+BEYOND = 0.2
+_EXTRAPOLATION_ROWS = 1024
+_GRADIENT_ROWS = 512
+_GRADIENT_ENTRIES = 20_000_000
+
+
+class Samples(NamedTuple):
+    """Raw inputs X [n_samples, n_inputs] and outputs Y [n_samples, n_outputs] of a region."""
+
+    X: Array
+    Y: Array
+
+
+def measure(
+    region: Region,
+    equations: Mapping[int, Equation],
+    fit: Samples,
+    holdout: Samples,
+    *,
+    neural: Rows | None = None,
+    neural_gradient: Rows | None = None,
+    baseline: Controls | None = None,
+    end_to_end: EndToEnd | None = None,
+    latency: Sequence[Latency] = (),
+    seed: int = 0,
+) -> Fidelity:
+    """Fidelity of the equations of one region.
+
+    Args:
+        equations: by number of the equation; where the region projects its outputs these give
+            components, and `outputs` of the result compares components, `total` real outputs.
+        fit: what equations and controls were fitted to. holdout: what neither has seen.
+        neural: the block on raw rows, [n, n_inputs] -> [n, n_outputs]; without it there is no
+            extrapolation. See `autograd`.
+        neural_gradient: its derivatives, [n, n_inputs] -> [n, n_outputs, n_inputs].
+        baseline: the controls where they are at hand already, else fitted to `fit`.
+
+    Raises:
+        DataError: a holdout without rows, or arrays that do not fit the region.
+    """
+    if len(holdout.X) == 0:
+        raise DataError(
+            f"target {region.path!r}: no held-out samples: raise holdout= or n_samples="
+        )
+    baseline = baseline or controls(fit.X, fit.Y)
+    recorded = np.concatenate([fit.X, holdout.X])
+    parts = (
+        _on_holdout(region, equations, holdout, baseline),
+        _extrapolations(region, equations, recorded, neural, seed),
+        _gradients(region, equations, holdout.X, neural_gradient),
+    )
+    rows = {key: _row(key, *parts) for key in (*sorted(equations), _TOTAL)}
+    total = rows.pop(_TOTAL)
+    issues: list[DomainIssue] = []
+    for output, equation in sorted(equations.items()):
+        issues.extend(check(equation, region, recorded, output, seed=seed))
+    removed = region.parameters if set(equations) == set(range(region.n_equations)) else 0
+    return Fidelity(rows, end_to_end, removed, tuple(issues), tuple(latency), total)
+
+
+# Key of the row that takes all replaced outputs together.
+_TOTAL = -1
+
+
+def _row(
+    key: int,
+    held_out: Mapping[int, tuple[Agreement, Agreement, Agreement]],
+    extrapolations: Mapping[int, Agreement],
+    gradients: Mapping[int, float],
+) -> OutputFidelity:
+    beyond = extrapolations.get(key, Agreement())
+    return OutputFidelity(*held_out[key], beyond, gradients.get(key, math.nan))
+
+
+def _compare(
+    region: Region, keys: Sequence[int], predicted: Array, Y: Array
+) -> dict[int, Agreement]:
+    """Agreement by equation, and of the real outputs they stand for together.
+
+    Args:
+        predicted: what each equation of `keys` gives [n, n_keys]. Y: real outputs [n, n_outputs].
+    """
+    wanted = region.equation_values(Y)[:, list(keys)]
+    found = {
+        key: agreement(predicted[:, column], wanted[:, column]) for column, key in enumerate(keys)
+    }
+    found[_TOTAL] = agreement(*_real(region, keys, predicted, Y))
+    return found
+
+
+def _real(region: Region, keys: Sequence[int], predicted: Array, Y: Array) -> tuple[Array, Array]:
+    """Predictions and truth in the block's real outputs; components left neural are exact."""
+    if region.projection_out is None:
+        return predicted, Y[:, list(keys)]
+    components = region.equation_values(Y).copy()
+    components[:, list(keys)] = predicted
+    return region.projection_out.reconstruct(components), Y
+
+
+def _predict(region: Region, equations: Mapping[int, Equation], X: Array) -> Array:
+    """Value of every equation, by ascending number, [n, n_equations], for raw rows."""
+    variables = region.variable_values(X)
+    return np.stack([equations[key].predict(variables) for key in sorted(equations)], axis=1)
+
+
+def _on_holdout(
+    region: Region, equations: Mapping[int, Equation], holdout: Samples, baseline: Controls
+) -> dict[int, tuple[Agreement, Agreement, Agreement]]:
+    """Equation, mean and linear map, by equation and in total."""
+    keys = sorted(equations)
+    found = [_compare(region, keys, _predict(region, equations, holdout.X), holdout.Y)]
+    for control in baseline:
+        predicted = region.equation_values(control.predict(holdout.X))[:, keys]
+        found.append(_compare(region, keys, predicted, holdout.Y))
+    return {key: (found[0][key], found[1][key], found[2][key]) for key in found[0]}
+
+
+def shell(X: Array, n_samples: int, seed: int = 0) -> Array:
+    """Inputs beyond the recorded range: every side widened by 20 % of the input's span.
+
+    Rows are drawn uniformly from the widened box; a row that fell inside of the recorded one gets
+    one coordinate, chosen at random, drawn again from beyond its range. Inputs that never vary
+    keep their value. Without any that varies there are no rows.
+    """
+    rng = np.random.default_rng(seed)
+    low, high = X.min(axis=0), X.max(axis=0)
+    span = high - low
+    varying = np.flatnonzero(span > 0)
+    if len(varying) == 0:
+        return np.empty((0, X.shape[1]))
+    rows = low - BEYOND * span + rng.random((n_samples, len(span))) * (1 + 2 * BEYOND) * span
+    inside = np.flatnonzero(((rows >= low) & (rows <= high)).all(axis=1))
+    column = rng.choice(varying, len(inside))
+    depth = BEYOND * (1.0 - rng.random(len(inside))) * span[column]  # never zero
+    above = rng.random(len(inside)) < 0.5
+    rows[inside, column] = np.where(above, high[column] + depth, low[column] - depth)
+    return np.asarray(rows)
+
+
+def _extrapolations(
+    region: Region,
+    equations: Mapping[int, Equation],
+    recorded: Array,
+    neural: Rows | None,
+    seed: int,
+) -> dict[int, Agreement]:
+    if neural is None:
+        return {}
+    X = shell(recorded, _EXTRAPOLATION_ROWS, seed)
+    if len(X) == 0:
+        return {}
+    Y = np.asarray(neural(X), dtype=np.float64)
+    usable = np.isfinite(Y).all(axis=1)
+    return _compare(region, sorted(equations), _predict(region, equations, X[usable]), Y[usable])
+
+
+def equation_gradients(region: Region, equations: Mapping[int, Equation], X: Array) -> Array:
+    """Derivatives of the equations, by ascending number, by the raw inputs of their region.
+
+    Returns:
+        [n_samples, n_equations, n_inputs] for X [n_samples, n_inputs], by the chain rule through
+        features and projection.
+    """
+    base = X if region.projection_in is None else region.projection_in.project(X)
+    variables = region.variable_values(X)
+    by_variable = np.concatenate(
+        [
+            input_jacobian(equations[key].program, variables, equations[key].constants)
+            for key in sorted(equations)
+        ],
+        axis=1,
+    )
+    if region.target.features:
+        by_variable = by_variable @ input_jacobian(region.feature_program, base, ())
+    if region.projection_in is not None:
+        by_variable = by_variable @ region.projection_in.components
+    return np.asarray(by_variable)
+
+
+def _gradients(
+    region: Region, equations: Mapping[int, Equation], X: Array, neural_gradient: Rows | None
+) -> dict[int, float]:
+    if neural_gradient is None:
+        return {}
+    width = max(region.interface.n_outputs * X.shape[1], 1)
+    X = X[: max(1, min(_GRADIENT_ROWS, _GRADIENT_ENTRIES // width))]
+    keys = sorted(equations)
+    predicted = equation_gradients(region, equations, X)
+    true = np.asarray(neural_gradient(X), dtype=np.float64)
+    usable = np.isfinite(true).all(axis=(1, 2))
+    predicted, true = predicted[usable], true[usable]
+    wanted = true
+    if region.projection_out is not None:
+        wanted = np.einsum("ko,noi->nki", region.projection_out.components, true)
+    found = {
+        key: relative_l2(predicted[:, column], wanted[:, key]) for column, key in enumerate(keys)
+    }
+    found[_TOTAL] = relative_l2(*_real_gradients(region, keys, predicted, wanted, true))
+    return found
+
+
+def _real_gradients(
+    region: Region, keys: Sequence[int], predicted: Array, wanted: Array, true: Array
+) -> tuple[Array, Array]:
+    if region.projection_out is None:
+        return predicted, true[:, keys]
+    components = wanted.copy()
+    components[:, keys] = predicted
+    return np.einsum("ko,nki->noi", region.projection_out.components, components), true
+
+
+def autograd(
+    call: Callable[[torch.Tensor], torch.Tensor],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> tuple[Rows, Rows]:
+    """`neural` and `neural_gradient` of a block, from `call`: [n, n_inputs] -> [n, n_outputs].
+
+    Each row of the output must depend on its own row of the input only, as a region's does; in a
+    block that mixes rows the derivatives by other rows are added in. A block that has no
+    derivatives gives an array of NaN.
+    """
+
+    def values(X: Array) -> Array:
+        with torch.no_grad():
+            return _to_array(call(torch.as_tensor(X, dtype=dtype, device=device)))
+
+    def gradient(X: Array) -> Array:
+        with torch.enable_grad():
+            rows = torch.as_tensor(X, dtype=dtype, device=device).clone().requires_grad_()
+            outputs = call(rows)
+            if not outputs.requires_grad:
+                return np.full((len(X), outputs.shape[1], X.shape[1]), np.nan)
+            slopes = [_slope(outputs, column, rows) for column in range(outputs.shape[1])]
+        return np.stack([_to_array(slope) for slope in slopes], axis=1)
+
+    return values, gradient
+
+
+def _slope(outputs: torch.Tensor, column: int, rows: torch.Tensor) -> torch.Tensor:
+    (slope,) = torch.autograd.grad(
+        outputs[:, column].sum(), rows, retain_graph=True, allow_unused=True
+    )
+    return torch.zeros_like(rows) if slope is None else slope
+
+
+def _to_array(tensor: torch.Tensor) -> Array:
+    return np.asarray(tensor.detach().cpu().to(torch.float64).numpy())
+
+
+def refusal_reason(
+    fidelity: Fidelity, tolerance: float | None, beat_linear: bool, *, region: Region
+) -> str | None:
+    """Why a rewrite must not be made, with the figures and what to type; None if it may be.
+
+    Refused are equations undefined on recorded samples or not finite on held-out ones, always;
+    those above `tolerance` (relative L2, held out) where one is given; and those worse than a
+    linear map under `beat_linear`. Each output counts for itself; after a projection of the
+    outputs, the real outputs count together.
+    """
+    rows = {f"output {key}": row for key, row in fidelity.outputs.items()}
+    if region.projection_out is not None and fidelity.total is not None:
+        rows = {"outputs": fidelity.total}
+    for problems, advice in (
+        (_undefined(fidelity), _OTHER_FORM),
+        (_not_finite(rows), _OTHER_FORM),
+        (_above(rows, tolerance), _ABOVE.format(tolerance=tolerance)),
+        (_worse_than_linear(rows) if beat_linear else [], _WORSE),
+    ):
+        if problems:
+            insist = f"or insist with compiled.choose({region.path!r}, complexity=...)"
+            return f"{_listed(problems)}. {advice}, {insist}."
+    return None
+
+
+_OTHER_FORM = (
+    "Try operators= without the one in trouble, features= that stay clear of it, another seed="
+)
+_SEARCH_MORE = "a larger max_complexity=, more operators=, features=, a longer budget="
+_ABOVE = "Tolerance is {tolerance:g}: raise tolerance=, try " + _SEARCH_MORE
+_WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
+
+
+def _undefined(fidelity: Fidelity) -> list[str]:
+    return [
+        f"output {issue.output} is undefined on recorded samples: in {_short(issue.operation)}"
+        f" {issue.problem} at {_point(issue.where)}"
+        for issue in fidelity.domain
+        if issue.on_data
+    ]
+
+
+def _not_finite(rows: Mapping[str, OutputFidelity]) -> list[str]:
+    return [
+        f"{name} is not finite on held-out samples"
+        for name, row in rows.items()
+        if not math.isfinite(row.equation.max_error)
+    ]
+
+
+def _above(rows: Mapping[str, OutputFidelity], tolerance: float | None) -> list[str]:
+    if tolerance is None:
+        return []
+    return [
+        f"{name}: relative L2 {row.equation.relative_l2:.3g} on held-out samples"
+        for name, row in rows.items()
+        if not row.equation.relative_l2 <= tolerance
+    ]
+
+
+def _worse_than_linear(rows: Mapping[str, OutputFidelity]) -> list[str]:
+    return [
+        f"{name} is worse than a linear map of the same inputs: relative L2"
+        f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}"
+        for name, row in rows.items()
+        if not row.beats_linear
+    ]
+
+
+def _listed(problems: list[str], most: int = 3) -> str:
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    text = "; ".join(problems[:most] + more)
+    return text[0].upper() + text[1:]
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _point(where: Mapping[str, float], most: int = 4) -> str:
+    shown = [f"{name} = {value:.4g}" for name, value in list(where.items())[:most]]
+    return ", ".join(shown + ["..."] * (len(where) > most)) or "every input"

@@ -1,0 +1,94 @@
+"""How far the whole model's output moves when a region is replaced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+
+from symcompile.errors import DataError
+from symcompile.rewrite import EndToEnd
+
+
+def end_to_end(
+    original: Callable[[Any], Any],
+    replaced: Mapping[str, Callable[[Any], Any]],
+    batches: Iterable[Any],
+    data: str,
+) -> EndToEnd:
+    """How far the whole model's output moves when a region is replaced.
+
+    |replaced - original|_2 / |original|_2 over all floating-point and complex tensors of all
+    batches together, wherever they sit in tuples, lists, mappings and dataclasses. Integer and
+    boolean tensors and everything else are left out; NaN if nothing is left. Entries that are not
+    finite in the original (masks of -inf) are left out as well.
+
+    Args:
+        original: runs the model on one batch, as it was.
+        replaced: runs the model with the region replaced, by "equation", "mean" and "linear"; a
+            name that is missing gives NaN.
+        data: which data this is, see EndToEnd.
+
+    Raises:
+        DataError: a replacement changes the structure or a shape of the model's output.
+    """
+    change, size, counted = dict.fromkeys(replaced, 0.0), 0.0, 0
+    with torch.no_grad():
+        for batch in batches:
+            before = [_flat(tensor) for tensor in _floats(original(batch))]
+            finite = [torch.isfinite(tensor) for tensor in before]
+            size += sum(_square(t[ok]) for t, ok in zip(before, finite, strict=True))
+            counted += sum(int(ok.sum()) for ok in finite)
+            for name, run in replaced.items():
+                after = [_flat(tensor) for tensor in _floats(run(batch))]
+                _same_shapes(name, before, after)
+                pairs = zip(before, after, finite, strict=True)
+                change[name] += sum(_square((b - a)[ok]) for b, a, ok in pairs)
+    shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
+    return EndToEnd(*(shares.get(n, math.nan) for n in ("equation", "mean", "linear")), data)
+
+
+def _floats(value: Any) -> Iterator[torch.Tensor]:
+    """Floating-point and complex tensors anywhere in a model's output, in order."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point() or value.is_complex():
+            yield value.detach()
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _floats(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _floats(part)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for one in fields(value):
+            yield from _floats(getattr(value, one.name))
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return real.reshape(-1).cpu().to(torch.float64)
+
+
+def _square(values: torch.Tensor) -> float:
+    """Sum of squares; infinity where a value is not finite."""
+    total = float(values.square().sum())
+    return math.inf if math.isnan(total) else total
+
+
+def _share(moved: float, size: float) -> float:
+    if size == 0.0:
+        return math.inf if moved > 0 else 0.0
+    return math.sqrt(moved / size)
+
+
+def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
+    sizes = [len(t) for t in before], [len(t) for t in after]
+    if sizes[0] != sizes[1]:
+        raise DataError(
+            f"replaced by {name!r}, the model returns tensors of {sizes[1]} entries:"
+            f" expected {sizes[0]}, as from the original"
+        )
