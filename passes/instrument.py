@@ -51,6 +51,7 @@ class Observed:
     refused: str = ""
     dtype: str = "float32"
     calls: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class _Recorder:
                 found.face = interface.interface(trail.module, call, self._shorter(trail.module))
                 found.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
                 trail.settings = interface.settings(call.arguments)
+                found.settings = {name: v for (name, keys), v in trail.settings.items() if not keys}
             if trail.settings != interface.settings(call.arguments):
                 raise Unsupported("its arguments that are no tensors change between calls")
             X = interface.matrix_in(found.face, call.arguments)

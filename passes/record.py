@@ -109,6 +109,7 @@ def _region(captured: Captured, path: str, found: Observed) -> Region:
         found.dtype,
         sum(p.numel() for p in module.parameters()),
         found.calls,
+        found.settings,
     )
     _check_outputs(region)
     region.features  # noqa: B018  (reads the feature expressions, so that a typo is found now)

@@ -205,6 +205,9 @@ class _Builder:
             return self._power(expr.base, expr.exp)
         if getattr(expr, "is_number", False) and not expr.args or expr in (sympy.pi, sympy.E):
             return self.emit("number", (), _number(expr))
+        if isinstance(expr, (sympy.re, sympy.conjugate)):
+            # sympy makes them of Abs(x*exp(y)), not knowing that all numbers here are real.
+            return self.visit(expr.args[0])
         if isinstance(expr, sympy.Piecewise):
             return self._piecewise(expr)
         if isinstance(expr, (sympy.GreaterThan, sympy.StrictGreaterThan)):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -127,6 +127,7 @@ class Region:
         dtype: name of the floating type that the block works in, e.g. "float32".
         parameters: scalars in the neural block's parameters.
         calls: how often one forward of the model calls it.
+        settings: arguments that are no tensors, by parameter, as every recorded call had them.
         projection_in: reduces X before the features are computed, or None.
         projection_out: Y is reconstructed from the equations' outputs by it, or None.
     """
@@ -138,6 +139,7 @@ class Region:
     dtype: str = "float32"
     parameters: int = 0
     calls: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
     projection_in: Projection | None = None
     projection_out: Projection | None = None
 
@@ -188,7 +190,7 @@ class Region:
 
 
 def read_features(
-    path: str, definitions: dict[str, str] | Any, names: Sequence[str]
+    path: str, definitions: Mapping[str, str], names: Sequence[str]
 ) -> tuple[sympy.Expr, ...]:
     """Features over `names`; without definitions the names themselves.
 

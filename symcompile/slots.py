@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import sympy
 
@@ -18,12 +19,14 @@ def slot(index: int) -> sympy.Symbol:
     return sympy.Symbol(f"c[{index}]")
 
 
+@lru_cache(maxsize=1 << 12)
 def slot_index(symbol: sympy.Basic) -> int | None:
     """The number of a slot, None for every other symbol."""
     match = _NAME.match(symbol.name) if isinstance(symbol, sympy.Symbol) else None
     return int(match.group(1)) if match else None
 
 
+@lru_cache(maxsize=1 << 16)
 def is_constant(expr: sympy.Basic) -> bool:
     """Whether an expression holds numbers and slots only."""
     return all(slot_index(symbol) is not None for symbol in expr.free_symbols)
@@ -45,6 +48,8 @@ def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
 
     Whole numbers, fractions, pi and E are exact and stay in the form.
     """
+    # Everything here is real, which sympy can't know of plain symbols.
+    expr = expr.replace(sympy.re, lambda part: part).replace(sympy.conjugate, lambda part: part)
     floats: dict[sympy.Expr, int] = {}
     for node in sympy.preorder_traversal(expr):
         if node.is_Float and node not in floats:

@@ -1,0 +1,62 @@
+"""Assemble: a copy of the captured model whose regions are vacant, ready for their new blocks.
+
+Everything outside of the regions is copied, so training the hybrid leaves the original untouched;
+nothing inside a region is, so the hybrid holds no parameter of a replaced block.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from torch import fx, nn
+
+from symcompile.errors import CaptureError
+
+
+class Vacant(nn.Module):
+    """Where a block will be put; calling it is an error of the compiler."""
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        raise RuntimeError("a vacant region was called: no block was put in its place")
+
+
+def vacate(root: nn.Module, paths: Iterable[str]) -> nn.Module:
+    """Copy `root` with a Vacant in the place of each module at `paths`.
+
+    A module that is reachable under several names is vacant under all of them.
+    Raises CaptureError if the model can't be copied.
+    """
+    memo: dict[int, object] = {}
+    for path in paths:
+        block = root.get_submodule(path)
+        vacancy = Vacant()
+        vacancy.train(block.training)
+        memo[id(block)] = vacancy
+        # deepcopy drops what memo keeps alive; the block itself outlives this call.
+    return _deepcopy(root, memo)
+
+
+def copy_block(root: nn.Module, path: str, hybrid: nn.Module) -> nn.Module:
+    """A copy of the neural block at `path`; what it shares with the rest of the model is shared
+    with the rest of the hybrid."""
+    memo: dict[int, object] = {}
+    ours = dict(hybrid.named_parameters(remove_duplicate=False))
+    for name, parameter in root.named_parameters(remove_duplicate=False):
+        if name in ours and not name.startswith(path + "."):
+            memo[id(parameter)] = ours[name]
+    return _deepcopy(root.get_submodule(path), memo)
+
+
+def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
+    try:
+        copied: nn.Module = copy.deepcopy(module, memo)
+    except Exception as error:  # whatever a user's module makes deepcopy raise
+        raise CaptureError(
+            f"{type(module).__name__} can't be copied, and the original must stay untouched:"
+            f" {error}; a tensor kept on the module outside of its parameters and buffers is the"
+            " usual cause: detach it or delete it first"
+        ) from error
+    if isinstance(copied, fx.GraphModule):
+        copied.training = module.training
+    return copied
