@@ -97,17 +97,19 @@ def refine(
     """
     options = options or Refine()
     pool = _Pool(fit, holdout, operators, max_complexity, options)
-    names = tuple(next(iter(candidates := list(candidates))).symbols) if candidates else ()
-    pool.add(slot(0), [float(np.average(fit.y, weights=fit.weights))], names)
-    for equation in sorted(candidates, key=lambda e: (e.complexity, e.loss)):
-        pool.add(equation.form, equation.constants, equation.symbols)
+    candidates = list(candidates)
+    names = candidates[0].symbols if candidates else ()
+    pool.offer(slot(0), [float(np.average(fit.y, weights=fit.weights))], names)
+    for equation in candidates:
+        pool.offer(equation.form, equation.constants, equation.symbols)
+    pool.fit_front()
     if options.prune:
         pool.prune()
     return ParetoFront.of(pool.finished(), holdout.variance)
 
 
 class _Pool:
-    """Forms that compete, each fitted once."""
+    """Forms that compete, each with its best constants so far."""
 
     def __init__(
         self,
@@ -121,27 +123,24 @@ class _Pool:
         self.operators, self.max_complexity, self.options = operators, max_complexity, options
         self.sample = fit.first(options.fit_rows)
         self.fits = 0
-        self.seen: dict[sympy.Expr, int] = {}
         self.equations: dict[sympy.Expr, Equation] = {}
 
-    def add(
+    def offer(
         self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
     ) -> Equation | None:
-        """Canonical form, fitted; None where the form is known, too much, or not finite."""
+        """Take in canonical form; None where it is known, can't be spelled or is not finite."""
         try:
             form, values = canonical(expr, constants, self.operators)
-            if self.seen.get(form, 0) >= 2 or self.fits >= self.options.max_fits:
-                return None
-            self.seen[form] = self.seen.get(form, 0) + 1
-            cost = complexity(form, self.operators)
-            equation = self.fitted(Equation(form, names, values, cost), self.sample, 20)
+            equation = Equation(form, names, values, complexity(form, self.operators))
+            equation = replace(equation, loss=self.sample.loss(equation))
         except (LoweringError, ExpressionError, RecursionError, OverflowError):
+            return None
+        held = self.equations.get(form)
+        if held is not None and held.loss <= equation.loss:
             return None
         if not math.isfinite(equation.loss) or not spellable(form, self.operators):
             return None
-        held = self.equations.get(form)
-        if held is None or equation.loss < held.loss:
-            self.equations[form] = equation
+        self.equations[form] = equation
         return equation
 
     def fitted(self, equation: Equation, samples: Samples, iterations: int) -> Equation:
@@ -151,17 +150,37 @@ class _Pool:
         )
         return replace(equation, constants=found.constants, loss=found.loss)
 
+    def fit_front(self) -> None:
+        """Fit what may be on the front once it is fitted."""
+        for equation in self.front(1.0):
+            self.equations[equation.form] = self.fitted(equation, self.sample, 20)
+
     def prune(self) -> None:
-        """Try reductions of what is on the front, then of what those left on it, and so on."""
+        """Try reductions of what is on the front, then of those that came to be on it."""
         done: set[sympy.Expr] = set()
         while self.fits < self.options.max_fits:
             todo = [e for e in self.front(0.02) if e.form not in done]
             if not todo:
                 return
-            for equation in sorted(todo, key=lambda e: -e.complexity):
+            for equation in todo:
                 done.add(equation.form)
-                for expr in reductions(equation.form):
-                    self.add(expr, equation.constants, equation.symbols)
+                self.reduce(equation)
+
+    def reduce(self, equation: Equation) -> None:
+        for expr in reductions(equation.form):
+            if self.fits >= self.options.max_fits:
+                return
+            smaller = self.offer(expr, equation.constants, equation.symbols)
+            if smaller is None:
+                continue
+            smaller = self.fitted(smaller, self.sample, 4)
+            if smaller.loss < 3.0 * self.rival(smaller.complexity):
+                smaller = self.fitted(smaller, self.sample, 20)
+            self.equations[smaller.form] = smaller
+
+    def rival(self, cost: int) -> float:
+        """Lowest loss among forms that are no more complex."""
+        return min((e.loss for e in self.equations.values() if e.complexity <= cost), default=0.0)
 
     def front(self, slack: float, limit: int | None = None) -> list[Equation]:
         """Equations that no simpler one matches within a share `slack` of the loss."""

@@ -37,7 +37,9 @@ def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorS
         The new form, with slots numbered in the order of a walk, and their values.
     """
     merged = _merge(expr, constants)
-    spellings = [merged, _collected(*merged, operators)]
+    spellings = [merged]
+    if _has_sum_of_products(merged[0]):
+        spellings.append(_collected(*merged, operators))
     if _size(merged[0]) <= _EXPAND_NODES and _has_product_of_sums(merged[0]):
         expanded = _merge(sympy.expand(merged[0], power_exp=False, log=False), merged[1])
         spellings += [expanded, _collected(*expanded, operators)]
@@ -67,6 +69,13 @@ def _all_slots(expr: sympy.Expr, constants: Sequence[float]) -> Form:
 
 def _size(expr: sympy.Expr) -> int:
     return sum(1 for _ in sympy.preorder_traversal(expr))
+
+
+def _has_sum_of_products(expr: sympy.Expr) -> bool:
+    return any(
+        node.is_Add and sum(not is_constant(term) for term in node.args) > 1
+        for node in sympy.preorder_traversal(expr)
+    )
 
 
 def _has_product_of_sums(expr: sympy.Expr) -> bool:

@@ -8,6 +8,8 @@ and powers instead, so the count here is that of the cheapest tree which the ope
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sympy
 
 from symcompile.operators import OperatorSet
@@ -24,6 +26,7 @@ _UNARY: dict[type, str] = {
 }
 
 
+@lru_cache(maxsize=1 << 14)
 def complexity(expr: sympy.Expr, operators: OperatorSet) -> int:
     """Number of nodes of `expr`, each weighed by its operator's complexity."""
     return _Count(operators).of(sympy.sympify(expr))

@@ -58,9 +58,7 @@ def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     return form, tuple(float(value) for value in floats)
 
 
-def renumber(
-    expr: sympy.Expr, constants: Sequence[float]
-) -> tuple[sympy.Expr, tuple[float, ...]]:
+def renumber(expr: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Number the slots 0, 1, ... in the order of a walk, and drop constants that no slot uses."""
     order: list[int] = []
     for node in sympy.preorder_traversal(expr):
