@@ -1,0 +1,269 @@
+"""Write a program as fx nodes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import fx
+
+from symcompile import torch_rules
+from symcompile.affine import Term
+from symcompile.joint import owners
+from symcompile.program import Instruction, Program, number_value
+
+# A tensor in the graph, or a number known now.
+Value = fx.Node | float | bool
+
+
+class GraphWriter:
+    """Adds nodes that know which region and equation they come from."""
+
+    def __init__(self, path: str, texts: Mapping[int, str]) -> None:
+        self.graph = fx.Graph()
+        self.path, self.texts = path, texts
+        self.equations: tuple[int, ...] = ()
+
+    def call(self, function: Callable[..., Any], *args: Any, guard: int | None = None) -> fx.Node:
+        node = self.graph.call_function(function, args)
+        return self._mark(node, {} if guard is None else {"guard": guard})
+
+    def attribute(self, name: str) -> fx.Node:
+        return self._mark(self.graph.get_attr(name), {})
+
+    def _mark(self, node: fx.Node, extra: Mapping[str, Any]) -> fx.Node:
+        only = self.equations[0] if len(self.equations) == 1 else None
+        node.meta["symcompile"] = {
+            "region": self.path,
+            "pass": "rewrite",
+            "output": only,
+            "outputs": self.equations,
+            "equation": "; ".join(self.texts[k] for k in self.equations),
+            **extra,
+        }
+        return node
+
+
+class Emitter:
+    """Emits the instructions of a program, each when it is first needed.
+
+    Args:
+        numbers: equation number of each output of the program.
+        leaf: node for an `input` or `slot` instruction.
+        rows: for a sum, the nodes that hold its gathered parts.
+        rest: for a sum, the terms that are left.
+        anchor: node of the shape of the samples.
+    """
+
+    def __init__(
+        self,
+        writer: GraphWriter,
+        program: Program,
+        numbers: Sequence[int],
+        *,
+        leaf: Callable[[Instruction], fx.Node],
+        rows: Callable[[int], list[fx.Node]],
+        rest: Mapping[int, Sequence[Term]],
+        anchor: Callable[[], fx.Node],
+    ) -> None:
+        self.writer, self.code = writer, program.instructions
+        self.leaf, self.rows, self.rest, self.anchor = leaf, rows, rest, anchor
+        self.owners = [tuple(sorted(numbers[k] for k in found)) for found in owners(program)]
+        self.varies = _varies(self.code)
+        self.risky = _risky(self.code, self.varies)
+        self.values: dict[tuple[int, fx.Node | None], Value] = {}
+        self.masks: dict[tuple[Any, ...], fx.Node] = {}
+
+    def value(self, index: int, mask: fx.Node | None = None) -> Value:
+        """The value of an instruction. Where `mask` is false the value does not matter, but it and
+        its gradient are finite there."""
+        if not self.risky[index]:
+            mask = None
+        key = (index, mask)
+        if key not in self.values:
+            self.values[key] = self._emit(index, mask)
+        return self.values[key]
+
+    def _emit(self, index: int, mask: fx.Node | None) -> Value:
+        op, args, value = self.code[index]
+        if op == "number":
+            return number_value(value)
+        if op == "where":
+            return self._where(index, mask)
+        if index in self.rest:
+            return self._sum(index, mask)
+        given = [self.value(a, mask) for a in args]
+        self.writer.equations = self.owners[index]
+        if op in ("input", "slot"):
+            return self.leaf(self.code[index])
+        if mask is not None and op in torch_rules.HARMLESS:
+            self._protect(op, args, given, mask)
+        if op == "mul":
+            return self._product(args, given)
+        if op == "power":
+            return self._power(args[0], given[0], value, mask)
+        if op == "pow":
+            return self._pow(index, given[0], given[1])
+        if op in ("min", "max"):
+            return self._extremum(op, given)
+        return self._plain(index, op, given)
+
+    def _plain(self, index: int, op: str, given: list[Value]) -> Value:
+        call = self.writer.call
+        if op in torch_rules.GUARDED:
+            if op == "sqrt" and _positive(self.code, self.code[index].args[0]):
+                return call(torch.sqrt, given[0])
+            return torch_rules.GUARDED[op](call, given[0])
+        if op == "not" and not isinstance(given[0], fx.Node):
+            return not given[0]
+        if op in torch_rules.UNARY:
+            return call(torch_rules.UNARY[op], given[0])
+        return reduce(lambda a, b: self._binary(op, a, b), given)
+
+    def _binary(self, op: str, a: Value, b: Value) -> Value:
+        if not isinstance(a, fx.Node) and not isinstance(b, fx.Node):
+            return bool(torch_rules.BINARY[op](torch.tensor(a), torch.tensor(b)))
+        if isinstance(a, bool) or isinstance(b, bool):
+            known, other = (a, b) if isinstance(a, bool) else (b, a)
+            return other if known == (op == "and") else known
+        if op == "eq" and not isinstance(a, fx.Node):
+            a, b = b, a
+        return self.writer.call(torch_rules.BINARY[op], a, b)
+
+    def _protect(self, op: str, args: Sequence[int], given: list[Value], mask: fx.Node) -> None:
+        which, harmless = torch_rules.HARMLESS[op]
+        if self.varies[args[which]]:
+            given[which] = self.writer.call(torch.where, mask, given[which], harmless, guard=1)
+
+    def _where(self, index: int, mask: fx.Node | None) -> Value:
+        test, yes, no = self.code[index].args
+        condition = self.value(test, mask)
+        if not isinstance(condition, fx.Node):
+            return self.value(yes if condition else no, mask)
+        first = self.value(yes, self._mask(mask, condition, True) if self.risky[yes] else None)
+        second = self.value(no, self._mask(mask, condition, False) if self.risky[no] else None)
+        self.writer.equations = self.owners[index]
+        if not isinstance(first, fx.Node) and not isinstance(second, fx.Node):
+            # Of two numbers torch.where would make the default dtype.
+            first = self.writer.call(torch.full_like, self.anchor(), first)
+        return self.writer.call(torch.where, condition, first, second)
+
+    def _mask(self, outer: fx.Node | None, condition: fx.Node, taken: bool) -> fx.Node:
+        key = (outer, condition, taken)
+        if key not in self.masks:
+            inner = condition if taken else self.writer.call(torch.logical_not, condition)
+            both = outer is not None
+            self.masks[key] = self.writer.call(torch.logical_and, outer, inner) if both else inner
+        return self.masks[key]
+
+    def _sum(self, index: int, mask: fx.Node | None) -> Value:
+        terms = [(term.scale, self.value(term.node, mask)) for term in self.rest[index]]
+        rows = self.rows(index)
+        self.writer.equations = self.owners[index]
+        constant = sum(scale * v for scale, v in terms if not isinstance(v, fx.Node))
+        nodes = [(scale, v) for scale, v in terms if isinstance(v, fx.Node)]
+        plus = rows + [v for scale, v in nodes if scale > 0]
+        minus = [v for scale, v in nodes if scale < 0]
+        call = self.writer.call
+        if not nodes and not rows:
+            return constant
+        if not plus:
+            return call(
+                operator.sub, constant, reduce(lambda a, b: call(operator.add, a, b), minus)
+            )
+        total = reduce(lambda a, b: call(operator.add, a, b), plus)
+        total = reduce(lambda a, b: call(operator.sub, a, b), minus, total)
+        return call(operator.add, total, constant) if constant != 0 else total
+
+    def _product(self, args: Sequence[int], given: Sequence[Value]) -> Value:
+        """Numbers, then 0-dim constants, then full tensors: the cheap products first."""
+        call = self.writer.call
+        number = 1.0
+        for v in given:
+            number *= 1.0 if isinstance(v, fx.Node) else v
+        nodes = {a: v for a, v in zip(args, given, strict=True) if isinstance(v, fx.Node)}
+        multiply: Callable[[Any, Any], Any] = lambda a, b: call(operator.mul, a, b)  # noqa: E731
+        pairs = [(a, v) for a, v in zip(args, given, strict=True) if a in nodes]
+        fixed = [v for a, v in pairs if not self.varies[a]]
+        moving = [v for a, v in pairs if self.varies[a]]
+        if number != 1 and (fixed or number != -1):
+            fixed.append(number)
+        groups = [reduce(multiply, group) for group in (moving, fixed) if group]
+        product = reduce(multiply, groups)
+        return call(operator.neg, product) if number == -1 and number not in fixed else product
+
+    def _power(self, base: int, u: Value, exponent: int, mask: fx.Node | None) -> Value:
+        """By repeated squaring; the powers on the way are shared."""
+        if exponent == 1:
+            return u
+        key = ("power", base, exponent, mask)
+        if key not in self.masks:
+            half = self._power(base, u, exponent // 2 if exponent % 2 == 0 else exponent - 1, mask)
+            other = half if exponent % 2 == 0 else u
+            self.masks[key] = self.writer.call(operator.mul, half, other)
+        return self.masks[key]
+
+    def _pow(self, index: int, base: Value, exponent: Value) -> Value:
+        call = self.writer.call
+        if not isinstance(base, fx.Node):
+            return call(torch.pow, base, exponent)
+        positive = _positive(self.code, self.code[index].args[0])
+        if positive or (not isinstance(exponent, fx.Node) and float(exponent).is_integer()):
+            return call(torch.pow, base, exponent)
+        if isinstance(exponent, fx.Node):
+            return torch_rules.power_of_tensor(call, base, exponent)
+        return torch_rules.power(call, base, exponent)
+
+    def _extremum(self, op: str, given: Sequence[Value]) -> Value:
+        numbers = [v for v in given if not isinstance(v, fx.Node)]
+        nodes = [v for v in given if isinstance(v, fx.Node)]
+        value: Any = reduce(lambda a, b: self.writer.call(torch_rules.BINARY[op], a, b), nodes)
+        if not numbers:
+            return value
+        if op == "min":
+            return self.writer.call(torch.clamp, value, None, min(numbers))
+        return self.writer.call(torch.clamp, value, max(numbers))
+
+
+def _varies(code: Sequence[Instruction]) -> list[bool]:
+    """Whether an instruction depends on an input."""
+    found: list[bool] = []
+    for op, args, _ in code:
+        found.append(op == "input" or any(found[a] for a in args))
+    return found
+
+
+def _risky(code: Sequence[Instruction], varies: Sequence[bool]) -> list[bool]:
+    """Whether a value or gradient on the way to an instruction can overflow or be undefined."""
+    found: list[bool] = []
+    for op, args, value in code:
+        which = torch_rules.HARMLESS[op][0] if op in torch_rules.HARMLESS else None
+        here = which is not None and varies[args[which]] and not (op == "power" and value == 2)
+        found.append(here or any(found[a] for a in args))
+    return found
+
+
+def _positive(code: Sequence[Instruction], index: int) -> bool:
+    """Whether a value is above 0 for certain."""
+    op, args, value = code[index]
+    if op == "number":
+        return number_value(value) > 0
+    if op == "cosh":
+        return True
+    if op == "add":
+        return all(_not_negative(code, a) for a in args) and any(_positive(code, a) for a in args)
+    if op == "max":
+        return any(_positive(code, a) for a in args)
+    return False
+
+
+def _not_negative(code: Sequence[Instruction], index: int) -> bool:
+    op, args, value = code[index]
+    if op in ("abs", "sqrt", "exp") or (op == "power" and value % 2 == 0):
+        return True
+    if op in ("add", "mul", "div"):
+        return all(_not_negative(code, a) for a in args)
+    return _positive(code, index)

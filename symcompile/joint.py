@@ -1,0 +1,227 @@
+"""All equations of a region as one program over its raw inputs, common parts standing once.
+
+Slots are numbered through: slot k of the joint program is slot `slots[k][1]` of equation
+`slots[k][0]`. Fitted constants are split off products (`c*x*y` becomes `(x*y)*c`), since constants
+of different equations are never common, while what they multiply often is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from symcompile import evaluation
+from symcompile.equation import Equation
+from symcompile.errors import ExpressionError, LoweringError
+from symcompile.program import BINARY, NARY, UNARY, Instruction, Program, number_value
+from symcompile.region import Region
+
+_COMMUTATIVE = frozenset(NARY)
+_LOGIC = {"lt", "le", "eq", "and", "or", "not"}
+_FOLDABLE = {*UNARY, *NARY, *BINARY, "power"} - _LOGIC
+# Pairs of factors are looked for only in programs of up to this many instructions.
+_PAIRING_LIMIT = 4000
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The equations of a region together.
+
+    Attributes:
+        program: over the region's base columns (raw inputs, or coordinates after a projection);
+            its outputs are the equations in the order of `outputs`.
+        outputs: number of the equation behind each output of the program.
+        slots: (equation, slot) behind each slot of the program.
+    """
+
+    program: Program
+    outputs: tuple[int, ...]
+    slots: tuple[tuple[int, int], ...]
+
+
+def combine(region: Region, equations: Mapping[int, Equation]) -> Joint:
+    """Join equations; LoweringError if one does not belong to the region."""
+    sharing = _Sharing()
+    columns = {name: sharing.add("input", (), k) for k, name in enumerate(region.base_names)}
+    bindings = dict(columns)
+    if region.target.features:
+        found = sharing.inline(region.feature_program, list(columns.values()), 0)
+        bindings = dict(zip(region.variables, found, strict=True))
+    slots: list[tuple[int, int]] = []
+    results = []
+    for number in sorted(equations):
+        equation = equations[number]
+        inputs = _arguments(region, number, equation, bindings)
+        results += sharing.inline(_program(region, number, equation), inputs, len(slots))
+        slots += [(number, k) for k in range(len(equation.constants))]
+    program = Program(tuple(sharing.code), tuple(results), len(columns), len(slots))
+    return Joint(prune(share_factors(program)), tuple(sorted(equations)), tuple(slots))
+
+
+def _program(region: Region, number: int, equation: Equation) -> Program:
+    try:
+        return equation.program
+    except (LoweringError, ExpressionError) as error:
+        raise LoweringError(f"region {region.path!r}, equation {number}: {error}") from error
+
+
+def _arguments(
+    region: Region, number: int, equation: Equation, bindings: Mapping[str, int]
+) -> list[int]:
+    where = f"region {region.path!r}, equation {number}"
+    if not 0 <= number < region.n_equations:
+        raise LoweringError(f"{where}: the region has equations 0 to {region.n_equations - 1}")
+    unknown = [name for name in equation.symbols if name not in bindings]
+    if unknown:
+        raise LoweringError(
+            f"{where} is over {', '.join(unknown)}: the region's variables are"
+            f" {', '.join(bindings)}"
+        )
+    return [bindings[name] for name in equation.symbols]
+
+
+def prune(program: Program) -> Program:
+    """The same program without instructions that no output needs."""
+    keep = [position for position, users in enumerate(owners(program)) if users]
+    place = {old: new for new, old in enumerate(keep)}
+    code = tuple(
+        i._replace(args=tuple(place[a] for a in i.args))
+        for i in (program.instructions[old] for old in keep)
+    )
+    outputs = tuple(place[o] for o in program.outputs)
+    return Program(code, outputs, program.n_inputs, program.n_slots)
+
+
+def owners(program: Program) -> list[frozenset[int]]:
+    """For each instruction the outputs that need it."""
+    found: list[set[int]] = [set() for _ in program.instructions]
+    for output, index in enumerate(program.outputs):
+        found[index].add(output)
+    for position in reversed(range(len(found))):
+        for argument in program.instructions[position].args:
+            found[argument] |= found[position]
+    return [frozenset(one) for one in found]
+
+
+def share_factors(program: Program) -> Program:
+    """Give pairs of factors that several products have in common an instruction of their own.
+
+    `x*y*sin(z)` and `x*y*cos(z)` share no instruction until `x*y` is one. The most frequent pair
+    goes first; a pair within one product only is left alone.
+    """
+    if len(program.instructions) > _PAIRING_LIMIT:
+        return program
+    products = {k: Counter(i.args) for k, i in enumerate(program.instructions) if i.op == "mul"}
+    pairs: list[tuple[int, int]] = []
+    size = len(program.instructions)
+    while (best := _frequent_pair(products.values())) is not None:
+        for factors in products.values():
+            if all(factors[f] for f in best):
+                factors.subtract(best)
+                factors[size + len(pairs)] += 1
+        pairs.append(best)
+    return _with_pairs(program, products, pairs) if pairs else program
+
+
+def _frequent_pair(products: Iterable[Counter[int]]) -> tuple[int, int] | None:
+    counts: Counter[tuple[int, int]] = Counter()
+    for product in products:
+        factors = sorted(f for f, times in product.items() if times > 0)
+        if len(factors) > 1:
+            counts.update((a, b) for k, a in enumerate(factors) for b in factors[k + 1 :])
+    if not counts:
+        return None
+    pair, times = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    return pair if times > 1 else None
+
+
+def _with_pairs(
+    program: Program, products: Mapping[int, Counter[int]], pairs: Sequence[tuple[int, int]]
+) -> Program:
+    sharing = _Sharing()
+    place: dict[int, int] = {}
+    size = len(program.instructions)
+
+    def factor(index: int) -> int:
+        if index not in place:
+            place[index] = sharing.add("mul", [factor(one) for one in pairs[index - size]])
+        return place[index]
+
+    for position, (op, args, value) in enumerate(program.instructions):
+        used = [f for f, times in products[position].items() for _ in range(times)] \
+            if position in products else args  # fmt: skip
+        here = [factor(one) for one in used]
+        place[position] = (
+            here[0] if op == "mul" and len(here) == 1 else sharing.add(op, here, value)
+        )
+    outputs = tuple(place[o] for o in program.outputs)
+    return Program(tuple(sharing.code), outputs, program.n_inputs, program.n_slots)
+
+
+class _Sharing:
+    """Adds instructions, each distinct one once, constants folded and split off."""
+
+    def __init__(self) -> None:
+        self.code: list[Instruction] = []
+        self.known: dict[tuple[str, tuple[int, ...], str], int] = {}
+
+    def add(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
+        args = tuple(sorted(args)) if op in _COMMUTATIVE else tuple(args)
+        # The type belongs to the key: 1 == 1.0 == True.
+        key = (op, args, f"{type(value).__name__} {value!r}")
+        if key not in self.known:
+            self.known[key] = len(self.code)
+            self.code.append(Instruction(op, args, value))
+        return self.known[key]
+
+    def inline(self, program: Program, inputs: Sequence[int], first_slot: int) -> list[int]:
+        """Append a program over instructions `inputs`; where its outputs stand."""
+        place: list[int] = []
+        for op, args, value in program.instructions:
+            if op == "input":
+                place.append(inputs[value])
+            elif op == "slot":
+                place.append(self.add("slot", (), first_slot + value))
+            else:
+                place.append(self.simplest(op, [place[a] for a in args], value))
+        return [place[index] for index in program.outputs]
+
+    def simplest(self, op: str, args: Sequence[int], value: Any) -> int:
+        known = [self.code[a].value if self.code[a].op == "number" else None for a in args]
+        if op in _FOLDABLE and all(v is not None for v in known):
+            return self.add("number", (), _fold(op, [number_value(v) for v in known], value))
+        if op == "mul":
+            return self.product(args)
+        if op == "sqrt":
+            return self.root(args[0])
+        return self.add(op, args, value)
+
+    def product(self, args: Sequence[int]) -> int:
+        """Constants of a product outside, the rest inside."""
+        constants = [a for a in args if self.code[a].op in ("slot", "number")]
+        others = [a for a in args if a not in constants]
+        if constants and len(others) > 1:
+            return self.add("mul", [self.add("mul", others), *constants])
+        return self.add("mul", args)
+
+    def root(self, argument: int) -> int:
+        """sqrt(u**2) is |u|, which has a derivative of 0 at 0 where autograd's sqrt has none."""
+        op, args, value = self.code[argument]
+        if op == "power" and value == 2:
+            return self.add("abs", args)
+        return self.add("sqrt", (argument,))
+
+
+def _fold(op: str, values: list[float], exponent: Any) -> float:
+    """The number that an operation on numbers gives, as numpy sees it: log(0) is -inf."""
+    with np.errstate(all="ignore"):
+        if op == "power":
+            return float(np.float64(values[0]) ** exponent)
+        if op in UNARY:
+            return float(evaluation.UNARY[op](values[0]))
+        return float(reduce(evaluation.FOLDS[op], map(np.float64, values)))

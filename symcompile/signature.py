@@ -1,0 +1,99 @@
+"""The call signature of a region in an fx graph: placeholders, tensors inside of arguments, and the
+structure of what it returns."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from symcompile.emission import GraphWriter
+from symcompile.region import Interface, Key, Structure, TensorInput
+
+_BY_NAME = inspect.Parameter.KEYWORD_ONLY
+
+
+class Arguments:
+    """Placeholders for the parameters of a region's forward."""
+
+    def __init__(self, writer: GraphWriter, interface: Interface) -> None:
+        self.writer, self.interface = writer, interface
+        self.placeholders: dict[str, fx.Node] = {}
+        self.found: dict[tuple[str, tuple[Key, ...]], fx.Node] = {}
+        optional = False
+        for one in interface.parameters:
+            # Python allows no required parameter after an optional one.
+            optional = (optional or one.has_default) and not one.name.startswith("*")
+            default = (one.default,) if optional else ()
+            node = writer.graph.placeholder(one.name, None, *default)
+            self.placeholders[one.name.lstrip("*")] = node
+
+    def tensor(self, one: TensorInput) -> fx.Node:
+        """The node of one input tensor."""
+        return self._at(one.parameter.lstrip("*"), one.keys)
+
+    def _at(self, name: str, keys: tuple[Key, ...]) -> fx.Node:
+        if not keys:
+            return self.placeholders[name]
+        if (name, keys) not in self.found:
+            container = self._at(name, keys[:-1])
+            self.found[name, keys] = self.writer.call(operator.getitem, container, keys[-1])
+        return self.found[name, keys]
+
+    def call_module(self, name: str, module: nn.Module) -> fx.Node:
+        """Call a submodule with the region's own arguments.
+
+        fx can't pass on `*args` whole: the positions and keywords that hold tensors are passed.
+        """
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        kinds = inspect.signature(module.forward).parameters
+        by_name = False
+        for one in self.interface.parameters:
+            plain = one.name.lstrip("*")
+            keys = [i.keys[0] for i in self.interface.inputs
+                    if i.parameter.lstrip("*") == plain and i.keys]  # fmt: skip
+            if one.name.startswith("**"):
+                kwargs |= {str(key): self._at(plain, (key,)) for key in keys}
+            elif one.name.startswith("*"):
+                last = max((key for key in keys if isinstance(key, int)), default=-1)
+                args += [self._at(plain, (k,)) for k in range(last + 1)]
+                by_name = True
+            elif by_name or (plain in kinds and kinds[plain].kind is _BY_NAME):
+                kwargs[plain] = self.placeholders[plain]
+            else:
+                args.append(self.placeholders[plain])
+        return self.writer.graph.call_module(name, tuple(args), kwargs)
+
+    def outputs(self, returned: fx.Node) -> list[fx.Node]:
+        """The output tensors inside of what a call returned, by their number."""
+        ways: dict[int, tuple[Key, ...]] = dict(_leaves(self.interface.structure, ()))
+        found = []
+        for number in range(len(self.interface.outputs)):
+            node = returned
+            for key in ways[number]:
+                node = self.writer.call(operator.getitem, node, key)
+            found.append(node)
+        return found
+
+
+def _leaves(structure: Structure, way: tuple[Key, ...]) -> list[tuple[int, tuple[Key, ...]]]:
+    if isinstance(structure, dict):
+        items = list(structure.items())
+    elif isinstance(structure, (tuple, list)):
+        items = list(enumerate(structure))
+    else:
+        return [(structure, way)] if isinstance(structure, int) else []
+    return [leaf for key, one in items for leaf in _leaves(one, (*way, key))]
+
+
+def assemble(structure: Structure, outputs: Sequence[fx.Node]) -> Any:
+    """The outputs in the nested tuples, lists and dicts of `structure`."""
+    if isinstance(structure, dict):
+        return {key: assemble(one, outputs) for key, one in structure.items()}
+    if isinstance(structure, (tuple, list)):
+        return type(structure)(assemble(one, outputs) for one in structure)
+    return outputs[structure] if isinstance(structure, int) else structure
