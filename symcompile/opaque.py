@@ -36,7 +36,7 @@ OPERATOR = "symcompile::block"
 
 # A traced size of 0 or 1 is baked into the graph, so smaller batches are repeated up to this.
 _ROWS = 3
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 # What runs in the place of a block: tensors in the order of Interface.inputs, to those of outputs.
 Block = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
@@ -54,12 +54,14 @@ class Exported:
         dynamic: "all" (every size that the model leaves free), "batch" (the first dimension only)
             or "static".
         note: why it is not "all", or which part of it is fixed; empty where nothing is.
+        free_batch: whether the first dimension of some input is free.
     """
 
     program: ExportedProgram
     example: Batch
     dynamic: str
     note: str = ""
+    free_batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,23 @@ def bound(blocks: Mapping[str, Block]) -> Iterator[None]:
         _blocks.reset(token)
 
 
-def as_block(module: nn.Module, interface: Interface) -> Block:
-    """A module with this interface as a function of its flat tensors."""
+def as_block(
+    module: nn.Module, interface: Interface, settings: Mapping[str, Any] | None = None
+) -> Block:
+    """A module with this interface as a function of its flat tensors.
+
+    `settings` are the arguments that are no tensors, by parameter (`Region.settings`).
+    """
+    held = {one.parameter for one in interface.inputs}
+    extra = {
+        name: value
+        for name, value in (settings or {}).items()
+        if name not in held and not name.startswith("*")
+    }
 
     def call(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         args, kwargs = build_arguments(interface, inputs)
-        return tensors(module(*args, **kwargs))
+        return tensors(module(*args, **(extra | kwargs if not args else kwargs)))
 
     return call
 
@@ -184,7 +197,9 @@ class _Opaque(nn.Module):
     def __init__(self, region: Region, block: nn.Module) -> None:
         super().__init__()
         self.path, self.interface = region.path, region.interface
-        self.dtypes = _result_dtypes(block, region.interface)
+        self.dtypes = _result_dtypes(
+            as_block(block, region.interface, region.settings), region, block
+        )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         interface = self.interface
@@ -235,14 +250,14 @@ def _replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
     return clone
 
 
-def _result_dtypes(block: nn.Module, interface: Interface) -> dict[torch.dtype, torch.dtype]:
+def _result_dtypes(call: Block, region: Region, block: nn.Module) -> dict[torch.dtype, torch.dtype]:
     """Dtype of the outputs by dtype of the inputs, found by calling the block on two samples."""
-    call, device = as_block(block, interface), home(block)[0]
+    device = home(block)[0]
     found = {}
     for dtype in _DTYPES:
         inputs = [
             torch.ones((2,) if one.scalar else (2, one.features), dtype=dtype, device=device)
-            for one in interface.inputs
+            for one in region.interface.inputs
         ]
         try:
             with torch.no_grad(), evaluating(block):
@@ -372,22 +387,28 @@ def _enlarged(example: Batch) -> Batch:
 
 def _freedom(
     program: ExportedProgram, freedom: str, wanted: bool, failures: Sequence[Exception]
-) -> tuple[str, str]:
-    """How free the shapes really became, with a note: Dim.AUTO gives in without a word."""
+) -> tuple[str, str, bool]:
+    """How free the shapes really became, why, and whether the batch size did: Dim.AUTO gives in
+    without a word."""
     if not wanted:
-        return "static", "static shapes were asked for"
+        return "static", "static shapes were asked for", False
     reason = f": {_first_line(failures[0])}" if failures else ""
     inputs = set(program.graph_signature.user_inputs)
-    sizes = [
+    shapes = [
         node.meta["val"].shape
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in inputs and hasattr(node.meta["val"], "shape")
     ]
-    if not any(isinstance(size, torch.SymInt) for shape in sizes for size in shape):
-        return "static", f"the model works for the shapes of the example only{reason}"
-    if not any(isinstance(shape[0], torch.SymInt) for shape in sizes if len(shape)):
-        return freedom, f"the model fixes its batch size{reason}"
-    return freedom, f"only the batch size is free{reason}" if freedom == "batch" else ""
+    if not any(is_free(size) for shape in shapes for size in shape):
+        return "static", f"the model works for the shapes of the example only{reason}", False
+    if not any(is_free(size) for shape in shapes for size in shape[:1]):
+        return freedom, f"the model fixes its batch size{reason}", False
+    return freedom, f"only the batch size is free{reason}" if freedom == "batch" else "", True
+
+
+def is_free(size: int | torch.SymInt) -> bool:
+    """Whether a traced size may vary; one that was fixed late is a SymInt that prints as 4."""
+    return isinstance(size, torch.SymInt) and not str(size).isdigit()
 
 
 def _explained(module: nn.Module, error: Exception) -> ExportError:

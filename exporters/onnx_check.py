@@ -1,0 +1,226 @@
+"""Prove an ONNX model before it is written: the checker, then ONNX Runtime against torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from symcompile.calling import map_tensors, rows, run, tensors
+from symcompile.errors import ExportError
+from symcompile.evaluation import Array
+from symcompile.hybrid import Batch
+
+BATCH_SIZES = (1, 7, 1000)
+# More elements than this in one check batch say nothing new and cost minutes.
+_MOST_ELEMENTS = 20_000_000
+
+# Largest accepted |difference|, as a fraction of the largest |value| of the same output feature.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2}
+
+_NO_KERNEL = re.compile(r"implementation for (\w+)\(\d+\) node with name '([^']*)'")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What ONNX Runtime was compared on.
+
+    Attributes:
+        batch_sizes: rows of each batch; empty where the batch size is fixed to the example's.
+        largest: largest difference found, as a fraction of the largest value of its output feature.
+        tolerance: what was accepted.
+    """
+
+    batch_sizes: tuple[int, ...]
+    largest: float
+    tolerance: float
+
+
+def check_structure(proto: Any) -> None:
+    """`onnx.checker` with full type and shape inference; ExportError with its first line."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        raise ExportError(f"onnx.checker refuses the model: {first_line(error)}") from error
+
+
+def check_values(
+    data: bytes,
+    module: nn.Module,
+    example: Batch,
+    traced: Batch,
+    *,
+    free_batch: bool,
+    dtype: torch.dtype,
+) -> Agreement:
+    """Run the model in ONNX Runtime and the module in torch on the same batches.
+
+    Args:
+        data: the serialized model.
+        module: what it was exported from, on the CPU, in evaluation mode.
+        example: recorded inputs, from which batches are made within their range.
+        traced: the batch the model was traced with, used where the batch size is fixed.
+
+    Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ.
+    """
+    session = open_session(data, dtype)
+    limit = TOLERANCE[dtype]
+    sizes, largest = [], 0.0
+    for batch in _batches(example, traced, free_batch):
+        expected = _torch_outputs(module, batch)
+        if expected is None:
+            continue
+        found = run_session(session, batch)
+        size = rows(batch)
+        largest = max(largest, _compare(session, expected, found, limit, size))
+        if size is not None:
+            sizes.append(size)
+    return Agreement(tuple(sizes), largest, limit)
+
+
+def open_session(data: bytes, dtype: torch.dtype) -> Any:
+    """An ONNX Runtime session on the CPU; ExportError names an operator that has no kernel."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its error classes share no public root
+        raise _no_session(error, dtype) from error
+
+
+def _no_session(error: Exception, dtype: torch.dtype) -> ExportError:
+    name = str(dtype).removeprefix("torch.")
+    missing = _NO_KERNEL.search(str(error))
+    if missing is None:
+        return ExportError(f"ONNX Runtime can't load the model: {first_line(error)}")
+    operator, node = missing.groups()
+    place = re.sub(r"^_inlfunc_|\W_inlfunc_", "", node).split("/")[0] if "/" in node else node
+    advice = "export with dtype='float32'"
+    if name != "float64":
+        advice = "choose another opset, or check=False for another runtime"
+    return ExportError(
+        f"ONNX Runtime's CPU kernels have no {operator} for {name}, which {place!r} needs: {advice}"
+    )
+
+
+def run_session(session: Any, batch: Batch) -> list[Array]:
+    """Outputs of a session for a batch; its tensors in the order of the graph's inputs."""
+    given = tensors((batch.args, batch.kwargs))
+    wanted = session.get_inputs()
+    if len(given) != len(wanted):
+        raise ExportError(
+            f"the ONNX graph has {len(wanted)} inputs, but the batch holds {len(given)} tensors"
+        )
+    feed = {one.name: t.detach().cpu().numpy() for one, t in zip(wanted, given, strict=True)}
+    try:
+        return list(session.run(None, feed))
+    except Exception as error:  # its error classes share no public root
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feed.items())
+        raise ExportError(f"ONNX Runtime fails on {shapes}: {first_line(error)}") from error
+
+
+def _torch_outputs(module: nn.Module, batch: Batch) -> list[torch.Tensor] | None:
+    """None where the module itself can't run such a batch."""
+    with torch.no_grad():
+        try:
+            # Cloned, since a forward may write into its inputs.
+            copies = Batch(*map_tensors(torch.clone, (batch.args, batch.kwargs)))
+            return tensors(run(module, copies))
+        except Exception:  # what a user's forward raises for a batch size is its own answer
+            return None
+
+
+def _compare(
+    session: Any, expected: Sequence[torch.Tensor], found: Sequence[Array], limit: float, size: Any
+) -> float:
+    names = [one.name for one in session.get_outputs()]
+    if len(expected) != len(found):
+        raise ExportError(f"the ONNX graph has {len(found)} outputs, the model {len(expected)}")
+    worst = 0.0
+    for name, ours, theirs in zip(names, expected, found, strict=True):
+        where = f"output {name!r}" + (f" at batch size {size}" if size is not None else "")
+        if tuple(ours.shape) != theirs.shape:
+            shapes = f"{list(theirs.shape)} from ONNX Runtime, {list(ours.shape)} from torch"
+            raise ExportError(f"{where} has another shape: {shapes}")
+        difference = relative_difference(ours.detach().cpu().numpy(), theirs)
+        if not difference <= limit:
+            raise ExportError(
+                f"{where} differs by {difference:.3g} of its largest value, allowed is {limit:.3g}:"
+                " no file was written (a forward that draws random numbers can't be checked:"
+                " pass check=False)"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def relative_difference(a: Array, b: Array) -> float:
+    """Largest |a - b| of each feature as a fraction of its largest |a|; NaN and infinities have to
+    sit at the same places, else the result is infinite."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    finite = np.isfinite(a)
+    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(
+        a[~finite], b[~finite], equal_nan=True
+    ):
+        return float("inf")
+    if a.size == 0:
+        return 0.0
+    features = a.shape[-1] if a.ndim > 1 else 1
+    a, b = (np.where(finite, v, 0.0).reshape(-1, features) for v in (a, b))
+    scale, difference = np.abs(a).max(axis=0), np.abs(a - b).max(axis=0)
+    # A feature that is but rounding (sin(pi), say) is judged by the scale of its neighbours.
+    floor = max(float(scale.max()) * 1e-6, 1e-30)
+    return float((difference / np.maximum(scale, floor)).max())
+
+
+# --- batches within the recorded range ---------------------------------------------------------
+
+
+def _batches(example: Batch, traced: Batch, free_batch: bool) -> Iterator[Batch]:
+    count = rows(example)
+    if not free_batch or count is None:
+        yield traced
+        return
+    yield example
+    elements = sum(t.numel() for t in tensors((example.args, example.kwargs))) // max(count, 1)
+    most = max(2, _MOST_ELEMENTS // max(elements, 1))
+    for size in sorted({min(size, most) for size in BATCH_SIZES} - {count}):
+        yield resized(example, size)
+
+
+def resized(example: Batch, size: int) -> Batch:
+    """A batch of `size` rows: those of the example, then mixtures of two rows each, which stay
+    within the recorded range of every value."""
+    generator = torch.Generator().manual_seed(0)
+    count = rows(example) or 1
+    extra = max(0, size - count)
+    first, second = torch.randint(count, (2, extra), generator=generator)
+    share = torch.rand(extra, generator=generator)
+
+    def resize(tensor: torch.Tensor) -> torch.Tensor:
+        head = tensor[:size]
+        if not extra:
+            return head
+        if not tensor.is_floating_point():
+            return torch.cat([head, tensor[first]])
+        weight = share.to(tensor.dtype).reshape(-1, *[1] * (tensor.ndim - 1))
+        if count == 1:  # nothing to mix with: shrink by up to a tenth, so that rows differ
+            mixed = tensor[first] * (1.0 - 0.1 * weight)
+        else:
+            mixed = weight * tensor[first] + (1.0 - weight) * tensor[second]
+        return torch.cat([head, mixed])
+
+    return Batch(*map_tensors(resize, (tuple(example.args), dict(example.kwargs))))
+
+
+def first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,178 @@
+"""Symbolic blocks as local functions of an ONNX model.
+
+The exporter of torch inlines every function and the optimizer destroys them, so they are put in
+last: the model is exported with an opaque operator for each call of a block, each block is exported
+alone, and its graph becomes the body of the function that the operator then names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import count
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile.exporters.onnx_operators import OPAQUE_DOMAIN, Signature, signature_of
+from symcompile.hybrid import Batch
+from symcompile.opaque import Block, BlockCall, is_free
+from symcompile.region import Interface, TensorInput
+
+DOMAIN = "symcompile"
+
+
+def name_functions(calls: Iterable[BlockCall]) -> dict[Signature, BlockCall]:
+    """One call for each function that is needed: a block called with tensors of another rank or
+    dtype is another function, because a body may hold axis numbers and casts."""
+    first: dict[Signature, BlockCall] = {}
+    for call in calls:
+        first.setdefault(signature_of(call.path, input_values(call)), call)
+    return first
+
+
+def unique_names(signatures: Iterable[Signature]) -> dict[Signature, str]:
+    """An identifier for each function, made from the path of its block."""
+    taken: set[str] = set()
+    names: dict[Signature, str] = {}
+    for signature in signatures:
+        stem = re.sub(r"\W+", "_", signature[0]).strip("_") or "model"
+        stem = f"_{stem}" if stem[0].isdigit() else stem
+        name, number = stem, 2
+        while name in taken:
+            name, number = f"{stem}_{number}", number + 1
+        taken.add(name)
+        names[signature] = name
+    return names
+
+
+def input_values(call: BlockCall) -> list[torch.Tensor]:
+    """The (fake) tensors that the node receives."""
+    nodes: Any = call.node.args[0]
+    return [node.meta["val"] for node in nodes]
+
+
+class Alone(nn.Module):
+    """A block as a module of positional tensors, for exporting it on its own."""
+
+    def __init__(self, module: nn.Module, block: Block) -> None:
+        super().__init__()
+        self.module = module
+        # The block closes over the module, which the exporter has to see as a submodule.
+        self.block = block
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.block(inputs))
+
+
+def small_example(call: BlockCall) -> Batch:
+    """Tensors of the ranks and features of a call; every free size gets a number of its own, so
+    that none is taken for another one, nor for the number of features."""
+    values = input_values(call)
+    free = sorted({str(size) for value in values for size in value.shape if is_free(size)})
+    fixed = {int(str(size)) for value in values for size in value.shape if not is_free(size)}
+    numbers = (n for n in count(3) if n not in fixed)
+    chosen = dict(zip(free, numbers, strict=False))
+    tensors = [
+        torch.ones([chosen.get(str(s)) or int(str(s)) for s in value.shape], dtype=value.dtype)
+        for value in values
+    ]
+    return Batch(tuple(tensors), {})
+
+
+def as_function(body: Any, name: str, interface: Interface, provenance: Mapping[str, str]) -> Any:
+    """An onnx_ir.Function from the model of a block alone.
+
+    Args:
+        body: onnx_ir.Model whose graph computes the block; it is used up.
+        provenance: metadata of the function; "text" also becomes its documentation.
+    """
+    import onnx_ir
+
+    graph = body.graph
+    _constants_into_nodes(graph)
+    _identities_for_inputs(graph)
+    for value, one in zip(graph.inputs, interface.inputs, strict=True):
+        value.name = input_name(one)
+    for number, value in enumerate(graph.outputs):
+        value.name = f"output_{number}"
+    _rename_inner(graph, name)
+    function = onnx_ir.Function(DOMAIN, name, graph=graph, attributes=[])
+    function.metadata_props.update(provenance)
+    function.doc_string = provenance.get("text", "")
+    return function
+
+
+def input_name(one: TensorInput) -> str:
+    parts = [one.parameter.lstrip("*"), *map(str, one.keys)]
+    return re.sub(r"\W+", "_", "_".join(parts))
+
+
+def insert_functions(model: Any, functions: Mapping[str, Any]) -> None:
+    """Point the opaque operators of an onnx_ir.Model at these functions, by name."""
+    import onnx_ir
+
+    for node in onnx_ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.domain == OPAQUE_DOMAIN:
+            node.domain = DOMAIN
+            node.name = f"{node.op_type}/{node.name}"
+            node.metadata_props["symcompile.target"] = functions[node.op_type].metadata_props[
+                "target"
+            ]
+    model.opset_imports.pop(OPAQUE_DOMAIN, None)
+    if functions:
+        model.opset_imports[DOMAIN] = 1
+    for function in functions.values():
+        model.functions[function.identifier()] = function
+
+
+def _constants_into_nodes(graph: Any) -> None:
+    """A function has no initializers: each becomes a Constant node, with all its digits."""
+    import onnx_ir
+
+    nodes = []
+    for value in list(graph.initializers.values()):
+        tensor = onnx_ir.tensor(value.const_value.numpy(), name=value.name)
+        node = onnx_ir.node("Constant", inputs=[], attributes={"value": tensor})
+        onnx_ir.convenience.replace_all_uses_with(value, node.outputs[0])
+        for place, output in enumerate(graph.outputs):
+            if output is value:
+                graph.outputs[place] = node.outputs[0]
+        node.outputs[0].name = value.name
+        node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+        nodes.append(node)
+    graph.initializers.clear()
+    for node in reversed(nodes):
+        graph.insert_before(graph[0], node) if len(graph) else graph.append(node)
+
+
+def _identities_for_inputs(graph: Any) -> None:
+    """Each output gets a value of its own: an equation `x0`, or two equal ones, would share one."""
+    import onnx_ir
+
+    seen = {id(value) for value in graph.inputs}
+    for place, value in enumerate(graph.outputs):
+        if id(value) in seen:
+            node = onnx_ir.node("Identity", inputs=[value])
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+            graph.append(node)
+            graph.outputs[place] = node.outputs[0]
+        seen.add(id(graph.outputs[place]))
+
+
+def _rename_inner(graph: Any, prefix: str) -> None:
+    """Node names tell the block also after inlining; inner values keep off the public names.
+
+    Types and shapes go: a call elsewhere has other sizes, under the same symbols.
+    """
+    public = {id(value) for value in (*graph.inputs, *graph.outputs)}
+    for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+        value.type = value.shape = None
+    for position, node in enumerate(graph):
+        node.name = f"{prefix}/{node.op_type}_{position}"
+        for value in node.outputs:
+            if id(value) not in public:
+                value.name = (
+                    f"v{position}" if len(node.outputs) == 1 else f"v{position}_{value.index()}"
+                )

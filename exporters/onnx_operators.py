@@ -1,0 +1,144 @@
+"""How single torch operators become ONNX: symbolic blocks, and what float64 kernels lack.
+
+ONNX Runtime's CPU kernels have no float64 tan, asin, acos, atan, sinh, cosh and erf. All but erf
+are composed of operators that it has, to within a few roundings of float64 over the whole line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+# Operators of this domain stand for blocks until their functions are put in.
+OPAQUE_DOMAIN = "symcompile.opaque"
+
+# Path, then dtype and rank of each input: what one function body serves.
+Signature = tuple[str, tuple[tuple[str, int], ...]]
+
+_ONNX_TYPES = {
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+    "FLOAT16": "float16",
+    "BFLOAT16": "bfloat16",
+}
+
+
+def translations(names: Mapping[Signature, str]) -> dict[Any, Callable[..., Any]]:
+    """A table for `torch.onnx.export(custom_translation_table=...)`.
+
+    Args:
+        names: name of the function for each signature of a block that the graph calls.
+    """
+    table: dict[Any, Callable[..., Any]] = {
+        torch.ops.symcompile.block.default: _block_translation(names)
+    }
+    for operator, (single, composed) in _float64_table().items():
+        table[operator] = _by_dtype(single, composed)
+    return table
+
+
+def signature_of(path: str, inputs: Sequence[torch.Tensor]) -> Signature:
+    kinds = ((str(one.dtype).removeprefix("torch."), one.ndim) for one in inputs)
+    return path, tuple(kinds)
+
+
+def _block_translation(names: Mapping[Signature, str]) -> Callable[..., Any]:
+    from onnxscript import values
+
+    domain = values.Opset(OPAQUE_DOMAIN, 1)
+
+    def translate(
+        inputs: Sequence[Any],
+        path: str,
+        input_features: Sequence[int],
+        output_features: Sequence[int],
+        dtype: str,
+    ) -> list[Any]:
+        kinds = tuple((_ONNX_TYPES[one.dtype.name], one.shape.rank()) for one in inputs)
+        name = names[path, kinds]
+        schema = _schema(name, len(inputs), len(output_features))
+        outputs = values.Op(domain, name, schema)(*inputs)
+        return list(outputs) if isinstance(outputs, Sequence) else [outputs]
+
+    return translate
+
+
+def _schema(name: str, n_inputs: int, n_outputs: int) -> Any:
+    from onnx.defs import OpSchema
+
+    tensors = ["tensor(float)", "tensor(double)", "tensor(float16)"]
+    inputs = [OpSchema.FormalParameter(f"x{k}", f"T{k}") for k in range(n_inputs)]
+    outputs = [OpSchema.FormalParameter(f"y{k}", "U") for k in range(n_outputs)]
+    types = [(f"T{k}", tensors, "") for k in range(n_inputs)]
+    return OpSchema(
+        name,
+        OPAQUE_DOMAIN,
+        1,
+        inputs=inputs,
+        outputs=outputs,
+        type_constraints=[*types, ("U", tensors, "")],
+    )
+
+
+def _by_dtype(single: str, composed: Callable[..., Any]) -> Callable[..., Any]:
+    from onnxscript import opset18
+
+    def translate(x: Any) -> Any:
+        if x.dtype is not None and x.dtype.name == "DOUBLE":
+            return composed(opset18, x)
+        return getattr(opset18, single)(x)
+
+    return translate
+
+
+def _float64_table() -> dict[Any, tuple[str, Callable[..., Any]]]:
+    aten = torch.ops.aten
+    return {
+        aten.tan.default: ("Tan", _tan),
+        aten.asin.default: ("Asin", _asin),
+        aten.acos.default: ("Acos", _acos),
+        aten.atan.default: ("Atan", _atan),
+        aten.sinh.default: ("Sinh", _sinh),
+        aten.cosh.default: ("Cosh", _cosh),
+    }
+
+
+def _tan(op: Any, x: Any) -> Any:
+    return op.Div(op.Sin(x), op.Cos(x))
+
+
+def _cosh(op: Any, x: Any) -> Any:
+    return op.Mul(op.Add(op.Exp(x), op.Exp(op.Neg(x))), 0.5)
+
+
+def _sinh(op: Any, x: Any) -> Any:
+    # Not (e^x - e^-x) / 2, which loses all digits near 0.
+    return op.Mul(op.Tanh(x), _cosh(op, x))
+
+
+def _atan(op: Any, x: Any) -> Any:
+    """The float32 kernel gives y, then atan(x) = y + atan((x - tan y) / (1 + x tan y)), whose
+    argument d is below 1e-6: there atan(d) = d - d^3/3 to the last digit of float64."""
+    from onnx import TensorProto
+
+    # 1e300 is as good as infinity here, and infinity would give infinity / infinity.
+    bounded = op.Max(op.Min(x, 1e300), -1e300)
+    y = op.Cast(op.Atan(op.Cast(bounded, to=TensorProto.FLOAT)), to=TensorProto.DOUBLE)
+    sine, cosine = op.Sin(y), op.Cos(y)
+    top = op.Sub(op.Mul(bounded, cosine), sine)
+    d = op.Div(top, op.Add(cosine, op.Mul(bounded, sine)))
+    cube = op.Mul(op.Mul(d, d), d)
+    return op.Add(y, op.Sub(d, op.Div(cube, 3.0)))
+
+
+def _asin(op: Any, x: Any) -> Any:
+    below = op.Sqrt(op.Mul(op.Sub(1.0, x), op.Add(1.0, x)))
+    return op.Mul(_atan(op, op.Div(x, op.Add(1.0, below))), 2.0)
+
+
+def _acos(op: Any, x: Any) -> Any:
+    # At -1 the quotient is infinite and the result pi.
+    ratio = op.Div(op.Sub(1.0, x), op.Add(1.0, x))
+    return op.Mul(_atan(op, op.Sqrt(ratio)), 2.0)
