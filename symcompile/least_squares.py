@@ -106,10 +106,12 @@ def _step(
 ) -> tuple[Array, float, float]:
     """One accepted step, or the old constants when even a small step does not lower the loss."""
     scale = np.sqrt(np.maximum(np.diag(A), 1e-30 * max(float(np.diag(A).max()), 1e-300)))
-    normalised = A / np.outer(scale, scale)
+    normalised, direction = A / scale[:, None] / scale, -gradient / scale
+    if not (np.isfinite(normalised).all() and np.isfinite(direction).all()):
+        return constants, loss, damping  # derivatives of 1e200: LAPACK would not converge
     for _ in range(12):
         damped = normalised + damping * np.eye(len(scale))
-        step = np.linalg.lstsq(damped, -gradient / scale, rcond=None)[0] / scale
+        step = np.linalg.lstsq(damped, direction, rcond=None)[0] / scale
         trial = constants + step
         trial_loss = weighted_loss(evaluate(program, X, trial)[:, 0] - y, weights)
         if trial_loss < loss:
@@ -126,7 +128,10 @@ def _errors(A: Array, loss: float, n: int) -> tuple[float, ...]:
     scale = np.sqrt(np.diag(A))
     if not np.isfinite(A).all() or not (scale > 0).all():
         return tuple([math.inf] * size)
-    values, vectors = np.linalg.eigh(A / np.outer(scale, scale))
+    normalised = A / scale[:, None] / scale
+    if not np.isfinite(normalised).all():
+        return tuple([math.inf] * size)
+    values, vectors = np.linalg.eigh(normalised)
     if values[0] <= 1e-14 * values[-1]:
         return tuple([math.inf] * size)
     inverse = (vectors / values) @ vectors.T
