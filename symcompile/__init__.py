@@ -1,0 +1,25 @@
+"""symcompile: replace parts of a trained PyTorch model by closed-form equations."""
+
+from symcompile._version import __version__
+from symcompile.compiled import Compiled
+from symcompile.driver import distill, record, symcompile
+from symcompile.engines import Engine
+from symcompile.equation import Equation
+from symcompile.errors import SymCompileError
+from symcompile.pareto import ParetoFront
+from symcompile.recording import Recording
+from symcompile.target import Target
+
+__all__ = [
+    "Compiled",
+    "Engine",
+    "Equation",
+    "ParetoFront",
+    "Recording",
+    "SymCompileError",
+    "Target",
+    "__version__",
+    "distill",
+    "record",
+    "symcompile",
+]

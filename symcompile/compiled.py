@@ -1,0 +1,392 @@
+"""The result of a compile: the hybrid model, its equations, and what can be done with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sympy
+import torch
+from torch import nn
+
+from symcompile.calling import home
+from symcompile.equation import Equation
+from symcompile.errors import ChoiceError, ExportError
+from symcompile.hybrid import Batch
+from symcompile.lowering import Lowered, lower, read_constants, trainable
+from symcompile.measuring import N_PROBES, Neural, change_of_whole, measure
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.parser import parse
+from symcompile.passes import rewrite, verify
+from symcompile.passes.assemble import Vacant, copy_block, vacate
+from symcompile.passes.whole_model import root_for
+from symcompile.recording import Recording
+from symcompile.region import Region
+from symcompile.report import Report
+from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
+
+NeuralModel = Neural
+
+
+@dataclass
+class _Part:
+    """One region of the hybrid, as it is now."""
+
+    region: Region
+    fronts: Mapping[int, ParetoFront]
+    operators: OperatorSet
+    provenance: Mapping[str, Any]
+    outcome: Outcome
+    equations: dict[int, Equation] = field(default_factory=dict)
+    lowered: Lowered | None = None
+
+
+class Compiled:
+    """A hybrid model and everything known about it.
+
+    Attributes:
+        module: the hybrid: same call signature as the original, differentiable, trainable. It holds
+            no parameter of a replaced block. `choose` and `restore` change it in place.
+        fronts: for each region path, the Pareto front of each output.
+        capture: how the model was captured: "fx", "module boundaries", "whole model" or "artifact".
+        example: a batch of the model's inputs, or None.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        parts: dict[str, _Part],
+        refused: Mapping[str, Refusal],
+        neural: Neural,
+        record: Recording,
+    ) -> None:
+        self.module = module
+        self._parts = parts
+        self._refused = dict(refused)
+        self._neural = neural
+        self._record = record
+        self._trainable = False
+
+    @classmethod
+    def build(
+        cls,
+        neural: Neural,
+        record: Recording,
+        fronts: Mapping[str, Mapping[int, ParetoFront]],
+        *,
+        engines: Mapping[str, Mapping[str, Any]],
+        operators: Mapping[str, OperatorSet],
+        tolerance: float | None = None,
+        beat_linear: bool = False,
+        seed: int = 0,
+    ) -> Compiled:
+        """Choose, lower, verify and install an equation for each output of each region."""
+        assert neural.root is not None
+        parts = {}
+        for path, region in record.regions.items():
+            provenance = _provenance(record, path, engines[path], seed)
+            waiting = Refusal(path, "not compiled yet", region, fronts[path])
+            parts[path] = _Part(region, fronts[path], operators[path], provenance, waiting)
+        refused = {path: Refusal(path, reason) for path, reason in record.refused.items()}
+        compiled = cls(_vacant(neural.root, record), parts, refused, neural, record)
+        for path, part in parts.items():
+            limit = part.region.target.tolerance or tolerance
+            compiled._install_best(path, part, limit, beat_linear)
+        return compiled
+
+    # --- what it shows -----------------------------------------------------------------------
+
+    @property
+    def fronts(self) -> dict[str, Mapping[int, ParetoFront]]:
+        return {path: part.fronts for path, part in self._parts.items()}
+
+    @property
+    def equations(self) -> dict[str, dict[int, Equation]]:
+        """The equations in the hybrid, by region path and output, with constants as trained."""
+        return {
+            path: self._current(part)
+            for path, part in self._parts.items()
+            if isinstance(part.outcome, Rewrite)
+        }
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Rewrite or refusal of each region; measured again after constants were trained."""
+        for path, part in self._parts.items():
+            if isinstance(part.outcome, Rewrite) and self._current(part) != part.equations:
+                self._measure_again(path, part)
+        return {path: part.outcome for path, part in self._parts.items()} | self._refused
+
+    @property
+    def report(self) -> Report:
+        """What was replaced by what, and how well: prints as a table, HTML in notebooks."""
+        return Report(self.outcomes, capture=self.capture, note=self._record.note)
+
+    @property
+    def capture(self) -> str:
+        return self._record.capture
+
+    @property
+    def example(self) -> Batch | None:
+        return self._record.batches[0] if self._record.batches else None
+
+    @property
+    def recording(self) -> Recording:
+        """What the regions saw and gave, as it was recorded for this compile."""
+        return self._record
+
+    def end_to_end(self) -> float:
+        """Relative L2 change of the model's output on held-out data, all targets replaced.
+
+        NaN where the compiler never saw data for the model itself.
+        """
+        if self._neural.root is None or not self._record.batches:
+            return float("nan")
+        return change_of_whole(self._neural.root, self.module, self._record)
+
+    # --- what it does ------------------------------------------------------------------------
+
+    def choose(
+        self,
+        path: str,
+        equation: Equation | sympy.Expr | str | None = None,
+        *,
+        complexity: int | None = None,
+        output: int | None = None,
+        rule: str | None = None,
+    ) -> None:
+        """Put another equation in a region's place, whatever the tolerance says.
+
+        Args:
+            path: the region.
+            equation: an Equation of the front, or an expression of one's own in the region's
+                variables (its features, else its inputs).
+            complexity: take the equation of this complexity from the front.
+            output: the output meant; None means all of them.
+            rule: pick by a rule of ParetoFront.select.
+
+        Raises:
+            ChoiceError: unknown path, output or complexity (those there are get listed).
+            ExpressionError: an expression uses something that is not a variable of the region.
+        """
+        part = self._part(path)
+        outputs = self._outputs(path, part, output)
+        if (equation is None) + (complexity is None) + (rule is None) != 2:
+            raise ChoiceError(
+                f"choose({path!r}, ...) takes one of an equation, complexity= or rule="
+            )
+        chosen = dict(self._current(part)) if part.lowered is not None else _defaults(part)
+        for one in outputs:
+            chosen[one] = self._pick(path, part, one, equation, complexity, rule)
+        missing = [one for one in part.region.equation_outputs if one not in chosen]
+        if missing:
+            raise ChoiceError(
+                f"{path!r} has no equation for output {missing[0]}: choose one for it as well"
+            )
+        self._install(path, part, chosen)
+
+    def restore(self, path: str) -> None:
+        """Put a copy of the neural block back in a region's place.
+
+        Raises ChoiceError for an unknown path, or where the neural block isn't at hand.
+        """
+        part = self._part(path)
+        self._put(part, self._neural_copy(path))
+        part.lowered, part.equations = None, {}
+        part.outcome = _refusal(part, "restored: the neural block was put back by restore()")
+
+    def trainable_constants(self, trainable_: bool = True, /) -> Compiled:
+        """Make the constants of all equations nn.Parameters (or fixed buffers again).
+
+        `equations` shows the trained values. Exact numbers such as 2 and pi stay as they are.
+        """
+        self._trainable = bool(trainable_)
+        for part in self._parts.values():
+            if part.lowered is not None:
+                trainable(part.lowered.module, self._trainable)
+        return self
+
+    def export(self, path: str | os.PathLike[str], **options: Any) -> Any:
+        """Write an ONNX file; options are those of `symcompile.exporters.onnx`.
+
+        Raises ExportError if the model can't be held by ONNX, or the file does not agree with it.
+        """
+        from symcompile import exporters
+
+        if not os.fspath(path).endswith(".onnx"):
+            raise ExportError(
+                f"can't tell the format of {os.fspath(path)!r}: end it in .onnx, or use save() for"
+                " a .symc artifact and symcompile.exporters for the rest"
+            )
+        return exporters.onnx(self, path, **options)
+
+    def __repr__(self) -> str:
+        lines = []
+        for path, outcome in self.outcomes.items():
+            if isinstance(outcome, Rewrite):
+                lines += [f"  {path}[{k}] = {e}" for k, e in self._current(self._parts[path]).items()]
+            else:
+                lines.append(f"  {path}: neural ({outcome.reason})")
+        return "\n".join([f"Compiled({type(self.module).__name__})", *lines])
+
+    # --- one region --------------------------------------------------------------------------
+
+    def _install_best(
+        self, path: str, part: _Part, tolerance: float | None, beat_linear: bool
+    ) -> None:
+        empty = [output for output in part.region.equation_outputs if not part.fronts[output]]
+        if empty:
+            self._refuse(path, part, f"the search found no usable equation for output {empty[0]}")
+            return
+        self._install(path, part, _defaults(part))
+        assert isinstance(part.outcome, Rewrite)
+        fidelity = part.outcome.fidelity
+        reason = verify.refusal_reason(fidelity, tolerance, beat_linear, region=part.region)
+        if reason is not None:
+            self._refuse(path, part, reason, fidelity)
+
+    def _refuse(
+        self, path: str, part: _Part, reason: str, fidelity: Fidelity | None = None
+    ) -> None:
+        self._put(part, self._neural_copy(path))
+        part.lowered, part.equations = None, {}
+        part.outcome = _refusal(part, reason, fidelity)
+
+    def _install(self, path: str, part: _Part, equations: dict[int, Equation]) -> None:
+        """Lower, measure, and only then change the hybrid."""
+        equations = dict(sorted(equations.items()))
+        lowered = self._lower(part.region, equations)
+        fidelity = measure(self._neural, self._record, part.region, equations, lowered.module)
+        self._put(part, lowered.module)
+        trainable(lowered.module, self._trainable)
+        part.lowered, part.equations = lowered, equations
+        part.outcome = _rewrite(part, self._record, fidelity)
+
+    def _measure_again(self, path: str, part: _Part) -> None:
+        part.equations = self._current(part)
+        fresh = self._lower(part.region, part.equations)
+        fidelity = measure(self._neural, self._record, part.region, part.equations, fresh.module)
+        part.outcome = _rewrite(part, self._record, fidelity)
+
+    def _lower(self, region: Region, equations: Mapping[int, Equation]) -> Lowered:
+        complete = set(equations) == set(range(region.n_equations))
+        neural = None if complete else self._neural_copy(region.path)
+        device, _ = home(self._neural.root or self.module)
+        dtype = getattr(torch, region.dtype)
+        return lower(region, equations, dtype=dtype, device=device, neural=neural)
+
+    def _put(self, part: _Part, block: nn.Module) -> None:
+        rewrite.install(self.module, part.region, block)
+
+    def _neural_copy(self, path: str) -> nn.Module:
+        if self._neural.root is None:
+            raise ChoiceError(f"the neural block of {path!r} is not at hand: it was not saved")
+        return copy_block(self._neural.root, path, self.module)
+
+    def _current(self, part: _Part) -> dict[int, Equation]:
+        if part.lowered is None:
+            return {}
+        found = read_constants(part.lowered)
+        return {
+            output: equation
+            if tuple(found[output]) == equation.constants
+            else self._scored(part, output, equation.with_constants(found[output]))
+            for output, equation in part.equations.items()
+        }
+
+    def _scored(self, part: _Part, output: int, equation: Equation) -> Equation:
+        """The equation with its losses on what was recorded."""
+        samples = self._record.samples[part.region.path]
+        values = part.region.equation_values(samples.Y)[:, output]
+        squares = (equation.predict(part.region.variable_values(samples.X)) - values) ** 2
+        held = samples.holdout
+        return replace(
+            equation, loss=float(squares[~held].mean()), holdout_loss=float(squares[held].mean())
+        )
+
+    def _part(self, path: str) -> _Part:
+        if path in self._refused:
+            raise ChoiceError(f"{path!r} can't be an equation: {self._refused[path].reason}")
+        if path not in self._parts:
+            raise ChoiceError(f"no region {path!r}: there are {', '.join(self._parts) or 'none'}")
+        return self._parts[path]
+
+    def _outputs(self, path: str, part: _Part, output: int | None) -> tuple[int, ...]:
+        known = part.region.equation_outputs
+        if output is None:
+            return known
+        if output not in known:
+            raise ChoiceError(f"{path!r} has no output {output!r}: it has {', '.join(map(str, known))}")
+        return (output,)
+
+    def _pick(
+        self,
+        path: str,
+        part: _Part,
+        output: int,
+        equation: Equation | sympy.Expr | str | None,
+        complexity: int | None,
+        rule: str | None,
+    ) -> Equation:
+        if equation is not None:
+            return self._scored(part, output, _as_equation(part, equation))
+        front = part.fronts.get(output)
+        if front is None:
+            raise ChoiceError(f"{path!r}, output {output}: there is no Pareto front to choose from")
+        try:
+            return front.select(rule) if rule is not None else front.at(complexity or 0)
+        except ChoiceError as error:
+            raise ChoiceError(f"{path!r}, output {output}: {error}") from None
+
+
+def _vacant(root: nn.Module, record: Recording) -> nn.Module:
+    if "." in record.regions:
+        return root_for(record.regions["."], Vacant())
+    return vacate(root, record.regions)
+
+
+def _defaults(part: _Part) -> dict[int, Equation]:
+    outputs = part.region.equation_outputs
+    return {k: part.fronts[k].best for k in outputs if part.fronts.get(k)}
+
+
+def _as_equation(part: _Part, given: Equation | sympy.Expr | str) -> Equation:
+    names = part.region.variables
+    if isinstance(given, Equation):
+        given = given.sympy
+    expr = parse(given, names) if isinstance(given, str) else sympy.sympify(given)
+    return Equation.of(expr, names, part.operators)
+
+
+def _provenance(
+    record: Recording, path: str, engine: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    held = record.samples[path].holdout
+    return {
+        "engine": dict(engine),
+        "seed": seed,
+        "n_fit": int((~held).sum()),
+        "n_holdout": int(held.sum()),
+    }
+
+
+def _rewrite(part: _Part, record: Recording, fidelity: Fidelity) -> Rewrite:
+    samples = record.samples[part.region.path]
+    probes = tuple(tuple(map(float, row)) for row in samples.X_holdout[:N_PROBES])
+    return Rewrite(
+        part.region,
+        dict(part.equations),
+        part.fronts,
+        fidelity,
+        part.provenance,
+        samples.ranges,
+        probes,
+    )
+
+
+def _refusal(part: _Part, reason: str, fidelity: Fidelity | None = None) -> Refusal:
+    return Refusal(part.region.path, reason, part.region, part.fronts, fidelity, part.provenance)
+
