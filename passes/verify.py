@@ -62,25 +62,27 @@ def measure(
     Args:
         equations: by number of the equation; where the region projects its outputs these give
             components, and `outputs` of the result compares components, `total` real outputs.
-        fit: what equations and controls were fitted to. holdout: what neither has seen.
+        fit: what equations and controls were fitted to.
+        holdout: what neither has seen.
         neural: the block on raw rows, [n, n_inputs] -> [n, n_outputs]; without it there is no
             extrapolation. See `autograd`.
         neural_gradient: its derivatives, [n, n_inputs] -> [n, n_outputs, n_inputs].
-        baseline: the controls where they are at hand already, else fitted to `fit`.
+        baseline: the controls, where they are at hand already.
 
     Raises:
         DataError: a holdout without rows, or arrays that do not fit the region.
     """
-    if len(holdout.X) == 0:
+    X, Y = holdout
+    if len(X) == 0:
         raise DataError(
             f"target {region.path!r}: no held-out samples: raise holdout= or n_samples="
         )
     baseline = baseline or controls(fit.X, fit.Y)
-    recorded = np.concatenate([fit.X, holdout.X])
+    recorded = np.concatenate([fit.X, X])
     parts = (
-        _on_holdout(region, equations, holdout, baseline),
+        _on_holdout(region, equations, X, Y, baseline),
         _extrapolations(region, equations, recorded, neural, seed),
-        _gradients(region, equations, holdout.X, neural_gradient),
+        _gradients(region, equations, X, neural_gradient),
     )
     rows = {key: _row(key, *parts) for key in (*sorted(equations), _TOTAL)}
     total = rows.pop(_TOTAL)
@@ -137,14 +139,14 @@ def _predict(region: Region, equations: Mapping[int, Equation], X: Array) -> Arr
 
 
 def _on_holdout(
-    region: Region, equations: Mapping[int, Equation], holdout: Samples, baseline: Controls
+    region: Region, equations: Mapping[int, Equation], X: Array, Y: Array, baseline: Controls
 ) -> dict[int, tuple[Agreement, Agreement, Agreement]]:
     """Equation, mean and linear map, by equation and in total."""
     keys = sorted(equations)
-    found = [_compare(region, keys, _predict(region, equations, holdout.X), holdout.Y)]
+    found = [_compare(region, keys, _predict(region, equations, X), Y)]
     for control in baseline:
-        predicted = region.equation_values(control.predict(holdout.X))[:, keys]
-        found.append(_compare(region, keys, predicted, holdout.Y))
+        predicted = region.equation_values(control.predict(X))[:, keys]
+        found.append(_compare(region, keys, predicted, Y))
     return {key: (found[0][key], found[1][key], found[2][key]) for key in found[0]}
 
 
@@ -310,7 +312,7 @@ _OTHER_FORM = (
     "Try operators= without the one in trouble, features= that stay clear of it, another seed="
 )
 _SEARCH_MORE = "a larger max_complexity=, more operators=, features=, a longer budget="
-_ABOVE = "Tolerance is {tolerance:g}: raise tolerance=, try " + _SEARCH_MORE
+_ABOVE = "Tolerance is {tolerance}: raise tolerance=, try " + _SEARCH_MORE
 _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
 
 

@@ -48,7 +48,8 @@ def end_to_end(
                 pairs = zip(before, after, finite, strict=True)
                 change[name] += sum(_square((b - a)[ok]) for b, a, ok in pairs)
     shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
-    return EndToEnd(*(shares.get(n, math.nan) for n in ("equation", "mean", "linear")), data)
+    equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
+    return EndToEnd(equation, mean, linear, data)
 
 
 def _floats(value: Any) -> Iterator[torch.Tensor]:

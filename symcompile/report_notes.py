@@ -1,0 +1,174 @@
+"""Figures and remarks of a report in words, shared by its plain and its HTML form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from symcompile.equation import Equation
+from symcompile.report import WORSE, Report, chosen, label, runner_up
+from symcompile.rewrite import (
+    DomainIssue,
+    EndToEnd,
+    Fidelity,
+    Latency,
+    Outcome,
+    OutputFidelity,
+    Rewrite,
+)
+
+RUNNERS_UP = 3
+DOMAIN_ISSUES = 4
+
+LEGEND = (
+    "R2, relative L2 and max |error|: equation against neural block on held-out samples."
+    " 20 % beyond: relative L2 on inputs up to 20 % outside of their recorded range."
+    " Gradient: relative L2 of the derivatives by the inputs."
+    " Mean, linear: relative L2 of the mean output, and of a ridge-regressed linear map of the same"
+    " inputs, on the held-out samples."
+)
+
+Row = tuple[str, Equation | None, OutputFidelity]
+Note = tuple[str, str]
+
+
+class Column(NamedTuple):
+    """A column of figures: its two header lines, and what stands in it."""
+
+    top: str
+    bottom: str
+    cell: Callable[[Row], str]
+
+
+COLUMNS = (
+    Column("com-", "plexity", lambda row: str(row[1].complexity) if row[1] else ""),
+    Column("", "R2", lambda row: r2(row[2].equation.r2)),
+    Column("relative", "L2", lambda row: figure(row[2].equation.relative_l2)),
+    Column("max", "|error|", lambda row: figure(row[2].equation.max_error)),
+    Column("20 %", "beyond", lambda row: figure(row[2].extrapolation.relative_l2)),
+    Column("gradient", "L2", lambda row: figure(row[2].gradient)),
+    Column("mean", "L2", lambda row: figure(row[2].mean.relative_l2)),
+    Column("linear", "L2", lambda row: figure(row[2].linear.relative_l2)),
+)
+
+
+def columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns that hold a figure in any of the rows."""
+    return [one for one in COLUMNS if any(one.cell(row) not in ("", "-") for row in rows)]
+
+
+def figure(value: float) -> str:
+    """Three digits in at most 8 characters; "-" for what was not measured."""
+    if math.isnan(value):
+        return "-"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-3 <= abs(value) < 1e5:
+        digits = 2 - math.floor(math.log10(abs(value)))
+        return f"{value:.{max(digits, 0)}f}"
+    return f"{value:.1e}"
+
+
+def r2(value: float) -> str:
+    """Five decimals, rounded down so that an imperfect fit never shows as 1.00000."""
+    if math.isnan(value) or value < -10:
+        return figure(value)
+    return "1" if value == 1 else f"{math.floor(value * 1e5) / 1e5:.5f}"
+
+
+def together(report: Report) -> str:
+    """What all replacements at once do to the model, "" where it was not measured."""
+    if math.isnan(report.end_to_end) or not report.rewrites:
+        return ""
+    return (
+        f"all of it in place, the model's output moves by {figure(report.end_to_end)} (relative L2)"
+    )
+
+
+def notes(path: str, outcome: Outcome) -> Iterator[Note]:
+    """Remarks on one target: a name, "" where it goes on with that of the one before; a text."""
+    fidelity = outcome.fidelity
+    if fidelity is not None:
+        yield from _worse(outcome, fidelity)
+        yield from _named(
+            "domain", [_domain(one, outcome) for one in fidelity.domain], DOMAIN_ISSUES
+        )
+        if fidelity.end_to_end is not None:
+            yield "end to end", _end_to_end(fidelity.end_to_end)
+    if isinstance(outcome, Rewrite):
+        yield from _runners_up(path, outcome)
+        yield from _named("latency", [_latency(one) for one in outcome.fidelity.latency])
+
+
+def _named(name: str, texts: Sequence[str], most: int = 99, more: str = "") -> Iterator[Note]:
+    shown = list(texts[:most])
+    if len(texts) > most:
+        shown.append(f"and {len(texts) - most} more{more}")
+    yield from ((name if k == 0 else "", text) for k, text in enumerate(shown))
+
+
+def _worse(outcome: Outcome, fidelity: Fidelity) -> Iterator[Note]:
+    labels = [
+        label(outcome.region, output)
+        for output, row in sorted(fidelity.outputs.items())
+        if not row.beats_linear
+    ]
+    if labels:
+        yield (
+            "warning",
+            f"{', '.join(labels)}: {WORSE}. A ridge-regressed linear map of the same inputs is"
+            " closer to the block; beat_linear=True refuses such equations",
+        )
+
+
+def _end_to_end(change: EndToEnd) -> str:
+    worse = f"; {WORSE}" if change.equation > change.linear else ""
+    return (
+        f"the model's output moves by {figure(change.equation)} (mean instead:"
+        f" {figure(change.mean)}, linear map: {figure(change.linear)}), relative L2 on"
+        f" {change.data}{worse}"
+    )
+
+
+def _runners_up(path: str, outcome: Rewrite) -> Iterator[Note]:
+    texts = []
+    for output in chosen(outcome):
+        second = runner_up(outcome, output)
+        if second is not None:
+            equation, word = second
+            text = cut(equation.text(), 60)
+            about = f"complexity {equation.complexity}"
+            about += f", R2 {r2(outcome.fronts[output].r2(equation))}{word and ', '}{word}"
+            texts.append(f"{label(outcome.region, output)} = {text}  ({about})")
+    yield from _named("runner-up", texts, RUNNERS_UP, f" in compiled.fronts[{path!r}]")
+
+
+def _latency(timing: Latency) -> str:
+    ratio = timing.neural / timing.equation if timing.equation > 0 else math.nan
+    speed = f"{ratio:.2g} times as fast" if ratio >= 1 else f"{1 / ratio:.2g} times as slow"
+    return (
+        f"batch {timing.batch}: neural {_time(timing.neural)}, equations {_time(timing.equation)},"
+        f" {speed} ({count(timing.threads, 'thread')})"
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _domain(issue: DomainIssue, outcome: Outcome) -> str:
+    place = "on recorded samples" if issue.on_data else "inside the recorded range"
+    point = ", ".join(f"{name} = {value:.4g}" for name, value in list(issue.where.items())[:4])
+    point += ", ..." if len(issue.where) > 4 else ""
+    near = f", near {point}" if point else ""
+    operation = cut(issue.operation, 60)
+    return f"{label(outcome.region, issue.output)}: in {operation} {issue.problem} {place}{near}"
+
+
+def count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
