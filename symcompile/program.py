@@ -203,7 +203,7 @@ class _Builder:
             return self._product(expr)
         if isinstance(expr, sympy.Pow):
             return self._power(expr.base, expr.exp)
-        if getattr(expr, "is_number", False) and not expr.args or expr in (sympy.pi, sympy.E):
+        if (getattr(expr, "is_number", False) and not expr.args) or expr in (sympy.pi, sympy.E):
             return self.emit("number", (), _number(expr))
         if isinstance(expr, (sympy.re, sympy.conjugate)):
             # sympy makes them of Abs(x*exp(y)), not knowing that all numbers here are real.
@@ -212,6 +212,8 @@ class _Builder:
             return self._piecewise(expr)
         if isinstance(expr, (sympy.GreaterThan, sympy.StrictGreaterThan)):
             return self.visit(expr.reversed)
+        if isinstance(expr, sympy.Ne):
+            return self.emit("not", [self.visit(sympy.Eq(*expr.args))])
         op = _FUNCTIONS.get(expr.func) or _RELATIONS.get(expr.func)
         if op is None:
             raise LoweringError(f"{expr.func.__name__} in {expr} has no counterpart in torch")

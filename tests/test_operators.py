@@ -1,0 +1,135 @@
+"""Values and gradients of every operator, lowered to torch float64, against mpmath at 90 digits."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+import torch
+from operator_cases import CASES, OperatorCase, vocabulary_cases
+
+from symcompile.equation import Equation
+from symcompile.lowering import lower, without_guards
+from symcompile.operators import OperatorSet
+from symcompile.program import BINARY, NARY, UNARY
+from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.target import Target
+from symcompile.torch_rules import STEEP
+
+OPERATORS = OperatorSet.of(["+", "*"])
+ALL = (*CASES, *vocabulary_cases())
+# One rounding of each operation, and torch's own few units in the last place.
+RTOL = 1e-13
+
+
+def block(case: OperatorCase, dtype: torch.dtype = torch.float64):
+    names = case.symbols
+    interface = Interface(
+        (Parameter("x"),), (TensorInput("x", (), len(names)),), (TensorOutput(1, scalar=True),)
+    )
+    region = Region("op", Target("op"), interface, names)
+    equation = Equation.of(case.expr, names, OPERATORS)
+    return lower(region, {0: equation}, dtype=dtype).module
+
+
+def value_and_gradient(case: OperatorCase, points) -> tuple[np.ndarray, np.ndarray]:
+    X = torch.tensor(points, dtype=torch.float64, requires_grad=True)
+    y = block(case)(X)
+    (slopes,) = torch.autograd.grad(y.sum(), X, allow_unused=True, materialize_grads=True) \
+        if y.requires_grad else (torch.zeros_like(X),)  # fmt: skip
+    return y.detach().numpy(), slopes.numpy()
+
+
+def function_of(case: OperatorCase):
+    # Floats of an expression are what they are in float64.
+    exact_floats = {f: sympy.Rational(float(f)) for f in case.expr.atoms(sympy.Float)}
+    symbols = [sympy.Symbol(n) for n in case.symbols]
+    return sympy.lambdify(symbols, case.expr.xreplace(exact_floats), "mpmath")
+
+
+def exact(case: OperatorCase, point: tuple[float, ...]) -> float:
+    with mpmath.workdps(90):
+        return float(function_of(case)(*map(mpmath.mpf, point)))
+
+
+def exact_slopes(case: OperatorCase, point: tuple[float, ...]) -> list[float]:
+    with mpmath.workdps(90):
+        function = function_of(case)
+        at = [mpmath.mpf(v) for v in point]
+        return [float(_slope(function, at, k)) for k in range(len(at))]
+
+
+def _slope(function, at, k: int):
+    def along(v):
+        return function(*at[:k], v, *at[k + 1 :])
+
+    # A step in proportion to the point stays inside of its domain; at 0 the step is to the right.
+    step = abs(at[k]) * mpmath.mpf(10) ** -35 if at[k] else mpmath.mpf(10) ** -70
+    low = at[k] - step if at[k] else at[k]
+    return (along(at[k] + step) - along(low)) / (at[k] + step - low)
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda c: c.name)
+def test_values_and_gradients(case):
+    values, slopes = value_and_gradient(case, case.points)
+    for point, value, slope in zip(case.points, values, slopes, strict=True):
+        expected, expected_slope = exact(case, point), exact_slopes(case, point)
+        np.testing.assert_allclose(value, expected, rtol=RTOL, atol=1e-15, err_msg=str(point))
+        np.testing.assert_allclose(
+            slope, expected_slope, rtol=1e-12, atol=1e-15, err_msg=str(point)
+        )
+
+
+@pytest.mark.parametrize("case", [c for c in ALL if c.kinks], ids=lambda c: c.name)
+def test_subgradients_at_kinks(case):
+    points = list(case.kinks)
+    values, slopes = value_and_gradient(case, points)
+    expected = [exact(case, point) for point in points]
+    np.testing.assert_allclose(values, expected, rtol=RTOL, atol=0)
+    np.testing.assert_array_equal(slopes, [case.kinks[p] for p in points])
+
+
+@pytest.mark.parametrize("case", [c for c in ALL if c.steep], ids=lambda c: c.name)
+def test_infinite_slopes_are_large_and_never_nan(case):
+    values, slopes = value_and_gradient(case, case.steep)
+    expected = [exact(case, point) for point in case.steep]
+    np.testing.assert_allclose(values, expected, rtol=RTOL, atol=0)
+    assert np.isfinite(slopes).all()
+    assert (abs(slopes) >= STEEP / 10).all()
+    sign = -1 if case.name == "acos" else 1
+    assert (np.sign(slopes) == sign).all()
+
+
+@pytest.mark.parametrize("case", [c for c in ALL if c.poles], ids=lambda c: c.name)
+def test_poles_are_not_hidden(case):
+    values, _ = value_and_gradient(case, list(case.poles))
+    np.testing.assert_array_equal(values, list(case.poles.values()))
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda c: c.name)
+def test_guards_do_not_change_values(case):
+    module = block(case)
+    points = [*case.points, *case.kinks, *case.steep, *case.poles]
+    X = torch.tensor(points, dtype=torch.float64)
+    plain = without_guards(module)
+    assert torch.equal(
+        torch.nan_to_num(module(X), nan=math.pi), torch.nan_to_num(plain(X), nan=math.pi)
+    )
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda c: c.name)
+def test_single_precision(case):
+    moderate = [p for p in case.points if all(v == 0 or 1e-3 < abs(v) < 30 for v in p)]
+    X = torch.tensor(moderate, dtype=torch.float32)
+    got = block(case, torch.float32)(X)
+    assert got.dtype == torch.float32
+    wanted = block(case)(X.double())
+    torch.testing.assert_close(got.double(), wanted, rtol=2e-5, atol=2e-6)
+
+
+def test_every_operation_of_a_program_is_tried():
+    used = {
+        i.op for c in CASES for i in Equation.of(c.expr, c.symbols, OPERATORS).program.instructions
+    }
+    assert used >= {*UNARY, *NARY, *BINARY, "where", "power", "number", "slot", "input"}
