@@ -1,0 +1,335 @@
+"""Build a torch.fx.GraphModule from a stored graph; `aten_graph` describes the format.
+
+The document comes from a file that anyone may have written. Everything is checked before torch
+sees it: types, names, references only to what stands before, and every operator against the
+whitelist. torch.fx turns a graph into Python source, so no text of the file may reach that source
+but as a checked identifier or as a quoted string.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from symcompile.aten_operators import resolve
+from symcompile.aten_values import decode_value, identifier, named_tuple, qualified_name
+from symcompile.errors import ArtifactError
+from symcompile.hybrid import submodule_path
+
+MAX_NODES = 500_000
+
+Json = dict[str, Any]
+
+
+class StoredModel(fx.GraphModule):
+    """A model that was read from a file.
+
+    It keeps parameters that its graph does not use, and what in its graph depends on the mode, when
+    it is copied or pickled; its base class keeps neither.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StoredModel:
+        other = _empty_model(type(self).__name__)
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self._own_state(), memo))
+        other.graph = copy.deepcopy(self.graph)
+        return other
+
+    def __reduce__(self) -> Any:
+        origin = self.__dict__.get("_origin")
+        if origin is None or self.code != origin.code:  # someone has edited the graph since
+            return super().__reduce__()
+        return _rebuilt, (type(self).__name__, origin, self._own_state())
+
+    def _own_state(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in _OF_FX}
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a graph was built from, and the code that it had then."""
+
+    document: Json
+    paths: frozenset[str]
+    device: torch.device
+    code: str
+
+
+# What fx keeps in an instance and makes anew with a graph.
+_OF_FX = ("_graph", "_code", "_lineno_map", "_prologue_start", "_replace_hooks")
+
+
+def decode_graph(
+    document: Json,
+    tensors: Mapping[str, torch.Tensor],
+    blocks: Mapping[str, nn.Module],
+    device: torch.device,
+    name: str,
+) -> StoredModel:
+    """The model of a stored graph, with `blocks` (by region path) where it calls regions.
+
+    Raises ArtifactError naming the part of the document that is not what a writer produces.
+    """
+    model = _empty_model(identifier(name))
+    builder = _Builder(document, set(blocks), device)
+    graph = builder.build()
+    _install_state(model, builder.rows("state"), tensors, device)
+    for path, block in blocks.items():
+        _place(model, submodule_path(path), block)
+    for path in builder.modes:
+        _container(model, path)
+    model.graph = graph
+    model.__dict__["_origin"] = _Origin(document, frozenset(blocks), device, model.code)
+    return model
+
+
+def _rebuilt(name: str, origin: _Origin, state: dict[str, Any]) -> StoredModel:
+    """Unpickle a StoredModel."""
+    model = _empty_model(name)
+    model.__dict__.update(state)
+    model.graph = _Builder(origin.document, set(origin.paths), origin.device).build()
+    return model
+
+
+def _empty_model(name: str) -> StoredModel:
+    return StoredModel(nn.Module(), fx.Graph(), name)
+
+
+# --- parameters and buffers --------------------------------------------------------------------
+
+
+def _install_state(
+    model: nn.Module, rows: list[Json], tensors: Mapping[str, torch.Tensor], device: torch.device
+) -> None:
+    shared: dict[str, torch.Tensor] = {}
+    for row in rows:
+        name, key, kind = qualified_name(row.get("name")), row.get("tensor"), row.get("kind")
+        if type(key) is not str or key not in tensors:
+            raise ArtifactError(
+                f"graph: {name!r} names tensor {key!r}, which the file does not hold"
+            )
+        if kind not in ("parameter", "buffer", "constant"):
+            raise ArtifactError(f"graph: {name!r} is of kind {kind!r}")
+        if key not in shared:
+            shared[key] = _tensor(name, tensors[key].to(device), kind, row.get("requires_grad"))
+        parent, _, leaf = name.rpartition(".")
+        try:
+            _register(_container(model, parent), leaf, shared[key], row)
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"graph: {name!r} can't be a {kind}: {error}") from error
+
+
+def _tensor(name: str, tensor: torch.Tensor, kind: str, requires_grad: Any) -> torch.Tensor:
+    wanted = requires_grad is True
+    if wanted and not (tensor.is_floating_point() or tensor.is_complex()):
+        raise ArtifactError(f"graph: {name!r} of {tensor.dtype} can't require a gradient")
+    if kind == "parameter":
+        return nn.Parameter(tensor, requires_grad=wanted)
+    return tensor.requires_grad_(wanted)
+
+
+def _register(parent: nn.Module, name: str, tensor: torch.Tensor, row: Json) -> None:
+    if row["kind"] == "parameter":
+        parent.register_parameter(name, tensor)  # type: ignore[arg-type]
+    else:
+        parent.register_buffer(name, tensor, persistent=row.get("persistent") is True)
+
+
+def _container(model: nn.Module, path: str) -> nn.Module:
+    """The submodule at a path, made where there is none."""
+    for part in filter(None, path.split(".")):
+        if part not in model._modules:
+            try:
+                model.add_module(part, nn.Module())
+            except KeyError as error:
+                raise ArtifactError(f"graph: {path!r} can't be a module: {error}") from error
+        child = model._modules[part]
+        assert child is not None
+        model = child
+    return model
+
+
+def _place(model: nn.Module, path: str, block: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    _container(model, parent)._modules[name] = block
+
+
+# --- the graph -----------------------------------------------------------------------------------
+
+
+class _Builder:
+    """Turns the rows of a document into fx nodes, checking each on the way."""
+
+    def __init__(self, document: Json, paths: set[str], device: torch.device) -> None:
+        self.document, self.paths, self.device = document, paths, device
+        self.graph = fx.Graph()
+        self.nodes: dict[str, fx.Node] = {}
+        self.parameters: dict[str, fx.Node] = {}
+        self.attributes: dict[str, fx.Node] = {}
+        self.modes: set[str] = set()
+        self.state = {row.get("name") for row in self.rows("state")}
+
+    def rows(self, part: str) -> list[Json]:
+        rows = self.document.get(part)
+        if type(rows) is not list or not all(type(row) is dict for row in rows):
+            raise ArtifactError(f"graph: {part!r} is not a list of objects")
+        if len(rows) > MAX_NODES:
+            raise ArtifactError(f"graph: {len(rows)} {part}, at most {MAX_NODES}")
+        return rows
+
+    def build(self) -> fx.Graph:
+        for row in self.rows("signature"):
+            self.add_parameter(row)
+        for row in self.rows("containers"):
+            self.check_length(row)
+        for row in self.rows("constants"):
+            value = self.value(row.get("value"))
+            self.check(expect_value, self.pick(row), value, _place_name(row))
+        for row in self.rows("inputs"):
+            self.define(row, self.pick(row))
+        for row in self.rows("nodes"):
+            self.define(row, self.call(row))
+        if "output" not in self.document:
+            raise ArtifactError("graph: it has no output")
+        self.graph.output(self.outputs(self.document["output"]))
+        return self.graph
+
+    def add_parameter(self, row: Json) -> None:
+        target = row.get("name")
+        name = identifier(target.lstrip("*") if type(target) is str else target)
+        if target not in (name, "*" + name, "**" + name) or name in self.parameters:
+            raise ArtifactError(f"graph: parameter {target!r} can't stand in a signature")
+        default = (self.value(row["default"]),) if "default" in row else ()
+        if default and not (default[0] is None or type(default[0]) in (bool, int, float, str)):
+            raise ArtifactError(f"graph: default of {name!r} is not a plain value")
+        self.parameters[name] = self.graph.create_node("placeholder", target, default, {}, name)
+
+    def pick(self, row: Json) -> fx.Node:
+        """The node of a value inside the arguments."""
+        target, keys = row.get("parameter"), row.get("keys")
+        name = target.lstrip("*") if type(target) is str else None
+        if name not in self.parameters or type(keys) is not list:
+            raise ArtifactError(f"graph: an input is taken from {target!r}, {keys!r}")
+        node = self.parameters[name]
+        for key in keys:
+            if type(key) not in (int, str):
+                raise ArtifactError(f"graph: an input is taken from {target!r}, {keys!r}")
+            node = self.graph.call_function(resolve("getitem"), (node, key))
+        return node
+
+    def check_length(self, row: Json) -> None:
+        if type(row.get("length")) is not int:
+            raise ArtifactError(f"graph: length {row.get('length')!r} is not a whole number")
+        self.check(expect_length, self.pick(row), row["length"], _place_name(row))
+
+    def check(self, function: Callable[..., None], node: fx.Node, expected: Any, name: str) -> None:
+        self.graph.call_function(function, (node, expected, name))
+
+    def define(self, row: Json, node: fx.Node) -> None:
+        name = identifier(row.get("name"))
+        if name in self.nodes:
+            raise ArtifactError(f"graph: two nodes are called {name!r}")
+        self.nodes[name] = node
+
+    def call(self, row: Json) -> fx.Node:
+        name, op, args, kwargs = (row.get(key) for key in ("name", "op", "args", "kwargs"))
+        if type(args) is not list or type(kwargs) is not dict or type(op) is not str:
+            raise ArtifactError(f"graph: node {name!r} has no operator with arguments")
+        given = tuple(self.value(arg) for arg in args)
+        named = {identifier(key): self.value(arg) for key, arg in kwargs.items()}
+        name = identifier(name)
+        if op != "region":
+            return self.graph.create_node("call_function", resolve(op), given, named, name)
+        path = row.get("path")
+        if path not in self.paths:
+            raise ArtifactError(f"graph: node {name!r} calls region {path!r}, which is not listed")
+        target = submodule_path(qualified_name(path) if path != "." else path)
+        return self.graph.create_node("call_module", target, given, named, name)
+
+    def value(self, data: Any) -> Any:
+        return decode_value(data, self.reference, self.device)
+
+    def reference(self, data: Json) -> Any:
+        if set(data) == {"node"}:
+            return self.known(self.nodes, data["node"], "node")
+        if set(data) == {"state"}:
+            if type(data["state"]) is not str or data["state"] not in self.state:
+                raise ArtifactError(f"graph: it reads {data['state']!r}, which it does not hold")
+            return self.attribute(qualified_name(data["state"]))
+        if "training" in data and set(data) <= {"training", "times"}:
+            return self.mode(data["training"], data.get("times"))
+        return NotImplemented
+
+    def mode(self, name: Any, rate: Any) -> fx.Node:
+        """Whether a module is in training mode, or a rate that is zero where it is not."""
+        path = qualified_name(name) if name != "" else ""
+        self.modes.add(path)
+        flag = self.attribute(f"{path}.training".lstrip("."))
+        if rate is None:
+            return flag
+        if type(rate) is not float:
+            raise ArtifactError(f"graph: rate {rate!r} is not a number")
+        return self.graph.call_function(resolve("mul"), (flag, rate))
+
+    def known(self, table: dict[str, fx.Node], name: Any, what: str) -> fx.Node:
+        if type(name) is not str or name not in table:
+            raise ArtifactError(f"graph: it reads {what} {name!r} before there is one")
+        return table[name]
+
+    def attribute(self, target: str) -> fx.Node:
+        if target not in self.attributes:
+            self.attributes[target] = self.graph.create_node("get_attr", target)
+        return self.attributes[target]
+
+    def outputs(self, data: Any) -> Any:
+        """The returned structure; a named tuple that holds nodes is made by a call."""
+        return decode_value(data, self.named_or_reference, self.device)
+
+    def named_or_reference(self, data: Json) -> Any:
+        if set(data) != {"named", "fields"} or type(data["fields"]) is not list:
+            return self.reference(data)
+        pairs = data["fields"]
+        if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
+            raise ArtifactError("graph: the fields of a named tuple are not pairs")
+        names = [identifier(pair[0]) for pair in pairs]
+        values = [self.outputs(pair[1]) for pair in pairs]
+        return self.graph.call_function(make_named, (identifier(data["named"]), names, values))
+
+
+def _place_name(row: Json) -> str:
+    """How messages call a value inside the arguments: opts['a']."""
+    keys = "".join(f"[{key!r}]" for key in row["keys"])
+    return str(row["parameter"]) + keys
+
+
+# --- what a stored graph calls besides operators -----------------------------------------------
+
+
+def expect_value(value: Any, expected: Any, name: str) -> None:
+    """Refuse a call whose constant argument is not the one that the graph was saved with."""
+    if isinstance(value, fx.Proxy) or value is expected:
+        return
+    if isinstance(value, torch.Tensor) or type(value) is not type(expected) or value != expected:
+        shown = "a tensor" if isinstance(value, torch.Tensor) else repr(value)
+        raise ArtifactError(
+            f"argument {name} is {shown}: this model was saved for {expected!r} only;"
+            " save it with an example that has the other value"
+        )
+
+
+def expect_length(value: Any, expected: int, name: str) -> None:
+    """Refuse a call with more or fewer items in a tuple, list or dict."""
+    if not isinstance(value, fx.Proxy) and len(value) != expected:
+        raise ArtifactError(
+            f"argument {name} has {len(value)} items: this model was saved for {expected}"
+        )
+
+
+def make_named(name: str, names: list[str], values: list[Any]) -> Any:
+    """A named tuple with these fields."""
+    return named_tuple(name, tuple(names))(*values)

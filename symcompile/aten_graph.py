@@ -1,0 +1,160 @@
+"""A model's computation as data: plain JSON over a whitelist of ATen operators.
+
+`torch.export.load` falls back to unpickling, which runs code, so a file from a stranger must never
+reach it. This format can say only what `aten_operators.ALLOWED` lists.
+
+The document:
+
+| key | holds |
+|---|---|
+| state | parameters, buffers and constants by name; tied ones name the same tensor |
+| signature | parameters of the forward, with stars and literal defaults |
+| inputs | for each input node the parameter that it comes from, and the keys inside of it |
+| constants | arguments that are no tensors and are baked in: a call with others is refused |
+| containers | number of items of each tuple, list or dict among the arguments |
+| nodes | name, op, args, kwargs, and as scope the module that made it |
+| output | what is returned, with nodes in the place of tensors |
+| modes | "both" if train() and eval() act as in the original, "eval" if the graph is eval()'s |
+| training | the mode that the model was saved in, and the modules whose mode differs from it |
+
+The op "region" calls the block at `path`. Values are those of `aten_values`, and {"node": name},
+{"state": name} and {"training": path}, the mode of a module (with "times": a rate that is zero in
+evaluation). A document is read without recursion deeper than `aten_values.MAX_DEPTH`.
+
+Operators are kept as torch.export writes them, not decomposed: decomposing drops `torch.no_grad`
+and the composite operators whose derivatives are the stable ones. Operators that write in place
+are kept and run in order.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile.aten_decode import StoredModel, decode_graph
+from symcompile.aten_encode import encode_program
+from symcompile.aten_modes import merge_modes
+from symcompile.errors import ArtifactError, ExportError
+from symcompile.hybrid import Batch, submodule_path
+from symcompile.opaque import export_program
+from symcompile.region import Region
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredGraph:
+    """A graph document and the tensors that it names.
+
+    `dynamic` and `note` tell how free its shapes are, see `opaque.Exported`.
+    """
+
+    document: Json
+    tensors: dict[str, torch.Tensor]
+    dynamic: str = ""
+    note: str = ""
+
+
+def encode(module: nn.Module, example: Batch, regions: Iterable[Region] = ()) -> StoredGraph:
+    """The computation of `module`, its regions left as calls, with every parameter outside of them.
+
+    Neither the module nor its mode is changed. Raises ArtifactError if its forward can't be
+    exported or uses an operator that is not on the whitelist.
+    """
+    regions = tuple(regions)
+    paths = [submodule_path(region.path) for region in regions]
+    plain, dynamic, note = _encode_in(module, False, example, regions)
+    document, tensors = plain
+    merged = _with_training(module, document, example, regions)
+    document = {
+        "modes": "eval" if merged is None else "both",
+        "training": _modes(module, paths),
+        **(merged or document),
+    }
+    return StoredGraph(document, tensors, dynamic, note)
+
+
+def decode(
+    stored: StoredGraph,
+    blocks: Mapping[str, nn.Module] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    name: str = "StoredModel",
+) -> StoredModel:
+    """The model again, with `blocks` in the places of its regions, by region path.
+
+    Every device in the graph becomes `device`. Raises ArtifactError if the document is damaged;
+    nothing of it is run.
+    """
+    document = stored.document
+    if type(document) is not dict:
+        raise ArtifactError("graph: it is not a JSON object")
+    model = decode_graph(document, stored.tensors, blocks or {}, torch.device(device), name)
+    _set_modes(model, document.get("training"))
+    return model
+
+
+def _with_training(
+    module: nn.Module, document: Json, example: Batch, regions: tuple[Region, ...]
+) -> Json | None:
+    """The document with training mode worked in, None where one graph can't hold both."""
+    try:
+        plain, _, _ = _encode_in(module, True, example, regions)
+    except ArtifactError:
+        return None
+    return merge_modes(document, plain[0])
+
+
+def _encode_in(
+    module: nn.Module, training: bool, example: Batch, regions: tuple[Region, ...]
+) -> tuple[tuple[Json, dict[str, torch.Tensor]], str, str]:
+    with _in_mode(module, training), warnings.catch_warnings():
+        # torch.export tells of every attribute that a module caches; the check after saving counts.
+        warnings.simplefilter("ignore")
+        try:
+            exported = export_program(module, example, regions)
+        except ExportError as error:
+            raise ArtifactError(f"can't save the model: {error}") from error
+        encoded = encode_program(exported.program, exported.example, module, regions)
+    return encoded, exported.dynamic, exported.note
+
+
+@contextmanager
+def _in_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.train(training)
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _modes(module: nn.Module, blocks: list[str]) -> Json:
+    """Mode of the model, and the modules outside of the blocks that are in the other mode."""
+    inside = tuple(path + "." for path in blocks)
+    others = [
+        name
+        for name, part in module.named_modules()
+        if name and part.training != module.training
+        if name not in blocks and not name.startswith(inside)
+    ]
+    return {"model": module.training, "others": others}
+
+
+def _set_modes(model: nn.Module, data: Any) -> None:
+    if type(data) is not dict or type(data.get("model")) is not bool:
+        raise ArtifactError("graph: 'training' does not say in which mode the model was")
+    others = data.get("others")
+    if type(others) is not list or not all(type(name) is str for name in others):
+        raise ArtifactError("graph: 'training' does not list modules")
+    model.train(data["model"])
+    for name, part in model.named_modules():
+        if name in others:
+            part.training = not data["model"]

@@ -1,0 +1,211 @@
+"""Constants of a stored graph as plain JSON, and the names that may stand in one.
+
+| value | JSON |
+|---|---|
+| None, True, 3, 0.5, "mean" | itself |
+| inf, -inf, nan | {"float": "inf"} |
+| 1+2j | {"complex": [1.0, 2.0]} |
+| [a, b] and (a, b) | [a, b] and {"tuple": [a, b]} |
+| {"k": a} | {"dict": [["k", a]]} |
+| a named tuple | {"named": "Point", "fields": [["x", a], ["y", b]]} |
+| torch.float32 | {"dtype": "float32"} |
+| torch.strided | {"layout": "strided"} |
+| torch.contiguous_format | {"memory_format": "contiguous_format"} |
+| torch.device("cuda:0") | {"device": "cuda:0"} |
+"""
+
+from __future__ import annotations
+
+import collections
+import keyword
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from symcompile.errors import ArtifactError
+
+MAX_DEPTH = 32
+_INT64 = 2**63
+
+DTYPES: dict[str, torch.dtype] = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
+        *(torch.complex128, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+        *(torch.bool, torch.uint16, torch.uint32, torch.uint64),
+        *(torch.float8_e4m3fn, torch.float8_e5m2),
+    )
+}
+_LAYOUTS = {"strided": torch.strided}
+_FORMATS = {
+    name: getattr(torch, name)
+    for name in ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
+}
+_DEVICE = re.compile(r"[a-z]{2,20}(:\d{1,3})?\Z")
+# Module names may be odd ("conv-1"), but never hold what could end a string literal: torch.fx
+# writes them into source.
+_PART = re.compile(r"[\w\- +:/@=,()<>]{1,200}\Z")
+_FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_TABLES: dict[str, Mapping[str, Any]] = {
+    "dtype": DTYPES,
+    "layout": _LAYOUTS,
+    "memory_format": _FORMATS,
+    "float": _FLOATS,
+}
+
+
+def encode_value(value: Any, encode_leaf: Callable[[Any], Any]) -> Any:
+    """A constant, or a structure of constants, as JSON.
+
+    `encode_leaf` is asked first, for graph nodes and the like, and returns NotImplemented for
+    everything else. Raises ArtifactError naming the type of what can't be stored.
+    """
+    found = encode_leaf(value)
+    if found is not NotImplemented:
+        return found
+    if value is None or type(value) in (bool, str):
+        return value
+    if type(value) is int and -_INT64 <= value < _INT64:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"float": str(value)}
+    if type(value) is complex:
+        return {"complex": [value.real, value.imag]}
+    return _encode_structure(value, encode_leaf) or _encode_torch(value)
+
+
+def _encode_structure(value: Any, encode_leaf: Callable[[Any], Any]) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        pairs = [[name, encode_value(getattr(value, name), encode_leaf)] for name in value._fields]
+        return {"named": type(value).__name__, "fields": pairs}
+    if isinstance(value, (list, tuple)):
+        items = [encode_value(item, encode_leaf) for item in value]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    if is_dataclass(value) and not isinstance(value, (type, Mapping)):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {"dict": [[_key(key), encode_value(one, encode_leaf)] for key, one in value.items()]}
+    return None
+
+
+def _key(key: object) -> object:
+    if type(key) in (str, int):
+        return key
+    raise ArtifactError(
+        f"a dict has key {key!r}: a .symc file holds text and whole numbers as keys"
+    )
+
+
+def _encode_torch(value: Any) -> Any:
+    for kind, table in (("dtype", DTYPES), ("layout", _LAYOUTS), ("memory_format", _FORMATS)):
+        for name, known in table.items():
+            if value is known:
+                return {kind: name}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
+    raise ArtifactError(f"{value!r} of type {type(value).__name__} can't be stored in a .symc file")
+
+
+def decode_value(
+    data: Any,
+    decode_leaf: Callable[[Any], Any],
+    device: torch.device,
+    depth: int = 0,
+) -> Any:
+    """The value again. Every device becomes `device`.
+
+    `decode_leaf` gets each one-key dict first and returns NotImplemented for what it does not know.
+    Raises ArtifactError for anything that `encode_value` does not write.
+    """
+    if depth > MAX_DEPTH:
+        raise ArtifactError(f"a value is nested more than {MAX_DEPTH} deep")
+    if data is None or type(data) in (bool, str):
+        return data
+    if type(data) is int and -_INT64 <= data < _INT64:
+        return data
+    if type(data) is float and math.isfinite(data):
+        return data
+
+    def inner(item: Any) -> Any:
+        return decode_value(item, decode_leaf, device, depth + 1)
+
+    if type(data) is list:
+        return [inner(item) for item in data]
+    if type(data) is dict:
+        found = decode_leaf(data)
+        return _decode_tagged(data, inner, device) if found is NotImplemented else found
+    raise ArtifactError(f"{_shown(data)} is not a value")
+
+
+def _decode_tagged(data: dict[str, Any], inner: Callable[[Any], Any], device: torch.device) -> Any:
+    if set(data) == {"named", "fields"}:
+        pairs = _pairs(data["fields"])
+        names = tuple(str(identifier(name)) for name, _ in pairs)
+        if not pairs or len(set(names)) < len(names):
+            raise ArtifactError(f"{_shown(data)} is not a named tuple")
+        kind = named_tuple(identifier(data["named"]), names)
+        return kind(*(inner(item) for _, item in pairs))
+    tag, content = next(iter(data.items())) if len(data) == 1 else ("", None)
+    if tag == "tuple" and type(content) is list:
+        return tuple(inner(item) for item in content)
+    if tag == "dict":
+        return {key: inner(item) for key, item in _pairs(content)}
+    if tag == "device" and type(content) is str and _DEVICE.match(content):
+        return device
+    if tag == "complex" and type(content) is list and len(content) == 2:
+        return complex(*(_float(part) for part in content))
+    table = _TABLES.get(tag, {})
+    if type(content) is str and content in table:
+        return table[content]
+    raise ArtifactError(f"{_shown(data)} is not a value")
+
+
+@cache
+def named_tuple(name: str, names: tuple[str, ...]) -> Any:
+    """A named tuple class; both arguments were checked to be identifiers."""
+    return collections.namedtuple(name, names, rename=True)
+
+
+def identifier(name: Any) -> str:
+    """A name that may become a parameter or a field; ArtifactError for every other text."""
+    usable = type(name) is str and name.isidentifier() and len(name) <= 200
+    if not usable or keyword.iskeyword(name) or name.startswith("__"):
+        raise ArtifactError(f"{_shown(name)} can't serve as a name")
+    return str(name)
+
+
+def qualified_name(name: Any) -> str:
+    """A dotted name of a parameter or module; ArtifactError for every other text."""
+    parts = name.split(".") if type(name) is str and len(name) <= 1000 else [""]
+    if all(_PART.match(part) and not _is_special(part) for part in parts):
+        return str(name)
+    raise ArtifactError(f"{_shown(name)} can't serve as the name of a parameter or module")
+
+
+def _is_special(part: str) -> bool:
+    return keyword.iskeyword(part) or part.startswith("__")
+
+
+def _pairs(data: Any) -> Sequence[tuple[Any, Any]]:
+    sound = type(data) is list and all(
+        type(pair) is list and len(pair) == 2 and type(pair[0]) in (str, int) for pair in data
+    )
+    if not sound:
+        raise ArtifactError(f"{_shown(data)} is not a list of pairs")
+    return data  # type: ignore[no-any-return]
+
+
+def _float(value: Any) -> float:
+    if type(value) in (int, float):
+        return float(value)
+    raise ArtifactError(f"{_shown(value)} is not a number")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

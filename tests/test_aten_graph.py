@@ -1,0 +1,498 @@
+"""A stored graph computes what the model computed, and can say nothing that is not whitelisted."""
+
+import copy
+import io
+import json
+from collections import namedtuple
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from symcompile.aten_graph import StoredGraph, decode, encode
+from symcompile.aten_operators import ALLOWED, resolve, stored_name
+from symcompile.errors import ArtifactError
+from symcompile.hybrid import Batch
+from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.target import Target
+
+Point = namedtuple("Point", "x y")
+
+
+def through_json(stored: StoredGraph) -> StoredGraph:
+    return StoredGraph(json.loads(json.dumps(stored.document)), stored.tensors)
+
+
+def reload(model: nn.Module, *args: Any, regions: Any = (), blocks: Any = None, **kwargs: Any):
+    return decode(through_json(encode(model, Batch(args, kwargs), regions)), blocks)
+
+
+def assert_same(model: nn.Module, loaded: nn.Module, *args: Any, **kwargs: Any) -> None:
+    """Same values, and same gradients by every parameter and floating input."""
+    results = []
+    for one in (model, loaded):
+        torch.manual_seed(7)
+        inputs = torch.utils._pytree.tree_map(copy_leaf, (args, kwargs))
+        result = one(*inputs[0], **inputs[1])
+        leaves = [t for t in torch.utils._pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+        total = sum(t.double().square().sum() for t in leaves if t.requires_grad)
+        sources = [t for t in torch.utils._pytree.tree_leaves(inputs) if is_source(t)]
+        sources += [p for p in one.parameters() if p.requires_grad]
+        wanted = isinstance(total, torch.Tensor) and total.requires_grad
+        gradients = torch.autograd.grad(total, sources, allow_unused=True) if wanted else ()
+        results.append((result, [g for g in gradients if g is not None]))
+        assert len(gradients) == 0 or any(g is not None for g in gradients)
+    (first, first_slopes), (second, second_slopes) = results
+    torch.testing.assert_close(second, first, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(second_slopes, first_slopes, rtol=1e-12, atol=1e-12)
+
+
+def is_source(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def copy_leaf(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.detach().clone().requires_grad_(value.is_floating_point())
+
+
+def rand(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+# --- what models do ------------------------------------------------------------------------
+
+
+class Convolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        hidden = torch.max_pool2d(torch.relu_(self.norm(self.conv(image))), 2)
+        return self.head(self.drop(hidden.mean((-2, -1))))
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.second = nn.Linear(3, 3, bias=False)
+        self.second.weight = self.first.weight
+        self.spare = nn.Linear(2, 2)
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.register_buffer("scale", torch.full((3,), 2.0))
+        self.register_buffer("hidden", torch.full((3,), 0.5), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x)) * self.scale + self.hidden * self.frozen
+
+
+class Structured(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x, pair, *, options=None, power=2, **more):
+        left, right = pair
+        result = self.linear(x) * options["gain"] + left - right[0]
+        total = result**power + more["shift"]
+        return {
+            "total": total,
+            "all": (result, [left, None]),
+            "point": Point(total, 3),
+            "n": len(x),
+        }
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x)
+        z = torch.zeros(x.shape[0], 6, dtype=x.dtype)
+        z[:, 1:5] = y.view(x.shape[0], 2, 2).flip(-1).reshape(-1, 4)
+        z[:, 0] += torch.tensor([2.0], dtype=x.dtype)
+        y = y + 1.0
+        y += z[:, 2:]
+        return z.sin_().mul_(y.sum())
+
+
+class NoGrad(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.linear(x)
+        with torch.no_grad():
+            level = self.linear(x).abs().mean() + y.max()
+        return y / level, level
+
+
+class Sizes(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        rows, columns = x.shape
+        grid = torch.arange(columns, dtype=x.dtype, device=x.device) / (rows * 2 + 1)
+        return x.expand(2, rows, columns).reshape(-1, columns) * grid, rows * 2
+
+
+CASES: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
+    "layers": (nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), (rand(4, 3),), {}),
+    "convolution": (Convolutional(), (rand(3, 2, 6, 6),), {}),
+    "transformer": (nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), (rand(3, 5, 4),), {}),
+    "recurrent": (nn.GRU(3, 4, batch_first=True), (rand(3, 5, 3),), {}),
+    "tied": (Tied(), (rand(4, 3),), {}),
+    "structures": (
+        Structured(),
+        (rand(4, 3), (rand(4, 3), [rand(4, 3)])),
+        {"options": {"gain": rand(3), "unused": None}, "shift": rand(3)},
+    ),
+    "in place": (InPlace(), (rand(3, 4),), {}),
+    "no_grad": (NoGrad(), (rand(4, 3),), {}),
+    "sizes": (Sizes(), (rand(4, 3),), {}),
+}
+
+
+@pytest.fixture(params=list(CASES))
+def case(request: pytest.FixtureRequest) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    model, args, kwargs = CASES[request.param]
+    return copy.deepcopy(model).double(), args, kwargs
+
+
+def test_values_and_gradients_agree(case: Any) -> None:
+    model, args, kwargs = case
+    loaded = reload(model.eval(), *args, **kwargs)
+    assert_same(model, loaded, *args, **kwargs)
+
+
+def test_training_mode_agrees(case: Any) -> None:
+    model, args, kwargs = case
+    loaded = reload(model.train(), *args, **kwargs)
+    assert loaded.training
+    assert_same(model, loaded, *args, **kwargs)
+    # Batch norms moved their statistics alike.
+    assert_equal_states(model, loaded)
+    assert_same(model.eval(), loaded.eval(), *args, **kwargs)
+
+
+def assert_equal_states(model: nn.Module, loaded: nn.Module) -> None:
+    expected, found = model.state_dict(), loaded.state_dict()
+    assert list(found) == list(expected)
+    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_batch_size_is_free(rows: int) -> None:
+    for name in ("layers", "convolution", "tied", "no_grad", "sizes"):
+        model, args, _ = CASES[name]
+        model = copy.deepcopy(model).double().eval()
+        assert_same(model, reload(model, *args), rand(rows, *args[0].shape[1:]))
+
+
+def test_further_dimensions_are_free() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Softmax(dim=-2)).double()
+    assert_same(model, reload(model, rand(4, 5, 3)), rand(6, 2, 3))
+    sizes = Sizes()
+    assert_same(sizes, reload(sizes, rand(4, 3)), rand(2, 7))
+
+
+def test_parameters_keep_names_ties_and_gradients() -> None:
+    model = Tied().double()
+    loaded = reload(model, rand(4, 3))
+    assert_equal_states(model, loaded)
+    assert loaded.first.weight is loaded.second.weight
+    names = [(name, p.requires_grad) for name, p in model.named_parameters()]
+    assert [(name, p.requires_grad) for name, p in loaded.named_parameters()] == names
+    loaded.load_state_dict(model.state_dict(), strict=True)
+    model.load_state_dict(loaded.state_dict(), strict=True)
+
+
+def test_a_loaded_model_can_be_trained_further() -> None:
+    model = copy.deepcopy(CASES["convolution"][0]).double().train()
+    image = rand(4, 2, 6, 6)
+    loaded = reload(model, image)
+    for one in (model, loaded):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        torch.manual_seed(3)
+        for _ in range(5):
+            optimizer.zero_grad()
+            one(image).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(model.state_dict()))
+
+
+def test_signature_is_that_of_the_model() -> None:
+    model, args, kwargs = CASES["structures"]
+    model = copy.deepcopy(model).double()
+    loaded = reload(model, *args, **kwargs)
+    point = loaded(pair=args[1], x=args[0], shift=kwargs["shift"], options=kwargs["options"])[
+        "point"
+    ]
+    assert type(point).__name__ == "Point"
+    assert point._fields == ("x", "y")
+    assert point.y == 3
+
+
+def test_a_value_that_was_baked_in_is_checked() -> None:
+    model, args, kwargs = CASES["structures"]
+    loaded = reload(copy.deepcopy(model).double(), *args, **kwargs)
+    with pytest.raises(ArtifactError, match="argument power is 3: this model was saved for 2 only"):
+        loaded.forward(*args, **kwargs, power=3)
+    with pytest.raises(ArtifactError, match=r"options\['unused'\] is a tensor"):
+        loaded.forward(*args, **{**kwargs, "options": {"gain": rand(3), "unused": rand(3)}})
+    with pytest.raises(ArtifactError, match=r"pair\[1\] has 2 items: this model was saved for 1"):
+        loaded.forward(args[0], (args[0], [args[0], args[0]]), **kwargs)
+
+
+def test_deepcopy_keeps_everything() -> None:
+    model = Tied().double()
+    loaded = reload(model, rand(4, 3))
+    twin = copy.deepcopy(loaded)
+    assert_equal_states(loaded, twin)
+    assert_same(loaded, twin, rand(2, 3))
+    assert twin.first.weight is twin.second.weight
+    assert twin.first.weight is not loaded.first.weight
+
+
+def test_pickling_keeps_everything() -> None:
+    model = Tied().double()
+    loaded = reload(model, rand(4, 3))
+    file = io.BytesIO()
+    torch.save(loaded, file)
+    file.seek(0)
+    twin = torch.load(file, weights_only=False)
+    assert_equal_states(loaded, twin)
+    assert_same(loaded, twin, rand(2, 3))
+
+
+def test_a_loaded_model_can_be_saved_again() -> None:
+    model, args, _ = CASES["convolution"]
+    model = copy.deepcopy(model).double().train()
+    first = reload(model, *args)
+    second = reload(first, *args)
+    assert_equal_states(model, second)
+    assert_same(model.eval(), second.eval(), *args)
+
+
+def test_encoding_leaves_the_model_as_it_was() -> None:
+    model = copy.deepcopy(CASES["convolution"][0]).train()
+    model.norm.eval()
+    before = copy.deepcopy(model.state_dict())
+    loaded = reload(model, rand(3, 2, 6, 6).float())
+    assert (model.training, model.norm.training, model.drop.training) == (True, False, True)
+    assert (loaded.training, loaded.norm.training, loaded.drop.training) == (True, False, True)
+    torch.testing.assert_close(dict(model.state_dict()), dict(before), rtol=0, atol=0)
+
+
+def test_encoding_twice_gives_the_same_document() -> None:
+    for model, args, kwargs in (CASES["structures"], CASES["in place"]):
+        one, two = (encode(copy.deepcopy(model).double(), Batch(args, kwargs)) for _ in range(2))
+        assert json.dumps(one.document) == json.dumps(two.document)
+
+
+def test_devices_are_mapped() -> None:
+    loaded = decode(encode(Sizes(), Batch((rand(4, 3),), {})), device="meta")
+    assert loaded.forward(torch.empty(5, 3, device="meta"))[0].device.type == "meta"
+
+
+# --- regions -------------------------------------------------------------------------------
+
+
+class TwoFaced(nn.Module):
+    """A block with two inputs and a nested result."""
+
+    def __init__(self, factor: float = 2.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(factor, dtype=torch.float64))
+
+    def forward(self, a: torch.Tensor, *, extra: dict[str, torch.Tensor]) -> dict[str, Any]:
+        return {"sum": a * self.weight + extra["b"], "rest": (a.sin(), extra["b"][..., :1])}
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Linear(3, 3)
+        self.inner = nn.ModuleDict({"block": TwoFaced()})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        block = self.inner["block"]
+        out = block(self.before(x), extra={"b": x})
+        again = block(out["sum"], extra={"b": out["rest"][0]})
+        return out["rest"][1] + again["sum"] * again["rest"][0]
+
+
+REGION = Region(
+    "inner.block",
+    Target("inner.block"),
+    Interface(
+        (Parameter("a"), Parameter("extra")),
+        (TensorInput("a", (), 3), TensorInput("extra", ("b",), 3)),
+        (TensorOutput(3), TensorOutput(3), TensorOutput(1)),
+        {"sum": 0, "rest": (1, 2)},
+    ),
+    tuple("abcdef"),
+    "float64",
+)
+
+
+def test_a_region_is_a_call_that_can_be_swapped() -> None:
+    model = Around().double()
+    stored = through_json(encode(model, Batch((rand(4, 3),), {}), [REGION]))
+    assert "inner.block.weight" not in stored.tensors
+    loaded = decode(stored, {"inner.block": TwoFaced()})
+    assert_equal_states(model, loaded)
+    assert_same(model, loaded, rand(7, 3))
+    calls = [node for node in loaded.graph.nodes if node.op == "call_module"]
+    assert [node.target for node in calls] == ["inner.block"] * 2
+    for one in (model, loaded):
+        one.set_submodule("inner.block", TwoFaced(-0.5))
+    assert_same(model, loaded, rand(2, 3))
+
+
+def test_the_whole_model_can_be_a_region() -> None:
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(3, 2).double()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x)
+
+    model = Whole()
+    interface = Interface((Parameter("input"),), (TensorInput("input", (), 3),), (TensorOutput(2),))
+    region = Region(".", Target("."), interface, ("x", "y", "z"), "float64")
+    loaded = reload(model, rand(4, 3), regions=[region], blocks={".": copy.deepcopy(model.body)})
+    assert_equal_states(model, loaded)
+    assert_same(model, loaded, rand(1, 3))
+
+
+# --- refusals ------------------------------------------------------------------------------
+
+
+def test_the_whitelist_resolves_plain_operators_only() -> None:
+    assert resolve("aten.add.Tensor") is torch.ops.aten.add.Tensor
+    assert resolve("aten.add_.Tensor") is torch.ops.aten.add_.Tensor
+    for name in sorted(ALLOWED - {"fill_diagonal"}):
+        packet = getattr(torch.ops.aten, name, None) or getattr(torch.ops.aten, name + "_")
+        assert packet.overloads(), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aten.from_file.default",
+        "aten.set_.source_Storage",
+        "aten.resize_.default",
+        "aten.add.out",
+        "aten.__class__.default",
+        "aten.add.__class__",
+        "aten.add",
+        "symcompile.block.default",
+        "os.system",
+        "eval",
+        "prims.add.default",
+        "aten.add.Tensor\n",
+        "",
+    ],
+)
+def test_everything_else_is_refused(name: str) -> None:
+    with pytest.raises(ArtifactError, match=r"operator '.*'"):
+        resolve(name)
+
+
+def test_saving_a_model_with_a_foreign_operator_names_it() -> None:
+    class Sparse(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255)
+
+    with pytest.raises(ArtifactError, match=r"aten\.fake_quantize_per_tensor_affine"):
+        encode(Sparse(), Batch((torch.ones(3, 2),), {}))
+    with pytest.raises(ArtifactError, match="print"):
+        stored_name(print)
+
+
+def test_an_untraceable_model_is_refused_by_name() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ArtifactError, match="Branching"):
+        encode(Branching(), Batch((torch.ones(3, 2),), {}))
+
+
+HOSTILE: list[tuple[str, Any]] = [
+    ("nodes.0.op", "os.system"),
+    ("nodes.0.op", 7),
+    ("nodes.0.op", "aten.from_file.default"),
+    ("nodes.0.args", [{"node": "nowhere"}]),
+    ("nodes.0.args", [{"node": "mul"}]),
+    ("nodes.0.args", [{"state": "missing"}]),
+    ("nodes.0.args", [{"import": "os"}]),
+    ("nodes.0.args", [{"device": "cpu); import os; ("}]),
+    ("nodes.0.args", [{"dtype": "__class__"}]),
+    ("nodes.0.args", [{"named": "a b", "fields": [["x", 1]]}]),
+    ("nodes.0.args", [10**30]),
+    ("nodes.0.args", "abc"),
+    ("nodes.0.args", [{"training": '"]; import os'}]),
+    ("nodes.0.kwargs", {"alpha=print()": 1}),
+    ("nodes.0.name", "x); print("),
+    ("nodes.0", "abc"),
+    ("nodes", {"a": 1}),
+    ("signature.0.name", "x=print()"),
+    ("signature.0.name", "lambda"),
+    ("signature.0.default", {"device": "cpu"}),
+    ("inputs.0.parameter", "other"),
+    ("inputs.0.keys", [{"a": 1}]),
+    ("inputs.0.keys", "ab"),
+    ("constants", [{"parameter": "x", "keys": [], "value": {"tuple": 3}}]),
+    ("containers", [{"parameter": "x", "keys": [], "length": "3"}]),
+    ("state.0.name", 'a"]; import os; ["'),
+    ("state.0.name", "__class__"),
+    ("state.0.name", "forward"),
+    ("state.0.tensor", "nowhere"),
+    ("state.0.kind", "file"),
+    ("output", {"node": "nowhere"}),
+    ("training", {"model": "yes", "others": []}),
+    ("training", {"model": True, "others": 3}),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), HOSTILE)
+def test_a_damaged_document_is_refused(place: str, value: Any) -> None:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sin() * self.gain
+
+    stored = through_json(encode(Small(), Batch((torch.ones(4, 3),), {})))
+    assert decode(stored).forward(torch.zeros(2, 3)).shape == (2, 3)
+    *keys, last = (int(key) if key.isdigit() else key for key in place.split("."))
+    parent: Any = stored.document
+    for key in keys:
+        parent = parent[key]
+    parent[last] = value
+    with pytest.raises(ArtifactError):
+        decode(stored)
+
+
+def test_deep_values_are_refused() -> None:
+    stored = through_json(encode(Sizes(), Batch((rand(4, 3),), {})))
+    value: Any = 1
+    for _ in range(200):
+        value = [value]
+    stored.document["nodes"][0]["args"] = [value]
+    with pytest.raises(ArtifactError, match="nested"):
+        decode(stored)
