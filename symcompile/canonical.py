@@ -108,6 +108,9 @@ class _Fold:
             return self.product(args)
         if expr.is_Pow:
             return self.power(*args)
+        if isinstance(expr, (sympy.re, sympy.im)):
+            # sympy takes symbols for complex and turns Abs(exp(x)) into exp(re(x)).
+            return args[0] if isinstance(expr, sympy.re) else sympy.S.Zero
         rule = getattr(self, "of_" + expr.func.__name__.lower(), None)
         return rule(args[0]) if rule else expr.func(*args)
 
@@ -342,7 +345,8 @@ class _Fold:
 
     def of_abs(self, argument: sympy.Expr) -> sympy.Expr:
         scale, rest = self.pulled(argument)
-        return self.assemble(abs(scale), sympy.S.One, [sympy.Abs(rest)])
+        size = rest if isinstance(rest, (sympy.exp, sympy.Abs)) else sympy.Abs(rest)
+        return self.assemble(abs(scale), sympy.S.One, [size])
 
     def of_log(self, argument: sympy.Expr) -> sympy.Expr:
         scale, rest = self.pulled(argument, positive=True)

@@ -50,8 +50,8 @@ class OperonEngine:
 
     operators: OperatorSet
     max_complexity: int = 30
-    restarts: int = 4
-    max_rows: int = 800
+    restarts: int = 8
+    max_rows: int = 300
     search: SearchOptions = field(default_factory=SearchOptions)
 
     @classmethod

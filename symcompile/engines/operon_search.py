@@ -34,9 +34,9 @@ class SearchOptions:
         keep: different trees kept of each length.
     """
 
-    population: int = 500
-    generations: int = 40
-    local_iterations: int = 10
+    population: int = 1000
+    generations: int = 20
+    local_iterations: int = 5
     tournament: int = 5
     mutation: float = 0.25
     keep: int = 3

@@ -1,0 +1,104 @@
+"""Canonical form: an equal function, no more complex, constants merged, idempotent."""
+
+import numpy as np
+import pytest
+import sympy
+from sympy import Abs, Float, Max, exp, log, sin, sqrt, tanh
+
+from symcompile.canonical import canonical
+from symcompile.complexity import complexity
+from symcompile.evaluation import evaluate
+from symcompile.operators import VOCABULARY, OperatorSet
+from symcompile.program import from_sympy
+from symcompile.slots import extract, slot
+
+x, y = sympy.symbols("x y")
+c = [slot(i) for i in range(4)]
+OPERATORS = OperatorSet.of(None)
+
+
+def f(value: float) -> Float:
+    return Float(value)
+
+
+SPELLINGS = [
+    (f(2.5) * (f(3.1) * x), c[0] * x),
+    (f(2.5) * (f(3.1) * x + f(4.2) * y) + f(1.5), c[0] + c[1] * y + c[2] * x),
+    ((f(2.5) * x + f(3.1)) * (f(4.2) * y + f(5.3)), c[0] * (c[1] + x) * (c[2] + y)),
+    (f(7.3) / (f(2.5) * x + f(3.1)), c[0] / (c[1] + x)),
+    (exp(f(1.5) * x) * exp(f(2.5) * y + f(3.1)), c[0] * exp(c[1] * y + c[2] * x)),
+    ((x + f(2.5)) ** 2 + f(3.1) * x + f(1.7), c[0] + c[1] * x + x**2),
+    (f(2.5) * x * y + f(3.1) * x, x * (c[0] + c[1] * y)),
+    (f(2.5) * x + f(1.5) * x, c[0] * x),
+    (f(3.5) * x + f(-3.5) * x, sympy.S.Zero),
+    (sqrt(f(4.5) * x + f(2.5)), c[0] * sqrt(c[1] + x)),
+    (f(2.5) * x + f(1.5) + f(0.5), c[0] + c[1] * x),
+    ((f(3.5) * x) ** 2, c[0] * x**2),
+    (Abs(f(3.5) * x) ** 2, c[0] * x**2),
+]
+
+
+def anonymous(form: sympy.Expr) -> sympy.Expr:
+    """The form whatever the numbers of its slots."""
+    one = sympy.Symbol("C", nonzero=True)
+    return form.func(*map(anonymous, form.args)) if form.args else one if form in c else form
+
+
+@pytest.mark.parametrize(("expr", "expected"), SPELLINGS)
+def test_form(expr: sympy.Expr, expected: sympy.Expr) -> None:
+    assert anonymous(canonical(expr, (), OPERATORS)[0]) == anonymous(expected)
+
+
+def values(form: sympy.Expr, constants: tuple[float, ...], X: np.ndarray) -> np.ndarray:
+    return evaluate(from_sympy([form], ["x", "y"], len(constants)), X, constants)[:, 0]
+
+
+def random_expression(rng: np.random.Generator, depth: int) -> sympy.Expr:
+    """A tree over x, y and floats, of every operator there is."""
+    if depth == 0 or rng.random() < 0.15:
+        leaf = [x, y][rng.integers(2)]
+        return Float(rng.normal() * 2) * leaf if rng.random() < 0.7 else Float(rng.normal() * 2)
+    operator = list(VOCABULARY.values())[rng.integers(len(VOCABULARY))]
+    if operator.name == "pow":
+        return random_expression(rng, depth - 1) ** int(rng.integers(2, 4))
+    return operator.build(*(random_expression(rng, depth - 1) for _ in range(operator.arity)))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_expressions_keep_their_values(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    try:
+        expr = random_expression(rng, 4)
+    except ValueError:  # sympy met Min or Max of a complex number
+        return
+    if expr.has(sympy.I, sympy.zoo, sympy.nan, sympy.oo):
+        return
+    X = rng.uniform(0.3, 1.5, (30, 2))
+    before, start = extract(expr)
+    form, constants = canonical(expr, (), OPERATORS)
+    old, new = values(before, start, X), values(form, constants, X)
+    valid = np.isfinite(old) & (np.abs(old) < 1e6)
+    np.testing.assert_allclose(new[valid], old[valid], rtol=1e-6, atol=1e-6)
+    assert complexity(form, OPERATORS) <= complexity(before, OPERATORS)
+
+
+def test_signs_and_phases() -> None:
+    form, constants = canonical(f(-1.5) * sin(f(-3.5) * x), (), OPERATORS)
+    assert form == c[0] * sin(c[1] * x)
+    assert constants == pytest.approx((1.5, 3.5))
+    form, constants = canonical(sin(f(-3.5) * x + f(9.5)), (), OPERATORS)
+    assert min(constants) > -np.pi
+    assert max(constants) == pytest.approx(3.5)
+    form, constants = canonical(f(-1.5) * sin(f(3.5) * x + f(0.5)), (), OPERATORS)
+    assert sorted(constants) == pytest.approx(sorted((1.5, 3.5, 0.5 - np.pi)))
+
+
+def test_exact_numbers_stay() -> None:
+    form, constants = canonical(sin(sympy.pi * x) / 3 + x**2, (), OPERATORS)
+    assert form == sin(sympy.pi * x) / 3 + x**2
+    assert constants == ()
+
+
+def test_no_constant_is_lost_in_functions() -> None:
+    expr = tanh(f(1.5) * x + f(0.5)) + Max(f(0.2), f(1.1) * y) + log(f(2.5) * x)
+    assert len(canonical(expr, (), OPERATORS)[1]) == 5
