@@ -1,0 +1,336 @@
+"""Generate the fx graph of a region's equations: inputs, constants, affine sums, outputs."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from symcompile import joint
+from symcompile.affine import Entries, Gather, plan
+from symcompile.emission import Emitter, GraphWriter, Value
+from symcompile.equation import Equation
+from symcompile.evaluation import Array
+from symcompile.program import Instruction
+from symcompile.region import Interface, Region
+from symcompile.signature import Arguments, assemble
+
+NEURAL = "neural"
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class Place(NamedTuple):
+    """Where a constant sits: a tensor of the module, and the position in it when flattened."""
+
+    tensor: str
+    position: int
+
+
+class Generator:
+    """One run of `lower`; `dtype` afterwards is that of the constants, `places` where they sit."""
+
+    def __init__(
+        self,
+        region: Region,
+        equations: Mapping[int, Equation],
+        dtype: torch.dtype,
+        device: torch.device,
+        neural: nn.Module | None,
+    ) -> None:
+        self.region, self.device = region, device
+        self.equations = {k: equations[k] for k in sorted(equations)}
+        self.joint = joint.combine(region, self.equations)
+        self.raised = dtype in _HALF
+        self.dtype = torch.float32 if self.raised else dtype
+        self.complete = len(self.equations) == region.n_equations
+        self.root = nn.Module()
+        if not self.complete:
+            self.root.add_module(NEURAL, neural)
+        texts = {k: one.text(6) for k, one in self.equations.items()}
+        self.writer = GraphWriter(region.path, texts)
+        self.places: dict[tuple[int, int], Place] = {}
+        self.nodes: dict[Any, Any] = {}
+
+    def run(self) -> fx.GraphModule:
+        interface = self.region.interface
+        self.arguments = Arguments(self.writer, interface)
+        self.raw = [self.arguments.tensor(one) for one in interface.inputs]
+        self.inputs = [self._raised(node) for node in self.raw]
+        self.sources, self.columns, widths = self._sources()
+        program = self.joint.program
+        self.plan = plan(program, self.columns, widths)
+        self._place_gathered()
+        emitter = Emitter(
+            self.writer,
+            program,
+            self.joint.outputs,
+            leaf=self._leaf,
+            rows=self._rows,
+            rest=self.plan.rest,
+            anchor=self._anchor,
+        )
+        self._output(self._equations(emitter))
+        graph = self.writer.graph
+        graph.eliminate_dead_code()
+        graph.lint()
+        return fx.GraphModule(self.root, graph, class_name="Equations")
+
+    # Inputs
+
+    def _raised(self, node: fx.Node) -> fx.Node:
+        if not self.raised:
+            return node
+        return self.writer.call(torch.ops.aten.to.dtype, node, torch.float32)
+
+    def _sources(self) -> tuple[list[tuple[fx.Node, bool]], list[tuple[int, int]], list[int]]:
+        """Tensors that the columns of the program come from (with whether they are scalar), tensor
+        and feature of each column, and features of each tensor."""
+        interface, projection = self.region.interface, self.region.projection_in
+        if projection is None:
+            tensors = [
+                (n, one.scalar) for n, one in zip(self.inputs, interface.inputs, strict=True)
+            ]
+            return (
+                tensors,
+                list(interface.input_columns),
+                [one.features for one in interface.inputs],
+            )
+        width = len(projection.components)
+        total = self._project("projection_in", projection.components, projection.mean, interface)
+        return [(total, False)], [(0, k) for k in range(width)], [width]
+
+    def _project(self, name: str, components: Array, mean: Array, interface: Interface) -> fx.Node:
+        """`(x - mean) @ components.T` for x side by side in several tensors: a product for each, so
+        that their sample shapes may differ."""
+        parts, start = [], 0
+        for k, (node, one) in enumerate(zip(self.inputs, interface.inputs, strict=True)):
+            part = components[:, start : start + one.features]
+            weight = self._buffer(f"{name}{k}_weight", part)
+            bias = self._buffer(f"{name}_bias", -components @ mean) if k == 0 else None
+            parts.append(self._linear(self._featured(node, one.scalar), weight, bias))
+            start += one.features
+        return reduce(lambda a, b: self.writer.call(operator.add, a, b), parts)
+
+    def _featured(self, node: fx.Node, scalar: bool) -> fx.Node:
+        return self.writer.call(torch.unsqueeze, node, -1) if scalar else node
+
+    def _linear(self, node: fx.Node, weight: fx.Node, bias: fx.Node | None) -> fx.Node:
+        if self.raised:  # .half() reaches the constants too
+            weight = self.writer.call(torch.ops.aten.type_as.default, weight, node)
+            if bias is not None:
+                bias = self.writer.call(torch.ops.aten.type_as.default, bias, node)
+        return self.writer.call(F.linear, node, weight, bias)
+
+    def _column(self, column: int) -> fx.Node:
+        source, feature = self.columns[column]
+        node, scalar = self.sources[source]
+        return node if scalar else self.writer.call(operator.getitem, node, (Ellipsis, feature))
+
+    def _anchor(self) -> fx.Node:
+        """A tensor of the shape of the samples."""
+        if "anchor" not in self.nodes:
+            firsts = []
+            for node, one in zip(self.inputs, self.region.interface.inputs, strict=True):
+                index = (Ellipsis, 0)
+                firsts.append(
+                    node if one.scalar else self.writer.call(operator.getitem, node, index)
+                )
+            if len(firsts) > 1:
+                wide = self.writer.call(torch.broadcast_tensors, *firsts)
+                firsts = [self.writer.call(operator.getitem, wide, 0)]
+            self.nodes["anchor"] = self.writer.call(torch.zeros_like, firsts[0])
+        return self.nodes["anchor"]
+
+    # Constants
+
+    def _tensor(self, values: Any) -> torch.Tensor:
+        wide = torch.tensor(np.asarray(values, dtype=np.float64))
+        return wide.to(self.device, self.dtype)
+
+    def _buffer(self, name: str, values: Any) -> fx.Node:
+        if name not in self.nodes:
+            self.root.register_buffer(name, self._tensor(values))
+            self.nodes[name] = self.writer.attribute(name)
+        return self.nodes[name]
+
+    def _value_of(self, slot: int) -> float:
+        number, index = self.joint.slots[slot]
+        return self.equations[number].constants[index]
+
+    def _leaf(self, instruction: Instruction) -> fx.Node:
+        if instruction.op == "input":
+            return self._column(instruction.value)
+        number, index = self.joint.slots[instruction.value]
+        name = f"y{number}_c{index}"
+        self.places[number, index] = Place(name, 0)
+        return self._buffer(name, self._value_of(instruction.value))
+
+    def _place_gathered(self) -> None:
+        for gather in self.plan.gathers:
+            for kind, entries in (("weight", gather.weight), ("bias", gather.bias)):
+                for slot, position in entries.slots.items():
+                    name = f"affine{gather.source}_{kind}"
+                    self.places[self.joint.slots[slot]] = Place(name, position)
+
+    # Affine sums
+
+    def _rows(self, root: int) -> list[fx.Node]:
+        found = []
+        for gather in self.plan.gathers:
+            if root in gather.rows:
+                index = (Ellipsis, gather.rows.index(root))
+                found.append(self.writer.call(operator.getitem, self._product(gather), index))
+        return found
+
+    def _product(self, gather: Gather) -> fx.Node:
+        name = f"affine{gather.source}"
+        if name not in self.nodes:
+            numbers = sorted({self.joint.slots[s][0] for s in gather.weight.slots})
+            self.writer.equations = tuple(numbers)
+            weight = self._entries(f"{name}_weight", gather.weight)
+            bias = None if gather.bias.empty else self._entries(f"{name}_bias", gather.bias)
+            node = self._featured(*self.sources[gather.source])
+            self.nodes[name] = self._linear(node, weight, bias)
+        return self.nodes[name]
+
+    def _entries(self, name: str, entries: Entries) -> fx.Node:
+        if not entries.slots:
+            return self._buffer(f"{name}_fixed", entries.fixed)
+        values = np.zeros(entries.scale.size)
+        for slot, position in entries.slots.items():
+            values[position] = self._value_of(slot)
+        node = self._buffer(name, values.reshape(entries.scale.shape))
+        if (entries.scale != 1).any():
+            scale = self._buffer(f"{name}_scale", entries.scale)
+            node = self.writer.call(operator.mul, node, scale)
+        if entries.fixed.any():
+            fixed = self._buffer(f"{name}_fixed", entries.fixed)
+            node = self.writer.call(operator.add, node, fixed)
+        return node
+
+    # Outputs
+
+    def _equations(self, emitter: Emitter) -> dict[int, fx.Node]:
+        """One node of the shape of the samples for each equation."""
+        reach = self._reach()
+        found = {}
+        for number, index in zip(self.joint.outputs, self.joint.program.outputs, strict=True):
+            value = emitter.value(index)
+            self.writer.equations = (number,)
+            found[number] = self._spread(value, reach[index])
+        return found
+
+    def _spread(self, value: Value, reached: frozenset[int]) -> fx.Node:
+        """Broadcast to the samples what depends on none or only some of the input tensors."""
+        if not isinstance(value, fx.Node):
+            return self.writer.call(torch.full_like, self._anchor(), value)
+        if self.region.projection_in is None and len(reached) == len(self.inputs):
+            return value
+        if reached and self.region.projection_in is not None:
+            return value
+        return self.writer.call(operator.add, self._anchor(), value)
+
+    def _reach(self) -> list[frozenset[int]]:
+        """The source tensors that each instruction depends on."""
+        found: list[frozenset[int]] = []
+        for op, args, value in self.joint.program.instructions:
+            own = {self.columns[value][0]} if op == "input" else set()
+            found.append(frozenset(own.union(*(found[a] for a in args))))
+        return found
+
+    def _output(self, equations: dict[int, fx.Node]) -> None:
+        self.writer.equations = ()
+        interface = self.region.interface
+        neural = None if self.complete else self._neural()
+        if self.region.projection_out is None:
+            columns = self._columns_out(equations, neural)
+        else:
+            columns = self._reconstructed(equations, neural)
+        outputs = []
+        for k in range(len(interface.outputs)):
+            node = columns(k)
+            if self.raised:
+                node = self.writer.call(torch.ops.aten.type_as.default, node, self.raw[0])
+            outputs.append(node)
+        self.writer.graph.output(assemble(interface.structure, outputs))
+
+    def _neural(self) -> list[fx.Node]:
+        """The tensors that the neural block returns."""
+        node = self.arguments.call_module(NEURAL, self.root.get_submodule(NEURAL))
+        found = self.arguments.outputs(node)
+        return [self._raised(one) for one in found]
+
+    def _columns_out(
+        self, equations: Mapping[int, fx.Node], neural: list[fx.Node] | None
+    ) -> Callable[[int], fx.Node]:
+        call, interface = self.writer.call, self.region.interface
+
+        def column(output: int, feature: int, number: int) -> fx.Node:
+            if number in equations:
+                return equations[number]
+            assert neural is not None
+            scalar = interface.outputs[output].scalar
+            return neural[output] if scalar else \
+                call(operator.getitem, neural[output], (Ellipsis, feature))  # fmt: skip
+
+        def build(output: int) -> fx.Node:
+            one = interface.outputs[output]
+            parts = [
+                (feature, number)
+                for number, (which, feature) in enumerate(interface.output_columns)
+                if which == output
+            ]
+            if neural is not None and not any(number in equations for _, number in parts):
+                return neural[output]
+            nodes = [column(output, feature, number) for feature, number in parts]
+            if one.scalar:
+                return nodes[0]
+            if len(nodes) == 1:
+                return call(torch.unsqueeze, nodes[0], -1)
+            return call(torch.stack, nodes, -1)
+
+        return build
+
+    def _reconstructed(
+        self, equations: Mapping[int, fx.Node], neural: list[fx.Node] | None
+    ) -> Callable[[int], fx.Node]:
+        """Outputs from their principal coordinates: equations, else those of the neural outputs."""
+        projection, interface = self.region.projection_out, self.region.interface
+        assert projection is not None
+        call = self.writer.call
+        coordinates = dict(equations)
+        if neural is not None:
+            parts = [
+                self._featured(n, one.scalar)
+                for n, one in zip(neural, interface.outputs, strict=True)
+            ]
+            whole = call(torch.cat, parts, -1) if len(parts) > 1 else parts[0]
+            components, mean = projection.components, projection.mean
+            weight = self._buffer("projection_neural_weight", components)
+            bias = self._buffer("projection_neural_bias", -components @ mean)
+            found = self._linear(whole, weight, bias)
+            for k in range(self.region.n_equations):
+                if k not in coordinates:
+                    coordinates[k] = call(operator.getitem, found, (Ellipsis, k))
+        stacked = call(torch.stack, [coordinates[k] for k in sorted(coordinates)], -1)
+        weight = self._buffer("projection_out_weight", projection.components.T)
+        bias = self._buffer("projection_out_bias", projection.mean)
+        whole = self._linear(stacked, weight, bias)
+        starts = np.cumsum([0, *(one.features for one in interface.outputs)]).tolist()
+
+        def build(output: int) -> fx.Node:
+            one, start = interface.outputs[output], starts[output]
+            if one.scalar:
+                return call(operator.getitem, whole, (Ellipsis, start))
+            if one.features == interface.n_outputs:
+                return whole
+            return call(operator.getitem, whole, (Ellipsis, slice(start, start + one.features)))
+
+        return build
