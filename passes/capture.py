@@ -90,6 +90,10 @@ def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.Grap
     missing = set(paths) - {node.target for node in graph.nodes if node.op == "call_module"}
     if missing:
         raise CaptureError(f"{', '.join(sorted(missing))} is not called as a module")
+    for node in graph.nodes:
+        if isinstance(node.type, str):
+            node.type = None  # from a postponed annotation; a GraphModule with one can't be pickled
+    graph._tracer_cls = None  # or a pickled hybrid would need this class to be loaded again
     traced = fx.GraphModule(model, graph, type(model).__name__)
     _carry_over(model, traced)
     return traced
