@@ -322,7 +322,7 @@ def _require_enough(path: str, face: Interface | None, X: Array, held: Array) ->
             f"target {path!r}: {count} sample{'s' * (count != 1)} recorded, at least {MIN_SAMPLES}"
             " are needed (hundreds are better): give more data"
         )
-    if np.all(X == X[0]):
+    if np.all(X[0] == X):
         raise DataError(
             f"target {path!r}: its inputs never change over {count} samples, so there is nothing to"
             " learn from: give data that varies"

@@ -70,7 +70,9 @@ def interface(module: nn.Module, call: Call, shorter: Callable[[Call], Any]) -> 
 def matrix_in(face: Interface, arguments: Mapping[str, Any]) -> torch.Tensor:
     """X [n_samples, n_inputs] of one call, float64, on the CPU."""
     tensors = [_at(arguments, one) for one in face.inputs]
-    columns = [t.unsqueeze(-1) if one.scalar else t for t, one in zip(tensors, face.inputs, strict=True)]
+    columns = [
+        t.unsqueeze(-1) if one.scalar else t for t, one in zip(tensors, face.inputs, strict=True)
+    ]
     samples = torch.broadcast_shapes(*(c.shape[:-1] for c in columns))
     wide = [c.expand(*samples, c.shape[-1]) for c in columns]
     return _matrix(wide, samples)
@@ -81,7 +83,9 @@ def matrix_out(face: Interface, output: Any, n_samples: int) -> torch.Tensor:
     tensors, structure = _outputs(output)
     if structure != face.structure or len(tensors) != len(face.outputs):
         raise Unsupported("it returns another structure in one call than in another")
-    columns = [t.unsqueeze(-1) if one.scalar else t for t, one in zip(tensors, face.outputs, strict=True)]
+    columns = [
+        t.unsqueeze(-1) if one.scalar else t for t, one in zip(tensors, face.outputs, strict=True)
+    ]
     for column, one in zip(columns, face.outputs, strict=True):
         if column.ndim == 0 or column.shape[-1] != one.features:
             raise Unsupported("the number of its output features changes between calls")
@@ -166,7 +170,9 @@ def _outputs(output: Any) -> tuple[list[torch.Tensor], Any]:
             return type(value)(place(item) for item in value)
         if type(value) is dict:
             return {key: place(item) for key, item in value.items()}
-        raise Unsupported(f"it returns a {type(value).__name__}: expected tensors, in tuples or dicts")
+        raise Unsupported(
+            f"it returns a {type(value).__name__}: expected tensors, in tuples or dicts"
+        )
 
     structure = place(output)
     if not tensors:
@@ -205,7 +211,9 @@ def _sample_shape(inputs: list[torch.Tensor], pointwise: bool) -> torch.Size:
         raise Unsupported(f"its inputs {shapes} do not share their sample dimensions") from None
 
 
-def _input(name: str, keys: tuple[Key, ...], tensor: torch.Tensor, samples: torch.Size) -> TensorInput:
+def _input(
+    name: str, keys: tuple[Key, ...], tensor: torch.Tensor, samples: torch.Size
+) -> TensorInput:
     if tensor.shape == samples or tensor.ndim == 0:
         return TensorInput(name, keys, 1, scalar=True)
     try:

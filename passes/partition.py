@@ -51,7 +51,9 @@ def _nodes_between(root: fx.GraphModule, node_range: str) -> list[fx.Node]:
     chosen = order[start : stop + 1]
     computing = [node for node in chosen if node.op not in ("placeholder", "output", "get_attr")]
     if not computing:
-        raise TargetError(f"target {node_range!r} holds inputs and outputs only: nothing to replace")
+        raise TargetError(
+            f"target {node_range!r} holds inputs and outputs only: nothing to replace"
+        )
     kept = [node for node in chosen if node.op not in ("placeholder", "output")]
     return _with_constants(kept)
 

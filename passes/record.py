@@ -28,9 +28,7 @@ class Captured:
     targets: dict[str, Target]
 
 
-def capture_targets(
-    model: nn.Module, targets: Iterable[Target], example: Batch | None
-) -> Captured:
+def capture_targets(model: nn.Module, targets: Iterable[Target], example: Batch | None) -> Captured:
     """Resolve, capture and partition.
 
     Raises TargetError or CaptureError; the model is left as it was.
@@ -142,4 +140,3 @@ def _refuse_meta(model: nn.Module) -> None:
                 f"parameter {name!r} is on the meta device, so the model has no weights:"
                 " load them first (model.to_empty(device='cpu'), then load_state_dict)"
             )
-

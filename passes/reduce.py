@@ -38,8 +38,8 @@ def _fit(path: str, what: str, values: Array, count: int | None) -> Projection |
     limit = min(values.shape)
     if count > limit:
         raise TargetError(
-            f"target {path!r}: reduce asks for {count} components of the {what}, at most {limit} fit"
-            f" {values.shape[0]} samples of {values.shape[1]} features"
+            f"target {path!r}: reduce asks for {count} components of the {what}, at most {limit}"
+            f" fit {values.shape[0]} samples of {values.shape[1]} features"
         )
     mean = values.mean(axis=0)
     _, _, axes = np.linalg.svd(values - mean, full_matrices=False)

@@ -27,7 +27,9 @@ class Reservoir:
         self.seen += count
         keys = np.concatenate([self._keys, self._random.random(count)])
         if self._rows:
-            rows = tuple(np.concatenate([old, new]) for old, new in zip(self._rows, rows, strict=True))
+            rows = tuple(
+                np.concatenate([old, new]) for old, new in zip(self._rows, rows, strict=True)
+            )
         if len(keys) > self.size:
             # A stable order, so that ties and equal seeds give equal samples.
             keep = np.sort(np.argpartition(keys, self.size - 1)[: self.size])

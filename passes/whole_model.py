@@ -28,4 +28,3 @@ def root_for(region: Region, body: nn.Module) -> fx.GraphModule:
     root = nn.Module()
     root.add_module(WHOLE, body)
     return fx.GraphModule(root, graph, "WholeModel")
-

@@ -34,8 +34,8 @@ def as_batches(data: Any, model: nn.Module) -> tuple[Batch, Iterator[Batch]]:
         return first, iter([first])
     if not isinstance(data, Iterable):
         raise DataError(
-            f"data is a {type(data).__name__}: expected a tensor, a tuple of positional arguments, a"
-            " dict of keyword arguments, or an iterable of these"
+            f"data is a {type(data).__name__}: expected a tensor, a tuple of positional arguments,"
+            " a dict of keyword arguments, or an iterable of these"
         )
     items = iter(data)
     for item in items:
@@ -54,8 +54,8 @@ def as_batch(item: Any, model: nn.Module) -> Batch:
         inspect.signature(model.forward).bind(*batch.args, **batch.kwargs)
     except TypeError as error:
         raise DataError(
-            f"a batch with {_describe(batch)} does not fit {type(model).__name__}.forward: {error};"
-            " a tuple or list holds positional arguments, a dict keyword arguments (from a loader of"
+            f"a batch with {_describe(batch)} does not fit {type(model).__name__}.forward:"
+            f" {error}; a tuple or list holds positional arguments, a dict keyword arguments (from a loader of"
             " pairs, take the inputs: ((x,) for x, _ in loader))"
         ) from None
     if any(t.numel() == 0 for t in tensors((batch.args, batch.kwargs))):
@@ -108,8 +108,8 @@ def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(item, Mapping) and all(isinstance(key, str) for key in item):
         return (), dict(item)
     raise DataError(
-        f"a batch is a {type(item).__name__}: expected a tensor, a tuple of positional arguments, or"
-        " a dict of keyword arguments"
+        f"a batch is a {type(item).__name__}: expected a tensor, a tuple of positional arguments,"
+        " or a dict of keyword arguments"
     )
 
 

@@ -97,8 +97,7 @@ class Program:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings."""
-        code = [[i.op, list(i.args), i.value] if i.op in (*LEAVES, "power") else [i.op, list(i.args)]
-                for i in self.instructions]  # fmt: skip
+        code = [_row(one) for one in self.instructions]
         return {
             "code": code,
             "outputs": list(self.outputs),
@@ -173,6 +172,11 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) == 2 and all(type(v) is int for v in value) and value[1] > 0
     return type(value) in (int, float) or value in ("pi", "e")
+
+
+def _row(one: Instruction) -> list[Any]:
+    row = [one.op, list(one.args)]
+    return [*row, one.value] if one.op in (*LEAVES, "power") else row
 
 
 def _exact(value: Any) -> Any:

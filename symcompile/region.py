@@ -57,7 +57,7 @@ class TensorOutput:
     scalar: bool = False
 
 
-# A leaf is the number of a TensorOutput; a tuple or list holds structures; a dict maps keys to them.
+# A leaf is the number of a TensorOutput; tuples and lists hold structures, a dict maps keys to them.
 Structure = Any
 
 
@@ -179,7 +179,7 @@ class Region:
         return tuple(range(self.n_equations)) if chosen is None else chosen
 
     def variable_values(self, X: Array) -> Array:
-        """Values of the variables [n_samples, n_variables] for raw inputs X [n_samples, n_inputs]."""
+        """Values of the variables [n_samples, n_variables] for inputs X [n_samples, n_inputs]."""
         if self.projection_in is not None:
             X = self.projection_in.project(X)
         return evaluate(self.feature_program, X, ()) if self.target.features else X

@@ -130,7 +130,9 @@ def as_targets(targets: str | Target | Iterable[str | Target]) -> tuple[Target, 
     try:
         given = list(targets)
     except TypeError:
-        raise TargetError(f"targets is {targets!r}: expected a path, a Target, or several") from None
+        raise TargetError(
+            f"targets is {targets!r}: expected a path, a Target, or several"
+        ) from None
     if not given:
         raise TargetError("targets is empty: name at least one part of the model, or '.' for all")
     for one in given:
