@@ -9,14 +9,14 @@ import re
 import secrets
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from symcompile.calling import home, map_tensors, tensors
 from symcompile.errors import ExportError
@@ -25,7 +25,15 @@ from symcompile.exporters.onnx_check import Agreement, check_structure, check_va
 from symcompile.exporters.onnx_metadata import function_metadata, model_metadata
 from symcompile.exporters.onnx_operators import Signature, translations
 from symcompile.hybrid import Batch, Hybrid, submodule_path
-from symcompile.opaque import BlockCall, Exported, as_block, block_calls, export_program
+from symcompile.lowering import without_guards
+from symcompile.opaque import (
+    BlockCall,
+    Exported,
+    as_block,
+    block_calls,
+    export_program,
+    replaced,
+)
 from symcompile.rewrite import Rewrite
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
@@ -90,9 +98,11 @@ def onnx(
     no kernel for one of its operators, its results differ, or the file can't be written.
     """
     version, target = _opset(opset), _writable(path)
+    outcomes = hybrid.outcomes
+    rewrites = {p: o for p, o in outcomes.items() if isinstance(o, Rewrite)}
     module, example = _on_cpu(hybrid, dtype)
+    module = _for_inference(module, rewrites)
     working = _working_dtype(module, example)
-    rewrites = {p: o for p, o in hybrid.outcomes.items() if isinstance(o, Rewrite)}
     regions = [rewrite.region for rewrite in rewrites.values()]
     exported = export_program(module, example, regions, dynamic=dynamic_batch)
     if dynamic_batch and not exported.free_batch and tensors(example):
@@ -103,7 +113,7 @@ def onnx(
     model, names = _assemble(module, exported, rewrites, version)
     calls = Counter(call.path for call in block_calls(exported.program.graph_module))
     held = names if functions else {}
-    model.metadata_props.update(model_metadata(hybrid.outcomes, held, calls))
+    model.metadata_props.update(model_metadata(outcomes, held, calls))
     proto = _to_proto(model, functions)
     data = _serialized(proto)
     check_structure(proto)
@@ -171,6 +181,13 @@ def _on_cpu(hybrid: Hybrid, dtype: str | None) -> tuple[nn.Module, Batch]:
     example = hybrid.example
     args, kwargs = map_tensors(convert, (tuple(example.args), dict(example.kwargs)))
     return module, Batch(args, kwargs)
+
+
+def _for_inference(module: nn.Module, paths: Iterable[str]) -> nn.Module:
+    """Without the operators that only keep a block's gradients finite."""
+    blocks = [module.get_submodule(submodule_path(path)) for path in paths]
+    plain = {id(b): without_guards(b) for b in blocks if isinstance(b, fx.GraphModule)}
+    return replaced(module, dict[int, nn.Module](plain)).eval()
 
 
 def _working_dtype(module: nn.Module, example: Batch) -> torch.dtype:

@@ -1,7 +1,10 @@
-"""How single torch operators become ONNX: symbolic blocks, and what float64 kernels lack.
+"""How single torch operators become ONNX where torch's own translation won't do.
 
-ONNX Runtime's CPU kernels have no float64 tan, asin, acos, atan, sinh, cosh and erf. All but erf
-are composed of operators that it has, to within a few roundings of float64 over the whole line.
+- Symbolic blocks become operators of a domain of their own, for functions to take their place.
+- Numbers: torch.onnx rounds every Python number to float32 on its way into a float64 model, so that
+  pi has 7 digits in the file. Here a constant is made in its own type.
+- ONNX Runtime's CPU kernels have no float64 tan, asin, acos, atan, sinh, cosh and erf. All but erf
+  are composed of operators that it has, to within a few roundings over the whole line.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ OPAQUE_DOMAIN = "symcompile.opaque"
 
 # Path, then dtype and rank of each input: what one function body serves.
 Signature = tuple[str, tuple[tuple[str, int], ...]]
+
+_FLOAT, _INT64 = 1, 7  # onnx.TensorProto.FLOAT and INT64
 
 _ONNX_TYPES = {
     "FLOAT": "float32",
@@ -34,6 +39,7 @@ def translations(names: Mapping[Signature, str]) -> dict[Any, Callable[..., Any]
     table: dict[Any, Callable[..., Any]] = {
         torch.ops.symcompile.block.default: _block_translation(names)
     }
+    table |= _number_table()
     for operator, (single, composed) in _float64_table().items():
         table[operator] = _by_dtype(single, composed)
     return table
@@ -82,6 +88,93 @@ def _schema(name: str, n_inputs: int, n_outputs: int) -> Any:
     )
 
 
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def _number(value: float, dtype: Any = None) -> Any:
+    """A constant of an onnx_ir.DataType, float64 by default."""
+    import onnx_ir
+    from onnxscript import opset18
+
+    kind = onnx_ir.DataType.DOUBLE if dtype is None else onnx_ir.DataType(dtype)
+    tensor: Any = onnx_ir.tensor(value, dtype=kind)
+    return opset18.Constant(value=tensor)
+
+
+def _number_table() -> dict[Any, Callable[..., Any]]:
+    aten = torch.ops.aten
+    return {
+        aten.scalar_tensor.default: _scalar_tensor,
+        aten.full.default: _full,
+        aten.full_like.default: _full_like,
+        aten.pow.Scalar: _power_of_number,
+    }
+
+
+# The parameters are those of the torch operators; what a file can't hold is ignored. A dtype is an
+# onnx_ir.DataType as a number, -1 where none was given.
+
+
+def _scalar_tensor(
+    s: Any, dtype: int = -1, layout: Any = None, device: Any = None, pin_memory: Any = None
+) -> Any:
+    from onnxscript import opset18
+
+    kind = _FLOAT if dtype in (-1, None) else dtype
+    return _number(s, kind) if _is_number(s) else opset18.Cast(s, to=kind)
+
+
+def _full(
+    size: Any,
+    fill_value: Any,
+    dtype: int = -1,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: Any = None,
+) -> Any:
+    from onnxscript import opset18
+
+    if dtype in (-1, None):
+        value = fill_value
+    else:
+        value = _scalar_tensor(fill_value, dtype)
+    shape: Any = opset18.Cast(size, to=_INT64)
+    return opset18.Expand(value, shape)
+
+
+def _full_like(
+    self: Any,
+    fill_value: Any,
+    dtype: int = -1,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: Any = None,
+    memory_format: Any = None,
+) -> Any:
+    from onnxscript import opset18
+
+    if dtype not in (-1, None):
+        value = _scalar_tensor(fill_value, dtype)
+    else:
+        value = _number(fill_value) if _is_number(fill_value) else fill_value
+        value = opset18.CastLike(value, self)
+    return opset18.Expand(value, opset18.Shape(self))
+
+
+def _power_of_number(self: Any, exponent: Any) -> Any:
+    from onnxscript import opset18
+
+    base = _number(self, exponent.dtype) if _is_number(self) else self
+    return opset18.Pow(base, exponent)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float))
+
+
+# --- float64 -------------------------------------------------------------------------------------
+
+
 def _by_dtype(single: str, composed: Callable[..., Any]) -> Callable[..., Any]:
     from onnxscript import opset18
 
@@ -110,7 +203,7 @@ def _tan(op: Any, x: Any) -> Any:
 
 
 def _cosh(op: Any, x: Any) -> Any:
-    return op.Mul(op.Add(op.Exp(x), op.Exp(op.Neg(x))), 0.5)
+    return op.Mul(op.Add(op.Exp(x), op.Exp(op.Neg(x))), _number(0.5))
 
 
 def _sinh(op: Any, x: Any) -> Any:
@@ -124,21 +217,23 @@ def _atan(op: Any, x: Any) -> Any:
     from onnx import TensorProto
 
     # 1e300 is as good as infinity here, and infinity would give infinity / infinity.
-    bounded = op.Max(op.Min(x, 1e300), -1e300)
+    bounded = op.Max(op.Min(x, _number(1e300)), _number(-1e300))
     y = op.Cast(op.Atan(op.Cast(bounded, to=TensorProto.FLOAT)), to=TensorProto.DOUBLE)
     sine, cosine = op.Sin(y), op.Cos(y)
     top = op.Sub(op.Mul(bounded, cosine), sine)
     d = op.Div(top, op.Add(cosine, op.Mul(bounded, sine)))
     cube = op.Mul(op.Mul(d, d), d)
-    return op.Add(y, op.Sub(d, op.Div(cube, 3.0)))
+    return op.Add(y, op.Sub(d, op.Div(cube, _number(3.0))))
 
 
 def _asin(op: Any, x: Any) -> Any:
-    below = op.Sqrt(op.Mul(op.Sub(1.0, x), op.Add(1.0, x)))
-    return op.Mul(_atan(op, op.Div(x, op.Add(1.0, below))), 2.0)
+    one = _number(1.0)
+    below = op.Sqrt(op.Mul(op.Sub(one, x), op.Add(one, x)))
+    return op.Mul(_atan(op, op.Div(x, op.Add(one, below))), _number(2.0))
 
 
 def _acos(op: Any, x: Any) -> Any:
     # At -1 the quotient is infinite and the result pi.
-    ratio = op.Div(op.Sub(1.0, x), op.Add(1.0, x))
-    return op.Mul(_atan(op, op.Sqrt(ratio)), 2.0)
+    one = _number(1.0)
+    ratio = op.Div(op.Sub(one, x), op.Add(one, x))
+    return op.Mul(_atan(op, op.Sqrt(ratio)), _number(2.0))

@@ -226,15 +226,18 @@ def with_opaque_blocks(module: nn.Module, regions: Iterable[Region]) -> nn.Modul
     for region in regions:
         block = module.get_submodule(submodule_path(region.path))
         swaps[id(block)] = _Opaque(region, block)
-    return _replaced(module, swaps)
+    return replaced(module, swaps)
 
 
-def _replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
-    """Copy on the way to a swapped module; `swaps` also remembers the copies, by id."""
+def replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
+    """The module tree with other modules in the place of some, by id, wherever they are reached.
+
+    What leads to one of them is copied, all else is shared; `swaps` also takes up the copies.
+    """
     if id(module) in swaps:
         return swaps[id(module)]
     children = {
-        name: child if child is None else _replaced(child, swaps)
+        name: child if child is None else replaced(child, swaps)
         for name, child in module._modules.items()
     }
     if all(children[name] is child for name, child in module._modules.items()):

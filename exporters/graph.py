@@ -1,0 +1,238 @@
+"""Give a hybrid as one differentiable fx.GraphModule."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.node import map_arg
+
+from symcompile.calling import evaluating, rows, run, same, take
+from symcompile.errors import ExportError
+from symcompile.hybrid import Batch, Hybrid, submodule_path
+from symcompile.opaque import block_calls, build_arguments, export_program
+from symcompile.region import Region
+from symcompile.rewrite import Rewrite
+
+
+def graph_module(hybrid: Hybrid, *, inline: bool = True) -> fx.GraphModule:
+    """A hybrid as an fx.GraphModule that computes the same, is differentiable and trains.
+
+    Traced by torch.fx where the trace agrees with the hybrid on its example, else the module of a
+    `torch.export` program, which keeps the hybrid's present mode (evaluation or training) for good;
+    `.meta["symcompile"]` tells which, and why. Parameters and buffers are those of the hybrid, not
+    copies: training one trains the other, until one of them is moved or converted by `.to()`.
+
+    Args:
+        inline: put the nodes of each symbolic block into the graph, each with its region and
+            equation in `node.meta["symcompile"]`. False leaves a block one `call_module` node.
+
+    Raises ExportError if neither torch.fx nor torch.export can follow the forward.
+    """
+    regions = [o.region for o in hybrid.outcomes.values() if isinstance(o, Rewrite)]
+    traced, note = _traced(hybrid, regions)
+    how = "fx"
+    if traced is None:
+        traced, how = _exported(hybrid, regions, note), "torch.export"
+    if inline:
+        _inline_blocks(traced, _blocks(hybrid.module, regions))
+    traced.graph.lint()
+    traced.recompile()
+    traced.meta["symcompile"] = {"capture": how, "note": note}
+    return traced
+
+
+def _blocks(module: nn.Module, regions: Iterable[Region]) -> dict[int, Region]:
+    """Region of each symbolic block, by the block's id: it may be reachable under several names."""
+    return {id(module.get_submodule(submodule_path(one.path))): one for one in regions}
+
+
+# --- by torch.fx -------------------------------------------------------------------------------
+
+
+class _Tracer(fx.Tracer):
+    """Keeps symbolic blocks whole, so that their nodes' provenance survives."""
+
+    def __init__(self, blocks: Mapping[int, Region]) -> None:
+        super().__init__()
+        self.blocks = blocks
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return id(m) in self.blocks or super().is_leaf_module(m, module_qualified_name)
+
+
+def _traced(hybrid: Hybrid, regions: Iterable[Region]) -> tuple[fx.GraphModule | None, str]:
+    """A traced copy that shares all parameters, or None with the reason."""
+    module = hybrid.module
+    if isinstance(module, fx.GraphModule):  # a trace that the compiler has compared already
+        return _share(module, copy.deepcopy(module.graph), type(module).__name__), ""
+    if hybrid.example is None:
+        raise ExportError(
+            "there is no example batch to prove a traced graph with: compile with data=, then"
+            " export"
+        )
+    try:
+        graph = _Tracer(_blocks(module, regions)).trace(module)
+        traced = _share(module, graph, type(module).__name__)
+    except Exception as error:  # any failure of a user's forward under tracing is an answer
+        return None, f"torch.fx can't trace it: {type(error).__name__}: {_first_line(error)}"
+    problem = _disagreement(module, traced, hybrid.example)
+    return (None, problem) if problem else (traced, "")
+
+
+def _share(root: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
+    shared = fx.GraphModule(root, graph, name)
+    shared.training = root.training
+    return shared
+
+
+def _disagreement(module: nn.Module, traced: nn.Module, example: Batch) -> str:
+    """Why a trace can't stand for the hybrid, or nothing."""
+    with evaluating(module, traced), torch.no_grad():
+        if not _agree(module, traced, example):
+            return "the graph traced by torch.fx gives other values than the model"
+        count = rows(example)
+        if count is not None and count > 2:
+            fewer = take(example, torch.arange(count - 1))
+            if not _agree(module, traced, fewer):
+                return "the graph traced by torch.fx has a batch size baked in"
+    # On copies: a forward in training mode moves batch-norm statistics.
+    both = copy.deepcopy((module, traced))
+    for one in both:
+        one.train()
+    with torch.no_grad():
+        if not _agree(*both, example):
+            return "the graph traced by torch.fx has the evaluation or training mode baked in"
+    return ""
+
+
+def _agree(module: nn.Module, traced: nn.Module, batch: Batch) -> bool:
+    expected = _attempt(module, batch)
+    if isinstance(expected, Exception):
+        return True
+    found = _attempt(traced, batch)
+    return not isinstance(found, Exception) and same(expected, found)
+
+
+def _attempt(module: nn.Module, batch: Batch) -> object:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            return run(module, batch)
+        except Exception as error:  # what a user's forward raises is data here
+            return error
+
+
+# --- by torch.export -----------------------------------------------------------------------------
+
+
+def _exported(hybrid: Hybrid, regions: Iterable[Region], note: str) -> fx.GraphModule:
+    """The module of an exported program, each opaque node a call of its block."""
+    assert hybrid.example is not None
+    regions = list(regions)
+    try:
+        exported = export_program(hybrid.module, hybrid.example, regions)
+    except ExportError as error:
+        raise ExportError(f"{note}; {error}") from error
+    # Older versions of torch have no guards on the example's sizes to switch off.
+    unguarded = "check_guards" in inspect.signature(exported.program.module).parameters
+    module = exported.program.module(**({"check_guards": False} if unguarded else {}))
+    assert isinstance(module, fx.GraphModule)
+    by_path = {one.path: one for one in regions}
+    for call in list(block_calls(module)):
+        region, path = by_path[call.path], submodule_path(call.path)
+        module.add_submodule(path, hybrid.module.get_submodule(path))
+        args, kwargs = build_arguments(region.interface, call.node.args[0])  # type: ignore[arg-type]
+        with module.graph.inserting_before(call.node):
+            node = module.graph.call_module(path, args, kwargs)
+            outputs = _leaves(module.graph, node, region.interface.structure)
+        _replace(call.node, [outputs[number] for number in sorted(outputs)])
+        module.graph.erase_node(call.node)
+    return module
+
+
+def _leaves(graph: fx.Graph, node: fx.Node, structure: Any) -> dict[int, fx.Node]:
+    """Nodes that take a block's result apart: each tensor output by its number."""
+    if isinstance(structure, int):
+        return {structure: node}
+    keys = structure if isinstance(structure, Mapping) else range(len(structure))
+    found: dict[int, fx.Node] = {}
+    for key in keys:
+        part = graph.call_function(operator.getitem, (node, key))
+        found |= _leaves(graph, part, structure[key])
+    return found
+
+
+# --- inlining ------------------------------------------------------------------------------------
+
+
+def _inline_blocks(module: fx.GraphModule, blocks: Mapping[int, Region]) -> None:
+    for node in list(module.graph.nodes):
+        if node.op != "call_module":
+            continue
+        block = module.get_submodule(node.target)
+        if id(block) in blocks and isinstance(block, fx.GraphModule):
+            _inline(module.graph, node, block, blocks[id(block)])
+
+
+def _inline(graph: fx.Graph, call: fx.Node, block: fx.GraphModule, region: Region) -> None:
+    """The block's nodes in the place of its call, with its constants read where they are."""
+    values = _bind(block, call)
+    result: Any = None
+    with graph.inserting_before(call):
+        for node in block.graph.nodes:
+            if node.op == "output":
+                result = map_arg(node.args[0], values.__getitem__)
+            elif node.op != "placeholder":
+                inner = graph.node_copy(node, values.__getitem__)
+                if node.op in ("get_attr", "call_module"):
+                    inner.target = f"{call.target}.{node.target}"
+                inner.meta.setdefault("symcompile", {"region": region.path})
+                values[node] = inner
+    _replace(call, result)
+    graph.erase_node(call)
+
+
+def _bind(block: fx.GraphModule, call: fx.Node) -> dict[fx.Node, Any]:
+    """Argument of each placeholder of the block."""
+    rest, named = list(call.args), dict(call.kwargs)
+    values: dict[fx.Node, Any] = {}
+    for node in block.graph.nodes:
+        if node.op != "placeholder":
+            continue
+        name = str(node.target)
+        if name.startswith("**"):
+            values[node], named = named, {}
+        elif name.startswith("*"):
+            values[node], rest = tuple(rest), []
+        elif rest:
+            values[node] = rest.pop(0)
+        elif name in named:
+            values[node] = named.pop(name)
+        else:
+            values[node] = node.args[0] if node.args else None
+    return values
+
+
+def _replace(node: fx.Node, result: Any) -> None:
+    """Let all users of a node use `result`: a node, or nested tuples, lists and dicts of nodes."""
+    if isinstance(result, fx.Node):
+        node.replace_all_uses_with(result)
+        return
+    for user in list(node.users):
+        if user.target is operator.getitem and user.args[0] is node:
+            _replace(user, result[user.args[1]])
+            user.graph.erase_node(user)
+        else:
+            user.args = map_arg(user.args, lambda n: result if n is node else n)
+            user.kwargs = map_arg(user.kwargs, lambda n: result if n is node else n)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no message"
