@@ -78,7 +78,8 @@ class Generator:
         )
         self._output(self._equations(emitter))
         graph = self.writer.graph
-        graph.eliminate_dead_code()
+        # A call_module is judged by its module, which a graph without owner does not know.
+        graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "call_module", "output"))
         graph.lint()
         return fx.GraphModule(self.root, graph, class_name="Equations")
 
