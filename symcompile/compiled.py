@@ -9,9 +9,9 @@ from typing import Any
 
 import sympy
 import torch
-from torch import nn
+from torch import fx, nn
 
-from symcompile.calling import home
+from symcompile.calling import evaluating, home, without_gradients
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, ExportError
 from symcompile.hybrid import Batch
@@ -95,6 +95,7 @@ class Compiled:
         for path, part in parts.items():
             limit = part.region.target.tolerance or tolerance
             compiled._install_best(path, part, limit, beat_linear)
+        compiled._refuse_what_does_not_run()
         return compiled
 
     # --- what it shows -----------------------------------------------------------------------
@@ -247,6 +248,31 @@ class Compiled:
         reason = verify.refusal_reason(fidelity, tolerance, beat_linear, region=part.region)
         if reason is not None:
             self._refuse(path, part, reason, fidelity)
+
+    def _refuse_what_does_not_run(self) -> None:
+        """A model may reach into its blocks, past their forward: such blocks stay neural."""
+        for path, part in self._parts.items():
+            error = self._failure()
+            if error is None:
+                return
+            if isinstance(part.outcome, Rewrite):
+                described = f"{type(error).__name__}: {error}"
+                reason = f"the model does not run with an equation in its place ({described})"
+                self._refuse(path, part, reason, part.outcome.fidelity)
+
+    def _failure(self) -> Exception | None:
+        """What the hybrid raises on the example."""
+        if self.example is None:
+            return None
+        example, module = self.example, self.module
+        # A GraphModule that fails when called prints its graph to stderr; its forward does not.
+        call = module.forward if isinstance(module, fx.GraphModule) else module
+        try:
+            with evaluating(module):
+                without_gradients(lambda: call(*example.args, **example.kwargs))
+        except Exception as error:  # whatever a user's forward raises
+            return error
+        return None
 
     def _refuse(
         self, path: str, part: _Part, reason: str, fidelity: Fidelity | None = None
