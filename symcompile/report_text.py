@@ -114,10 +114,13 @@ def _elided(text: str, lead: str) -> tuple[list[str], bool]:
     lines = _wrapped(text, lead, " " * min(len(lead), 12))
     if len(lines) <= EQUATION_LINES:
         return lines, True
-    lines = lines[:EQUATION_LINES]
-    left = len(text) - sum(len(line.strip()) + 1 for line in lines) + len(lead.strip()) + 1
-    rest = f" ... ({left} more characters)"
-    lines[-1] = lines[-1][: WIDTH - len(rest)] + rest
+    room = WIDTH - len(f" ... ({len(text)} more characters)")
+    last = lines[EQUATION_LINES - 1]
+    if len(last) > room:
+        last = last[: max(last.rfind(" ", 0, room + 1), room // 2)].rstrip()
+    lines = [*lines[: EQUATION_LINES - 1], last]
+    shown = " ".join(line.strip() for line in lines).removeprefix(lead.strip()).strip()
+    lines[-1] += f" ... ({len(text) - len(shown)} more characters)"
     return lines, False
 
 

@@ -1,0 +1,334 @@
+"""What verify measures, against blocks whose equations are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from symcompile.equation import Equation
+from symcompile.errors import DataError
+from symcompile.evaluation import Array
+from symcompile.fidelity import Controls, LinearMap, agreement
+from symcompile.operators import OperatorSet
+from symcompile.parser import parse
+from symcompile.passes.verify import (
+    Samples,
+    autograd,
+    equation_gradients,
+    measure,
+    refusal_reason,
+    shell,
+)
+from symcompile.region import (
+    Interface,
+    Parameter,
+    Projection,
+    Region,
+    TensorInput,
+    TensorOutput,
+)
+from symcompile.rewrite import Agreement, DomainIssue, Fidelity, OutputFidelity
+from symcompile.target import Target
+
+RNG = np.random.default_rng(0)
+X_FIT, X_HOLDOUT = RNG.uniform(-1, 2, (400, 2)), RNG.uniform(-1, 2, (100, 2))
+
+
+class Block(nn.Module):
+    """y0 = x0 sin(x1), y1 = x0^2 + 3, one row at a time."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        a, b = rows[:, 0], rows[:, 1]
+        return torch.stack([a * torch.sin(b), a**2 + 3], dim=1)
+
+
+def true(X: Array) -> Array:
+    return np.stack([X[:, 0] * np.sin(X[:, 1]), X[:, 0] ** 2 + 3], axis=1)
+
+
+FIT, HOLDOUT = Samples(X_FIT, true(X_FIT)), Samples(X_HOLDOUT, true(X_HOLDOUT))
+
+
+def region(
+    n_outputs: int = 2,
+    features: dict[str, str] | None = None,
+    projection_in: Projection | None = None,
+    projection_out: Projection | None = None,
+    n_inputs: int = 2,
+) -> Region:
+    interface = Interface(
+        (Parameter("x"),), (TensorInput("x", (), n_inputs),), (TensorOutput(n_outputs),)
+    )
+    names = tuple(f"x{k}" for k in range(n_inputs))
+    target = Target("edge", features=features)
+    return Region(
+        "edge",
+        target,
+        interface,
+        names,
+        dtype="float64",
+        parameters=1234,
+        projection_in=projection_in,
+        projection_out=projection_out,
+    )
+
+
+def equations(of: Region, *texts: str, first: int = 0) -> dict[int, Equation]:
+    operators = OperatorSet.of(None)
+    return {
+        first + k: Equation.of(parse(text, of.variables), of.variables, operators)
+        for k, text in enumerate(texts)
+    }
+
+
+def test_the_exact_law_is_perfect_in_every_respect() -> None:
+    of = region()
+    neural, gradient = autograd(Block(), torch.float64)
+    found = measure(
+        of,
+        equations(of, "x0*sin(x1)", "x0**2 + 3"),
+        FIT,
+        HOLDOUT,
+        neural=neural,
+        neural_gradient=gradient,
+    )
+    for row in (*found.outputs.values(), found.total):
+        assert row is not None
+        assert row.equation.relative_l2 < 1e-14
+        assert row.extrapolation.relative_l2 < 1e-14
+        assert row.gradient < 1e-14
+        assert row.beats_linear
+    assert found.parameters_removed == 1234
+    assert found.domain == ()
+
+
+def test_metrics_are_those_of_held_out_samples() -> None:
+    of = region()
+    found = measure(of, equations(of, "0.9*x0*sin(x1)", "x0 + 3"), FIT, HOLDOUT)
+    truth = true(X_HOLDOUT)
+    predicted = np.stack([0.9 * truth[:, 0], X_HOLDOUT[:, 0] + 3], axis=1)
+    assert found.outputs[0].equation.relative_l2 == pytest.approx(0.1, rel=1e-12)
+    for output in (0, 1):
+        expected = agreement(predicted[:, output], truth[:, output])
+        got = found.outputs[output].equation
+        assert (got.r2, got.relative_l2, got.max_error) == pytest.approx(
+            (expected.r2, expected.relative_l2, expected.max_error), rel=1e-12
+        )
+    assert found.total is not None
+    assert found.total.equation.relative_l2 == pytest.approx(
+        np.linalg.norm(predicted - truth) / np.linalg.norm(truth), rel=1e-12
+    )
+    mean = np.broadcast_to(true(X_FIT).mean(axis=0), truth.shape)
+    assert found.outputs[1].mean == agreement(mean[:, 1], truth[:, 1])
+    ones = np.hstack([X_FIT, np.ones((len(X_FIT), 1))])
+    plane = np.linalg.lstsq(ones, true(X_FIT), rcond=None)[0]
+    linear = np.hstack([X_HOLDOUT, np.ones((len(X_HOLDOUT), 1))]) @ plane
+    assert found.outputs[0].linear.relative_l2 == pytest.approx(
+        agreement(linear[:, 0], truth[:, 0]).relative_l2, rel=0.02
+    )
+
+
+def test_without_the_neural_block_only_recorded_samples_are_measured() -> None:
+    of = region()
+    row = measure(of, equations(of, "x0", "x1"), FIT, HOLDOUT).outputs[0]
+    assert math.isnan(row.gradient)
+    assert math.isnan(row.extrapolation.relative_l2)
+    assert math.isfinite(row.equation.relative_l2)
+
+
+def test_an_equation_worse_than_a_plane_is_known_as_such() -> None:
+    of = region(1)
+    Y = 2 * X_FIT[:, :1] - X_FIT[:, 1:]
+    held = 2 * X_HOLDOUT[:, :1] - X_HOLDOUT[:, 1:]
+    samples = Samples(X_FIT, Y), Samples(X_HOLDOUT, held)
+    assert not measure(of, equations(of, "2*x0"), *samples).outputs[0].beats_linear
+    assert measure(of, equations(of, "2*x0 - x1"), *samples).outputs[0].equation.r2 == 1.0
+
+
+def test_outputs_left_neural_are_left_out() -> None:
+    of = region()
+    found = measure(of, equations(of, "x0**2 + 3", first=1), FIT, HOLDOUT)
+    assert set(found.outputs) == {1}
+    assert found.parameters_removed == 0
+    assert found.total is not None
+    assert found.total.equation.relative_l2 < 1e-14
+
+
+def test_projected_outputs_are_compared_in_real_ones() -> None:
+    """One of two components is given by its equation, the other is not replaced."""
+    components = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    of = region(projection_out=Projection(np.array([0.2, 3.5]), components))
+    first = "0.6*(x0*sin(x1) - 0.2) + 0.8*(x0**2 - 0.5)"
+    second = "-0.8*(x0*sin(x1) - 0.2) + 0.6*(x0**2 - 0.5)"
+    neural, gradient = autograd(Block(), torch.float64)
+    for texts in ([first], [first, second]):
+        found = measure(
+            of, equations(of, *texts), FIT, HOLDOUT, neural=neural, neural_gradient=gradient
+        )
+        assert found.total is not None
+        assert found.total.equation.relative_l2 < 1e-14
+        assert found.total.gradient < 1e-13
+        assert found.outputs[0].gradient < 1e-13
+    wrong = measure(of, equations(of, "0*x0", second), FIT, HOLDOUT)
+    assert wrong.total is not None
+    truth, z = true(X_HOLDOUT), of.equation_values(true(X_HOLDOUT))
+    expected = np.linalg.norm(z[:, 0]) / np.linalg.norm(truth)  # components are orthonormal
+    assert wrong.total.equation.relative_l2 == pytest.approx(expected, rel=1e-12)
+    assert wrong.outputs[0].equation.relative_l2 == 1.0
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_gradients_run_through_features_and_projection(projected: bool) -> None:
+    """Against central differences of the whole chain."""
+    projection = Projection(np.array([0.1, -0.2, 0.3]), np.linalg.qr(np.eye(3) + 0.3)[0][:2])
+    first = "z0" if projected else "x2"
+    second = "z1" if projected else "x0"
+    of = region(
+        features={"p": f"{first}*{second}", "r": f"sqrt(p**2 + {second}**2 + 1)"},
+        projection_in=projection if projected else None,
+        n_inputs=3,
+    )
+    found = equations(of, "sin(p)/r + min(p, r)", "exp(0.3*r)*abs(p) + where(p > 0, r, p*r)")
+    X = np.random.default_rng(2).normal(size=(50, 3))
+
+    def values(X: Array) -> Array:
+        variables = of.variable_values(X)
+        return np.stack([found[key].predict(variables) for key in (0, 1)], axis=1)
+
+    step = 1e-6 * np.eye(3)
+    expected = np.stack(
+        [(values(X + step[k]) - values(X - step[k])) / 2e-6 for k in range(3)], axis=2
+    )
+    smooth = np.abs(of.variable_values(X)[:, 0]) > 1e-4  # away from the kinks
+    got = equation_gradients(of, found, X)
+    np.testing.assert_allclose(got[smooth], expected[smooth], rtol=1e-6, atol=1e-8)
+
+
+def test_autograd_gives_values_and_derivatives_of_each_row() -> None:
+    neural, gradient = autograd(Block(), torch.float64)
+    a, b = X_HOLDOUT.T
+    np.testing.assert_allclose(neural(X_HOLDOUT), true(X_HOLDOUT), rtol=1e-15)
+    slopes = gradient(X_HOLDOUT)
+    np.testing.assert_allclose(slopes[:, 0], np.stack([np.sin(b), a * np.cos(b)], axis=1))
+    np.testing.assert_allclose(slopes[:, 1], np.stack([2 * a, 0 * a], axis=1))
+
+
+def test_a_block_without_derivatives_has_no_gradient_figure() -> None:
+    def steps(rows: torch.Tensor) -> torch.Tensor:
+        return torch.floor(rows.detach())
+
+    of = region()
+    neural, gradient = autograd(steps, torch.float32)
+    found = measure(
+        of, equations(of, "x0", "x1"), FIT, HOLDOUT, neural=neural, neural_gradient=gradient
+    )
+    assert math.isnan(found.outputs[0].gradient)
+    assert math.isfinite(found.outputs[0].extrapolation.relative_l2)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 40])
+def test_the_shell_lies_around_the_recorded_box(width: int) -> None:
+    X = np.random.default_rng(width).normal(size=(200, width)) * 5 + 3
+    low, high = X.min(axis=0), X.max(axis=0)
+    rows = shell(X, 3000, seed=1)
+    beyond = (rows < low) | (rows > high)
+    assert rows.shape == (3000, width)
+    assert beyond.any(axis=1).all()
+    assert (rows >= low - 0.2 * (high - low)).all()
+    assert (rows <= high + 0.2 * (high - low)).all()
+    assert (rows < low).any(axis=0).all()
+    assert (rows > high).any(axis=0).all()
+    np.testing.assert_array_equal(rows, shell(X, 3000, seed=1))
+
+
+def test_inputs_that_never_vary_stay_where_they_are() -> None:
+    X = np.stack([np.linspace(0, 1, 50), np.full(50, 7.0)], axis=1)
+    assert set(shell(X, 200)[:, 1]) == {7.0}
+    assert shell(X[:, 1:], 200).shape == (0, 1)
+
+
+def test_no_held_out_samples_is_an_error() -> None:
+    empty = Samples(np.empty((0, 2)), np.empty((0, 2)))
+    with pytest.raises(DataError, match=r"edge.*holdout="):
+        measure(region(), equations(region(), "x0", "x1"), FIT, empty)
+
+
+def test_given_controls_are_used_as_they_are() -> None:
+    zero = LinearMap(np.zeros((2, 2)), np.zeros(2))
+    of = region()
+    found = measure(of, equations(of, "x0", "x1"), FIT, HOLDOUT, baseline=Controls(zero, zero))
+    assert found.outputs[0].linear.relative_l2 == 1.0
+
+
+# --- refusal ---------------------------------------------------------------------------------
+
+
+def fidelity(
+    errors: Mapping[int, float], linear: float = 0.5, issues: tuple[DomainIssue, ...] = ()
+) -> Fidelity:
+    def row(error: float) -> OutputFidelity:
+        size = error if math.isfinite(error) else math.inf
+        return OutputFidelity(
+            Agreement(1 - error**2, error, size), Agreement(), Agreement(0.5, linear, 1.0)
+        )
+
+    rows = {output: row(error) for output, error in errors.items()}
+    return Fidelity(rows, domain=issues, total=row(min(errors.values())))
+
+
+def test_nothing_wrong_is_no_refusal() -> None:
+    good = fidelity({0: 0.01, 1: 0.4})
+    assert refusal_reason(good, None, True, region=region()) is None
+    assert refusal_reason(good, 0.4, False, region=region()) is None
+
+
+def test_tolerance_names_outputs_figures_and_what_to_type() -> None:
+    reason = refusal_reason(fidelity({0: 0.01, 1: 0.31}), 0.05, False, region=region())
+    assert reason is not None
+    for part in ("output 1", "0.31", "0.05", "tolerance=", "max_complexity=", "operators=",
+                 "features=", "budget=", "compiled.choose('edge'"):  # fmt: skip
+        assert part.lower() in reason.lower()
+    assert "output 0" not in reason.lower()
+
+
+def test_beat_linear_refuses_what_a_matrix_does_better() -> None:
+    bad = fidelity({0: 0.31}, linear=0.2)
+    reason = refusal_reason(bad, None, True, region=region())
+    assert reason is not None
+    assert "linear map" in reason
+    assert "0.31 against 0.2" in reason
+    assert refusal_reason(bad, None, False, region=region()) is None
+
+
+def test_an_equation_undefined_on_recorded_samples_is_always_refused() -> None:
+    issue = DomainIssue(0, "1/(x0 - 0.5)", "the denominator is zero", {"x0": 0.5}, True)
+    reason = refusal_reason(fidelity({0: 0.0}, issues=(issue,)), None, False, region=region())
+    assert reason is not None
+    assert "1/(x0 - 0.5)" in reason
+    assert "x0 = 0.5" in reason
+    elsewhere = DomainIssue(0, "1/(x0 - 0.5)", "the denominator is zero", {"x0": 0.5}, False)
+    found = fidelity({0: 0.0}, issues=(elsewhere,))
+    assert refusal_reason(found, None, False, region=region()) is None
+
+
+def test_values_that_are_not_finite_are_always_refused() -> None:
+    reason = refusal_reason(fidelity({0: 0.1, 2: math.inf}), None, False, region=region())
+    assert reason is not None
+    assert "Output 2 is not finite" in reason
+
+
+def test_many_outputs_are_counted() -> None:
+    reason = refusal_reason(fidelity(dict.fromkeys(range(9), 0.9)), 0.5, False, region=region())
+    assert reason is not None
+    assert "and 6 more" in reason
+
+
+def test_projected_outputs_are_judged_together() -> None:
+    of = region(projection_out=Projection(np.zeros(2), np.eye(2)))
+    assert refusal_reason(fidelity({0: 0.01, 1: 0.9}), 0.05, False, region=of) is None
+    assert refusal_reason(fidelity({0: 0.1, 1: 0.9}), 0.05, False, region=of) is not None
