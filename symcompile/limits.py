@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from symcompile.errors import ExpressionError
 from symcompile.evaluation import FOLDS, UNARY
 from symcompile.program import LEAVES, Program, number_value
@@ -78,7 +80,8 @@ def _exact_value(op: str, args: list[float | None], value: Any) -> float | None:
         return None
     known = [float(arg) for arg in args if arg is not None]
     try:
-        return _apply(op, known, value)
+        with np.errstate(all="ignore"):
+            return _apply(op, known, value)
     except (ArithmeticError, ValueError):
         return math.nan
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from symcompile.aten_values import decode_value, encode_value
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.limits import check_equation
@@ -179,6 +181,15 @@ def _read_identifier(data: Any) -> str:
     return data
 
 
+def _no_leaf(value: Any) -> Any:
+    return NotImplemented
+
+
+# Arguments of a block that are no tensors.
+SETTING = Codec(
+    lambda value: encode_value(value, _no_leaf),
+    lambda data: decode_value(data, _no_leaf, torch.device("cpu")),
+)
 STRUCTURE = Codec(_write_structure, _read_structure)
 KEY = Codec(lambda key: key, _read_key)
 LITERAL = Codec(lambda value: value, _read_literal)
@@ -254,7 +265,7 @@ def record(kind: type, **fields: Codec) -> Codec:
         for name, codec in fields.items():
             try:
                 values[name] = codec.read(data[name])
-            except ArtifactError as error:
+            except SymCompileError as error:
                 raise ArtifactError(f"{name}: {error}") from error
         try:
             return kind(**values)
@@ -314,6 +325,7 @@ REGION = record(
     dtype=TEXT,
     parameters=COUNT,
     calls=COUNT,
+    settings=by_name(SETTING),
     projection_in=_PROJECTION,
     projection_out=_PROJECTION,
 )
@@ -384,13 +396,12 @@ def region_from_json(data: Any) -> Region:
 
 
 def _region_problem(region: Region) -> str | None:
-    interface = region.interface
+    if len(region.names) != region.interface.n_inputs:
+        return f"{len(region.names)} names for {region.interface.n_inputs} inputs"
     try:
         _ = region.features
     except SymCompileError as error:
         return str(error)
-    if len(region.names) != interface.n_inputs:
-        return f"{len(region.names)} names for {interface.n_inputs} inputs"
     for projection in (region.projection_in, region.projection_out):
         if projection is not None and projection.components.shape[1:] != projection.mean.shape:
             return "the arrays of a projection do not fit each other"

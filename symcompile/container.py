@@ -1,0 +1,314 @@
+"""The `.symc` file: a zip of JSON and safetensors, written whole or not at all, read with distrust.
+
+| member | is |
+|---|---|
+| manifest.json | format version, SHA-256 of every other member, and what the artifact holds |
+| *.json | further documents |
+| *.safetensors | tensors, stored uncompressed |
+
+The zip's comment holds the SHA-256 of the manifest. The same content gives the same bytes: sorted
+keys, fixed order and time stamps. Reading never writes to disk, never unpickles and never takes
+more memory than the file's own size and the limits below allow; whatever is wrong is an
+ArtifactError of one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from symcompile.errors import ArtifactError
+
+FORMAT = 1
+SUFFIX = ".symc"
+MANIFEST = "manifest.json"
+
+MAX_JSON = 64 * 2**20  # bytes of one document
+MAX_ALL_JSON = 256 * 2**20  # bytes of all documents together
+MAX_VALUES = 4_000_000  # numbers, texts and objects in one document
+MAX_MEMBERS = 10_000
+MAX_RATIO = 200  # deflated JSON of a model comes to 10 or 20
+
+_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.(json|safetensors)\Z")
+_COMMENT = re.compile(rb"symc sha256=([0-9a-f]{64})\Z")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def write(
+    path: str | os.PathLike[str],
+    manifest: Mapping[str, Any],
+    documents: Mapping[str, Any],
+    tensors: Mapping[str, Mapping[str, torch.Tensor]],
+) -> Path:
+    """Write an artifact; a file that was there before is replaced in one step.
+
+    `documents` and `tensors` are by member name without its ending. Raises ArtifactError if a value
+    can't be stored or the place can't be written.
+    """
+    members = {f"{name}.json": to_json(documents[name]) for name in sorted(documents)}
+    members |= {f"{name}.safetensors": to_safetensors(tensors[name]) for name in sorted(tensors)}
+    for name in members:
+        if not _NAME.match(name) or name == MANIFEST:
+            raise ArtifactError(f"{name!r} can't be a member of a {SUFFIX} file")
+    index = {name: _entry(data) for name, data in members.items()}
+    head = to_json({**manifest, "format": FORMAT, "members": index}, indent=1)
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "xb") as file:
+            _write_zip(file, {MANIFEST: head, **members})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise ArtifactError(f"can't write {str(target)!r}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return target
+
+
+def _write_zip(file: Any, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.comment = b"symc sha256=" + hashlib.sha256(members[MANIFEST]).hexdigest().encode()
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system, info.external_attr = 3, 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED if _is_json(name) else zipfile.ZIP_STORED
+            archive.writestr(info, data)
+
+
+def _entry(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _is_json(name: str) -> bool:
+    return name.endswith(".json")
+
+
+def to_json(value: Any, indent: int | None = None) -> bytes:
+    """JSON with sorted keys, the same bytes for the same value; no NaN."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    try:
+        text = json.dumps(
+            value,
+            sort_keys=True,
+            indent=indent,
+            separators=separators,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        return (text + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"can't store this as JSON: {error}") from error
+
+
+def to_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Tensors on the CPU as the bytes of a safetensors file."""
+    from safetensors.torch import save
+
+    plain = {name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}
+    try:
+        return save(plain)
+    except Exception as error:  # safetensors' own error class derives from Exception alone
+        raise ArtifactError(f"can't store these tensors: {error}") from error
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+class Archive:
+    """An open artifact whose directory and manifest have been checked.
+
+    Attributes:
+        manifest: the content of manifest.json.
+        names: the other members.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._read_json = 0
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except FileNotFoundError:
+            raise ArtifactError(f"there is no file {self.path!r}") from None
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise self._damaged(f"it is not a zip archive ({_line(error)})") from error
+        try:
+            self._members = self._directory()
+            self.manifest = self._manifest()
+            self._index = self._checked_index()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._zip.close()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._index)
+
+    def document(self, name: str) -> Any:
+        """The content of `name`.json; ArtifactError if it is missing or damaged."""
+        try:
+            return from_json(self._checked(f"{name}.json"))
+        except _NotJsonError as error:
+            raise self._damaged(f"{name}.json {error}") from error
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """The tensors of `name`.safetensors; ArtifactError if it is missing or damaged."""
+        from safetensors.torch import load
+
+        data = self._checked(f"{name}.safetensors")
+        try:
+            return load(data)
+        except Exception as error:  # whatever a damaged header makes the reader raise
+            raise self._damaged(f"{name}.safetensors: {_line(error)}") from error
+
+    def _directory(self) -> dict[str, zipfile.ZipInfo]:
+        infos = self._zip.infolist()
+        if len(infos) > MAX_MEMBERS:
+            raise self._damaged(f"it has {len(infos)} members, at most {MAX_MEMBERS}")
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in infos:
+            problem = _member_problem(info, members)
+            if problem:
+                raise self._damaged(f"member {info.filename[:80]!r} {problem}")
+            members[info.filename] = info
+        if sum(info.compress_size for info in infos) > os.path.getsize(self.path):
+            raise self._damaged("its members overlap")
+        return members
+
+    def _manifest(self) -> dict[str, Any]:
+        if MANIFEST not in self._members:
+            raise self._damaged(f"it has no {MANIFEST}: it is not an artifact of symcompile")
+        data = self._bytes(MANIFEST)
+        try:
+            manifest = from_json(data)
+        except _NotJsonError as error:
+            raise self._damaged(f"{MANIFEST} {error}") from error
+        version = manifest.get("format") if type(manifest) is dict else None
+        if type(version) is not int or version < 1:
+            raise self._damaged(f"{MANIFEST} names no format version")
+        if version > FORMAT:
+            raise ArtifactError(
+                f"{self.path!r} was written by a newer symcompile (format {version}, this one reads"
+                f" up to {FORMAT}): upgrade symcompile to open it"
+            )
+        stamp = _COMMENT.match(self._zip.comment)
+        if stamp is None or stamp.group(1).decode() != hashlib.sha256(data).hexdigest():
+            raise self._damaged(f"{MANIFEST} does not have the checksum it was written with")
+        return manifest  # type: ignore[no-any-return]
+
+    def _checked_index(self) -> dict[str, dict[str, Any]]:
+        index = self.manifest.get("members")
+        if type(index) is not dict or not all(type(entry) is dict for entry in index.values()):
+            raise self._damaged(f"{MANIFEST} lists no members")
+        listed, present = set(index), set(self._members) - {MANIFEST}
+        if listed != present:
+            name = sorted(listed ^ present)[0]
+            state = "is missing" if name in listed else "is not listed in its manifest"
+            raise self._damaged(f"member {name[:80]!r} {state}")
+        return index
+
+    def _checked(self, name: str) -> bytes:
+        if name not in self._index:
+            raise self._damaged(f"member {name!r} is missing")
+        data = self._bytes(name)
+        if self._index[name] != _entry(data):
+            raise self._damaged(f"member {name!r} does not have the checksum it was written with")
+        return data
+
+    def _bytes(self, name: str) -> bytes:
+        info = self._members[name]
+        if _is_json(name):
+            self._read_json += info.file_size
+            if self._read_json > MAX_ALL_JSON:
+                raise self._damaged(f"its documents take more than {MAX_ALL_JSON // 2**20} MiB")
+        try:
+            with self._zip.open(info) as file:
+                data = file.read(info.file_size + 1)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            ValueError,
+            NotImplementedError,
+        ) as error:
+            raise self._damaged(f"member {name!r}: {_line(error)}") from error
+        if len(data) != info.file_size:
+            raise self._damaged(f"member {name!r} is longer or shorter than declared")
+        return data
+
+    def _damaged(self, reason: str) -> ArtifactError:
+        return ArtifactError(f"can't read {self.path!r}: {reason}")
+
+
+def _member_problem(info: zipfile.ZipInfo, known: Iterable[str]) -> str | None:
+    name = info.filename
+    if not _NAME.match(name) or info.is_dir():
+        return "has a name that no artifact has"
+    if name in known:
+        return "is there twice"
+    if info.flag_bits & 0x1:
+        return "is encrypted"
+    if info.compress_type == zipfile.ZIP_STORED:
+        return None if info.file_size == info.compress_size else "has two different sizes"
+    if not _is_json(name) or info.compress_type != zipfile.ZIP_DEFLATED:
+        return "is compressed in a way that no artifact uses"
+    if info.file_size > MAX_JSON:
+        return f"is {info.file_size} bytes long, at most {MAX_JSON}"
+    if info.file_size > MAX_RATIO * max(info.compress_size, 1024):
+        return f"expands {info.file_size // max(info.compress_size, 1)} times"
+    return None
+
+
+class _NotJsonError(Exception):
+    """Why bytes are not an acceptable document; continues a sentence that names the member."""
+
+
+def from_json(data: bytes) -> Any:
+    """Parse a document of bounded size, without NaN; _NotJsonError says why it can't be."""
+    if len(data) > MAX_JSON:
+        raise _NotJsonError(f"is {len(data)} bytes long, at most {MAX_JSON}")
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
+        raise _NotJsonError(f"holds more than {MAX_VALUES} values")
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _NotJsonError("is nested too deeply") from None
+    except ValueError as error:
+        raise _NotJsonError(f"is not JSON ({_line(error)})") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

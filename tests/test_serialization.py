@@ -1,0 +1,286 @@
+"""Regions and outcomes come back from JSON as they were; nothing else is accepted."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+
+from symcompile import serialization
+from symcompile.equation import Equation
+from symcompile.errors import ArtifactError, ExpressionError
+from symcompile.limits import check_equation, check_program
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.program import Program
+from symcompile.region import (
+    Interface,
+    Parameter,
+    Projection,
+    Region,
+    TensorInput,
+    TensorOutput,
+)
+from symcompile.rewrite import (
+    Agreement,
+    DomainIssue,
+    EndToEnd,
+    Fidelity,
+    Latency,
+    OutputFidelity,
+    Refusal,
+    Rewrite,
+)
+from symcompile.serialization import (
+    outcome_from_json,
+    outcome_to_json,
+    region_from_json,
+    region_to_json,
+)
+from symcompile.target import Target
+
+x, t = sympy.symbols("x t")
+OPERATORS = OperatorSet.of({"+": 1, "*": 2, "exp": 5})
+
+
+def equation(expr: Any, loss: float = 0.25, holdout: float = 0.5) -> Equation:
+    return Equation.of(sympy.sympify(expr), ("x", "t"), OPERATORS, loss, holdout)
+
+
+SIMPLE = equation(2.5 * x)
+LAW = equation(sympy.exp(-1.97 * t) * sympy.sin(sympy.pi * x) + sympy.Rational(1, 3), 1e-9, 2e-9)
+FRONT = ParetoFront((SIMPLE, LAW), 0.75)
+
+REGION = Region(
+    "layers.0.mlp",
+    Target(
+        "layers.*.mlp",
+        names=("b", "a"),
+        domain={"b": (0, 1), "a": (-1.5, 2)},
+        features={"x": "a + b", "t": "sqrt(x**2 + 1)"},
+        reduce=(None, 2),
+        outputs=(0, 1),
+        operators=OPERATORS,
+        max_complexity=20,
+        tolerance=0.05,
+    ),
+    Interface(
+        (
+            Parameter("x"),
+            Parameter("mask", True, None),
+            Parameter("*rest"),
+            Parameter("g", True, 0.5),
+        ),
+        (TensorInput("x", ("k", 0), 1), TensorInput("*rest", (0,), 1, True)),
+        (TensorOutput(2), TensorOutput(1, True)),
+        {"out": (0, [1, None])},
+    ),
+    ("b", "a"),
+    "float64",
+    parameters=321,
+    calls=2,
+    settings={"mask": None, "mode": "same", "size": (2, 3)},
+    projection_out=Projection(np.array([0.1, 1 / 3]), np.array([[1.0, 0.0], [0.0, -1e-17]])),
+)
+
+OUTPUT = OutputFidelity(
+    Agreement(0.99, 0.1 + 0.2, 3e-5), Agreement(), Agreement(0.5, math.inf, 1.0), gradient=0.125
+)
+FIDELITY = Fidelity(
+    {0: OUTPUT, 10: OUTPUT},
+    EndToEnd(0.01, 1.0, 0.5, "held-out rows"),
+    1234,
+    (DomainIssue(1, "log(x)", "x changes sign", {"x": 0.0}, True),),
+    (Latency(1, 1e-5, 2e-6), Latency(1024, 1e-3, 1e-4, 2)),
+    OUTPUT,
+)
+PROVENANCE = {
+    "engine": {"name": "operon", "options": {"pool": 1000, "rates": (0.1, 0.2)}},
+    "seed": 0,
+}
+REWRITE = Rewrite(
+    REGION, {0: LAW, 1: SIMPLE}, {0: FRONT, 1: FRONT}, FIDELITY, PROVENANCE,
+    ((0.0, 1.0), (-1.5, 2.0)), ((0.25, 0.5), (0.75, -1.0)),
+)  # fmt: skip
+REFUSAL = Refusal("head", "the linear map does better", REGION, {0: FRONT}, FIDELITY, PROVENANCE)
+
+
+def through(data: Any) -> Any:
+    """As a file would hold it."""
+    return json.loads(json.dumps(data, allow_nan=False, sort_keys=True))
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    """Equality of dataclasses where NaN equals NaN, arrays are compared, and tuples may be lists
+    in plain data."""
+    if dataclasses.is_dataclass(expected):
+        assert type(found) is type(expected)
+        for field in dataclasses.fields(expected):
+            assert_equal(getattr(found, field.name), getattr(expected, field.name))
+    elif isinstance(expected, np.ndarray):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_equal(found[key], expected[key])
+    elif isinstance(expected, tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_equal(one, other)
+    else:
+        assert found == expected or (found != found and expected != expected)
+
+
+@pytest.mark.parametrize("outcome", [REWRITE, REFUSAL, Refusal("a", "never seen")])
+def test_outcomes_come_back(outcome: Any) -> None:
+    assert_equal(outcome_from_json(through(outcome_to_json(outcome))), outcome)
+
+
+def test_regions_come_back() -> None:
+    found = region_from_json(through(region_to_json(REGION)))
+    assert_equal(found, REGION)
+    assert found.variables == ("x", "t")
+    assert list(found.target.features or ()) == ["x", "t"]
+    assert list(found.target.domain or ()) == ["b", "a"]
+    plain = Region("a", Target("a"), Interface((), (), ()), ())
+    assert_equal(region_from_json(through(region_to_json(plain))), plain)
+
+
+def test_json_is_the_same_every_time() -> None:
+    twin = dataclasses.replace(FIDELITY, outputs={10: OUTPUT, 0: OUTPUT})
+    other = dataclasses.replace(REWRITE, fidelity=twin)
+    assert json.dumps(outcome_to_json(other)) == json.dumps(outcome_to_json(REWRITE))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Target, Region, Interface, Parameter, TensorInput, TensorOutput, Projection),
+        *(ParetoFront, Agreement, OutputFidelity, EndToEnd, DomainIssue, Latency, Fidelity),
+        *(Rewrite, Refusal),
+    ],
+)
+def test_every_field_is_stored(kind: type) -> None:
+    """A field that is added to a type must be added to its codec."""
+    wanted = {field.name for field in dataclasses.fields(kind)}
+    stored = [set(row) for row in objects(outcome_to_json(REWRITE), outcome_to_json(REFUSAL))]
+    assert any(wanted == row - {"status"} for row in stored)
+
+
+def objects(*values: Any) -> Any:
+    for value in values:
+        if isinstance(value, dict):
+            yield value
+            yield from objects(*value.values())
+        elif isinstance(value, list):
+            yield from objects(*value)
+
+
+def changed(place: str, value: Any) -> Any:
+    data = through(outcome_to_json(REWRITE))
+    *keys, last = (
+        int(key) if key.isdigit() and place[0] != "." else key for key in place.split("/")
+    )
+    parent = data
+    for key in keys:
+        parent = parent[str(key) if isinstance(parent, dict) else key]
+    parent[str(last) if isinstance(parent, dict) else last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("status", "magic", "status symbolic or neural"),
+        ("region/names", ["x", "__import__('os')"], "an identifier"),
+        ("region/names", ["x"], "1 names for 2 inputs"),
+        ("region/target/features", [["x", "__import__('os').system('x')"], ["t", "a"]], "not a"),
+        ("region/target/outputs", [-1], "outputs"),
+        ("region/target/operators", {"nonsense": 1}, "nonsense"),
+        ("region/parameters", "many", "parameters: found 'many', expected a whole number"),
+        ("region/projection_out/components/shape", [9, 9], "shape"),
+        ("region/interface/structure", {"pickle": 1}, "structure"),
+        ("region/extra", 1, "expected an object with"),
+        ("equations/0/symbols", ["x", "os.system('x')"], "identifiers"),
+        ("equations/0/symbols", ["x", "y"], "equation is one of x, y, expected x, t"),
+        ("equations/0/constants", [], "constants"),
+        ("equations/0/program/code", [["eval", []]], "eval"),
+        ("equations/0/program/outputs", [10**9], "outputs"),
+        ("fronts/0/equations", {}, "fronts: equations: found {}, expected a list"),
+        ("fidelity/outputs", {"x": {}}, "whole numbers as keys"),
+        ("fidelity/end_to_end/equation", "high", "a number"),
+        ("ranges", [[1]], "a pair"),
+    ],
+)
+def test_damage_is_named(place: str, value: Any, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        outcome_from_json(changed(place, value))
+
+
+@pytest.mark.parametrize("value", [None, 3, [], "x", {}])
+def test_what_is_no_outcome_is_refused(value: Any) -> None:
+    with pytest.raises(ArtifactError):
+        outcome_from_json(value)
+    with pytest.raises(ArtifactError):
+        region_from_json(value)
+
+
+def test_values_without_a_json_form_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="can't store"):
+        outcome_to_json(dataclasses.replace(REWRITE, provenance={"engine": object()}))
+
+
+# --- equations that would be out of all proportion -------------------------------------------
+
+
+def program(*code: Any, n_inputs: int = 1) -> dict[str, Any]:
+    return {"code": list(code), "outputs": [len(code) - 1], "n_inputs": n_inputs, "n_slots": 0}
+
+
+TOWER = [["number", [], 2], *([["power", [k], 64] for k in range(6)])]
+DOUBLING = [["input", [], 0], *(["mul", [k, k]] for k in range(40))]
+DEEP = [["input", [], 0], *(["sin", [k]] for k in range(100_000))]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (TOWER, "a constant beyond"),
+        (DOUBLING, "more than 50000 nodes"),
+        (DEEP, "nested more than 150 deep"),
+        ([["number", [], 10**70]], "digits"),
+        ([["number", [], [1, 10**70]]], "digits"),
+        ([["number", [], 50.0], ["exp", [0]], ["exp", [1]]], "a constant beyond"),
+        ([["number", [], 1e300], ["floor", [0]]], "a constant beyond"),
+        ([["number", [], 0], ["log", [0]]], "a constant beyond"),
+        ([["number", [], 1], ["number", [], 0], ["div", [0, 1]]], "a constant beyond"),
+    ],
+)
+def test_expressions_out_of_proportion_are_never_built(code: Any, message: str) -> None:
+    data = {**SIMPLE.to_json(), "symbols": ["x"], "constants": [], "program": program(*code)}
+    with pytest.raises(ExpressionError, match=message):
+        check_equation(data)
+    with pytest.raises(ArtifactError, match=message):
+        serialization.EQUATION.read(data)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        sympy.sin(sympy.sqrt(2) * x) ** 3 / (1 + sympy.pi**2),
+        sympy.Piecewise((x, x < t), (t**2.5, True)),
+        sympy.Max(x, sympy.Rational(1, 7)) + sympy.exp(sympy.exp(2)),
+        sum((0.5 + k) * sympy.sin(k * x) for k in range(60)),
+    ],
+)
+def test_ordinary_equations_pass(expr: Any) -> None:
+    one = equation(expr)
+    check_program(one.program)
+    found = serialization.EQUATION.read(through(serialization.EQUATION.write(one)))
+    assert found.form == one.form
+    assert found.constants == one.constants
+    assert Program.from_json(through(one.program.to_json())) == one.program
