@@ -50,52 +50,67 @@ def as_batch(item: Any, model: nn.Module) -> Batch:
     device, dtype = home(model)
     move = lambda leaf: _tensor(leaf, device, dtype)  # noqa: E731
     batch = Batch(pytree.tree_map(move, args), pytree.tree_map(move, kwargs))
+    _require_fit(batch, model)
+    sizes = [t.numel() for t in tensors((batch.args, batch.kwargs))]
+    if sizes and not any(sizes):
+        raise DataError(f"a batch with {_describe(batch)} holds no samples")
+    return batch
+
+
+def _require_fit(batch: Batch, model: nn.Module) -> None:
     try:
         inspect.signature(model.forward).bind(*batch.args, **batch.kwargs)
     except TypeError as error:
         raise DataError(
             f"a batch with {_describe(batch)} does not fit {type(model).__name__}.forward:"
-            f" {error}; a tuple or list holds positional arguments, a dict keyword arguments (from a loader of"
-            " pairs, take the inputs: ((x,) for x, _ in loader))"
+            f" {error}; a tuple or list holds positional arguments, a dict keyword arguments"
+            " (from a loader of pairs, take the inputs: ((x,) for x, _ in loader))"
         ) from None
-    if any(t.numel() == 0 for t in tensors((batch.args, batch.kwargs))):
-        raise DataError(f"a batch with {_describe(batch)} holds no samples")
-    return batch
+    except ValueError:  # a compiled forward has no signature to check against
+        return
 
 
 def sampled_batch(target: Target, module: nn.Module, n_samples: int, seed: int) -> Batch:
     """Inputs drawn uniformly from the target's domain, as arguments of `module`.
 
     A forward with one required parameter gets one tensor [n_samples, n_inputs]; one with a required
-    parameter for each name gets one tensor [n_samples, 1] each.
+    parameter for each name gets one tensor [n_samples, 1] each, by name where the names agree.
+    Raises DataError for every other signature.
     """
     assert target.domain is not None
     device, dtype = home(module)
     low, high = np.array(list(target.domain.values())).T
     X = np.random.default_rng(seed).uniform(low, high, (n_samples, len(low)))
     values = torch.from_numpy(X).to(device, dtype)
-    names = _required(module)
-    if len(names) == 1:
-        return Batch((values,), {})
-    if len(names) == len(low):
-        if set(names) == set(target.domain):
-            order = [list(target.domain).index(name) for name in names]
-        else:
-            order = list(range(len(low)))
-        return Batch(tuple(values[:, k : k + 1] for k in order), {})
+    parameters = _required(module)
+    if len(parameters) == 1:
+        return _arguments(parameters, [values])
+    if len(parameters) == len(low):
+        columns = list(target.domain)
+        names = [one.name for one in parameters]
+        order = [columns.index(n) for n in names] if set(names) == set(columns) else range(len(low))
+        return _arguments(parameters, [values[:, k : k + 1] for k in order])
     raise DataError(
         f"target {target.path!r}: domain has {len(low)} inputs, but forward takes"
-        f" {', '.join(names) or 'nothing'}: give data= instead"
+        f" {', '.join(one.name for one in parameters) or 'nothing'}: give data= instead"
     )
 
 
-def _required(module: nn.Module) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(module.forward).parameters.values()
-    empty = inspect.Parameter.empty
-    return [p.name for p in parameters if p.kind in kinds and p.default is empty] or [
-        p.name for p in parameters if p.kind in kinds
-    ][:1]
+def _required(module: nn.Module) -> list[inspect.Parameter]:
+    """Parameters without a default, else the first one that there is."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = inspect.signature(module.forward).parameters.values()
+    single = [one for one in given if one.kind not in variadic]
+    return [one for one in single if one.default is inspect.Parameter.empty] or single[:1]
+
+
+def _arguments(parameters: list[inspect.Parameter], values: list[torch.Tensor]) -> Batch:
+    named = [one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters]
+    args = tuple(v for v, by_name in zip(values, named, strict=True) if not by_name)
+    kwargs = {
+        one.name: v for one, v, by_name in zip(parameters, values, named, strict=True) if by_name
+    }
+    return Batch(args, kwargs)
 
 
 def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

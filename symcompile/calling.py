@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from symcompile.hybrid import Batch
@@ -22,8 +22,23 @@ TOLERANCE = {
 
 
 def run(module: nn.Module, batch: Batch) -> Any:
-    """One forward."""
+    """One forward, hooks included."""
+    if isinstance(module, fx.GraphModule):
+        # A GraphModule's own __call__ prints an error to stderr, source and all, before raising it.
+        return nn.Module.__call__(module, *batch.args, **batch.kwargs)
     return module(*batch.args, **batch.kwargs)
+
+
+def without_gradients(call: Callable[[], Any]) -> Any:
+    """The result of a call under no_grad, or with gradients where the forward differentiates."""
+    try:
+        with torch.no_grad():
+            return call()
+    except RuntimeError as error:
+        if "grad" not in str(error):
+            raise
+    with torch.enable_grad():
+        return call()
 
 
 def leaves(value: Any) -> list[Any]:
@@ -53,6 +68,28 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+@contextmanager
+def preserving(*modules: nn.Module) -> Iterator[None]:
+    """What a forward leaves behind on the modules (counters, caches, moved buffers) is undone."""
+    parts = {id(part): part for module in modules for part in module.modules()}.values()
+    plain = [(part, dict(part.__dict__)) for part in parts]
+    buffers = [(part, dict(part._buffers)) for part in parts]
+    kept = [(b, b.detach().clone()) for _, own in buffers for b in own.values() if b is not None]
+    try:
+        yield
+    finally:
+        for part, attributes in plain:
+            part.__dict__.clear()
+            part.__dict__.update(attributes)
+        for part, own in buffers:
+            part._buffers.clear()
+            part._buffers.update(own)
+        with torch.no_grad():
+            for buffer, value in kept:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
 def same(first: Any, second: Any) -> bool:
     """Whether two results have the same structure and agree up to rounding."""
     a, b = leaves(first), leaves(second)
@@ -63,7 +100,7 @@ def same(first: Any, second: Any) -> bool:
 
 def _same_leaf(a: Any, b: Any) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
-        return isinstance(a, torch.Tensor) == isinstance(b, torch.Tensor) and bool(a == b)
+        return type(a) is type(b) and equal(a, b)
     if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
         return False
     if not (a.is_floating_point() or a.is_complex()):
@@ -75,16 +112,27 @@ def _same_leaf(a: Any, b: Any) -> bool:
     return torch.allclose(a, b, rtol=limit, atol=atol, equal_nan=True)
 
 
+def equal(a: Any, b: Any) -> bool:
+    """Plain equality; values that can't tell (arrays) count as different."""
+    try:
+        return a is b or bool(a == b)
+    except Exception:  # whatever a user's __eq__ or __bool__ raises
+        return False
+
+
 def rows(batch: Batch) -> int | None:
-    """Size of the first dimension where all tensors of the batch share it, else None."""
-    sizes = {t.shape[0] if t.ndim else None for t in tensors((batch.args, batch.kwargs))}
+    """Size of the first dimension where all tensors of the batch share it, else None.
+
+    Tensors without dimensions belong to every row.
+    """
+    sizes = {t.shape[0] for t in tensors((batch.args, batch.kwargs)) if t.ndim}
     return sizes.pop() if len(sizes) == 1 else None
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:
-    """The rows `index` of every tensor."""
+    """The rows `index` of every tensor that has rows."""
     args, kwargs = map_tensors(
-        lambda t: t[index.to(t.device)], (tuple(batch.args), dict(batch.kwargs))
+        lambda t: t[index.to(t.device)] if t.ndim else t, (tuple(batch.args), dict(batch.kwargs))
     )
     return Batch(args, kwargs)
 

@@ -102,6 +102,8 @@ class OperatorSet:
         if isinstance(spec, str):
             spec = [name.strip() for name in spec.split(",")]
         names = DEFAULT if spec is None else spec
+        if not isinstance(names, Iterable):
+            raise EngineError(f"operators is {spec!r}: expected names such as ['+', 'sin']")
         given: Mapping[str, int] = names if isinstance(names, Mapping) else {}
         costs = {}
         for name in names:

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
+import unicodedata
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import sympy
+from sympy.logic.boolalg import Boolean
 
 from symcompile.errors import ExpressionError
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 200
 MAX_EXPONENT = 10_000
+MAX_BITS = 4_096  # of an exact number: 3**64**64**64 would fill the memory
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sin": sympy.sin,
@@ -64,6 +69,8 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.BitXor: lambda a, b: sympy.Pow(a, b),
 }
 
+_UNARY: dict[type, Callable[[Any], Any]] = {ast.USub: lambda a: -a, ast.UAdd: lambda a: a}
+
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: lambda a, b: a < b,
     ast.LtE: lambda a, b: a <= b,
@@ -86,22 +93,44 @@ def parse(
         raise ExpressionError(f"expected an expression as text, got {type(text).__name__}")
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(f"expression of {len(text)} characters: at most {MAX_CHARACTERS}")
+    _refuse_strange_characters(text, symbols)
+    reader = _Reader(text, symbols, functions)
     try:
+        result = reader.read(_tree(text), 0)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        if isinstance(error, ExpressionError):
+            raise
+        raise ExpressionError(f"can't read expression {_short(text)}: {error}") from error
+    if isinstance(result, Boolean) and not isinstance(result, sympy.Symbol):
+        raise reader.refuse("is a comparison, not a number: write where(..., 1, 0)")
+    return result
+
+
+def _tree(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's advice on "1if" is not meant for this text
         # ^ binds weaker than + in Python's grammar, yet is a power here.
-        tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ExpressionError(f"can't read expression {_short(text)}: {error}") from error
-    try:
-        return _Reader(text, symbols, functions).read(tree.body, 0)
-    except (TypeError, RecursionError) as error:
-        raise ExpressionError(f"can't read expression {_short(text)}: {error}") from error
+        return ast.parse(text.strip().replace("^", "**"), mode="eval").body
+
+
+def _refuse_strange_characters(text: str, symbols: Collection[str]) -> None:
+    """Python reads a fullwidth or a Cyrillic letter as, or beside, a Latin one."""
+    known = set("".join(symbols))
+    strange = next((c for c in text if not c.isascii() and c not in known), None)
+    if strange is not None:
+        name = unicodedata.name(strange, "unnamed")
+        raise ExpressionError(
+            f"expression {_short(text)} holds {strange!r} ({name}), which no symbol has"
+        )
 
 
 class _Reader:
     def __init__(
         self, text: str, symbols: Collection[str], functions: Mapping[str, Callable[..., Any]]
     ) -> None:
-        self.text, self.symbols, self.functions = text, symbols, functions
+        self.text, self.functions = text, functions
+        # Python's grammar gives names in normal form: the micro sign as the Greek letter mu.
+        self.symbols = {unicodedata.normalize("NFKC", name): name for name in symbols}
 
     def read(self, node: ast.AST, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -110,44 +139,81 @@ class _Reader:
             return self.number(node.value)
         if isinstance(node, ast.Name):
             return self.name(node.id)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-            value = self.read(node.operand, depth + 1)
-            return -value if isinstance(node.op, ast.USub) else value
+        if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
+            return _UNARY[type(node.op)](self.read(node.operand, depth + 1))
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
             return self.binary(node, depth)
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
             left, right = self.read(node.left, depth + 1), self.read(node.comparators[0], depth + 1)
             return _COMPARE[type(node.ops[0])](left, right)
         if isinstance(node, ast.Call):
-            return self.call(node, depth)
-        raise self.refuse(f"holds {type(node).__name__}, which is not allowed")
+            return self.checked(self.call(node, depth))
+        raise self.refuse(f"holds {type(getattr(node, 'op', node)).__name__}, which is not allowed")
 
     def number(self, value: object) -> sympy.Expr:
+        if type(value) not in (int, float):
+            raise self.refuse(f"holds {value!r}: expected a number")
         if type(value) is int and abs(value) < 10**18:
             return sympy.Integer(value)
-        if type(value) is int or type(value) is float:
-            return sympy.Float(float(value))
-        raise self.refuse(f"holds {value!r}: expected a number")
+        try:
+            rounded = float(value)  # type: ignore[arg-type]
+        except OverflowError:
+            rounded = math.inf
+        if math.isinf(rounded):
+            raise self.refuse("holds a number that no float64 can hold")
+        return sympy.Float(rounded)
 
     def name(self, name: str) -> sympy.Expr:
         if name in self.symbols:
-            return sympy.Symbol(name)
+            return sympy.Symbol(self.symbols[name])
         if name in _NAMES:
             return _NAMES[name]
-        known = [*self.symbols, *_NAMES]
+        known = [*self.symbols.values(), *_NAMES]
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise self.refuse(f"uses unknown name {name!r}: {hint}known are {', '.join(known)}")
 
     def binary(self, node: ast.BinOp, depth: int) -> sympy.Expr:
-        left, right = self.read(node.left, depth + 1), self.read(node.right, depth + 1)
-        if isinstance(node.op, ast.Pow) and right.is_Number and abs(right) > MAX_EXPONENT:
-            raise self.refuse(f"has exponent {right}: at most {MAX_EXPONENT}")
-        if isinstance(node.op, ast.Pow) and left.is_Integer and right.is_Number:
-            left = sympy.Float(left) if abs(left) > 1 and abs(right) > 64 else left
-        if isinstance(node.op, ast.Div) and right.is_zero:
+        """A chain of operators, `a + b - c`: as long as the text allows, since it nests nothing."""
+        chain = [node]
+        while isinstance(chain[-1].left, ast.BinOp) and type(chain[-1].left.op) in _BINARY:
+            chain.append(chain[-1].left)
+        value = self.read(chain[-1].left, depth + 1)
+        for one in reversed(chain):
+            value = self.combine(type(one.op), value, self.read(one.right, depth + 1))
+        return value
+
+    def combine(self, op: type, left: sympy.Expr, right: sympy.Expr) -> sympy.Expr:
+        for operand in (left, right):
+            if not isinstance(operand, sympy.Expr):
+                raise self.refuse(f"calculates with {operand}: write where({operand}, 1, 0)")
+        if op is ast.Div and right.is_zero:
             raise self.refuse("divides by zero")
-        return _BINARY[type(node.op)](left, right)
+        return self.power(left, right) if op is ast.Pow else self.checked(_BINARY[op](left, right))
+
+    def power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+        if exponent.is_Number and abs(exponent) > MAX_EXPONENT:
+            raise self.refuse(f"has exponent {exponent}: at most {MAX_EXPONENT}")
+        if base.is_Rational and exponent.is_Rational and _bits(base) * abs(exponent) > MAX_BITS:
+            base = sympy.Float(base)
+        return self.checked(sympy.Pow(base, exponent))
+
+    def checked(self, value: Any) -> Any:
+        """Refuse constants that are no real number, and round exact ones that grow too long.
+
+        As each part was checked before, none of them can keep sympy busy for long.
+        """
+        if not isinstance(value, sympy.Expr) or value.free_symbols:
+            return value
+        if value.is_Rational and _bits(value) > MAX_BITS:
+            value = sympy.Float(value)
+        try:
+            sound = math.isfinite(float(value))
+        except (TypeError, OverflowError):  # complex or too large
+            sound = False
+        if not sound:
+            raise self.refuse("holds a constant that is not a finite real number")
+        return value
 
     def call(self, node: ast.Call, depth: int) -> sympy.Expr:
         if not isinstance(node.func, ast.Name) or node.keywords:
@@ -159,10 +225,20 @@ class _Reader:
         low, high = _ARITY.get(name, (1, 1))
         if not low <= len(node.args) <= high:
             raise self.refuse(f"gives {name} {len(node.args)} arguments, expected {low}")
-        return self.functions[name](*(self.read(arg, depth + 1) for arg in node.args))
+        args = [self.read(arg, depth + 1) for arg in node.args]
+        for position, arg in enumerate(args):
+            is_test = isinstance(arg, Boolean) and not isinstance(arg, sympy.Symbol)
+            if is_test != (name == "where" and position == 0):
+                expected = "a number" if is_test else "a comparison"
+                raise self.refuse(f"gives {name} {arg} as argument {position + 1}, not {expected}")
+        return self.power(*args) if name == "pow" else self.functions[name](*args)
 
     def refuse(self, reason: str) -> ExpressionError:
         return ExpressionError(f"expression {_short(self.text)} {reason}")
+
+
+def _bits(value: sympy.Rational) -> int:
+    return max(int(value.p).bit_length(), int(value.q).bit_length())
 
 
 def _short(text: str) -> str:

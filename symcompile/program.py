@@ -16,10 +16,14 @@ Spec of an instruction `(op, args, value)`:
 | where | condition, value if true, value if false | - |
 | power | one | whole exponent, 2 or more |
 | not, neg and every name in UNARY | one | - |
+
+A value marked "-" is None. lt, le, eq, and, or and not give truth values: and, or, not and the
+condition of where take nothing else, and everything else, outputs included, takes numbers only.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -75,6 +79,11 @@ _FUNCTIONS = {build: op for op, build in UNARY.items() if isinstance(build, type
 _FUNCTIONS |= {build: op for op, build in NARY.items() if isinstance(build, type)}
 _RELATIONS = {sympy.StrictLessThan: "lt", sympy.LessThan: "le", sympy.Eq: "eq"}
 _MAX_POWER = 64
+
+_ARITY = dict.fromkeys(LEAVES, 0) | dict.fromkeys(UNARY, 1) | dict.fromkeys(BINARY, 2)
+_ARITY |= {"power": 1, "where": 3}
+_LOGIC = ("and", "or", "not")
+_TRUTHS = (*_RELATIONS.values(), *_LOGIC)
 
 
 class Instruction(NamedTuple):
@@ -135,25 +144,48 @@ def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
 
 def verify(program: Program) -> None:
     """Check the spec at the head of this file; ExpressionError names the first broken rule."""
+    for what, count in (("n_inputs", program.n_inputs), ("n_slots", program.n_slots)):
+        if type(count) is not int or count < 0:
+            raise ExpressionError(f"{what} is {count!r}, expected a whole number from 0")
+    truths: list[bool] = []
     for position, (op, args, value) in enumerate(program.instructions):
-        problem = _arity_problem(op, len(args)) or _value_problem(program, op, value)
-        if not all(type(a) is int and 0 <= a < position for a in args):
-            problem = f"arguments {list(args)} do not stand before it"
+        problem = (
+            _arity_problem(op, len(args))
+            or _order_problem(args, position)
+            or _kind_problem(op, [truths[a] for a in args])
+            or _value_problem(program, op, value)
+        )
         if problem:
             raise ExpressionError(f"instruction {position} ({op!r}): {problem}")
+        truths.append(op in _TRUTHS)
     size = len(program.instructions)
     if not all(type(o) is int and 0 <= o < size for o in program.outputs):
         raise ExpressionError(f"outputs {list(program.outputs)} are not instructions 0..{size - 1}")
+    if any(truths[o] for o in program.outputs):
+        raise ExpressionError("an output is a truth value, expected a number: use where")
 
 
 def _arity_problem(op: str, count: int) -> str | None:
     if op in NARY:
         return None if count >= 2 else f"has {count} arguments, expected 2 or more"
-    expected = {"where": 3, "power": 1} | dict.fromkeys(LEAVES, 0)
-    expected |= dict.fromkeys(UNARY, 1) | dict.fromkeys(BINARY, 2)
-    if op not in expected:
+    if op not in _ARITY:
         return "unknown operation"
-    return None if count == expected[op] else f"has {count} arguments, expected {expected[op]}"
+    return None if count == _ARITY[op] else f"has {count} arguments, expected {_ARITY[op]}"
+
+
+def _order_problem(args: Sequence[int], position: int) -> str | None:
+    if all(type(a) is int and 0 <= a < position for a in args):
+        return None
+    return f"arguments {list(args)} do not stand before it"
+
+
+def _kind_problem(op: str, truths: Sequence[bool]) -> str | None:
+    """Truth values where numbers are expected, or the other way round."""
+    expected = [op in _LOGIC or (op == "where" and k == 0) for k in range(len(truths))]
+    wrong = [k for k, truth in enumerate(truths) if truth is not expected[k]]
+    if not wrong:
+        return None
+    return f"argument {wrong[0]} is a {'truth value' if truths[wrong[0]] else 'number'}"
 
 
 def _value_problem(program: Program, op: str, value: Any) -> str | None:
@@ -164,14 +196,21 @@ def _value_problem(program: Program, op: str, value: Any) -> str | None:
     if op == "power" and not (type(value) is int and 2 <= value <= _MAX_POWER):
         return f"exponent {value!r}, expected a whole number from 2 to {_MAX_POWER}"
     if op == "number" and not _is_number(value):
-        return f"value {value!r} is not a number"
+        return f"value {value!r} is not a finite number"
+    if op not in (*LEAVES, "power") and value is not None:
+        return f"has value {value!r}, expected none"
     return None
 
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, tuple):
-        return len(value) == 2 and all(type(v) is int for v in value) and value[1] > 0
-    return type(value) in (int, float) or value in ("pi", "e")
+        sound = len(value) == 2 and all(type(v) is int for v in value) and value[1] > 0
+    else:
+        sound = type(value) in (int, float) or value in ("pi", "e")
+    try:
+        return sound and math.isfinite(number_value(value))
+    except OverflowError:
+        return False
 
 
 def _row(one: Instruction) -> list[Any]:
@@ -189,14 +228,15 @@ class _Builder:
     def __init__(self, symbols: Sequence[str]) -> None:
         self.columns = {name: column for column, name in enumerate(symbols)}
         self.code: list[Instruction] = []
-        self.known: dict[Instruction, int] = {}
+        self.known: dict[tuple[Instruction, type], int] = {}
 
     def emit(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
         instruction = Instruction(op, tuple(args), value)
-        if instruction not in self.known:
-            self.known[instruction] = len(self.code)
+        key = (instruction, type(value))  # 2 and 2.0 are equal, yet not the same
+        if key not in self.known:
+            self.known[key] = len(self.code)
             self.code.append(instruction)
-        return self.known[instruction]
+        return self.known[key]
 
     def visit(self, expr: sympy.Basic) -> int:
         if expr.is_Symbol:
@@ -320,4 +360,6 @@ def _sympy_number(value: Any) -> sympy.Expr:
 
 def number_value(value: Any) -> float:
     """A `number` instruction's value in float64."""
-    return float(_sympy_number(value))
+    if isinstance(value, tuple):
+        return float(value[0] / value[1])
+    return {"pi": math.pi, "e": math.e}[value] if isinstance(value, str) else float(value)

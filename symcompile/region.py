@@ -57,7 +57,7 @@ class TensorOutput:
     scalar: bool = False
 
 
-# A leaf is the number of a TensorOutput; tuples and lists hold structures, a dict maps keys to them.
+# A leaf is the number of a TensorOutput, or None; tuples, lists and dicts hold structures.
 Structure = Any
 
 
@@ -200,8 +200,6 @@ def read_features(
         return tuple(sympy.Symbol(name) for name in names)
     known: dict[str, sympy.Expr] = {}
     for name, text in definitions.items():
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ExpressionError(f"target {path!r}: feature name {name!r} is not an identifier")
         try:
             expr = parse(text, [*names, *known])
         except ExpressionError as error:

@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import sympy
 
+from symcompile.errors import ExpressionError
+
 _NAME = re.compile(r"c\[(\d+)\]\Z")
 
 
@@ -46,8 +48,11 @@ def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
 def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Replace every floating-point number of `expr` by a slot, in the order of a walk.
 
-    Whole numbers, fractions, pi and E are exact and stay in the form.
+    Whole numbers, fractions, pi and E are exact and stay in the form. Raises ExpressionError for an
+    expression that has slots already: their values are not known here.
     """
+    if slots_of(expr):
+        raise ExpressionError(f"{expr} has open constants: write their values in first")
     # Everything here is real, which sympy can't know of plain symbols.
     expr = expr.replace(sympy.re, lambda part: part).replace(sympy.conjugate, lambda part: part)
     floats: dict[sympy.Expr, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Target:
             )
         self._set("names", self._read_names())
         self._set("domain", self._read_domain())
+        self._set("features", self._read_features())
         self._set("outputs", self._read_outputs())
         self._set("reduce", self._read_reduce())
         if self.operators is not None:
@@ -70,14 +72,20 @@ class Target:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
+    def _tuple(self, option: str, value: Any) -> tuple[Any, ...]:
+        try:
+            return tuple(value)
+        except TypeError:
+            raise self._bad(option, value, "a tuple") from None
+
     def _bad(self, option: str, found: object, expected: str) -> TargetError:
         return TargetError(f"target {self.path!r}: {option} is {found!r}, expected {expected}")
 
     def _read_names(self) -> tuple[str, ...] | None:
         if self.names is None:
             return tuple(self.domain) if isinstance(self.domain, Mapping) else None
-        names = (self.names,) if isinstance(self.names, str) else tuple(self.names)
-        if not all(isinstance(n, str) and n.isidentifier() for n in names):
+        names = (self.names,) if isinstance(self.names, str) else self._tuple("names", self.names)
+        if not names or not all(is_name(n) for n in names):
             raise self._bad("names", names, "identifiers such as ('x', 't')")
         if len(set(names)) < len(names):
             raise self._bad("names", names, "each name once")
@@ -94,7 +102,7 @@ class Target:
 
     def _read_range(self, name: str, span: Any) -> tuple[float, float]:
         expected = f"two finite numbers, the lower first, for {name!r}"
-        if not isinstance(name, str) or not name.isidentifier():
+        if not is_name(name):
             raise self._bad("domain", name, "names that are identifiers")
         try:
             low, high = (float(value) for value in span)
@@ -104,10 +112,21 @@ class Target:
             raise self._bad("domain", span, expected)
         return low, high
 
+    def _read_features(self) -> dict[str, str] | None:
+        if self.features is None:
+            return None
+        if not isinstance(self.features, Mapping) or not self.features:
+            raise self._bad("features", self.features, "{'dx': 'x0 - x6', ...}")
+        for name, text in self.features.items():
+            if not is_name(name) or not isinstance(text, str):
+                raise self._bad("features", {name: text}, "an identifier and an expression as text")
+        return dict(self.features)
+
     def _read_outputs(self) -> tuple[int, ...] | None:
         if self.outputs is None:
             return None
-        given = (self.outputs,) if isinstance(self.outputs, int) else tuple(self.outputs)
+        one = isinstance(self.outputs, int)
+        given = (self.outputs,) if one else self._tuple("outputs", self.outputs)
         if not given or not all(type(o) is int and o >= 0 for o in given):
             raise self._bad("outputs", self.outputs, "numbers of output features, such as (0, 2)")
         return tuple(sorted(set(given)))
@@ -116,7 +135,9 @@ class Target:
         if self.reduce is None:
             return None
         given: Sequence[Any] = (
-            (self.reduce, None) if isinstance(self.reduce, int) else tuple(self.reduce)
+            (self.reduce, None)
+            if isinstance(self.reduce, int)
+            else self._tuple("reduce", self.reduce)
         )
         if len(given) != 2 or not all(n is None or _is_count(n) for n in given):
             raise self._bad("reduce", self.reduce, "a number of components, or (inputs, outputs)")
@@ -139,6 +160,11 @@ def as_targets(targets: str | Target | Iterable[str | Target]) -> tuple[Target, 
         if not isinstance(one, (str, Target)):
             raise TargetError(f"targets holds {one!r}: expected module paths or Target objects")
     return tuple(one if isinstance(one, Target) else Target(one) for one in given)
+
+
+def is_name(value: object) -> bool:
+    """Whether equations, and the Python code printed of them, can use it as a symbol."""
+    return isinstance(value, str) and value.isidentifier() and not keyword.iskeyword(value)
 
 
 def _is_count(value: object) -> bool:
