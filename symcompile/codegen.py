@@ -131,18 +131,20 @@ class Generator:
 
     def _column(self, column: int) -> fx.Node:
         source, feature = self.columns[column]
-        node, scalar = self.sources[source]
-        return node if scalar else self.writer.call(operator.getitem, node, (Ellipsis, feature))
+        return self._select(*self.sources[source], feature)
+
+    def _select(self, node: fx.Node, scalar: bool, feature: int) -> fx.Node:
+        """One feature of a tensor; the node stands once."""
+        key = (node, feature)
+        if not scalar and key not in self.nodes:
+            self.nodes[key] = self.writer.call(operator.getitem, node, (Ellipsis, feature))
+        return node if scalar else self.nodes[key]
 
     def _anchor(self) -> fx.Node:
         """A tensor of the shape of the samples."""
         if "anchor" not in self.nodes:
-            firsts = []
-            for node, one in zip(self.inputs, self.region.interface.inputs, strict=True):
-                index = (Ellipsis, 0)
-                firsts.append(
-                    node if one.scalar else self.writer.call(operator.getitem, node, index)
-                )
+            pairs = zip(self.inputs, self.region.interface.inputs, strict=True)
+            firsts = [self._select(node, one.scalar, 0) for node, one in pairs]
             if len(firsts) > 1:
                 wide = self.writer.call(torch.broadcast_tensors, *firsts)
                 firsts = [self.writer.call(operator.getitem, wide, 0)]
@@ -277,9 +279,7 @@ class Generator:
             if number in equations:
                 return equations[number]
             assert neural is not None
-            scalar = interface.outputs[output].scalar
-            return neural[output] if scalar else \
-                call(operator.getitem, neural[output], (Ellipsis, feature))  # fmt: skip
+            return self._select(neural[output], interface.outputs[output].scalar, feature)
 
         def build(output: int) -> fx.Node:
             one = interface.outputs[output]

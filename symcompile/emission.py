@@ -12,7 +12,7 @@ from torch import fx
 
 from symcompile import torch_rules
 from symcompile.affine import Term
-from symcompile.joint import owners
+from symcompile.joint import FOLDABLE, fold, owners
 from symcompile.program import Instruction, Program, number_value
 
 # A tensor in the graph, or a number known now.
@@ -99,6 +99,8 @@ class Emitter:
         self.writer.equations = self.owners[index]
         if op in ("input", "slot"):
             return self.leaf(self.code[index])
+        if op in FOLDABLE and not any(isinstance(v, fx.Node) for v in given):
+            return fold(op, given, value)
         if mask is not None and op in torch_rules.HARMLESS:
             self._protect(op, args, given, mask)
         if op == "mul":

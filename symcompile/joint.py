@@ -7,6 +7,7 @@ of different equations are never common, while what they multiply often is.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from symcompile.region import Region
 
 _COMMUTATIVE = frozenset(NARY)
 _LOGIC = {"lt", "le", "eq", "and", "or", "not"}
-_FOLDABLE = {*UNARY, *NARY, *BINARY, "power"} - _LOGIC
+# Operations that are done at once where all arguments are numbers.
+FOLDABLE = {*UNARY, *NARY, *BINARY, "power"} - _LOGIC
 # Pairs of factors are looked for only in programs of up to this many instructions.
 _PAIRING_LIMIT = 4000
 
@@ -193,8 +195,10 @@ class _Sharing:
 
     def simplest(self, op: str, args: Sequence[int], value: Any) -> int:
         known = [self.code[a].value if self.code[a].op == "number" else None for a in args]
-        if op in _FOLDABLE and all(v is not None for v in known):
-            return self.add("number", (), _fold(op, [number_value(v) for v in known], value))
+        if op in FOLDABLE and all(v is not None for v in known):
+            result = fold(op, [number_value(v) for v in known], value)
+            if math.isfinite(result):  # a program holds no other number
+                return self.add("number", (), result)
         if op == "mul":
             return self.product(args)
         if op == "sqrt":
@@ -217,7 +221,7 @@ class _Sharing:
         return self.add("sqrt", (argument,))
 
 
-def _fold(op: str, values: list[float], exponent: Any) -> float:
+def fold(op: str, values: Sequence[Any], exponent: Any) -> float:
     """The number that an operation on numbers gives, as numpy sees it: log(0) is -inf."""
     with np.errstate(all="ignore"):
         if op == "power":

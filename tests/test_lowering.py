@@ -670,3 +670,68 @@ def test_without_guards_keeps_names_and_values():
     plain.load_state_dict(module.state_dict(), strict=True)
     x = samples(9, 2, dtype=torch.float32).abs()
     assert torch.equal(plain(x), module(x))
+
+
+def test_undefined_numbers_show_and_do_not_break_the_compiler():
+    region = region_of(1, 2)
+    zero = sympy.Add(sympy.Integer(1), sympy.Integer(-1), evaluate=False)
+    log = sympy.log(zero, evaluate=False)
+    exprs = (sympy.Mul(X0, log, evaluate=False), sympy.Add(X0, log, evaluate=False))
+    given = {k: Equation(e, region.variables, (), 1) for k, e in enumerate(exprs)}
+    y = lower(region, given, dtype=torch.float64).module(torch.ones(2, 1, dtype=torch.float64))
+    assert (y == -torch.inf).all()
+
+
+RANDOM_DEPTH = 4
+
+
+def random_expression(rng: np.random.Generator, depth: int) -> sympy.Expr:
+    if depth == 0:
+        leaves = [X0, X1, X2, X3, sympy.Float(rng.normal()), sympy.Rational(rng.integers(1, 6), 3)]
+        return leaves[rng.integers(len(leaves))]
+    a, b = (random_expression(rng, depth - 1) for _ in range(2))
+    rules = [
+        lambda: a + b,
+        lambda: a - b,
+        lambda: a * b,
+        lambda: a / (b**2 + 1),
+        lambda: a ** int(rng.integers(2, 6)),
+        lambda: sympy.Max(a, b),
+        lambda: sympy.sin(a) + b,
+        lambda: sympy.exp(-(a**2)) * b,
+        lambda: sympy.sqrt(a**2 + 1),
+        lambda: sympy.Piecewise((a, X0 < X1), (b, True)),
+    ]
+    return rules[rng.integers(len(rules))]()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_expressions(seed):
+    rng = np.random.default_rng(seed)
+    region = region_of(4, 3)
+    equations = equations_of(region, *(random_expression(rng, RANDOM_DEPTH) for _ in range(3)))
+    lowered = lower(region, equations, dtype=torch.float64)
+    x = samples(16, 4, seed=seed)
+    wanted = expected(region, equations, x.numpy())
+    scale = 1e-11 * abs(wanted).max()
+    np.testing.assert_allclose(lowered.module(x).numpy(), wanted, rtol=1e-10, atol=scale)
+    assert read_constants(lowered) == {k: e.constants for k, e in equations.items()}
+    assert set(lowered.places) == {
+        (k, s) for k, e in equations.items() for s in range(len(e.constants))
+    }
+
+
+def test_second_derivatives_and_function_transforms():
+    """Physics losses differentiate the hybrid twice."""
+    region, equations = dense()
+    lowered = lower(region, equations, dtype=torch.float64)
+    parameters = trainable(lowered.module, True)
+    x = samples(4, 6).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda v: lowered.module(v), (x,))
+    by_row = torch.func.vmap(torch.func.jacrev(lowered.module))(x)
+    y = lowered.module(x)
+    rows = [torch.autograd.grad(y[:, k].sum(), x, create_graph=True)[0] for k in range(3)]
+    torch.testing.assert_close(by_row, torch.stack(rows, dim=1))
+    rows[1].square().sum().backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in parameters)
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
