@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from symcompile.errors import CaptureError
+from symcompile.state import match_persistence
 
 
 class Vacant(nn.Module):
@@ -59,4 +60,5 @@ def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
         ) from error
     if isinstance(copied, fx.GraphModule):
         copied.training = module.training
+    match_persistence(copied, module)
     return copied

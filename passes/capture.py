@@ -2,22 +2,26 @@
 
 torch.fx follows one path through a forward. Where the path depends on an optional argument, on the
 mode or on a size, the trace is wrong without any error, so each one is compared with the model at
-once: in evaluation mode, in training mode, and on fewer rows. A model that can't be traced, or
-whose trace disagrees, is captured at module boundaries instead: its own class stays the root.
+once: in evaluation mode, in training mode, on another number of rows, and without the arguments
+that may be left out. A model that can't be traced, or whose trace disagrees, is captured at module
+boundaries instead: its own class stays the root.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+import inspect
+import warnings
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 
-from symcompile.calling import evaluating, rows, run, same, take
+from symcompile.calling import evaluating, home, map_tensors, rows, run, same, take
 from symcompile.errors import CaptureError
 from symcompile.hybrid import Batch
+from symcompile.state import match_persistence, preserving
 
 FX = "fx"
 BOUNDARIES = "module boundaries"
@@ -49,10 +53,10 @@ def capture(model: nn.Module, paths: Collection[str], example: Batch | None) -> 
     for enter_all in (True, False):
         try:
             traced = _trace(model, paths, enter_all)
+            problem = _disagreement(model, traced, example)
         except Exception as error:  # any failure of a user's forward under tracing is an answer
             reasons.append(f"{type(error).__name__}: {_first_line(error)}")
             continue
-        problem = _disagreement(model, traced, example)
         if problem is None:
             return Capture(traced, FX)
         reasons.append(problem)
@@ -70,26 +74,34 @@ def require_fx(captured: Capture, path: str) -> fx.GraphModule:
 
 
 class _Tracer(fx.Tracer):
-    """Keeps the targets whole; on the second try everything but their parents."""
+    """Keeps the targets whole; on the second try everything but their parents.
 
-    def __init__(self, paths: Collection[str], enter_all: bool) -> None:
+    Modules are told by identity: one that has two names goes by the first of them here.
+    """
+
+    def __init__(self, targets: Collection[nn.Module], enter_all: bool) -> None:
         super().__init__()
-        self.paths = frozenset(paths)
+        self.targets = {id(target) for target in targets}
         self.enter_all = enter_all
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if module_qualified_name in self.paths:
+        if id(m) in self.targets:
             return True
-        if any(path.startswith(module_qualified_name + ".") for path in self.paths):
+        if any(id(part) in self.targets for part in m.modules()):
             return False
         return not self.enter_all or super().is_leaf_module(m, module_qualified_name)
 
 
 def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.GraphModule:
-    graph = _Tracer(paths, enter_all).trace(model)
-    missing = set(paths) - {node.target for node in graph.nodes if node.op == "call_module"}
+    targets = {path: model.get_submodule(path) for path in paths}
+    with preserving(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a trace may warn of what is compared below anyway
+        graph = _Tracer(targets.values(), enter_all).trace(model)
+    nodes = (node for node in graph.nodes if node.op == "call_module")
+    called = {id(model.get_submodule(str(node.target))) for node in nodes}
+    missing = sorted(path for path, target in targets.items() if id(target) not in called)
     if missing:
-        raise CaptureError(f"{', '.join(sorted(missing))} is not called as a module")
+        raise CaptureError(f"{', '.join(missing)} is not called as a module")
     for node in graph.nodes:
         if isinstance(node.type, str):
             node.type = None  # from a postponed annotation; a GraphModule with one can't be pickled
@@ -102,20 +114,20 @@ def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.Grap
 def _carry_over(model: nn.Module, traced: nn.Module) -> None:
     """Modes, and what the graph does not use: state_dict keeps the model's keys."""
     for name, part in model.named_modules(remove_duplicate=False):
-        home = _submodule(traced, name)
-        if home is None:
+        place = _submodule(traced, name)
+        if place is None:
             parent = _submodule(traced, name.rpartition(".")[0])
             if parent is not None and not hasattr(parent, name.rpartition(".")[2]):
                 parent.add_module(name.rpartition(".")[2], part)
             continue
-        home.training = part.training
+        place.training = part.training
         for key, parameter in part._parameters.items():
-            if not hasattr(home, key):
-                home.register_parameter(key, parameter)
+            if not hasattr(place, key):
+                place.register_parameter(key, parameter)
         for key, buffer in part._buffers.items():
-            if not hasattr(home, key):
-                persistent = key not in part._non_persistent_buffers_set
-                home.register_buffer(key, buffer, persistent)
+            if not hasattr(place, key):
+                place.register_buffer(key, buffer)
+    match_persistence(traced, model)
 
 
 def _submodule(root: nn.Module, path: str) -> nn.Module | None:
@@ -128,20 +140,46 @@ def _submodule(root: nn.Module, path: str) -> nn.Module | None:
 def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> str | None:
     """Why a trace can't stand for the model, or None."""
     with evaluating(model, traced):
+        error = _attempt(model, example)
+        if isinstance(error, Exception):
+            return f"the model raises {type(error).__name__} on the data: {_first_line(error)}"
         if not _agree(model, traced, example):
             return "the traced graph gives other values than the model"
-        count = rows(example)
-        if count is not None and count > 2:
-            fewer = take(example, torch.arange(count - 1))
-            if not _agree(model, traced, fewer):
-                return "the traced graph has a batch size baked in"
+        if not _agree(model, traced, _resized(example)):
+            return "the traced graph has a batch size baked in"
+        for name, shorter in _without_optional(model, example):
+            if not _agree(model, traced, shorter):
+                return f"the traced graph has the use of the optional argument {name!r} baked in"
     if not _agree_in_training(model, traced, example):
         return "the traced graph has the evaluation or training mode baked in"
     return None
 
 
+def _resized(example: Batch) -> Batch:
+    """One row less, or a single row twice; the batch itself where it has no rows."""
+    count = rows(example)
+    if not count:
+        return example
+    return take(example, torch.arange(count - 1) if count > 1 else torch.tensor([0, 0]))
+
+
+def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, Batch]]:
+    """The example with each keyword left out that has a default, and with fewer arguments."""
+    parameters = inspect.signature(model.forward).parameters
+    optional = [n for n, p in parameters.items() if p.default is not inspect.Parameter.empty]
+    for name in example.kwargs:
+        if name in optional:
+            yield name, Batch(example.args, {n: v for n, v in example.kwargs.items() if n != name})
+    positional = list(parameters)[: len(example.args)]
+    while positional and positional[-1] in optional:
+        name = positional.pop()
+        yield name, Batch(example.args[: len(positional)], example.kwargs)
+
+
 def _agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
-    with torch.random.fork_rng(devices=[]):
+    device = home(model)[0]
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         expected = _attempt(model, batch)
         found = _attempt(traced, batch)
     if isinstance(expected, Exception):
@@ -152,10 +190,8 @@ def _agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
 def _attempt(module: nn.Module, batch: Batch) -> object:
     torch.manual_seed(0)
     try:
-        if isinstance(module, fx.GraphModule):
-            # Calling it as a module would print the user's error to stderr, graph and all.
-            return module.forward(*batch.args, **batch.kwargs)
-        return run(module, batch)
+        with preserving(module), torch.enable_grad():  # some forwards differentiate
+            return map_tensors(torch.Tensor.detach, run(module, batch))
     except Exception as error:  # what a user's forward raises is data here
         return error
 

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 
 from torch import fx
-from torch.fx.passes.utils.fuser_utils import fuse_as_graphmodule, insert_subgm
+from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, insert_subgm
 
 from symcompile.errors import TargetError
+from symcompile.state import match_persistence
+
+
+def refuse_overlap(
+    root: fx.GraphModule, node_ranges: Collection[str], paths: Collection[str]
+) -> None:
+    """Raise TargetError if two ranges share a node, or a range holds a targeted submodule."""
+    taken: dict[fx.Node, str] = {}
+    for node_range in node_ranges:
+        for node in _nodes_between(root, node_range):
+            other = taken.setdefault(node, node_range)
+            if other == node_range and node.op == "call_module" and node.target in paths:
+                other = str(node.target)
+            if other != node_range:
+                raise TargetError(
+                    f"targets {other!r} and {node_range!r} overlap: replace one or the other"
+                )
 
 
 def partition(root: fx.GraphModule, node_range: str) -> str:
@@ -18,10 +36,14 @@ def partition(root: fx.GraphModule, node_range: str) -> str:
     """
     nodes = _nodes_between(root, node_range)
     computing = [node for node in nodes if node.op != "get_attr"]
+    if all(user in nodes for node in nodes for user in node.users):
+        raise TargetError(f"target {node_range!r}: nothing after it uses its results")
     path = _free_name(root, f"{computing[0].name}__{computing[-1].name}")
     block, inputs, outputs = fuse_as_graphmodule(root, nodes, path)
     block.training = root.training
+    match_persistence(block, root)
     insert_subgm(root, block, inputs, outputs)
+    erase_nodes(root, nodes)
     _drop_moved(root, {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")})
     root.graph.lint()
     root.recompile()
@@ -29,10 +51,14 @@ def partition(root: fx.GraphModule, node_range: str) -> str:
 
 
 def _drop_moved(root: fx.GraphModule, moved: set[str]) -> None:
-    """Parameters and modules that only the new submodule uses belong to it alone."""
+    """Parameters and modules that only the new submodule uses belong to it alone.
+
+    What sits inside of a module that is called stays: that module is the model's own.
+    """
     used = {str(n.target) for n in root.graph.nodes if n.op in ("call_module", "get_attr")}
     for target in moved:
-        if any(u == target or u.startswith(target + ".") for u in used):
+        inside = any(target.startswith(other + ".") for other in used | moved)
+        if inside or any(u == target or u.startswith(target + ".") for u in used):
             continue
         parent, _, name = target.rpartition(".")
         delattr(root.get_submodule(parent), name)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from symcompile.errors import DataError, TargetError
 from symcompile.hybrid import Batch
 from symcompile.passes.capture import Capture, capture, require_fx
 from symcompile.passes.instrument import Observation, Observed, instrument
-from symcompile.passes.partition import partition
+from symcompile.passes.partition import partition, refuse_overlap
 from symcompile.passes.resolve import Resolved, resolve
 from symcompile.recording import NO_BATCHES, Recording, fingerprint
 from symcompile.region import Region
@@ -33,7 +35,7 @@ def capture_targets(model: nn.Module, targets: Iterable[Target], example: Batch 
 
     Raises TargetError or CaptureError; the model is left as it was.
     """
-    _refuse_meta(model)
+    _require_weights(model)
     resolved = resolve(model, targets)
     paths = [one.path for one in resolved if not one.target.is_node_range and one.path != "."]
     if any(one.path == "." for one in resolved):
@@ -85,7 +87,11 @@ def without_model(record: Recording) -> Recording:
     return replace(record, batches=(), batches_are=NO_BATCHES)
 
 
-def _partitioned(captured: Capture, resolved: Iterable[Resolved]) -> Captured:
+def _partitioned(captured: Capture, resolved: Sequence[Resolved]) -> Captured:
+    ranges = [one.path for one in resolved if one.target.is_node_range]
+    if ranges:
+        paths = [one.path for one in resolved if one.path not in ranges]
+        refuse_overlap(require_fx(captured, ranges[0]), ranges, paths)
     targets = {}
     for one in resolved:
         path = one.path
@@ -133,10 +139,12 @@ def _check_outputs(region: Region) -> None:
         )
 
 
-def _refuse_meta(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if parameter.is_meta:
+def _require_weights(model: nn.Module) -> None:
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if isinstance(tensor, UninitializedTensorMixin):
+            raise DataError(f"{name!r} has no shape yet: run the model on a batch once")
+        if tensor.is_meta:
             raise DataError(
-                f"parameter {name!r} is on the meta device, so the model has no weights:"
-                " load them first (model.to_empty(device='cpu'), then load_state_dict)"
+                f"{name!r} is on the meta device, so the model has no weights: load them first"
+                " (model.to_empty(device='cpu'), then load_state_dict)"
             )

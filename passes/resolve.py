@@ -34,7 +34,7 @@ def resolve(model: nn.Module, targets: Iterable[Target]) -> tuple[Resolved, ...]
     found: list[Resolved] = []
     for target in targets:
         found.extend(Resolved(path, target) for path in _paths(modules, target))
-    _refuse_overlap([one.path for one in found])
+    _refuse_overlap(modules, [one.path for one in found])
     return tuple(found)
 
 
@@ -48,21 +48,28 @@ def aliases(model: nn.Module, path: str) -> tuple[str, ...]:
 def _paths(modules: Mapping[str, nn.Module], target: Target) -> list[str]:
     if target.path == "." or target.is_node_range:
         return [target.path]
-    if target.is_glob:
-        paths = [name for name in modules if name and _matches(name, target.path)]
-        paths = [name for name in paths if not isinstance(modules[name], _NEVER_CALLED)]
+    if not target.is_glob:
+        matches = [target.path] if target.path in modules else []
     else:
-        paths = [target.path] if target.path in modules else []
-    if not paths:
+        matches = _once(modules, (n for n in modules if n and _matches(n, target.path)))
+    if not matches:
         raise TargetError(_no_match(modules, target.path))
-    for path in paths:
-        if isinstance(modules[path], _NEVER_CALLED):
-            kind = type(modules[path]).__name__
-            raise TargetError(
-                f"target {path!r} is a {kind}, which is never called itself:"
-                f" name what it holds, for example {path + '.*'!r}"
-            )
+    paths = [path for path in matches if not isinstance(modules[path], _NEVER_CALLED)]
+    if not paths:
+        kind = type(modules[matches[0]]).__name__
+        raise TargetError(
+            f"target {matches[0]!r} is a {kind}, which is never called itself:"
+            f" name what it holds, for example {matches[0] + '.*'!r}"
+        )
     return paths
+
+
+def _once(modules: Mapping[str, nn.Module], names: Iterable[str]) -> list[str]:
+    """A module that is reachable under two names counts under the first."""
+    found: dict[int, str] = {}
+    for name in names:
+        found.setdefault(id(modules[name]), name)
+    return list(found.values())
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -85,13 +92,19 @@ def _no_match(modules: Mapping[str, nn.Module], path: str) -> str:
     return f"target {path!r} matches no submodule: {hint}"
 
 
-def _refuse_overlap(paths: list[str]) -> None:
+def _refuse_overlap(modules: Mapping[str, nn.Module], paths: list[str]) -> None:
     for position, path in enumerate(paths):
         for other in paths[:position]:
             if path == other:
                 raise TargetError(f"target {path!r} is named twice: name each part once")
-            outer, inner = sorted((path, other), key=len)
-            if outer == "." or inner.startswith(outer + "."):
+            if "." in (path, other) or _share(modules.get(path), modules.get(other)):
                 raise TargetError(
-                    f"targets {outer!r} and {inner!r} overlap: replace one or the other"
+                    f"targets {other!r} and {path!r} overlap: replace one or the other"
                 )
+
+
+def _share(first: nn.Module | None, second: nn.Module | None) -> bool:
+    """Whether one holds the other, under whatever name. Modules shared inside of both are fine."""
+    if first is None or second is None:  # a node range: partition tells
+        return False
+    return any(m is second for m in first.modules()) or any(m is first for m in second.modules())

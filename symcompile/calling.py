@@ -68,28 +68,6 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-@contextmanager
-def preserving(*modules: nn.Module) -> Iterator[None]:
-    """What a forward leaves behind on the modules (counters, caches, moved buffers) is undone."""
-    parts = {id(part): part for module in modules for part in module.modules()}.values()
-    plain = [(part, dict(part.__dict__)) for part in parts]
-    buffers = [(part, dict(part._buffers)) for part in parts]
-    kept = [(b, b.detach().clone()) for _, own in buffers for b in own.values() if b is not None]
-    try:
-        yield
-    finally:
-        for part, attributes in plain:
-            part.__dict__.clear()
-            part.__dict__.update(attributes)
-        for part, own in buffers:
-            part._buffers.clear()
-            part._buffers.update(own)
-        with torch.no_grad():
-            for buffer, value in kept:
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
-
-
 def same(first: Any, second: Any) -> bool:
     """Whether two results have the same structure and agree up to rounding."""
     a, b = leaves(first), leaves(second)
