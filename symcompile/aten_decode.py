@@ -71,7 +71,7 @@ def decode_graph(
     device: torch.device,
     name: str,
 ) -> StoredModel:
-    """The model of a stored graph, with `blocks` (by region path) where it calls regions.
+    """The model of a stored graph, which calls the regions of `blocks`; see `place_blocks`.
 
     Raises ArtifactError naming the part of the document that is not what a writer produces.
     """
@@ -79,8 +79,6 @@ def decode_graph(
     builder = _Builder(document, set(blocks), device)
     graph = builder.build()
     _install_state(model, builder.rows("state"), tensors, device)
-    for path, block in blocks.items():
-        _place(model, submodule_path(path), block)
     for path in builder.modes:
         _container(model, path)
     model.graph = graph
@@ -152,6 +150,19 @@ def _container(model: nn.Module, path: str) -> nn.Module:
         assert child is not None
         model = child
     return model
+
+
+def place_blocks(model: nn.Module, document: Json, blocks: Mapping[str, nn.Module]) -> None:
+    """Put the block of each region under every name that it had."""
+    aliases = document.get("aliases")
+    if type(aliases) is not dict:
+        raise ArtifactError("graph: 'aliases' is not an object")
+    for path, block in blocks.items():
+        others = aliases.get(path, [])
+        if type(others) is not list:
+            raise ArtifactError("graph: 'aliases' does not hold lists of names")
+        for name in (submodule_path(path), *others):
+            _place(model, qualified_name(name), block)
 
 
 def _place(model: nn.Module, path: str, block: nn.Module) -> None:

@@ -52,6 +52,7 @@ def encode_program(
         "inputs": inputs,
         "constants": constants,
         "containers": containers,
+        "aliases": block_aliases(module, known),
         "nodes": reader.live_nodes(),
         "output": reader.output,
     }, tensors
@@ -67,7 +68,9 @@ def read_state(
 
     Order and names are those of the module, so that state dicts fit.
     """
-    inside = tuple(submodule_path(path) + "." for path in regions)
+    aliases = block_aliases(module, regions)
+    homes = [*map(submodule_path, regions), *(name for names in aliases.values() for name in names)]
+    inside = tuple(f"{home}." for home in homes)
     state: list[Json] = []
     tensors: dict[str, torch.Tensor] = {}
     stored: dict[int, str] = {}
@@ -80,6 +83,17 @@ def read_state(
         entry = {"name": name, "kind": kind, "tensor": key, "requires_grad": tensor.requires_grad}
         state.append(entry if kind == "parameter" else {**entry, "persistent": persistent})
     return state, tensors, {entry["name"] for entry in state}
+
+
+def block_aliases(module: nn.Module, regions: Mapping[str, Region]) -> dict[str, list[str]]:
+    """The other names under which the block of a region is registered, where there are any."""
+    blocks = {path: module.get_submodule(submodule_path(path)) for path in regions}
+    named = list(module.named_modules(remove_duplicate=False)) if blocks else []
+    found = {
+        path: [name for name, part in named if part is block and name != submodule_path(path)]
+        for path, block in blocks.items()
+    }
+    return {path: names for path, names in found.items() if names}
 
 
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, str, bool, torch.Tensor]]:

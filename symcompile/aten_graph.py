@@ -15,6 +15,7 @@ The document:
 | nodes | name, op, args, kwargs, and as scope the module that made it |
 | output | what is returned, with nodes in the place of tensors |
 | modes | "both" if train() and eval() act as in the original, "eval" if the graph is eval()'s |
+| aliases | further names of a block that is registered more than once |
 | training | the mode that the model was saved in, and the modules whose mode differs from it |
 
 The op "region" calls the block at `path`. Values are those of `aten_values`, and {"node": name},
@@ -37,7 +38,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.aten_decode import StoredModel, decode_graph
+from symcompile.aten_decode import StoredModel, decode_graph, place_blocks
 from symcompile.aten_encode import encode_program
 from symcompile.aten_modes import merge_modes
 from symcompile.errors import ArtifactError, ExportError
@@ -96,7 +97,9 @@ def decode(
     if type(document) is not dict:
         raise ArtifactError("graph: it is not a JSON object")
     model = decode_graph(document, stored.tensors, blocks or {}, torch.device(device), name)
+    # Before the blocks come in: they have modes of their own.
     _set_modes(model, document.get("training"))
+    place_blocks(model, document, blocks or {})
     return model
 
 

@@ -109,12 +109,22 @@ class Recording:
                 " record again with symcompile.record(model, targets, data)"
             )
 
+    def pack(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """The recording as plain JSON and the tensors that it names."""
+        tensors, header = _pack(self)
+        return header, tensors
+
+    @classmethod
+    def unpack(cls, header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
+        """Read `pack` back; the caller turns what damage raises into an ArtifactError."""
+        return _unpack(header, dict(tensors))
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file; ArtifactError if that can't be done."""
         from safetensors.torch import save_file
 
         target = Path(path)
-        tensors, header = _pack(self)
+        header, tensors = self.pack()
         temporary = target.with_name(target.name + ".part")
         try:
             save_file(tensors, temporary, metadata={"symcompile.recording": json.dumps(header)})
@@ -135,7 +145,7 @@ class Recording:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})["symcompile.recording"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _unpack(header, tensors)
+            return cls.unpack(header, tensors)
         except SymCompileErrors:
             raise
         except Exception as error:  # whatever a damaged file makes the readers raise

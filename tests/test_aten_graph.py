@@ -359,6 +359,35 @@ def test_a_region_is_a_call_that_can_be_swapped() -> None:
     assert_same(model, loaded, rand(2, 3))
 
 
+def test_a_block_with_two_names_keeps_both() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(3, 3).double()
+            self.second = self.first
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(x).sin())
+
+    model = Twice()
+    interface = Interface((Parameter("input"),), (TensorInput("input", (), 3),), (TensorOutput(3),))
+    region = Region("first", Target("first"), interface, ("x", "y", "z"), "float64", calls=2)
+    stored = through_json(encode(model, Batch((rand(4, 3),), {}), [region]))
+    assert stored.tensors == {}
+    loaded = decode(stored, {"first": copy.deepcopy(model.first)})
+    assert loaded.first is loaded.second
+    assert_equal_states(model, loaded)
+    assert_same(model, loaded, rand(2, 3))
+
+
+def test_blocks_keep_their_own_mode() -> None:
+    block = TwoFaced().eval()
+    loaded = decode(encode(Around().double().train(), Batch((rand(4, 3),), {}), [REGION]),
+                    {"inner.block": block})  # fmt: skip
+    assert loaded.training
+    assert not block.training
+
+
 def test_the_whole_model_can_be_a_region() -> None:
     class Whole(nn.Module):
         def __init__(self) -> None:
@@ -462,6 +491,7 @@ HOSTILE: list[tuple[str, Any]] = [
     ("state.0.tensor", "nowhere"),
     ("state.0.kind", "file"),
     ("output", {"node": "nowhere"}),
+    ("aliases", 3),
     ("training", {"model": "yes", "others": []}),
     ("training", {"model": True, "others": 3}),
 ]

@@ -1,0 +1,427 @@
+"""Write a compiled model to a `.symc` file and read its parts back.
+
+| member | holds |
+|---|---|
+| manifest.json | versions, model class, capture, and the caller's own notes |
+| outcomes.json | rewrite or refusal of each region, with fronts and fidelity |
+| graph.json | the model around the regions, see `aten_graph` |
+| tensors.safetensors | its parameters, buffers and constants |
+| original.safetensors | those that the original has with other values |
+| neural/0.json, .safetensors | the neural block of the first region, and so on |
+| blocks.json, .safetensors | tensors of the blocks that are in the hybrid now |
+| example.json, .safetensors | the batch that everything was traced with |
+| recording.json, .safetensors | what the regions saw and gave, where it was asked for |
+
+The file is compared with the model before it is kept. Reading builds modules from checked data and
+runs none of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile import container
+from symcompile._version import __version__
+from symcompile.aten_graph import StoredGraph, decode, encode
+from symcompile.aten_values import decode_value, encode_value
+from symcompile.calling import evaluating, home, leaves, map_tensors, rows, run, same, take
+from symcompile.errors import ArtifactError, SymCompileError
+from symcompile.hybrid import Batch, submodule_path
+from symcompile.recording import Recording
+from symcompile.region import Region
+from symcompile.region_call import arguments
+from symcompile.rewrite import Outcome, Rewrite
+from symcompile.serialization import outcome_from_json, outcome_to_json
+
+State = Mapping[str, torch.Tensor]
+
+
+class Empty(nn.Module):
+    """Where the block of a rewritten region belongs; calling it is an error."""
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        raise ArtifactError("the block of a region was called before it was put in its place")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The parts of an artifact.
+
+    Attributes:
+        module: the hybrid; an `Empty` stands in the place of each rewritten region, neural blocks
+            are there.
+        root: the original model with its neural blocks; None if they were not saved.
+        outcomes: by region path.
+        example: the batch that it was traced with.
+        capture: how the model was captured when it was compiled.
+        blocks: parameters and buffers of each rewritten region's block when it was saved.
+        recording: what was recorded, or None.
+        notes: what the caller had to say, as plain data.
+        exact_modes: whether train() and eval() act as they did in the original.
+    """
+
+    module: nn.Module
+    root: nn.Module | None
+    outcomes: Mapping[str, Outcome]
+    example: Batch
+    capture: str
+    blocks: Mapping[str, State] = field(default_factory=dict)
+    recording: Recording | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    exact_modes: bool = True
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def write(
+    path: str | os.PathLike[str],
+    *,
+    module: nn.Module,
+    root: nn.Module | None,
+    outcomes: Mapping[str, Outcome],
+    example: Batch | None,
+    capture: str,
+    recording: Recording | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write an artifact.
+
+    Args:
+        module: the hybrid. Neither it nor `root` is changed.
+        root: the original; without it `restore` is not possible after loading.
+        example: a batch to trace the model with; may be None where the region is the whole model.
+
+    Raises ArtifactError if the model's forward can't be stored (which operator or argument it is
+    about is named), if what was stored computes something else, or if the file can't be written.
+    """
+    regions = {name: one.region for name, one in outcomes.items() if one.region is not None}
+    batch = _on_cpu(_example(example, outcomes, module))
+    with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
+        assert plain is not None
+        graph = encode(plain, batch, regions.values())
+        _compare(plain, graph, regions, batch)
+        neural = _neural_graphs(original, plain, regions, outcomes, batch)
+        documents, tensors = _blocks(plain, regions)
+        changed = {} if original is None else _changed(original, graph)
+    documents |= {
+        "graph": graph.document,
+        "outcomes": {name: outcome_to_json(outcome) for name, outcome in outcomes.items()},
+    }
+    tensors |= {"tensors": graph.tensors, "original": changed}
+    for number, name in enumerate(neural):
+        documents[f"neural/{number}"] = neural[name].document
+        tensors[f"neural/{number}"] = neural[name].tensors
+    documents["example"], tensors["example"] = _pack_batch(batch)
+    if recording is not None:
+        documents["recording"], tensors["recording"] = recording.pack()
+    manifest = {
+        "symcompile": __version__,
+        "model": _class_name(module),
+        "capture": capture,
+        "neural": list(neural),
+        "original": root is not None,
+        "notes": dict(notes or {}),
+    }
+    return container.write(path, manifest, documents, tensors)
+
+
+def _example(example: Batch | None, outcomes: Mapping[str, Outcome], module: nn.Module) -> Batch:
+    if example is not None:
+        return example
+    whole = outcomes.get(".")
+    if whole is None or whole.region is None:
+        raise ArtifactError(
+            "the model was compiled without sample data of its own, so it can't be traced:"
+            " pass a batch, save(path, example=batch)"
+        )
+    region = whole.region
+    points = whole.probes[:4] if isinstance(whole, Rewrite) and len(whole.probes) > 1 else ()
+    device, _ = home(module)
+    dtype = getattr(torch, region.dtype)
+    grid = torch.tensor(
+        points or [[0.5] * region.interface.n_inputs] * 4, dtype=dtype, device=device
+    )
+    return Batch(*arguments(region, grid))
+
+
+@contextmanager
+def _on_the_cpu(module: nn.Module | None) -> Iterator[nn.Module | None]:
+    """The module itself where it is on the CPU, else a copy that is."""
+    devices = (
+        {t.device.type for t in (*module.parameters(), *module.buffers())} if module else set()
+    )
+    if module is None or devices <= {"cpu"}:
+        yield module
+        return
+    yield copy.deepcopy(module).to("cpu")
+
+
+def _on_cpu(batch: Batch) -> Batch:
+    return Batch(
+        *map_tensors(lambda t: t.detach().to("cpu"), (tuple(batch.args), dict(batch.kwargs)))
+    )
+
+
+def _class_name(module: nn.Module) -> str:
+    name = type(module).__name__
+    return name if re.fullmatch(r"[A-Za-z]\w{0,99}", name) else "Model"
+
+
+def _compare(
+    module: nn.Module, graph: StoredGraph, regions: Mapping[str, Region], batch: Batch
+) -> None:
+    """Run the stored graph beside the model: same results, also on another number of rows."""
+    blocks = {path: module.get_submodule(submodule_path(path)) for path in regions}
+    stored = decode(graph, blocks)
+    count = rows(batch)
+    batches = [batch]
+    if count is not None and count > 2 and graph.dynamic != "static":
+        batches.append(take(batch, torch.arange(count - 1)))
+    with evaluating(module, stored), torch.no_grad():
+        for one in batches:
+            found, expected = (_attempt(model, one) for model in (stored, module))
+            if isinstance(expected, Exception) and one is batch:
+                raise ArtifactError(f"the model can't be called on its example: {expected}")
+            if not isinstance(expected, Exception) and not _agree(found, expected):
+                raise ArtifactError(
+                    f"{_class_name(module)} can't be saved: its graph computes something else than"
+                    " its forward; a forward that depends on Python values which change from call"
+                    " to call is the usual cause"
+                )
+
+
+def _attempt(module: nn.Module, batch: Batch) -> Any:
+    torch.manual_seed(0)
+    try:
+        return module.forward(*_copied(batch.args), **_copied(batch.kwargs))
+    except Exception as error:  # what a user's forward raises is data here
+        return error
+
+
+def _copied(value: Any) -> Any:
+    return map_tensors(lambda t: t.clone(), value)
+
+
+def _agree(found: Any, expected: Any) -> bool:
+    if isinstance(found, Exception):
+        return False
+    ours, theirs = leaves(found), leaves(expected)
+    return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _neural_graphs(
+    root: nn.Module | None,
+    module: nn.Module,
+    regions: Mapping[str, Region],
+    outcomes: Mapping[str, Outcome],
+    batch: Batch,
+) -> dict[str, StoredGraph]:
+    """The neural block of each region: the original's, else the one that the hybrid has."""
+    if root is not None:
+        wanted = {path: (root if path == "." else root.get_submodule(path)) for path in regions}
+        received = _received(root, wanted, batch)
+    else:
+        wanted = {
+            path: module.get_submodule(submodule_path(path))
+            for path in regions
+            if not isinstance(outcomes[path], Rewrite)
+        }
+        received = _received(module, wanted, batch)
+    graphs = {}
+    for path, block in wanted.items():
+        try:
+            graphs[path] = encode(block, received[path])
+        except ArtifactError as error:
+            raise ArtifactError(f"block {path!r}: {error}") from error
+    return graphs
+
+
+def _received(model: nn.Module, blocks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Batch]:
+    """The arguments of each block's first call while the model runs on the batch."""
+    received: dict[str, Batch] = {}
+    handles = []
+    for path, block in blocks.items():
+
+        def note(_: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
+            detached = map_tensors(lambda t: t.detach().clone(), (args, dict(kwargs)))
+            received.setdefault(path, Batch(*detached))
+
+        handles.append(block.register_forward_pre_hook(note, with_kwargs=True))
+    try:
+        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            run(model, Batch(_copied(batch.args), _copied(batch.kwargs)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    missing = [path for path in blocks if path not in received]
+    if missing:
+        raise ArtifactError(f"the model does not call {missing[0]!r} on its example")
+    return received
+
+
+def _changed(original: nn.Module, graph: StoredGraph) -> dict[str, torch.Tensor]:
+    """Tensors of the original that the hybrid has with other values, by their name in the graph."""
+    state: dict[str, torch.Tensor] = {
+        **dict(original.named_parameters(remove_duplicate=False)),
+        **dict(original.named_buffers(remove_duplicate=False)),
+    }
+    return {
+        key: state[key].detach()
+        for key, tensor in graph.tensors.items()
+        if key in state and not torch.equal(state[key].detach(), tensor)
+    }
+
+
+def _blocks(
+    module: nn.Module, regions: Mapping[str, Region]
+) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
+    """Parameters and buffers of the blocks that are in the hybrid now."""
+    rows: dict[str, dict[str, str]] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    for path in regions:
+        block = module.get_submodule(submodule_path(path))
+        rows[path] = {}
+        for name, tensor in (*block.named_parameters(), *block.named_buffers()):
+            rows[path][name] = str(len(tensors))
+            tensors[rows[path][name]] = tensor.detach()
+    return {"blocks": rows}, {"blocks": tensors}
+
+
+def _pack_batch(batch: Batch) -> tuple[Any, dict[str, torch.Tensor]]:
+    tensors: dict[str, torch.Tensor] = {}
+
+    def leaf(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return NotImplemented
+        tensors[str(len(tensors))] = value.detach()
+        return {"tensor": str(len(tensors) - 1)}
+
+    return [encode_value(tuple(batch.args), leaf), encode_value(dict(batch.kwargs), leaf)], tensors
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Loaded:
+    """Read an artifact onto a device.
+
+    Raises ArtifactError if the file is missing, damaged, or written by a newer version.
+    """
+    with container.Archive(path) as archive:
+        try:
+            return _read(archive, torch.device(device))
+        except ArtifactError:
+            raise
+        except SymCompileError as error:
+            raise ArtifactError(f"can't read {archive.path!r}: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            # A document whose checksums are right and whose form is not: made by hand.
+            raise ArtifactError(f"can't read {archive.path!r}: {_line(error)}") from error
+
+
+def outcomes(path: str | os.PathLike[str]) -> tuple[dict[str, Outcome], dict[str, Any]]:
+    """The outcomes and the manifest of an artifact, without its model."""
+    with container.Archive(path) as archive:
+        return _outcomes(archive), archive.manifest
+
+
+def _read(archive: container.Archive, device: torch.device) -> Loaded:
+    manifest, found = archive.manifest, _outcomes(archive)
+    graph = StoredGraph(archive.document("graph"), archive.tensors("tensors"))
+    paths = [path for path, outcome in found.items() if outcome.region is not None]
+    states = _block_states(archive, paths)
+    neural = _Neural(archive, device)
+    blocks: dict[str, nn.Module] = {}
+    for path in paths:
+        rewritten = isinstance(found[path], Rewrite)
+        blocks[path] = Empty() if rewritten else neural.block(path, states[path])
+    name = manifest["model"]
+    has_recording = "recording.json" in archive.names
+    return Loaded(
+        module=decode(graph, blocks, device=device, name=name),
+        root=_original(archive, graph, paths, neural, name) if manifest["original"] else None,
+        outcomes=found,
+        example=_example_of(archive, device),
+        capture=str(manifest["capture"]),
+        blocks={path: states[path] for path in paths if isinstance(found[path], Rewrite)},
+        recording=Recording.unpack(archive.document("recording"), archive.tensors("recording"))
+        if has_recording
+        else None,
+        notes=dict(manifest["notes"]),
+        exact_modes=graph.document.get("modes") == "both",
+    )
+
+
+def _outcomes(archive: container.Archive) -> dict[str, Outcome]:
+    found = {}
+    for path, data in archive.document("outcomes").items():
+        try:
+            found[path] = outcome_from_json(data)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"can't read {archive.path!r}: outcome of {path!r}: {error}"
+            ) from error
+    return found
+
+
+class _Neural:
+    """The neural blocks of an artifact, decoded when asked for."""
+
+    def __init__(self, archive: container.Archive, device: torch.device) -> None:
+        self.archive, self.device = archive, device
+        self.numbers = {path: number for number, path in enumerate(archive.manifest["neural"])}
+
+    def block(self, path: str, state: State | None = None) -> nn.Module:
+        """The block at a path, with other values of its parameters and buffers if given."""
+        member = f"neural/{self.numbers[path]}"
+        graph = StoredGraph(self.archive.document(member), self.archive.tensors(member))
+        block = decode(graph, device=self.device, name="NeuralBlock")
+        if state is not None:
+            block.load_state_dict(dict(state), strict=False)
+        return block
+
+
+def _original(
+    archive: container.Archive,
+    graph: StoredGraph,
+    paths: list[str],
+    neural: _Neural,
+    name: str,
+) -> nn.Module:
+    if paths == ["."]:
+        return neural.block(".")
+    tensors = {key: tensor.clone() for key, tensor in graph.tensors.items()}
+    stored = StoredGraph(graph.document, tensors | archive.tensors("original"))
+    blocks = {path: neural.block(path) for path in paths}
+    return decode(stored, blocks, device=neural.device, name=name)
+
+
+def _block_states(archive: container.Archive, paths: list[str]) -> dict[str, State]:
+    rows, tensors = archive.document("blocks"), archive.tensors("blocks")
+    return {path: {name: tensors[key] for name, key in rows[path].items()} for path in paths}
+
+
+def _example_of(archive: container.Archive, device: torch.device) -> Batch:
+    tensors = archive.tensors("example")
+
+    def leaf(data: dict[str, Any]) -> Any:
+        return tensors[data["tensor"]].to(device) if set(data) == {"tensor"} else NotImplemented
+
+    args, kwargs = (decode_value(part, leaf, device) for part in archive.document("example"))
+    return Batch(tuple(args), dict(kwargs))
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
