@@ -252,12 +252,16 @@ class _Builder:
         if isinstance(expr, (sympy.re, sympy.conjugate)):
             # sympy makes them of Abs(x*exp(y)), not knowing that all numbers here are real.
             return self.visit(expr.args[0])
+        if isinstance(expr, sympy.im):
+            return self.emit("number", (), 0)
         if isinstance(expr, sympy.Piecewise):
             return self._piecewise(expr)
         if isinstance(expr, (sympy.GreaterThan, sympy.StrictGreaterThan)):
             return self.visit(expr.reversed)
         if isinstance(expr, sympy.Ne):
             return self.emit("not", [self.visit(sympy.Eq(*expr.args))])
+        if isinstance(expr, sympy.ITE):  # sympy makes them of a comparison with a Piecewise
+            return self.visit(expr.to_nnf(simplify=False))
         op = _FUNCTIONS.get(expr.func) or _RELATIONS.get(expr.func)
         if op is None:
             raise LoweringError(f"{expr.func.__name__} in {expr} has no counterpart in torch")

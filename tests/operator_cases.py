@@ -204,6 +204,11 @@ CASES: tuple[OperatorCase, ...] = (
         _line(-2.0, 0.5, 3.0),
         kinks={(0.0,): (0.0,), (1.0,): (-1.0,)},
     ),
+    OperatorCase(
+        "where of a where",
+        Piecewise((x0**2, Piecewise((x0, x1 < 0), (x1, True)) < 1), (x1 * 3, True)),
+        ((-2.0, -1.0), (2.0, -1.0), (3.0, 0.5), (0.5, 4.0)),
+    ),
     OperatorCase("pi and e", sympy.pi * x0 + sympy.E * x1 + Rational(1, 3), _PAIRS),
     OperatorCase(
         "functions of numbers", x0 * sympy.sin(1) + sympy.sqrt(2) * x1 + sympy.log(3), _PAIRS
