@@ -28,6 +28,10 @@ from symcompile.passes.snap import exact_values
 from symcompile.slots import renumber, slot
 
 
+# Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
+_PRICE = 0.3
+
+
 @dataclass(frozen=True)
 class Refine:
     """Options.
@@ -44,7 +48,7 @@ class Refine:
     prune: bool = True
     snap: bool = True
     snap_sigma: float = 2.0
-    max_fits: int = 300
+    max_fits: int = 200
     fit_rows: int = 1000
 
 
@@ -122,6 +126,7 @@ class _Pool:
         self.fit, self.holdout = fit, holdout
         self.operators, self.max_complexity, self.options = operators, max_complexity, options
         self.sample = fit.first(options.fit_rows)
+        self.floor = 1e-15 * max(fit.variance, 1e-300)
         self.fits = 0
         self.equations: dict[sympy.Expr, Equation] = {}
 
@@ -156,15 +161,15 @@ class _Pool:
             self.equations[equation.form] = self.fitted(equation, self.sample, 20)
 
     def prune(self) -> None:
-        """Try reductions of what is on the front, then of those that came to be on it."""
+        """Reduce equations of the front, the most promising first, until none is left."""
         done: set[sympy.Expr] = set()
         while self.fits < self.options.max_fits:
             todo = [e for e in self.front(0.02) if e.form not in done]
             if not todo:
                 return
-            for equation in todo:
-                done.add(equation.form)
-                self.reduce(equation)
+            chosen = min(todo, key=lambda e: math.log(e.loss + self.floor) + _PRICE * e.complexity)
+            done.add(chosen.form)
+            self.reduce(chosen)
 
     def reduce(self, equation: Equation) -> None:
         for expr in reductions(equation.form):

@@ -36,23 +36,23 @@ def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorS
     Returns:
         The new form, with slots numbered in the order of a walk, and their values.
     """
-    merged = _merge(expr, constants)
+    merged = _merge(expr, constants, operators)
     spellings = [merged]
     if _has_sum_of_products(merged[0]):
         spellings.append(_collected(*merged, operators))
     if _size(merged[0]) <= _EXPAND_NODES and _has_product_of_sums(merged[0]):
-        expanded = _merge(sympy.expand(merged[0], power_exp=False, log=False), merged[1])
+        expanded = _merge(sympy.expand(merged[0], power_exp=False, log=False), merged[1], operators)
         spellings += [expanded, _collected(*expanded, operators)]
     spellings.append(slots.renumber(*_all_slots(expr, constants)))
     return min(spellings, key=lambda form: (complexity(form[0], operators), len(form[1])))
 
 
-def _merge(expr: sympy.Expr, constants: Sequence[float]) -> Form:
+def _merge(expr: sympy.Expr, constants: Sequence[float], operators: OperatorSet) -> Form:
     """Fold until nothing changes (two rounds are nearly always enough)."""
     form, values = expr, tuple(constants)
     for _ in range(4):
         before = form
-        fold = _Fold(values)
+        fold = _Fold(values, operators)
         form, values = slots.renumber(fold.of(form), fold.values)
         if form == before:
             break
@@ -93,7 +93,8 @@ def _collected(expr: sympy.Expr, constants: tuple[float, ...], operators: Operat
 class _Fold:
     """One bottom-up round of the rules; constants made on the way get new slots."""
 
-    def __init__(self, constants: Sequence[float]) -> None:
+    def __init__(self, constants: Sequence[float], operators: OperatorSet) -> None:
+        self.either_wave = "sin" in operators and "cos" in operators
         self.values = [float(value) for value in constants]
 
     def of(self, expr: sympy.Expr) -> sympy.Expr:
@@ -321,12 +322,12 @@ class _Fold:
         return self.assemble(scale, sympy.S.One, [rest])
 
     def of_sin(self, argument: sympy.Expr) -> sympy.Expr:
-        wave = self.in_range(sympy.sin(argument))
+        wave = sympy.sin(argument)
         phase = self.phase(wave)
-        if phase is None or not self.turns(argument):
-            return wave
-        turned = math.remainder(math.pi - self.value(phase), 2 * math.pi)
-        return sympy.sin(self.scaled(-1.0, wave.args[0] - phase) + self.new(turned))
+        if phase is not None and self.turns(argument):
+            turned = self.new(math.pi - self.value(phase))
+            wave = sympy.sin(self.scaled(-1.0, argument - phase) + turned)
+        return self.in_range(wave)
 
     def of_cos(self, argument: sympy.Expr) -> sympy.Expr:
         if self.turns(argument):
@@ -338,8 +339,18 @@ class _Fold:
         return self.is_scaled(argument) and self.leading(argument) < 0
 
     def in_range(self, wave: sympy.Expr) -> sympy.Expr:
+        """A phase within (-pi, pi]; sine or cosine, whichever has the smaller phase."""
         phase = self.phase(wave)
-        if phase is None or abs(self.value(phase)) <= math.pi:
+        if phase is None:
+            return wave
+        value = math.remainder(self.value(phase), 2 * math.pi)
+        quarter, half = math.pi / 4, math.pi / 2
+        rest = wave.args[0] - phase
+        if self.either_wave and isinstance(wave, sympy.sin) and quarter < value <= 3 * quarter:
+            return sympy.cos(rest + self.new(value - half))
+        if self.either_wave and isinstance(wave, sympy.cos) and -3 * quarter < value < -quarter:
+            return sympy.sin(rest + self.new(value + half))
+        if abs(self.value(phase)) <= math.pi:
             return wave
         return self.shifted(wave, phase, 0.0)
 

@@ -68,7 +68,7 @@ def _levenberg_marquardt(
     constants = np.asarray(start, dtype=float)
     loss = weighted_loss(evaluate(program, X, constants)[:, 0] - y, weights)
     if not len(constants) or not math.isfinite(loss):
-        return ConstantFit(tuple(constants), loss, tuple([math.inf] * len(constants)))
+        return ConstantFit(tuple(constants.tolist()), loss, (math.inf,) * len(constants))
     damping = 1e-3
     A = np.eye(len(constants))
     for _ in range(max_iterations):
@@ -81,7 +81,7 @@ def _levenberg_marquardt(
         )
         if previous - loss <= rtol * previous or loss <= 1e-300:
             break
-    return ConstantFit(tuple(constants), loss, _errors(A, loss, len(y)))
+    return ConstantFit(tuple(constants.tolist()), loss, _errors(A, loss, len(y)))
 
 
 def _normal_equations(
@@ -127,13 +127,13 @@ def _errors(A: Array, loss: float, n: int) -> tuple[float, ...]:
     size = len(A)
     scale = np.sqrt(np.diag(A))
     if not np.isfinite(A).all() or not (scale > 0).all():
-        return tuple([math.inf] * size)
+        return (math.inf,) * size
     normalised = A / scale[:, None] / scale
     if not np.isfinite(normalised).all():
-        return tuple([math.inf] * size)
+        return (math.inf,) * size
     values, vectors = np.linalg.eigh(normalised)
     if values[0] <= 1e-14 * values[-1]:
-        return tuple([math.inf] * size)
+        return (math.inf,) * size
     inverse = (vectors / values) @ vectors.T
     sigma2 = loss / max(n - size, 1)
     return tuple(float(v) for v in np.sqrt(np.diag(inverse) * sigma2) / scale)
