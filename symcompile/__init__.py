@@ -2,7 +2,7 @@
 
 from symcompile._version import __version__
 from symcompile.compiled import Compiled
-from symcompile.driver import distill, record, symcompile
+from symcompile.driver import distill, load, record, symcompile
 from symcompile.engines import Engine
 from symcompile.equation import Equation
 from symcompile.errors import SymCompileError
@@ -20,6 +20,7 @@ __all__ = [
     "Target",
     "__version__",
     "distill",
+    "load",
     "record",
     "symcompile",
 ]

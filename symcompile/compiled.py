@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import sympy
 import torch
 from torch import fx, nn
 
+from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, without_gradients
 from symcompile.equation import Equation
-from symcompile.errors import ChoiceError, ExportError
+from symcompile.errors import ArtifactError, ChoiceError, ExportError
 from symcompile.hybrid import Batch
 from symcompile.lowering import Lowered, lower, read_constants, trainable
 from symcompile.measuring import N_PROBES, Neural, change_of_whole, measure
@@ -210,6 +212,62 @@ class Compiled:
                 trainable(part.lowered.module, self._trainable)
         return self
 
+    def save(
+        self, path: str | os.PathLike[str], *, example: Any = None, original: bool = True
+    ) -> Path:
+        """Write a `.symc` artifact: data only, nothing in it can be executed.
+
+        Args:
+            example: a batch to trace the model with, where the compiler never saw one.
+            original: keep the neural blocks, so that `restore` works after loading.
+
+        Raises ArtifactError if the model's forward can't be stored (the message says what of it),
+        or if the file can't be written.
+        """
+        from symcompile import artifact
+
+        batch = self.example if example is None else as_batch(example, self.module)
+        notes = {"trainable": self._trainable, "note": self._record.note}
+        return artifact.write(
+            path,
+            module=self.module,
+            root=self._neural.root if original else None,
+            outcomes=self.outcomes,
+            example=batch,
+            capture=self.capture,
+            recording=self._record,
+            notes=notes,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Compiled:
+        """Read what `save` wrote. Nothing of the file is executed.
+
+        Raises ArtifactError if it is missing, damaged, or of a newer version.
+        """
+        from symcompile import artifact
+
+        loaded = artifact.read(path, device)
+        if loaded.recording is None:
+            raise ArtifactError(
+                f"{os.fspath(path)!r} holds no recording: it was not made by save()"
+            )
+        parts, refused = {}, {}
+        for name, outcome in loaded.outcomes.items():
+            if outcome.region is None:
+                refused[name] = Refusal(name, getattr(outcome, "reason", ""))
+            else:
+                parts[name] = _part_of(outcome)
+        neural = Neural(loaded.root)
+        compiled = cls(loaded.module, parts, refused, neural, loaded.recording)
+        for name, part in parts.items():
+            if isinstance(part.outcome, Rewrite):
+                part.equations = dict(part.outcome.equations)
+                part.lowered = compiled._lower(part.region, part.equations)
+                part.lowered.module.load_state_dict(dict(loaded.blocks[name]))
+                compiled._put(part, part.lowered.module)
+        return compiled.trainable_constants(bool(loaded.notes.get("trainable")))
+
     def export(self, path: str | os.PathLike[str], **options: Any) -> Any:
         """Write an ONNX file; options are those of `symcompile.exporters.onnx`.
 
@@ -228,7 +286,9 @@ class Compiled:
         lines = []
         for path, outcome in self.outcomes.items():
             if isinstance(outcome, Rewrite):
-                lines += [f"  {path}[{k}] = {e}" for k, e in self._current(self._parts[path]).items()]
+                lines += [
+                    f"  {path}[{k}] = {e}" for k, e in self._current(self._parts[path]).items()
+                ]
             else:
                 lines.append(f"  {path}: neural ({outcome.reason})")
         return "\n".join([f"Compiled({type(self.module).__name__})", *lines])
@@ -345,7 +405,9 @@ class Compiled:
         if output is None:
             return known
         if output not in known:
-            raise ChoiceError(f"{path!r} has no output {output!r}: it has {', '.join(map(str, known))}")
+            raise ChoiceError(
+                f"{path!r} has no output {output!r}: it has {', '.join(map(str, known))}"
+            )
         return (output,)
 
     def _pick(
@@ -366,6 +428,13 @@ class Compiled:
             return front.select(rule) if rule is not None else front.at(complexity or 0)
         except ChoiceError as error:
             raise ChoiceError(f"{path!r}, output {output}: {error}") from None
+
+
+def _part_of(outcome: Outcome) -> _Part:
+    assert outcome.region is not None
+    engine = outcome.provenance.get("engine", {})
+    operators = OperatorSet.of(dict(engine.get("operators", {})) or None)
+    return _Part(outcome.region, outcome.fronts, operators, outcome.provenance, outcome)
 
 
 def _vacant(root: nn.Module, record: Recording) -> nn.Module:
@@ -415,4 +484,3 @@ def _rewrite(part: _Part, record: Recording, fidelity: Fidelity) -> Rewrite:
 
 def _refusal(part: _Part, reason: str, fidelity: Fidelity | None = None) -> Refusal:
     return Refusal(part.region.path, reason, part.region, part.fronts, fidelity, part.provenance)
-

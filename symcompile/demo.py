@@ -61,7 +61,9 @@ def _law(problem: Problem, model: Pinn, compiled: Compiled) -> None:
     mse = float(np.mean((equation.predict(points) - truth) ** 2))
     _say(f"     law found   u(x, t) = {equation.text(4)}")
     _say(f"     truth       u(x, t) = {problem.truth_text}")
-    _say(f"     error against the truth: equation {mse:.2e}, network {grid_error(model, problem):.2e}")
+    _say(
+        f"     error against the truth: equation {mse:.2e}, network {grid_error(model, problem):.2e}"
+    )
 
 
 def _heat_residual(compiled: Compiled) -> float:

@@ -90,14 +90,20 @@ def symcompile(
         EngineError: the engine is missing, an option is unknown, or a search failed.
     """
     chosen = _checked(model, targets, holdout, n_samples, max_complexity, tolerance)
-    base = create(engine, operators=operators, max_complexity=max_complexity, options=_plain(engine_options))
+    base = create(
+        engine, operators=operators, max_complexity=max_complexity, options=_plain(engine_options)
+    )
     captured, record_ = _recorded(model, chosen, data, n_samples, holdout, seed)
     regions = {path: reduce(r, record_.samples[path]) for path, r in record_.regions.items()}
     record_ = replace(record_, regions=regions)
-    engines = {path: _engine_for(r.target, base, engine, engine_options) for path, r in regions.items()}
+    engines = {
+        path: _engine_for(r.target, base, engine, engine_options) for path, r in regions.items()
+    }
     fits = _fits(record_, engines, seed, budget)
     with ProgressBar(len(fits), enabled=progress) as bar:
-        fronts = run_fits(list(fits.values()), executor=executor, progress=bar, run_dir=_path(run_dir))
+        fronts = run_fits(
+            list(fits.values()), executor=executor, progress=bar, run_dir=_path(run_dir)
+        )
     by_region: dict[str, dict[int, ParetoFront]] = {path: {} for path in regions}
     for (path, output), fit in fits.items():
         by_region[path][output] = fronts[fit.key]
@@ -167,15 +173,36 @@ def distill(
     """
     inputs, outputs = _arrays(fn, X, y)
     symbols = _symbols(names, inputs.shape[1])
-    base = create(engine, operators=operators, max_complexity=max_complexity, options=_plain(engine_options))
+    base = create(
+        engine, operators=operators, max_complexity=max_complexity, options=_plain(engine_options)
+    )
     samples = _split(inputs, outputs, _weights(weights, len(inputs)), holdout, seed)
     fits = {
-        output: _fit(f"output {output}", samples, samples.X, samples.Y[:, output], symbols, base, seed, budget)
+        output: _fit(
+            f"output {output}",
+            samples,
+            samples.X,
+            samples.Y[:, output],
+            symbols,
+            base,
+            seed,
+            budget,
+        )
         for output in range(outputs.shape[1])
     }
     with ProgressBar(len(fits), enabled=progress) as bar:
-        fronts = run_fits(list(fits.values()), executor=executor, progress=bar, run_dir=_path(run_dir))
+        fronts = run_fits(
+            list(fits.values()), executor=executor, progress=bar, run_dir=_path(run_dir)
+        )
     return {output: fronts[fit.key] for output, fit in fits.items()}
+
+
+def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Compiled:
+    """Read a `.symc` artifact that `Compiled.save` wrote. Nothing of the file is executed.
+
+    Raises ArtifactError if it is missing, damaged, or of a newer version.
+    """
+    return Compiled.load(path, device)
 
 
 # --- arguments -------------------------------------------------------------------------------
@@ -428,7 +455,9 @@ def _symbols(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
 
 
 def _wrong(names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    raise DataError(f"{len(names)} names ({', '.join(names)}) for {count} inputs: give one for each")
+    raise DataError(
+        f"{len(names)} names ({', '.join(names)}) for {count} inputs: give one for each"
+    )
 
 
 def _weights(weights: Any, count: int) -> Array | None:
@@ -444,7 +473,9 @@ def _split(X: Array, Y: Array, weights: Array | None, holdout: float, seed: int)
     if len(X) < 10:
         raise DataError(f"{len(X)} samples: at least 10 are needed (hundreds are better)")
     if np.all(X == X[0]) and len(X[0]):
-        raise DataError("the inputs never change, so there is nothing to learn: give data that varies")
+        raise DataError(
+            "the inputs never change, so there is nothing to learn: give data that varies"
+        )
     held = np.zeros(len(X), dtype=bool)
     held[np.random.default_rng(seed).permutation(len(X))[: math.ceil(len(X) * holdout)]] = True
     return Samples(X, Y, held, weights)

@@ -44,7 +44,11 @@ class Neural:
 
 
 def measure(
-    neural: Neural, record: Recording, region: Region, equations: Mapping[int, Equation], block: nn.Module
+    neural: Neural,
+    record: Recording,
+    region: Region,
+    equations: Mapping[int, Equation],
+    block: nn.Module,
 ) -> Fidelity:
     """Fidelity of `equations`, lowered to `block`, against the neural block of a region."""
     samples = record.samples[region.path]
@@ -125,7 +129,9 @@ def _replaced(root: nn.Module, region: Region, function: Callable[..., Any], bat
 
 def _linear(control: Any) -> Rows:
     def call(rows: torch.Tensor) -> torch.Tensor:
-        weight, bias = (torch.from_numpy(np.array(a)).to(rows.device) for a in (control.weight, control.bias))
+        weight, bias = (
+            torch.from_numpy(np.array(a)).to(rows.device) for a in (control.weight, control.bias)
+        )
         return torch.nn.functional.linear(rows.to(torch.float64), weight, bias)
 
     return call

@@ -14,7 +14,7 @@ import sympy
 import torch
 from torch import nn
 
-from symcompile import Compiled, SymCompileError, Target, record, symcompile
+from symcompile import Compiled, SymCompileError, Target, load, record, symcompile
 from symcompile.errors import ChoiceError, DataError, StaleRecordingError, TargetError
 from symcompile.rewrite import Refusal, Rewrite
 
@@ -467,3 +467,55 @@ def test_latency_and_end_to_end_are_measured(shared: Compiled) -> None:
     assert fidelity.end_to_end.data == "held-out rows"
     assert shared.end_to_end() == pytest.approx(fidelity.end_to_end.equation, rel=1e-3, abs=1e-7)
     assert np.isfinite(fidelity.outputs[0].extrapolation.relative_l2)
+
+
+def test_saved_while_symbolic_loaded_and_chosen_again(
+    compiled: Compiled, model: Net, tmp_path: Any
+) -> None:
+    x = data(30, 2, seed=7)
+    compiled.trainable_constants(True)
+    with torch.no_grad():
+        for parameter in compiled.module.block.parameters():
+            parameter.mul_(1.01)
+    path = compiled.save(tmp_path / "net.symc")
+    again = load(path)
+    assert_close(again.module(x), compiled.module(x))
+    assert again.equations == compiled.equations and again.fronts == compiled.fronts
+    assert set(again.module.state_dict()) == set(compiled.module.state_dict())
+    again.module.load_state_dict(compiled.module.state_dict(), strict=True)
+    again.choose("block", complexity=compiled.fronts["block"][0].complexities[0])
+    compiled.choose("block", complexity=compiled.fronts["block"][0].complexities[0])
+    assert_close(again.module(x), compiled.module(x))
+    again.restore("block")
+    torch.testing.assert_close(again.module(x), model(x))
+    assert str(again.report) and again.report.to_dict()["targets"]
+    loss = again.module(x).square().sum()
+    loss.backward()
+    assert all(p.grad is not None for p in again.module.block.parameters() if p.numel() == 1)
+
+
+def test_refused_artifacts(compiled: Compiled, tmp_path: Any) -> None:
+    with pytest.raises(SymCompileError, match="nowhere"):
+        load(tmp_path / "nowhere.symc")
+    with pytest.raises(SymCompileError):
+        compiled.save(tmp_path / "no" / "such" / "folder.symc")
+    path = compiled.save(tmp_path / "net.symc")
+    bytes_ = bytearray(path.read_bytes())
+    bytes_[len(bytes_) // 2] ^= 0xFF
+    path.write_bytes(bytes_)
+    with pytest.raises(SymCompileError, match=r"net\.symc"):
+        load(path)
+
+
+def test_exports_what_it_computes(compiled: Compiled, tmp_path: Any) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    with pytest.raises(SymCompileError, match=r"end it in \.onnx"):
+        compiled.export(tmp_path / "net.bin")
+    compiled.export(tmp_path / "net.onnx")
+    x = data(13, 2, seed=3)
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    (served,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(
+        torch.from_numpy(served), compiled.module(x).detach(), rtol=1e-5, atol=1e-5
+    )
+    assert (tmp_path / "net.onnx").stat().st_size < 20_000
