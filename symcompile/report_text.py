@@ -44,13 +44,26 @@ def render(report: Report) -> str:
 
 
 def _overview(report: Report) -> list[str]:
-    wide = min(max(len(path) for path in report.outcomes), 28)
+    wide = min(max(len("target"), *(len(path) for path in report.outcomes)), 28)
     header = (
         "target".ljust(wide)
         + "  outcome        equations  complexity  worst L2  end to end  parameters"
     )
     rows = [_overview_row(path, outcome, wide) for path, outcome in report.outcomes.items()]
-    return [header, "-" * len(header), *rows]
+    marked = any(_falls_short(outcome) for outcome in report.outcomes.values())
+    mark = [f"(!) an equation does {WORSE}: a linear map of the same inputs is closer"] * marked
+    return [header, "-" * len(header), *rows, *mark]
+
+
+def _state(outcome: Outcome) -> str:
+    if not isinstance(outcome, Rewrite):
+        return "stays neural"
+    return "replaced (!)" if _falls_short(outcome) else "replaced"
+
+
+def _falls_short(outcome: Outcome) -> bool:
+    rows = [row for _, _, row in metrics_rows(outcome)]
+    return isinstance(outcome, Rewrite) and not all(row.beats_linear for row in rows)
 
 
 def _overview_row(path: str, outcome: Outcome, wide: int) -> str:
@@ -62,7 +75,7 @@ def _overview_row(path: str, outcome: Outcome, wide: int) -> str:
     return "  ".join(
         [
             cut(path, wide).ljust(wide),
-            ("replaced" if replaced else "stays neural").ljust(13),
+            _state(outcome).ljust(13),
             str(len(costs)).rjust(9),
             (span or "-").rjust(10),
             figure(worst(outcome)).rjust(8),

@@ -38,8 +38,9 @@ class OutputFidelity:
         equation: agreement of the equation with the neural block.
         mean: agreement of the constant mean output.
         linear: agreement of a ridge-regressed linear map of the same inputs.
-        extrapolation: agreement of the equation 20 % beyond the recorded range of every input.
-        gradient: relative L2 difference of the derivatives by the inputs.
+        extrapolation: agreement of the equation on inputs up to 20 % beyond their recorded range.
+        gradient: relative L2 difference of the derivatives by the inputs, each direction weighed by
+            how far the recorded inputs vary along it.
         beats_linear: whether the equation's held-out error is below the linear map's.
     """
 

@@ -91,6 +91,23 @@ def test_constant_and_collinear_columns_do_no_harm() -> None:
     np.testing.assert_allclose(linear.predict(same), 3 * fresh - 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(700, 300), (300, 700)])
+def test_wide_inputs_give_the_map_of_the_normal_equations(shape: tuple[int, int]) -> None:
+    """They go by another decomposition; the strength chosen is read back from the map itself."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=shape) * np.logspace(-2, 2, shape[1])
+    y = X[:, :5] @ rng.normal(size=(5, 1)) / np.logspace(-2, 2, shape[1])[0] + rng.normal(
+        size=(shape[0], 1)
+    )
+    linear = controls(X, y).linear
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    beta = linear.weight[0] * X.std(axis=0)
+    pull = Z.T @ (y[:, 0] - y.mean() - Z @ beta)  # = strength * beta
+    strength = pull @ beta / (beta @ beta)
+    assert strength > 0
+    np.testing.assert_allclose(pull, strength * beta, rtol=1e-5, atol=1e-5 * np.abs(pull).max())
+
+
 def test_ridge_beats_interpolation_for_fewer_samples_than_inputs() -> None:
     """30 noisy samples of 60 inputs: least squares interpolates the noise, ridge must not."""
     rng = np.random.default_rng(5)

@@ -168,6 +168,18 @@ def test_an_equation_worse_than_the_linear_map_is_marked() -> None:
     assert any("warning" in line and "y[1]" in line for line in lines)
 
 
+def test_the_overview_marks_them_as_well() -> None:
+    good = edge()
+    sound = Fidelity({0: row(0.0094)}, total=row(0.0094))
+    good = Rewrite(good.region, {0: good.equations[0]}, good.fronts, sound, PROVENANCE)
+    lines = str(Report({"bad": edge(), "good": good, "head": refused()})).splitlines()
+    overview = {line.split()[0]: line for line in lines[3:9] if line}
+    assert "replaced (!)" in overview["bad"]
+    assert "(!)" not in overview["good"]
+    assert "(!)" not in overview["head"]
+    assert overview["(!)"].endswith("a linear map of the same inputs is closer")
+
+
 def test_end_to_end_is_held_against_the_linear_map_too() -> None:
     text = " ".join(str(Report({"wide": wide()}, "fx")).split())
     assert "moves by 0.500 (mean instead: 0.900, linear map: 0.200)" in text
@@ -225,6 +237,12 @@ def test_an_equation_chosen_by_hand_shows_the_automatic_one() -> None:
     text = " ".join(str(Report({"edge": by_hand}, "fx")).split())
     assert "runner-up y[0] = 1.002*dx*(r - 0.9981)/r" in text
     assert "the automatic choice" in text
+
+
+@pytest.mark.parametrize("key", ["name", "engine"])
+def test_engines_may_call_their_name_either_way(key: str) -> None:
+    refusal = Refusal("a", "reason", provenance={"engine": {key: "pysr", "version": "1.5"}})
+    assert "engine pysr 1.5" in str(Report({"a": refusal}))
 
 
 def test_an_empty_report_can_be_shown() -> None:

@@ -239,8 +239,9 @@ def test_the_shell_lies_around_the_recorded_box(width: int) -> None:
     beyond = (rows < low) | (rows > high)
     assert rows.shape == (3000, width)
     assert beyond.any(axis=1).all()
-    assert (rows >= low - 0.2 * (high - low)).all()
-    assert (rows <= high + 0.2 * (high - low)).all()
+    slack = 1e-12 * np.abs(X).max()
+    assert (rows >= low - 0.2 * (high - low) - slack).all()
+    assert (rows <= high + 0.2 * (high - low) + slack).all()
     assert (rows < low).any(axis=0).all()
     assert (rows > high).any(axis=0).all()
     np.testing.assert_array_equal(rows, shell(X, 3000, seed=1))
@@ -250,6 +251,35 @@ def test_inputs_that_never_vary_stay_where_they_are() -> None:
     X = np.stack([np.linspace(0, 1, 50), np.full(50, 7.0)], axis=1)
     assert set(shell(X, 200)[:, 1]) == {7.0}
     assert shell(X[:, 1:], 200).shape == (0, 1)
+
+
+def test_the_shell_keeps_linear_relations() -> None:
+    """Four inputs computed from two: nothing outside of their plane is asked for."""
+    plane = RNG.normal(size=(2, 4))
+    rows = shell(RNG.normal(size=(300, 2)) @ plane + 5, 500)
+    outside = np.linalg.svd(rows - 5)[1][2:]
+    assert len(rows) == 500
+    assert outside.max() < 1e-10
+
+
+def test_gradients_are_free_of_units_and_of_directions_never_taken() -> None:
+    """x1 is -1000 x0 throughout: only the derivative along that line can be compared."""
+    a = RNG.uniform(-1, 1, 200)
+    X = np.stack([a, -1000 * a], axis=1)
+    of = region(1)
+
+    def gradient(X: Array) -> Array:  # of 3 x0 + 0 x1
+        return np.broadcast_to(np.array([3.0, 0.0]), (len(X), 1, 2))
+
+    def figure(text: str) -> float:
+        samples = Samples(X[:150], 3 * X[:150, :1]), Samples(X[150:], 3 * X[150:, :1])
+        found = measure(of, equations(of, text), *samples, neural_gradient=gradient)
+        return found.outputs[0].gradient
+
+    assert figure("-0.003*x1") < 1e-9  # the same function of such inputs
+    assert figure("3*x0 + 1000*x0 + x1") < 1e-9
+    assert figure("2.7*x0") == pytest.approx(0.1, rel=1e-9)
+    assert figure("-0.0027*x1") == pytest.approx(0.1, rel=1e-9)
 
 
 def test_no_held_out_samples_is_an_error() -> None:
