@@ -1,4 +1,4 @@
-"""The demo: a physics-informed network in, the law of heat conduction out, served by ONNX Runtime."""
+"""The demo: a physics-informed network in, the law of heat conduction out, and served."""
 
 from __future__ import annotations
 
@@ -58,11 +58,12 @@ def _law(problem: Problem, model: Pinn, compiled: Compiled) -> None:
     equation = compiled.equations["."][0]
     points = grid(problem)
     truth = problem.truth_at(points)
-    mse = float(np.mean((equation.predict(points) - truth) ** 2))
+    error = float(np.mean((equation.predict(points) - truth) ** 2))
     _say(f"     law found   u(x, t) = {equation.text(4)}")
     _say(f"     truth       u(x, t) = {problem.truth_text}")
     _say(
-        f"     error against the truth: equation {mse:.2e}, network {grid_error(model, problem):.2e}"
+        f"     error against the truth: equation {error:.2e},"
+        f" network {grid_error(model, problem):.2e}"
     )
 
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -335,9 +335,9 @@ def _renamed(part: Recording, path: str) -> Recording:
         return part
     return replace(
         without_model(part),
-        regions={path: replace(r, path=path) for r in part.regions.values()},
-        samples={path: s for s in part.samples.values()},
-        refused={path: reason for reason in part.refused.values()},
+        regions={path: replace(part.regions["."], path=path)} if part.regions else {},
+        samples={path: part.samples["."]} if part.samples else {},
+        refused={path: part.refused["."]} if part.refused else {},
         capture=BOUNDARIES,
     )
 
@@ -472,7 +472,7 @@ def _weights(weights: Any, count: int) -> Array | None:
 def _split(X: Array, Y: Array, weights: Array | None, holdout: float, seed: int) -> Samples:
     if len(X) < 10:
         raise DataError(f"{len(X)} samples: at least 10 are needed (hundreds are better)")
-    if np.all(X == X[0]) and len(X[0]):
+    if not np.ptp(X, axis=0).any():
         raise DataError(
             "the inputs never change, so there is nothing to learn: give data that varies"
         )

@@ -113,7 +113,8 @@ def test_original_is_untouched(model: Net, shared: Compiled) -> None:
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
     assert isinstance(model.block, Law)
-    assert not model.block._forward_hooks and not model.block._forward_pre_hooks
+    assert not model.block._forward_hooks
+    assert not model.block._forward_pre_hooks
 
 
 def test_redistilled_after_the_weights_changed() -> None:
@@ -258,7 +259,8 @@ def test_choose_and_restore(compiled: Compiled, model: Net) -> None:
     compiled.choose("block", complexity=simplest.complexity)
     assert compiled.equations["block"][0].form == simplest.form
     outcome = compiled.outcomes["block"]
-    assert isinstance(outcome, Rewrite) and outcome.fidelity.outputs[0].equation.r2 < 0.99
+    assert isinstance(outcome, Rewrite)
+    assert outcome.fidelity.outputs[0].equation.r2 < 0.99
     compiled.choose("block", "2.5*x0*x1 + x0")
     assert compiled.outcomes["block"].fidelity.outputs[0].equation.r2 > 0.9999  # type: ignore[union-attr]
     compiled.choose("block", sympy.Symbol("x0") * 3, output=0)
@@ -336,9 +338,11 @@ def test_trained_constants_are_shown(compiled: Compiled) -> None:
         compiled.module(data(64, 2)).square().mean().backward()
         optimizer.step()
     after = compiled.equations["block"][0]
-    assert after.form == before.form and after.constants != before.constants
+    assert after.form == before.form
+    assert after.constants != before.constants
     outcome = compiled.outcomes["block"]
-    assert isinstance(outcome, Rewrite) and outcome.equations[0].constants == after.constants
+    assert isinstance(outcome, Rewrite)
+    assert outcome.equations[0].constants == after.constants
     assert outcome.fidelity.outputs[0].equation.relative_l2 > 1e-3
     compiled.trainable_constants(False)
     assert not list(compiled.module.block.parameters())
@@ -349,7 +353,8 @@ def test_tolerance_keeps_the_block_neural(model: Net) -> None:
     settings = QUICK | {"max_complexity": 3}
     compiled = symcompile(model, "block", data(300, 2), tolerance=1e-3, **settings)
     outcome = compiled.outcomes["block"]
-    assert isinstance(outcome, Refusal) and "tolerance" in outcome.reason
+    assert isinstance(outcome, Refusal)
+    assert "tolerance" in outcome.reason
     x = data(20, 2, seed=8)
     torch.testing.assert_close(compiled.module(x), model(x))
     assert "tolerance" in str(compiled.report)
@@ -425,7 +430,8 @@ def test_bad_data_is_named_and_the_model_untouched(values: Any, match: str) -> N
     with pytest.raises(DataError, match=match):
         symcompile(model, "block", values, **QUICK)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
-    assert model.training and not model.block._forward_hooks
+    assert model.training
+    assert not model.block._forward_hooks
 
 
 def test_bad_targets_are_named(model: Net) -> None:
@@ -480,7 +486,8 @@ def test_saved_while_symbolic_loaded_and_chosen_again(
     path = compiled.save(tmp_path / "net.symc")
     again = load(path)
     assert_close(again.module(x), compiled.module(x))
-    assert again.equations == compiled.equations and again.fronts == compiled.fronts
+    assert again.equations == compiled.equations
+    assert again.fronts == compiled.fronts
     assert set(again.module.state_dict()) == set(compiled.module.state_dict())
     again.module.load_state_dict(compiled.module.state_dict(), strict=True)
     again.choose("block", complexity=compiled.fronts["block"][0].complexities[0])
@@ -488,7 +495,8 @@ def test_saved_while_symbolic_loaded_and_chosen_again(
     assert_close(again.module(x), compiled.module(x))
     again.restore("block")
     torch.testing.assert_close(again.module(x), model(x))
-    assert str(again.report) and again.report.to_dict()["targets"]
+    assert str(again.report)
+    assert again.report.to_dict()["targets"]
     loss = again.module(x).square().sum()
     loss.backward()
     assert all(p.grad is not None for p in again.module.block.parameters() if p.numel() == 1)

@@ -1,0 +1,138 @@
+"""`distill` of callables and arrays, and what the driver refuses before it starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from torch import nn
+
+import symcompile as package
+from symcompile import ParetoFront, SymCompileError, Target, distill, symcompile
+from symcompile.errors import DataError, EngineError, TargetError
+
+QUICK: dict[str, Any] = {
+    "operators": ["+", "*"],
+    "max_complexity": 12,
+    "engine": "operon",
+    "engine_options": {"restarts": 1, "population": 200, "generations": 15},
+    "progress": False,
+}
+X = np.random.default_rng(0).normal(size=(300, 2))
+
+
+def product(values: Any) -> Any:
+    return 3.0 * values[:, 0] * values[:, 1]
+
+
+def test_public_names() -> None:
+    assert sorted(package.__all__) == [
+        "Compiled",
+        "Engine",
+        "Equation",
+        "ParetoFront",
+        "Recording",
+        "SymCompileError",
+        "Target",
+        "__version__",
+        "distill",
+        "load",
+        "record",
+        "symcompile",
+    ]
+    assert all(hasattr(package, name) for name in package.__all__)
+
+
+@pytest.mark.parametrize("inputs", [X, torch.from_numpy(X), torch.from_numpy(X).float()])
+def test_distills_a_callable(inputs: Any) -> None:
+    fronts = distill(product, inputs, **QUICK)
+    assert list(fronts) == [0]
+    assert isinstance(fronts[0], ParetoFront)
+    x0, x1 = sympy.symbols("x0 x1")
+    assert float(fronts[0].best.sympy.coeff(x0 * x1)) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_distills_arrays_with_names_and_several_outputs() -> None:
+    Y = np.stack([X[:, 0] + 2 * X[:, 1], X[:, 0] ** 2], axis=1)
+    fronts = distill(X, Y, names=["a", "b"], **QUICK)
+    assert list(fronts) == [0, 1]
+    assert {s.name for s in fronts[0].best.sympy.free_symbols} == {"a", "b"}
+    assert fronts[1].r2(fronts[1].best) > 0.9999
+
+
+def test_weights_count() -> None:
+    """Samples without weight can't pull an equation."""
+    y = 3.0 * X[:, 0]
+    y[::2] = 100.0
+    weights = np.ones(len(X))
+    weights[::2] = 0.0
+    fronts = distill(X, y, weights=weights, **QUICK)
+    np.testing.assert_allclose(fronts[0].best.predict(X)[1::2], y[1::2], atol=1e-6)
+
+
+def test_processes_find_the_same_as_threads() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        there = distill(X, product(X), executor=pool, **QUICK)
+    assert there == distill(X, product(X), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ((X, X[:10, 0]), "300 samples and Y 10"),
+        ((X * np.nan, X[:, 0]), "NaN"),
+        ((X[:0], X[:0, 0]), "shape"),
+        ((X[:1], X[:1, 0]), "1 samples"),
+        ((np.ones((50, 2)), np.ones(50)), "never change"),
+        ((X[None], X[:, 0]), "shape"),
+        (([["a"]], [1]), "not numeric"),
+    ],
+)
+def test_bad_arrays_are_named(arguments: Any, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        distill(*arguments, **QUICK)
+
+
+def test_bad_options_are_named() -> None:
+    for options, error, match in (
+        ({"names": ["a"]}, DataError, "1 names"),
+        ({"weights": [1.0]}, DataError, "weights"),
+        ({"operators": ["+", "sine"]}, EngineError, "unknown operator 'sine'"),
+        ({"engine": "operom"}, EngineError, "choose from auto, operon, pysr"),
+        ({"engine_options": {"populatoin": 3}}, EngineError, "no option 'populatoin'"),
+    ):
+        with pytest.raises(error, match=match):
+            distill(X, X[:, 0], **(QUICK | options))
+
+
+def test_model_must_be_a_module() -> None:
+    with pytest.raises(TargetError, match=r"distill\(fn, X\)"):
+        symcompile(product, ".", X)  # type: ignore[arg-type]
+    for options in ({"holdout": 1.5}, {"n_samples": 3}, {"tolerance": -1.0}, {"max_complexity": 0}):
+        with pytest.raises(SymCompileError, match=next(iter(options))):
+            symcompile(nn.Linear(2, 1), ".", torch.randn(50, 2), **options)  # type: ignore[arg-type]
+
+
+def test_targets_have_operators_of_their_own() -> None:
+    model = nn.Linear(2, 1)
+    target = Target(".", operators=["+", "*", "sin"], max_complexity=7)
+    compiled = symcompile(model, target, torch.randn(200, 2), **QUICK)
+    assert max(compiled.fronts["."][0].complexities) <= 7
+    engine = compiled.outcomes["."].provenance["engine"]
+    assert "sin" in engine["operators"]
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, symcompile; heavy = {'pysr', 'juliacall', 'pyoperon', 'onnx', 'onnxruntime',"
+        " 'matplotlib'} & set(sys.modules); print(heavy); sys.exit(bool(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
