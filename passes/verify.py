@@ -35,6 +35,7 @@ BEYOND = 0.2
 _EXTRAPOLATION_ROWS = 1024
 _GRADIENT_ROWS = 512
 _GRADIENT_ENTRIES = 20_000_000
+_MOVES = 256
 
 
 class Samples(NamedTuple):
@@ -82,7 +83,7 @@ def measure(
     parts = (
         _on_holdout(region, equations, X, Y, baseline),
         _extrapolations(region, equations, recorded, neural, seed),
-        _gradients(region, equations, X, _spread(recorded), neural_gradient),
+        _gradients(region, equations, X, recorded, neural_gradient),
     )
     rows = {key: _row(key, *parts) for key in (*sorted(equations), _TOTAL)}
     total = rows.pop(_TOTAL)
@@ -218,16 +219,19 @@ def equation_gradients(region: Region, equations: Mapping[int, Equation], X: Arr
 
 
 def _spread(X: Array) -> Array:
-    """A root of the inputs' covariance [n_inputs, n_inputs].
+    """Moves [n_inputs, n_moves] whose squares add up to the inputs' covariance.
 
-    Derivatives times this are changes of the output for moves as the data makes them. It frees the
-    comparison from the inputs' units, and from directions in which no recorded input ever moves:
-    there the block's derivatives mean nothing.
+    Derivatives times these are changes of the output for moves as the data makes them. That frees
+    the comparison from the inputs' units, and from directions in which no recorded input ever
+    moves: there the block's derivatives mean nothing. For many inputs the moves are those of some
+    recorded rows from their mean.
     """
+    if X.shape[1] > _MOVES:
+        X = X[np.unique(np.linspace(0, len(X) - 1, _MOVES).astype(int))]
+        return np.asarray((X - X.mean(axis=0)).T / np.sqrt(len(X)))
     unit = np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
-    squares, vectors = np.linalg.eigh(
-        np.cov(X / unit, rowvar=False, bias=True).reshape(X.shape[1], -1)
-    )
+    covariance = np.atleast_2d(np.cov(X / unit, rowvar=False, bias=True))
+    squares, vectors = np.linalg.eigh(covariance)
     squares = np.where(squares > ROUNDING * squares[-1], squares, 0.0)
     return np.asarray(unit[:, None] * vectors * np.sqrt(squares))
 
@@ -236,14 +240,14 @@ def _gradients(
     region: Region,
     equations: Mapping[int, Equation],
     X: Array,
-    spread: Array,
+    recorded: Array,
     neural_gradient: Rows | None,
 ) -> dict[int, float]:
     if neural_gradient is None:
         return {}
     width = max(region.interface.n_outputs * X.shape[1], 1)
     X = X[: max(1, min(_GRADIENT_ROWS, _GRADIENT_ENTRIES // width))]
-    keys = sorted(equations)
+    keys, spread = sorted(equations), _spread(recorded)
     predicted = equation_gradients(region, equations, X) @ spread
     true = np.asarray(neural_gradient(X), dtype=np.float64) @ spread
     usable = np.isfinite(true).all(axis=(1, 2))

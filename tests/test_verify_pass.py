@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -260,6 +261,28 @@ def test_the_shell_keeps_linear_relations() -> None:
     outside = np.linalg.svd(rows - 5)[1][2:]
     assert len(rows) == 500
     assert outside.max() < 1e-10
+
+
+def test_gradients_of_many_inputs_are_compared_along_recorded_rows() -> None:
+    """300 inputs on a plane: a slope across the plane does not count, one along it does."""
+    plane = np.linalg.qr(RNG.normal(size=(300, 3)))[0].T
+    X = RNG.normal(size=(400, 2)) @ plane[:2]
+    of = region(1, n_inputs=300)
+    projection = Projection(np.zeros(300), plane)
+    of = replace(of, projection_in=projection)  # z0 and z1 along the plane, z2 across
+
+    def gradient(X: Array) -> Array:  # of 3 z0
+        return np.broadcast_to(3 * plane[0], (len(X), 1, 300))
+
+    Y = 3 * (X @ plane[:1].T)
+    samples = Samples(X[:300], Y[:300]), Samples(X[300:], Y[300:])
+
+    def figure(text: str) -> float:
+        found = measure(of, equations(of, text), *samples, neural_gradient=gradient)
+        return found.outputs[0].gradient
+
+    assert figure("3*z0 + 50*z2") < 1e-9
+    assert figure("2.7*z0") == pytest.approx(0.1, rel=1e-6)
 
 
 def test_gradients_are_free_of_units_and_of_directions_never_taken() -> None:
