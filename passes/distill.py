@@ -22,6 +22,7 @@ from symcompile.evaluation import Array
 from symcompile.pareto import ParetoFront
 from symcompile.passes.journal import Journal
 from symcompile.passes.refine import Refine, Samples, refine
+from symcompile.passes.sparse import sparse_candidates
 
 # Share of a budget that is kept back for refining what the search found.
 _REFINE_SHARE = 0.15
@@ -76,7 +77,8 @@ def distill(
     """Run every fit and give its front by key, in the order of `fits`.
 
     Args:
-        executor: runs the searches; None for one thread a core.
+        executor: runs the searches; None for one thread a core, or for this thread where an engine
+            says `one_thread`.
         progress: told how far each fit is.
         run_dir: journal of finished fits; what it holds for the same data, options and seed is
             taken from there.
@@ -96,11 +98,31 @@ def distill(
             _tell(progress, fit.key, 1.0, known)
     waiting = [fit for fit in fits if fit.key not in fronts]
     if waiting and executor is None:
-        with ThreadPoolExecutor(available_cores()) as own:
+        with _own_executor(waiting) as own:
             fronts |= _Run(waiting, own, progress, journal).fronts()
     elif waiting and executor is not None:
         fronts |= _Run(waiting, executor, progress, journal).fronts()
     return {key: fronts[key] for key in keys}
+
+
+class InThisThread(Executor):
+    """Runs each task as it is submitted: for engines that must not be called from a thread."""
+
+    _max_workers = 1
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # KeyboardInterrupt goes on to the caller
+            future.set_exception(error)
+        return future
+
+
+def _own_executor(fits: Sequence[Fit]) -> Executor:
+    if any(getattr(fit.engine, "one_thread", False) for fit in fits):
+        return InThisThread()
+    return ThreadPoolExecutor(available_cores())
 
 
 def available_cores() -> int:
@@ -128,8 +150,16 @@ def search_task(
 
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
+    sparse = sparse_candidates(
+        fit.X_fit,
+        fit.y_fit,
+        fit.weights,
+        fit.names,
+        fit.engine.operators,
+        fit.engine.max_complexity,
+    )
     return refine(
-        candidates,
+        candidates + sparse,
         Samples(fit.X_fit, fit.y_fit, fit.weights),
         Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights),
         operators=fit.engine.operators,
@@ -153,7 +183,7 @@ class _Run:
         journal: Journal | None,
     ) -> None:
         self.fits, self.executor, self.progress, self.journal = fits, executor, progress, journal
-        self.threaded = isinstance(executor, ThreadPoolExecutor)
+        self.threaded = isinstance(executor, (ThreadPoolExecutor, InThisThread))
         self.workers = int(getattr(executor, "_max_workers", 0) or available_cores())
         self.stop = threading.Event()
         self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}

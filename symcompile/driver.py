@@ -381,18 +381,20 @@ def _fit(
     seed: int,
     budget: float | None,
 ) -> Fit:
-    held = samples.holdout
+    # In random order, so that a search or a fit may look at the first rows alone.
+    order = np.random.default_rng(seed).permutation(len(y))
+    fit, held = order[~samples.holdout[order]], order[samples.holdout[order]]
     weights = samples.weights
     return Fit(
         key,
-        variables[~held],
-        y[~held],
+        variables[fit],
+        y[fit],
         variables[held],
         y[held],
         names,
         engine,
         seed,
-        None if weights is None else weights[~held],
+        None if weights is None else weights[fit],
         None if weights is None else weights[held],
         budget,
     )

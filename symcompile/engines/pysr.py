@@ -140,6 +140,11 @@ class PySREngine:
             "timeout_in_seconds": None if budget is None else float(budget),
         }
 
+    @property
+    def one_thread(self) -> bool:
+        """Julia must not be called from another thread than the one that started it."""
+        return True
+
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data, for the manifest."""
         return {
