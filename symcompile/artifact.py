@@ -152,7 +152,7 @@ def _example(example: Batch | None, outcomes: Mapping[str, Outcome], module: nn.
     grid = torch.tensor(
         points or [[0.5] * region.interface.n_inputs] * 4, dtype=dtype, device=device
     )
-    return Batch(*arguments(region, grid))
+    return Batch(*arguments(region.interface, region.settings, grid))
 
 
 @contextmanager

@@ -62,17 +62,20 @@ class StoredGraph:
     note: str = ""
 
 
-def encode(module: nn.Module, example: Batch, regions: Iterable[Region] = ()) -> StoredGraph:
+def encode(
+    module: nn.Module, example: Batch, regions: Iterable[Region] = (), *, training: bool = True
+) -> StoredGraph:
     """The computation of `module`, its regions left as calls, with every parameter outside of them.
 
-    Neither the module nor its mode is changed. Raises ArtifactError if its forward can't be
-    exported or uses an operator that is not on the whitelist.
+    Neither the module nor its mode is changed. With `training=False` only evaluation mode is read.
+    Raises ArtifactError if its forward can't be exported or uses an operator that is not on the
+    whitelist.
     """
     regions = tuple(regions)
     paths = [submodule_path(region.path) for region in regions]
     plain, dynamic, note = _encode_in(module, False, example, regions)
     document, tensors = plain
-    merged = _with_training(module, document, example, regions)
+    merged = _with_training(module, document, example, regions) if training else None
     document = {
         "modes": "eval" if merged is None else "both",
         "training": _modes(module, paths),

@@ -6,8 +6,8 @@
 | *.json | further documents |
 | *.safetensors | tensors, stored uncompressed |
 
-The zip's comment holds the SHA-256 of the manifest. The same content gives the same bytes: sorted
-keys, fixed order and time stamps. Reading never writes to disk, never unpickles and never takes
+The zip's comment holds the SHA-256 of the manifest. The same content gives the same bytes: members
+are sorted and have fixed time stamps. Reading never writes to disk, never unpickles and never takes
 more memory than the file's own size and the limits below allow; whatever is wrong is an
 ArtifactError of one line.
 """
@@ -29,8 +29,8 @@ from typing import Any
 import torch
 
 from symcompile.errors import ArtifactError
+from symcompile.schemas import ARTIFACT
 
-FORMAT = 1
 SUFFIX = ".symc"
 MANIFEST = "manifest.json"
 
@@ -65,7 +65,7 @@ def write(
         if not _NAME.match(name) or name == MANIFEST:
             raise ArtifactError(f"{name!r} can't be a member of a {SUFFIX} file")
     index = {name: _entry(data) for name, data in members.items()}
-    head = to_json({**manifest, "format": FORMAT, "members": index}, indent=1)
+    head = to_json({**manifest, "format": ARTIFACT, "members": index}, indent=1)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -101,12 +101,11 @@ def _is_json(name: str) -> bool:
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """JSON with sorted keys, the same bytes for the same value; no NaN."""
+    """JSON without NaN; keys keep their order, which may mean something to the writer."""
     separators = (",", ":") if indent is None else (",", ": ")
     try:
         text = json.dumps(
             value,
-            sort_keys=True,
             indent=indent,
             separators=separators,
             ensure_ascii=False,
@@ -175,7 +174,7 @@ class Archive:
         """The content of `name`.json; ArtifactError if it is missing or damaged."""
         try:
             return from_json(self._checked(f"{name}.json"))
-        except _NotJsonError as error:
+        except NotJsonError as error:
             raise self._damaged(f"{name}.json {error}") from error
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
@@ -208,15 +207,15 @@ class Archive:
         data = self._bytes(MANIFEST)
         try:
             manifest = from_json(data)
-        except _NotJsonError as error:
+        except NotJsonError as error:
             raise self._damaged(f"{MANIFEST} {error}") from error
         version = manifest.get("format") if type(manifest) is dict else None
         if type(version) is not int or version < 1:
             raise self._damaged(f"{MANIFEST} names no format version")
-        if version > FORMAT:
+        if version > ARTIFACT:
             raise ArtifactError(
                 f"{self.path!r} was written by a newer symcompile (format {version}, this one reads"
-                f" up to {FORMAT}): upgrade symcompile to open it"
+                f" up to {ARTIFACT}): upgrade symcompile to open it"
             )
         stamp = _COMMENT.match(self._zip.comment)
         if stamp is None or stamp.group(1).decode() != hashlib.sha256(data).hexdigest():
@@ -287,22 +286,22 @@ def _member_problem(info: zipfile.ZipInfo, known: Iterable[str]) -> str | None:
     return None
 
 
-class _NotJsonError(Exception):
+class NotJsonError(Exception):
     """Why bytes are not an acceptable document; continues a sentence that names the member."""
 
 
 def from_json(data: bytes) -> Any:
-    """Parse a document of bounded size, without NaN; _NotJsonError says why it can't be."""
+    """Parse a document of bounded size, without NaN; NotJsonError says why it can't be."""
     if len(data) > MAX_JSON:
-        raise _NotJsonError(f"is {len(data)} bytes long, at most {MAX_JSON}")
+        raise NotJsonError(f"is {len(data)} bytes long, at most {MAX_JSON}")
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
-        raise _NotJsonError(f"holds more than {MAX_VALUES} values")
+        raise NotJsonError(f"holds more than {MAX_VALUES} values")
     try:
         return json.loads(data, parse_constant=_refuse_constant)
     except RecursionError:
-        raise _NotJsonError("is nested too deeply") from None
+        raise NotJsonError("is nested too deeply") from None
     except ValueError as error:
-        raise _NotJsonError(f"is not JSON ({_line(error)})") from None
+        raise NotJsonError(f"is not JSON ({_line(error)})") from None
 
 
 def _refuse_constant(name: str) -> Any:

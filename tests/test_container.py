@@ -43,9 +43,15 @@ def test_what_was_written_comes_back(path: Path) -> None:
 
 
 def test_the_same_content_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
-    swapped = dict(reversed(MANIFEST.items()))
-    again = write(tmp_path / "again.symc", swapped, dict(reversed(DOCUMENTS.items())), TENSORS)
+    documents = dict(reversed(DOCUMENTS.items()))
+    again = write(tmp_path / "again.symc", MANIFEST, documents, TENSORS)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_keys_keep_their_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.symc", {}, {"graph": {"z": 1, "a": {"y": 2, "b": 3}}}, {})
+    with Archive(path) as archive:
+        assert json.dumps(archive.document("graph")) == '{"z": 1, "a": {"y": 2, "b": 3}}'
 
 
 def test_views_of_one_storage_are_stored_apart(tmp_path: Path) -> None:
