@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from symcompile.errors import DataError, TargetError
 from symcompile.hybrid import Batch
 from symcompile.passes.capture import Capture, capture, require_fx
-from symcompile.passes.instrument import Observation, Observed, instrument
+from symcompile.passes.instrument import Observation, instrument
 from symcompile.passes.partition import partition, refuse_overlap
+from symcompile.passes.recorder import Observed
 from symcompile.passes.resolve import Resolved, resolve
 from symcompile.recording import NO_BATCHES, Recording, fingerprint
 from symcompile.region import Region
@@ -141,7 +142,7 @@ def _check_outputs(region: Region) -> None:
 
 def _require_weights(model: nn.Module) -> None:
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise DataError(f"{name!r} has no shape yet: run the model on a batch once")
         if tensor.is_meta:
             raise DataError(

@@ -25,13 +25,16 @@ class Reservoir:
         """Offer arrays with the same number of rows."""
         count = len(rows[0])
         self.seen += count
-        keys = np.concatenate([self._keys, self._random.random(count)])
+        keys = self._random.random(count)
         if self._rows:
-            rows = tuple(
-                np.concatenate([old, new]) for old, new in zip(self._rows, rows, strict=True)
-            )
+            low = keys < (self._keys.max() if len(self._keys) == self.size else np.inf)
+            if not low.any():
+                return
+            keys = np.concatenate([self._keys, keys[low]])
+            pairs = zip(self._rows, rows, strict=True)
+            rows = tuple(np.concatenate([old, new[low]]) for old, new in pairs)
         if len(keys) > self.size:
-            # A stable order, so that ties and equal seeds give equal samples.
+            # In the order of the stream, so that equal seeds give equal samples.
             keep = np.sort(np.argpartition(keys, self.size - 1)[: self.size])
             keys, rows = keys[keep], tuple(part[keep] for part in rows)
         self._keys, self._rows = keys, list(rows)

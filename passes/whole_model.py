@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import fx, nn
 
 from symcompile.errors import TargetError
@@ -12,7 +14,8 @@ from symcompile.region import Region
 def root_for(region: Region, body: nn.Module) -> fx.GraphModule:
     """A root with the model's own signature that calls `body`: where the target is "."."""
     graph = fx.Graph()
-    arguments, keywords = [], {}
+    arguments: list[fx.Node] = []
+    keywords: dict[str, Any] = {}
     for parameter in region.interface.parameters:
         if parameter.name.startswith("*"):
             raise TargetError(

@@ -22,7 +22,8 @@ TOLERANCE = {
 
 
 def run(module: nn.Module, batch: Batch) -> Any:
-    """One forward, hooks included."""
+    """One forward, hooks included, on copies of the batch: some models write into their inputs."""
+    batch = Batch(*map_tensors(torch.clone, (tuple(batch.args), dict(batch.kwargs))))
     if isinstance(module, fx.GraphModule):
         # A GraphModule's own __call__ prints an error to stderr, source and all, before raising it.
         return nn.Module.__call__(module, *batch.args, **batch.kwargs)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,13 @@ class Recording:
 
     @classmethod
     def unpack(cls, header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
-        """Read `pack` back; the caller turns what damage raises into an ArtifactError."""
-        return _unpack(header, dict(tensors))
+        """Read `pack` back; ArtifactError if it is damaged."""
+        try:
+            return _unpack(header, tensors)
+        except ArtifactError:
+            raise
+        except Exception as error:  # whatever damage makes the readers raise
+            raise ArtifactError(f"not a stored recording: {error!r}") from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file; ArtifactError if that can't be done."""
@@ -129,10 +135,9 @@ class Recording:
         try:
             save_file(tensors, temporary, metadata={"symcompile.recording": json.dumps(header)})
             os.replace(temporary, target)
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
-            raise ArtifactError(f"can't write recording {str(target)!r}: {error}") from error
         except Exception as error:  # safetensors' own error class derives from Exception alone
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise ArtifactError(f"can't write recording {str(target)!r}: {error}") from error
         return target
 
@@ -146,22 +151,23 @@ class Recording:
                 header = json.loads((file.metadata() or {})["symcompile.recording"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return cls.unpack(header, tensors)
-        except SymCompileErrors:
-            raise
+        except ArtifactError as error:
+            raise ArtifactError(f"recording {str(path)!r}: {error}") from error
         except Exception as error:  # whatever a damaged file makes the readers raise
             raise ArtifactError(f"can't read recording {str(path)!r}: {error}") from error
 
 
-SymCompileErrors = (ArtifactError, DataError)
-
-
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, shapes, types and bytes of all parameters and buffers."""
+    """SHA-256 over names, shapes, types and bytes of all parameters and stored buffers.
+
+    Raises DataError for a model on the meta device, which has no bytes.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
         if not isinstance(tensor, torch.Tensor):
-            digest.update(f"{name}:{tensor!r}".encode())
-            continue
+            continue  # extra state: its printed form may differ from one process to the next
+        if tensor.is_meta:
+            raise DataError(f"{name!r} is on the meta device: load the model's weights first")
         plain = tensor.detach().cpu().contiguous()
         digest.update(f"{name}:{plain.dtype}:{list(plain.shape)}".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -193,16 +199,11 @@ def _pack(recording: Recording) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     return tensors, header
 
 
-def _unpack(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Recording:
+def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
     if header.get("format") != FORMAT:
         raise ArtifactError(f"recording of format {header.get('format')!r}: expected {FORMAT}")
     regions = {path: region_from_json(data) for path, data in header["regions"].items()}
-    samples = {}
-    for path in regions:
-        names = ("X", "Y", "holdout", "weights")
-        arrays = [tensors.get(f"samples/{path}/{name}") for name in names]
-        if path not in header["refused"]:
-            samples[path] = Samples(*(None if a is None else a.numpy() for a in arrays))  # type: ignore[arg-type]
+    samples = {path: _unpack_samples(path, region, tensors) for path, region in regions.items()}
     batches = tuple(
         Batch(tuple(_restore(b["args"], tensors)), dict(_restore(b["kwargs"], tensors)))
         for b in header["batches"]
@@ -213,29 +214,54 @@ def _unpack(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Recordi
     )
 
 
+def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tensor]) -> Samples:
+    X, Y, holdout = (tensors[f"samples/{path}/{name}"].numpy() for name in ("X", "Y", "holdout"))
+    stored = tensors.get(f"samples/{path}/weights")
+    weights = None if stored is None else stored.numpy()
+    expected = {
+        "X": (X, (len(X), region.interface.n_inputs), np.float64),
+        "Y": (Y, (len(X), region.interface.n_outputs), np.float64),
+        "holdout": (holdout, (len(X),), np.bool_),
+        "weights": (weights, (len(X),), np.float64),
+    }
+    for name, (array, shape, kind) in expected.items():
+        if array is None:
+            continue
+        if array.shape != shape or array.dtype != kind or not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{name} of {path!r} is {array.dtype} {list(array.shape)}, expected finite"
+                f" {np.dtype(kind).name} {list(shape)}"
+            )
+    return Samples(X, Y, holdout, weights)
+
+
 def _store(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     """Nested values as JSON; tensors go into the table and leave their name."""
     if isinstance(value, torch.Tensor):
         name = f"batches/{len(tensors)}"
         tensors[name] = value.detach().cpu().contiguous().clone()
-        return {"tensor": name}
+        return {"tensor": name, "requires_grad": value.requires_grad}
     if isinstance(value, (tuple, list)):
         kind = "tuple" if isinstance(value, tuple) else "list"
         return {kind: [_store(v, tensors) for v in value]}
     if isinstance(value, Mapping):
-        return {"dict": {str(k): _store(v, tensors) for k, v in value.items()}}
+        if not all(isinstance(key, str) for key in value):
+            raise ArtifactError(f"can't store a batch with keys {list(value)}: expected text")
+        return {"dict": {key: _store(item, tensors) for key, item in value.items()}}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
     raise ArtifactError(f"can't store a batch that holds a {type(value).__name__}")
 
 
-def _restore(data: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _restore(data: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     kind, value = next(iter(data.items()))
     if kind == "tensor":
-        return tensors[value]
+        return tensors[value].requires_grad_(data["requires_grad"] is True)
     if kind in ("tuple", "list"):
         items = [_restore(v, tensors) for v in value]
         return tuple(items) if kind == "tuple" else items
     if kind == "dict":
-        return {k: _restore(v, tensors) for k, v in value.items()}
-    return value
+        return {key: _restore(item, tensors) for key, item in value.items()}
+    if kind == "value" and (value is None or isinstance(value, (bool, int, float, str))):
+        return value
+    raise ArtifactError(f"a batch holds {kind!r}: expected tensors and plain values")

@@ -67,12 +67,21 @@ class Interface:
 
     Everything before the last dimension of a tensor counts as samples. X [n_samples, n_inputs] has
     the features of all inputs side by side, Y [n_samples, n_outputs] those of all outputs.
+
+    Attributes:
+        parameters: of the forward.
+        inputs, outputs: the tensors, in order.
+        structure: what is returned, with the number of a TensorOutput at each tensor's place.
+        sample_dims: how many dimensions stand before the features; some blocks insist on it.
+        one_by_one: whether the block takes a single sample at a time.
     """
 
     parameters: tuple[Parameter, ...]
     inputs: tuple[TensorInput, ...]
     outputs: tuple[TensorOutput, ...]
     structure: Structure = 0
+    sample_dims: int = 1
+    one_by_one: bool = False
 
     @property
     def n_inputs(self) -> int:

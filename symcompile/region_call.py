@@ -1,78 +1,116 @@
-"""Call a block on rows of X: the bridge between float64 arrays and a region's tensors."""
+"""Call a block on rows of X: the bridge between matrices and a region's own arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from symcompile.calling import evaluating, tensors
-from symcompile.evaluation import Array
-from symcompile.opaque import build_arguments
-from symcompile.region import Region
+from symcompile.calling import tensors
+from symcompile.opaque import build_arguments, build_structure, pick_tensors
+from symcompile.region import Interface, Region
 
-_ROWS_AT_ONCE = 8192
+Rows = Callable[[torch.Tensor], torch.Tensor]
 
 
-def input_tensors(
-    region: Region, X: Array, device: torch.device, dtype: torch.dtype
-) -> list[torch.Tensor]:
-    """The region's inputs as tensors [n_samples, features] (or [n_samples]) for X
-    [n_samples, n_inputs]."""
+def on_rows(region: Region, module: nn.Module) -> Rows:
+    """The block as a function of rows [n_samples, n_inputs], giving [n_samples, n_outputs]."""
+    return rows_of(region.interface, region.settings, module)
+
+
+def rows_of(interface: Interface, settings: Mapping[str, Any], module: nn.Module) -> Rows:
+    """The same for a block that is not a region yet; settings are as they were recorded."""
+
+    def call(rows: torch.Tensor) -> torch.Tensor:
+        args, kwargs = arguments(interface, settings, rows)
+        found = tensors(module(*args, **kwargs))
+        return torch.cat([t.reshape(len(rows), -1) for t in found], dim=-1)
+
+    def one_by_one(rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat([call(row) for row in rows.split(1)])
+
+    return one_by_one if interface.one_by_one else call
+
+
+def arguments(
+    interface: Interface, settings: Mapping[str, Any], rows: torch.Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of the block for rows [n_samples, n_inputs], in the rank that it takes."""
+    inputs, start = [], 0
+    dims = interface.sample_dims if interface.one_by_one else max(1, interface.sample_dims)
+    samples = (len(rows), *[1] * (dims - 1))[:dims]
+    for one in interface.inputs:
+        part = rows[:, start : start + one.features]
+        inputs.append(part.reshape(samples if one.scalar else (*samples, one.features)))
+        start += one.features
+    args, kwargs = build_arguments(interface, inputs)
+    taken = {one.parameter for one in interface.inputs}
+    extra = {n: v for n, v in settings.items() if n not in taken and n[0] != "*"}
+    return args, extra | kwargs
+
+
+def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
+    """A function of rows as something that can be called with the block's own arguments."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        inputs = pick_tensors(region.interface, args, kwargs)
+        rows, samples = _side_by_side(region, inputs)
+        values = function(rows.reshape(-1, rows.shape[-1]))
+        values = values.to(inputs[0].dtype).reshape(*samples, -1)
+        return build_structure(region.interface.structure, _split(region, values))
+
+    return call
+
+
+def _side_by_side(
+    region: Region, inputs: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Size]:
+    pairs = zip(inputs, region.interface.inputs, strict=True)
+    wide = [t.unsqueeze(-1) if one.scalar else t for t, one in pairs]
+    samples = torch.broadcast_shapes(*(t.shape[:-1] for t in wide))
+    return torch.cat([t.expand(*samples, t.shape[-1]) for t in wide], dim=-1), samples
+
+
+def _split(region: Region, values: torch.Tensor) -> list[torch.Tensor]:
     found, start = [], 0
-    for one in region.interface.inputs:
-        part = torch.from_numpy(np.ascontiguousarray(X[:, start : start + one.features]))
-        found.append((part[:, 0] if one.scalar else part).to(device, dtype))
+    for one in region.interface.outputs:
+        part = values[..., start : start + one.features]
+        found.append(part[..., 0] if one.scalar else part)
         start += one.features
     return found
 
 
-def call(region: Region, module: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Outputs side by side [n_samples, n_outputs] for the tensors of one call."""
-    args, kwargs = build_arguments(region.interface, inputs)
-    names = {one.parameter for one in region.interface.inputs}
-    extra = {n: v for n, v in region.settings.items() if n not in names and not n.startswith("*")}
-    found = tensors(module(*args, **(extra | kwargs)))
-    pairs = zip(found, region.interface.outputs, strict=True)
-    return torch.cat([t.unsqueeze(-1) if one.scalar else t for t, one in pairs], dim=-1)
+def replaced(
+    root: nn.Module, paths: Mapping[str, Callable[..., Any]], run: Callable[[], Any]
+) -> Any:
+    """Run `root` with the results of some submodules replaced; the module itself is not changed.
+
+    A submodule is still called, and its result dropped: hooks reach every model, whatever its
+    class, and are gone afterwards.
+    """
+    handles = []
+    try:
+        for path, function in paths.items():
+            handles.extend(_divert(root.get_submodule(path), function))
+        return run()
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def values(
-    region: Region, module: nn.Module, X: Array, device: torch.device, dtype: torch.dtype
-) -> Array:
-    """Outputs Y [n_samples, n_outputs] of a block, in evaluation mode, without gradients."""
-    parts = []
-    with torch.no_grad(), evaluating(module):
-        for start in range(0, len(X), _ROWS_AT_ONCE):
-            rows = input_tensors(region, X[start : start + _ROWS_AT_ONCE], device, dtype)
-            parts.append(call(region, module, rows).to("cpu", torch.float64).numpy())
-    return np.concatenate(parts)
+def _divert(module: nn.Module, function: Callable[..., Any]) -> list[Any]:
+    results: list[Any] = []
 
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        # Now, because the block may write into its inputs.
+        results.append(function(*args, **kwargs))
 
-def gradients(
-    region: Region, module: nn.Module, X: Array, device: torch.device, dtype: torch.dtype
-) -> Array:
-    """Derivatives [n_samples, n_outputs, n_inputs] of a block's outputs by its inputs."""
-    with evaluating(module), torch.enable_grad():
-        inputs = [t.requires_grad_(True) for t in input_tensors(region, X, device, dtype)]
-        # Rows do not mix in a region, so the gradient of the sum is every row's own.
-        outputs = call(region, module, inputs)
-        rows = [_by_inputs(outputs[:, k].sum(), inputs) for k in range(outputs.shape[-1])]
-    return np.stack(rows, axis=1)
+    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        return results.pop()
 
-
-def _by_inputs(total: torch.Tensor, inputs: Sequence[torch.Tensor]) -> Any:
-    if not total.requires_grad:
-        return np.concatenate([np.zeros(_matrix(t).shape) for t in inputs], axis=1)
-    found = torch.autograd.grad(
-        total, list(inputs), retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    return np.concatenate([_matrix(t) for t in found], axis=1)
-
-
-def _matrix(tensor: torch.Tensor) -> Array:
-    plain = tensor.detach().to("cpu", torch.float64)
-    return np.asarray((plain.unsqueeze(-1) if plain.ndim == 1 else plain).numpy())
+    return [
+        module.register_forward_pre_hook(before, with_kwargs=True),
+        module.register_forward_hook(after, with_kwargs=True),
+    ]

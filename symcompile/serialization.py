@@ -312,6 +312,8 @@ INTERFACE = record(
     inputs=many(record(TensorInput, parameter=TEXT, keys=many(KEY), features=COUNT, scalar=FLAG)),
     outputs=many(record(TensorOutput, features=COUNT, scalar=FLAG)),
     structure=STRUCTURE,
+    sample_dims=COUNT,
+    one_by_one=FLAG,
 )
 
 _PROJECTION = optional(record(Projection, mean=ARRAY, components=ARRAY))
