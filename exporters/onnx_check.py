@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ def check_values(
     *,
     free_batch: bool,
     dtype: torch.dtype,
+    blocks: Mapping[str, str],
 ) -> Agreement:
     """Run the model in ONNX Runtime and the module in torch on the same batches.
 
@@ -67,10 +68,11 @@ def check_values(
         module: what it was exported from, on the CPU, in evaluation mode.
         example: recorded inputs, from which batches are made within their range.
         traced: the batch the model was traced with, used where the batch size is fixed.
+        blocks: target of each function, by the function's name.
 
     Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ.
     """
-    session = open_session(data, dtype)
+    session = open_session(data, dtype, blocks)
     limit = TOLERANCE[dtype]
     sizes, largest = [], 0.0
     for batch in _batches(example, traced, free_batch):
@@ -85,7 +87,7 @@ def check_values(
     return Agreement(tuple(sizes), largest, limit)
 
 
-def open_session(data: bytes, dtype: torch.dtype) -> Any:
+def open_session(data: bytes, dtype: torch.dtype, blocks: Mapping[str, str]) -> Any:
     """An ONNX Runtime session on the CPU; ExportError names an operator that has no kernel."""
     import onnxruntime
 
@@ -94,21 +96,23 @@ def open_session(data: bytes, dtype: torch.dtype) -> Any:
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its error classes share no public root
-        raise _no_session(error, dtype) from error
+        raise _no_session(error, dtype, blocks) from error
 
 
-def _no_session(error: Exception, dtype: torch.dtype) -> ExportError:
+def _no_session(error: Exception, dtype: torch.dtype, blocks: Mapping[str, str]) -> ExportError:
     name = str(dtype).removeprefix("torch.")
     missing = _NO_KERNEL.search(str(error))
     if missing is None:
         return ExportError(f"ONNX Runtime can't load the model: {first_line(error)}")
     operator, node = missing.groups()
-    place = re.sub(r"^_inlfunc_|\W_inlfunc_", "", node).split("/")[0] if "/" in node else node
+    # Node names in a function begin with its name, which ONNX Runtime repeats before them.
+    held = [name for name in blocks if f"{name}/" in node]
+    place = f"target {blocks[max(held, key=len)]!r}" if held else f"node {node!r}"
     advice = "export with dtype='float32'"
     if name != "float64":
         advice = "choose another opset, or check=False for another runtime"
     return ExportError(
-        f"ONNX Runtime's CPU kernels have no {operator} for {name}, which {place!r} needs: {advice}"
+        f"ONNX Runtime's CPU kernels have no {operator} for {name}, which {place} needs: {advice}"
     )
 
 
@@ -152,6 +156,11 @@ def _compare(
             shapes = f"{list(theirs.shape)} from ONNX Runtime, {list(ours.shape)} from torch"
             raise ExportError(f"{where} has another shape: {shapes}")
         difference = relative_difference(ours.detach().cpu().numpy(), theirs)
+        if difference == float("inf"):
+            raise ExportError(
+                f"{where} has infinities or NaN in other places in ONNX Runtime than in torch: no"
+                " file was written"
+            )
         if not difference <= limit:
             raise ExportError(
                 f"{where} differs by {difference:.3g} of its largest value, allowed is {limit:.3g}:"
@@ -202,7 +211,8 @@ def resized(example: Batch, size: int) -> Batch:
     generator = torch.Generator().manual_seed(0)
     count = rows(example) or 1
     extra = max(0, size - count)
-    first, second = torch.randint(count, (2, extra), generator=generator)
+    first = torch.randint(count, (extra,), generator=generator)
+    second = (first + torch.randint(1, max(count, 2), (extra,), generator=generator)) % count
     share = torch.rand(extra, generator=generator)
 
     def resize(tensor: torch.Tensor) -> torch.Tensor:

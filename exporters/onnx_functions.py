@@ -1,8 +1,9 @@
 """Symbolic blocks as local functions of an ONNX model.
 
 The exporter of torch inlines every function and the optimizer destroys them, so they are put in
-last: the model is exported with an opaque operator for each call of a block, each block is exported
-alone, and its graph becomes the body of the function that the operator then names.
+last: the model is exported with an opaque operator for each call of a block, the blocks are
+exported side by side, and the graph of each becomes the body of the function that the operator
+then names.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from symcompile.region import Interface, TensorInput
 DOMAIN = "symcompile"
 
 
-def name_functions(calls: Iterable[BlockCall]) -> dict[Signature, BlockCall]:
+def one_call_each(calls: Iterable[BlockCall]) -> dict[Signature, BlockCall]:
     """One call for each function that is needed: a block called with tensors of another rank or
     dtype is another function, because a body may hold axis numbers and casts."""
     first: dict[Signature, BlockCall] = {}
@@ -53,46 +54,65 @@ def input_values(call: BlockCall) -> list[torch.Tensor]:
     return [node.meta["val"] for node in nodes]
 
 
-class Alone(nn.Module):
-    """A block as a module of positional tensors, for exporting it on its own."""
+class Together(nn.Module):
+    """Blocks side by side, each on tensors of its own, so that one export serves them all."""
 
-    def __init__(self, module: nn.Module, block: Block) -> None:
+    def __init__(self, parts: Iterable[tuple[nn.Module, Block, int]]) -> None:
         super().__init__()
-        self.module = module
-        # The block closes over the module, which the exporter has to see as a submodule.
-        self.block = block
+        parts = list(parts)
+        # A Block closes over its module, which the exporter has to see as a submodule.
+        self.modules_of_blocks = nn.ModuleList(module for module, _, _ in parts)
+        self.parts = [(block, n_inputs) for _, block, n_inputs in parts]
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.block(inputs))
+        rest = list(inputs)
+        outputs: list[torch.Tensor] = []
+        for block, n_inputs in self.parts:
+            outputs += block(rest[:n_inputs])
+            rest = rest[n_inputs:]
+        return tuple(outputs)
 
 
-def small_example(call: BlockCall) -> Batch:
-    """Tensors of the ranks and features of a call; every free size gets a number of its own, so
-    that none is taken for another one, nor for the number of features."""
-    values = input_values(call)
-    free = sorted({str(size) for value in values for size in value.shape if is_free(size)})
-    fixed = {int(str(size)) for value in values for size in value.shape if not is_free(size)}
-    numbers = (n for n in count(3) if n not in fixed)
-    chosen = dict(zip(free, numbers, strict=False))
-    tensors = [
-        torch.ones([chosen.get(str(s)) or int(str(s)) for s in value.shape], dtype=value.dtype)
-        for value in values
-    ]
+def take_apart(model: Any, interfaces: Iterable[Interface]) -> list[Any]:
+    """The graph of each block from the onnx_ir.Model of `Together`."""
+    import onnx_ir
+
+    graph = model.graph
+    own_outputs(graph)
+    inputs, outputs = list(graph.inputs), list(graph.outputs)
+    graphs = []
+    for interface in interfaces:
+        n_inputs, n_outputs = len(interface.inputs), len(interface.outputs)
+        graphs.append(onnx_ir.convenience.extract(graph, inputs[:n_inputs], outputs[:n_outputs]))
+        inputs, outputs = inputs[n_inputs:], outputs[n_outputs:]
+    return graphs
+
+
+def small_example(calls: Iterable[BlockCall]) -> Batch:
+    """Tensors of the ranks and features of these calls, one call after the other; every free size
+    gets a number of its own, so that none is taken for another, nor for a number of features."""
+    tensors: list[torch.Tensor] = []
+    for call in calls:
+        values = input_values(call)
+        free = sorted({str(size) for value in values for size in value.shape if is_free(size)})
+        fixed = {int(str(size)) for value in values for size in value.shape if not is_free(size)}
+        numbers = (n for n in count(3) if n not in fixed)
+        chosen = dict(zip(free, numbers, strict=False))
+        for value in values:
+            shape = [chosen.get(str(size)) or int(str(size)) for size in value.shape]
+            tensors.append(torch.ones(shape, dtype=value.dtype))
     return Batch(tuple(tensors), {})
 
 
-def as_function(body: Any, name: str, interface: Interface, provenance: Mapping[str, str]) -> Any:
-    """An onnx_ir.Function from the model of a block alone.
+def as_function(graph: Any, name: str, interface: Interface, provenance: Mapping[str, str]) -> Any:
+    """An onnx_ir.Function from the graph of a block, which is used up.
 
     Args:
-        body: onnx_ir.Model whose graph computes the block; it is used up.
         provenance: metadata of the function; "text" also becomes its documentation.
     """
     import onnx_ir
 
-    graph = body.graph
     _constants_into_nodes(graph)
-    _identities_for_inputs(graph)
     for value, one in zip(graph.inputs, interface.inputs, strict=True):
         value.name = input_name(one)
     for number, value in enumerate(graph.outputs):
@@ -132,13 +152,11 @@ def _constants_into_nodes(graph: Any) -> None:
     import onnx_ir
 
     nodes = []
-    for value in list(graph.initializers.values()):
+    # Sorted, so that the same model gives the same file.
+    for _, value in sorted(graph.initializers.items()):
         tensor = onnx_ir.tensor(value.const_value.numpy(), name=value.name)
         node = onnx_ir.node("Constant", inputs=[], attributes={"value": tensor})
         onnx_ir.convenience.replace_all_uses_with(value, node.outputs[0])
-        for place, output in enumerate(graph.outputs):
-            if output is value:
-                graph.outputs[place] = node.outputs[0]
         node.outputs[0].name = value.name
         node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
         nodes.append(node)
@@ -147,11 +165,11 @@ def _constants_into_nodes(graph: Any) -> None:
         graph.insert_before(graph[0], node) if len(graph) else graph.append(node)
 
 
-def _identities_for_inputs(graph: Any) -> None:
+def own_outputs(graph: Any) -> None:
     """Each output gets a value of its own: an equation `x0`, or two equal ones, would share one."""
     import onnx_ir
 
-    seen = {id(value) for value in graph.inputs}
+    seen = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
     for place, value in enumerate(graph.outputs):
         if id(value) in seen:
             node = onnx_ir.node("Identity", inputs=[value])

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
-import re
 import secrets
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,28 +14,26 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from symcompile.calling import home, map_tensors, tensors
+from symcompile.calling import home, map_tensors, rows, run, tensors
 from symcompile.errors import ExportError
-from symcompile.exporters import onnx_functions
-from symcompile.exporters.onnx_check import Agreement, check_structure, check_values, first_line
-from symcompile.exporters.onnx_metadata import function_metadata, model_metadata
-from symcompile.exporters.onnx_operators import Signature, translations
+from symcompile.exporters.onnx_check import (
+    Agreement,
+    check_structure,
+    check_values,
+    first_line,
+    resized,
+)
+from symcompile.exporters.onnx_functions import DOMAIN
+from symcompile.exporters.onnx_metadata import model_metadata
+from symcompile.exporters.onnx_translation import assemble
 from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.lowering import without_guards
-from symcompile.opaque import (
-    BlockCall,
-    Exported,
-    as_block,
-    block_calls,
-    export_program,
-    replaced,
-)
+from symcompile.opaque import Exported, block_calls, export_program, replaced
 from symcompile.rewrite import Rewrite
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
 DEFAULT_OPSET = 18
 _MOST_BYTES = 2**31 - 1
-_NOISY = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
 
 
 @dataclass(frozen=True)
@@ -105,12 +99,9 @@ def onnx(
     working = _working_dtype(module, example)
     regions = [rewrite.region for rewrite in rewrites.values()]
     exported = export_program(module, example, regions, dynamic=dynamic_batch)
-    if dynamic_batch and not exported.free_batch and tensors(example):
-        raise ExportError(
-            f"the batch size can't vary ({exported.note}): pass dynamic_batch=False to export for"
-            " the shapes of the example"
-        )
-    model, names = _assemble(module, exported, rewrites, version)
+    if dynamic_batch:
+        _require_free_batch(module, example, exported)
+    model, names = assemble(module, exported, rewrites, version)
     calls = Counter(call.path for call in block_calls(exported.program.graph_module))
     held = names if functions else {}
     model.metadata_props.update(model_metadata(outcomes, held, calls))
@@ -120,7 +111,13 @@ def onnx(
     agreement = None
     if check:
         agreement = check_values(
-            data, module, example, exported.example, free_batch=exported.free_batch, dtype=working
+            data,
+            module,
+            example,
+            exported.example,
+            free_batch=exported.free_batch,
+            dtype=working,
+            blocks=names,
         )
     _write(data, target)
     return OnnxFile(
@@ -153,10 +150,13 @@ def _opset(opset: int | None) -> int:
 
 def _writable(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
-    if target.is_dir():
-        raise ExportError(f"can't write {str(target)!r}: it is a directory")
-    if not target.parent.is_dir():
-        raise ExportError(f"can't write {str(target)!r}: there is no directory {target.parent}")
+    try:
+        if target.is_dir():
+            raise ExportError(f"can't write {str(target)!r}: it is a directory")
+        if not target.parent.is_dir():
+            raise ExportError(f"can't write {str(target)!r}: there is no directory {target.parent}")
+    except OSError as error:
+        raise ExportError(f"can't write {str(target)!r}: {error}") from error
     return target
 
 
@@ -190,6 +190,24 @@ def _for_inference(module: nn.Module, paths: Iterable[str]) -> nn.Module:
     return replaced(module, dict[int, nn.Module](plain)).eval()
 
 
+def _require_free_batch(module: nn.Module, example: Batch, exported: Exported) -> None:
+    """A graph may be free where the model is not: `x.reshape(2, 3, -1)` constrains only a product
+    of sizes. So the model is run with one row more."""
+    reason = "" if exported.free_batch or not tensors(example) else exported.note
+    count = rows(example)
+    if not reason and count is not None:
+        try:
+            with torch.no_grad():
+                run(module, resized(example, count + 1))
+        except Exception as error:  # what a user's forward raises for a batch size is its answer
+            reason = f"with {count + 1} rows instead of {count}, {first_line(error)}"
+    if reason:
+        raise ExportError(
+            f"the batch size can't vary ({reason}): pass dynamic_batch=False to export for the"
+            " shapes of the example"
+        )
+
+
 def _working_dtype(module: nn.Module, example: Batch) -> torch.dtype:
     """The least precise floating type there is, since results agree up to its rounding only."""
     found = {t.dtype for t in (*module.parameters(), *module.buffers(), *tensors(example))}
@@ -205,127 +223,6 @@ def _working_dtype(module: nn.Module, example: Batch) -> torch.dtype:
     return dtype
 
 
-# --- the model -----------------------------------------------------------------------------------
-
-
-def _assemble(
-    module: nn.Module, exported: Exported, rewrites: Mapping[str, Rewrite], opset: int
-) -> tuple[Any, dict[str, str]]:
-    """The onnx_ir.Model with its functions, and the target of each function."""
-    calls = onnx_functions.name_functions(block_calls(exported.program.graph_module))
-    names = onnx_functions.unique_names(calls)
-    functions = {
-        names[signature]: _function(module, call, rewrites[call.path], names[signature], opset)
-        for signature, call in calls.items()
-    }
-    model = _translated(exported, names, opset)
-    onnx_functions.insert_functions(model, functions)
-    _rename_outputs(model.graph)
-    _rename_sizes(model.graph)
-    return model, {names[signature]: call.path for signature, call in calls.items()}
-
-
-def _function(module: nn.Module, call: BlockCall, rewrite: Rewrite, name: str, opset: int) -> Any:
-    region = rewrite.region
-    block = module.get_submodule(submodule_path(region.path))
-    alone = onnx_functions.Alone(block, as_block(block, region.interface, region.settings))
-    exported = export_program(alone.eval(), onnx_functions.small_example(call))
-    body = _translated(exported, {}, opset)
-    return onnx_functions.as_function(body, name, region.interface, function_metadata(rewrite))
-
-
-def _translated(exported: Exported, names: Mapping[Signature, str], opset: int) -> Any:
-    """torch.onnx's translation of a program, optimized."""
-    with _quiet():
-        try:
-            program = torch.onnx.export(
-                exported.program,
-                dynamo=True,
-                opset_version=opset,
-                custom_translation_table=translations(names),  # type: ignore[arg-type]
-                verbose=False,
-            )
-        except ExportError:
-            raise
-        except Exception as error:  # torch's exporter lets everything through
-            raise ExportError(f"torch.onnx can't translate the model: {_cause(error)}") from error
-    assert program is not None
-    return program.model
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason: the outer ones say how to report a bug to torch."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress notes and torch's warnings about its own internals."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-            warnings.filterwarnings(
-                "ignore", category=DeprecationWarning, module=r"onnxscript|copyreg"
-            )
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _rename_outputs(graph: Any) -> None:
-    """`output`, or `output_0`, ...; an output that is an input, a constant, or there twice gets a
-    value of its own."""
-    import onnx_ir
-
-    taken = {value.name for value in graph.inputs}
-    seen = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
-    for place, value in enumerate(graph.outputs):
-        if id(value) in seen:
-            node = onnx_ir.node("Identity", inputs=[value], name=f"output_{place}/Identity")
-            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
-            graph.append(node)
-            graph.outputs[place] = value = node.outputs[0]
-        seen.add(id(value))
-        name = "output" if len(graph.outputs) == 1 else f"output_{place}"
-        value.name = name if name not in taken else f"{name}_"
-
-
-def _rename_sizes(graph: Any) -> None:
-    """Call the free sizes `batch` and `<input>_<axis>` instead of torch's s17 and s27, and give
-    sizes that the model fixes as numbers: torch writes them as symbols called "4"."""
-    import onnx_ir
-
-    names: dict[str, str] = {}
-    for value in graph.inputs:
-        for axis, size in enumerate(_symbols(value.shape)):
-            if size and not size.isdigit():
-                new = f"{value.name}_{axis}" if axis or "batch" in names.values() else "batch"
-                names.setdefault(size, new)
-    pattern = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names) or r"(?!)")
-
-    def renamed(size: Any, symbol: str | None) -> Any:
-        if symbol is None:
-            return size
-        return int(symbol) if symbol.isdigit() else pattern.sub(lambda m: names[m[0]], symbol)
-
-    for value in (*graph.inputs, *(o for node in graph for o in node.outputs)):
-        if value.shape is not None:
-            pairs = zip(value.shape, _symbols(value.shape), strict=True)
-            value.shape = onnx_ir.Shape([renamed(*pair) for pair in pairs])
-
-
-def _symbols(shape: Any) -> list[str | None]:
-    """Name of each size, None for numbers and for sizes without a name."""
-    return [None if isinstance(size, int) else size.value for size in shape or ()]
-
-
 # --- the file ------------------------------------------------------------------------------------
 
 
@@ -338,7 +235,7 @@ def _to_proto(model: Any, functions: bool) -> Any:
         return proto
     flat = inliner.inline_local_functions(proto)
     for place, one in reversed(list(enumerate(flat.opset_import))):
-        if one.domain == onnx_functions.DOMAIN:
+        if one.domain == DOMAIN:
             del flat.opset_import[place]
     return flat
 

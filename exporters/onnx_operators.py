@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -198,12 +199,30 @@ def _float64_table() -> dict[Any, tuple[str, Callable[..., Any]]]:
     }
 
 
+# pi/2 in three parts of 33 bits (fdlibm's pio2_1, pio2_2, pio2_2t): whole multiples are exact.
+_HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
+
+
 def _tan(op: Any, x: Any) -> Any:
-    return op.Div(op.Sin(x), op.Cos(x))
+    """sin / cos of what is left of x after whole quarter turns, or -cos / sin after an odd number
+    of them. The kernels' own reduction leaves no digit of a cosine next to its zero."""
+    turns = op.Round(op.Div(x, _number(math.pi / 2)))
+    left = x
+    for part in _HALF_PI:
+        left = op.Sub(left, op.Mul(turns, _number(part)))
+    two = _number(2.0)
+    odd = op.Sub(turns, op.Mul(op.Floor(op.Div(turns, two)), two))
+    sine, cosine = op.Sin(left), op.Cos(left)
+    return op.Where(
+        op.Greater(odd, _number(0.5)), op.Neg(op.Div(cosine, sine)), op.Div(sine, cosine)
+    )
 
 
 def _cosh(op: Any, x: Any) -> Any:
-    return op.Mul(op.Add(op.Exp(x), op.Exp(op.Neg(x))), _number(0.5))
+    # By halves, since e^x overflows before cosh(x) = e^x / 2 does.
+    half = _number(0.5)
+    root = op.Exp(op.Mul(x, half))
+    return op.Add(op.Mul(op.Mul(half, root), root), op.Div(op.Div(half, root), root))
 
 
 def _sinh(op: Any, x: Any) -> Any:

@@ -1,0 +1,193 @@
+"""Translate a hybrid to an onnx_ir.Model by torch.onnx, its blocks as functions, names as a user
+knows them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile._version import __version__
+from symcompile.errors import ExportError
+from symcompile.exporters.onnx_check import first_line
+from symcompile.exporters.onnx_functions import (
+    Together,
+    as_function,
+    insert_functions,
+    one_call_each,
+    own_outputs,
+    small_example,
+    take_apart,
+    unique_names,
+)
+from symcompile.exporters.onnx_metadata import function_metadata
+from symcompile.exporters.onnx_operators import Signature, translations
+from symcompile.hybrid import submodule_path
+from symcompile.opaque import BlockCall, Exported, as_block, block_calls, export_program
+from symcompile.rewrite import Rewrite
+
+_NOISY = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
+
+
+def assemble(
+    module: nn.Module, exported: Exported, rewrites: Mapping[str, Rewrite], opset: int
+) -> tuple[Any, dict[str, str]]:
+    """The onnx_ir.Model with its functions, and the target of each function."""
+    calls = one_call_each(block_calls(exported.program.graph_module))
+    names = unique_names(calls)
+    model = _translated(exported, names, opset)
+    functions = _functions(module, calls, names, rewrites, opset)
+    insert_functions(model, functions)
+    _rename_inputs(model.graph, exported)
+    _rename_outputs(model.graph)
+    _rename_sizes(model.graph)
+    model.producer_name, model.producer_version = "symcompile", __version__
+    return model, {names[signature]: call.path for signature, call in calls.items()}
+
+
+def _functions(
+    module: nn.Module,
+    calls: Mapping[Signature, BlockCall],
+    names: Mapping[Signature, str],
+    rewrites: Mapping[str, Rewrite],
+    opset: int,
+) -> dict[str, Any]:
+    """An onnx_ir.Function for each signature, by name."""
+    if not calls:
+        return {}
+    parts, interfaces = [], []
+    for call in calls.values():
+        region = rewrites[call.path].region
+        block = module.get_submodule(submodule_path(call.path))
+        flat = as_block(block, region.interface, region.settings)
+        parts.append((block, flat, len(region.interface.inputs)))
+        interfaces.append(region.interface)
+    together = Together(parts).eval()
+    body = _translated(export_program(together, small_example(calls.values())), {}, opset)
+    graphs = take_apart(body, interfaces)
+    return {
+        names[signature]: as_function(
+            graph, names[signature], interface, function_metadata(rewrites[call.path])
+        )
+        for (signature, call), graph, interface in zip(
+            calls.items(), graphs, interfaces, strict=True
+        )
+    }
+
+
+def _translated(exported: Exported, names: Mapping[Signature, str], opset: int) -> Any:
+    """torch.onnx's translation of a program, optimized."""
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                exported.program,
+                dynamo=True,
+                opset_version=opset,
+                custom_translation_table=translations(names),  # type: ignore[arg-type]
+                verbose=False,
+            )
+        except ExportError:
+            raise
+        except Exception as error:  # torch's exporter lets everything through
+            raise ExportError(f"torch.onnx can't translate the model: {_cause(error)}") from error
+    assert program is not None
+    _forget_origin(program.model)
+    return program.model
+
+
+def _forget_origin(model: Any) -> None:
+    """Drop torch's notes: stack traces with paths of this machine, different at every export."""
+    import onnx_ir
+
+    for node in onnx_ir.traversal.RecursiveGraphIterator(model.graph):
+        for one in (node, *node.outputs):
+            one.metadata_props.clear()
+    others: tuple[Any, ...] = (model.graph, *model.graph.inputs, *model.graph.initializers.values())
+    for one in (model, *others):
+        one.metadata_props.clear()
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: the outer ones say how to report a bug to torch."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's progress notes and torch's warnings about its own internals."""
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            warnings.filterwarnings(
+                "ignore", category=DeprecationWarning, module=r"onnxscript|copyreg"
+            )
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _rename_inputs(graph: Any, exported: Exported) -> None:
+    """The names of the forward's parameters, also for an input that the forward hands through."""
+    inputs = set(exported.program.graph_signature.user_inputs)
+    names = [
+        node.name
+        for node in exported.program.graph.nodes
+        if node.op == "placeholder" and node.name in inputs
+        if isinstance(node.meta["val"], torch.Tensor)
+    ]
+    if len(names) == len(graph.inputs):
+        for value in graph.outputs:
+            value.name = f"{value.name}/output"
+        for value, name in zip(graph.inputs, names, strict=True):
+            value.name = name
+
+
+def _rename_outputs(graph: Any) -> None:
+    """`output`, or `output_0`, ...; never a name that an input has."""
+    own_outputs(graph)
+    taken = {value.name for value in graph.inputs}
+    for place, value in enumerate(graph.outputs):
+        name = "output" if len(graph.outputs) == 1 else f"output_{place}"
+        value.name = name if name not in taken else f"{name}_"
+
+
+def _rename_sizes(graph: Any) -> None:
+    """Call the free sizes `batch` and `<input>_<axis>` instead of torch's s17 and s27, and give
+    sizes that the model fixes as numbers: torch writes them as symbols called "4"."""
+    import onnx_ir
+
+    names: dict[str, str] = {}
+    for value in graph.inputs:
+        for axis, size in enumerate(_symbols(value.shape)):
+            if size and not size.isdigit():
+                new = f"{value.name}_{axis}" if axis or "batch" in names.values() else "batch"
+                names.setdefault(size, new)
+    pattern = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names) or r"(?!)")
+
+    def renamed(size: Any, symbol: str | None) -> Any:
+        if symbol is None:
+            return size
+        return int(symbol) if symbol.isdigit() else pattern.sub(lambda m: names[m[0]], symbol)
+
+    for value in (*graph.inputs, *(o for node in graph for o in node.outputs)):
+        if value.shape is not None:
+            pairs = zip(value.shape, _symbols(value.shape), strict=True)
+            value.shape = onnx_ir.Shape([renamed(*pair) for pair in pairs])
+
+
+def _symbols(shape: Any) -> list[str | None]:
+    """Name of each size, None for numbers and for sizes without a name."""
+    return [None if isinstance(size, int) else size.value for size in shape or ()]
