@@ -6,7 +6,7 @@ A slot is a sympy symbol whose name no identifier can have, so it never collides
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import sympy
@@ -45,6 +45,19 @@ def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
     return expr.xreplace({slot(i): sympy.Float(value) for i, value in enumerate(constants)})
 
 
+def walk(expr: sympy.Basic) -> Iterator[sympy.Basic]:
+    """Every node, parents first, in the order of `args`.
+
+    sympy's preorder_traversal takes the arguments of Min, Max, And and Or from a set: their order,
+    and so the numbers of slots, would depend on the hash seed of the process.
+    """
+    pending = [expr]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending += reversed(node.args)
+
+
 def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Replace every floating-point number of `expr` by a slot, in the order of a walk.
 
@@ -56,7 +69,7 @@ def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     # Everything here is real, which sympy can't know of plain symbols.
     expr = expr.replace(sympy.re, lambda part: part).replace(sympy.conjugate, lambda part: part)
     floats: dict[sympy.Expr, int] = {}
-    for node in sympy.preorder_traversal(expr):
+    for node in walk(expr):
         if node.is_Float and node not in floats:
             floats[node] = len(floats)
     form = expr.xreplace({value: slot(index) for value, index in floats.items()})
@@ -66,7 +79,7 @@ def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
 def renumber(expr: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Number the slots 0, 1, ... in the order of a walk, and drop constants that no slot uses."""
     order: list[int] = []
-    for node in sympy.preorder_traversal(expr):
+    for node in walk(expr):
         index = slot_index(node)
         if index is not None and index not in order:
             order.append(index)

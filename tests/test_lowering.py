@@ -735,3 +735,11 @@ def test_second_derivatives_and_function_transforms():
     rows[1].square().sum().backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in parameters)
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
+
+
+def test_slots_are_numbered_alike_in_every_process():
+    """sympy walks the arguments of Max in the order of their hashes, which differ by process."""
+    expr = sympy.Max(*(sympy.Float(0.5 + k) * s for k, s in enumerate(sympy.symbols("x0:9"))))
+    equation = Equation.of(expr, [f"x{k}" for k in range(9)], OPERATORS)
+    in_order = [float(n) for one in expr.args for n in one.atoms(sympy.Float)]
+    assert list(equation.constants) == in_order
