@@ -5,15 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, ExpressionError
 
 # Below this fraction of the output's variance a loss is rounding, not fit.
 ROUNDING = 1e-14
-# Nats of log-loss that one unit of complexity must buy, see `knee`.
-KNEE = 0.5
+# `knee`: a unit of complexity must buy this share of all the log-loss that the front gains.
+KNEE_SHARE = 1.0 / 30.0
+# `knee`: what reaches this much of the whole gain must stay affordable, with this margin.
+MAIN_GAIN, MARGIN = 0.9, 0.8
+# `fixed`: nats of log-loss that one unit of complexity must buy.
+FIXED_PRICE = 0.5
+
+
+class RunnerUp(NamedTuple):
+    """The equation that the default rule would have picked next.
+
+    `margin` is by how many nats (of log-loss, complexity included at its price) it lost: below
+    about 0.5 the choice is close.
+    """
+
+    equation: Equation
+    margin: float
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,15 @@ class ParetoFront:
         return self.select("knee")
 
     @property
+    def runner_up(self) -> RunnerUp | None:
+        """The next-best equation under `knee`; None where there is no second one."""
+        if len(self) < 2:
+            return None
+        costs = _costs(self, knee_price(self))
+        first, second = sorted(range(len(self)), key=lambda i: (costs[i], i))[:2]
+        return RunnerUp(self[second], costs[second] - costs[first])
+
+    @property
     def most_accurate(self) -> Equation:
         return self.select("accuracy")
 
@@ -66,7 +90,7 @@ class ParetoFront:
         return self.select("score")
 
     def select(self, rule: str = "knee") -> Equation:
-        """Pick by a rule: "knee" (the default), "score", "pysr" or "accuracy"."""
+        """Pick by a rule: "knee" (the default), "fixed", "score", "pysr" or "accuracy"."""
         if rule not in RULES:
             raise ChoiceError(f"unknown rule {rule!r}: choose from {', '.join(RULES)}")
         if not self.equations:
@@ -119,20 +143,44 @@ def measured_loss(equation: Equation) -> float:
 
 
 def knee(front: ParetoFront) -> int:
-    """Index of the most complex equation that still pays for itself.
+    """Index of the equation that buys the most log-loss at the front's own price of complexity.
 
-    Walking down the front from the simplest equation, a later one is taken if the log of its loss
-    is lower than that of the one held by at least KNEE nats for each unit of complexity between
-    them. The comparison is with the equation held, not with its neighbour on the front, so a long
-    run of small gains does not add up to a choice unless they pay on average.
+    The price of a unit of complexity is 1/30 of all the log-loss that the front gains from its
+    first equation to its last (30 is the default limit of complexity, so that a full front is
+    compared with its own mean slope). Log-loss plus price times complexity is lowest at the law:
+    the steps that lead to it are steeper than the mean, and those that only trace the network's
+    own error, or noise, are flatter. The price scales with the gain because the gain differs:
+    thirty nats for exact data, five for a noisy map of five terms, of which every single one
+    buys less than half a nat. Where a law needs most of the front's length, such as a sum over
+    ten variables, the price is lowered to MARGIN of what that law pays.
+
+    MEASURED
     """
+    costs = _costs(front, knee_price(front))
+    return min(range(len(front)), key=lambda i: (costs[i], i))
+
+
+def knee_price(front: ParetoFront) -> float:
+    """Nats that a unit of complexity must buy under `knee`."""
+    logs, first = front.log_losses(), front[0].complexity
+    gains = [logs[0] - log for log in logs]
+    slopes = [
+        gain / (equation.complexity - first)
+        for gain, equation in zip(gains, front, strict=True)
+        if equation.complexity > first and gain >= MAIN_GAIN * gains[-1]
+    ]
+    return min(KNEE_SHARE * gains[-1], MARGIN * max(slopes, default=0.0))
+
+
+def fixed(front: ParetoFront) -> int:
+    """The same at a price of FIXED_PRICE nats: too dear where the data is noisy."""
+    costs = _costs(front, FIXED_PRICE)
+    return min(range(len(front)), key=lambda i: (costs[i], i))
+
+
+def _costs(front: ParetoFront, price: float) -> list[float]:
     logs = front.log_losses()
-    held = 0
-    for index in range(1, len(front)):
-        gain = logs[held] - logs[index]
-        if gain >= KNEE * (front[index].complexity - front[held].complexity):
-            held = index
-    return held
+    return [log + price * e.complexity for log, e in zip(logs, front, strict=True)]
 
 
 def score(front: ParetoFront) -> int:
@@ -165,6 +213,7 @@ def _steepest(front: ParetoFront, among: Iterable[int]) -> int:
 
 RULES: dict[str, Callable[[ParetoFront], int]] = {
     "knee": knee,
+    "fixed": fixed,
     "score": score,
     "pysr": pysr_best,
     "accuracy": accuracy,
