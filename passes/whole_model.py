@@ -11,8 +11,12 @@ from symcompile.hybrid import WHOLE
 from symcompile.region import Region
 
 
-def root_for(region: Region, body: nn.Module) -> fx.GraphModule:
-    """A root with the model's own signature that calls `body`: where the target is "."."""
+def root_for(region: Region, body: nn.Module, name: str) -> fx.GraphModule:
+    """A root with the model's own signature that calls `body`: where the target is ".".
+
+    `name` is that of the model's class, which the root shows.
+    Raises TargetError for a forward with `*args` or `**kwargs`.
+    """
     graph = fx.Graph()
     arguments: list[fx.Node] = []
     keywords: dict[str, Any] = {}
@@ -30,4 +34,4 @@ def root_for(region: Region, body: nn.Module) -> fx.GraphModule:
     graph.output(graph.call_module(WHOLE, tuple(arguments), keywords))
     root = nn.Module()
     root.add_module(WHOLE, body)
-    return fx.GraphModule(root, graph, "WholeModel")
+    return fx.GraphModule(root, graph, name)

@@ -126,7 +126,10 @@ class Compiled:
     @property
     def report(self) -> Report:
         """What was replaced by what, and how well: prints as a table, HTML in notebooks."""
-        return Report(self.outcomes, capture=self.capture, note=self._record.note)
+        outcomes = self.outcomes
+        several = sum(isinstance(one, Rewrite) for one in outcomes.values()) > 1
+        whole = self.end_to_end() if several else float("nan")
+        return Report(outcomes, self.capture, self._record.note, whole)
 
     @property
     def capture(self) -> str:
@@ -439,7 +442,7 @@ def _part_of(outcome: Outcome) -> _Part:
 
 def _vacant(root: nn.Module, record: Recording) -> nn.Module:
     if "." in record.regions:
-        return root_for(record.regions["."], Vacant())
+        return root_for(record.regions["."], Vacant(), type(root).__name__)
     return vacate(root, record.regions)
 
 

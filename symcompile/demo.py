@@ -110,7 +110,7 @@ def _fields(model: Pinn, compiled: Compiled, problem: Problem, path: Path) -> No
     with torch.no_grad():
         network, equation = (m(tensor)[:, 0].numpy() for m in (model, compiled.module))
     truth = problem.truth_at(points)
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    figure = Figure(figsize=(13, 3), layout="constrained")
     FigureCanvasAgg(figure)
     shown: list[tuple[str, Array, dict[str, Any]]] = [
         ("truth", truth, {"vmin": 0, "vmax": 1}),
@@ -122,10 +122,14 @@ def _fields(model: Pinn, compiled: Compiled, problem: Problem, path: Path) -> No
         if "cmap" in style:
             style = style | {"vmin": -np.abs(values).max(), "vmax": np.abs(values).max()}
         image = axes.imshow(
-            values.reshape(side, side).T, origin="lower", extent=(0, 1, 0, 1), **style
+            values.reshape(side, side).T,
+            origin="lower",
+            extent=(0, 1, 0, 1),
+            aspect="auto",
+            **style,
         )
         axes.set(title=title, xlabel="x", ylabel="t")
-        figure.colorbar(image, ax=axes, shrink=0.8)
+        figure.colorbar(image, ax=axes)
     figure.savefig(path, dpi=120)
 
 
