@@ -116,7 +116,7 @@ def _of_onnx(path: str | os.PathLike[str]) -> str:
         if key.startswith(_METADATA) and key != f"{_METADATA}version":
             rows += _metadata_rows(name, _json(name, value.encode()))
     if not rows:
-        raise ArtifactError(f"can't read {name!r}: the ONNX file holds no equations of symcompile")
+        raise _foreign(name)
     return _table("symcompile ONNX file", rows)
 
 
@@ -127,10 +127,12 @@ def _onnx_metadata(name: str) -> dict[str, str]:
         # Weights in other files are of no interest here, and a path in a file is not to be trusted.
         model = onnx.load(name, load_external_data=False)
     except Exception as error:  # protobuf's own error class derives from Exception alone
-        raise ArtifactError(
-            f"can't read {name!r}: it is no artifact, manifest or ONNX file of symcompile"
-        ) from error
+        raise _foreign(name) from error
     return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def _foreign(name: str) -> ArtifactError:
+    return ArtifactError(f"can't read {name!r}: no artifact, manifest or ONNX file of symcompile")
 
 
 def _metadata_rows(name: str, data: Any) -> Iterable[Row]:
