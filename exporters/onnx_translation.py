@@ -106,10 +106,12 @@ def _forget_origin(model: Any) -> None:
     import onnx_ir
 
     for node in onnx_ir.traversal.RecursiveGraphIterator(model.graph):
-        for one in (node, *node.outputs):
-            one.metadata_props.clear()
-    others: tuple[Any, ...] = (model.graph, *model.graph.inputs, *model.graph.initializers.values())
-    for one in (model, *others):
+        parts: list[Any] = [node, *node.outputs]
+        for part in parts:
+            part.metadata_props.clear()
+    graph = model.graph
+    rest: list[Any] = [model, graph, *graph.inputs, *graph.initializers.values()]
+    for one in rest:
         one.metadata_props.clear()
 
 
