@@ -94,21 +94,26 @@ class _Tracer(fx.Tracer):
 
 def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.GraphModule:
     targets = {path: model.get_submodule(path) for path in paths}
+    # A trace may warn of what is compared below anyway, and it sets tensor constants on the model.
     with preserving(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a trace may warn of what is compared below anyway
-        graph = _Tracer(targets.values(), enter_all).trace(model)
+        warnings.simplefilter("ignore")
+        graph = _picklable(_Tracer(targets.values(), enter_all).trace(model))
+        traced = fx.GraphModule(model, graph, type(model).__name__)
     nodes = (node for node in graph.nodes if node.op == "call_module")
     called = {id(model.get_submodule(str(node.target))) for node in nodes}
     missing = sorted(path for path, target in targets.items() if id(target) not in called)
     if missing:
         raise CaptureError(f"{', '.join(missing)} is not called as a module")
+    _carry_over(model, traced)
+    return traced
+
+
+def _picklable(graph: fx.Graph) -> fx.Graph:
     for node in graph.nodes:
         if isinstance(node.type, str):
             node.type = None  # from a postponed annotation; a GraphModule with one can't be pickled
     graph._tracer_cls = None  # or a pickled hybrid would need this class to be loaded again
-    traced = fx.GraphModule(model, graph, type(model).__name__)
-    _carry_over(model, traced)
-    return traced
+    return graph
 
 
 def _carry_over(model: nn.Module, traced: nn.Module) -> None:
@@ -128,6 +133,8 @@ def _carry_over(model: nn.Module, traced: nn.Module) -> None:
             if not hasattr(place, key):
                 place.register_buffer(key, buffer)
     match_persistence(traced, model)
+    # Constants of the trace are no part of the model's state.
+    traced._non_persistent_buffers_set |= set(traced._buffers) - set(model._buffers)
 
 
 def _submodule(root: nn.Module, path: str) -> nn.Module | None:
@@ -177,20 +184,20 @@ def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, B
 
 
 def _agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
-    device = home(model)[0]
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        expected = _attempt(model, batch)
-        found = _attempt(traced, batch)
+    expected = _attempt(model, batch)
     if isinstance(expected, Exception):
         return True
+    found = _attempt(traced, batch)
     return not isinstance(found, Exception) and same(expected, found)
 
 
 def _attempt(module: nn.Module, batch: Batch) -> object:
-    torch.manual_seed(0)
+    """What a forward gives, or the exception that it raises; the random state is always the same."""
+    device = home(module)[0]
+    devices = [device.index or 0] if device.type == "cuda" else []
     try:
-        with preserving(module), torch.enable_grad():  # some forwards differentiate
+        with torch.random.fork_rng(devices=devices), preserving(module), torch.enable_grad():
+            torch.manual_seed(0)
             return map_tensors(torch.Tensor.detach, run(module, batch))
     except Exception as error:  # what a user's forward raises is data here
         return error

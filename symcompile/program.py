@@ -350,7 +350,8 @@ def _build(op: str, args: list[Any], value: Any, symbols: Sequence[str]) -> Any:
     if op == "power":
         return args[0] ** value
     if op == "where":
-        return sympy.Piecewise((args[1], args[0]), (args[2], True))
+        rest = args[2].args if isinstance(args[2], sympy.Piecewise) else ((args[2], True),)
+        return sympy.Piecewise((args[1], args[0]), *rest)
     return (NARY.get(op) or BINARY.get(op) or UNARY[op])(*args)
 
 

@@ -1,0 +1,46 @@
+"""Slots: numbered places of fitted constants."""
+
+import pytest
+import sympy
+
+from symcompile import slots
+from symcompile.errors import ExpressionError
+
+x, y = sympy.symbols("x y")
+c = slots.slot
+
+
+def test_slots_are_told_from_symbols() -> None:
+    assert slots.slot_index(c(12)) == 12
+    for other in (x, sympy.Symbol("c0"), sympy.Symbol("c[x]"), sympy.Symbol("c[1]x"), sympy.pi):
+        assert slots.slot_index(other) is None
+    assert slots.is_constant(c(0) * sympy.pi + 2)
+    assert not slots.is_constant(c(0) * x)
+    assert slots.slots_of(c(3) * x + c(1)) == [1, 3]
+
+
+def test_extract_and_fill_are_inverse() -> None:
+    expr = sympy.Float(1.5) * x + sympy.exp(sympy.Float(-0.25) * y) + 2 * sympy.pi
+    form, values = slots.extract(expr)
+    assert sorted(values) == [-0.25, 1.5]
+    assert not form.atoms(sympy.Float)
+    assert slots.fill(form, values) == expr
+
+
+def test_extract_takes_a_repeated_number_once_and_leaves_exact_ones() -> None:
+    form, values = slots.extract(sympy.Float(0.5) * x + sympy.sin(sympy.Float(0.5) * y))
+    assert values == (0.5,)
+    assert form == c(0) * x + sympy.sin(c(0) * y)
+    assert slots.extract(x / 3 + sympy.pi) == (x / 3 + sympy.pi, ())
+
+
+def test_extract_refuses_open_slots() -> None:
+    with pytest.raises(ExpressionError, match="open constants"):
+        slots.extract(c(0) * x + sympy.Float(1.5))
+
+
+def test_renumber_closes_gaps() -> None:
+    form, values = slots.renumber(c(5) * x, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (form, values) == (c(0) * x, (5.0,))
+    swapped, values = slots.renumber(c(1) * x**2 + c(0) * y, [10.0, 20.0])
+    assert slots.fill(swapped, values) == 20.0 * x**2 + 10.0 * y
