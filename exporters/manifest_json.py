@@ -36,6 +36,7 @@ from torch.utils import _pytree as pytree
 from symcompile._version import __version__
 from symcompile.aten_graph import encode
 from symcompile.calling import evaluating, rows, run
+from symcompile.codecs import DATA
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.evaluation import Array
@@ -44,7 +45,6 @@ from symcompile.program import LEAVES
 from symcompile.region import Region
 from symcompile.rewrite import Agreement, Fidelity, Outcome, OutputFidelity, Refusal, Rewrite
 from symcompile.schemas import MANIFEST
-from symcompile.serialization import DATA
 
 # A list longer than this stands on several lines.
 _WIDTH = 100

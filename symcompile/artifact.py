@@ -21,6 +21,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from symcompile import container
 from symcompile._version import __version__
 from symcompile.aten_graph import StoredGraph, decode, encode
 from symcompile.aten_values import decode_value, encode_value
-from symcompile.calling import evaluating, home, leaves, map_tensors, rows, run, same, take
+from symcompile.calling import evaluating, home, map_tensors, run
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.recording import Recording
@@ -42,6 +43,7 @@ from symcompile.region import Region
 from symcompile.region_call import arguments
 from symcompile.rewrite import Outcome, Rewrite
 from symcompile.serialization import outcome_from_json, outcome_to_json
+from symcompile.storage_check import copied, differences
 
 State = Mapping[str, torch.Tensor]
 
@@ -67,7 +69,8 @@ class Loaded:
         blocks: parameters and buffers of each rewritten region's block when it was saved.
         recording: what was recorded, or None.
         notes: what the caller had to say, as plain data.
-        exact_modes: whether train() and eval() act as they did in the original.
+        differences: what the loaded model does otherwise than the one that was saved: sentences,
+            none in most cases.
     """
 
     module: nn.Module
@@ -78,7 +81,7 @@ class Loaded:
     blocks: Mapping[str, State] = field(default_factory=dict)
     recording: Recording | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
-    exact_modes: bool = True
+    differences: tuple[str, ...] = ()
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -102,15 +105,16 @@ def write(
         root: the original; without it `restore` is not possible after loading.
         example: a batch to trace the model with; may be None where the region is the whole model.
 
-    Raises ArtifactError if the model's forward can't be stored (which operator or argument it is
-    about is named), if what was stored computes something else, or if the file can't be written.
+    Warns where a loaded model will differ from this one in training. Raises ArtifactError if the
+    model's forward can't be stored (which operator or argument it is about is named), if what was
+    stored computes something else, or if the file can't be written.
     """
     regions = {name: one.region for name, one in outcomes.items() if one.region is not None}
     batch = _on_cpu(_example(example, outcomes, module))
     with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
         assert plain is not None
         graph = encode(plain, batch, regions.values())
-        _compare(plain, graph, regions, batch)
+        found = differences(plain, graph, regions, batch)
         neural = _neural_graphs(original, plain, regions, outcomes, batch)
         documents, tensors = _blocks(plain, regions)
         changed = {} if original is None else _changed(original, graph)
@@ -131,8 +135,11 @@ def write(
         "capture": capture,
         "neural": list(neural),
         "original": root is not None,
+        "differences": found,
         "notes": dict(notes or {}),
     }
+    for difference in found:
+        warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
     return container.write(path, manifest, documents, tensors)
 
 
@@ -178,48 +185,6 @@ def _class_name(module: nn.Module) -> str:
     return name if re.fullmatch(r"[A-Za-z]\w{0,99}", name) else "Model"
 
 
-def _compare(
-    module: nn.Module, graph: StoredGraph, regions: Mapping[str, Region], batch: Batch
-) -> None:
-    """Run the stored graph beside the model: same results, also on another number of rows."""
-    blocks = {path: module.get_submodule(submodule_path(path)) for path in regions}
-    stored = decode(graph, blocks)
-    count = rows(batch)
-    batches = [batch]
-    if count is not None and count > 2 and graph.dynamic != "static":
-        batches.append(take(batch, torch.arange(count - 1)))
-    with evaluating(module, stored), torch.no_grad():
-        for one in batches:
-            found, expected = (_attempt(model, one) for model in (stored, module))
-            if isinstance(expected, Exception) and one is batch:
-                raise ArtifactError(f"the model can't be called on its example: {expected}")
-            if not isinstance(expected, Exception) and not _agree(found, expected):
-                raise ArtifactError(
-                    f"{_class_name(module)} can't be saved: its graph computes something else than"
-                    " its forward; a forward that depends on Python values which change from call"
-                    " to call is the usual cause"
-                )
-
-
-def _attempt(module: nn.Module, batch: Batch) -> Any:
-    torch.manual_seed(0)
-    try:
-        return module.forward(*_copied(batch.args), **_copied(batch.kwargs))
-    except Exception as error:  # what a user's forward raises is data here
-        return error
-
-
-def _copied(value: Any) -> Any:
-    return map_tensors(lambda t: t.clone(), value)
-
-
-def _agree(found: Any, expected: Any) -> bool:
-    if isinstance(found, Exception):
-        return False
-    ours, theirs = leaves(found), leaves(expected)
-    return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
 def _neural_graphs(
     root: nn.Module | None,
     module: nn.Module,
@@ -260,7 +225,7 @@ def _received(model: nn.Module, blocks: Mapping[str, nn.Module], batch: Batch) -
         handles.append(block.register_forward_pre_hook(note, with_kwargs=True))
     try:
         with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            run(model, Batch(_copied(batch.args), _copied(batch.kwargs)))
+            run(model, copied(batch))
     finally:
         for handle in handles:
             handle.remove()
@@ -359,7 +324,7 @@ def _read(archive: container.Archive, device: torch.device) -> Loaded:
         if has_recording
         else None,
         notes=dict(manifest["notes"]),
-        exact_modes=graph.document.get("modes") == "both",
+        differences=tuple(map(str, manifest["differences"])),
     )
 
 

@@ -29,6 +29,7 @@ are kept and run in order.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,10 +111,14 @@ def _with_training(
     module: nn.Module, document: Json, example: Batch, regions: tuple[Region, ...]
 ) -> Json | None:
     """The document with training mode worked in, None where one graph can't hold both."""
+    shapes = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before, shapes.disabled = shapes.disabled, True  # failing here is an answer, not news
     try:
         plain, _, _ = _encode_in(module, True, example, regions)
     except ArtifactError:
         return None
+    finally:
+        shapes.disabled = before
     return merge_modes(document, plain[0])
 
 

@@ -1,21 +1,35 @@
 """Regions, outcomes and what they hold as plain JSON, and back without loss.
 
-A codec is a pair of functions. Those of records are put together from those of their fields, so
-that this file reads as the schema. NaN is written as null, infinities as "inf" and "-inf". Whatever
-does not fit raises ArtifactError that names the place; nothing that is read is ever run.
+This file is the schema: a record a type, a codec a field. Whatever does not fit raises
+ArtifactError that names the place.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
-from symcompile.aten_values import decode_value, encode_value
+from symcompile.codecs import (
+    ARRAY,
+    COUNT,
+    DATA,
+    FLAG,
+    IDENTIFIER,
+    KEY,
+    LITERAL,
+    NUMBER,
+    SETTING,
+    STRUCTURE,
+    TEXT,
+    Codec,
+    by_name,
+    by_number,
+    many,
+    optional,
+    ordered,
+    pair,
+    record,
+    wrong,
+)
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.limits import check_equation
@@ -41,241 +55,6 @@ from symcompile.rewrite import (
     Rewrite,
 )
 from symcompile.target import Target
-
-MAX_DEPTH = 32
-
-
-@dataclass(frozen=True)
-class Codec:
-    """How a value is written as JSON and read back."""
-
-    write: Callable[[Any], Any]
-    read: Callable[[Any], Any]
-
-
-def _wrong(data: Any, expected: str) -> ArtifactError:
-    text = repr(data)
-    shown = text if len(text) <= 60 else text[:57] + "..."
-    return ArtifactError(f"found {shown}, expected {expected}")
-
-
-# --- leaves ----------------------------------------------------------------------------------
-
-
-def _plain(kind: type, expected: str) -> Codec:
-    def read(data: Any) -> Any:
-        if type(data) is not kind:
-            raise _wrong(data, expected)
-        return data
-
-    return Codec(kind, read)
-
-
-def _write_number(value: float) -> Any:
-    value = float(value)
-    if math.isnan(value):
-        return None
-    return value if math.isfinite(value) else str(value)
-
-
-def _read_number(data: Any) -> float:
-    if data is None:
-        return math.nan
-    if data in ("inf", "-inf") or type(data) in (int, float):
-        return float(data)
-    raise _wrong(data, "a number")
-
-
-TEXT = _plain(str, "text")
-COUNT = _plain(int, "a whole number")
-FLAG = _plain(bool, "true or false")
-NUMBER = Codec(_write_number, _read_number)
-
-
-def _write_array(value: Any) -> Any:
-    array = np.asarray(value, dtype=np.float64)
-    return {"shape": list(array.shape), "values": [_write_number(v) for v in array.ravel()]}
-
-
-def _read_array(data: Any) -> Any:
-    try:
-        shape, values = data["shape"], [_read_number(value) for value in data["values"]]
-        sound = all(type(size) is int and size >= 0 for size in shape)
-        if not sound or math.prod(shape) != len(values):
-            raise _wrong(shape, f"the shape of {len(values)} values")
-        return np.array(values, dtype=np.float64).reshape(shape)
-    except (KeyError, TypeError) as error:
-        raise _wrong(data, "an array") from error
-
-
-ARRAY = Codec(_write_array, _read_array)
-
-
-def _write_data(value: Any) -> Any:
-    """Plain data of any form; tuples become lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _write_data(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
-        return [_write_data(item) for item in items]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    raise ArtifactError(f"can't store {value!r} of type {type(value).__name__}")
-
-
-def _read_data(data: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise ArtifactError(f"nested more than {MAX_DEPTH} deep")
-    if type(data) is dict:
-        return {key: _read_data(item, depth + 1) for key, item in data.items()}
-    return [_read_data(item, depth + 1) for item in data] if type(data) is list else data
-
-
-DATA = Codec(_write_data, _read_data)
-
-
-def _write_structure(value: Any) -> Any:
-    """What a region returns: numbers of outputs in nested tuples, lists and dicts."""
-    if isinstance(value, Mapping):
-        return {"dict": [[key, _write_structure(item)] for key, item in value.items()]}
-    if isinstance(value, (tuple, list)):
-        items = [_write_structure(item) for item in value]
-        return {"tuple": items} if isinstance(value, tuple) else items
-    return value
-
-
-def _read_structure(data: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise ArtifactError(f"nested more than {MAX_DEPTH} deep")
-    if data is None or type(data) is int:
-        return data
-    if type(data) is list:
-        return [_read_structure(item, depth + 1) for item in data]
-    if type(data) is dict and set(data) == {"tuple"} and type(data["tuple"]) is list:
-        return tuple(_read_structure(item, depth + 1) for item in data["tuple"])
-    if type(data) is dict and set(data) == {"dict"}:
-        pairs = many(pair(KEY, Codec(_write_structure, lambda d: _read_structure(d, depth + 1))))
-        return dict(pairs.read(data["dict"]))
-    raise _wrong(data, "the structure of an output")
-
-
-def _read_key(data: Any) -> Any:
-    if type(data) not in (int, str):
-        raise _wrong(data, "a key")
-    return data
-
-
-def _read_literal(data: Any) -> Any:
-    if data is None or type(data) in (bool, int, float, str):
-        return data
-    raise _wrong(data, "a plain value")
-
-
-def _read_identifier(data: Any) -> str:
-    if type(data) is not str or not data.isidentifier() or len(data) > 200:
-        raise _wrong(data, "an identifier")
-    return data
-
-
-def _no_leaf(value: Any) -> Any:
-    return NotImplemented
-
-
-# Arguments of a block that are no tensors.
-SETTING = Codec(
-    lambda value: encode_value(value, _no_leaf),
-    lambda data: decode_value(data, _no_leaf, torch.device("cpu")),
-)
-STRUCTURE = Codec(_write_structure, _read_structure)
-KEY = Codec(lambda key: key, _read_key)
-LITERAL = Codec(lambda value: value, _read_literal)
-IDENTIFIER = Codec(str, _read_identifier)
-
-
-# --- composition -------------------------------------------------------------------------------
-
-
-def optional(inner: Codec) -> Codec:
-    return Codec(
-        lambda value: None if value is None else inner.write(value),
-        lambda data: None if data is None else inner.read(data),
-    )
-
-
-def many(inner: Codec) -> Codec:
-    """A tuple of any length."""
-
-    def read(data: Any) -> Any:
-        if type(data) is not list:
-            raise _wrong(data, "a list")
-        return tuple(inner.read(item) for item in data)
-
-    return Codec(lambda values: [inner.write(value) for value in values], read)
-
-
-def pair(first: Codec, second: Codec) -> Codec:
-    def read(data: Any) -> Any:
-        if type(data) is not list or len(data) != 2:
-            raise _wrong(data, "a pair")
-        return first.read(data[0]), second.read(data[1])
-
-    return Codec(lambda value: [first.write(value[0]), second.write(value[1])], read)
-
-
-def ordered(inner: Codec) -> Codec:
-    """A mapping whose order means something, by name."""
-    pairs = many(pair(IDENTIFIER, inner))
-    return Codec(lambda value: pairs.write(value.items()), lambda data: dict(pairs.read(data)))
-
-
-def by_name(inner: Codec) -> Codec:
-    def read(data: Any) -> Any:
-        if type(data) is not dict:
-            raise _wrong(data, "an object")
-        return {name: inner.read(item) for name, item in data.items()}
-
-    return Codec(lambda value: {name: inner.write(item) for name, item in value.items()}, read)
-
-
-def by_number(inner: Codec) -> Codec:
-    """A mapping from whole numbers, in ascending order."""
-
-    def read(data: Any) -> Any:
-        if type(data) is not dict or not all(key.isdecimal() for key in data):
-            raise _wrong(data, "an object with whole numbers as keys")
-        return {int(key): inner.read(data[key]) for key in sorted(data, key=int)}
-
-    return Codec(lambda value: {str(k): inner.write(value[k]) for k in sorted(value)}, read)
-
-
-def record(kind: type, **fields: Codec) -> Codec:
-    """A dataclass; the names of the codecs are those of its fields."""
-
-    def write(value: Any) -> Any:
-        return {name: codec.write(getattr(value, name)) for name, codec in fields.items()}
-
-    def read(data: Any) -> Any:
-        if type(data) is not dict or set(data) != set(fields):
-            raise _wrong(data, f"an object with {', '.join(fields)}")
-        values = {}
-        for name, codec in fields.items():
-            try:
-                values[name] = codec.read(data[name])
-            except SymCompileError as error:
-                raise ArtifactError(f"{name}: {error}") from error
-        try:
-            return kind(**values)
-        except SymCompileError as error:
-            raise ArtifactError(str(error)) from error
-
-    return Codec(write, read)
-
-
-# --- the schema --------------------------------------------------------------------------------
 
 
 def _read_equation(data: Any) -> Equation:
@@ -420,7 +199,7 @@ def outcome_to_json(outcome: Outcome) -> Any:
 def outcome_from_json(data: Any) -> Outcome:
     """Read `outcome_to_json` back; ArtifactError names what is wrong and where."""
     if type(data) is not dict or data.get("status") not in ("symbolic", "neural"):
-        raise _wrong(data, "an outcome with status symbolic or neural")
+        raise wrong(data, "an outcome with status symbolic or neural")
     rest = {name: value for name, value in data.items() if name != "status"}
     outcome: Outcome = (_REWRITE if data["status"] == "symbolic" else _REFUSAL).read(rest)
     region = outcome.region

@@ -147,7 +147,7 @@ def test_everything_else_comes_back(saved: Any) -> None:
     for name, outcome in hybrid.outcomes.items():
         assert outcome_to_json(loaded.outcomes[name]) == outcome_to_json(outcome)
     assert (loaded.capture, loaded.notes) == ("fx", {"seed": 3, "note": "°"})
-    assert loaded.exact_modes
+    assert loaded.differences == ()
     assert loaded.recording is None
     torch.testing.assert_close(tuple(loaded.example), tuple(EXAMPLE))
     assert artifact.outcomes(path)[0].keys() == loaded.outcomes.keys()
@@ -208,12 +208,59 @@ def test_a_graph_that_computes_something_else_is_not_kept(tmp_path: Path) -> Non
     refused(tmp_path, Counting(), "Counting can't be saved: its graph computes something else")
 
 
+class Sampling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x * self.rate
+        return y + torch.randn_like(y) if self.training else y
+
+
+class Straight(torch.autograd.Function):
+    """Rounds, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+        return slope
+
+
+class Rounding(Sampling):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Straight.apply(x * self.rate * 9)
+
+
+@pytest.mark.parametrize(("kind", "message"), [(Sampling, "acts as eval"), (Rounding, "gradients")])
+def test_a_difference_in_training_is_told(tmp_path: Path, kind: Any, message: str) -> None:
+    module = kind().train()
+    with pytest.warns(UserWarning, match=message):
+        path = write(tmp_path / "net.symc", FakeHybrid(module, {}, EXAMPLE), None)
+    loaded = artifact.read(path)
+    assert [message in difference for difference in loaded.differences] == [True]
+    x = EXAMPLE.args[0]
+    torch.testing.assert_close(loaded.module.eval()(x), module.eval()(x))
+
+
 def test_a_foreign_operator_is_named(tmp_path: Path) -> None:
     class Fancy(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.fake_quantize_per_tensor_affine(x.float(), 0.1, 0, 0, 255)
 
     refused(tmp_path, Fancy(), r"aten\.fake_quantize_per_tensor_affine")
+
+
+def test_a_foreign_mode_is_named(tmp_path: Path) -> None:
+    class Mixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return x.float() @ x.float().T
+
+    refused(tmp_path, Mixed(), "wrap_with_autocast")
 
 
 def test_a_region_that_is_not_called_is_named(tmp_path: Path) -> None:

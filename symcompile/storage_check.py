@@ -1,0 +1,86 @@
+"""Compare a stored graph with the model that it was made from, before a file is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile.aten_graph import StoredGraph, decode
+from symcompile.calling import evaluating, leaves, map_tensors, rows, same, take
+from symcompile.errors import ArtifactError
+from symcompile.hybrid import Batch, submodule_path
+from symcompile.region import Region
+
+MODES = (
+    "after loading, train() acts as eval() does: the forward takes other steps in training mode"
+    " than in evaluation mode, and one graph can't hold both"
+)
+GRADIENTS = (
+    "after loading, gradients are those of the operators that were run, not those of the original:"
+    " an autograd.Function with a backward of its own is the usual cause"
+)
+
+
+def differences(
+    module: nn.Module, graph: StoredGraph, regions: Mapping[str, Region], batch: Batch
+) -> list[str]:
+    """Run a stored graph beside its model: results must agree, also on another number of rows.
+
+    Returns sentences that tell in what else the two differ, none in most cases. The module's mode
+    is left as it was. Raises ArtifactError if the results are not the same.
+    """
+    blocks = {path: module.get_submodule(submodule_path(path)) for path in regions}
+    stored = decode(graph, blocks)
+    count = rows(batch)
+    batches = [batch]
+    if count is not None and count > 2 and graph.dynamic != "static":
+        batches.append(take(batch, torch.arange(count - 1)))
+    with evaluating(module, stored), torch.random.fork_rng(devices=[]):
+        for one in batches:
+            found, expected = (_attempt(model, one) for model in (stored, module))
+            if isinstance(expected, Exception) and one is batch:
+                raise ArtifactError(f"the model can't be called on its example: {expected}")
+            if not isinstance(expected, Exception) and not _agree(found, expected):
+                raise ArtifactError(
+                    f"{type(module).__name__} can't be saved: its graph computes something else"
+                    " than its forward; a forward that depends on Python values which change from"
+                    " call to call is the usual cause"
+                )
+        gradients = _agree(*(_gradients(model, batch) for model in (stored, module)))
+    modes = graph.document["modes"] == "both"
+    return [MODES] * (not modes) + [GRADIENTS] * (not gradients)
+
+
+def _gradients(module: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+    """Derivatives of the summed squares of the results by the parameters, where there are any."""
+    results = [t for t in leaves(_attempt(module, batch)) if isinstance(t, torch.Tensor)]
+    total = sum(t.abs().square().sum() for t in results if t.requires_grad)
+    wanted = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    if not isinstance(total, torch.Tensor) or not wanted:
+        return {}
+    found = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
+    return {name: slope for name, slope in zip(wanted, found, strict=True) if slope is not None}
+
+
+def _attempt(module: nn.Module, batch: Batch) -> Any:
+    torch.manual_seed(0)
+    try:
+        own = copied(batch)
+        return module.forward(*own.args, **own.kwargs)
+    except Exception as error:  # what a user's forward raises is data here
+        return error
+
+
+def copied(batch: Batch) -> Batch:
+    """The batch with tensors of its own, for forwards that write into their inputs."""
+    return Batch(*map_tensors(lambda t: t.clone(), (tuple(batch.args), dict(batch.kwargs))))
+
+
+def _agree(found: Any, expected: Any) -> bool:
+    if isinstance(found, Exception):
+        return False
+    ours, theirs = leaves(found), leaves(expected)
+    return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
