@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy
 
-from symcompile.canonical import canonical
+from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
-from symcompile.errors import ExpressionError, LoweringError
 from symcompile.evaluation import Array, evaluate
 from symcompile.least_squares import fit_constants, weighted_loss
 from symcompile.operators import OperatorSet
@@ -26,7 +25,6 @@ from symcompile.pareto import ParetoFront
 from symcompile.passes.prune import reductions
 from symcompile.passes.snap import exact_values
 from symcompile.slots import renumber, slot
-
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
 _PRICE = 0.3
@@ -138,7 +136,7 @@ class _Pool:
             form, values = canonical(expr, constants, self.operators)
             equation = Equation(form, names, values, complexity(form, self.operators))
             equation = replace(equation, loss=self.sample.loss(equation))
-        except (LoweringError, ExpressionError, RecursionError, OverflowError):
+        except UNUSABLE:
             return None
         held = self.equations.get(form)
         if held is not None and held.loss <= equation.loss:
@@ -156,8 +154,12 @@ class _Pool:
         return replace(equation, constants=found.constants, loss=found.loss)
 
     def fit_front(self) -> None:
-        """Fit what may be on the front once it is fitted."""
-        for equation in self.front(1.0):
+        """A short fit for every candidate, since an engine may have fitted other samples or none;
+        then a long one for what may come to be on the front."""
+        for equation in list(self.equations.values())[: self.options.max_fits]:
+            self.equations[equation.form] = self.fitted(equation, self.sample, 3)
+        self.fits = 0
+        for equation in self.front(0.5):
             self.equations[equation.form] = self.fitted(equation, self.sample, 20)
 
     def prune(self) -> None:
@@ -206,9 +208,10 @@ class _Pool:
             measured = self.measured(self.fitted(equation, self.fit, 30))
             if measured is None:
                 continue
-            result.append(measured)
-            if self.options.snap:
-                result += self.snapped(measured)
+            snapped = self.snapped(measured) if self.options.snap else measured
+            result.append(snapped)
+            if snapped.complexity < measured.complexity:
+                result.append(measured)
         return result
 
     def measured(self, equation: Equation) -> Equation | None:
@@ -217,18 +220,13 @@ class _Pool:
             return None
         return replace(equation, loss=loss, holdout_loss=holdout)
 
-    def snapped(self, equation: Equation) -> list[Equation]:
+    def snapped(self, equation: Equation) -> Equation:
         """The equation with constants made exact one after the other, as far as the data agrees."""
-        best = equation
-        settled: set[float] = set()
-        while True:
-            trial = self.snap_one(best, settled)
-            if trial is None:
-                break
-            best = trial
-        return [] if best is equation else [best]
+        while (trial := self.snap_one(equation)) is not None:
+            equation = trial
+        return equation
 
-    def snap_one(self, equation: Equation, settled: set[float]) -> Equation | None:
+    def snap_one(self, equation: Equation) -> Equation | None:
         fit = fit_constants(
             equation.program,
             self.fit.X,
@@ -255,7 +253,7 @@ class _Pool:
         try:
             trial = replace(equation, form=form, constants=constants, complexity=cost)
             measured = self.measured(self.fitted(trial, self.fit, 20))
-        except (LoweringError, ExpressionError):
+        except UNUSABLE:
             return None
         if measured is None or not self.as_good(measured, equation):
             return None

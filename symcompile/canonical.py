@@ -15,6 +15,7 @@ import sympy
 
 from symcompile import slots
 from symcompile.complexity import complexity
+from symcompile.errors import SymCompileError
 from symcompile.operators import OperatorSet
 from symcompile.slots import is_constant
 
@@ -22,6 +23,9 @@ _ODD = (sympy.sin, sympy.tan, sympy.tanh)
 _TRIG = (sympy.sin, sympy.cos)
 # Expanding products is tried only below this many nodes.
 _EXPAND_NODES = 60
+
+# What sympy and evaluation raise where an expression makes no sense: Min of a complex number.
+UNUSABLE = (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError)
 
 Form = tuple[sympy.Expr, tuple[float, ...]]
 

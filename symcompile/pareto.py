@@ -16,6 +16,8 @@ ROUNDING = 1e-14
 KNEE_SHARE = 1.0 / 30.0
 # `knee`: what reaches this much of the whole gain must stay affordable, with this margin.
 MAIN_GAIN, MARGIN = 0.9, 0.8
+# `knee`: below this a gain is noise, however little the whole front gains.
+LEAST_PRICE = 0.05
 # `fixed`: nats of log-loss that one unit of complexity must buy.
 FIXED_PRICE = 0.5
 
@@ -169,7 +171,8 @@ def knee_price(front: ParetoFront) -> float:
         for gain, equation in zip(gains, front, strict=True)
         if equation.complexity > first and gain >= MAIN_GAIN * gains[-1]
     ]
-    return min(KNEE_SHARE * gains[-1], MARGIN * max(slopes, default=0.0))
+    price = min(KNEE_SHARE * gains[-1], MARGIN * max(slopes, default=0.0))
+    return max(price, LEAST_PRICE)
 
 
 def fixed(front: ParetoFront) -> int:

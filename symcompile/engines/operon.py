@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import sympy
 
-from symcompile.canonical import canonical
+from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
 from symcompile.engines.base import ProgressCallback, SearchProgress
 from symcompile.engines.operon_search import Archive, Search, SearchOptions
 from symcompile.engines.operon_tree import TreeNode, expression
 from symcompile.equation import Equation
-from symcompile.errors import EngineError, ExpressionError, LoweringError
+from symcompile.errors import EngineError
 from symcompile.evaluation import Array, evaluate
 from symcompile.least_squares import weighted_loss
 from symcompile.operators import VOCABULARY, OperatorSet
@@ -144,10 +144,10 @@ class OperonEngine:
 
     def _from_tree(self, tree: Sequence[TreeNode], runs: _Runs) -> Equation | None:
         """A tree in the original units, with the best scale and offset around it."""
-        expr, constants = expression(tree, runs.symbols, runs.scales)
         try:
+            expr, constants = expression(tree, runs.symbols, runs.scales)
             program = from_sympy([expr], runs.names, len(constants))
-        except (LoweringError, ExpressionError):
+        except UNUSABLE:
             return None
         value = evaluate(program, runs.X, constants)[:, 0]
         if not np.isfinite(value).all():
@@ -174,7 +174,7 @@ class OperonEngine:
             cost = complexity(form, self.operators)
             equation = Equation(form, tuple(names), values, cost)
             value = evaluate(equation.program, X, values)[:, 0]
-        except (LoweringError, ExpressionError, RecursionError, OverflowError):
+        except UNUSABLE:
             return None
         loss = weighted_loss(value - y, weights)
         too_complex = cost > 2 * self.max_complexity

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,13 @@ class Archive:
     keep: int
     best: dict[int, list[tuple[float, int, tuple[TreeNode, ...]]]] = field(default_factory=dict)
 
-    def add(self, individual: Any, columns: Mapping[int, int]) -> None:
-        loss, tree = float(individual.GetFitness(0)), individual.Genotype
-        kept = self.best.setdefault(int(tree.Length), [])
+    def add(self, loss: float, length: int, copy: Callable[[], tuple[TreeNode, ...]]) -> None:
+        """Take a tree of this loss and length in, copied only if it is good enough."""
+        kept = self.best.setdefault(length, [])
         worst = kept[-1][0] if len(kept) >= self.keep else math.inf
         if not math.isfinite(loss) or loss >= worst:
             return
-        nodes = copy_nodes(tree.Nodes, columns)
+        nodes = copy()
         shape = hash(tuple((node.name, node.column) for node in nodes))
         kept[:] = [entry for entry in kept if entry[1] != shape or entry[0] <= loss]
         if all(entry[1] != shape for entry in kept):
@@ -111,7 +112,9 @@ class Search:
         self.problem.TestRange = op.Range(self.dataset.Rows - 1, self.dataset.Rows)
         self.problem.Target = target
         self.problem.InputHashes = self.inputs
-        names = {*types, "Constant", "Variable"}
+        self.true_name = _true_names(op)
+        by_meaning = {meaning: name for name, meaning in self.true_name.items()}
+        names = {*(by_meaning.get(name, name) for name in types), "Constant", "Variable"}
         self.problem.ConfigurePrimitiveSet(sum(int(getattr(op.NodeType, name)) for name in names))
         self.primitives = self.keep(self.problem.PrimitiveSet)
 
@@ -226,9 +229,16 @@ class Search:
         self._collect()
         return self.archive
 
+    def copy(self, tree: Any) -> tuple[TreeNode, ...]:
+        """The nodes of a tree of this run."""
+        nodes = copy_nodes(tree.Nodes, self.columns)
+        return tuple(n._replace(name=self.true_name.get(n.name, n.name)) for n in nodes)
+
     def _collect(self) -> None:
         for individual in self.algorithm.BestFront:
-            self.archive.add(individual, self.columns)
+            tree = individual.Genotype
+            loss = float(individual.GetFitness(0))
+            self.archive.add(loss, int(tree.Length), partial(self.copy, tree))
 
     def _finished(self, state: dict[str, float]) -> bool:
         lowest, length = self.archive.lowest()
@@ -243,3 +253,16 @@ class Search:
         """Ends the run: operon stops when an evaluator's budget is used up."""
         for evaluator in self.evaluators:
             evaluator.Budget = 1
+
+
+def _true_names(op: Any) -> dict[str, str]:
+    """What the node types Fmin and Fmax compute: pyoperon 0.6 has them the wrong way round."""
+    dataset = op.Dataset(np.asfortranarray([[1.0, 2.0], [1.0, 2.0]]))
+    low, high = sorted(dataset.Variables, key=lambda variable: variable.Index)
+    leaves = [op.Node(op.NodeType.Variable) for _ in range(2)]
+    for leaf, variable in zip(leaves, (low, high), strict=True):
+        leaf.HashValue = leaf.CalculatedHashValue = variable.Hash
+        leaf.Value = 1.0
+    tree = op.Tree([*leaves, op.Node(op.NodeType.Fmin)]).UpdateNodes()
+    value = np.ravel(op.Evaluate(op.DispatchTable(), tree, dataset, op.Range(0, 2)))[0]
+    return {"Fmin": "Fmin", "Fmax": "Fmax"} if value == 1.0 else {"Fmin": "Fmax", "Fmax": "Fmin"}

@@ -1,0 +1,217 @@
+"""The distillation pass: executors, restarts, journal, errors, interruption."""
+
+import json
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+
+from symcompile.engines import create
+from symcompile.engines.base import SearchProgress
+from symcompile.equation import Equation
+from symcompile.errors import EngineError
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.passes.distill import Fit, distill
+from symcompile.passes.journal import fingerprint
+from symcompile.passes.refine import Refine
+from symcompile.progress import ProgressBar
+
+OPERATORS = OperatorSet.of(None)
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """An engine that proposes a line at once, or fails, or runs until it is stopped."""
+
+    behaviour: str = "line"
+    restarts: int = 2
+    max_complexity: int = 30
+    name: str = "proposer"
+    operators: OperatorSet = OPERATORS
+
+    def fit(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        names: Sequence[str],
+        seed: int = 0,
+        budget: float | None = None,
+        progress: Any = None,
+    ) -> ParetoFront:
+        CALLS.append((seed, budget))
+        if self.behaviour == "fail":
+            raise ValueError("no luck")
+        while self.behaviour == "forever":
+            progress(SearchProgress(0.5))
+        expr = sympy.Float(1.1) * sympy.Symbol(names[0]) + sympy.Float(0.1 + seed * 1e-9)
+        return ParetoFront((Equation.of(expr, names, self.operators, 1.0),), 1.0)
+
+    def describe(self) -> dict[str, Any]:
+        return {"engine": self.name, "behaviour": self.behaviour}
+
+
+CALLS: list[tuple[int, float | None]] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_calls() -> None:
+    CALLS.clear()
+
+
+def fit(key: str = "edge[0]", engine: Any = None, slope: float = 2.5, **options: Any) -> Fit:
+    X = np.random.default_rng(0).uniform(0, 1, (120, 2))
+    y = slope * X[:, 0] + 1.25
+    return Fit(
+        key, X[:90], y[:90], X[90:], y[90:], ("a", "b"), engine or Proposer(), **options
+    )  # fmt: skip
+
+
+def test_every_fit_gets_its_front_in_order() -> None:
+    fronts = distill([fit("two", slope=2.7), fit("one", slope=-1.3)])
+    assert list(fronts) == ["two", "one"]
+    assert max(fronts["two"].best.predict(np.eye(2))) == pytest.approx(2.7 + 1.25)
+    assert fronts["one"].best.holdout_loss < 1e-20
+    assert len(CALLS) == 4
+
+
+def test_the_front_does_not_depend_on_the_executor() -> None:
+    small = {"population": 100, "generations": 4, "max_rows": 80, "restarts": 3}
+    engine = create("operon", options=small)
+    fronts = []
+    for workers in (1, 3):
+        with ThreadPoolExecutor(workers) as executor:
+            fronts.append(distill([fit(engine=engine)], executor=executor)["edge[0]"])
+    assert fronts[0] == fronts[1]
+
+
+class Pickling(ThreadPoolExecutor):
+    """Sends tasks and results through pickle, as process pools and clusters do."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        import pickle
+
+        def run() -> Any:
+            task, arguments = pickle.loads(sent)
+            return pickle.loads(pickle.dumps(task(*arguments)))
+
+        sent = pickle.dumps((fn, args))
+        return super().submit(run)
+
+
+def test_tasks_and_results_can_be_pickled() -> None:
+    small = {"population": 60, "generations": 3, "max_rows": 80, "restarts": 2}
+    engine = create("operon", options=small)
+
+    class Remote:
+        """Not a thread pool to the pass, so that no live callback is sent along."""
+
+        def __init__(self) -> None:
+            self.pool = Pickling(1)
+
+        def submit(self, *arguments: Any) -> Future[Any]:
+            return self.pool.submit(*arguments)
+
+    front = distill([fit(engine=engine)], executor=Remote())["edge[0]"]  # type: ignore[arg-type]
+    assert front.best.holdout_loss < 1e-6
+
+
+def test_a_budget_gives_idle_workers_a_search_each() -> None:
+    with ThreadPoolExecutor(4) as executor:
+        distill([fit(budget=3.0)], executor=executor)
+    assert len(CALLS) == 4
+    assert all(budget is not None and 2 < budget < 3 for _, budget in CALLS)
+    CALLS.clear()
+    with ThreadPoolExecutor(2) as executor:
+        distill([fit(str(i), budget=3.0) for i in range(4)], executor=executor)
+    assert len(CALLS) == 4
+
+
+def test_an_error_names_the_key() -> None:
+    with pytest.raises(EngineError, match="'edge\\[0\\]' failed: no luck"):
+        distill([fit("fine"), fit(engine=Proposer("fail"))])
+
+
+def test_an_error_stops_the_other_searches() -> None:
+    fits = [fit("x", Proposer("forever", 1)), fit(engine=Proposer("fail", 1))]
+    with pytest.raises(EngineError, match="no luck"), ThreadPoolExecutor(3) as executor:
+        distill(fits, executor=executor)
+
+
+def test_an_interrupt_stops_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    from symcompile.passes import distill as module
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "wait", interrupted)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        distill([fit(engine=Proposer("forever", 2))])
+    assert threading.active_count() == before
+
+
+def test_equal_keys_are_refused() -> None:
+    with pytest.raises(EngineError, match="different keys"):
+        distill([fit(), fit()])
+
+
+def test_the_journal_is_found_again(tmp_path: Path) -> None:
+    first = distill([fit(), fit("other")], run_dir=tmp_path)
+    assert len(CALLS) == 4
+    again = distill([fit(), fit("other"), fit("new")], run_dir=tmp_path)
+    assert len(CALLS) == 6
+    assert again["edge[0]"] == first["edge[0]"]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_damaged_journal_counts_as_none(tmp_path: Path) -> None:
+    distill([fit()], run_dir=tmp_path)
+    (file,) = (tmp_path / "fronts").iterdir()
+    file.write_text(json.dumps({"front": {"equations": 3}}))
+    assert len(distill([fit()], run_dir=tmp_path)["edge[0]"]) > 0
+    assert len(CALLS) == 4
+
+
+def test_whatever_determines_a_front_is_in_the_fingerprint() -> None:
+    base = fit()
+    other_y = base.y_fit.copy()
+    other_y[3] += 1e-12
+    changed = [
+        replace(base, key="x"),
+        replace(base, seed=1),
+        replace(base, y_fit=other_y),
+        replace(base, weights=np.ones(90)),
+        replace(base, names=("a", "c")),
+        replace(base, engine=Proposer("other")),
+        replace(base, budget=1.0),
+        replace(base, refine=Refine(snap=False)),
+    ]
+    prints = {fingerprint(each) for each in [base, *changed]}
+    assert len(prints) == len(changed) + 1
+    assert fingerprint(fit()) == fingerprint(base)
+
+
+def test_progress_reaches_one_with_an_equation() -> None:
+    told: list[tuple[str, float, str]] = []
+    distill([fit()], progress=lambda *row: told.append(row))
+    assert told[-1][:2] == ("edge[0]", 1.0)
+    assert "a" in told[-1][2]
+    shares = [row[1] for row in told]
+    assert shares == sorted(shares)
+
+
+def test_the_bar_is_silent_where_stderr_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar(2) as bar:
+        distill([fit()], progress=bar)
+    with ProgressBar(2, enabled=False) as bar:
+        bar("edge[0]", 0.5, "")
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,204 @@
+"""The operon engine: laws found, limits kept, data of every odd shape."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+
+from symcompile.complexity import spellable
+from symcompile.engines import Engine, create
+from symcompile.engines.base import SearchProgress
+from symcompile.engines.operon import OperonEngine
+from symcompile.engines.operon_tree import TreeNode, expression
+from symcompile.errors import EngineError
+from symcompile.operators import OperatorSet
+
+SMALL = {"population": 200, "generations": 8, "max_rows": 100}
+
+
+def engine(operators: Any = None, max_complexity: int = 30, **options: Any) -> Engine:
+    sizes = {**SMALL, **options}
+    return create("operon", operators=operators, max_complexity=max_complexity, options=sizes)
+
+
+def uniform(n: int, columns: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.5, 2.0, (n, columns))
+
+
+def test_finds_a_law_and_scores_it_with_our_own_evaluation() -> None:
+    X = uniform(200, 2)
+    y = 1.7 * X[:, 0] * np.sin(X[:, 1]) + 0.3
+    front = engine(population=500, generations=15).fit(X, y, names=("a", "b"))
+    best = front.most_accurate
+    assert best.loss < 1e-8
+    np.testing.assert_allclose(best.loss, np.mean((best.predict(X) - y) ** 2))
+
+
+def test_same_seed_same_front() -> None:
+    X = uniform(150, 2)
+    y = np.exp(-X[:, 0]) * X[:, 1]
+    fronts = [engine().fit(X, y, names=("a", "b"), seed=seed) for seed in (3, 3, 4)]
+    assert fronts[0] == fronts[1]
+    assert fronts[0] != fronts[2]
+
+
+@pytest.mark.parametrize(
+    "operators", [["+", "*"], ["+", "*", "inv", "sqrt"], ["+", "*", "abs", "min", "max"], None]
+)
+def test_equations_keep_to_the_operators_and_the_limit(operators: Any) -> None:
+    X = uniform(100, 2)
+    y = np.sqrt(X[:, 0]) / X[:, 1] + np.abs(X[:, 0] - 1)
+    front = engine(operators, max_complexity=12).fit(X, y, names=("a", "b"))
+    assert max(front.complexities) <= 12
+    assert all(spellable(equation.form, OperatorSet.of(operators)) for equation in front)
+
+
+def test_every_operator_of_the_vocabulary_runs() -> None:
+    from symcompile.operators import VOCABULARY
+
+    X = uniform(60, 2)
+    y = np.tanh(X[:, 0]) ** 3 + np.log(X[:, 1])
+    front = engine(list(VOCABULARY), generations=3).fit(X, y, names=("a", "b"))
+    assert len(front) > 1
+
+
+def test_a_constant_output_gives_a_constant() -> None:
+    front = engine().fit(uniform(50, 3), np.full(50, 2.5), names=("a", "b", "c"))
+    assert [str(equation) for equation in front] == ["2.5"]
+
+
+def test_a_constant_column_is_never_used() -> None:
+    X = uniform(100, 3)
+    X[:, 1] = 7.0
+    front = engine().fit(X, X[:, 0] * X[:, 2], names=("a", "b", "c"))
+    assert not any(sympy.Symbol("b") in equation.form.free_symbols for equation in front)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 1), (5, 2), (40, 2000)])
+def test_odd_shapes(rows: int, columns: int) -> None:
+    X = uniform(rows, columns)
+    names = tuple(f"x{i}" for i in range(columns))
+    front = engine(generations=3).fit(X, 2 * X[:, 0] + 1, names=names)
+    assert len(front) >= 1
+
+
+def test_float32_in_c_order_and_large_units() -> None:
+    X = (uniform(100, 2) * 1e6).astype(np.float32)
+    y = (3e8 + X[:, 0] * X[:, 1]).astype(np.float32)
+    front = engine().fit(X, y, names=("a", "b"))
+    assert front.r2(front.most_accurate) > 0.999999
+
+
+def test_weights_decide_which_samples_count() -> None:
+    X = uniform(200, 1)
+    y = np.where(np.arange(200) < 100, 2 * X[:, 0], -5 * X[:, 0])
+    weights = np.where(np.arange(200) < 100, 1.0, 0.0)
+    best = engine().fit(X, y, weights=weights, names=("x",)).most_accurate
+    np.testing.assert_allclose(best.predict(X), 2 * X[:, 0], rtol=1e-4)
+
+
+def test_a_budget_is_used_and_kept() -> None:
+    X = uniform(300, 2)
+    y = np.sin(5 * X[:, 0]) * X[:, 1] + 0.01 * np.random.default_rng(1).normal(size=300)
+    started = time.monotonic()
+    engine().fit(X, y, names=("a", "b"), budget=1.0)
+    assert 0.9 < time.monotonic() - started < 5.0
+
+
+def test_progress_is_told_and_may_stop_the_search() -> None:
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    told: list[SearchProgress] = []
+
+    def watch(progress: SearchProgress) -> None:
+        told.append(progress)
+        if len(told) == 3:
+            raise Enough
+
+    X = uniform(100, 2)
+    with pytest.raises(Enough):
+        engine().fit(X, X[:, 0] / X[:, 1] + np.sin(X[:, 0]), names=("a", "b"), progress=watch)
+    assert len(told) == 3
+    assert 0 <= told[0].done <= told[-1].done <= 1
+
+
+def test_options_are_checked_by_name() -> None:
+    with pytest.raises(EngineError, match=r"no option 'popsize'.*population"):
+        create("operon", options={"popsize": 10})
+    with pytest.raises(EngineError, match="'population' is -1"):
+        create("operon", options={"population": -1})
+    with pytest.raises(EngineError, match="'mutation' is 2"):
+        create("operon", options={"mutation": 2})
+    with pytest.raises(EngineError, match="add '\\*'"):
+        create("operon", operators=["+", "sin"])
+    with pytest.raises(EngineError, match="max_complexity"):
+        OperonEngine.create(OperatorSet.of(None), 0, {})
+
+
+def test_bad_arrays_are_refused() -> None:
+    X = uniform(10, 2)
+    with pytest.raises(EngineError, match="do not fit together"):
+        engine().fit(X, X[:5, 0], names=("a", "b"))
+    with pytest.raises(EngineError, match="NaN"):
+        engine().fit(X, np.full(10, np.nan), names=("a", "b"))
+
+
+def test_description_is_plain_and_complete() -> None:
+    described = engine(population=123).describe()
+    assert described["engine"] == "operon"
+    assert described["population"] == 123
+    assert set(described["operators"]) == {"+", "*", "inv", "sin", "exp"}
+
+
+@pytest.mark.parametrize(("name", "function"), [("min", np.minimum), ("max", np.maximum)])
+def test_min_and_max_are_what_they_say(name: str, function: Any) -> None:
+    X = uniform(100, 2)
+    y = function(X[:, 0], X[:, 1])
+    front = engine(["+", "*", name]).fit(X, y, names=("a", "b"))
+    assert front.most_accurate.loss < 1e-10
+
+
+def test_nodes_become_expressions_in_operon_order() -> None:
+    # Postfix, and the first argument of an operator stands right before it: b, a, Div is a / b.
+    nodes = [
+        TreeNode("variable", 0, 2.0, 1),
+        TreeNode("variable", 0, 3.0, 0),
+        TreeNode("Div", 2, 1.0),
+    ]
+    expr, constants = expression(nodes, ("a", "b"), (1.0, 10.0))
+    assert constants == [20.0, 3.0]
+    value = expr.subs({"a": 2.0, "b": 5.0, "c[0]": 20.0, "c[1]": 3.0})
+    assert float(value) == pytest.approx(3.0 * 2.0 / (20.0 * 5.0))
+
+
+def test_trees_agree_with_operons_own_evaluation() -> None:
+    from symcompile.engines.operon_search import Search, SearchOptions
+    from symcompile.equation import Equation
+    from symcompile.slots import fill
+
+    X = uniform(64, 2)
+    data = np.column_stack([X, np.sin(X[:, 0]) / X[:, 1]])
+    types = ("Add", "Sub", "Mul", "Div", "Pow", "Sin", "Fmin", "Fmax", "Sqrt", "Square", "Abs")
+    search = Search(data, types, 12, SearchOptions(population=100, generations=3), 1)
+    search.run(float("inf"), lambda done, archive: None)
+    table = search.op.DispatchTable()
+    checked = 0
+    for individual in search.algorithm.Individuals:
+        tree = individual.Genotype
+        nodes = search.copy(tree)
+        expr, constants = expression(nodes, ("a", "b"), (1.0, 1.0))
+        rows = search.op.Range(0, 64)
+        theirs = np.ravel(search.op.Evaluate(table, tree, search.dataset, rows))
+        try:
+            filled = fill(expr, constants)
+        except ValueError:  # Min or Max of a complex number
+            continue
+        if filled.has(sympy.I, sympy.zoo, sympy.nan, sympy.re) or not np.isfinite(theirs).all():
+            continue
+        ours = Equation.of(filled, ["a", "b"], OperatorSet.of(None)).predict(X)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3 * np.abs(theirs).max())
+        checked += 1
+    assert checked > 30

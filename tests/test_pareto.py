@@ -1,0 +1,110 @@
+"""The front's order, its rules of choice, and reading it back."""
+
+import json
+import math
+
+import pytest
+import sympy
+
+from symcompile.equation import Equation
+from symcompile.errors import ChoiceError, ExpressionError
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+
+X = sympy.Symbol("x")
+OPERATORS = OperatorSet.of(None)
+
+
+def front(table: dict[int, float], variance: float = 1.0) -> ParetoFront:
+    """Equations of the given complexity and held-out loss."""
+    rows = [Equation(X, ("x",), (), complexity, loss, loss) for complexity, loss in table.items()]
+    return ParetoFront.of(rows, variance)
+
+
+# Complexity: 1 - R2, as searches of physics-informed networks gave them.
+HEAT = {1: 1.0, 5: 0.56, 12: 0.288, 13: 1.25e-4, 15: 7.6e-5, 19: 6.9e-5, 23: 4.6e-5, 29: 4e-5}
+WAVE = {1: 1.0, 5: 0.34, 12: 0.0232, 15: 4.7e-4, 17: 4.5e-4, 19: 3e-4, 25: 1.95e-4, 29: 1.89e-4}
+OSCILLATOR = {1: 1.0, 8: 0.65, 10: 0.256, 12: 0.0305, 15: 1.03e-4, 17: 3.8e-5, 26: 6e-6, 30: 5e-6}
+
+
+@pytest.mark.parametrize(("table", "law"), [(HEAT, {13}), (WAVE, {15}), (OSCILLATOR, {15, 17})])
+def test_the_default_choice_is_the_law(table: dict[int, float], law: set[int]) -> None:
+    assert front(table).best.complexity in law
+
+
+@pytest.mark.parametrize("noise", [1e-8, 1e-4, 1e-2])
+def test_a_linear_map_comes_out_whole_though_no_term_buys_half_a_nat(noise: float) -> None:
+    table = {1 + 4 * k: (5 - k) / 5 + noise for k in range(6)}
+    table |= {23: noise * 0.99, 25: noise * 0.985, 29: noise * 0.98}
+    assert front(table).best.complexity == 21
+
+
+@pytest.mark.parametrize("noise", [1e-8, 1e-2])
+def test_a_linear_map_that_needs_the_whole_front(noise: float) -> None:
+    table = {1 + 4 * k: (10 - k) / 10 + noise for k in range(11)}
+    assert front(table).best.complexity == 41
+
+
+def test_a_constant_stays_a_constant() -> None:
+    table = {1: 1.0, 3: 0.9995, 9: 0.998, 15: 0.996, 29: 0.99}
+    assert front(table).best.complexity == 1
+
+
+def test_exact_data_ends_at_rounding() -> None:
+    table = {1: 1.0, 5: 0.3, 9: 1e-25, 13: 1e-29, 29: 1e-31}
+    assert front(table).best.complexity == 9
+
+
+def test_runner_up_tells_the_margin() -> None:
+    close, clear = front(OSCILLATOR).runner_up, front(WAVE).runner_up
+    assert close is not None
+    assert clear is not None
+    assert close.equation.complexity in {15, 17}
+    assert 0 <= close.margin < 0.5 < clear.margin
+    assert front({1: 1.0}).runner_up is None
+
+
+def test_other_rules() -> None:
+    heat = front(HEAT)
+    assert heat.best_score.complexity == 13
+    assert heat.most_accurate.complexity == 29
+    assert heat.select("pysr").complexity in {23, 29}
+    assert heat.select("fixed").complexity == 13
+    with pytest.raises(ChoiceError, match="unknown rule 'best'"):
+        heat.select("best")
+
+
+def test_of_keeps_what_nothing_simpler_beats() -> None:
+    kept = front({1: 1.0, 3: 1.5, 5: math.nan, 7: 0.5, 9: math.inf, 11: 0.5})
+    assert kept.complexities == (1, 7)
+
+
+def test_equal_complexity_keeps_the_better() -> None:
+    rows = [Equation(X, ("x",), (), 3, loss, loss) for loss in (0.5, 0.2)]
+    assert [e.loss for e in ParetoFront.of(rows, 1.0)] == [0.2]
+
+
+def test_an_empty_front_says_so() -> None:
+    with pytest.raises(ChoiceError, match="empty"):
+        _ = ParetoFront((), 1.0).best
+
+
+def test_at_lists_what_there_is() -> None:
+    assert front(HEAT).at(13).complexity == 13
+    with pytest.raises(ChoiceError, match="1, 5, 12"):
+        front(HEAT).at(2)
+
+
+def test_json_round_trip() -> None:
+    equation = Equation.of(2.5 * X + sympy.sin(sympy.pi * X), ["x"], OPERATORS, 0.5, 0.25)
+    before = ParetoFront.of([equation], 2.0)
+    after = ParetoFront.from_json(json.loads(json.dumps(before.to_json())))
+    assert after == before
+    with pytest.raises(ExpressionError, match="not a stored Pareto front"):
+        ParetoFront.from_json({"variance": 1.0})
+
+
+def test_r2_and_table() -> None:
+    heat = front(HEAT)
+    assert heat.r2(heat.at(13)) == pytest.approx(1 - 1.25e-4)
+    assert "<- chosen" in str(heat)

@@ -1,0 +1,175 @@
+"""Refine: from overgrown candidates to clean, well-fitted, held-out-tested equations."""
+
+import math
+
+import numpy as np
+import pytest
+import sympy
+from sympy import exp, log, sin
+
+from symcompile.equation import Equation
+from symcompile.least_squares import fit_constants
+from symcompile.operators import OperatorSet
+from symcompile.passes.prune import reductions
+from symcompile.passes.refine import Refine, Samples, refine
+from symcompile.passes.snap import exact_values
+from symcompile.program import from_sympy
+from symcompile.slots import slot
+
+x, y = sympy.symbols("x y")
+OPERATORS = OperatorSet.of(None)
+RNG = np.random.default_rng(0)
+POINTS = RNG.uniform(0.2, 2.0, (1000, 2))
+
+
+def samples(values: np.ndarray, X: np.ndarray = POINTS) -> tuple[Samples, Samples]:
+    return Samples(X[:800], values[:800]), Samples(X[800:], values[800:])
+
+
+def refined(expr: sympy.Expr, values: np.ndarray, operators=OPERATORS, **options):
+    fit, holdout = samples(values)
+    candidates = [Equation.of(expr, ["x", "y"], operators)]
+    return refine(
+        candidates,
+        fit,
+        holdout,
+        operators=operators,
+        max_complexity=30,
+        options=Refine(**options),
+    )
+
+
+def test_dead_terms_go_and_constants_are_fitted() -> None:
+    values = 1.237 * np.exp(-0.731 * POINTS[:, 0]) * POINTS[:, 1]
+    values = values + 1e-4 * np.random.default_rng(1).normal(size=1000)
+    grown = 1.1 * exp(-0.6 * x + 0.01) * (y + 0.001 * x) + 0.0001 * sin(3.1 * y) + 1e-5 * x
+    best = refined(grown, values).best
+    assert best.complexity == 10
+    assert sorted(best.constants) == pytest.approx([-0.731, 1.237], rel=1e-3)
+
+
+def test_a_linear_map_of_five_terms_keeps_all_five() -> None:
+    X = np.random.default_rng(2).uniform(-1, 1, (1000, 5))
+    weights = np.array([1.03, 0.92, -1.11, 0.83, 1.21])
+    values = X @ weights + 0.1 * np.random.default_rng(3).normal(size=1000)
+    symbols = sympy.symbols("a b c d e")
+    expr = sum(sympy.Float(0.9 + i / 50) * s for i, s in enumerate(symbols)) + sympy.Float(0.1)
+    candidate = Equation.of(expr, [s.name for s in symbols], OPERATORS)
+    fit, holdout = samples(values, X)
+    front = refine([candidate], fit, holdout, operators=OPERATORS, max_complexity=30)
+    assert front.best.form.free_symbols >= set(symbols)
+    assert front.best.complexity <= 19
+    assert front.r2(front.best) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("expr", "value"),
+    [(2.01 * x * y, 2.0), (0.334 * x, 1 / 3), (3.1 * x, math.pi), (1.02 * x * y, None)],
+)
+def test_exact_numbers_within_the_interval_are_found(expr: sympy.Expr, value: float | None) -> None:
+    law = (expr.subs(dict.fromkeys(expr.atoms(sympy.Float), value or 1))).evalf()
+    values = sympy.lambdify([x, y], law)(*POINTS.T)
+    best = refined(expr, np.asarray(values)).best
+    assert best.constants == ()
+    kept = refined(expr, np.asarray(values), snap=False).best
+    assert len(kept.constants) <= 1
+
+
+def test_a_constant_that_is_clearly_not_exact_stays() -> None:
+    values = 3.145 * POINTS[:, 0] + 1e-4 * np.random.default_rng(1).normal(size=1000)
+    assert refined(3.1 * x, values).best.constants == pytest.approx([3.145], abs=1e-4)
+
+
+def test_snapping_never_leaves_the_operator_set() -> None:
+    values = np.cos(2.3 * POINTS[:, 0])
+    front = refined(sin(2.3 * x + 1.57), values)
+    assert all(not equation.form.has(sympy.cos) for equation in front)
+    assert front.best.holdout_loss < 1e-20
+
+
+def test_domain_errors_on_a_recorded_sample_drop_the_candidate() -> None:
+    operators = OperatorSet.of(["+", "*", "log"])
+    values = np.log(POINTS[:, 0])
+    values[900] = 0.0
+    shifted = POINTS.copy()
+    shifted[900, 0] = -0.5
+    fit, holdout = samples(values, shifted)
+    candidates = [Equation.of(log(x), ["x", "y"], operators)]
+    front = refine(candidates, fit, holdout, operators=operators, max_complexity=30)
+    assert not any(equation.form.has(sympy.log) for equation in front)
+
+
+def test_restarts_merge_and_the_front_is_on_held_out_loss() -> None:
+    values = POINTS[:, 0] * POINTS[:, 1] + 0.3
+    fit, holdout = samples(values)
+    parts = [Equation.of(e, ["x", "y"], OPERATORS) for e in (0.9 * x, 1.1 * x * y + 0.2)]
+    front = refine(parts, fit, holdout, operators=OPERATORS, max_complexity=30)
+    assert list(front.complexities) == sorted(front.complexities)
+    losses = [equation.holdout_loss for equation in front]
+    assert losses == sorted(losses, reverse=True)
+    assert front.most_accurate.holdout_loss < 1e-20
+    np.testing.assert_allclose(front.variance, np.var(values[800:]))
+
+
+def test_the_limit_holds_and_the_mean_is_always_there() -> None:
+    values = np.sin(3 * POINTS[:, 0]) * np.exp(POINTS[:, 1])
+    fit, holdout = samples(values)
+    candidates = [Equation.of(1.1 * sin(3.1 * x) * exp(0.9 * y), ["x", "y"], OPERATORS)]
+    front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=4)
+    assert max(front.complexities) <= 4
+    assert front[0].complexity == 1
+
+
+def test_weights_count() -> None:
+    X = POINTS
+    values = np.where(np.arange(1000) % 2 == 0, 2.0, -1.0) * X[:, 0]
+    weights = np.where(np.arange(1000) % 2 == 0, 1.0, 0.0)
+    fit = Samples(X[:800], values[:800], weights[:800])
+    holdout = Samples(X[800:], values[800:], weights[800:])
+    candidates = [Equation.of(0.5 * x, ["x", "y"], OPERATORS)]
+    front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=30)
+    np.testing.assert_allclose(front.best.predict(X), 2.0 * X[:, 0])
+
+
+def test_reductions_leave_out_one_part_each() -> None:
+    found = set(reductions(slot(0) * x * sin(y + slot(1)) + y))
+    assert slot(0) * x * sin(y + slot(1)) in found
+    assert slot(0) * x * sin(y) + y in found
+    assert x * sin(y + slot(1)) + y in found
+    assert y in found
+
+
+@pytest.mark.parametrize(
+    ("value", "width", "found"),
+    [
+        (2.0004, 0.001, [2]),
+        (2.0004, 0.0001, []),
+        (0.5001, 0.0005, [sympy.Rational(1, 2)]),
+        (3.1416, 0.001, [sympy.pi]),
+        (1.5708, 0.001, [sympy.pi / 2]),
+        (1.37, 1.0, []),
+        (1e9, 1.0, []),
+        (math.nan, 1.0, []),
+        (2.0, math.inf, []),
+    ],
+)
+def test_exact_values(value: float, width: float, found: list[sympy.Expr]) -> None:
+    assert list(exact_values(value, width)) == found
+
+
+def test_least_squares_reaches_float64_and_tells_errors() -> None:
+    program = from_sympy([slot(0) * exp(slot(1) * x)], ["x", "y"], 2)
+    values = 1.7 * np.exp(-0.4 * POINTS[:, 0])
+    exact = fit_constants(program, POINTS, values, None, [1.0, 0.0], 50)
+    assert exact.constants == pytest.approx((1.7, -0.4), rel=1e-12)
+    noisy = values + 0.01 * np.random.default_rng(5).normal(size=1000)
+    fit = fit_constants(program, POINTS, noisy, None, [1.0, 0.0], 50)
+    for got, truth, error in zip(fit.constants, (1.7, -0.4), fit.errors, strict=True):
+        assert abs(got - truth) < 4 * error < 0.02
+
+
+def test_undetermined_constants_have_no_error_bar() -> None:
+    program = from_sympy([slot(0) * slot(1) * x], ["x", "y"], 2)
+    fit = fit_constants(program, POINTS, 2 * POINTS[:, 0], None, [1.0, 1.0], 50)
+    assert fit.loss < 1e-20
+    assert fit.errors == (math.inf, math.inf)
