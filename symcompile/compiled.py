@@ -16,9 +16,10 @@ from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, without_gradients
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ChoiceError, ExportError
+from symcompile.fidelity import Controls
 from symcompile.hybrid import Batch
 from symcompile.lowering import Lowered, lower, read_constants, trainable
-from symcompile.measuring import N_PROBES, Neural, change_of_whole, measure
+from symcompile.measuring import N_PROBES, Neural, change_of_whole, controls_of, measure
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.parser import parse
@@ -44,6 +45,7 @@ class _Part:
     outcome: Outcome
     equations: dict[int, Equation] = field(default_factory=dict)
     lowered: Lowered | None = None
+    baseline: Controls | None = None
 
 
 class Compiled:
@@ -348,7 +350,7 @@ class Compiled:
         """Lower, measure, and only then change the hybrid."""
         equations = dict(sorted(equations.items()))
         lowered = self._lower(part.region, equations)
-        fidelity = measure(self._neural, self._record, part.region, equations, lowered.module)
+        fidelity = self._measure(part, equations, lowered.module)
         self._put(part, lowered.module)
         trainable(lowered.module, self._trainable)
         part.lowered, part.equations = lowered, equations
@@ -357,8 +359,15 @@ class Compiled:
     def _measure_again(self, path: str, part: _Part) -> None:
         part.equations = self._current(part)
         fresh = self._lower(part.region, part.equations)
-        fidelity = measure(self._neural, self._record, part.region, part.equations, fresh.module)
+        fidelity = self._measure(part, part.equations, fresh.module)
         part.outcome = _rewrite(part, self._record, fidelity)
+
+    def _measure(
+        self, part: _Part, equations: Mapping[int, Equation], block: nn.Module
+    ) -> Fidelity:
+        if part.baseline is None:
+            part.baseline = controls_of(self._record, part.region.path)
+        return measure(self._neural, self._record, part.region, equations, block, part.baseline)
 
     def _lower(self, region: Region, equations: Mapping[int, Equation]) -> Lowered:
         complete = set(equations) == set(range(region.n_equations))

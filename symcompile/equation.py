@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import sympy
+from sympy import Expr
 from sympy.printing.pycode import PythonCodePrinter
 
 from symcompile import slots
@@ -85,7 +86,7 @@ class Equation:
         """One line for people, constants rounded to `digits` significant digits."""
         return str(sympy.sstr(self.rounded(digits), full_prec=False))
 
-    def rounded(self, digits: int) -> sympy.Expr:
+    def rounded(self, digits: int) -> Expr:
         return slots.fill(self.form, self.constants).xreplace(
             {
                 number: sympy.Float(f"{float(number):.{digits}g}", digits)

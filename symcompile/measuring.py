@@ -49,10 +49,13 @@ def measure(
     region: Region,
     equations: Mapping[int, Equation],
     block: nn.Module,
+    baseline: Controls,
 ) -> Fidelity:
-    """Fidelity of `equations`, lowered to `block`, against the neural block of a region."""
+    """Fidelity of `equations`, lowered to `block`, against the neural block of a region.
+
+    `baseline` holds the controls of the region, see `controls_of`.
+    """
     samples = record.samples[region.path]
-    baseline = controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
     original = neural.block(region.path)
     rows = None if original is None else _autograd(neural, region, original)
     fidelity = verify.measure(
@@ -73,6 +76,12 @@ def measure(
             end_to_end=_end_to_end(neural.root, record, region, block, baseline),
             latency=_latency(neural.root, region, original, block, samples),
         )
+
+
+def controls_of(record: Recording, path: str) -> Controls:
+    """The mean output and the linear map that the equations of a region have to beat."""
+    samples = record.samples[path]
+    return controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
 
 
 def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recording) -> float:

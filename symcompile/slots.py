@@ -5,6 +5,7 @@ A slot is a sympy symbol whose name no identifier can have, so it never collides
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -12,6 +13,10 @@ from functools import lru_cache
 import sympy
 
 from symcompile.errors import ExpressionError
+
+# Whole numbers beyond this, and fractions of other denominators, are not read as exact.
+_LARGEST = 1000
+_DENOMINATORS = (1, 2, 3, 4, 5, 6, 8, 9, 12)
 
 _NAME = re.compile(r"c\[(\d+)\]\Z")
 
@@ -41,8 +46,28 @@ def slots_of(expr: sympy.Basic) -> list[int]:
 
 
 def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
-    """The expression with its constants written in."""
-    return expr.xreplace({slot(i): sympy.Float(value) for i, value in enumerate(constants)})
+    """The expression with its constants written in, those that are exact as exact numbers."""
+    return expr.xreplace({slot(i): exact(value) for i, value in enumerate(constants)})
+
+
+def exact(value: float) -> sympy.Expr:
+    """The whole number, fraction or multiple of pi that a constant is to the last bit, else itself.
+
+    A fitted or trained constant meets none of these bit by bit; one that was snapped does, so a
+    slot stays trainable and still reads as `pi` until training moves it.
+    """
+    if abs(value) > _LARGEST:
+        return sympy.Float(value)
+    if value == round(value):
+        return sympy.Integer(round(value))
+    for unit, symbol in ((1.0, sympy.S.One), (math.pi, sympy.pi)):
+        for q in _DENOMINATORS:
+            p = round(value / unit * q)
+            # 0.5 and 2.4 read better as decimals.
+            plain = symbol is sympy.S.One and q % 3
+            if p and not plain and math.gcd(p, q) == 1 and value == p * unit / q:
+                return sympy.Rational(p, q) * symbol
+    return sympy.Float(value)
 
 
 def walk(expr: sympy.Basic) -> Iterator[sympy.Basic]:
