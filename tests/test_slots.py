@@ -1,6 +1,7 @@
 """Slots: numbered places of fitted constants."""
 
 import pytest
+import numpy as np
 import sympy
 
 from symcompile import slots
@@ -43,4 +44,12 @@ def test_renumber_closes_gaps() -> None:
     form, values = slots.renumber(c(5) * x, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     assert (form, values) == (c(0) * x, (5.0,))
     swapped, values = slots.renumber(c(1) * x**2 + c(0) * y, [10.0, 20.0])
-    assert slots.fill(swapped, values) == 20.0 * x**2 + 10.0 * y
+    assert slots.fill(swapped, values) == 20 * x**2 + 10 * y
+
+
+def test_exact_numbers_are_known_by_their_bits() -> None:
+    for value, shown in ((2.0, 2), (1 / 3, sympy.Rational(1, 3)), (np.pi / 2, sympy.pi / 2)):
+        assert slots.exact(value) == shown
+        assert slots.exact(float(np.nextafter(value, 9.0))).is_Float
+    assert slots.exact(2.5).is_Float
+    assert slots.exact(1e12).is_Float

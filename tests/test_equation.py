@@ -1,0 +1,97 @@
+"""Equations: what they show, compute and store."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import sympy
+
+from symcompile import Equation
+from symcompile.errors import ExpressionError
+from symcompile.operators import OperatorSet
+
+OPERATORS = OperatorSet.of(None)
+x, t = sympy.symbols("x t")
+POINTS = np.random.default_rng(0).uniform(0.1, 2.0, (50, 2))
+
+
+def heat(decay: float = -1.97, k: float = 3.14) -> Equation:
+    return Equation.of(sympy.exp(decay * t) * sympy.sin(k * x), ("x", "t"), OPERATORS)
+
+
+def test_counts_the_law_as_the_paper_does() -> None:
+    assert heat().complexity == 13
+    assert heat().constants == (-1.97, 3.14)
+
+
+def test_predicts_in_float64() -> None:
+    expected = np.exp(-1.97 * POINTS[:, 1]) * np.sin(3.14 * POINTS[:, 0])
+    np.testing.assert_allclose(heat().predict(POINTS), expected, rtol=1e-14)
+    with pytest.raises(ExpressionError, match=r"expected \[n_samples, 2\]"):
+        heat().predict(POINTS[:, :1])
+
+
+def test_sympy_has_plain_symbols_that_users_can_substitute() -> None:
+    assert heat().sympy.free_symbols == {x, t}
+    value = heat().sympy.subs({"x": 0.5, "t": 1.0})
+    assert float(value) == pytest.approx(math.exp(-1.97) * math.sin(1.57))
+
+
+def test_shows_rounded_and_exact_constants() -> None:
+    equation = heat(-1.234567891, math.pi)
+    assert equation.text(4) == "exp(-1.235*t)*sin(pi*x)"
+    assert equation.latex(4) == r"e^{- 1.235 t} \sin{\left(\pi x \right)}"
+    assert equation.with_constants((-2.0, 3.14159)).text(7) == "exp(-2*t)*sin(3.14159*x)"
+
+
+def test_python_source_needs_math_alone() -> None:
+    source = heat().to_python("law")
+    names: dict[str, object] = {}
+    exec(compile(source, "law.py", "exec"), names)  # our own output, not anything that was loaded
+    law = names["law"]
+    assert callable(law)
+    for point, expected in zip(POINTS, heat().predict(POINTS), strict=True):
+        assert law(*point) == pytest.approx(expected, rel=1e-14)
+
+
+def test_other_constants_forget_the_losses() -> None:
+    equation = Equation.of(2.5 * x, ("x",), OPERATORS, loss=0.1, holdout_loss=0.2)
+    moved = equation.with_constants([3.5])
+    assert moved.form == equation.form
+    assert math.isnan(moved.loss)
+    assert math.isnan(moved.holdout_loss)
+    with pytest.raises(ExpressionError, match="2 constants given, the form has 1"):
+        equation.with_constants([1.0, 2.0])
+
+
+def test_round_trip_through_json() -> None:
+    equation = Equation.of(
+        sympy.Max(x, 0.3) + sympy.sqrt(t) / 3 + sympy.pi * x**2, ("x", "t"), OPERATORS, 0.5
+    )
+    again = Equation.from_json(equation.to_json())
+    np.testing.assert_array_equal(again.predict(POINTS), equation.predict(POINTS))
+    assert (again.form, again.constants, again.loss) == (equation.form, equation.constants, 0.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"constants": [1.0]},
+        {"symbols": ["x"]},
+        {"symbols": None},
+        {"program": {"code": [["system", []]], "outputs": [0], "n_inputs": 2, "n_slots": 2}},
+        {"complexity": "many"},
+    ],
+)
+def test_damaged_json_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ExpressionError):
+        Equation.from_json(heat().to_json() | change)
+    with pytest.raises(ExpressionError):
+        Equation.from_json([])
+
+
+def test_unknown_symbols_are_named() -> None:
+    with pytest.raises(ExpressionError, match="uses z: the inputs are x, t"):
+        Equation.of(sympy.Symbol("z") + x, ("x", "t"), OPERATORS)
