@@ -7,7 +7,8 @@ nothing inside a region is, so the hybrid holds no parameter of a replaced block
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import fx, nn
 
@@ -60,5 +61,35 @@ def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
         ) from error
     if isinstance(copied, fx.GraphModule):
         copied.training = module.training
+        _name_again(copied, module)
     match_persistence(copied, module)
     return copied
+
+
+def _name_again(copied: nn.Module, original: nn.Module) -> None:
+    """Second names of modules and parameters, which copying a GraphModule drops."""
+    places = dict(copied.named_modules(remove_duplicate=False))
+    twins = _twins(places, original)
+    for name, thing in (
+        *original.named_modules(remove_duplicate=False),
+        *original.named_parameters(remove_duplicate=False),
+    ):
+        parent, _, key = name.rpartition(".")
+        holder = places.get(parent)
+        if not key or holder is None or isinstance(holder, Vacant) or hasattr(holder, key):
+            continue
+        if id(thing) in twins:
+            setattr(holder, key, twins[id(thing)])
+
+
+def _twins(places: Mapping[str, nn.Module], original: nn.Module) -> dict[int, Any]:
+    """The copy of each module and parameter, by identity of the original."""
+    found: dict[int, Any] = {}
+    for name, part in original.named_modules(remove_duplicate=False):
+        if name in places:
+            found[id(part)] = places[name]
+            own = places[name]._parameters
+            found |= {
+                id(p): own[key] for key, p in part._parameters.items() if own.get(key) is not None
+            }
+    return found

@@ -192,7 +192,7 @@ def _agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
 
 
 def _attempt(module: nn.Module, batch: Batch) -> object:
-    """What a forward gives, or the exception that it raises; the random state is always the same."""
+    """What a forward gives, or the exception that it raises, always from one random state."""
     device = home(module)[0]
     devices = [device.index or 0] if device.type == "cuda" else []
     try:

@@ -222,8 +222,8 @@ def _at(arguments: Mapping[str, Any], one: TensorInput) -> torch.Tensor:
 
 
 def _matrix(columns: list[torch.Tensor], samples: torch.Size) -> torch.Tensor:
-    flat = [c.detach().to("cpu", torch.float64).reshape(samples.numel(), -1) for c in columns]
-    return torch.cat(flat, dim=1)
+    flat = [c.detach().to("cpu", torch.float64) for c in columns]
+    return torch.cat([c.reshape(samples.numel(), c.shape[-1]) for c in flat], dim=1)
 
 
 def _outputs(output: Any) -> tuple[list[torch.Tensor], Any]:

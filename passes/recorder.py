@@ -136,6 +136,8 @@ class Recorder:
         return before, after
 
     def _note(self, path: str, trail: _Trail, call: Call) -> None:
+        if not all(tensor.numel() for _, _, tensor in interface.input_tensors(call.arguments)):
+            return  # no samples, from which nothing can be told either
         if trail.found.face is None:
             self._meet(trail, call)
         found = trail.found

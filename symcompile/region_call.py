@@ -45,10 +45,24 @@ def arguments(
         part = rows[:, start : start + one.features]
         inputs.append(part.reshape(samples if one.scalar else (*samples, one.features)))
         start += one.features
-    args, kwargs = build_arguments(interface, inputs)
+    return _with_settings(interface, settings, *build_arguments(interface, inputs))
+
+
+def _with_settings(
+    interface: Interface, settings: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Settings take the places that were kept for them; by name, unless `*args` follow them."""
     taken = {one.parameter for one in interface.inputs}
-    extra = {n: v for n, v in settings.items() if n not in taken and n[0] != "*"}
-    return args, extra | kwargs
+    names = [parameter.name for parameter in interface.parameters]
+    values, named = list(args), dict(kwargs)
+    for name, value in settings.items():
+        if name in taken or name.startswith("*"):
+            continue
+        if values and names.index(name) < len(values) and name not in kwargs:
+            values[names.index(name)] = value
+        else:
+            named[name] = value
+    return tuple(values), named
 
 
 def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:

@@ -53,3 +53,8 @@ def test_exact_numbers_are_known_by_their_bits() -> None:
         assert slots.exact(float(np.nextafter(value, 9.0))).is_Float
     assert slots.exact(2.5).is_Float
     assert slots.exact(1e12).is_Float
+
+
+def test_constants_that_are_exact_to_the_last_bit_read_as_exact() -> None:
+    found = slots.fill(c(0) * x + c(1) * y + c(2), [2.0, 0.1, float(sympy.pi)])
+    assert found == 2 * x + sympy.Float(0.1) * y + sympy.pi

@@ -1,0 +1,141 @@
+"""A copy of the model with vacant regions, and copies of single blocks."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from models import Block, Calling, Leftovers, Net, Stack, state_of
+from torch import fx, nn
+
+from symcompile.errors import CaptureError, TargetError
+from symcompile.hybrid import Batch
+from symcompile.passes.assemble import Vacant, copy_block, vacate
+from symcompile.passes.capture import capture
+from symcompile.passes.whole_model import root_for
+from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.target import Target
+
+X = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+
+
+def storages(module: nn.Module) -> set[int]:
+    return {t.data_ptr() for t in (*module.parameters(), *module.buffers())}
+
+
+@pytest.mark.parametrize("kind", ["fx", "module boundaries"])
+def test_the_rest_is_copied_and_the_regions_are_vacant(kind: str) -> None:
+    model = Net()
+    model.train()
+    model.block.eval()
+    model.after.eval()
+    root = capture(model, ["block"], Batch((X,), {}) if kind == "fx" else None).root
+    assert isinstance(root, fx.GraphModule) is (kind == "fx")
+    hybrid = vacate(root, ["block"])
+    assert isinstance(hybrid.block, Vacant)
+    assert not storages(hybrid) & storages(model)
+    modes = {name: part.training for name, part in hybrid.named_modules()}
+    assert modes == {n: p.training for n, p in model.named_modules() if n in modes}
+    expected = {k: v for k, v in model.state_dict().items() if not k.startswith("block.")}
+    assert hybrid.state_dict().keys() == expected.keys()
+    with pytest.raises(RuntimeError, match="vacant"):
+        hybrid(X)
+    hybrid.block = Block(lambda h: model.block(h))
+    torch.testing.assert_close(hybrid(X), model(X), rtol=0, atol=0)
+
+
+def test_the_hybrid_keeps_no_replaced_block_alive() -> None:
+    model = Net(nn.Linear(2, 1))
+    hybrid = vacate(capture(model, ["block"], Batch((X,), {})).root, ["block"])
+    weight = weakref.ref(model.block.weight)
+    del model
+    gc.collect()
+    assert weight() is None
+    assert hybrid.after.weight is not None
+
+
+def test_a_shared_block_is_vacant_under_all_names_and_tied_weights_stay_tied() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(2, 2)
+            self.second = self.first
+            self.third, self.fourth = nn.Linear(2, 2), nn.Linear(2, 2)
+            self.fourth.weight = self.third.weight
+            self.fifth = nn.Linear(2, 2)
+            self.fifth.weight = self.first.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fifth(self.fourth(self.third(self.second(self.first(x)))))
+
+    model = Tied()
+    for root in (model, capture(model, ["first"], Batch((X,), {})).root):
+        hybrid = vacate(root, ["first"])
+        assert hybrid.first is hybrid.second
+        assert isinstance(hybrid.first, Vacant)
+        assert hybrid.fourth.weight is hybrid.third.weight
+        assert hybrid.fifth.weight is not model.first.weight
+        block = copy_block(root, "first", hybrid)
+        assert isinstance(block, nn.Linear)
+        assert block.weight is hybrid.fifth.weight
+        assert block.bias is not model.first.bias
+        torch.testing.assert_close(block(X), model.first(X), rtol=0, atol=0)
+
+
+def test_a_block_of_its_own_is_copied_whole() -> None:
+    model = Stack()
+    hybrid = vacate(model, ["layers.0.mlp", "layers.1.mlp"])
+    block = copy_block(model, "layers.0.mlp", hybrid)
+    assert not storages(block) & (storages(model) | storages(hybrid))
+    assert block.state_dict().keys() == model.layers[0].mlp.state_dict().keys()
+
+
+def test_hidden_buffers_stay_hidden() -> None:
+    class Hiding(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("hidden", torch.ones(2), persistent=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x * self.hidden)
+
+    root = capture(Hiding(), ["block"], Batch((X,), {})).root
+    assert isinstance(root, fx.GraphModule)
+    assert "hidden" not in vacate(root, ["block"]).state_dict()
+    assert vacate(root, ["block"]).hidden is not root.hidden
+
+
+def test_a_model_that_cant_be_copied() -> None:
+    model = Calling(Leftovers(), lambda block, x: block(x))
+    model(X)  # leaves a tensor with a history behind
+    before = state_of(model)
+    with pytest.raises(CaptureError, match=r"Calling can't be copied.*detach"):
+        vacate(model, ["block.spare"])
+    assert state_of(model) == before
+
+
+def whole(*parameters: Parameter) -> Region:
+    face = Interface(parameters, (TensorInput("x", (), 2),), (TensorOutput(1),))
+    return Region(".", Target("."), face, ("x0", "x1"))
+
+
+def test_the_root_of_a_whole_model_has_its_signature() -> None:
+    body = Block(lambda x, scale=2.0, flag=None: (x.sum(-1) * scale, flag))
+    root = root_for(
+        whole(Parameter("x"), Parameter("scale", True, 2.0), Parameter("flag", True, None)),
+        body,
+        "Body",
+    )
+    for args, kwargs in (((X,), {}), ((X, 3.0), {}), ((), {"x": X, "flag": 1})):
+        found, flag = root(*args, **kwargs)
+        expected, expected_flag = body(*args, **kwargs)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        assert flag == expected_flag
+    assert root.body is body
+    assert type(root).__name__ == "Body"
+
+
+@pytest.mark.parametrize("name", ["*xs", "**named"])
+def test_a_whole_model_with_starred_arguments_is_refused(name: str) -> None:
+    with pytest.raises(TargetError, match="name a submodule instead"):
+        root_for(whole(Parameter(name)), Vacant(), "Body")
