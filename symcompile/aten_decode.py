@@ -78,12 +78,21 @@ def decode_graph(
     model = _empty_model(identifier(name))
     builder = _Builder(document, set(blocks), device)
     graph = builder.build()
+    _make_modules(model, document.get("modules"))
     _install_state(model, builder.rows("state"), tensors, device)
     for path in builder.modes:
         _container(model, path)
     model.graph = graph
     model.__dict__["_origin"] = _Origin(document, frozenset(blocks), device, model.code)
     return model
+
+
+def origin_of(module: nn.Module, paths: set[str]) -> Json | None:
+    """The document that a model was built from; None if it was edited or has other regions."""
+    origin = module.__dict__.get("_origin")
+    if not isinstance(module, StoredModel) or not isinstance(origin, _Origin):
+        return None
+    return origin.document if origin.paths == paths and origin.code == module.code else None
 
 
 def _rebuilt(name: str, origin: _Origin, state: dict[str, Any]) -> StoredModel:
@@ -99,6 +108,14 @@ def _empty_model(name: str) -> StoredModel:
 
 
 # --- parameters and buffers --------------------------------------------------------------------
+
+
+def _make_modules(model: nn.Module, names: Any) -> None:
+    """Empty modules in the order of the original's, so that state dicts have the same order."""
+    if type(names) is not list or len(names) > MAX_NODES:
+        raise ArtifactError("graph: 'modules' is not a list of names")
+    for name in names:
+        _container(model, qualified_name(name))
 
 
 def _install_state(

@@ -54,6 +54,7 @@ def encode_program(
         "constants": constants,
         "containers": containers,
         "aliases": block_aliases(module, known),
+        "modules": _module_names(module, known),
         "nodes": reader.live_nodes(),
         "output": reader.output,
     }, tensors
@@ -69,9 +70,7 @@ def read_state(
 
     Order and names are those of the module, so that state dicts fit.
     """
-    aliases = block_aliases(module, regions)
-    homes = [*map(submodule_path, regions), *(name for names in aliases.values() for name in names)]
-    inside = tuple(f"{home}." for home in homes)
+    inside = tuple(f"{home}." for home in _homes(module, regions))
     state: list[Json] = []
     tensors: dict[str, torch.Tensor] = {}
     stored: dict[int, str] = {}
@@ -84,6 +83,19 @@ def read_state(
         entry = {"name": name, "kind": kind, "tensor": key, "requires_grad": tensor.requires_grad}
         state.append(entry if kind == "parameter" else {**entry, "persistent": persistent})
     return state, tensors, {entry["name"] for entry in state}
+
+
+def _module_names(module: nn.Module, regions: Mapping[str, Region]) -> list[str]:
+    """Every module outside of the blocks, the blocks themselves included: they fix the order."""
+    inside = tuple(f"{home}." for home in _homes(module, regions))
+    names = [name for name, _ in module.named_modules(remove_duplicate=False)]
+    return [qualified_name(name) for name in names if name and not name.startswith(inside)]
+
+
+def _homes(module: nn.Module, regions: Mapping[str, Region]) -> list[str]:
+    """Every name under which a block is registered."""
+    others = [name for names in block_aliases(module, regions).values() for name in names]
+    return [*map(submodule_path, regions), *others]
 
 
 def block_aliases(module: nn.Module, regions: Mapping[str, Region]) -> dict[str, list[str]]:
@@ -278,6 +290,8 @@ class _Reader:
         kept = []
         for row in reversed(self.nodes):
             target = row["op"]
+            if target is torch.ops.aten.add_.Tensor and row["args"][1] is False:
+                continue  # a loaded model's counter of batches, which rests in evaluation mode
             if row["name"] in needed or target == "region" or is_in_place(str(target)):
                 needed.update(_references([row["args"], row["kwargs"]]))
                 kept.append({**row, "op": target if type(target) is str else stored_name(target)})

@@ -15,7 +15,9 @@ The document:
 | nodes | name, op, args, kwargs, and as scope the module that made it |
 | output | what is returned, with nodes in the place of tensors |
 | modes | "both" if train() and eval() act as in the original, "eval" if the graph is eval()'s |
+| modules | names of all modules outside of the blocks, in order |
 | aliases | further names of a block that is registered more than once |
+| shapes | how free the sizes are, and why not freer, see `opaque.Exported` |
 | training | the mode that the model was saved in, and the modules whose mode differs from it |
 
 The op "region" calls the block at `path`. Values are those of `aten_values`, and {"node": name},
@@ -39,8 +41,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.aten_decode import StoredModel, decode_graph, place_blocks
-from symcompile.aten_encode import encode_program
+from symcompile.aten_decode import StoredModel, decode_graph, origin_of, place_blocks
+from symcompile.aten_encode import encode_program, read_state
 from symcompile.aten_modes import merge_modes
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.hybrid import Batch, submodule_path
@@ -73,6 +75,9 @@ def encode(
     whitelist.
     """
     regions = tuple(regions)
+    kept = _still_stored(module, regions) if training else None
+    if kept is not None:
+        return kept
     paths = [submodule_path(region.path) for region in regions]
     plain, dynamic, note = _encode_in(module, False, example, regions)
     document, tensors = plain
@@ -80,6 +85,7 @@ def encode(
     document = {
         "modes": "eval" if merged is None else "both",
         "training": _modes(module, paths),
+        "shapes": {"dynamic": dynamic, "note": note},
         **(merged or document),
     }
     return StoredGraph(document, tensors, dynamic, note)
@@ -98,8 +104,9 @@ def decode(
     nothing of it is run.
     """
     document = stored.document
-    if type(document) is not dict:
-        raise ArtifactError("graph: it is not a JSON object")
+    shapes = document.get("shapes") if type(document) is dict else None
+    if type(shapes) is not dict or not {"dynamic", "note"} <= set(shapes):
+        raise ArtifactError("graph: it is not the JSON object of a graph")
     model = decode_graph(document, stored.tensors, blocks or {}, torch.device(device), name)
     # Before the blocks come in: they have modes of their own.
     _set_modes(model, document.get("training"))
@@ -107,10 +114,30 @@ def decode(
     return model
 
 
+def _still_stored(module: nn.Module, regions: tuple[Region, ...]) -> StoredGraph | None:
+    """The document that a loaded model was made from, with its present weights and modes.
+
+    None if the model is no loaded one, or not what the document says any more.
+    """
+    document = origin_of(module, {region.path for region in regions})
+    if document is None:
+        return None
+    state, tensors, names = read_state(module, {region.path: region for region in regions})
+    if names != {row["name"] for row in document["state"]}:
+        return None
+    training = _modes(module, [submodule_path(region.path) for region in regions])
+    shapes = document["shapes"]
+    document = {**document, "state": state, "training": training}
+    return StoredGraph(document, tensors, shapes["dynamic"], shapes["note"])
+
+
 def _with_training(
     module: nn.Module, document: Json, example: Batch, regions: tuple[Region, ...]
 ) -> Json | None:
     """The document with training mode worked in, None where one graph can't hold both."""
+    if isinstance(module, StoredModel):
+        # Edited since it was loaded: which module a node came from is known no more.
+        return None
     shapes = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     before, shapes.disabled = shapes.disabled, True  # failing here is an answer, not news
     try:

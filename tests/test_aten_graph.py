@@ -283,6 +283,36 @@ def test_a_loaded_model_can_be_saved_again() -> None:
     assert_same(model.eval(), second.eval(), *args)
 
 
+def test_saving_a_loaded_model_keeps_what_was_changed_in_it() -> None:
+    model, args, _ = CASES["convolution"]
+    first = reload(copy.deepcopy(model).double().train(), *args)
+    first.norm.eval()
+    first.head.weight.requires_grad_(False)
+    with torch.no_grad():
+        first.head.bias.add_(1.0)
+    second = reload(first, *args)
+    assert (second.training, second.norm.training, second.drop.training) == (True, False, True)
+    assert not second.head.weight.requires_grad
+    assert_equal_states(first, second)
+    assert_same(first, second, *args)
+    # An edited graph is exported anew, not taken from the document that it was read from.
+    output = next(iter(reversed(first.graph.nodes)))
+    with first.graph.inserting_before(output):
+        output.args = (first.graph.call_function(torch.ops.aten.neg.default, output.args),)
+    first.recompile()
+    assert_same(first.eval(), reload(first, *args), *args)
+
+
+def test_a_loaded_model_exports_as_the_original_does() -> None:
+    model, args, _ = CASES["convolution"]
+    model = copy.deepcopy(model).double()
+    one, two = (
+        encode(module, Batch(args, {}), training=False).document["nodes"]
+        for module in (model, reload(model, *args))
+    )
+    assert [{**row, "scope": ""} for row in one] == [{**row, "scope": ""} for row in two]
+
+
 def test_encoding_leaves_the_model_as_it_was() -> None:
     model = copy.deepcopy(CASES["convolution"][0]).train()
     model.norm.eval()
@@ -323,12 +353,13 @@ class Around(nn.Module):
         super().__init__()
         self.before = nn.Linear(3, 3)
         self.inner = nn.ModuleDict({"block": TwoFaced()})
+        self.norm = nn.BatchNorm1d(3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         block = self.inner["block"]
         out = block(self.before(x), extra={"b": x})
         again = block(out["sum"], extra={"b": out["rest"][0]})
-        return out["rest"][1] + again["sum"] * again["rest"][0]
+        return self.norm(out["rest"][1] + again["sum"] * again["rest"][0])
 
 
 REGION = Region(
@@ -492,6 +523,10 @@ HOSTILE: list[tuple[str, Any]] = [
     ("state.0.kind", "file"),
     ("output", {"node": "nowhere"}),
     ("aliases", 3),
+    ("shapes", None),
+    ("modules", {"a": 1}),
+    ("modules", ['a"b']),
+    ("modules", ["forward"]),
     ("training", {"model": "yes", "others": []}),
     ("training", {"model": True, "others": 3}),
 ]
