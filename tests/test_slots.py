@@ -1,7 +1,7 @@
 """Slots: numbered places of fitted constants."""
 
-import pytest
 import numpy as np
+import pytest
 import sympy
 
 from symcompile import slots
