@@ -210,7 +210,8 @@ def skeleton(expr: sympy.Expr, operators: OperatorSet) -> Any:
     numbers = {n: sympy.Float(n) for n in expr.atoms(sympy.Rational, sympy.NumberSymbol) if n != -1}
     exponents = {p.exp for p in expr.atoms(sympy.Pow)}
     loose = expr.xreplace({n: f for n, f in numbers.items() if n not in exponents})
-    return _skeleton(canonical(loose, (), operators)[0])
+    form = canonical(loose, (), operators)[0]
+    return _skeleton(sympy.expand(form, power_exp=False, log=False))
 
 
 def _skeleton(expr: sympy.Expr) -> Any:

@@ -12,12 +12,13 @@ from symcompile.errors import ChoiceError, ExpressionError
 
 # Below this fraction of the output's variance a loss is rounding, not fit.
 ROUNDING = 1e-14
-# `knee`: a unit of complexity must buy this share of all the log-loss that the front gains.
-KNEE_SHARE = 1.0 / 30.0
-# `knee`: what reaches this much of the whole gain must stay affordable, with this margin.
-MAIN_GAIN, MARGIN = 0.9, 0.8
-# `knee`: below this a gain is noise, however little the whole front gains.
-LEAST_PRICE = 0.05
+# `knee`: weight of what the rest of the front still has to give, against the step that was made.
+REMAINDER = 0.5
+# `knee`: nats for a unit of complexity below which a step is noise.
+LEAST_STEP = 0.05
+# `price`: a unit of complexity must buy this share of all the log-loss that the front gains;
+# what reaches MAIN_GAIN of it must stay affordable, with this margin.
+PRICE_SHARE, MAIN_GAIN, MARGIN = 1.0 / 30.0, 0.9, 0.8
 # `fixed`: nats of log-loss that one unit of complexity must buy.
 FIXED_PRICE = 0.5
 
@@ -25,8 +26,8 @@ FIXED_PRICE = 0.5
 class RunnerUp(NamedTuple):
     """The equation that the default rule would have picked next.
 
-    `margin` is by how many nats (of log-loss, complexity included at its price) it lost: below
-    about 0.5 the choice is close.
+    `margin` is by how much it lost, as a share of the winner's value under the rule: 0 is a tie,
+    and below about 0.25 a reader should look at both.
     """
 
     equation: Equation
@@ -78,9 +79,10 @@ class ParetoFront:
         """The next-best equation under `knee`; None where there is no second one."""
         if len(self) < 2:
             return None
-        costs = _costs(self, knee_price(self))
-        first, second = sorted(range(len(self)), key=lambda i: (costs[i], i))[:2]
-        return RunnerUp(self[second], costs[second] - costs[first])
+        values = _corners(self)
+        first, second = sorted(range(len(self)), key=lambda i: (-values[i], i))[:2]
+        lost = values[first] - values[second]
+        return RunnerUp(self[second], min(lost / max(values[first], LEAST_STEP), 1.0))
 
     @property
     def most_accurate(self) -> Equation:
@@ -92,7 +94,7 @@ class ParetoFront:
         return self.select("score")
 
     def select(self, rule: str = "knee") -> Equation:
-        """Pick by a rule: "knee" (the default), "fixed", "score", "pysr" or "accuracy"."""
+        """Pick by a rule: "knee" (the default), "price", "fixed", "score", "pysr" or "accuracy"."""
         if rule not in RULES:
             raise ChoiceError(f"unknown rule {rule!r}: choose from {', '.join(RULES)}")
         if not self.equations:
@@ -145,25 +147,45 @@ def measured_loss(equation: Equation) -> float:
 
 
 def knee(front: ParetoFront) -> int:
-    """Index of the equation that buys the most log-loss at the front's own price of complexity.
+    """Index of the sharpest corner: a steep step down to it, and little left to gain after it.
 
-    The price of a unit of complexity is 1/30 of all the log-loss that the front gains from its
-    first equation to its last (30 is the default limit of complexity, so that a full front is
-    compared with its own mean slope). Log-loss plus price times complexity is lowest at the law:
-    the steps that lead to it are steeper than the mean, and those that only trace the network's
-    own error, or noise, are flatter. The price scales with the gain because the gain differs:
-    thirty nats for exact data, five for a noisy map of five terms, of which every single one
-    buys less than half a nat. Where a law needs most of the front's length, such as a sum over
-    ten variables, the price is lowered to MARGIN of what that law pays.
+    An equation's value is the slope of the step from its predecessor (nats of log-loss for a unit
+    of complexity, PySR's score), less half the best mean slope from it to any later equation. The
+    step that completes a law is the steepest of a front: before it a term or a phase is missing,
+    after it equations only trace the network's own error, or noise. The second half of the
+    rule is for laws that are completed in two steps of like steepness, where the score alone stops
+    at the first. No price of complexity is involved, which is why the rule holds for exact
+    data (thirty nats to gain) and for noisy sums of five terms (five nats, of which each single
+    term buys less than half) alike. A front without a step of LEAST_STEP is that of a constant.
 
-    MEASURED
+    Measured on refined fronts of 118 cases (examples/selection_study.py: heat, wave and oscillator
+    networks of 6 training seeds, with and without cosine; synthetic laws, clean, with noise of
+    1e-3 and 1e-2 and with smooth errors of both sizes), how often the pick has the law's form:
+    knee 118, score 117, price 112, fixed 108, pysr 63, accuracy 23.
     """
-    costs = _costs(front, knee_price(front))
-    return min(range(len(front)), key=lambda i: (costs[i], i))
+    values = _corners(front)
+    return max(range(len(front)), key=lambda i: (values[i], -i))
 
 
-def knee_price(front: ParetoFront) -> float:
-    """Nats that a unit of complexity must buy under `knee`."""
+def _corners(front: ParetoFront) -> list[float]:
+    """What `knee` compares; a constant, which no step leads to, has the value 0."""
+    logs, counts = front.log_losses(), front.complexities
+    values = [0.0]
+    for i in range(1, len(front)):
+        step = (logs[i - 1] - logs[i]) / (counts[i] - counts[i - 1])
+        later = ((logs[i] - logs[j]) / (counts[j] - counts[i]) for j in range(i + 1, len(front)))
+        value = step - REMAINDER * max(later, default=0.0)
+        values.append(value if step >= LEAST_STEP else min(value, 0.0) - LEAST_STEP)
+    return values
+
+
+def price(front: ParetoFront) -> int:
+    """Lowest log-loss plus price times complexity, at the front's own mean price.
+
+    The price of a unit of complexity is 1/30 of all the log-loss that the front gains (30 is the
+    default limit of complexity). Where a law needs most of the front's length, such as a sum over
+    ten variables, it is lowered to MARGIN of what that law pays.
+    """
     logs, first = front.log_losses(), front[0].complexity
     gains = [logs[0] - log for log in logs]
     slopes = [
@@ -171,19 +193,18 @@ def knee_price(front: ParetoFront) -> float:
         for gain, equation in zip(gains, front, strict=True)
         if equation.complexity > first and gain >= MAIN_GAIN * gains[-1]
     ]
-    price = min(KNEE_SHARE * gains[-1], MARGIN * max(slopes, default=0.0))
-    return max(price, LEAST_PRICE)
+    mean = min(PRICE_SHARE * gains[-1], MARGIN * max(slopes, default=0.0))
+    return _cheapest(front, max(mean, LEAST_STEP))
 
 
 def fixed(front: ParetoFront) -> int:
-    """The same at a price of FIXED_PRICE nats: too dear where the data is noisy."""
-    costs = _costs(front, FIXED_PRICE)
-    return min(range(len(front)), key=lambda i: (costs[i], i))
+    """The same at FIXED_PRICE: too dear where the data is noisy."""
+    return _cheapest(front, FIXED_PRICE)
 
 
-def _costs(front: ParetoFront, price: float) -> list[float]:
+def _cheapest(front: ParetoFront, unit_price: float) -> int:
     logs = front.log_losses()
-    return [log + price * e.complexity for log, e in zip(logs, front, strict=True)]
+    return min(range(len(front)), key=lambda i: (logs[i] + unit_price * front[i].complexity, i))
 
 
 def score(front: ParetoFront) -> int:
@@ -216,6 +237,7 @@ def _steepest(front: ParetoFront, among: Iterable[int]) -> int:
 
 RULES: dict[str, Callable[[ParetoFront], int]] = {
     "knee": knee,
+    "price": price,
     "fixed": fixed,
     "score": score,
     "pysr": pysr_best,
