@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from symcompile.calling import map_tensors, rows, run, tensors
+from symcompile.calling import map_tensors, run, tensors
 from symcompile.errors import ExportError
 from symcompile.evaluation import Array
 from symcompile.hybrid import Batch
@@ -57,7 +57,7 @@ def check_values(
     example: Batch,
     traced: Batch,
     *,
-    free_batch: bool,
+    batched: Sequence[bool],
     dtype: torch.dtype,
     blocks: Mapping[str, str],
 ) -> Agreement:
@@ -68,6 +68,7 @@ def check_values(
         module: what it was exported from, on the CPU, in evaluation mode.
         example: recorded inputs, from which batches are made within their range.
         traced: the batch the model was traced with, used where the batch size is fixed.
+        batched: for each tensor, whether its first dimension is the batch's.
         blocks: target of each function, by the function's name.
 
     Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ.
@@ -75,12 +76,12 @@ def check_values(
     session = open_session(data, dtype, blocks)
     limit = TOLERANCE[dtype]
     sizes, largest = [], 0.0
-    for batch in _batches(example, traced, free_batch):
+    for batch in _batches(example, traced, batched):
         expected = _torch_outputs(module, batch)
         if expected is None:
             continue
         found = run_session(session, batch)
-        size = rows(batch)
+        size = batch_size(batch, batched)
         largest = max(largest, _compare(session, expected, found, limit, size))
         if size is not None:
             sizes.append(size)
@@ -193,29 +194,38 @@ def relative_difference(a: Array, b: Array) -> float:
 # --- batches within the recorded range ---------------------------------------------------------
 
 
-def _batches(example: Batch, traced: Batch, free_batch: bool) -> Iterator[Batch]:
-    count = rows(example)
-    if not free_batch or count is None:
+def _batches(example: Batch, traced: Batch, batched: Sequence[bool]) -> Iterator[Batch]:
+    count = batch_size(example, batched)
+    if count is None:
         yield traced
         return
     yield example
     elements = sum(t.numel() for t in tensors((example.args, example.kwargs))) // max(count, 1)
     most = max(2, _MOST_ELEMENTS // max(elements, 1))
     for size in sorted({min(size, most) for size in BATCH_SIZES} - {count}):
-        yield resized(example, size)
+        yield resized(example, size, batched)
 
 
-def resized(example: Batch, size: int) -> Batch:
+def batch_size(batch: Batch, batched: Sequence[bool]) -> int | None:
+    """Rows of the tensors that have the batch's dimension, None if there are none."""
+    pairs = zip(tensors((batch.args, batch.kwargs)), batched, strict=True)
+    return next((tensor.shape[0] for tensor, one in pairs if one), None)
+
+
+def resized(example: Batch, size: int, batched: Sequence[bool]) -> Batch:
     """A batch of `size` rows: those of the example, then mixtures of two rows each, which stay
-    within the recorded range of every value."""
+    within the recorded range of every value. Tensors that are not `batched` stay."""
     generator = torch.Generator().manual_seed(0)
-    count = rows(example) or 1
+    count = batch_size(example, batched) or 1
+    which = iter(batched)
     extra = max(0, size - count)
     first = torch.randint(count, (extra,), generator=generator)
     second = (first + torch.randint(1, max(count, 2), (extra,), generator=generator)) % count
     share = torch.rand(extra, generator=generator)
 
     def resize(tensor: torch.Tensor) -> torch.Tensor:
+        if not next(which):
+            return tensor
         head = tensor[:size]
         if not extra:
             return head

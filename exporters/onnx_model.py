@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from symcompile.calling import home, map_tensors, rows, run, tensors
+from symcompile.calling import home, map_tensors, run, tensors
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_check import (
     Agreement,
+    batch_size,
     check_structure,
     check_values,
     first_line,
@@ -115,7 +116,7 @@ def onnx(
             module,
             example,
             exported.example,
-            free_batch=exported.free_batch,
+            batched=exported.batched,
             dtype=working,
             blocks=names,
         )
@@ -194,11 +195,11 @@ def _require_free_batch(module: nn.Module, example: Batch, exported: Exported) -
     """A graph may be free where the model is not: `x.reshape(2, 3, -1)` constrains only a product
     of sizes. So the model is run with one row more."""
     reason = "" if exported.free_batch or not tensors(example) else exported.note
-    count = rows(example)
+    count = batch_size(example, exported.batched)
     if not reason and count is not None:
         try:
             with torch.no_grad():
-                run(module, resized(example, count + 1))
+                run(module, resized(example, count + 1, exported.batched))
         except Exception as error:  # what a user's forward raises for a batch size is its answer
             reason = f"with {count + 1} rows instead of {count}, {first_line(error)}"
     if reason:

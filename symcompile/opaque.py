@@ -14,6 +14,7 @@ graph with such nodes can be re-traced anywhere. To run one, bind the blocks: `w
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,14 +55,19 @@ class Exported:
         dynamic: "all" (every size that the model leaves free), "batch" (the first dimension only)
             or "static".
         note: why it is not "all", or which part of it is fixed; empty where nothing is.
-        free_batch: whether the first dimension of some input is free.
+        batched: for each tensor of the example, whether its first dimension is the batch's: free,
+            and the same as that of the first tensor that has a free one.
     """
 
     program: ExportedProgram
     example: Batch
     dynamic: str
     note: str = ""
-    free_batch: bool = False
+    batched: tuple[bool, ...] = ()
+
+    @property
+    def free_batch(self) -> bool:
+        return any(self.batched)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ def export_program(
     Raises ExportError if torch.export can't follow the model's forward.
     """
     surrogate = with_opaque_blocks(module, regions) if opaque else module
+    surrogate = _spelled_out(surrogate, example)
     larger = _enlarged(example)
     attempts = [(larger, "all"), (larger, "batch"), (example, "static")]
     failures: list[Exception] = []
@@ -242,14 +249,40 @@ def replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
     }
     if all(children[name] is child for name, child in module._modules.items()):
         return module
-    # Not copy.copy: a user's __copy__ or __init__ must not run, a GraphModule's would recompile.
-    clone = object.__new__(type(module))
-    clone.__dict__.update(module.__dict__)
+    clone = _shallow(module)
     clone._modules = children
     forward = module.__dict__.get("forward")
     if isinstance(forward, MethodType) and forward.__self__ is module:  # patched by the user
         clone.__dict__["forward"] = MethodType(forward.__func__, clone)
     swaps[id(module)] = clone
+    return clone
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """Not copy.copy: a user's __copy__ must not run, and that of a GraphModule recompiles."""
+    clone: nn.Module = object.__new__(type(module))
+    clone.__dict__.update(module.__dict__)
+    return clone
+
+
+def _spelled_out(module: nn.Module, example: Batch) -> nn.Module:
+    """The module with the keywords that go into its `**kwargs` as parameters of their own, without
+    which torch.export can't give them free sizes."""
+    signature = inspect.signature(module.forward)
+    plain = {n: p for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+    extra = [name for name in example.kwargs if name not in plain]
+    if not extra or len(plain) == len(signature.parameters):
+        return module
+    clone, forward = _shallow(module), module.forward
+
+    def spelled_out(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in extra]
+    spelled_out.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*plain.values(), *added]
+    )
+    clone.__dict__["forward"] = spelled_out
     return clone
 
 
@@ -371,17 +404,24 @@ def _export(module: nn.Module, batch: Batch, freedom: str) -> ExportedProgram:
     with warnings.catch_warnings():
         # torch's own use of its own deprecated class, when an exported program is copied.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        # And of its recurrent layers, whose list of weights is put back after the trace.
+        warnings.filterwarnings("ignore", r"The tensor attributes? .*_flat_weights", UserWarning)
         return torch.export.export(
             module, tuple(batch.args), dict(batch.kwargs), dynamic_shapes=given, strict=False
         )
 
 
 def _enlarged(example: Batch) -> Batch:
-    """The batch with single rows repeated, and no tensor shared by two arguments."""
+    """A batch of a single row with that row repeated; no tensor is shared by two arguments.
+
+    Beside tensors with more rows, a first dimension of 1 is there to be broadcast, and stays.
+    """
+    found = tensors((example.args, example.kwargs))
+    single = all(tensor.shape[0] == 1 for tensor in found if tensor.ndim)
 
     def grow(tensor: torch.Tensor) -> torch.Tensor:
         alone = tensor.detach()
-        if tensor.ndim and tensor.shape[0] == 1:
+        if tensor.ndim and single:
             return alone.expand(_ROWS, *tensor.shape[1:]).clone()
         return alone
 
@@ -390,23 +430,26 @@ def _enlarged(example: Batch) -> Batch:
 
 def _freedom(
     program: ExportedProgram, freedom: str, wanted: bool, failures: Sequence[Exception]
-) -> tuple[str, str, bool]:
-    """How free the shapes really became, why, and whether the batch size did: Dim.AUTO gives in
-    without a word."""
-    if not wanted:
-        return "static", "static shapes were asked for", False
-    reason = f": {_first_line(failures[0])}" if failures else ""
+) -> tuple[str, str, tuple[bool, ...]]:
+    """How free the shapes really became, why, and which tensors share the free batch size: Dim.AUTO
+    gives in without a word."""
     inputs = set(program.graph_signature.user_inputs)
     shapes = [
         node.meta["val"].shape
         for node in program.graph.nodes
-        if node.op == "placeholder" and node.name in inputs and hasattr(node.meta["val"], "shape")
+        if node.op == "placeholder" and node.name in inputs
+        if isinstance(node.meta["val"], torch.Tensor)
     ]
+    first = next((str(size) for shape in shapes for size in shape[:1] if is_free(size)), None)
+    batched = tuple(len(shape) > 0 and str(shape[0]) == first for shape in shapes)
+    reason = f": {_first_line(failures[0])}" if failures else ""
+    if not wanted:
+        return "static", "static shapes were asked for", batched
     if not any(is_free(size) for shape in shapes for size in shape):
-        return "static", f"the model works for the shapes of the example only{reason}", False
-    if not any(is_free(size) for shape in shapes for size in shape[:1]):
-        return freedom, f"the model fixes its batch size{reason}", False
-    return freedom, f"only the batch size is free{reason}" if freedom == "batch" else "", True
+        return "static", f"the model works for the shapes of the example only{reason}", batched
+    if first is None:
+        return freedom, f"the model fixes its batch size{reason}", batched
+    return freedom, f"only the batch size is free{reason}" if freedom == "batch" else "", batched
 
 
 def is_free(size: int | torch.SymInt) -> bool:

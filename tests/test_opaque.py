@@ -153,6 +153,30 @@ def test_the_module_is_left_as_it_was() -> None:
     assert program.state_dict["first.weight"] is found.module.first.weight
 
 
+class Recurrent(nn.Module):
+    """Its LSTM keeps a list of weights beside its parameters, and takes a size per layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(2, 2, batch_first=True)
+        self.block = nn.Identity()
+
+    def forward(self, x, gain):
+        out, (hidden, _) = self.lstm(x)
+        return self.block(out) * gain, hidden
+
+
+def test_recurrent_layers_and_numbers_for_all_rows() -> None:
+    example = Batch((samples(4, 5, 2), torch.tensor(0.5)), {})
+    found = hybrid_of(Recurrent(), {"block": Fake(["x0 + x1", "x0*x1"], 2)}, example)
+    weights = list(found.module.lstm._flat_weights)
+    result = exported(found)
+    assert all(a is b for a, b in zip(found.module.lstm._flat_weights, weights, strict=True))
+    args = samples(3, 5, 2, seed=1), torch.tensor(2.0)  # torch unrolls over the 5 steps
+    with bound(blocks(found)):
+        torch.testing.assert_close(result.program.module()(*args), found.module(*args))
+
+
 class Patched(Network):
     """A forward patched onto the instance, and a block that two names lead to."""
 
