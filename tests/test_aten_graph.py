@@ -4,6 +4,7 @@ import copy
 import io
 import json
 from collections import namedtuple
+from functools import cache
 from typing import Any
 
 import pytest
@@ -162,23 +163,26 @@ CASES: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(params=list(CASES))
-def case(request: pytest.FixtureRequest) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
-    model, args, kwargs = CASES[request.param]
-    return copy.deepcopy(model).double(), args, kwargs
+@cache
+def stored_case(name: str) -> StoredGraph:
+    model, args, kwargs = CASES[name]
+    return through_json(encode(copy.deepcopy(model).double(), Batch(args, kwargs)))
 
 
-def test_values_and_gradients_agree(case: Any) -> None:
-    model, args, kwargs = case
-    loaded = reload(model.eval(), *args, **kwargs)
-    assert_same(model, loaded, *args, **kwargs)
+def case(name: str) -> tuple[nn.Module, nn.Module]:
+    """A model and what was loaded of it, with the same weights."""
+    model, stored = copy.deepcopy(CASES[name][0]).double(), stored_case(name)
+    tensors = {key: tensor.clone() for key, tensor in stored.tensors.items()}
+    return model, decode(StoredGraph(stored.document, tensors))
 
 
-def test_training_mode_agrees(case: Any) -> None:
-    model, args, kwargs = case
-    loaded = reload(model.train(), *args, **kwargs)
+@pytest.mark.parametrize("name", list(CASES))
+def test_values_and_gradients_agree_in_both_modes(name: str) -> None:
+    _, args, kwargs = CASES[name]
+    model, loaded = case(name)
     assert loaded.training
-    assert_same(model, loaded, *args, **kwargs)
+    assert_same(model.eval(), loaded.eval(), *args, **kwargs)
+    assert_same(model.train(), loaded.train(), *args, **kwargs)
     # Batch norms moved their statistics alike.
     assert_equal_states(model, loaded)
     assert_same(model.eval(), loaded.eval(), *args, **kwargs)
@@ -193,21 +197,18 @@ def assert_equal_states(model: nn.Module, loaded: nn.Module) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 9])
 def test_batch_size_is_free(rows: int) -> None:
     for name in ("layers", "convolution", "tied", "no_grad", "sizes"):
-        model, args, _ = CASES[name]
-        model = copy.deepcopy(model).double().eval()
-        assert_same(model, reload(model, *args), rand(rows, *args[0].shape[1:]))
+        model, loaded = (one.eval() for one in case(name))
+        assert_same(model, loaded, rand(rows, *CASES[name][1][0].shape[1:]))
 
 
 def test_further_dimensions_are_free() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Softmax(dim=-2)).double()
     assert_same(model, reload(model, rand(4, 5, 3)), rand(6, 2, 3))
-    sizes = Sizes()
-    assert_same(sizes, reload(sizes, rand(4, 3)), rand(2, 7))
+    assert_same(*case("sizes"), rand(2, 7))
 
 
 def test_parameters_keep_names_ties_and_gradients() -> None:
-    model = Tied().double()
-    loaded = reload(model, rand(4, 3))
+    model, loaded = case("tied")
     assert_equal_states(model, loaded)
     assert loaded.first.weight is loaded.second.weight
     names = [(name, p.requires_grad) for name, p in model.named_parameters()]
@@ -217,9 +218,7 @@ def test_parameters_keep_names_ties_and_gradients() -> None:
 
 
 def test_a_loaded_model_can_be_trained_further() -> None:
-    model = copy.deepcopy(CASES["convolution"][0]).double().train()
-    image = rand(4, 2, 6, 6)
-    loaded = reload(model, image)
+    (model, loaded), image = case("convolution"), rand(4, 2, 6, 6)
     for one in (model, loaded):
         optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
         torch.manual_seed(3)
@@ -231,9 +230,8 @@ def test_a_loaded_model_can_be_trained_further() -> None:
 
 
 def test_signature_is_that_of_the_model() -> None:
-    model, args, kwargs = CASES["structures"]
-    model = copy.deepcopy(model).double()
-    loaded = reload(model, *args, **kwargs)
+    _, args, kwargs = CASES["structures"]
+    _, loaded = case("structures")
     point = loaded(pair=args[1], x=args[0], shift=kwargs["shift"], options=kwargs["options"])[
         "point"
     ]
@@ -243,8 +241,8 @@ def test_signature_is_that_of_the_model() -> None:
 
 
 def test_a_value_that_was_baked_in_is_checked() -> None:
-    model, args, kwargs = CASES["structures"]
-    loaded = reload(copy.deepcopy(model).double(), *args, **kwargs)
+    _, args, kwargs = CASES["structures"]
+    _, loaded = case("structures")
     with pytest.raises(ArtifactError, match="argument power is 3: this model was saved for 2 only"):
         loaded.forward(*args, **kwargs, power=3)
     with pytest.raises(ArtifactError, match=r"options\['unused'\] is a tensor"):
@@ -254,8 +252,7 @@ def test_a_value_that_was_baked_in_is_checked() -> None:
 
 
 def test_deepcopy_keeps_everything() -> None:
-    model = Tied().double()
-    loaded = reload(model, rand(4, 3))
+    _, loaded = case("tied")
     twin = copy.deepcopy(loaded)
     assert_equal_states(loaded, twin)
     assert_same(loaded, twin, rand(2, 3))
@@ -264,8 +261,7 @@ def test_deepcopy_keeps_everything() -> None:
 
 
 def test_pickling_keeps_everything() -> None:
-    model = Tied().double()
-    loaded = reload(model, rand(4, 3))
+    _, loaded = case("tied")
     file = io.BytesIO()
     torch.save(loaded, file)
     file.seek(0)
@@ -275,17 +271,16 @@ def test_pickling_keeps_everything() -> None:
 
 
 def test_a_loaded_model_can_be_saved_again() -> None:
-    model, args, _ = CASES["convolution"]
-    model = copy.deepcopy(model).double().train()
-    first = reload(model, *args)
+    args = CASES["convolution"][1]
+    model, first = case("convolution")
     second = reload(first, *args)
     assert_equal_states(model, second)
     assert_same(model.eval(), second.eval(), *args)
 
 
 def test_saving_a_loaded_model_keeps_what_was_changed_in_it() -> None:
-    model, args, _ = CASES["convolution"]
-    first = reload(copy.deepcopy(model).double().train(), *args)
+    args = CASES["convolution"][1]
+    _, first = case("convolution")
     first.norm.eval()
     first.head.weight.requires_grad_(False)
     with torch.no_grad():
@@ -304,11 +299,9 @@ def test_saving_a_loaded_model_keeps_what_was_changed_in_it() -> None:
 
 
 def test_a_loaded_model_exports_as_the_original_does() -> None:
-    model, args, _ = CASES["convolution"]
-    model = copy.deepcopy(model).double()
+    batch = Batch(CASES["convolution"][1], {})
     one, two = (
-        encode(module, Batch(args, {}), training=False).document["nodes"]
-        for module in (model, reload(model, *args))
+        encode(module, batch, training=False).document["nodes"] for module in case("convolution")
     )
     assert [{**row, "scope": ""} for row in one] == [{**row, "scope": ""} for row in two]
 
@@ -324,13 +317,13 @@ def test_encoding_leaves_the_model_as_it_was() -> None:
 
 
 def test_encoding_twice_gives_the_same_document() -> None:
-    for model, args, kwargs in (CASES["structures"], CASES["in place"]):
-        one, two = (encode(copy.deepcopy(model).double(), Batch(args, kwargs)) for _ in range(2))
-        assert json.dumps(one.document) == json.dumps(two.document)
+    model, args, kwargs = CASES["structures"]
+    again = encode(copy.deepcopy(model).double(), Batch(args, kwargs))
+    assert json.dumps(again.document) == json.dumps(stored_case("structures").document)
 
 
 def test_devices_are_mapped() -> None:
-    loaded = decode(encode(Sizes(), Batch((rand(4, 3),), {})), device="meta")
+    loaded = decode(stored_case("sizes"), device="meta")
     assert loaded.forward(torch.empty(5, 3, device="meta"))[0].device.type == "meta"
 
 
@@ -532,17 +525,23 @@ HOSTILE: list[tuple[str, Any]] = [
 ]
 
 
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sin() * self.gain
+
+
+@cache
+def stored_small() -> StoredGraph:
+    return encode(Small(), Batch((torch.ones(4, 3),), {}))
+
+
 @pytest.mark.parametrize(("place", "value"), HOSTILE)
 def test_a_damaged_document_is_refused(place: str, value: Any) -> None:
-    class Small(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gain = nn.Parameter(torch.ones(3))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.sin() * self.gain
-
-    stored = through_json(encode(Small(), Batch((torch.ones(4, 3),), {})))
+    stored = through_json(stored_small())
     assert decode(stored).forward(torch.zeros(2, 3)).shape == (2, 3)
     *keys, last = (int(key) if key.isdigit() else key for key in place.split("."))
     parent: Any = stored.document
@@ -554,7 +553,7 @@ def test_a_damaged_document_is_refused(place: str, value: Any) -> None:
 
 
 def test_deep_values_are_refused() -> None:
-    stored = through_json(encode(Sizes(), Batch((rand(4, 3),), {})))
+    stored = through_json(stored_case("sizes"))
     value: Any = 1
     for _ in range(200):
         value = [value]

@@ -243,7 +243,7 @@ def program(*code: Any, n_inputs: int = 1) -> dict[str, Any]:
 
 TOWER = [["number", [], 2], *([["power", [k], 64] for k in range(6)])]
 DOUBLING = [["input", [], 0], *(["mul", [k, k]] for k in range(40))]
-DEEP = [["input", [], 0], *(["sin", [k]] for k in range(100_000))]
+DEEP = [["input", [], 0], *(["sin", [k]] for k in range(10_000))]
 
 
 @pytest.mark.parametrize(
