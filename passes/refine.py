@@ -23,7 +23,7 @@ from symcompile.least_squares import fit_constants, weighted_loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.prune import reductions
-from symcompile.passes.snap import exact_values
+from symcompile.passes.snap import exact_values, reopen
 from symcompile.slots import renumber, slot
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
@@ -224,7 +224,9 @@ class _Pool:
         """The equation with constants made exact one after the other, as far as the data agrees."""
         while (trial := self.snap_one(equation)) is not None:
             equation = trial
-        return equation
+        form, constants = reopen(equation.form, equation.constants)
+        cost = complexity(form, self.operators)
+        return replace(equation, form=form, constants=constants, complexity=cost)
 
     def snap_one(self, equation: Equation) -> Equation | None:
         fit = fit_constants(

@@ -70,7 +70,8 @@ def test_exact_numbers_within_the_interval_are_found(expr: sympy.Expr, value: fl
     law = (expr.subs(dict.fromkeys(expr.atoms(sympy.Float), value or 1))).evalf()
     values = sympy.lambdify([x, y], law)(*POINTS.T)
     best = refined(expr, np.asarray(values)).best
-    assert best.constants == ()
+    assert best.constants == (() if value is None else (value,))
+    assert not best.sympy.atoms(sympy.Float)
     kept = refined(expr, np.asarray(values), snap=False).best
     assert len(kept.constants) <= 1
 
