@@ -24,8 +24,9 @@ from symcompile.passes.journal import Journal
 from symcompile.passes.refine import Refine, Samples, refine
 from symcompile.passes.sparse import sparse_candidates
 
-# Share of a budget that is kept back for refining what the search found.
-_REFINE_SHARE = 0.15
+# Shares of a budget that are kept back: to turn trees into equations and refine them, and that
+# part of it which refining may use before it has to bring the front to an end.
+_REFINE_SHARE, _PRUNE_SHARE = 0.35, 0.18
 _SEED_STEP = 1_000_003
 
 
@@ -165,6 +166,7 @@ def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
         operators=fit.engine.operators,
         max_complexity=fit.engine.max_complexity,
         options=fit.refine,
+        seconds=None if fit.budget is None else fit.budget * _PRUNE_SHARE,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from symcompile.passes.distill import Fit
 
 # Raise it when the search or refine changes what a seed gives.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Journal:

@@ -9,6 +9,7 @@ what is not finite on a recorded sample, and ranks the rest on held-out samples.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,8 @@ from symcompile.slots import renumber, slot
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
 _PRICE = 0.3
+# Under a time limit, seconds past it in which constants are still snapped.
+_SNAP_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def refine(
     operators: OperatorSet,
     max_complexity: int,
     options: Refine | None = None,
+    seconds: float | None = None,
 ) -> ParetoFront:
     """The front that candidates, from any number of searches, come to.
 
@@ -92,13 +96,14 @@ def refine(
         candidates: equations over the same inputs; their losses are not relied on.
         fit: samples that constants are fitted to.
         holdout: samples that equations are ranked on.
+        seconds: after this time nothing new is tried, only the front brought to its end.
 
     Returns:
         Equations of at most `max_complexity`, finite on every sample of both, each with a lower
         held-out loss than every simpler one. The constant mean is always among the candidates.
     """
     options = options or Refine()
-    pool = _Pool(fit, holdout, operators, max_complexity, options)
+    pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
     pool.offer(slot(0), [float(np.average(fit.y, weights=fit.weights))], names)
@@ -120,7 +125,9 @@ class _Pool:
         operators: OperatorSet,
         max_complexity: int,
         options: Refine,
+        seconds: float | None = None,
     ) -> None:
+        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
         self.fit, self.holdout = fit, holdout
         self.operators, self.max_complexity, self.options = operators, max_complexity, options
         self.sample = fit.first(options.fit_rows)
@@ -162,10 +169,15 @@ class _Pool:
         for equation in self.front(0.5):
             self.equations[equation.form] = self.fitted(equation, self.sample, 20)
 
+    @property
+    def spent(self) -> bool:
+        """Whether the fits or the time for trying new forms are used up."""
+        return self.fits >= self.options.max_fits or time.monotonic() >= self.deadline
+
     def prune(self) -> None:
         """Reduce equations of the front, the most promising first, until none is left."""
         done: set[sympy.Expr] = set()
-        while self.fits < self.options.max_fits:
+        while not self.spent:
             todo = [e for e in self.front(0.02) if e.form not in done]
             if not todo:
                 return
@@ -175,7 +187,7 @@ class _Pool:
 
     def reduce(self, equation: Equation) -> None:
         for expr in reductions(equation.form):
-            if self.fits >= self.options.max_fits:
+            if self.spent:
                 return
             smaller = self.offer(expr, equation.constants, equation.symbols)
             if smaller is None:
@@ -208,7 +220,8 @@ class _Pool:
             measured = self.measured(self.fitted(equation, self.fit, 30))
             if measured is None:
                 continue
-            snapped = self.snapped(measured) if self.options.snap else measured
+            snap = self.options.snap and time.monotonic() < self.deadline + _SNAP_SECONDS
+            snapped = self.snapped(measured) if snap else measured
             result.append(snapped)
             if snapped.complexity < measured.complexity:
                 result.append(measured)
