@@ -61,6 +61,8 @@ def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
         ) from error
     if isinstance(copied, fx.GraphModule):
         copied.training = module.training
+        # A GraphModule has a class of its own, whose name copying drops as well.
+        type(copied).__name__ = type(module).__name__
         _name_again(copied, module)
     match_persistence(copied, module)
     return copied

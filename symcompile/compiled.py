@@ -269,7 +269,7 @@ class Compiled:
             if isinstance(part.outcome, Rewrite):
                 part.equations = dict(part.outcome.equations)
                 part.lowered = compiled._lower(part.region, part.equations)
-                part.lowered.module.load_state_dict(dict(loaded.blocks[name]))
+                _restore_constants(part.lowered.module, loaded.blocks[name], name)
                 compiled._put(part, part.lowered.module)
         return compiled.trainable_constants(bool(loaded.notes.get("trainable")))
 
@@ -440,6 +440,14 @@ class Compiled:
             return front.select(rule) if rule is not None else front.at(complexity or 0)
         except ChoiceError as error:
             raise ChoiceError(f"{path!r}, output {output}: {error}") from None
+
+
+def _restore_constants(block: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
+    """Constants as they were trained; ArtifactError if they do not fit the equations."""
+    try:
+        block.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise ArtifactError(f"constants of {path!r} do not fit its equations: {error}") from None
 
 
 def _part_of(outcome: Outcome) -> _Part:

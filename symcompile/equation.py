@@ -1,4 +1,4 @@
-"""An equation: a closed form over named inputs, its fitted constants, what it costs and how it fits."""
+"""An equation: a closed form over named inputs, its constants, what it costs and how it fits."""
 
 from __future__ import annotations
 
