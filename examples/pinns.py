@@ -101,12 +101,9 @@ def run(name: str, seed: int) -> Result:
     equation = compiled.equations["."][0]
     points = grid(problem)
     values, truth = equation.predict(points), problem.truth_at(points)
-    found, residual = fit(family, points, values)
-    best, _ = fit(family, points, outputs(model, points))
-    shown = [
-        k for k, at in enumerate(family.start) if family.names[k] not in ("phase", "amplitude")
-    ]
-    off = max(abs(found[k] / best[k] - 1) for k in shown)
+    found, residual = fit(family, points, values, len(family.start))
+    best, _ = fit(family, points, outputs(model, points), family.free)
+    off = max(abs(a / b - 1) for a, b in zip(found[:2], best[:2], strict=True))
     errors = float(np.mean((values - truth) ** 2)), grid_error(model, problem)
     return Result(name, seed, equation, residual < SAME, off, found, errors, seconds)
 
