@@ -34,9 +34,8 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from symcompile._version import __version__
-from symcompile.aten_graph import encode
+from symcompile.aten.graph import encode
 from symcompile.calling import evaluating, rows, run
-from symcompile.codecs import DATA
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.evaluation import Array
@@ -44,7 +43,8 @@ from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.program import LEAVES
 from symcompile.region import Region
 from symcompile.rewrite import Agreement, Fidelity, Outcome, OutputFidelity, Refusal, Rewrite
-from symcompile.schemas import MANIFEST
+from symcompile.storage.codecs import DATA
+from symcompile.storage.schemas import MANIFEST
 
 # A list longer than this stands on several lines.
 _WIDTH = 100

@@ -4,7 +4,7 @@
 |---|---|
 | manifest.json | versions, model class, capture, and the caller's own notes |
 | outcomes.json | rewrite or refusal of each region, with fronts and fidelity |
-| graph.json | the model around the regions, see `aten_graph` |
+| graph.json | the model around the regions, see `symcompile.aten.graph` |
 | tensors.safetensors | its parameters, buffers and constants |
 | original.safetensors | those that the original has with other values |
 | neural/0.json, .safetensors | the neural block of the first region, and so on |
@@ -31,10 +31,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile import container
 from symcompile._version import __version__
-from symcompile.aten_graph import StoredGraph, decode, encode
-from symcompile.aten_values import decode_value, encode_value
+from symcompile.aten.graph import StoredGraph, decode, encode
+from symcompile.aten.values import decode_value, encode_value
 from symcompile.calling import evaluating, home, map_tensors, run
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.hybrid import Batch, submodule_path
@@ -42,8 +41,9 @@ from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.region_call import arguments
 from symcompile.rewrite import Outcome, Rewrite
-from symcompile.serialization import outcome_from_json, outcome_to_json
-from symcompile.storage_check import copied, differences
+from symcompile.storage import container
+from symcompile.storage.check import copied, differences
+from symcompile.storage.serialization import outcome_from_json, outcome_to_json
 
 State = Mapping[str, torch.Tensor]
 

@@ -19,7 +19,7 @@ from symcompile.errors import ArtifactError, DataError, StaleRecordingError
 from symcompile.evaluation import Array
 from symcompile.hybrid import Batch
 from symcompile.region import Region
-from symcompile.serialization import region_from_json, region_to_json
+from symcompile.storage.serialization import region_from_json, region_to_json
 
 FORMAT = 1
 

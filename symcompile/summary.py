@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symcompile.errors import ArtifactError
-from symcompile.schemas import MANIFEST
+from symcompile.storage.schemas import MANIFEST
 
 _METADATA = "symcompile."
 _MAX_TEXT = 200
@@ -75,7 +75,7 @@ def _of_manifest(path: str | os.PathLike[str]) -> str:
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of a manifest file, its regions checked to be objects."""
-    from symcompile.container import MAX_JSON
+    from symcompile.storage.container import MAX_JSON
 
     name = os.fspath(path)
     if os.path.getsize(path) > MAX_JSON:
@@ -163,7 +163,7 @@ def _equation_row(
 
 
 def _json(name: str, data: bytes) -> Any:
-    from symcompile.container import NotJsonError, from_json
+    from symcompile.storage.container import NotJsonError, from_json
 
     try:
         return from_json(data)

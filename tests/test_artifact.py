@@ -15,11 +15,12 @@ import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
-from symcompile import artifact, container
+from symcompile import artifact
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch
 from symcompile.rewrite import Refusal, Rewrite
-from symcompile.serialization import outcome_to_json
+from symcompile.storage import container
+from symcompile.storage.serialization import outcome_to_json
 
 
 class Block(nn.Module):

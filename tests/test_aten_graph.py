@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from symcompile.aten_graph import StoredGraph, decode, encode
-from symcompile.aten_operators import ALLOWED, resolve, stored_name
+from symcompile.aten.graph import StoredGraph, decode, encode
+from symcompile.aten.operators import ALLOWED, resolve, stored_name
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch
 from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from symcompile import container
-from symcompile.container import Archive, from_json, write
 from symcompile.errors import ArtifactError
+from symcompile.storage import container
+from symcompile.storage.container import Archive, from_json, write
 
 MANIFEST = {"name": "heat", "constants": [0.1, 1e-300, -0.0, 3], "unit": "°C"}
 DOCUMENTS = {"graph": {"nodes": [{"b": 1, "a": [None, True, "x"]}]}, "neural/0": {}}

@@ -16,6 +16,7 @@ from torch import fx, nn
 from symcompile.equation import Equation
 from symcompile.errors import LoweringError
 from symcompile.lowering import lower, read_constants, trainable, without_guards
+from symcompile.lowering.torch_rules import STEEP
 from symcompile.operators import OperatorSet
 from symcompile.region import (
     Interface,
@@ -26,7 +27,6 @@ from symcompile.region import (
     TensorOutput,
 )
 from symcompile.target import Target
-from symcompile.torch_rules import STEEP
 
 OPERATORS = OperatorSet.of(["+", "*", "sin", "exp"])
 X0, X1, X2, X3, X4, X5 = sympy.symbols("x0:6")

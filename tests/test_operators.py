@@ -11,11 +11,11 @@ from operator_cases import CASES, OperatorCase, vocabulary_cases
 
 from symcompile.equation import Equation
 from symcompile.lowering import lower, without_guards
+from symcompile.lowering.torch_rules import STEEP
 from symcompile.operators import OperatorSet
 from symcompile.program import BINARY, NARY, UNARY
 from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
-from symcompile.torch_rules import STEEP
 
 OPERATORS = OperatorSet.of(["+", "*"])
 ALL = (*CASES, *vocabulary_cases())

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile import serialization
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ExpressionError
-from symcompile.limits import check_equation, check_program
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.program import Program
@@ -34,7 +32,9 @@ from symcompile.rewrite import (
     Refusal,
     Rewrite,
 )
-from symcompile.serialization import (
+from symcompile.storage import serialization
+from symcompile.storage.limits import check_equation, check_program
+from symcompile.storage.serialization import (
     outcome_from_json,
     outcome_to_json,
     region_from_json,

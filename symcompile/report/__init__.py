@@ -17,6 +17,8 @@ from symcompile.region import Region
 from symcompile.rewrite import Outcome, OutputFidelity, Refusal, Rewrite
 
 WORSE = "worse than linear"
+# A choice that won by less than this share of its value is one that a reader should look at.
+CLOSE = 0.25
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ class Report:
         return sum(one.fidelity.parameters_removed for one in self.rewrites.values())
 
     def __str__(self) -> str:
-        from symcompile.report_text import render
+        from symcompile.report.text import render
 
         return render(self)
 
     def _repr_html_(self) -> str:
-        from symcompile.report_html import render
+        from symcompile.report.html import render
 
         return render(self)
 
@@ -241,9 +243,11 @@ def runner_up(outcome: Outcome, output: int) -> tuple[Equation, str] | None:
         return None
     if equation != front.best:
         return front.best, "the automatic choice"
-    second = getattr(front, "runner_up", None)
-    second = getattr(second, "equation", second)
-    return (second, "") if isinstance(second, Equation) else None
+    second = front.runner_up
+    if second is None:
+        return None
+    close = "a close call, " if second.margin < CLOSE else ""
+    return second.equation, f"{close}margin {second.margin:.2f} of 1"
 
 
 def plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from symcompile.aten_values import encode_value, identifier
+from symcompile.aten.values import encode_value, identifier
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from symcompile.codegen import Generator, Place
 from symcompile.equation import Equation
 from symcompile.errors import LoweringError
+from symcompile.lowering.codegen import Generator, Place
 from symcompile.region import Region
 
 _CONSTANT = re.compile(r"(y\d+_c\d+|affine\d+_(weight|bias))\Z")

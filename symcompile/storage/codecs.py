@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from symcompile.aten_values import decode_value, encode_value
+from symcompile.aten.values import decode_value, encode_value
 from symcompile.errors import ArtifactError, SymCompileError
 
 MAX_DEPTH = 32

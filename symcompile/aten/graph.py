@@ -1,7 +1,7 @@
 """A model's computation as data: plain JSON over a whitelist of ATen operators.
 
 `torch.export.load` falls back to unpickling, which runs code, so a file from a stranger must never
-reach it. This format can say only what `aten_operators.ALLOWED` lists.
+reach it. This format can say only what `operators.ALLOWED` lists.
 
 The document:
 
@@ -20,9 +20,9 @@ The document:
 | shapes | how free the sizes are, and why not freer, see `opaque.Exported` |
 | training | the mode that the model was saved in, and the modules whose mode differs from it |
 
-The op "region" calls the block at `path`. Values are those of `aten_values`, and {"node": name},
+The op "region" calls the block at `path`. Values are those of `values`, and {"node": name},
 {"state": name} and {"training": path}, the mode of a module (with "times": a rate that is zero in
-evaluation). A document is read without recursion deeper than `aten_values.MAX_DEPTH`.
+evaluation). A document is read without recursion deeper than `values.MAX_DEPTH`.
 
 Operators are kept as torch.export writes them, not decomposed: decomposing drops `torch.no_grad`
 and the composite operators whose derivatives are the stable ones. Operators that write in place
@@ -41,9 +41,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.aten_decode import StoredModel, decode_graph, origin_of, place_blocks
-from symcompile.aten_encode import encode_program, read_state
-from symcompile.aten_modes import merge_modes
+from symcompile.aten.decode import StoredModel, decode_graph, origin_of, place_blocks
+from symcompile.aten.encode import encode_program, read_state
+from symcompile.aten.modes import merge_modes
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.opaque import export_program

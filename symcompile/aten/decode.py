@@ -1,4 +1,4 @@
-"""Build a torch.fx.GraphModule from a stored graph; `aten_graph` describes the format.
+"""Build a torch.fx.GraphModule from a stored graph; `symcompile.aten.graph` describes the format.
 
 The document comes from a file that anyone may have written. Everything is checked before torch
 sees it: types, names, references only to what stands before, and every operator against the
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from symcompile.aten_operators import resolve
-from symcompile.aten_values import decode_value, identifier, named_tuple, qualified_name
+from symcompile.aten.operators import resolve
+from symcompile.aten.values import decode_value, identifier, named_tuple, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import submodule_path
 

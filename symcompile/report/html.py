@@ -19,7 +19,7 @@ from symcompile.report import (
     title,
     where_from,
 )
-from symcompile.report_notes import LEGEND, Row, columns, notes, together
+from symcompile.report.notes import LEGEND, Row, columns, notes, together
 from symcompile.rewrite import Outcome, Refusal, Rewrite
 
 # An equation longer than this is folded.

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from symcompile import joint
-from symcompile.affine import Entries, Gather, plan
-from symcompile.emission import Emitter, GraphWriter, Value
 from symcompile.equation import Equation
 from symcompile.evaluation import Array
+from symcompile.lowering import joint
+from symcompile.lowering.affine import Entries, Gather, plan
+from symcompile.lowering.emission import Emitter, GraphWriter, Value
+from symcompile.lowering.signature import Arguments, assemble
 from symcompile.program import Instruction
 from symcompile.region import Interface, Region
-from symcompile.signature import Arguments, assemble
 
 NEURAL = "neural"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from symcompile.aten_operators import resolve
+from symcompile.aten.operators import resolve
 
 Json = dict[str, Any]
 

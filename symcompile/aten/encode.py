@@ -1,4 +1,4 @@
-"""An exported program as a plain JSON graph; `aten_graph` describes the format."""
+"""An exported program as a plain JSON graph; `symcompile.aten.graph` describes the format."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from symcompile.aten_operators import is_in_place, stored_name
-from symcompile.aten_signature import read_inputs, read_signature, user_inputs
-from symcompile.aten_values import DTYPES, encode_value, qualified_name
+from symcompile.aten.operators import is_in_place, stored_name
+from symcompile.aten.signature import read_inputs, read_signature, user_inputs
+from symcompile.aten.values import DTYPES, encode_value, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.opaque import build_arguments, build_structure

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.aten_graph import StoredGraph, decode
+from symcompile.aten.graph import StoredGraph, decode
 from symcompile.calling import evaluating, leaves, map_tensors, rows, same, take
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch, submodule_path

@@ -139,14 +139,16 @@ def _runners_up(path: str, outcome: Rewrite) -> Iterator[Note]:
             equation, word = second
             text = cut(equation.text(), 60)
             about = f"complexity {equation.complexity}"
-            about += f", R2 {r2(outcome.fronts[output].r2(equation))}{word and ', '}{word}"
+            about += f", R2 {r2(outcome.fronts[output].r2(equation))}; {word}"
             texts.append(f"{label(outcome.region, output)} = {text}  ({about})")
     yield from _named("runner-up", texts, RUNNERS_UP, f" in compiled.fronts[{path!r}]")
 
 
 def _latency(timing: Latency) -> str:
     ratio = timing.neural / timing.equation if timing.equation > 0 else math.nan
-    speed = f"{ratio:.2g} times as fast" if ratio >= 1 else f"{1 / ratio:.2g} times as slow"
+    faster = ratio if ratio >= 1 else 1 / ratio
+    shown = f"{faster:.0f}" if faster >= 10 else f"{faster:.2g}"
+    speed = f"{shown} times as {'fast' if ratio >= 1 else 'slow'}"
     return (
         f"batch {timing.batch}: neural {_time(timing.neural)}, equations {_time(timing.equation)},"
         f" {speed} ({count(timing.threads, 'thread')})"

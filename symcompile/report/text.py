@@ -18,7 +18,7 @@ from symcompile.report import (
     where_from,
     worst,
 )
-from symcompile.report_notes import LEGEND, Row, columns, cut, figure, notes, together
+from symcompile.report.notes import LEGEND, Row, columns, cut, figure, notes, together
 from symcompile.rewrite import Outcome, Refusal, Rewrite
 
 WIDTH = 100

@@ -8,31 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from symcompile.codecs import (
-    ARRAY,
-    COUNT,
-    DATA,
-    FLAG,
-    IDENTIFIER,
-    KEY,
-    LITERAL,
-    NUMBER,
-    SETTING,
-    STRUCTURE,
-    TEXT,
-    Codec,
-    by_name,
-    by_number,
-    many,
-    optional,
-    ordered,
-    pair,
-    record,
-    wrong,
-)
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
-from symcompile.limits import check_equation
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.region import (
@@ -54,6 +31,29 @@ from symcompile.rewrite import (
     Refusal,
     Rewrite,
 )
+from symcompile.storage.codecs import (
+    ARRAY,
+    COUNT,
+    DATA,
+    FLAG,
+    IDENTIFIER,
+    KEY,
+    LITERAL,
+    NUMBER,
+    SETTING,
+    STRUCTURE,
+    TEXT,
+    Codec,
+    by_name,
+    by_number,
+    many,
+    optional,
+    ordered,
+    pair,
+    record,
+    wrong,
+)
+from symcompile.storage.limits import check_equation
 from symcompile.target import Target
 
 

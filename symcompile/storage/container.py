@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from symcompile.errors import ArtifactError
-from symcompile.schemas import ARTIFACT
+from symcompile.storage.schemas import ARTIFACT
 
 SUFFIX = ".symc"
 MANIFEST = "manifest.json"
