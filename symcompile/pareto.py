@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, ExpressionError
+from symcompile.slots import skeleton
 
 # Below this fraction of the output's variance a loss is rounding, not fit.
 ROUNDING = 1e-14
@@ -16,6 +17,9 @@ ROUNDING = 1e-14
 REMAINDER = 0.5
 # `knee`: nats for a unit of complexity below which a step is noise.
 LEAST_STEP = 0.05
+# `knee`: a further constant of the same form is taken if it halves the loss, or if all of them buy
+# this share of what the front has left and this many nats each: then the rest is noise.
+HALVED, REST_SHARE, REST_GAIN = math.log(2.0), 0.9, 0.3
 # `price`: a unit of complexity must buy this share of all the log-loss that the front gains;
 # what reaches MAIN_GAIN of it must stay affordable, with this margin.
 PRICE_SHARE, MAIN_GAIN, MARGIN = 1.0 / 30.0, 0.9, 0.8
@@ -79,8 +83,10 @@ class ParetoFront:
         """The next-best equation under `knee`; None where there is no second one."""
         if len(self) < 2:
             return None
-        values = _corners(self)
-        first, second = sorted(range(len(self)), key=lambda i: (-values[i], i))[:2]
+        values, picked = _corners(self), knee(self)
+        order = sorted(range(len(self)), key=lambda i: (-values[i], i))
+        first = order[0]
+        second = next(index for index in order[1:] + order[:1] if index != picked)
         lost = values[first] - values[second]
         return RunnerUp(self[second], min(lost / max(values[first], LEAST_STEP), 1.0))
 
@@ -147,24 +153,41 @@ def measured_loss(equation: Equation) -> float:
 
 
 def knee(front: ParetoFront) -> int:
-    """Index of the sharpest corner: a steep step down to it, and little left to gain after it.
+    """Index of the sharpest corner, completed by constants that its form lacks.
 
-    An equation's value is the slope of the step from its predecessor (nats of log-loss for a unit
-    of complexity, PySR's score), less half the best mean slope from it to any later equation. The
-    step that completes a law is the steepest of a front: before it a term or a phase is missing,
-    after it equations only trace the network's own error, or noise. The second half of the
-    rule is for laws that are completed in two steps of like steepness, where the score alone stops
-    at the first. No price of complexity is involved, which is why the rule holds for exact
+    The corner: an equation's value is the slope of the step from its predecessor (nats of log-loss
+    for a unit of complexity, PySR's score), less half the best mean slope from it to any later
+    equation. The step that completes a law is the steepest of a front: before it a term or a phase
+    is missing, after it equations only trace the network's own error, or noise. The second half of
+    the rule is for laws that are completed in two steps of like steepness, where the score alone
+    stops at the first. No price of complexity is involved, which is why the rule holds for exact
     data (thirty nats to gain) and for noisy sums of five terms (five nats, of which each single
     term buys less than half) alike. A front without a step of LEAST_STEP is that of a constant.
 
-    Measured on refined fronts of 118 cases (examples/selection_study.py: heat, wave and oscillator
-    networks of 6 training seeds, with and without cosine; synthetic laws, clean, with noise of
-    1e-3 and 1e-2 and with smooth errors of both sizes), how often the pick has the law's form:
-    knee 118, score 117, price 112, fixed 108, pysr 63, accuracy 23.
+    The constants: a later equation of the same form with more of its constants fitted (an
+    amplitude, a coefficient that was 1) is no new hypothesis, and needs less to be taken: each
+    constant has to halve the loss, or all of them together leave nothing to gain, see `_completed`.
+
+    `examples/selection_study.py` measures this rule beside the others, on fronts of networks and of
+    synthetic laws; its settings were chosen on such fronts.
     """
     values = _corners(front)
-    return max(range(len(front)), key=lambda i: (values[i], -i))
+    return _completed(front, max(range(len(front)), key=lambda i: (values[i], -i)))
+
+
+def _completed(front: ParetoFront, corner: int) -> int:
+    """The last equation of the corner's form whose further constants pay for themselves."""
+    logs, form = front.log_losses(), skeleton(front[corner].form)
+    best, known = corner, len(front[corner].constants)
+    for index in range(corner + 1, len(front)):
+        added = len(front[index].constants) - known
+        gain = logs[corner] - logs[index]
+        if added < 1 or gain < REST_GAIN * added:
+            continue
+        rest = gain >= REST_SHARE * (logs[corner] - logs[-1])
+        if (rest or gain >= HALVED * added) and skeleton(front[index].form) == form:
+            best = index
+    return best
 
 
 def _corners(front: ParetoFront) -> list[float]:

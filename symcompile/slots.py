@@ -110,3 +110,20 @@ def renumber(expr: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, 
             order.append(index)
     form = expr.xreplace({slot(old): slot(new) for new, old in enumerate(order)})
     return form, tuple(float(constants[old]) for old in order)
+
+
+def skeleton(expr: sympy.Expr) -> sympy.Expr:
+    """What is left of a form without the constants that scale and shift its parts.
+
+    `1.01*exp(-2*t)*cos(20*t - 0.1)` and `exp(-2*t)*cos(20*t)` have the same skeleton,
+    `exp(t)*cos(t)`.
+    """
+    if is_constant(expr):
+        return sympy.S.One
+    if isinstance(expr, (sympy.Add, sympy.Mul)):
+        return expr.func(*(skeleton(arg) for arg in expr.args if not is_constant(arg)))
+    if isinstance(expr, sympy.Pow) and expr.exp.is_number:
+        return sympy.Pow(skeleton(expr.base), expr.exp)
+    if isinstance(expr, sympy.Piecewise) or not expr.args:
+        return expr
+    return expr.func(*(skeleton(arg) for arg in expr.args))

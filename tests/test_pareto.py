@@ -10,6 +10,7 @@ from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, ExpressionError
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
+from symcompile.parser import parse
 
 X = sympy.Symbol("x")
 OPERATORS = OperatorSet.of(None)
@@ -113,3 +114,31 @@ def test_r2_and_table() -> None:
     heat = front(HEAT)
     assert heat.r2(heat.at(13)) == pytest.approx(1 - 1.25e-4)
     assert "<- chosen" in str(heat)
+
+
+def front_of(*rows: tuple[str, float]) -> ParetoFront:
+    """Equations of x by text, with losses; the variance is 1."""
+    operators = OperatorSet.of(["+", "*", "exp", "cos"])
+    equations = [
+        Equation.of(parse(text, ["x"]), ["x"], operators, loss, loss) for text, loss in rows
+    ]
+    return ParetoFront.of(equations, 1.0)
+
+
+def test_a_constant_of_the_same_form_is_taken_if_it_halves_the_loss() -> None:
+    law = [("1.1", 0.9), ("exp(-2.1*x)*cos(20.1*x - 0.1)", 1e-4)]
+    tail = [("exp(-2.1*x)*cos(20.1*x - 0.1) + 0.3*x*x*x", 3e-5)]
+    for loss, complexity in ((4e-5, 17), (6e-5, 15)):
+        front = front_of(*law, ("1.01*exp(-2.1*x)*cos(20.1*x - 0.1)", loss), *tail)
+        assert front.best.complexity == complexity
+
+
+def test_constants_that_leave_nothing_to_gain_are_taken() -> None:
+    """Noise: after all coefficients are fitted, nothing else lowers the loss."""
+    front = front_of(("1.1", 1.0), ("exp(x) + x", 2e-2), ("1.2*exp(x) + 0.8*x", 1e-2))
+    assert front.best.complexity == front[-1].complexity
+
+
+def test_a_later_form_is_not_taken_for_its_constants() -> None:
+    front = front_of(("1.1", 1.0), ("exp(1.2*x)", 1e-4), ("exp(1.2*x) + 0.01*cos(3.1*x)", 4e-5))
+    assert front.best.text() == "exp(1.2*x)"

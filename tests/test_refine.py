@@ -59,7 +59,7 @@ def test_a_linear_map_of_five_terms_keeps_all_five() -> None:
     front = refine([candidate], fit, holdout, operators=OPERATORS, max_complexity=30)
     assert front.best.form.free_symbols >= set(symbols)
     assert front.best.complexity <= 19
-    assert front.r2(front.best) > 0.97
+    assert front.r2(front.best) > 0.99
 
 
 @pytest.mark.parametrize(
