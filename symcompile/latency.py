@@ -1,11 +1,15 @@
-"""Time a neural block and the equations that replace it, side by side."""
+"""Time a neural block and the equations that replace it, side by side, on one thread.
+
+With more threads than idle cores a small block waits longer for its threads than it computes.
+"""
 
 from __future__ import annotations
 
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,7 +33,7 @@ def latency(
     """
     found = []
     enabled = gc.isenabled()
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         for batch in batch_sizes:
             given = arguments(batch)
             gc.disable()
@@ -38,8 +42,18 @@ def latency(
             finally:
                 if enabled:
                     gc.enable()
-            found.append(Latency(batch, *times, threads=torch.get_num_threads()))
+            found.append(Latency(batch, *times, threads=1))
     return tuple(found)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _interleaved(
