@@ -17,7 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; errors of our family are one line on stderr."""
     options = _parser().parse_args(argv)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()  # here, where a closed pipe is an answer and not a complaint at exit
+        return status
     except SymCompileError as error:
         print(f"symcompile: {error}", file=sys.stderr)
         return TROUBLE
