@@ -119,11 +119,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument(
+        "--quick", action="store_true", help="five rounds: the way, not the figures"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     modules = contestants()
     print(f"largest difference between lowered and output by output: {check(modules):.1e}")
-    medians = measure(modules, options.batch, options.rounds)
+    medians = measure(modules, options.batch, 5 if options.quick else options.rounds)
     mlp = medians["MLP 32-256-8"]
     print(f"{'batch ' + str(options.batch):26}{'median':>12}{'of the MLP':>14}")
     for name, value in medians.items():
