@@ -18,8 +18,10 @@ from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.opaque import block_calls, build_arguments, export_program
 from symcompile.region import Region
 from symcompile.rewrite import Rewrite
+from symcompile.state import deepcopy, same_random_state
 
 
+@same_random_state()
 def graph_module(hybrid: Hybrid, *, inline: bool = True) -> fx.GraphModule:
     """A hybrid as an fx.GraphModule that computes the same, is differentiable and trains.
 
@@ -102,7 +104,7 @@ def _disagreement(module: nn.Module, traced: nn.Module, example: Batch) -> str:
             if not _agree(module, traced, fewer):
                 return "the graph traced by torch.fx has a batch size baked in"
     # On copies: a forward in training mode moves batch-norm statistics.
-    both = copy.deepcopy((module, traced))
+    both = deepcopy((module, traced), module, traced)
     for one in both:
         one.train()
     with torch.no_grad():

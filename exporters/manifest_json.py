@@ -43,6 +43,7 @@ from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.program import LEAVES
 from symcompile.region import Region
 from symcompile.rewrite import Agreement, Fidelity, Outcome, OutputFidelity, Refusal, Rewrite
+from symcompile.state import same_random_state
 from symcompile.storage.codecs import DATA
 from symcompile.storage.schemas import MANIFEST
 
@@ -53,6 +54,7 @@ _DIGITS = 6
 Json = dict[str, Any]
 
 
+@same_random_state()
 def manifest(hybrid: Hybrid, path: str | os.PathLike[str] | None = None) -> Json:
     """The manifest of a compiled model as plain data; written to `path` too if one is given.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import secrets
 from collections import Counter
@@ -31,6 +30,7 @@ from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.lowering import without_guards
 from symcompile.opaque import Exported, block_calls, export_program, replaced
 from symcompile.rewrite import Rewrite
+from symcompile.state import deepcopy, same_random_state
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
 DEFAULT_OPSET = 18
@@ -65,6 +65,7 @@ class OnnxFile:
         return str(self.path)
 
 
+@same_random_state()
 def onnx(
     hybrid: Hybrid,
     path: str | os.PathLike[str],
@@ -170,7 +171,7 @@ def _on_cpu(hybrid: Hybrid, dtype: str | None) -> tuple[nn.Module, Batch]:
             "there is no example batch to trace the model with: compile with data=, then export"
         )
     try:
-        module = copy.deepcopy(hybrid.module)
+        module = deepcopy(hybrid.module, hybrid.module)
     except Exception as error:  # whatever a user's module raises when it is copied
         raise ExportError(f"the model can't be copied: {first_line(error)}") from error
     wanted = None if dtype is None else getattr(torch, dtype)

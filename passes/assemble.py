@@ -6,14 +6,13 @@ nothing inside a region is, so the hybrid holds no parameter of a replaced block
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import fx, nn
 
 from symcompile.errors import CaptureError
-from symcompile.state import match_persistence
+from symcompile.state import deepcopy, match_persistence
 
 
 class Vacant(nn.Module):
@@ -41,7 +40,9 @@ def vacate(root: nn.Module, paths: Iterable[str]) -> nn.Module:
 
 def copy_block(root: nn.Module, path: str, hybrid: nn.Module) -> nn.Module:
     """A copy of the neural block at `path`; what it shares with the rest of the model is shared
-    with the rest of the hybrid."""
+    with the rest of the hybrid. The path "." is the whole model, which has no rest."""
+    if path == ".":
+        return _deepcopy(root, {})
     memo: dict[int, object] = {}
     ours = dict(hybrid.named_parameters(remove_duplicate=False))
     for name, parameter in root.named_parameters(remove_duplicate=False):
@@ -52,12 +53,12 @@ def copy_block(root: nn.Module, path: str, hybrid: nn.Module) -> nn.Module:
 
 def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
     try:
-        copied: nn.Module = copy.deepcopy(module, memo)
+        copied: nn.Module = deepcopy(module, module, memo=memo)
     except Exception as error:  # whatever a user's module makes deepcopy raise
         raise CaptureError(
             f"{type(module).__name__} can't be copied, and the original must stay untouched:"
-            f" {error}; a tensor kept on the module outside of its parameters and buffers is the"
-            " usual cause: detach it or delete it first"
+            f" {error}; something kept on the module beside its parameters and buffers is the usual"
+            " cause (a lock, a file, a tensor inside of an object): delete it first"
         ) from error
     if isinstance(copied, fx.GraphModule):
         copied.training = module.training
@@ -90,8 +91,7 @@ def _twins(places: Mapping[str, nn.Module], original: nn.Module) -> dict[int, An
     for name, part in original.named_modules(remove_duplicate=False):
         if name in places:
             found[id(part)] = places[name]
-            own = places[name]._parameters
-            found |= {
-                id(p): own[key] for key, p in part._parameters.items() if own.get(key) is not None
-            }
+            own = dict(places[name].named_parameters(recurse=False))
+            theirs = part.named_parameters(recurse=False)
+            found |= {id(p): own[key] for key, p in theirs if key in own}
     return found

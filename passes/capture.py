@@ -9,7 +9,6 @@ boundaries instead: its own class stays the root.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import warnings
 from collections.abc import Collection, Iterator
@@ -21,7 +20,7 @@ from torch import fx, nn
 from symcompile.calling import evaluating, home, map_tensors, rows, run, same, take
 from symcompile.errors import CaptureError
 from symcompile.hybrid import Batch
-from symcompile.state import match_persistence, preserving
+from symcompile.state import deepcopy, match_persistence, preserving
 
 FX = "fx"
 BOUNDARIES = "module boundaries"
@@ -85,7 +84,8 @@ class _Tracer(fx.Tracer):
         self.enter_all = enter_all
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if id(m) in self.targets:
+        # The graph would call the original's own ScriptMethod, whatever module it is copied to.
+        if id(m) in self.targets or isinstance(m, torch.jit.ScriptModule):
             return True
         if any(id(part) in self.targets for part in m.modules()):
             return False
@@ -205,7 +205,7 @@ def _attempt(module: nn.Module, batch: Batch) -> object:
 
 def _agree_in_training(model: nn.Module, traced: fx.GraphModule, example: Batch) -> bool:
     # On copies: a forward in training mode moves batch-norm statistics.
-    ours = copy.deepcopy((model, traced))
+    ours = deepcopy((model, traced), model, traced)
     for module in ours:
         module.train()
     return _agree(*ours, example)

@@ -107,6 +107,10 @@ def _proven(
             found = rows_of(way, literal_settings(call.arguments), module)(given.clone())
         except Exception as error:  # whatever a user's block raises on input of another shape
             problem = problem or f"it can't be run on single samples ({_first_line(error)})"
+            if len(module._forward_pre_hooks) > 1:  # more than the one that records
+                raise UnsupportedError(
+                    f"its forward pre-hooks get in the way ({_first_line(error)}): remove them"
+                ) from None
             continue
         if same(found.detach().to("cpu"), Y[few].to(found.dtype)):
             return way

@@ -61,7 +61,7 @@ class Recorder:
     ) -> None:
         held = max(1, round(n_samples * holdout))
         self.seed, self.holdout = seed, holdout
-        self._listening = True
+        self._listening, self._autocast = True, _autocast()
         self.trails = {
             path: _Trail(
                 root if path == "." else root.get_submodule(path),
@@ -75,8 +75,15 @@ class Recorder:
     def attached(self) -> Iterator[None]:
         """Hooks on all regions inside, none outside."""
         handles = []
+        self._autocast = _autocast()
         try:
             for path, trail in self.trails.items():
+                if isinstance(trail.module, torch.jit.ScriptModule):
+                    trail.found.refused = (
+                        "it is a ScriptModule, into which nobody can look: put the Python module"
+                        " that it was scripted from in its place"
+                    )
+                    continue
                 before, after = self._hooks(path, trail)
                 handles.append(trail.module.register_forward_pre_hook(before, with_kwargs=True))
                 handles.append(trail.module.register_forward_hook(after, with_kwargs=True))
@@ -151,6 +158,11 @@ class Recorder:
 
     def _meet(self, trail: _Trail, call: Call) -> None:
         """Read the interface from the first call."""
+        if _autocast() != self._autocast:
+            raise UnsupportedError(
+                "the model calls it under a torch.autocast of its own, which changes its dtypes:"
+                " compile the model without that autocast, or in half precision"
+            )
         _array(interface.input_tensors(call.arguments)[0][2])
         with self.paused(), preserving(trail.module):
             trail.found.face = interface.interface(trail.module, call)
@@ -179,6 +191,10 @@ def _refusing(trail: _Trail) -> Iterator[None]:
     except UnsupportedError as reason:
         trail.found.refused = str(reason)
         trail.clear()
+
+
+def _autocast() -> tuple[bool, ...]:
+    return tuple(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda"))
 
 
 def _unchanged(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> bool:

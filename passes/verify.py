@@ -281,7 +281,7 @@ def autograd(
 
     Each row of the output must depend on its own row of the input only, as a region's does; in a
     block that mixes rows the derivatives by other rows are added in. A block that has no
-    derivatives gives an array of NaN.
+    derivatives, or that torch can't differentiate, gives an array of NaN.
     """
 
     def values(X: Array) -> Array:
@@ -291,10 +291,11 @@ def autograd(
     def gradient(X: Array) -> Array:
         with torch.enable_grad():
             rows = torch.as_tensor(X, dtype=dtype, device=device).clone().requires_grad_()
-            outputs = call(rows)
-            if not outputs.requires_grad:
-                return np.full((len(X), outputs.shape[1], X.shape[1]), np.nan)
-            slopes = [_slope(outputs, column, rows) for column in range(outputs.shape[1])]
+            try:
+                outputs = call(rows.clone())  # a block may write into its inputs
+                slopes = [_slope(outputs, column, rows) for column in range(outputs.shape[1])]
+            except RuntimeError:
+                return np.full((len(X), values(X[:1]).shape[1], X.shape[1]), np.nan)
         return np.stack([_to_array(slope) for slope in slopes], axis=1)
 
     return values, gradient

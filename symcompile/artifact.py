@@ -18,7 +18,6 @@ runs none of them.
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import warnings
@@ -41,6 +40,7 @@ from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.region_call import arguments
 from symcompile.rewrite import Outcome, Rewrite
+from symcompile.state import deepcopy, same_random_state
 from symcompile.storage import container
 from symcompile.storage.check import copied, differences
 from symcompile.storage.serialization import outcome_from_json, outcome_to_json
@@ -87,6 +87,7 @@ class Loaded:
 # --- writing ---------------------------------------------------------------------------------
 
 
+@same_random_state()
 def write(
     path: str | os.PathLike[str],
     *,
@@ -171,7 +172,7 @@ def _on_the_cpu(module: nn.Module | None) -> Iterator[nn.Module | None]:
     if module is None or devices <= {"cpu"}:
         yield module
         return
-    yield copy.deepcopy(module).to("cpu")
+    yield deepcopy(module, module).to("cpu")
 
 
 def _on_cpu(batch: Batch) -> Batch:

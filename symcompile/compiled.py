@@ -10,16 +10,23 @@ from typing import Any
 
 import sympy
 import torch
-from torch import fx, nn
+from torch import nn
 
 from symcompile.batches import as_batch
-from symcompile.calling import evaluating, home, without_gradients
+from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ChoiceError, ExportError
 from symcompile.fidelity import Controls
-from symcompile.hybrid import Batch
+from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering import Lowered, lower, read_constants, trainable
-from symcompile.measuring import N_PROBES, Neural, change_of_whole, controls_of, measure
+from symcompile.measuring import (
+    N_PROBES,
+    Neural,
+    change_of_whole,
+    controls_of,
+    does_not_run,
+    measure,
+)
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.parser import parse
@@ -30,6 +37,7 @@ from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.report import Report
 from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
+from symcompile.state import preserving, same_random_state
 
 NeuralModel = Neural
 
@@ -177,7 +185,8 @@ class Compiled:
             rule: pick by a rule of ParetoFront.select.
 
         Raises:
-            ChoiceError: unknown path, output or complexity (those there are get listed).
+            ChoiceError: unknown path, output or complexity (those there are get listed), or the
+                model does not run with the equation in place. Nothing is changed then.
             ExpressionError: an expression uses something that is not a variable of the region.
         """
         part = self._part(path)
@@ -194,7 +203,14 @@ class Compiled:
             raise ChoiceError(
                 f"{path!r} has no equation for output {missing[0]}: choose one for it as well"
             )
+        before = (part.lowered, part.equations, part.outcome)
+        block = self.module.get_submodule(submodule_path(path))
         self._install(path, part, chosen)
+        error = self._failure()
+        if error is not None:
+            self._put(part, block)
+            part.lowered, part.equations, part.outcome = before
+            raise does_not_run(path, error) from error
 
     def restore(self, path: str) -> None:
         """Put a copy of the neural block back in a region's place.
@@ -307,7 +323,11 @@ class Compiled:
         if empty:
             self._refuse(path, part, f"the search found no usable equation for output {empty[0]}")
             return
-        self._install(path, part, _defaults(part))
+        try:
+            self._install(path, part, _defaults(part))
+        except ChoiceError as error:
+            self._refuse(path, part, str(error))
+            return
         assert isinstance(part.outcome, Rewrite)
         fidelity = part.outcome.fidelity
         reason = verify.refusal_reason(fidelity, tolerance, beat_linear, region=part.region)
@@ -321,20 +341,16 @@ class Compiled:
             if error is None:
                 return
             if isinstance(part.outcome, Rewrite):
-                described = f"{type(error).__name__}: {error}"
-                reason = f"the model does not run with an equation in its place ({described})"
-                self._refuse(path, part, reason, part.outcome.fidelity)
+                self._refuse(path, part, str(does_not_run(path, error)), part.outcome.fidelity)
 
     def _failure(self) -> Exception | None:
         """What the hybrid raises on the example."""
         if self.example is None:
             return None
         example, module = self.example, self.module
-        # A GraphModule that fails when called prints its graph to stderr; its forward does not.
-        call = module.forward if isinstance(module, fx.GraphModule) else module
         try:
-            with evaluating(module):
-                without_gradients(lambda: call(*example.args, **example.kwargs))
+            with same_random_state(), preserving(module), evaluating(module):
+                without_gradients(lambda: run(module, example))
         except Exception as error:  # whatever a user's forward raises
             return error
         return None

@@ -14,6 +14,7 @@ from torch import nn
 from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.end_to_end import end_to_end
 from symcompile.equation import Equation
+from symcompile.errors import ChoiceError, SymCompileError
 from symcompile.fidelity import Controls, controls
 from symcompile.hybrid import Batch
 from symcompile.latency import latency
@@ -22,6 +23,7 @@ from symcompile.recording import Recording, Samples
 from symcompile.region import Region
 from symcompile.region_call import Rows, in_place_of, on_rows, replaced
 from symcompile.rewrite import EndToEnd, Fidelity, Latency
+from symcompile.state import same_random_state
 
 LATENCY_BATCHES = (1, 1024)
 N_PROBES = 16
@@ -54,6 +56,7 @@ def measure(
     """Fidelity of `equations`, lowered to `block`, against the neural block of a region.
 
     `baseline` holds the controls of the region, see `controls_of`.
+    Raises ChoiceError if the model does not run with the block in place.
     """
     samples = record.samples[region.path]
     original = neural.block(region.path)
@@ -70,12 +73,32 @@ def measure(
     )
     if neural.root is None or original is None:
         return fidelity
-    with evaluating(neural.root, block):
+    with same_random_state(), evaluating(neural.root, block):
+        try:
+            change = _end_to_end(neural.root, record, region, block, baseline)
+        except SymCompileError:
+            raise
+        except Exception as error:  # whatever a user's forward raises
+            raise does_not_run(region.path, error) from error
         return replace(
             fidelity,
-            end_to_end=_end_to_end(neural.root, record, region, block, baseline),
+            end_to_end=change,
             latency=_latency(neural.root, region, original, block, samples),
         )
+
+
+def does_not_run(path: str, error: Exception) -> ChoiceError:
+    """What to say where the rest of the model can't do with an equation at `path`."""
+    lines = str(error).strip().splitlines()
+    described = f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
+    why = ""
+    if isinstance(error, AttributeError):
+        why = "; it reads attributes of the block, past its forward"
+    elif "does not require grad" in described:
+        why = "; it differentiates the block, and the equation is constant"
+    return ChoiceError(
+        f"the model does not run with an equation in the place of {path!r} ({described}){why}"
+    )
 
 
 def controls_of(record: Recording, path: str) -> Controls:
@@ -86,7 +109,7 @@ def controls_of(record: Recording, path: str) -> Controls:
 
 def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recording) -> float:
     """Relative L2 change of the model's output with all targets replaced; NaN without batches."""
-    with evaluating(original, hybrid):
+    with same_random_state(), evaluating(original, hybrid):
         return end_to_end(
             partial(_call, original),
             {"equation": partial(_call, hybrid)},

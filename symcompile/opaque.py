@@ -15,9 +15,11 @@ graph with such nodes can be re-traced anywhere. To run one, bind the blocks: `w
 from __future__ import annotations
 
 import inspect
+import io
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
@@ -310,6 +312,8 @@ def _result_dtypes(call: Block, region: Region, block: nn.Module) -> dict[torch.
 
 # --- torch.export ------------------------------------------------------------------------------
 
+_LOGS = ("torch.fx.experimental.symbolic_shapes", "torch.export", "torch._export")
+
 
 def _export(module: nn.Module, batch: Batch, freedom: str) -> ExportedProgram:
     shapes = ShapesCollection()
@@ -320,14 +324,29 @@ def _export(module: nn.Module, batch: Batch, freedom: str) -> ExportedProgram:
             for axis, size in enumerate(tensor.shape)
         }
     given: Any = None if freedom == "static" else shapes
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_logs():
         # torch's own use of its own deprecated class, when an exported program is copied.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-        # And of its recurrent layers, whose list of weights is put back after the trace.
-        warnings.filterwarnings("ignore", r"The tensor attributes? .*_flat_weights", UserWarning)
+        # And of recurrent layers and weight_norm, whose weights are put back after the trace.
+        warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during", UserWarning)
         return torch.export.export(
             module, tuple(batch.args), dict(batch.kwargs), dynamic_shapes=given, strict=False
         )
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """torch.export logs and prints whole graphs before it raises the error that tells the same."""
+    logs = [logging.getLogger(name) for name in _LOGS]
+    before = [log.disabled for log in logs]
+    try:
+        for log in logs:
+            log.disabled = True
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for log, disabled in zip(logs, before, strict=True):
+            log.disabled = disabled
 
 
 def _enlarged(example: Batch) -> Batch:
@@ -379,10 +398,18 @@ def is_free(size: int | torch.SymInt) -> bool:
 def _explained(module: nn.Module, error: Exception) -> ExportError:
     name = type(module).__name__
     text = f"{type(error).__name__}: {_first_line(error)}"
-    advice = "check that the example batch fits the model's forward"
+    advice = "rewrite that part with torch operators, or compile the submodule around it on its own"
     lowered = str(error).lower()
     if "data-dependent" in lowered or "data dependent" in lowered:
         advice = "replace `if` and `while` on tensor values by torch.where or torch.cond"
+    elif "trying to backward through symcompile" in lowered:
+        text = "it differentiates a block inside of its forward"
+        advice = "only the derivative-free part can be exported: save or export that as a model"
+    elif "not a known type" in lowered:
+        advice = "return tensors in tuples, lists, dicts or named tuples"
+    elif "'_opaque' object has no attribute" in lowered:
+        text = text.replace("'_Opaque' object", "the equation")
+        advice = "the model reads attributes of a replaced block, past its forward"
     elif "unsupported" in lowered or "not supported" in lowered:
         advice = "rewrite that part with torch operators, or export a submodule without it"
     return ExportError(f"torch.export can't follow the forward of {name} ({text}): {advice}")

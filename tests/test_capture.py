@@ -1,6 +1,7 @@
 """A trace stands for the model only where it was seen to agree with it."""
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -67,14 +68,14 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], list[str], Batch, str]] = {
         lambda: Calling(_uncopyable(), lambda block, x: block(x)),
         ["block"],
         batch(X),
-        "deepcopy",
+        "pickle",
     ),
 }
 
 
 def _uncopyable() -> nn.Module:
     block = nn.Linear(2, 2)
-    block.kept = block.weight * 2  # a tensor with a history
+    block.lock = threading.Lock()  # type: ignore[assignment]
     return block
 
 

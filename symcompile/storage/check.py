@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from symcompile.calling import evaluating, leaves, map_tensors, rows, same, take
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.region import Region
+from symcompile.state import same_random_state
 
 MODES = (
     "after loading, train() acts as eval() does: the forward takes other steps in training mode"
@@ -38,7 +40,8 @@ def differences(
     batches = [batch]
     if count is not None and count > 2 and graph.dynamic != "static":
         batches.append(take(batch, torch.arange(count - 1)))
-    with evaluating(module, stored), torch.random.fork_rng(devices=[]):
+    with evaluating(module, stored), same_random_state(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of hooks that wait for gradients of inputs, say
         for one in batches:
             found, expected = (_attempt(model, one) for model in (stored, module))
             if isinstance(expected, Exception) and one is batch:
