@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symcompile._version import __version__
-from symcompile.errors import SymCompileError
+from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.evaluation import Array
 from symcompile.pareto import ParetoFront
 
@@ -29,7 +31,8 @@ class Journal:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory) / "fronts"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with _writing(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
 
     def find(self, fit: Fit) -> ParetoFront | None:
         """The front of an equal fit; a damaged file counts as none."""
@@ -42,14 +45,26 @@ class Journal:
     def keep(self, fit: Fit, front: ParetoFront) -> None:
         """Write a front so that a reader sees all of it or nothing."""
         text = json.dumps({"key": fit.key, "front": front.to_json()}, indent=1)
-        handle, name = tempfile.mkstemp(dir=self.directory, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(name, self.directory / f"{fingerprint(fit)}.json")
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with _writing(self.directory):
+            handle, name = tempfile.mkstemp(dir=self.directory, suffix=".part")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.replace(name, self.directory / f"{fingerprint(fit)}.json")
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(
+            f"can't write to run_dir ({directory}): {error.strerror or error}: give a folder that"
+            " can be written to, or leave run_dir out"
+        ) from error
 
 
 def fingerprint(fit: Fit) -> str:

@@ -116,7 +116,7 @@ def _region(captured: Captured, path: str, found: Observed) -> Region:
         found.calls,
         found.settings,
     )
-    _check_outputs(region)
+    check_outputs(region)
     region.features  # noqa: B018  (reads the feature expressions, so that a typo is found now)
     return region
 
@@ -131,7 +131,8 @@ def _names(path: str, target: Target, count: int) -> tuple[str, ...]:
     return names
 
 
-def _check_outputs(region: Region) -> None:
+def check_outputs(region: Region) -> None:
+    """TargetError if the target names outputs that the region does not have."""
     too_large = [o for o in region.target.outputs or () if o >= region.n_equations]
     if too_large:
         raise TargetError(
@@ -144,6 +145,12 @@ def _require_weights(model: nn.Module) -> None:
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
             raise DataError(f"{name!r} has no shape yet: run the model on a batch once")
+        if tensor.is_inference():
+            raise DataError(
+                f"{name!r} is an inference tensor (the model was made under torch.inference_mode),"
+                " which can't be differentiated: copy the model outside of that mode first,"
+                " model = copy.deepcopy(model)"
+            )
         if tensor.is_meta:
             raise DataError(
                 f"{name!r} is on the meta device, so the model has no weights: load them first"

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from symcompile.calling import map_tensors, rows, run, same, take, tensors
+from symcompile.errors import DataError, SymCompileError
 from symcompile.hybrid import Batch
 from symcompile.passes.recorder import Recorder
 from symcompile.recording import HELD_OUT_BATCHES, HELD_OUT_ROWS, NO_BATCHES, RECORDED_BATCHES
@@ -68,7 +69,18 @@ class Splitter:
                 self._run(take(batch, index.sort().values), is_held)
 
     def _run(self, batch: Batch, held: bool) -> None:
-        self._forward(batch)
+        try:
+            self._forward(batch)
+        except SymCompileError:
+            raise
+        except Exception as error:  # whatever a user's forward raises
+            given = ", ".join(_shown(t) for t in tensors((batch.args, batch.kwargs)))
+            lines = str(error).strip().splitlines() or ["no message"]
+            raise DataError(
+                f"the model can't be run on batch {self.count} of data ({given}):"
+                f" {type(error).__name__}: {lines[0][:300]}; give it what the model takes, in"
+                " shape and dtype"
+            ) from error
         self.recorder.commit(held)
         if held and self.elements <= MAX_KEPT_ELEMENTS:
             self.held.append(_alone(batch))
@@ -102,6 +114,10 @@ class Splitter:
         if not found or not all(t.ndim and t.shape[0] == size for t in found):
             return False
         return same(part, map_tensors(lambda t: t[index.to(t.device)], whole))
+
+
+def _shown(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _attempt(call: Callable[[], Any]) -> Any:

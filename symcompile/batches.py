@@ -130,7 +130,11 @@ def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def _tensor(leaf: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if isinstance(leaf, np.ndarray):
-        leaf = torch.from_numpy(np.ascontiguousarray(leaf))
+        if leaf.dtype.kind not in "biufc":
+            raise DataError(f"data holds an array of {leaf.dtype}: expected numbers")
+        # A copy where torch could not share it without a warning.
+        leaf = np.ascontiguousarray(leaf) if leaf.flags.writeable else leaf.copy()
+        leaf = torch.from_numpy(leaf)
         leaf = leaf.to(dtype) if leaf.is_floating_point() else leaf
     return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf
 

@@ -16,7 +16,7 @@ from torch import nn
 from symcompile.batches import as_batches, sampled_batch
 from symcompile.compiled import Compiled, NeuralModel
 from symcompile.engines import Engine, create
-from symcompile.errors import DataError, TargetError
+from symcompile.errors import CaptureError, DataError, EngineError, TargetError
 from symcompile.evaluation import Array
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
@@ -26,6 +26,7 @@ from symcompile.passes.distill import distill as run_fits
 from symcompile.passes.record import (
     Captured,
     capture_targets,
+    check_outputs,
     observe,
     recording,
     without_model,
@@ -35,7 +36,11 @@ from symcompile.passes.resolve import resolve
 from symcompile.progress import ProgressBar
 from symcompile.recording import NO_BATCHES, Recording, Samples
 from symcompile.region import Region
+from symcompile.state import same_random_state
 from symcompile.target import Target, as_targets
+
+# Where torch.compile keeps the module that it wraps.
+_WRAPPED = "_orig_mod"
 
 Operators = OperatorSet | Iterable[str] | Mapping[str, int] | None
 
@@ -90,10 +95,13 @@ def symcompile(
         EngineError: the engine is missing, an option is unknown, or a search failed.
     """
     chosen = _checked(model, targets, holdout, n_samples, max_complexity, tolerance)
+    model, chosen = _uncompiled(model, chosen)
+    _check_search(seed, budget, executor)
     base = create(
         engine, operators=operators, max_complexity=max_complexity, options=_plain(engine_options)
     )
-    captured, record_ = _recorded(model, chosen, data, n_samples, holdout, seed)
+    with same_random_state():
+        captured, record_ = _recorded(model, chosen, data, n_samples, holdout, seed)
     regions = {path: reduce(r, record_.samples[path]) for path, r in record_.regions.items()}
     record_ = replace(record_, regions=regions)
     engines = {
@@ -107,16 +115,17 @@ def symcompile(
     by_region: dict[str, dict[int, ParetoFront]] = {path: {} for path in regions}
     for (path, output), fit in fits.items():
         by_region[path][output] = fronts[fit.key]
-    return Compiled.build(
-        NeuralModel(captured.root),
-        record_,
-        by_region,
-        engines={path: one.describe() for path, one in engines.items()},
-        operators={path: one.operators for path, one in engines.items()},
-        tolerance=tolerance,
-        beat_linear=beat_linear,
-        seed=seed,
-    )
+    with same_random_state():
+        return Compiled.build(
+            NeuralModel(captured.root),
+            record_,
+            by_region,
+            engines={path: one.describe() for path, one in engines.items()},
+            operators={path: one.operators for path, one in engines.items()},
+            tolerance=tolerance,
+            beat_linear=beat_linear,
+            seed=seed,
+        )
 
 
 def record(
@@ -135,7 +144,10 @@ def record(
     `symcompile`.
     """
     chosen = _checked(model, targets, holdout, n_samples, 1, None)
-    return _recorded(model, chosen, data, n_samples, holdout, seed)[1]
+    _check_search(seed, None, None)
+    model, chosen = _uncompiled(model, chosen)
+    with same_random_state():
+        return _recorded(model, chosen, data, n_samples, holdout, seed)[1]
 
 
 def distill(
@@ -171,6 +183,9 @@ def distill(
     Raises:
         DataError: arrays of the wrong shape, too few, not finite.
     """
+    _check_search(seed, budget, executor)
+    if not _is_number(holdout) or not 0 < holdout < 1:
+        raise DataError(f"holdout is {holdout!r}: expected a share between 0 and 1, such as 0.2")
     inputs, outputs = _arrays(fn, X, y)
     symbols = _symbols(names, inputs.shape[1])
     base = create(
@@ -221,23 +236,69 @@ def _checked(
             f"model is a {type(model).__name__}: expected a torch.nn.Module"
             " (for a plain function use symcompile.distill(fn, X))"
         )
-    if not isinstance(holdout, (int, float)) or not 0 < holdout < 1:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise CaptureError(
+            f"model is a {type(model).__name__}, whose parts can't be replaced: give the Python"
+            " module that it was scripted or traced from"
+        )
+    if not _is_number(holdout) or not 0 < holdout < 1:
         raise DataError(f"holdout is {holdout!r}: expected a share between 0 and 1, such as 0.2")
     if type(n_samples) is not int or n_samples < 10:
         raise DataError(f"n_samples is {n_samples!r}: expected a whole number from 10 up")
     if type(max_complexity) is not int or max_complexity < 1:
         raise TargetError(f"max_complexity is {max_complexity!r}: expected a whole number from 1")
-    if tolerance is not None and not 0 < tolerance < math.inf:
+    if tolerance is not None and not (_is_number(tolerance) and 0 < tolerance < math.inf):
         raise TargetError(f"tolerance is {tolerance!r}: expected a number above 0, such as 0.05")
     return as_targets(targets)
 
 
+def _check_search(seed: int, budget: float | None, executor: Executor | None) -> None:
+    if type(seed) is not int or seed < 0:
+        raise DataError(f"seed is {seed!r}: expected a whole number from 0 up")
+    if budget is not None and not (_is_number(budget) and 0 < budget < math.inf):
+        raise EngineError(f"budget is {budget!r}: expected seconds for each equation, such as 30")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise EngineError(
+            f"executor is a {type(executor).__name__}: expected a concurrent.futures.Executor, such"
+            " as ThreadPoolExecutor(4) or a Dask client's get_executor()"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _uncompiled(
+    model: nn.Module, targets: tuple[Target, ...]
+) -> tuple[nn.Module, tuple[Target, ...]]:
+    """The model that torch.compile wrapped: hooks inside would be compiled as well, again and
+    again. Targets may be named as in either of the two."""
+    inner = model._modules.get(_WRAPPED)
+    if inner is None:
+        return model, targets
+    plain = (one.path.removeprefix(_WRAPPED + ".") for one in targets)
+    renamed = tuple(
+        replace(one, path="." if path == _WRAPPED else path)
+        for one, path in zip(targets, plain, strict=True)
+    )
+    return _uncompiled(inner, renamed)
+
+
 def _plain(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    if options is not None and not isinstance(options, Mapping):
+        raise EngineError(
+            f"engine_options is a {type(options).__name__}: expected a dict, such as"
+            " {'population': 500}"
+        )
     return dict(options or {})
 
 
 def _path(run_dir: str | os.PathLike[str] | None) -> str | None:
-    return None if run_dir is None else os.fspath(run_dir)
+    if run_dir is None:
+        return None
+    if not isinstance(run_dir, (str, os.PathLike)):
+        raise EngineError(f"run_dir is {run_dir!r}: expected the path of a folder")
+    return os.fspath(run_dir)
 
 
 def _engine_for(
@@ -302,9 +363,12 @@ def _retargeted(region: Region, target: Target) -> Region:
     names = target.names or tuple(f"x{k}" for k in range(region.interface.n_inputs))
     if len(names) != region.interface.n_inputs:
         raise TargetError(
-            f"target {target.path!r}: {len(names)} names for {region.interface.n_inputs} features"
+            f"target {target.path!r}: {len(names)} names ({', '.join(names)}) for"
+            f" {region.interface.n_inputs} input features: give one name for each"
         )
-    return replace(region, target=target, names=names, projection_in=None, projection_out=None)
+    found = replace(region, target=target, names=names, projection_in=None, projection_out=None)
+    check_outputs(found)
+    return found
 
 
 def _sampled(

@@ -218,7 +218,7 @@ def test_errors_name_the_target_and_leave_the_model_alone(name: str) -> None:
 def test_an_error_of_the_model_in_the_middle(capfd: pytest.CaptureFixture[str]) -> None:
     model = torch.fx.symbolic_trace(Net().train())
     before = state_of(model)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    with pytest.raises(DataError, match=r"batch 2 of data .*shapes cannot be multiplied"):
         observe(model, X, torch.ones(20, 5))
     assert state_of(model) == before
     assert capfd.readouterr() == ("", "")
