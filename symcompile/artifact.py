@@ -284,9 +284,10 @@ def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Lo
 
     Raises ArtifactError if the file is missing, damaged, or written by a newer version.
     """
+    place = _usable(device)
     with container.Archive(path) as archive:
         try:
-            return _read(archive, torch.device(device))
+            return _read(archive, place)
         except ArtifactError:
             raise
         except SymCompileError as error:
@@ -294,6 +295,15 @@ def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Lo
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             # A document whose checksums are right and whose form is not: made by hand.
             raise ArtifactError(f"can't read {archive.path!r}: {_line(error)}") from error
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        return torch.empty(0, device=torch.device(device)).device
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise ArtifactError(
+            f"device is {device!r}, which this torch can't use ({_line(error)}): pass device='cpu'"
+        ) from error
 
 
 def outcomes(path: str | os.PathLike[str]) -> tuple[dict[str, Outcome], dict[str, Any]]:
