@@ -331,5 +331,5 @@ def test_outputs_that_a_recording_does_not_have() -> None:
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", 3.5])
 def test_a_device_that_there_is_not(device: Any, tmp_path: Path) -> None:
     compiled_of(Net(), "block").save(tmp_path / "net.symc")
-    with pytest.raises(ArtifactError, match="device is .*pass device='cpu'"):
+    with pytest.raises(ArtifactError, match=r"device is .*pass device='cpu'"):
         load(tmp_path / "net.symc", device=device)
