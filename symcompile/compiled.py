@@ -33,6 +33,7 @@ from symcompile.parser import parse
 from symcompile.passes import rewrite, verify
 from symcompile.passes.assemble import Vacant, copy_block, vacate
 from symcompile.passes.whole_model import root_for
+from symcompile.pipeline import LogEntry
 from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.report import Report
@@ -65,6 +66,7 @@ class Compiled:
         fronts: for each region path, the Pareto front of each output.
         capture: how the model was captured: "fx", "module boundaries", "whole model" or "artifact".
         example: a batch of the model's inputs, or None.
+        log: the passes that made it, with the seconds that each took; empty after loading.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Compiled:
         self._neural = neural
         self._record = record
         self._trainable = False
+        self.log: tuple[LogEntry, ...] = ()
 
     @classmethod
     def build(

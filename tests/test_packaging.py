@@ -29,7 +29,7 @@ LOADED_ON_USE = (
 )
 
 # The only modules that know both the passes and the exporters.
-ABOVE_THE_PASSES = {"__init__", "cli", "compiled", "demo", "driver", "measuring"}
+ABOVE_THE_PASSES = {"__init__", "cli", "compiled", "demo", "driver", "measuring", "stages"}
 
 FORBIDDEN = {
     "passes": (

@@ -1,0 +1,92 @@
+"""Read the arrays that `distill` is given: inputs, outputs, names and weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from symcompile.errors import DataError
+from symcompile.evaluation import Array
+from symcompile.recording import Samples
+from symcompile.target import Target
+
+
+def read_arrays(fn: Any, X: Any, y: Any) -> tuple[Array, Array]:
+    """X [n_samples, n_inputs] and Y [n_samples, n_outputs] from (fn, X) or (X, Y).
+
+    Raises DataError for anything that is not numeric, finite and of these shapes.
+    """
+    if callable(fn) and not isinstance(fn, (torch.Tensor, np.ndarray)):
+        if y is not None:
+            raise DataError("distill(fn, X) takes no outputs: the callable gives them")
+        inputs, outputs = X, _call(fn, X)
+    else:
+        if y is not None:
+            raise DataError("distill takes (fn, X) or (X, Y)")
+        inputs, outputs = fn, X
+    a, b = _array(inputs, "X"), _array(outputs, "Y")
+    if len(a) != len(b):
+        raise DataError(f"X has {len(a)} samples and Y {len(b)}: expected as many of both")
+    return a, b
+
+
+def _call(fn: Callable[[Any], Any], X: Any) -> Any:
+    if isinstance(X, torch.Tensor):
+        with torch.no_grad():
+            return fn(X)
+    return fn(X)
+
+
+def _array(values: Any, name: str) -> Array:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().to("cpu", torch.float64).numpy()
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is not numeric: {error}") from None
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.size == 0:
+        raise DataError(f"{name} has shape {list(array.shape)}: expected [n_samples, n_features]")
+    if not np.isfinite(array).all():
+        raise DataError(f"{name} holds NaN or infinity: leave those samples out")
+    return array
+
+
+def read_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """One name for each input; x0, x1, ... where none are given."""
+    if names is None:
+        return tuple(f"x{k}" for k in range(count))
+    found = Target(".", names=tuple(names)).names or ()
+    if len(found) != count:
+        raise DataError(
+            f"{len(found)} names ({', '.join(found)}) for {count} inputs: give one for each"
+        )
+    return found
+
+
+def read_weights(weights: Any, count: int) -> Array | None:
+    """Weights [n_samples], not negative and not all zero; None for none."""
+    if weights is None:
+        return None
+    found = _array(weights, "weights")[:, 0]
+    if len(found) != count or (found < 0).any() or not found.any():
+        raise DataError(f"weights: expected {count} numbers from 0 up, not all 0")
+    return found
+
+
+def split(X: Array, Y: Array, weights: Array | None, holdout: float, seed: int) -> Samples:
+    """Samples with a random share held out."""
+    if len(X) < 10:
+        raise DataError(f"{len(X)} samples: at least 10 are needed (hundreds are better)")
+    if not np.ptp(X, axis=0).any():
+        raise DataError(
+            "the inputs never change, so there is nothing to learn: give data that varies"
+        )
+    held = np.zeros(len(X), dtype=bool)
+    held[np.random.default_rng(seed).permutation(len(X))[: math.ceil(len(X) * holdout)]] = True
+    return Samples(X, Y, held, weights)
