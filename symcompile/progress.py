@@ -31,7 +31,7 @@ class ProgressBar:
             before = self.shares.get(key, 0.0)
             self.shares[key] = max(before, done)
             if best:
-                self.bar.set_postfix_str(f"{key}: {best}"[:80], refresh=False)
+                self.bar.set_description_str(f"{key} = {best}"[:_WIDTH], refresh=False)
             self.bar.update(self.shares[key] - before)
 
     def close(self) -> None:
@@ -51,4 +51,5 @@ class ProgressBar:
         self.close()
 
 
-_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+_WIDTH = 72
+_FORMAT = "{percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}  {desc}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -42,6 +43,9 @@ def test_the_law_is_chosen_automatically(pinns: ModuleType, problem: str) -> Non
 @pytest.mark.parametrize("script", ["lowering_benchmark.py", "selection_study.py"])
 def test_quick_modes_run(script: str) -> None:
     command = [sys.executable, str(EXAMPLES / script), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 3

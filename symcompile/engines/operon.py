@@ -200,6 +200,7 @@ class _Runs:
         self.symbols = [names[column] for column in columns]
         self.scales = 1.0 / X[:, columns].std(axis=0)
         self.types = _node_types(engine.operators)
+        self.shown: tuple[tuple[TreeNode, ...], str] = ((), "")
 
     def search(
         self, seed: int, budget: float | None, progress: ProgressCallback | None
@@ -215,7 +216,7 @@ class _Runs:
                     return
                 used = (time.monotonic() - started) / budget if budget else done
                 loss = archive.lowest()[0] * float(self.y.var())
-                progress(SearchProgress(min(used, 1.0), "", loss))
+                progress(SearchProgress(min(used, 1.0), self._shown(archive), loss))
 
             archive = self._one(seed + run * _SEED_STEP, deadline, each)
             trees += archive.trees()
@@ -223,6 +224,14 @@ class _Runs:
             if archive.lowest()[0] <= 1e-12:
                 break
         return trees
+
+    def _shown(self, archive: Archive) -> str:
+        """The best equation so far as text, made again only when its tree is another."""
+        tree = archive.corner()
+        if tree is not None and tree != self.shown[0]:
+            equation = self.engine._from_tree(tree, self)
+            self.shown = tree, equation.text() if equation is not None else ""
+        return self.shown[1]
 
     def _one(self, seed: int, deadline: float, each: Any) -> Archive:
         seed %= 2**63

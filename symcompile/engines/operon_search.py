@@ -74,6 +74,21 @@ class Archive:
         limit = max(lowest, EXACT)
         return lowest, min((n for n, loss in losses.items() if loss <= limit), default=0)
 
+    def corner(self) -> tuple[TreeNode, ...] | None:
+        """The tree at the end of the steepest step down in log-loss: what a watcher is shown."""
+        front: list[tuple[int, float, tuple[TreeNode, ...]]] = []
+        for length, kept in sorted(self.best.items()):
+            if kept and (not front or kept[0][0] < front[-1][1]):
+                front.append((length, kept[0][0], kept[0][2]))
+        if len(front) < 2:
+            return front[0][2] if front else None
+
+        def slope(k: int) -> float:
+            step = math.log(max(front[k - 1][1], EXACT) / max(front[k][1], EXACT))
+            return step / (front[k][0] - front[k - 1][0])
+
+        return front[max(range(1, len(front)), key=slope)][2]
+
 
 class Search:
     """One run. The library holds bare pointers, so every part lives as long as this object."""

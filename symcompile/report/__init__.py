@@ -90,8 +90,12 @@ class Report:
 def headline(report: Report) -> str:
     """How many targets were replaced, and what that removed."""
     done, total = len(report.rewrites), len(report.outcomes)
-    removed = f", {report.parameters_removed:,} parameters removed" if done else ""
+    removed = f", {_removed(report.parameters_removed)}" if done else ""
     return f"{done} of {total} target{'s' * (total != 1)} replaced by equations{removed}"
+
+
+def _removed(parameters: int) -> str:
+    return f"{parameters:,} parameter{'s' * (parameters != 1)} removed"
 
 
 def origin(report: Report) -> list[str]:
@@ -182,7 +186,7 @@ def title(path: str, outcome: Outcome) -> str:
     interface, removed = outcome.region.interface, outcome.fidelity.parameters_removed
     n, m = interface.n_inputs, interface.n_outputs
     sizes = f"{n} input{'s' * (n != 1)} -> {m} output{'s' * (m != 1)}"
-    return f"{name}: replaced, {sizes}, {removed:,} parameters removed"
+    return f"{name}: replaced, {sizes}, {_removed(removed)}"
 
 
 def _target_dict(path: str, outcome: Outcome) -> dict[str, Any]:
