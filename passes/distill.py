@@ -7,6 +7,7 @@ fit's candidates is one more; tasks are module-level functions, so threads, proc
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -190,6 +191,7 @@ class _Run:
         self.stop = threading.Event()
         self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}
         self.share: dict[str, dict[int, float]] = {fit.key: {} for fit in fits}
+        self.lowest: dict[str, float] = {}
         self.pending: dict[Future[Any], tuple[Fit, int]] = {}
 
     def fronts(self) -> dict[str, ParetoFront]:
@@ -227,7 +229,11 @@ class _Run:
         def watch(progress: SearchProgress) -> None:
             if self.stop.is_set():
                 raise _StoppedError
-            self.advance(fit, restart, progress.done, progress.equation)
+            # Of several restarts, the one that is ahead is shown.
+            ahead = progress.loss < self.lowest.get(fit.key, math.inf)
+            if ahead:
+                self.lowest[fit.key] = progress.loss
+            self.advance(fit, restart, progress.done, progress.equation if ahead else "")
 
         return watch
 
