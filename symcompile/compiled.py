@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,9 @@ from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ChoiceError, ExportError
-from symcompile.fidelity import Controls
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering import Lowered, lower, read_constants, trainable
 from symcompile.measuring import (
-    N_PROBES,
     Neural,
     change_of_whole,
     controls_of,
@@ -29,10 +27,19 @@ from symcompile.measuring import (
 )
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
+from symcompile.parts import (
+    Part,
+    as_equation,
+    default_choice,
+    part_of,
+    provenance_of,
+    refusal_of,
+    restore_constants,
+    rewrite_of,
+    vacant,
+)
 from symcompile.passes import rewrite, verify
-from symcompile.passes.assemble import Vacant, copy_block, vacate
-from symcompile.passes.whole_model import root_for
+from symcompile.passes.assemble import copy_block
 from symcompile.pipeline import LogEntry
 from symcompile.recording import Recording
 from symcompile.region import Region
@@ -41,20 +48,6 @@ from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
 from symcompile.state import preserving, same_random_state
 
 NeuralModel = Neural
-
-
-@dataclass
-class _Part:
-    """One region of the hybrid, as it is now."""
-
-    region: Region
-    fronts: Mapping[int, ParetoFront]
-    operators: OperatorSet
-    provenance: Mapping[str, Any]
-    outcome: Outcome
-    equations: dict[int, Equation] = field(default_factory=dict)
-    lowered: Lowered | None = None
-    baseline: Controls | None = None
 
 
 class Compiled:
@@ -72,7 +65,7 @@ class Compiled:
     def __init__(
         self,
         module: nn.Module,
-        parts: dict[str, _Part],
+        parts: dict[str, Part],
         refused: Mapping[str, Refusal],
         neural: Neural,
         record: Recording,
@@ -102,11 +95,11 @@ class Compiled:
         assert neural.root is not None
         parts = {}
         for path, region in record.regions.items():
-            provenance = _provenance(record, path, engines[path], seed)
+            provenance = provenance_of(record, path, engines[path], seed)
             waiting = Refusal(path, "not compiled yet", region, fronts[path])
-            parts[path] = _Part(region, fronts[path], operators[path], provenance, waiting)
+            parts[path] = Part(region, fronts[path], operators[path], provenance, waiting)
         refused = {path: Refusal(path, reason) for path, reason in record.refused.items()}
-        compiled = cls(_vacant(neural.root, record), parts, refused, neural, record)
+        compiled = cls(vacant(neural.root, record), parts, refused, neural, record)
         for path, part in parts.items():
             limit = part.region.target.tolerance or tolerance
             compiled._install_best(path, part, limit, beat_linear)
@@ -198,7 +191,7 @@ class Compiled:
             raise ChoiceError(
                 f"choose({path!r}, ...) takes one of an equation, complexity= or rule="
             )
-        chosen = dict(self._current(part)) if part.lowered is not None else _defaults(part)
+        chosen = dict(self._current(part)) if part.lowered is not None else default_choice(part)
         for one in outputs:
             chosen[one] = self._pick(path, part, one, equation, complexity, rule)
         missing = [one for one in part.region.equation_outputs if one not in chosen]
@@ -223,7 +216,7 @@ class Compiled:
         part = self._part(path)
         self._put(part, self._neural_copy(path))
         part.lowered, part.equations = None, {}
-        part.outcome = _refusal(part, "restored: the neural block was put back by restore()")
+        part.outcome = refusal_of(part, "restored: the neural block was put back by restore()")
 
     def trainable_constants(self, trainable_: bool = True, /) -> Compiled:
         """Make the constants of all equations nn.Parameters (or fixed buffers again).
@@ -281,14 +274,14 @@ class Compiled:
             if outcome.region is None:
                 refused[name] = Refusal(name, getattr(outcome, "reason", ""))
             else:
-                parts[name] = _part_of(outcome)
+                parts[name] = part_of(outcome)
         neural = Neural(loaded.root)
         compiled = cls(loaded.module, parts, refused, neural, loaded.recording)
         for name, part in parts.items():
             if isinstance(part.outcome, Rewrite):
                 part.equations = dict(part.outcome.equations)
                 part.lowered = compiled._lower(part.region, part.equations)
-                _restore_constants(part.lowered.module, loaded.blocks[name], name)
+                restore_constants(part.lowered.module, loaded.blocks[name], name)
                 compiled._put(part, part.lowered.module)
         return compiled.trainable_constants(bool(loaded.notes.get("trainable")))
 
@@ -320,14 +313,14 @@ class Compiled:
     # --- one region --------------------------------------------------------------------------
 
     def _install_best(
-        self, path: str, part: _Part, tolerance: float | None, beat_linear: bool
+        self, path: str, part: Part, tolerance: float | None, beat_linear: bool
     ) -> None:
         empty = [output for output in part.region.equation_outputs if not part.fronts[output]]
         if empty:
             self._refuse(path, part, f"the search found no usable equation for output {empty[0]}")
             return
         try:
-            self._install(path, part, _defaults(part))
+            self._install(path, part, default_choice(part))
         except ChoiceError as error:
             self._refuse(path, part, str(error))
             return
@@ -358,14 +351,12 @@ class Compiled:
             return error
         return None
 
-    def _refuse(
-        self, path: str, part: _Part, reason: str, fidelity: Fidelity | None = None
-    ) -> None:
+    def _refuse(self, path: str, part: Part, reason: str, fidelity: Fidelity | None = None) -> None:
         self._put(part, self._neural_copy(path))
         part.lowered, part.equations = None, {}
-        part.outcome = _refusal(part, reason, fidelity)
+        part.outcome = refusal_of(part, reason, fidelity)
 
-    def _install(self, path: str, part: _Part, equations: dict[int, Equation]) -> None:
+    def _install(self, path: str, part: Part, equations: dict[int, Equation]) -> None:
         """Lower, measure, and only then change the hybrid."""
         equations = dict(sorted(equations.items()))
         lowered = self._lower(part.region, equations)
@@ -373,17 +364,15 @@ class Compiled:
         self._put(part, lowered.module)
         trainable(lowered.module, self._trainable)
         part.lowered, part.equations = lowered, equations
-        part.outcome = _rewrite(part, self._record, fidelity)
+        part.outcome = rewrite_of(part, self._record, fidelity)
 
-    def _measure_again(self, path: str, part: _Part) -> None:
+    def _measure_again(self, path: str, part: Part) -> None:
         part.equations = self._current(part)
         fresh = self._lower(part.region, part.equations)
         fidelity = self._measure(part, part.equations, fresh.module)
-        part.outcome = _rewrite(part, self._record, fidelity)
+        part.outcome = rewrite_of(part, self._record, fidelity)
 
-    def _measure(
-        self, part: _Part, equations: Mapping[int, Equation], block: nn.Module
-    ) -> Fidelity:
+    def _measure(self, part: Part, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
         if part.baseline is None:
             part.baseline = controls_of(self._record, part.region.path)
         return measure(self._neural, self._record, part.region, equations, block, part.baseline)
@@ -395,7 +384,7 @@ class Compiled:
         dtype = getattr(torch, region.dtype)
         return lower(region, equations, dtype=dtype, device=device, neural=neural)
 
-    def _put(self, part: _Part, block: nn.Module) -> None:
+    def _put(self, part: Part, block: nn.Module) -> None:
         rewrite.install(self.module, part.region, block)
 
     def _neural_copy(self, path: str) -> nn.Module:
@@ -403,7 +392,7 @@ class Compiled:
             raise ChoiceError(f"the neural block of {path!r} is not at hand: it was not saved")
         return copy_block(self._neural.root, path, self.module)
 
-    def _current(self, part: _Part) -> dict[int, Equation]:
+    def _current(self, part: Part) -> dict[int, Equation]:
         if part.lowered is None:
             return {}
         found = read_constants(part.lowered)
@@ -414,7 +403,7 @@ class Compiled:
             for output, equation in part.equations.items()
         }
 
-    def _scored(self, part: _Part, output: int, equation: Equation) -> Equation:
+    def _scored(self, part: Part, output: int, equation: Equation) -> Equation:
         """The equation with its losses on what was recorded."""
         samples = self._record.samples[part.region.path]
         values = part.region.equation_values(samples.Y)[:, output]
@@ -424,14 +413,14 @@ class Compiled:
             equation, loss=float(squares[~held].mean()), holdout_loss=float(squares[held].mean())
         )
 
-    def _part(self, path: str) -> _Part:
+    def _part(self, path: str) -> Part:
         if path in self._refused:
             raise ChoiceError(f"{path!r} can't be an equation: {self._refused[path].reason}")
         if path not in self._parts:
             raise ChoiceError(f"no region {path!r}: there are {', '.join(self._parts) or 'none'}")
         return self._parts[path]
 
-    def _outputs(self, path: str, part: _Part, output: int | None) -> tuple[int, ...]:
+    def _outputs(self, path: str, part: Part, output: int | None) -> tuple[int, ...]:
         known = part.region.equation_outputs
         if output is None:
             return known
@@ -444,14 +433,14 @@ class Compiled:
     def _pick(
         self,
         path: str,
-        part: _Part,
+        part: Part,
         output: int,
         equation: Equation | sympy.Expr | str | None,
         complexity: int | None,
         rule: str | None,
     ) -> Equation:
         if equation is not None:
-            return self._scored(part, output, _as_equation(part, equation))
+            return self._scored(part, output, as_equation(part, equation))
         front = part.fronts.get(output)
         if front is None:
             raise ChoiceError(f"{path!r}, output {output}: there is no Pareto front to choose from")
@@ -459,67 +448,3 @@ class Compiled:
             return front.select(rule) if rule is not None else front.at(complexity or 0)
         except ChoiceError as error:
             raise ChoiceError(f"{path!r}, output {output}: {error}") from None
-
-
-def _restore_constants(block: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
-    """Constants as they were trained; ArtifactError if they do not fit the equations."""
-    try:
-        block.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise ArtifactError(f"constants of {path!r} do not fit its equations: {error}") from None
-
-
-def _part_of(outcome: Outcome) -> _Part:
-    assert outcome.region is not None
-    engine = outcome.provenance.get("engine", {})
-    operators = OperatorSet.of(dict(engine.get("operators", {})) or None)
-    return _Part(outcome.region, outcome.fronts, operators, outcome.provenance, outcome)
-
-
-def _vacant(root: nn.Module, record: Recording) -> nn.Module:
-    if "." in record.regions:
-        return root_for(record.regions["."], Vacant(), type(root).__name__)
-    return vacate(root, record.regions)
-
-
-def _defaults(part: _Part) -> dict[int, Equation]:
-    outputs = part.region.equation_outputs
-    return {k: part.fronts[k].best for k in outputs if part.fronts.get(k)}
-
-
-def _as_equation(part: _Part, given: Equation | sympy.Expr | str) -> Equation:
-    names = part.region.variables
-    if isinstance(given, Equation):
-        given = given.sympy
-    expr = parse(given, names) if isinstance(given, str) else sympy.sympify(given)
-    return Equation.of(expr, names, part.operators)
-
-
-def _provenance(
-    record: Recording, path: str, engine: Mapping[str, Any], seed: int
-) -> dict[str, Any]:
-    held = record.samples[path].holdout
-    return {
-        "engine": dict(engine),
-        "seed": seed,
-        "n_fit": int((~held).sum()),
-        "n_holdout": int(held.sum()),
-    }
-
-
-def _rewrite(part: _Part, record: Recording, fidelity: Fidelity) -> Rewrite:
-    samples = record.samples[part.region.path]
-    probes = tuple(tuple(map(float, row)) for row in samples.X_holdout[:N_PROBES])
-    return Rewrite(
-        part.region,
-        dict(part.equations),
-        part.fronts,
-        fidelity,
-        part.provenance,
-        samples.ranges,
-        probes,
-    )
-
-
-def _refusal(part: _Part, reason: str, fidelity: Fidelity | None = None) -> Refusal:
-    return Refusal(part.region.path, reason, part.region, part.fronts, fidelity, part.provenance)

@@ -110,8 +110,10 @@ class _Count:
         variable = [term for term in expr.args if not is_constant(term)]
         total = 1 if len(variable) < len(expr.args) else 0
         operands = total
-        for term in variable:
-            negative, rest = _strip_minus(term)
+        # What is subtracted comes last: b - a is one node less than -a + b.
+        for negative, rest, term in sorted(
+            ((*_strip_minus(term), term) for term in variable), key=lambda one: one[0]
+        ):
             if negative and operands and "-" in self.operators:
                 total += self.of(rest) + self.operators.cost("-") - self.operators.cost("+")
             else:

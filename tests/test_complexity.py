@@ -73,3 +73,11 @@ def test_a_users_cost_counts() -> None:
 )
 def test_spellable(expr: sympy.Expr, operators: list[str] | None, answer: bool) -> None:
     assert spellable(expr, OperatorSet.of(operators)) is answer
+
+
+def test_order_of_terms_does_not_count() -> None:
+    """sympy puts -I before c*x; a subtraction is cheap wherever the term stands."""
+    a, b, x = sympy.symbols("A b x")
+    operators = OperatorSet.of(["+", "-", "*"])
+    for first, second in ((a, x), (x, a)):
+        assert complexity(b * first - second, operators) == 5

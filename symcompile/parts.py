@@ -1,0 +1,106 @@
+"""One region of a hybrid, and what a Compiled does with it on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+import torch
+from torch import nn
+
+from symcompile.equation import Equation
+from symcompile.errors import ArtifactError
+from symcompile.fidelity import Controls
+from symcompile.lowering import Lowered
+from symcompile.measuring import N_PROBES
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.parser import parse
+from symcompile.passes.assemble import Vacant, vacate
+from symcompile.passes.whole_model import root_for
+from symcompile.recording import Recording
+from symcompile.region import Region
+from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
+
+
+@dataclass
+class Part:
+    """One region of the hybrid, as it is now."""
+
+    region: Region
+    fronts: Mapping[int, ParetoFront]
+    operators: OperatorSet
+    provenance: Mapping[str, Any]
+    outcome: Outcome
+    equations: dict[int, Equation] = field(default_factory=dict)
+    lowered: Lowered | None = None
+    baseline: Controls | None = None
+
+
+def restore_constants(block: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
+    """Constants as they were trained; ArtifactError if they do not fit the equations."""
+    try:
+        block.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise ArtifactError(f"constants of {path!r} do not fit its equations: {error}") from None
+
+
+def part_of(outcome: Outcome) -> Part:
+    """A region as an artifact has it; what is lowered comes later."""
+    assert outcome.region is not None
+    engine = outcome.provenance.get("engine", {})
+    operators = OperatorSet.of(dict(engine.get("operators", {})) or None)
+    return Part(outcome.region, outcome.fronts, operators, outcome.provenance, outcome)
+
+
+def vacant(root: nn.Module, record: Recording) -> nn.Module:
+    """The hybrid before any block is in it."""
+    if "." in record.regions:
+        return root_for(record.regions["."], Vacant(), type(root).__name__)
+    return vacate(root, record.regions)
+
+
+def default_choice(part: Part) -> dict[int, Equation]:
+    """The best equation of each output, where there is one."""
+    outputs = part.region.equation_outputs
+    return {k: part.fronts[k].best for k in outputs if part.fronts.get(k)}
+
+
+def as_equation(part: Part, given: Equation | sympy.Expr | str) -> Equation:
+    names = part.region.variables
+    if isinstance(given, Equation):
+        given = given.sympy
+    expr = parse(given, names) if isinstance(given, str) else sympy.sympify(given)
+    return Equation.of(expr, names, part.operators)
+
+
+def provenance_of(
+    record: Recording, path: str, engine: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    held = record.samples[path].holdout
+    return {
+        "engine": dict(engine),
+        "seed": seed,
+        "n_fit": int((~held).sum()),
+        "n_holdout": int(held.sum()),
+    }
+
+
+def rewrite_of(part: Part, record: Recording, fidelity: Fidelity) -> Rewrite:
+    samples = record.samples[part.region.path]
+    probes = tuple(tuple(map(float, row)) for row in samples.X_holdout[:N_PROBES])
+    return Rewrite(
+        part.region,
+        dict(part.equations),
+        part.fronts,
+        fidelity,
+        part.provenance,
+        samples.ranges,
+        probes,
+    )
+
+
+def refusal_of(part: Part, reason: str, fidelity: Fidelity | None = None) -> Refusal:
+    return Refusal(part.region.path, reason, part.region, part.fronts, fidelity, part.provenance)
