@@ -1,6 +1,7 @@
 """symcompile: replace parts of a trained PyTorch model by closed-form equations."""
 
 from symcompile._version import __version__
+from symcompile.comparison import diff
 from symcompile.compiled import Compiled
 from symcompile.driver import distill, load, record, symcompile
 from symcompile.engines import Engine
@@ -19,6 +20,7 @@ __all__ = [
     "SymCompileError",
     "Target",
     "__version__",
+    "diff",
     "distill",
     "load",
     "record",

@@ -42,6 +42,7 @@ def test_public_names() -> None:
         "SymCompileError",
         "Target",
         "__version__",
+        "diff",
         "distill",
         "load",
         "record",
