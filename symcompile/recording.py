@@ -102,6 +102,24 @@ class Recording:
             raise DataError(f"no recording of {path!r}: there are {known}")
         return self.samples[path]
 
+    @property
+    def X(self) -> Array:
+        """Inputs [n_samples, n_inputs] of the only region."""
+        return self._only().X
+
+    @property
+    def Y(self) -> Array:
+        """Outputs [n_samples, n_outputs] of the only region."""
+        return self._only().Y
+
+    def _only(self) -> Samples:
+        if len(self.samples) != 1:
+            raise DataError(
+                f"the recording has {len(self.samples)} regions ({', '.join(self.samples)}):"
+                " name one, recording['path'].X"
+            )
+        return next(iter(self.samples.values()))
+
     def check(self, model: nn.Module) -> None:
         """Raise StaleRecordingError unless the model has the weights that were recorded."""
         if self.fingerprint and self.fingerprint != fingerprint(model):

@@ -232,3 +232,15 @@ def test_fingerprints_of_every_type_of_tensor() -> None:
     assert len(fingerprint(model)) == 64
     with pytest.raises(DataError, match="on the meta device"):
         fingerprint(Net().to("meta"))
+
+
+def test_the_only_region_can_be_left_unnamed() -> None:
+    from symcompile import record
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    data = torch.randn(40, 2)
+    one = record(model, "0", data)
+    assert one.X is one["0"].X
+    assert one.Y is one["0"].Y
+    with pytest.raises(DataError, match="2 regions"):
+        _ = record(model, ["0", "1"], data).X
