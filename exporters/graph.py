@@ -12,7 +12,8 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from symcompile.calling import evaluating, rows, run, same, take
+from symcompile.agreement import agree
+from symcompile.calling import evaluating, rows, take
 from symcompile.errors import ExportError
 from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.opaque import block_calls, build_arguments, export_program
@@ -96,38 +97,21 @@ def _share(root: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
 def _disagreement(module: nn.Module, traced: nn.Module, example: Batch) -> str:
     """Why a trace can't stand for the hybrid, or nothing."""
     with evaluating(module, traced), torch.no_grad():
-        if not _agree(module, traced, example):
+        if not agree(module, traced, example):
             return "the graph traced by torch.fx gives other values than the model"
         count = rows(example)
         if count is not None and count > 2:
             fewer = take(example, torch.arange(count - 1))
-            if not _agree(module, traced, fewer):
+            if not agree(module, traced, fewer):
                 return "the graph traced by torch.fx has a batch size baked in"
     # On copies: a forward in training mode moves batch-norm statistics.
     both = deepcopy((module, traced), module, traced)
     for one in both:
         one.train()
     with torch.no_grad():
-        if not _agree(*both, example):
+        if not agree(*both, example):
             return "the graph traced by torch.fx has the evaluation or training mode baked in"
     return ""
-
-
-def _agree(module: nn.Module, traced: nn.Module, batch: Batch) -> bool:
-    expected = _attempt(module, batch)
-    if isinstance(expected, Exception):
-        return True
-    found = _attempt(traced, batch)
-    return not isinstance(found, Exception) and same(expected, found)
-
-
-def _attempt(module: nn.Module, batch: Batch) -> object:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        try:
-            return run(module, batch)
-        except Exception as error:  # what a user's forward raises is data here
-            return error
 
 
 # --- by torch.export -----------------------------------------------------------------------------

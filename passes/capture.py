@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from symcompile.calling import evaluating, home, map_tensors, rows, run, same, take
+from symcompile.agreement import agree, attempt
+from symcompile.calling import evaluating, rows, take
 from symcompile.errors import CaptureError
 from symcompile.hybrid import Batch
 from symcompile.state import deepcopy, match_persistence, preserving
@@ -147,15 +148,15 @@ def _submodule(root: nn.Module, path: str) -> nn.Module | None:
 def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> str | None:
     """Why a trace can't stand for the model, or None."""
     with evaluating(model, traced):
-        error = _attempt(model, example)
+        error = attempt(model, example)
         if isinstance(error, Exception):
             return f"the model raises {type(error).__name__} on the data: {_first_line(error)}"
-        if not _agree(model, traced, example):
+        if not agree(model, traced, example):
             return "the traced graph gives other values than the model"
-        if not _agree(model, traced, _resized(example)):
+        if not agree(model, traced, _resized(example)):
             return "the traced graph has a batch size baked in"
         for name, shorter in _without_optional(model, example):
-            if not _agree(model, traced, shorter):
+            if not agree(model, traced, shorter):
                 return f"the traced graph has the use of the optional argument {name!r} baked in"
     if not _agree_in_training(model, traced, example):
         return "the traced graph has the evaluation or training mode baked in"
@@ -183,32 +184,12 @@ def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, B
         yield name, Batch(example.args[: len(positional)], example.kwargs)
 
 
-def _agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
-    expected = _attempt(model, batch)
-    if isinstance(expected, Exception):
-        return True
-    found = _attempt(traced, batch)
-    return not isinstance(found, Exception) and same(expected, found)
-
-
-def _attempt(module: nn.Module, batch: Batch) -> object:
-    """What a forward gives, or the exception that it raises, always from one random state."""
-    device = home(module)[0]
-    devices = [device.index or 0] if device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices), preserving(module), torch.enable_grad():
-            torch.manual_seed(0)
-            return map_tensors(torch.Tensor.detach, run(module, batch))
-    except Exception as error:  # what a user's forward raises is data here
-        return error
-
-
 def _agree_in_training(model: nn.Module, traced: fx.GraphModule, example: Batch) -> bool:
     # On copies: a forward in training mode moves batch-norm statistics.
     ours = deepcopy((model, traced), model, traced)
     for module in ours:
         module.train()
-    return _agree(*ours, example)
+    return agree(*ours, example)
 
 
 def _first_line(error: Exception) -> str:

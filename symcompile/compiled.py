@@ -47,8 +47,6 @@ from symcompile.report import Report
 from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
 from symcompile.state import preserving, same_random_state
 
-NeuralModel = Neural
-
 
 class Compiled:
     """A hybrid model and everything known about it.

@@ -49,6 +49,15 @@ class Hazard(NamedTuple):
     problem: str
 
 
+def _within_one(name: str) -> Hazard:
+    return Hazard(
+        "nonnegative",
+        lambda a: 1.0 - np.abs(a),
+        lambda a: a[0] >= -1 and a[1] <= 1,
+        f"{name} of a number outside of [-1, 1]",
+    )
+
+
 def _whole(exponent: Any) -> Any:
     return np.equal(np.floor(exponent), exponent)
 
@@ -60,22 +69,8 @@ HAZARDS: dict[str, tuple[Hazard, ...]] = {
     "sqrt": (
         Hazard("nonnegative", lambda a: a, lambda a: a[0] >= 0, "square root of a negative number"),
     ),
-    "asin": (
-        Hazard(
-            "nonnegative",
-            lambda a: 1.0 - np.abs(a),
-            lambda a: a[0] >= -1 and a[1] <= 1,
-            "asin of a number outside of [-1, 1]",
-        ),
-    ),
-    "acos": (
-        Hazard(
-            "nonnegative",
-            lambda a: 1.0 - np.abs(a),
-            lambda a: a[0] >= -1 and a[1] <= 1,
-            "acos of a number outside of [-1, 1]",
-        ),
-    ),
+    "asin": (_within_one("asin"),),
+    "acos": (_within_one("acos"),),
     "tan": (
         Hazard(
             "nonzero",

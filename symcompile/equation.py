@@ -87,10 +87,12 @@ class Equation:
         return str(sympy.sstr(self.rounded(digits), full_prec=False))
 
     def rounded(self, digits: int) -> Expr:
-        return slots.fill(self.form, self.constants).xreplace(
+        """The expression with its floating-point numbers at so many significant digits."""
+        expr = self.sympy
+        return expr.xreplace(
             {
                 number: sympy.Float(f"{float(number):.{digits}g}", digits)
-                for number in self.sympy.atoms(sympy.Float)
+                for number in expr.atoms(sympy.Float)
             }
         )
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from symcompile.batches import as_batches, sampled_batch
-from symcompile.compiled import Compiled, NeuralModel
+from symcompile.compiled import Compiled
 from symcompile.engines import Engine
 from symcompile.errors import DataError, TargetError
 from symcompile.evaluation import Array
+from symcompile.measuring import Neural
 from symcompile.options import Options
 from symcompile.pareto import ParetoFront
 from symcompile.passes import distill as distill_pass
@@ -93,13 +94,17 @@ def _reduce(state: Compilation) -> Compilation:
 def _distill(options: Options, state: Compilation) -> Compilation:
     given = state.recording
     assert given is not None
-    engines = {path: options.engine_for(r.target) for path, r in given.regions.items()}
+    engines = _engines(options, given)
     fits = _fits(given, engines, options)
     found = run_fits(list(fits.values()), options)
     fronts: dict[str, dict[int, ParetoFront]] = {path: {} for path in given.regions}
     for (path, output), fit in fits.items():
         fronts[path][output] = found[fit.key]
     return state.with_(fronts=fronts)
+
+
+def _engines(options: Options, given: Recording) -> dict[str, Engine]:
+    return {path: options.engine_for(r.target) for path, r in given.regions.items()}
 
 
 def run_fits(fits: Sequence[Fit], options: Options) -> dict[str, ParetoFront]:
@@ -114,10 +119,10 @@ def _rewrite(options: Options, state: Compilation) -> Compilation:
     given = state.recording
     assert given is not None
     assert state.fronts is not None
-    engines = {path: options.engine_for(r.target) for path, r in given.regions.items()}
+    engines = _engines(options, given)
     with same_random_state():
         compiled = Compiled.build(
-            NeuralModel(state.captured.root),
+            Neural(state.captured.root),
             given,
             state.fronts,
             engines={path: one.describe() for path, one in engines.items()},
