@@ -43,3 +43,7 @@ class ExportError(SymCompileError):
 
 class ArtifactError(SymCompileError):
     """An artifact can't be written, is damaged, or was made by a newer version."""
+
+
+class ComparisonError(SymCompileError, ValueError):
+    """Two models can't be compared in the way that was asked for."""

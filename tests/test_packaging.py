@@ -29,7 +29,17 @@ LOADED_ON_USE = (
 )
 
 # The only modules that know both the passes and the exporters.
-ABOVE_THE_PASSES = {"__init__", "cli", "compiled", "demo", "driver", "measuring", "parts", "stages"}
+ABOVE_THE_PASSES = {
+    "__init__",
+    "cli",
+    "comparison",
+    "compiled",
+    "demo",
+    "driver",
+    "measuring",
+    "parts",
+    "stages",
+}
 
 FORBIDDEN = {
     "passes": (

@@ -1,0 +1,55 @@
+"""Which differences make a comparison fail: chosen by the team, checked here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from symcompile.errors import ComparisonError
+
+STRUCTURE, COEFFICIENT, FIDELITY = "structure", "coefficient", "fidelity"
+SIGNATURE, WEIGHTS = "signature", "weights"
+CATEGORIES = (STRUCTURE, COEFFICIENT, FIDELITY, SIGNATURE, WEIGHTS)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as a difference.
+
+    Attributes:
+        fail_on: any of
+            structure: an equation changed its form, came or went; the graph around the blocks has
+                other nodes;
+            coefficient: a constant drifted beyond the tolerances;
+            fidelity: R2 fell, or a relative L2 error rose, by more than `max_fidelity_drop`;
+            signature: inputs, outputs, dtypes, names of blocks or the opset changed;
+            weights: neural weights changed.
+        rtol, atol: a constant that moved by up to `atol + rtol * |old|` is the same.
+        max_fidelity_drop: in units of R2 and of relative L2 error.
+    """
+
+    fail_on: tuple[str, ...] = CATEGORIES
+    rtol: float = 1e-6
+    atol: float = 0.0
+    max_fidelity_drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.fail_on if name not in CATEGORIES]
+        if unknown:
+            raise ComparisonError(
+                f"fail_on names {unknown[0]!r}: expected any of {', '.join(CATEGORIES)}"
+            )
+        for name in ("rtol", "atol", "max_fidelity_drop"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+                raise ComparisonError(f"{name} is {value!r}: expected a finite number from 0")
+
+    @classmethod
+    def of(cls, fail_on: str | Iterable[str] | None, **limits: float) -> Rules:
+        """From names as a list or as "structure,coefficient"; "none" is no rule, None all."""
+        if fail_on is None:
+            return cls(**limits)
+        names = fail_on.split(",") if isinstance(fail_on, str) else list(fail_on)
+        wanted = tuple(name.strip() for name in names if name.strip())
+        return cls(() if wanted == ("none",) else wanted, **limits)
