@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from symcompile.comparison.rules import Rules
-from symcompile.comparison.snapshot import Accuracy, Node
+from symcompile.comparison.snapshot import NOT_MEASURED, Accuracy, Node
 
 IDENTICAL = "identical"
 REWRITTEN = "rewritten, same function"
@@ -79,8 +79,8 @@ class EquationDiff:
     new_complexity: int | None = None
     old_operators: int | None = None
     new_operators: int | None = None
-    old_accuracy: Accuracy = Accuracy()
-    new_accuracy: Accuracy = Accuracy()
+    old_accuracy: Accuracy = NOT_MEASURED
+    new_accuracy: Accuracy = NOT_MEASURED
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class BlockDiff:
     new_status: str | None = None
     old_engine: str = ""
     new_engine: str = ""
-    old_accuracy: Accuracy = Accuracy()
-    new_accuracy: Accuracy = Accuracy()
+    old_accuracy: Accuracy = NOT_MEASURED
+    new_accuracy: Accuracy = NOT_MEASURED
     old_end_to_end: float | None = None
     new_end_to_end: float | None = None
     old_parameters_removed: int | None = None

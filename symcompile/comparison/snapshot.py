@@ -27,6 +27,9 @@ class Accuracy:
     linear: float | None = None  # relative L2 of a linear map in its place
 
 
+NOT_MEASURED = Accuracy()
+
+
 @dataclass(frozen=True)
 class Output:
     """One equation of a block.
@@ -38,7 +41,7 @@ class Output:
 
     equation: Equation
     operators: int
-    accuracy: Accuracy = Accuracy()
+    accuracy: Accuracy = NOT_MEASURED
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Block:
     outputs: Mapping[int, Output] = field(default_factory=dict)
     probes: Array = field(default_factory=lambda: np.empty((0, 0)))
     digest: str | None = None
-    accuracy: Accuracy = Accuracy()
+    accuracy: Accuracy = NOT_MEASURED
     end_to_end: float | None = None
     parameters_removed: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Files and objects of each kind, read into a Snapshot."""
