@@ -1,4 +1,4 @@
-"""The command line: `symcompile demo | show FILE | export FILE.symc OUT`."""
+"""The command line: `symcompile demo | show FILE | export FILE.symc OUT | diff OLD NEW`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from symcompile._version import __version__
+from symcompile.comparison.formats import FORMATS
+from symcompile.comparison.rules import CATEGORIES, Rules
 from symcompile.errors import ExportError, SymCompileError
 
-TROUBLE = 2
+DIFFERENT, TROUBLE = 1, 2
+
+_ENDINGS = {".md": "md", ".json": "json", ".html": "html"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +62,41 @@ def _parser() -> argparse.ArgumentParser:
         "--flat", action="store_true", help="no local functions, for toolchains without them"
     )
     export.set_defaults(run=_export)
+
+    _add_diff(commands)
     return parser
+
+
+def _add_diff(commands: Any) -> None:
+    diff = commands.add_parser(
+        "diff",
+        help="compare two models: equations, graph, fidelity",
+        epilog="exit status: 0 the same within the rules, 1 they differ, 2 trouble",
+    )
+    files = "a .symc artifact, a manifest, or an ONNX file"
+    diff.add_argument("old", help=files)
+    diff.add_argument("new", help=files)
+    diff.add_argument("--format", choices=FORMATS, help="text, or what the ending of --output says")
+    diff.add_argument("--output", metavar="FILE", help="write there instead of to the terminal")
+    diff.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="of the text format"
+    )
+    diff.add_argument(
+        "--fail-on",
+        metavar="NAMES",
+        help=f"what makes the exit status 1: any of {','.join(CATEGORIES)} (all by default), none",
+    )
+    rules = {name: getattr(Rules(), name) for name in ("rtol", "atol", "max_fidelity_drop")}
+    meanings = {
+        "rtol": "relative change of a constant that is allowed",
+        "atol": "absolute change of a constant that is allowed",
+        "max_fidelity_drop": "how far R2 may fall and a relative L2 error may rise",
+    }
+    for name, default in rules.items():
+        option = f"--{name.replace('_', '-')}"
+        help_ = f"{meanings[name]} (default {default:g})"
+        diff.add_argument(option, type=float, default=default, metavar="X", help=help_)
+    diff.set_defaults(run=_diff)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -93,6 +132,42 @@ def _export(options: argparse.Namespace) -> int:
         )
     print(f"wrote {options.out}")
     return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from symcompile.comparison import diff
+
+    found = diff(
+        options.old,
+        options.new,
+        fail_on=options.fail_on,
+        rtol=options.rtol,
+        atol=options.atol,
+        max_fidelity_drop=options.max_fidelity_drop,
+    )
+    format_ = options.format or _ENDINGS.get(os.path.splitext(options.output or "")[1], "text")
+    shown = found.render(format_, **({"color": _color(options)} if format_ == "text" else {}))
+    if options.output is None:
+        print(shown.removesuffix("\n"))
+    else:
+        _write(options.output, shown)
+    return 0 if found.same else DIFFERENT
+
+
+def _color(options: argparse.Namespace) -> bool:
+    """As https://no-color.org asks, and only where a person reads."""
+    if options.color != "auto":
+        return bool(options.color == "always")
+    plain = options.output is not None or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain and not os.environ.get("NO_COLOR")
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+    except OSError as error:
+        raise ExportError(f"can't write {path!r}: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

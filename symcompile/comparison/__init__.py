@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from symcompile.comparison.result import GraphDiff
-from symcompile.comparison.rules import Rules
+from symcompile.comparison.rules import Rules, categories
 
 
 def diff(
@@ -28,11 +28,11 @@ def diff(
         a, b: any two of a Compiled, a traced GraphModule, or the path of a `.symc` artifact, a
             manifest or an ONNX file. Of a GraphModule, and of an ONNX file that symcompile has not
             written, only the structure is known.
-        fail_on: what counts as a difference: names of `Rules.CATEGORIES`, as a list or "a,b"; all
+        fail_on: what counts as a difference: categories of `Rules`, as a list or "a,b"; all
             of them by default, "none" for none.
-        rtol, atol: a constant that moved by up to `atol + rtol * |old|` is the same.
+        rtol, atol: a constant that moved by up to `atol + rtol * max(|old|, |new|)` is the same.
         max_fidelity_drop: how far R2 may fall and a relative L2 error may rise.
-        time_limit: seconds for the symbolic proof that two equations are the same function.
+        time_limit: seconds, in all, for symbolic proofs that two equations are the same function.
 
     Raises:
         ArtifactError: a file is missing, damaged, tampered with, or of no known kind. Nothing of a
@@ -42,7 +42,7 @@ def diff(
     from symcompile.comparison.compare import compare
     from symcompile.comparison.readers import read_pair
 
-    rules = Rules.of(fail_on, rtol=rtol, atol=atol, max_fidelity_drop=max_fidelity_drop)
+    rules = Rules(categories(fail_on), rtol, atol, max_fidelity_drop)
     old, new = read_pair(a, b)
     return compare(old, new, rules, time_limit)
 

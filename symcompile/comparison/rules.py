@@ -25,7 +25,7 @@ class Rules:
             fidelity: R2 fell, or a relative L2 error rose, by more than `max_fidelity_drop`;
             signature: inputs, outputs, dtypes, names of blocks or the opset changed;
             weights: neural weights changed.
-        rtol, atol: a constant that moved by up to `atol + rtol * |old|` is the same.
+        rtol, atol: a constant that moved by up to `atol + rtol * max(|old|, |new|)` is the same.
         max_fidelity_drop: in units of R2 and of relative L2 error.
     """
 
@@ -45,11 +45,15 @@ class Rules:
             if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
                 raise ComparisonError(f"{name} is {value!r}: expected a finite number from 0")
 
-    @classmethod
-    def of(cls, fail_on: str | Iterable[str] | None, **limits: float) -> Rules:
-        """From names as a list or as "structure,coefficient"; "none" is no rule, None all."""
-        if fail_on is None:
-            return cls(**limits)
-        names = fail_on.split(",") if isinstance(fail_on, str) else list(fail_on)
-        wanted = tuple(name.strip() for name in names if name.strip())
-        return cls(() if wanted == ("none",) else wanted, **limits)
+    def allows(self, old: float, new: float) -> bool:
+        """Whether a constant may move from one value to the other."""
+        return abs(new - old) <= self.atol + self.rtol * max(abs(old), abs(new))
+
+
+def categories(fail_on: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Names as a list or as "structure,coefficient"; "none" is none of them, None all."""
+    if fail_on is None:
+        return CATEGORIES
+    names = fail_on.split(",") if isinstance(fail_on, str) else list(fail_on)
+    wanted = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    return () if wanted == ("none",) else wanted
