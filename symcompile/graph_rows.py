@@ -1,0 +1,158 @@
+"""Nodes of a graph as plain rows: [name, operator, input nodes, weights, arguments].
+
+Rows say what a node does and not what it is called: in the text of its arguments % is the next
+input node and @ the next weight, so that a renamed node changes the lists only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.node import _get_qualified_name
+
+from symcompile.aten.values import encode_value
+from symcompile.errors import ArtifactError
+
+Json = dict[str, Any]
+Row = list[Any]
+
+# Where an object lies in memory is no property of it.
+_ADDRESS = re.compile(r" (at|object at) 0x[0-9a-fA-F]+")
+_MAX_TEXT = 1_000
+
+
+def aten_rows(document: Json) -> Iterator[Row]:
+    """Rows of a graph document, see `symcompile.aten.graph`; a block is "region:<path>"."""
+    for row in document["inputs"]:
+        keys = "".join(f"[{key!r}]" for key in row["keys"])
+        yield [row["name"], "input", [], [], row["parameter"] + keys]
+    for row in document["nodes"]:
+        pattern = _Pattern()
+        shown = pattern.call(row["args"], row["kwargs"])
+        operator = f"region:{row['path']}" if "path" in row else row["op"]
+        yield [row["name"], operator, pattern.nodes, pattern.weights, shown]
+    pattern = _Pattern()
+    returned = pattern.of(document["output"])
+    yield ["output", "output", pattern.nodes, pattern.weights, returned]
+
+
+def fx_rows(module: fx.GraphModule, regions: Mapping[str, str] | None = None) -> list[Row]:
+    """Rows of a traced module.
+
+    `regions` gives the region's path for each submodule that is one, by the submodule's name. Other
+    submodules stand as their class with their weights; weights that have a node of their own stand
+    with the nodes that use them.
+    """
+    read = [node for node in module.graph.nodes if node.op != "get_attr"]
+    return [_fx_row(module, node, regions or {}) for node in read]
+
+
+def _fx_row(module: fx.GraphModule, node: fx.Node, regions: Mapping[str, str]) -> Row:
+    pattern, target = _Pattern(), str(node.target)
+    if node.op == "placeholder":
+        default = "".join(f"={pattern.of(_encoded(value))}" for value in node.args)
+        return [node.name, "input", [], [], target + default]
+    if node.op == "output":
+        shown = pattern.of(_encoded(node.args[0]))
+        return ["output", "output", pattern.nodes, pattern.weights, shown]
+    shown = pattern.call(
+        [_encoded(value) for value in node.args],
+        {name: _encoded(value) for name, value in node.kwargs.items()},
+    )
+    if node.op != "call_module":
+        return [node.name, _function(node), pattern.nodes, pattern.weights, shown]
+    if target in regions:
+        return [node.name, f"region:{regions[target]}", pattern.nodes, pattern.weights, shown]
+    called = module.get_submodule(target)
+    settings = _settings(called)
+    weights = [*pattern.weights, *(f"{target}.{name}" for name in _state(called))]
+    shown = f"{shown}; {settings}" if settings else shown
+    return [node.name, type(called).__name__, pattern.nodes, weights, shown]
+
+
+def _function(node: fx.Node) -> str:
+    if node.op == "call_method":
+        return f"Tensor.{node.target}"
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target)
+    try:
+        return _get_qualified_name(node.target)  # type: ignore[arg-type]
+    except (AttributeError, RuntimeError):  # an object of the user's that can be called
+        return type(node.target).__name__
+
+
+def _settings(module: nn.Module) -> str:
+    """What a module says about itself beside its weights; of a traced one, its graph's digest."""
+    if isinstance(module, fx.GraphModule):
+        rows = json.dumps(fx_rows(module))
+        return "graph " + hashlib.sha256(rows.encode()).hexdigest()[:16]
+    return _ADDRESS.sub("", module.extra_repr())[:_MAX_TEXT]
+
+
+def _state(module: nn.Module) -> Iterator[str]:
+    yield from (name for name, _ in module.named_parameters(remove_duplicate=False))
+    yield from (name for name, _ in module.named_buffers(remove_duplicate=False))
+
+
+def _encoded(value: Any) -> Any:
+    """A node's argument in the form that graph documents have, see `symcompile.aten.values`."""
+    return encode_value(value, _leaf)
+
+
+def _leaf(value: Any) -> Any:
+    if isinstance(value, fx.Node):
+        return {"state": value.target} if value.op == "get_attr" else {"node": value.name}
+    if isinstance(value, slice):
+        return {"slice": [_encoded(one) for one in (value.start, value.stop, value.step)]}
+    if isinstance(value, Mapping):
+        return {"dict": [[str(key), _encoded(one)] for key, one in value.items()]}
+    if isinstance(value, (tuple, list)) or is_dataclass(value):
+        return NotImplemented
+    try:
+        return encode_value(value, lambda _: NotImplemented)
+    except ArtifactError:  # of a type that no file could hold
+        return {"type": "..." if value is ... else type(value).__name__}
+
+
+class _Pattern:
+    """Writes arguments as text in which % is the next input node and @ the next weight."""
+
+    def __init__(self) -> None:
+        self.nodes: list[str] = []
+        self.weights: list[str] = []
+
+    def call(self, args: list[Any], kwargs: Json) -> str:
+        shown = [self.of(value) for value in args]
+        return ", ".join([*shown, *(f"{key}={self.of(kwargs[key])}" for key in sorted(kwargs))])
+
+    def of(self, value: Any) -> str:
+        if isinstance(value, list):
+            return "[" + ", ".join(map(self.of, value)) + "]"
+        if not isinstance(value, dict):
+            return json.dumps(value, ensure_ascii=False)
+        if set(value) == {"node"}:
+            self.nodes.append(value["node"])
+            return "%"
+        if set(value) == {"state"}:
+            self.weights.append(value["state"])
+            return "@"
+        return self.tagged(value)
+
+    def tagged(self, value: Json) -> str:
+        tag, content = next(iter(value.items()))
+        if tag in ("tuple", "slice"):
+            inner = ", ".join(map(self.of, content))
+            return f"({inner})" if tag == "tuple" else f"slice({inner})"
+        if tag == "dict":
+            return "{" + ", ".join(f"{key!r}: {self.of(item)}" for key, item in content) + "}"
+        if tag == "named":
+            fields = ", ".join(f"{key}={self.of(item)}" for key, item in value["fields"])
+            return f"{content}({fields})"
+        return str(content) if tag == "type" else f"{tag} {content}"
