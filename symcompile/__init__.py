@@ -1,15 +1,61 @@
-"""symcompile: replace parts of a trained PyTorch model by closed-form equations."""
+"""symcompile: replace parts of a trained PyTorch model by closed-form equations.
+
+Names load with their first use: the pytest plugin and the git drivers live in this package too, and
+must not cost an import of torch where they have nothing to do.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from symcompile._version import __version__
-from symcompile.comparison import diff
-from symcompile.compiled import Compiled
-from symcompile.driver import distill, load, record, symcompile
-from symcompile.engines import Engine
-from symcompile.equation import Equation
-from symcompile.errors import SymCompileError
-from symcompile.pareto import ParetoFront
-from symcompile.recording import Recording
-from symcompile.target import Target
+
+if TYPE_CHECKING:
+    from symcompile.comparison import diff
+    from symcompile.compiled import Compiled
+    from symcompile.driver import distill, load, record, symcompile
+    from symcompile.engines import Engine
+    from symcompile.equation import Equation
+    from symcompile.errors import SymCompileError
+    from symcompile.pareto import ParetoFront
+    from symcompile.recording import Recording
+    from symcompile.target import Target
+else:
+    # Hidden from type checkers, which would take every misspelt name for one of these.
+    _HOME = {
+        "Compiled": "compiled",
+        "Engine": "engines",
+        "Equation": "equation",
+        "ParetoFront": "pareto",
+        "Recording": "recording",
+        "SymCompileError": "errors",
+        "Target": "target",
+        "diff": "comparison",
+        "distill": "driver",
+        "load": "driver",
+        "record": "driver",
+        "symcompile": "driver",
+    }
+
+    def __getattr__(name):
+        """A public name, or a module of the package: `symcompile.exporters` needs no import."""
+        if name in _HOME:
+            value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+            globals()[name] = value
+            return value
+        wanted = f"{__name__}.{name}"
+        if not name.startswith("_"):
+            try:
+                return import_module(wanted)
+            except ModuleNotFoundError as error:
+                if error.name != wanted:
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Compiled",

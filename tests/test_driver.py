@@ -49,6 +49,29 @@ def test_public_names() -> None:
         "symcompile",
     ]
     assert all(hasattr(package, name) for name in package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+
+
+def test_names_that_load_with_their_first_use() -> None:
+    """In a process that has used none of them yet."""
+    code = """
+import symcompile as package
+assert package.exporters.manifest.__name__ == "manifest"
+assert package.Target is package.target.Target
+assert not hasattr(package, "typo")
+assert not hasattr(package, "_typo")
+from symcompile import *
+assert Target is package.Target
+try:
+    from symcompile import typo
+except ImportError as error:
+    print(error)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert finished.stderr == ""
+    assert "cannot import name 'typo' from 'symcompile'" in finished.stdout
 
 
 @pytest.mark.parametrize("inputs", [X, torch.from_numpy(X), torch.from_numpy(X).float()])

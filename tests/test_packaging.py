@@ -28,6 +28,9 @@ LOADED_ON_USE = (
     "pysr",
 )
 
+# The pytest plugin is imported by every run of pytest in the same environment.
+AT_NO_COST = (*LOADED_ON_USE, "networkx", "numpy", "sympy", "torch")
+
 # The only modules that know both the passes and the exporters.
 ABOVE_THE_PASSES = {
     "__init__",
@@ -39,6 +42,7 @@ ABOVE_THE_PASSES = {
     "measuring",
     "parts",
     "stages",
+    "testing",
 }
 
 FORBIDDEN = {
@@ -139,6 +143,7 @@ def test_wheel_metadata(built: Built) -> None:
         scripts = archive.read(f"{information}/entry_points.txt").decode()
     assert f"\nVersion: {__version__}\n" in metadata
     assert "symcompile = symcompile.cli:main" in scripts
+    assert "[pytest11]\nsymcompile = symcompile.pytest_plugin\n" in f"{scripts}\n"
 
 
 @pytest.mark.parametrize("name", LINKED)
@@ -168,8 +173,18 @@ def test_every_requirement_is_pinned() -> None:
 # --- what an import loads ----------------------------------------------------------------
 
 
-def test_import_loads_nothing_heavy() -> None:
-    code = f"import sys, symcompile; print(*sorted({set(LOADED_ON_USE)!r} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        ("import symcompile", AT_NO_COST),
+        ("import symcompile.cli", (*LOADED_ON_USE, "torch")),
+        ("import symcompile.pytest_plugin", AT_NO_COST),
+        ("from symcompile import *", LOADED_ON_USE),
+        ("import symcompile; symcompile.exporters", LOADED_ON_USE),
+    ],
+)
+def test_import_loads_nothing_heavy(statement: str, unwanted: tuple[str, ...]) -> None:
+    code = f"import sys; {statement}; print(*sorted({set(unwanted)!r} & set(sys.modules)))"
     finished = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
