@@ -5,18 +5,19 @@ Both sides are read into a `Snapshot` each; everything after that looks at snaps
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from symcompile.comparison.result import GraphDiff
 from symcompile.comparison.rules import Rules, categories
+from symcompile.errors import ComparisonError
 
 
 def diff(
     a: Any,
     b: Any,
     *,
-    fail_on: str | Iterable[str] | None = None,
+    fail_on: str | Collection[str] | None = None,
     rtol: float = 1e-6,
     atol: float = 0.0,
     max_fidelity_drop: float = 0.0,
@@ -42,6 +43,8 @@ def diff(
     from symcompile.comparison.compare import compare
     from symcompile.comparison.readers import read_pair
 
+    if not time_limit >= 0:
+        raise ComparisonError(f"time_limit is {time_limit!r}: expected seconds from 0")
     rules = Rules(categories(fail_on), rtol, atol, max_fidelity_drop)
     old, new = read_pair(a, b)
     return compare(old, new, rules, time_limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from symcompile.errors import ComparisonError
@@ -50,10 +50,15 @@ class Rules:
         return abs(new - old) <= self.atol + self.rtol * max(abs(old), abs(new))
 
 
-def categories(fail_on: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Names as a list or as "structure,coefficient"; "none" is none of them, None all."""
+def categories(fail_on: str | Collection[str] | None) -> tuple[str, ...]:
+    """Names as a list or as "structure,coefficient"; "none" is none of them, None all.
+
+    Raises ComparisonError for anything else.
+    """
     if fail_on is None:
         return CATEGORIES
-    names = fail_on.split(",") if isinstance(fail_on, str) else list(fail_on)
+    names = fail_on.split(",") if isinstance(fail_on, str) else fail_on
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise ComparisonError(f"fail_on is {fail_on!r}: expected any of {', '.join(CATEGORIES)}")
     wanted = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     return () if wanted == ("none",) else wanted

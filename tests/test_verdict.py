@@ -1,0 +1,170 @@
+"""Rules: which differences make a comparison fail."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from symcompile.comparison.result import (
+    ADDED,
+    CHANGED,
+    DRIFTED,
+    IDENTICAL,
+    REMOVED,
+    REWRITTEN,
+    SIGNATURE,
+    WEIGHTS,
+    BlockDiff,
+    Coefficient,
+    EquationDiff,
+    Fact,
+    ModelDiff,
+    NodeChange,
+    NodesDiff,
+)
+from symcompile.comparison.rules import CATEGORIES, Rules, categories
+from symcompile.comparison.snapshot import Accuracy, Node
+from symcompile.comparison.verdict import violations
+from symcompile.errors import ComparisonError
+
+EQUATION = EquationDiff("law", 0, IDENTICAL, "2*x", "2*x")
+
+
+def judged(
+    block: BlockDiff | None = None,
+    nodes: NodesDiff | None = None,
+    model: ModelDiff | None = None,
+    **rules: float,
+) -> list[str]:
+    found = violations(
+        Rules(**rules),  # type: ignore[arg-type]
+        [block] if block else [],
+        nodes or NodesDiff(),
+        model or ModelDiff(),
+    )
+    return [one.rule for one in found]
+
+
+def block(change: str = IDENTICAL, **changes: object) -> BlockDiff:
+    equation = replace(EQUATION, change=change, **changes)  # type: ignore[arg-type]
+    return BlockDiff("law", change, equations=(equation,))
+
+
+@pytest.mark.parametrize(
+    ("found", "rules"),
+    [
+        (block(IDENTICAL), []),
+        (block(REWRITTEN), []),
+        (block(CHANGED), ["structure"]),
+        (BlockDiff("law", ADDED, equations=(EQUATION,)), ["structure"]),
+        (BlockDiff("law", REMOVED, old_status="symbolic", new_status="neural"), ["structure"]),
+        (block(DRIFTED, coefficients=(Coefficient(1.0, 2.0), Coefficient(1, 1))), ["coefficient"]),
+        (block(DRIFTED), ["coefficient"]),
+        (BlockDiff("law", SIGNATURE, signature=("dtype: a -> b",)), ["signature"]),
+        (BlockDiff("law", IDENTICAL, renamed_from="old"), ["signature"]),
+        (BlockDiff("law", WEIGHTS), ["weights"]),
+    ],
+)
+def test_a_block_breaks_the_rule_of_its_class(found: BlockDiff, rules: list[str]) -> None:
+    assert judged(found) == rules
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rtol", "atol", "fails"),
+    [
+        (1.0, 1.0 + 1e-9, 1e-6, 0, False),
+        (1.0, 1.001, 1e-6, 0, True),
+        (1.0, 1.001, 1e-2, 0, False),
+        (0.0, 1e-9, 1e-2, 0, True),
+        (0.0, 1e-9, 0, 1e-8, False),
+        (-2.0, 2.0, 0.5, 0, True),
+        (1.0, 1.0 + 1e-15, 0, 0, True),
+        (1.0, 1.1, 0.0909091, 0, False),  # of the larger one, so that both directions agree
+        (1.1, 1.0, 0.0909091, 0, False),
+        (1.0, 1.1, 0.0909, 0, True),
+    ],
+)
+def test_tolerances(old: float, new: float, rtol: float, atol: float, fails: bool) -> None:
+    found = block(DRIFTED, coefficients=(Coefficient(old, new),))
+    assert judged(found, rtol=rtol, atol=atol) == ["coefficient"] * fails
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "drop", "fails"),
+    [
+        (Accuracy(0.99), Accuracy(0.98), 0.0, True),
+        (Accuracy(0.99), Accuracy(0.98), 0.02, False),
+        (Accuracy(0.98), Accuracy(0.99), 0.0, False),
+        (Accuracy(0.99), Accuracy(None), 0.0, False),
+        (Accuracy(None, 0.1), Accuracy(None, 0.2), 0.0, True),
+        (Accuracy(0.99, 0.1), Accuracy(0.99, 0.1001), 0.001, False),
+        (Accuracy(0.99), Accuracy(math.nan), 0.0, False),
+    ],
+)
+def test_fidelity(old: Accuracy, new: Accuracy, drop: float, fails: bool) -> None:
+    found = block(old_accuracy=old, new_accuracy=new)
+    assert judged(found, max_fidelity_drop=drop) == ["fidelity"] * fails
+
+
+def test_the_end_to_end_error_is_fidelity_too() -> None:
+    worse = BlockDiff("law", IDENTICAL, old_end_to_end=0.01, new_end_to_end=0.02)
+    assert judged(worse) == ["fidelity"]
+    assert judged(worse, max_fidelity_drop=0.02) == []
+    assert judged(replace(worse, new_end_to_end=0.005)) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "rules"),
+    [
+        (ModelDiff(facts=(Fact("opset ai.onnx", "18", "20"),)), ["signature"]),
+        (ModelDiff(facts=(Fact("opset ai.onnx", "18", "18"),)), []),
+        (ModelDiff(facts=(Fact("parameters", "10", "20"),)), []),
+        (ModelDiff(signature=("input x is gone",)), ["signature"]),
+        (ModelDiff(weights=(("w", "changed"), ("v", "changed"))), ["weights"]),
+        (ModelDiff(weights=(("w", "added"),)), ["structure"]),
+        (ModelDiff(weights=(("w", "shape [1] -> [2]"),)), ["structure"]),
+    ],
+)
+def test_the_model(model: ModelDiff, rules: list[str]) -> None:
+    assert judged(model=model) == rules
+
+
+def test_the_graph() -> None:
+    node = Node("a", "relu")
+    assert judged(nodes=NodesDiff(added=(node,))) == ["structure"]
+    moved = NodeChange("moved", node, node, "reads b instead of c")
+    (found,) = violations(Rules(), (), NodesDiff(changed=(moved,), removed=(node,)), ModelDiff())
+    assert (found.where, found.message) == ("graph", "nodes: 1 removed, 1 moved")
+    assert judged(nodes=NodesDiff(renamed=(("a", "b"),))) == []
+
+
+def test_only_the_chosen_rules_count_in_their_order() -> None:
+    found = block(CHANGED, old_accuracy=Accuracy(0.9), new_accuracy=Accuracy(0.8))
+    assert judged(found) == ["structure", "fidelity"]
+    assert judged(found, fail_on=("fidelity",)) == ["fidelity"]  # type: ignore[arg-type]
+    assert judged(found, fail_on=()) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (None, CATEGORIES),
+        ("none", ()),
+        ("", ()),
+        ("structure, coefficient", ("structure", "coefficient")),
+        (["weights", "weights"], ("weights",)),
+    ],
+)
+def test_names_of_rules(text: str | list[str] | None, names: tuple[str, ...]) -> None:
+    assert categories(text) == names
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"fail_on": ("laws",)}, {"rtol": -1}, {"atol": math.inf}, {"max_fidelity_drop": "1"}],
+)
+def test_rules_are_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(ComparisonError, match="expected"):
+        Rules(**wrong)  # type: ignore[arg-type]
