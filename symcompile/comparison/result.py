@@ -256,6 +256,10 @@ class GraphDiff:
     def __str__(self) -> str:
         return self.render("text")
 
+    def _repr_markdown_(self) -> str:
+        """What notebooks show."""
+        return self.render("md")
+
 
 def gravest(changes: Sequence[str]) -> str:
     """The class that comes first in CLASSES; identical where there is none."""
