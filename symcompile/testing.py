@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -36,7 +36,7 @@ def assert_same_equations(
     *,
     rtol: float = 1e-6,
     atol: float = 0.0,
-    fail_on: str | Iterable[str] = ("structure", "coefficient", "signature"),
+    fail_on: str | Collection[str] = ("structure", "coefficient", "signature"),
     max_fidelity_drop: float = 0.0,
     update: bool | None = None,
 ) -> None:
