@@ -2,7 +2,7 @@
 
 | member | holds |
 |---|---|
-| manifest.json | versions, model class, capture, and the caller's own notes |
+| manifest.json | versions, capture, the model under "about" (see `model_rows`), caller's notes |
 | outcomes.json | rewrite or refusal of each region, with fronts and fidelity |
 | graph.json | the model around the regions, see `symcompile.aten.graph` |
 | tensors.safetensors | its parameters, buffers and constants |
@@ -33,12 +33,12 @@ from torch import nn
 from symcompile._version import __version__
 from symcompile.aten.graph import StoredGraph, decode, encode
 from symcompile.aten.values import decode_value, encode_value
-from symcompile.calling import evaluating, home, map_tensors, run
+from symcompile.calling import evaluating, map_tensors, run
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.hybrid import Batch, submodule_path
+from symcompile.model_rows import example_of, model_row
 from symcompile.recording import Recording
 from symcompile.region import Region
-from symcompile.region_call import arguments
 from symcompile.rewrite import Outcome, Rewrite
 from symcompile.state import deepcopy, same_random_state
 from symcompile.storage import container
@@ -111,7 +111,13 @@ def write(
     stored computes something else, or if the file can't be written.
     """
     regions = {name: one.region for name, one in outcomes.items() if one.region is not None}
-    batch = _on_cpu(_example(example, outcomes, module))
+    given = example_of(example, outcomes, module)
+    if given is None:
+        raise ArtifactError(
+            "the model was compiled without sample data of its own, so it can't be traced:"
+            " pass a batch, save(path, example=batch)"
+        )
+    batch = _on_cpu(given)
     with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
         assert plain is not None
         graph = encode(plain, batch, regions.values())
@@ -119,6 +125,7 @@ def write(
         neural = _neural_graphs(original, plain, regions, outcomes, batch)
         documents, tensors = _blocks(plain, regions)
         changed = {} if original is None else _changed(original, graph)
+        about = model_row(plain, batch, capture, graph)
     documents |= {
         "graph": graph.document,
         "outcomes": {name: outcome_to_json(outcome) for name, outcome in outcomes.items()},
@@ -134,6 +141,7 @@ def write(
         "symcompile": __version__,
         "model": _class_name(module),
         "capture": capture,
+        "about": about,
         "neural": list(neural),
         "original": root is not None,
         "differences": found,
@@ -142,25 +150,6 @@ def write(
     for difference in found:
         warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
     return container.write(path, manifest, documents, tensors)
-
-
-def _example(example: Batch | None, outcomes: Mapping[str, Outcome], module: nn.Module) -> Batch:
-    if example is not None:
-        return example
-    whole = outcomes.get(".")
-    if whole is None or whole.region is None:
-        raise ArtifactError(
-            "the model was compiled without sample data of its own, so it can't be traced:"
-            " pass a batch, save(path, example=batch)"
-        )
-    region = whole.region
-    points = whole.probes[:4] if isinstance(whole, Rewrite) and len(whole.probes) > 1 else ()
-    device, _ = home(module)
-    dtype = getattr(torch, region.dtype)
-    grid = torch.tensor(
-        points or [[0.5] * region.interface.n_inputs] * 4, dtype=dtype, device=device
-    )
-    return Batch(*arguments(region.interface, region.settings, grid))
 
 
 @contextmanager
@@ -309,11 +298,11 @@ def _usable(device: torch.device | str) -> torch.device:
 def outcomes(path: str | os.PathLike[str]) -> tuple[dict[str, Outcome], dict[str, Any]]:
     """The outcomes and the manifest of an artifact, without its model."""
     with container.Archive(path) as archive:
-        return _outcomes(archive), archive.manifest
+        return read_outcomes(archive), archive.manifest
 
 
 def _read(archive: container.Archive, device: torch.device) -> Loaded:
-    manifest, found = archive.manifest, _outcomes(archive)
+    manifest, found = archive.manifest, read_outcomes(archive)
     graph = StoredGraph(archive.document("graph"), archive.tensors("tensors"))
     paths = [path for path, outcome in found.items() if outcome.region is not None]
     states = _block_states(archive, paths)
@@ -339,7 +328,8 @@ def _read(archive: container.Archive, device: torch.device) -> Loaded:
     )
 
 
-def _outcomes(archive: container.Archive) -> dict[str, Outcome]:
+def read_outcomes(archive: container.Archive) -> dict[str, Outcome]:
+    """The outcomes in an open artifact, by region path."""
     found = {}
     for path, data in archive.document("outcomes").items():
         try:

@@ -93,7 +93,7 @@ def _settings(module: nn.Module) -> str:
     if isinstance(module, fx.GraphModule):
         rows = json.dumps(fx_rows(module))
         return "graph " + hashlib.sha256(rows.encode()).hexdigest()[:16]
-    return _ADDRESS.sub("", module.extra_repr())[:_MAX_TEXT]
+    return _escaped(_ADDRESS.sub("", module.extra_repr())[:_MAX_TEXT])
 
 
 def _state(module: nn.Module) -> Iterator[str]:
@@ -121,6 +121,11 @@ def _leaf(value: Any) -> Any:
         return {"type": "..." if value is ... else type(value).__name__}
 
 
+def _escaped(text: str) -> str:
+    """Text in which % and @ stand for themselves no more."""
+    return text.replace("%", "\\u0025").replace("@", "\\u0040")
+
+
 class _Pattern:
     """Writes arguments as text in which % is the next input node and @ the next weight."""
 
@@ -136,7 +141,7 @@ class _Pattern:
         if isinstance(value, list):
             return "[" + ", ".join(map(self.of, value)) + "]"
         if not isinstance(value, dict):
-            return json.dumps(value, ensure_ascii=False)
+            return _escaped(json.dumps(value, ensure_ascii=False))
         if set(value) == {"node"}:
             self.nodes.append(value["node"])
             return "%"
@@ -151,8 +156,14 @@ class _Pattern:
             inner = ", ".join(map(self.of, content))
             return f"({inner})" if tag == "tuple" else f"slice({inner})"
         if tag == "dict":
-            return "{" + ", ".join(f"{key!r}: {self.of(item)}" for key, item in content) + "}"
+            return (
+                "{"
+                + ", ".join(f"{_escaped(repr(key))}: {self.of(item)}" for key, item in content)
+                + "}"
+            )
         if tag == "named":
             fields = ", ".join(f"{key}={self.of(item)}" for key, item in value["fields"])
             return f"{content}({fields})"
+        if tag == "training":  # whether a module trains, or a rate that is zero where it does not
+            return f"training * {value['times']}" if "times" in value else "training"
         return str(content) if tag == "type" else f"{tag} {content}"

@@ -17,7 +17,7 @@ The document:
 | modes | "both" if train() and eval() act as in the original, "eval" if the graph is eval()'s |
 | modules | names of all modules outside of the blocks, in order |
 | aliases | further names of a block that is registered more than once |
-| shapes | how free the sizes are, and why not freer, see `opaque.Exported` |
+| shapes | how free the sizes are, see `opaque.Exported`; inputs and outputs, see `shapes` |
 | training | the mode that the model was saved in, and the modules whose mode differs from it |
 
 The op "region" calls the block at `path`. Values are those of `values`, and {"node": name},
@@ -44,9 +44,10 @@ from torch import nn
 from symcompile.aten.decode import StoredModel, decode_graph, origin_of, place_blocks
 from symcompile.aten.encode import encode_program, read_state
 from symcompile.aten.modes import merge_modes
+from symcompile.aten.shapes import read_shapes
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.hybrid import Batch, submodule_path
-from symcompile.opaque import export_program
+from symcompile.opaque import Exported, export_program
 from symcompile.region import Region
 
 Json = dict[str, Any]
@@ -79,16 +80,16 @@ def encode(
     if kept is not None:
         return kept
     paths = [submodule_path(region.path) for region in regions]
-    plain, dynamic, note = _encode_in(module, False, example, regions)
-    document, tensors = plain
+    (document, tensors), exported = _encode_in(module, False, example, regions)
     merged = _with_training(module, document, example, regions) if training else None
+    freedom = {"dynamic": exported.dynamic, "note": exported.note}
     document = {
         "modes": "eval" if merged is None else "both",
         "training": _modes(module, paths),
-        "shapes": {"dynamic": dynamic, "note": note},
+        "shapes": {**freedom, **read_shapes(exported.program, document["inputs"])},
         **(merged or document),
     }
-    return StoredGraph(document, tensors, dynamic, note)
+    return StoredGraph(document, tensors, exported.dynamic, exported.note)
 
 
 def decode(
@@ -141,7 +142,7 @@ def _with_training(
     shapes = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     before, shapes.disabled = shapes.disabled, True  # failing here is an answer, not news
     try:
-        plain, _, _ = _encode_in(module, True, example, regions)
+        plain, _ = _encode_in(module, True, example, regions)
     except ArtifactError:
         return None
     finally:
@@ -151,7 +152,7 @@ def _with_training(
 
 def _encode_in(
     module: nn.Module, training: bool, example: Batch, regions: tuple[Region, ...]
-) -> tuple[tuple[Json, dict[str, torch.Tensor]], str, str]:
+) -> tuple[tuple[Json, dict[str, torch.Tensor]], Exported]:
     with _in_mode(module, training), warnings.catch_warnings():
         # torch.export tells of every attribute that a module caches; the check after saving counts.
         warnings.simplefilter("ignore")
@@ -160,7 +161,7 @@ def _encode_in(
         except ExportError as error:
             raise ArtifactError(f"can't save the model: {error}") from error
         encoded = encode_program(exported.program, exported.example, module, regions)
-    return encoded, exported.dynamic, exported.note
+    return encoded, exported
 
 
 @contextmanager

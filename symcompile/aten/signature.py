@@ -53,7 +53,7 @@ def read_inputs(
     inputs, constants, containers = [], [], []
     given = set()
     order = program.call_spec.in_spec.children()[1].context
-    for parameter, start, value in _arguments(module, example, order):
+    for parameter, start, value in arguments_of(module, example, order):
         given.add(parameter)
         for keys, length in _containers(value, start):
             containers.append({"parameter": parameter, "keys": keys, "length": length})
@@ -77,7 +77,7 @@ def user_inputs(program: ExportedProgram) -> Iterator[fx.Node]:
             yield node
 
 
-def _arguments(
+def arguments_of(
     module: nn.Module, example: Batch, order: Iterable[str]
 ) -> Iterator[tuple[str, list[int | str], Any]]:
     """Parameter, keys inside of it and value of each argument, as torch.export orders them."""
