@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from types import MethodType
 from typing import Any
 
@@ -144,6 +144,8 @@ def as_block(
 
     `settings` are the arguments that are no tensors, by parameter (`Region.settings`).
     """
+    # A GraphModule's own __call__ prints what fails to stderr, before anyone can handle it.
+    run = partial(nn.Module.__call__, module) if isinstance(module, fx.GraphModule) else module
     held = {one.parameter for one in interface.inputs}
     extra = {
         name: value
@@ -153,7 +155,7 @@ def as_block(
 
     def call(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         args, kwargs = build_arguments(interface, inputs)
-        return tensors(module(*args, **(extra | kwargs if not args else kwargs)))
+        return tensors(run(*args, **(extra | kwargs if not args else kwargs)))
 
     return call
 
