@@ -1,1 +1,71 @@
-"""Files and objects of each kind, read into a Snapshot."""
+"""Read one side of a comparison, whatever it is, into a `Snapshot`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from torch import fx
+
+from symcompile.comparison.readers import artifact, files, manifest
+from symcompile.comparison.snapshot import Snapshot
+from symcompile.errors import ComparisonError
+
+ACCEPTED = (
+    "a Compiled, a torch.fx.GraphModule, or the path of a .symc artifact, a manifest or an ONNX"
+    " file"
+)
+
+
+def read(source: Any, *, level: str | None = None) -> Snapshot:
+    """A file, a compiled model or a traced module as a snapshot.
+
+    Files are told apart by their content, never by their names; /dev/null is a side without
+    anything. `level` "fx" asks for the graph that torch.fx traced.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, edited, or of no known kind.
+        ComparisonError: this can't be compared; the message says what can.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _read_file(source)
+    if isinstance(source, fx.GraphModule):
+        from symcompile.comparison.readers import graph_module
+
+        return graph_module.read(source)
+    if _is_hybrid(source):
+        from symcompile.comparison.readers import compiled
+
+        return compiled.read(source, level)
+    raise ComparisonError(f"can't compare a {type(source).__name__}: expected {ACCEPTED}")
+
+
+def read_pair(a: Any, b: Any) -> tuple[Snapshot, Snapshot]:
+    """Both sides, with graphs of the same level where that can be."""
+    traced = [_is_traced(one) for one in (a, b)]
+    plain = any(isinstance(one, fx.GraphModule) for one in (a, b))
+    level = "fx" if plain and all(traced) else None
+    return read(a, level=level), read(b, level=level)
+
+
+def _is_hybrid(source: Any) -> bool:
+    """Whether it is a `symcompile.hybrid.Hybrid`; outcomes that take time are not asked for."""
+    return hasattr(source, "module") and any(hasattr(o, "outcomes") for o in (type(source), source))
+
+
+def _is_traced(source: Any) -> bool:
+    traced = source.module if _is_hybrid(source) else source
+    return isinstance(traced, fx.GraphModule)
+
+
+def _read_file(path: str | os.PathLike[str]) -> Snapshot:
+    if files.is_nothing(path):
+        return Snapshot(os.fspath(path), "nothing")
+    head = files.head(path)
+    if head.startswith(b"PK"):
+        return artifact.read(path)
+    if head.lstrip()[:1] in (b"{", b"["):
+        return manifest.read(path)
+    from symcompile.comparison.readers import onnx_file
+
+    return onnx_file.read(os.fspath(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,15 +22,14 @@ from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ExpressionError, SymCompileError
 from symcompile.evaluation import Array
 from symcompile.parser import parse
-from symcompile.program import LEAVES
+from symcompile.region_rows import DIGITS, count_operators
 from symcompile.storage.limits import check_equation
 
 MAX_TEXT = 100_000
 MAX_NAME = 1_000
 MAX_ITEMS = 200_000
 MAX_CONSTANTS = 10_000
-# Digits of the constants in an equation's text, and how far two roundings may lie apart.
-DIGITS = 6
+# How far two roundings of a constant to DIGITS may lie apart.
 ROUNDING = 1e-5
 # Of the largest value that an equation gives on its probes.
 PROBE_TOLERANCE = 1e-9
@@ -194,7 +194,7 @@ def plain(data: Any, where: str, depth: int = 8) -> Any:
 def unique(found: Sequence[str], where: str) -> None:
     """ArtifactError naming the first name that stands twice."""
     if len(set(found)) != len(found):
-        twice = next(one for k, one in enumerate(found) if one in found[:k])
+        twice = Counter(found).most_common(1)[0][0]
         raise ArtifactError(f"{where} names {shown(twice)} twice")
 
 
@@ -232,11 +232,6 @@ def output(
     if operators is not None and whole(operators, f"{where}: operators") != count:
         raise _edited(where, f"its operators are {operators}", f"its program has {count}")
     return Output(equation, count, accuracy)
-
-
-def count_operators(equation: Equation) -> int:
-    """How many operators an equation has, common sub-expressions counted once."""
-    return sum(instruction.op not in LEAVES for instruction in equation.program.instructions)
 
 
 def _equation(
