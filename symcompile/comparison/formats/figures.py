@@ -119,12 +119,14 @@ _ACCURACY = (
     ("R2", "r2", True),
     ("relative L2", "relative_l2", False),
     ("max |error|", "max_error", False),
-    ("20 % beyond", "extrapolation", False),
+    ("extrapolation", "extrapolation", False),
 )
 
+EXPLAINED = ("R2", "relative L2", "max |error|", "extrapolation", "end to end")
 LEGEND = (
-    "R2, relative L2 and max |error|: on held-out samples. 20 % beyond: relative L2 on inputs up to"
-    " 20 % outside of their recorded range. End to end: relative L2 change of the model's output."
+    "R2, relative L2, max |error|: of the equation against the block that it replaced, on held-out"
+    " samples; extrapolation: relative L2 up to 20 % outside of the recorded ranges; end to end:"
+    " relative L2 change of the model's output"
 )
 
 
@@ -140,7 +142,7 @@ def equation_metrics(one: EquationDiff) -> list[Metric]:
 
 def block_metrics(block: BlockDiff) -> list[Metric]:
     """Accuracy of a block as a whole: of all its outputs, unless its only equation says it too."""
-    sides = block.old_status is not None, block.new_status is not None
+    sides = _sides(block)
     total = _accuracy(block.old_accuracy, block.new_accuracy)
     if len(block.equations) == 1:
         only = block.equations[0]
@@ -152,6 +154,30 @@ def block_metrics(block: BlockDiff) -> list[Metric]:
         ),
     ]
     return _shown([*total, *rest], sides)
+
+
+def totals(block: BlockDiff) -> tuple[Metric, Metric]:
+    """R2 of a block and the complexity of all its equations together; "" for what isn't known."""
+    sides = _sides(block)
+    r2s = _shown(_accuracy(block.old_accuracy, block.new_accuracy)[:1], sides)
+    old = _total(one.old_complexity for one in block.equations if one.old is not None)
+    new = _total(one.new_complexity for one in block.equations if one.new is not None)
+    costs = _shown([_count("complexity", old, new, ("simpler", "more complex"))], sides)
+    return (*r2s, Metric("R2", "", ""))[0], (*costs, Metric("complexity", "", ""))[0]
+
+
+def _sides(block: BlockDiff) -> tuple[bool, bool]:
+    """Where there is something to measure: equations, unless both sides are neural."""
+    if block.old_status == block.new_status:
+        return True, True
+    return block.old_status == "symbolic", block.new_status == "symbolic"
+
+
+def _total(costs: Iterable[int | None]) -> int | None:
+    """None where one of them is not known, or there is none."""
+    found = list(costs)
+    whole = [cost for cost in found if cost is not None]
+    return sum(whole) if found and len(whole) == len(found) else None
 
 
 def _accuracy(old: Accuracy, new: Accuracy) -> list[Metric]:

@@ -37,6 +37,9 @@ from symcompile.report.notes import count
 
 _NAMES = 5
 
+# What a sentence is about, and the sentence.
+Remark = tuple[str, str]
+
 
 # --- equations -----------------------------------------------------------------------------------
 
@@ -70,8 +73,8 @@ def largest_change(block: BlockDiff) -> str:
     return percent(max(moved, key=_size).relative) if moved else ""
 
 
-def equation_remarks(one: EquationDiff) -> list[tuple[str, str]]:
-    """What is to be said of an equation beside its figures: (name, sentence)."""
+def equation_remarks(one: EquationDiff) -> list[Remark]:
+    """What is to be said of an equation beside its figures."""
     found = []
     if known(one.difference) and one.points and one.old is not None and one.new is not None:
         found.append(("values", _values(one)))
@@ -81,6 +84,11 @@ def equation_remarks(one: EquationDiff) -> list[tuple[str, str]]:
     if error is not None and linear is not None and error > linear:
         found.append(("warning", f"worse than a linear map, whose relative L2 is {figure(linear)}"))
     return found
+
+
+def untouched(one: EquationDiff) -> bool:
+    """Whether there is nothing to say of an equation but that it is identical."""
+    return one.change == IDENTICAL and not any(found.changed for found in equation_metrics(one))
 
 
 def _values(one: EquationDiff) -> str:
@@ -93,7 +101,7 @@ def _values(one: EquationDiff) -> str:
 # --- blocks --------------------------------------------------------------------------------------
 
 
-def title(change: str) -> str:
+def class_title(change: str) -> str:
     """A class without its comma, for lists."""
     return "rewritten (same function)" if change == REWRITTEN else plain(change)
 
@@ -107,14 +115,15 @@ def quiet(block: BlockDiff) -> bool:
     """Whether there is nothing to say of a block but that it is identical."""
     if block.change != IDENTICAL or block.renamed_from is not None or block.signature:
         return False
-    metrics = block_metrics(block) + [m for one in block.equations for m in equation_metrics(one)]
-    moved = block.old_engine != block.new_engine or any(one.changed for one in metrics)
+    moved = any(one.changed for one in block_metrics(block))
+    if moved or block.old_engine != block.new_engine or not all(map(untouched, block.equations)):
+        return False
     # The note on a neural block says why it is neural.
-    return not moved and (block.new_status == "neural" or not block.notes)
+    return block.new_status == "neural" or not block.notes
 
 
-def block_remarks(block: BlockDiff) -> list[tuple[str, str]]:
-    """What is to be said of a block beside its equations: (name, sentence)."""
+def block_remarks(block: BlockDiff) -> list[Remark]:
+    """What is to be said of a block beside its equations."""
     found = [("signature", plain(sentence)) for sentence in block.signature]
     if block.old_status and block.new_status and block.old_status != block.new_status:
         found.append(("status", f"{plain(block.old_status)} -> {plain(block.new_status)}"))
@@ -125,7 +134,8 @@ def block_remarks(block: BlockDiff) -> list[tuple[str, str]]:
 
 def _engines(block: BlockDiff) -> str:
     old, new = plain(block.old_engine), plain(block.new_engine)
-    if block.old_status is None or block.new_status is None or old == new:
+    both_searched = block.old_status == block.new_status == "symbolic"
+    if old == new or (not both_searched and not (old and new)):
         return old or new
     return f"{old or 'unknown'} -> {new or 'unknown'}"
 
@@ -133,8 +143,8 @@ def _engines(block: BlockDiff) -> str:
 # --- model and graph -----------------------------------------------------------------------------
 
 
-def model_remarks(model: ModelDiff) -> list[tuple[str, str]]:
-    """What is to be said of the models as wholes: (name, sentence)."""
+def model_remarks(model: ModelDiff) -> list[Remark]:
+    """What is to be said of the models as wholes."""
     found = [("signature", plain(sentence)) for sentence in model.signature]
     found += [
         (name(fact.name), f"{name(fact.old)} -> {name(fact.new)}")
@@ -148,7 +158,12 @@ def model_remarks(model: ModelDiff) -> list[tuple[str, str]]:
     return found + _weights(model)
 
 
-def _weights(model: ModelDiff) -> list[tuple[str, str]]:
+def model_differs(model: ModelDiff) -> bool:
+    facts = any(fact.old != fact.new for fact in model.facts)
+    return bool(facts or model.signature or model.weights or model.output_difference)
+
+
+def _weights(model: ModelDiff) -> list[Remark]:
     """Names by what became of them; a sentence on one weight stands alone."""
     kinds = ("changed", "added", "removed")
     found = []
@@ -219,11 +234,8 @@ def notes(diff: GraphDiff) -> list[str]:
 
 def different(diff: GraphDiff) -> bool:
     """Whether anything at all is to be reported, allowed or not."""
-    model = diff.model
-    facts = any(fact.old != fact.new for fact in model.facts)
     blocks = not all(quiet(block) for block in diff.blocks)
-    about = facts or model.signature or model.weights or model.output_difference
-    return bool(blocks or about or not diff.nodes.same)
+    return blocks or model_differs(diff.model) or not diff.nodes.same
 
 
 def verdict(diff: GraphDiff) -> str:
@@ -274,5 +286,5 @@ def summary(diff: GraphDiff) -> str:
 def _blocks(diff: GraphDiff) -> str:
     if not diff.blocks:
         return "no equations compared"
-    counts = ", ".join(f"{n:,} {title(change)}" for change, n in diff.counts().items())
+    counts = ", ".join(f"{n:,} {class_title(change)}" for change, n in diff.counts().items())
     return f"{count(len(diff.blocks), 'block')}: {counts}"
