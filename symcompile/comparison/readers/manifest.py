@@ -79,7 +79,7 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
         return Snapshot(
             source=checks.printable(source),
             kind=kind,
-            blocks=_by_name(regions, "region", _block),
+            blocks=_by_name(regions, "region", block),
             model=checks.maybe_text(model.get("class"), "model.class"),
             inputs=_tensors(model, "inputs", "arguments"),
             outputs=_tensors(model, "outputs", "results"),
@@ -87,7 +87,7 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
             weights=_by_name(checks.mapping(data.get("weights", {}), "weights"), "weight", _weight),
             level=level,
             nodes=read_nodes(graph.get("nodes", []), "graph") if level else (),
-            probes=_model_probes(model),
+            probes=model_probes(model),
             notes=_notes(graph),
         )
 
@@ -139,7 +139,8 @@ def _weight(name: str, data: Any) -> Tensor:
     return Tensor(checks.name(row[0], where), shape, checks.text(row[2], where, 100))
 
 
-def _model_probes(model: Json) -> ModelProbes | None:
+def model_probes(model: Json) -> ModelProbes | None:
+    """What the model gave on a few rows; None where a file doesn't tell."""
     if model.get("probes") is None:
         return None
     probes = checks.mapping(model["probes"], "model.probes")
@@ -168,7 +169,8 @@ def _ordered(found: dict[str, Any], order: Any, where: str) -> dict[str, Any]:
 # --- regions -------------------------------------------------------------------------------------
 
 
-def _block(path: str, data: Any) -> Block:
+def block(path: str, data: Any) -> Block:
+    """A region of a manifest, or of a file that holds such rows."""
     where = f"region {path!r}"
     row = checks.mapping(data, where)
     status = row.get("status")
