@@ -1,4 +1,4 @@
-"""The command line: `symcompile demo | show FILE | export FILE.symc OUT | diff OLD NEW`."""
+"""The command line: `symcompile demo | show FILE | export FILE.symc OUT | diff OLD NEW | git`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symcompile._version import __version__
+from symcompile.cli_git import add_git
 from symcompile.comparison.formats import FORMATS
 from symcompile.comparison.rules import CATEGORIES, Rules
 from symcompile.errors import ExportError, SymCompileError
@@ -50,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     show = commands.add_parser("show", help="print the equations in a file and how well they do")
-    show.add_argument("file", help="a .symc artifact, a manifest, or an ONNX file of symcompile")
+    show.add_argument("file", help="a .symc artifact, a manifest, or an ONNX file")
+    show.add_argument(
+        "--lines", action="store_true", help="everything that is known, a fact a line"
+    )
     show.set_defaults(run=_show)
 
     export = commands.add_parser("export", help="write a .symc artifact in another format")
@@ -64,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
 
     _add_diff(commands)
+    add_git(commands, _add_rules)
     return parser
 
 
@@ -81,7 +86,12 @@ def _add_diff(commands: Any) -> None:
     diff.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto", help="of the text format"
     )
-    diff.add_argument(
+    _add_rules(diff)
+    diff.set_defaults(run=_diff)
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--fail-on",
         metavar="NAMES",
         help=f"what makes the exit status 1: any of {','.join(CATEGORIES)} (all by default), none",
@@ -95,8 +105,7 @@ def _add_diff(commands: Any) -> None:
     for name, default in rules.items():
         option = f"--{name.replace('_', '-')}"
         help_ = f"{meanings[name]} (default {default:g})"
-        diff.add_argument(option, type=float, default=default, metavar="X", help=help_)
-    diff.set_defaults(run=_diff)
+        parser.add_argument(option, type=float, default=default, metavar="X", help=help_)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -106,6 +115,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    if options.lines:
+        from symcompile.comparison.lines import lines
+        from symcompile.comparison.readers import read
+
+        print(lines(read(options.file)), end="")
+        return 0
     from symcompile.summary import summary
 
     print(summary(options.file))

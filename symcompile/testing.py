@@ -146,8 +146,8 @@ def _write(compiled: Any, path: Path) -> None:
         exporters.manifest(compiled, path)
     else:
         raise ComparisonError(
-            f"can't tell the format of {path.name!r}: end it in .symc, .onnx, or .json for a"
-            " manifest"
+            f"can't tell the format of a golden file that ends in {path.suffix!r}: end it in .symc,"
+            " .onnx, or .json for a manifest"
         )
 
 
