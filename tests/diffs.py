@@ -36,7 +36,7 @@ BETTER = Accuracy(0.99953, 0.0216, 0.08, 0.31, 0.4)
 ENGINE = "operon 0.6.2, seed 0"
 
 # Fields whose values are words of ours, never taken from a file.
-FIXED = {"change", "rule", "fail_on", "level", "old_status", "new_status"}
+FIXED = {"change", "rule", "fail_on", "kind", "level", "old_status", "new_status"}
 
 
 def block(path: str, change: str, *equations: EquationDiff, **rest: Any) -> BlockDiff:
@@ -296,7 +296,7 @@ def not_compared() -> GraphDiff:
     return GraphDiff(OLD, NEW, (identical(),), NodesDiff(note=note), notes=(note,))
 
 
-def many(blocks: int = 300, nodes: int = 400) -> GraphDiff:
+def many(blocks: int = 160, nodes: int = 200) -> GraphDiff:
     """More of everything than a page holds."""
     makers = list(BLOCKS.values())
     made = tuple(makers[k % len(makers)](f"layers.{k}.block") for k in range(blocks))
@@ -347,3 +347,30 @@ def _copy(value: Any, change: Callable[[Any, str], Any]) -> Any:
         value,
         **{field.name: change(getattr(value, field.name), field.name) for field in fields(value)},
     )
+
+
+# Text that breaks out of a terminal, a log, a page or a file, if it is let.
+POISONS = (
+    "\x1b[31m",
+    "\r",
+    "\n\n# head\n",
+    "\n::error::made up\n",
+    "##[add-mask]x",
+    "\x00\x7f\x9b",
+    "\u202e\u2066\u200b\ufeff",
+    "\u2028\x85\x0b",
+    "\ud800",
+    "</details></code></pre><script>alert(1)</script>",
+    "| a | b |",
+    "`` ``` ````",
+    "\n```\n",
+    "@team #12 GH-1",
+    "![x](https://example.com/x.png) www.example.com a@example.com",
+    "<!-- symcompile diff --> -->",
+    "%0A::warning::x,y:z",
+    "\\|\\",
+    "**_~~[^1]$x$:smile:",
+    "1. ",
+    "- [ ] ",
+    "x" * 10_000,
+)

@@ -60,7 +60,7 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 def r2(value: float | None, digits: int = 5) -> str:
     """So many decimals, rounded down so that an imperfect fit never shows as 1."""
-    if value is None or not math.isfinite(value) or value < -10 or value == 1:
+    if value is None or not -10 <= value < 1:
         return figure(value)
     return f"{math.floor(value * 10**digits) / 10**digits:.{digits}f}"
 

@@ -26,7 +26,7 @@ from symcompile.comparison.formats.words import (
     untouched,
     verdict,
 )
-from symcompile.comparison.result import BlockDiff, EquationDiff, GraphDiff, Violation
+from symcompile.comparison.result import BlockDiff, EquationDiff, GraphDiff
 from symcompile.report.notes import cut
 
 _FILES = ("artifact", "manifest", "ONNX")
@@ -56,8 +56,10 @@ def to_annotations(diff: GraphDiff, *, file: str | None = None, limit: int = 10)
     source = file or (diff.new.source if diff.new.kind in _FILES else None)
     places = _places(source)
     kinds = {
-        "error": [_violation(diff, one, places) for one in diff.violations],
-        "warning": [_Annotation("Not everything compared", note) for note in notes(diff)],
+        "error": list(_violations(diff, places)),
+        "warning": [
+            _Annotation("Not everything compared", cut(note, _MESSAGE)) for note in notes(diff)
+        ],
         "notice": list(_allowed(diff, places)),
     }
     if not (kinds["error"] or kinds["notice"]):
@@ -72,22 +74,25 @@ def to_annotations(diff: GraphDiff, *, file: str | None = None, limit: int = 10)
 # --- what is said --------------------------------------------------------------------------------
 
 
-def _violation(diff: GraphDiff, one: Violation, places: Places) -> _Annotation:
+def _violations(diff: GraphDiff, places: Places) -> Iterator[_Annotation]:
     blocks = {block.path: block for block in diff.blocks}
-    equations = {f"{each.path}[{each.output}]": each for each in diff.equations}
-    title = f"{plain(one.rule)}: {name(one.where)}"
-    if one.where in equations:
-        found = equations[one.where]
-        said = "another form" if _repeats(one.message, found) else plain(one.message)
-        return _Annotation(title, _with_texts(said, found), _line(found, places))
-    if one.where in blocks:
-        return _Annotation(title, plain(one.message), _first_line(blocks[one.where], places))
-    return _Annotation(title, plain(one.message))
+    equations = {f"{one.path}[{one.output}]": one for one in diff.equations}
+    for one in diff.violations:
+        title = f"{plain(one.rule)}: {name(one.where)}"
+        if one.where in equations:
+            yield _of_equation(title, one.message, equations[one.where], places)
+        elif one.where in blocks:
+            line = _first_line(blocks[one.where], places)
+            yield _Annotation(title, cut(plain(one.message), _MESSAGE), line)
+        else:
+            yield _Annotation(title, cut(plain(one.message), _MESSAGE))
 
 
-def _repeats(message: str, one: EquationDiff) -> bool:
-    """Whether a message holds both equations, which are shown on lines of their own."""
-    return bool(one.old and one.new and one.old in message and one.new in message)
+def _of_equation(title: str, message: str, one: EquationDiff, places: Places) -> _Annotation:
+    # Both equations are shown on lines of their own.
+    repeats = bool(one.old and one.new and one.old in message and one.new in message)
+    said = "another form" if repeats else plain(message)
+    return _Annotation(title, _with_texts(said, one), _line(one, places))
 
 
 def _with_texts(said: str, one: EquationDiff) -> str:

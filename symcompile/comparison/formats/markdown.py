@@ -77,7 +77,7 @@ def to_markdown(diff: GraphDiff, *, limit: int = 65_000, title: str = "Equations
 
 def _parts(diff: GraphDiff) -> Iterator[Part]:
     for note in notes(diff):
-        yield Part(f"> {sentence(cut(note, _SENTENCE))}", 1, "notes")
+        yield Part(f"> Note: {sentence(cut(note, _SENTENCE))}", 1, "notes")
     loud = [block for block in gravest_first(diff) if not quiet(block)]
     yield from _table(loud)
     yield from _violations(diff)
@@ -93,7 +93,9 @@ def _parts(diff: GraphDiff) -> Iterator[Part]:
 def span(text: str) -> str:
     """A code span with the text as it is, also inside of a table."""
     # Entities mean nothing in a code span, and a backslash helps some readers of tables only.
-    shown = plain(text).replace("|", "\N{BROKEN BAR}") or " "
+    shown = plain(text).replace("|", "\N{BROKEN BAR}")
+    if not shown.strip():
+        shown = "(blank)"
     runs = [len(run) for run in re.findall("`+", shown)]
     mark = "`" * (max(runs, default=0) + 1)
     pad = " " if shown[0] in "` " or shown[-1] in "` " else ""
@@ -268,9 +270,8 @@ def _safe(words: str) -> str:
 
 
 def _remarks(remarks: Iterable[Remark]) -> str:
-    return "\n".join(
-        f"- {sentence(first)}: {sentence(cut(text, _SENTENCE))}" for first, text in remarks
-    )
+    shown = ((sentence(first), sentence(cut(text, _SENTENCE))) for first, text in remarks)
+    return "\n".join(f"- **{first}**: {text}" for first, text in shown)
 
 
 # --- around the blocks ---------------------------------------------------------------------------
@@ -288,7 +289,7 @@ def _around(diff: GraphDiff) -> Iterator[Part]:
         body = ", ".join(names[:_NAMES]) + more
         yield Part(folded(f"{len(names):,} identical", [body]), 7, "identical blocks")
     if diff.blocks:
-        yield Part(f"<sub>{LEGEND}.</sub>", 9, "legend")
+        yield Part(f"<sub>{LEGEND}.</sub>", 4, "legend")
 
 
 def _graph(nodes: NodesDiff) -> str:

@@ -94,10 +94,10 @@ def to_text(
 
     Args:
         color: with ANSI colours; without them carets mark what changed in an equation.
-        width: of the lines, as far as they can be broken; at least 40.
+        width: of the lines, as far as they can be broken; at least 60.
         all_nodes: every node that is not the same, not only the first few of each kind.
     """
-    page = _Page(max(width, 40), color)
+    page = _Page(max(width, 60), color)
     lines = list(_head(page, diff))
     if different(diff):
         for block in gravest_first(diff):
@@ -184,9 +184,9 @@ def _block(page: _Page, block: BlockDiff) -> Iterator[str]:
     if same:
         yield f"  {listed(same, _OUTPUTS)}: identical"
     metrics = block_metrics(block)
-    if metrics and len(block.equations) > 1:
-        yield "  all outputs"
-    yield from _rows(page, "    " if metrics else "  ", block_remarks(block), metrics)
+    together = bool(metrics and len(block.equations) > 1)
+    yield from ["  all outputs"] * together
+    yield from _rows(page, "    " if together else "  ", block_remarks(block), metrics)
 
 
 def _legend(page: _Page, diff: GraphDiff) -> list[str]:

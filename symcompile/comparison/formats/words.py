@@ -224,7 +224,7 @@ def side(one: Side) -> str:
 
 def notes(diff: GraphDiff) -> list[str]:
     """What a reader has to know about either side and about the comparison."""
-    found = [plain(note) for note in diff.notes]
+    found = [plain(note) for note in diff.notes if note]
     if diff.nodes.note and diff.nodes.note not in diff.notes:
         found.append(plain(diff.nodes.note))
     for word, one in (("old", diff.old), ("new", diff.new)):
