@@ -23,8 +23,9 @@ from symcompile.exporters.onnx_check import (
     first_line,
     resized,
 )
-from symcompile.exporters.onnx_functions import DOMAIN
+from symcompile.exporters.onnx_flat import flat_calls, inlined
 from symcompile.exporters.onnx_metadata import model_metadata
+from symcompile.exporters.onnx_operators import Signature
 from symcompile.exporters.onnx_translation import assemble
 from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.lowering import without_guards
@@ -103,11 +104,9 @@ def onnx(
     exported = export_program(module, example, regions, dynamic=dynamic_batch)
     if dynamic_batch:
         _require_free_batch(module, example, exported)
-    model, names = assemble(module, exported, rewrites, version)
-    calls = Counter(call.path for call in block_calls(exported.program.graph_module))
-    held = names if functions else {}
-    model.metadata_props.update(model_metadata(outcomes, held, calls))
-    proto = _to_proto(model, functions)
+    model, signatures = assemble(module, exported, rewrites, version)
+    proto = _to_proto(hybrid, exported, model, signatures, functions)
+    names = {name: signature[0] for name, signature in signatures.items()}
     data = _serialized(proto)
     check_structure(proto)
     agreement = None
@@ -127,7 +126,7 @@ def onnx(
         version,
         tuple(one.name for one in proto.graph.input),
         tuple(one.name for one in proto.graph.output),
-        held,
+        names if functions else {},
         agreement,
         exported.note,
     )
@@ -228,18 +227,22 @@ def _working_dtype(module: nn.Module, example: Batch) -> torch.dtype:
 # --- the file ------------------------------------------------------------------------------------
 
 
-def _to_proto(model: Any, functions: bool) -> Any:
+def _to_proto(
+    hybrid: Hybrid,
+    exported: Exported,
+    model: Any,
+    signatures: Mapping[str, Signature],
+    functions: bool,
+) -> Any:
+    """The model with its metadata, as an onnx.ModelProto."""
     import onnx_ir
-    from onnx import inliner
 
     proto = onnx_ir.to_proto(model)
-    if functions or not model.functions:
-        return proto
-    flat = inliner.inline_local_functions(proto)
-    for place, one in reversed(list(enumerate(flat.opset_import))):
-        if one.domain == DOMAIN:
-            del flat.opset_import[place]
-    return flat
+    calls = Counter(call.path for call in block_calls(exported.program.graph_module))
+    flat = None if functions else flat_calls(proto, signatures)
+    for key, text in sorted(model_metadata(hybrid, signatures, calls, flat).items()):
+        proto.metadata_props.add(key=key, value=text)
+    return proto if functions else inlined(proto)
 
 
 def _serialized(proto: Any) -> bytes:

@@ -37,8 +37,8 @@ _NOISY = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
 
 def assemble(
     module: nn.Module, exported: Exported, rewrites: Mapping[str, Rewrite], opset: int
-) -> tuple[Any, dict[str, str]]:
-    """The onnx_ir.Model with its functions, and the target of each function."""
+) -> tuple[Any, dict[str, Signature]]:
+    """The onnx_ir.Model with its functions, and what each of them serves, by its name."""
     calls = one_call_each(block_calls(exported.program.graph_module))
     names = unique_names(calls)
     model = _translated(exported, names, opset)
@@ -48,7 +48,7 @@ def assemble(
     _rename_outputs(model.graph)
     _rename_sizes(model.graph)
     model.producer_name, model.producer_version = "symcompile", __version__
-    return model, {names[signature]: call.path for signature, call in calls.items()}
+    return model, {name: signature for signature, name in names.items()}
 
 
 def _functions(

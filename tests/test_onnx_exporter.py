@@ -11,6 +11,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import onnx
+import onnx.inliner
 import onnxruntime
 import pytest
 import sympy

@@ -1,0 +1,134 @@
+"""Which nodes of an ONNX graph are one call of a block: a function's node, or the nodes of a body
+that was written into the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+DOMAIN = "symcompile"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that was written into a graph, as the file's metadata tells.
+
+    Attributes:
+        name: of the call; the nodes' names begin with it, a slash follows.
+        path: the block.
+        function: whose body it is.
+        inputs, outputs: values in the graph, in the order of the function's signature.
+        nodes: how many there are.
+    """
+
+    name: str
+    path: str
+    function: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How to know the calls of blocks in a file.
+
+    Attributes:
+        functions: path of the block by the function's name.
+        flat: calls that were written into the graph, by name.
+    """
+
+    functions: Mapping[str, str] = field(default_factory=dict)
+    flat: Mapping[str, Call] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node, or a call of a block.
+
+    Attributes:
+        name: as the file has it.
+        region: path of the block, None for any other node.
+        inputs, outputs: values that it reads and makes; "" is an argument left out.
+        nodes: the nodes of a call that was written into the graph, else the one node.
+    """
+
+    name: str
+    region: str | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Any, ...]
+
+
+def steps(
+    nodes: Sequence[Any], returned: Iterable[str], calls: Calls
+) -> tuple[list[Step], list[str]]:
+    """Nodes of a graph that returns these values, the nodes of each call put together.
+
+    Also the names of calls that can't be told exactly: their nodes are left as they are.
+    """
+    groups: dict[str, list[Any]] = {}
+    for node in nodes:
+        if call_of(node) in calls.flat:
+            groups.setdefault(call_of(node), []).append(node)
+    readers = _readers(nodes, returned) if groups else {}
+    known = {name for name, group in groups.items() if _whole(calls.flat[name], group, readers)}
+    found: list[Step] = []
+    for node in nodes:
+        name = call_of(node)
+        if name not in known:
+            found.append(_single(node, calls))
+        elif node is groups[name][-1]:
+            found.append(_collapsed(calls.flat[name], groups[name]))
+    return found, [name for name in groups if name not in known]
+
+
+def call_of(node: Any) -> str:
+    """Name of the call that a node would belong to, by its own name."""
+    return str(node.name).rpartition("/")[0]
+
+
+def _readers(nodes: Sequence[Any], returned: Iterable[str]) -> dict[str, set[str]]:
+    """Calls whose nodes read a value; "" for a node of no call, and for what the graph returns."""
+    found = {name: {""} for name in returned}
+    for node in nodes:
+        for name in read_by(node):
+            found.setdefault(name, set()).add(call_of(node))
+    return found
+
+
+def _whole(call: Call, group: Sequence[Any], readers: Mapping[str, set[str]]) -> bool:
+    """Whether these are all nodes of a call, and are tied to the others as they were."""
+    made = {name for node in group for name in node.output if name}
+    read = {name for node in group for name in read_by(node)} - made
+    inner = made - set(call.outputs)
+    return (
+        len(group) == call.nodes
+        and read <= set(call.inputs)
+        and set(call.outputs) <= made
+        and all(readers.get(name, set()) <= {call.name} for name in inner)
+    )
+
+
+def read_by(node: Any) -> Iterator[str]:
+    """Values that a node reads, those inside of its graphs included."""
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        for graph in graphs_of(attribute):
+            for inner in graph.node:
+                yield from read_by(inner)
+            yield from (value.name for value in graph.output)
+
+
+def graphs_of(attribute: Any) -> list[Any]:
+    return [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
+
+
+def _single(node: Any, calls: Calls) -> Step:
+    region = calls.functions.get(node.op_type) if node.domain == DOMAIN else None
+    return Step(node.name, region, tuple(node.input), tuple(node.output), (node,))
+
+
+def _collapsed(call: Call, group: Sequence[Any]) -> Step:
+    return Step(call.name, call.path, call.inputs, call.outputs, tuple(group))
