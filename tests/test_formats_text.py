@@ -36,7 +36,7 @@ def test_what_was_not_compared_is_said_even_so() -> None:
 
 
 def test_a_drifted_block() -> None:
-    assert section(to_text(diffs.allowed()), "edge: coefficients drifted") == [
+    assert section(to_text(diffs.allowed()), "block edge: coefficients drifted") == [
         "  y[0]",
         "  - 2.5*x0*(x1 + 1.5) + 0.3",
         "    ^^^                 ^^^",
@@ -60,10 +60,10 @@ def test_a_drifted_block() -> None:
 def test_the_gravest_block_comes_first_and_identical_ones_share_a_line() -> None:
     text = to_text(diffs.everything())
     titles = ["head", "encoder.edge", "new_block", "restored", "edge", "attention", "gate"]
-    places = [text.index(f"\n{title}: ") for title in titles]
+    places = [text.index(f"\nblock {title}: ") for title in titles]
     assert places == sorted(places)
     assert "\nidentical: decoder\n" in text
-    assert "\nhead: signature changed (was called old_head)\n" in text
+    assert "\nblock head: signature changed (was called old_head)\n" in text
 
 
 def test_many_identical_blocks_still_take_one_line() -> None:
@@ -75,7 +75,7 @@ def test_many_identical_blocks_still_take_one_line() -> None:
 
 
 def test_several_outputs_are_told_apart() -> None:
-    lines = section(to_text(diffs.everything()), "encoder.edge")
+    lines = section(to_text(diffs.everything()), "block encoder.edge")
     assert [line for line in lines if line.startswith("  y[")] == [
         "  y[0]", "  y[2]: added", "  y[1]: identical",
     ]  # fmt: skip
@@ -86,8 +86,8 @@ def test_several_outputs_are_told_apart() -> None:
 def test_evidence_status_and_reasons_are_shown() -> None:
     text = to_text(diffs.everything())
     assert "evidence    equal on 256 points, proven symbolically" in text
-    assert "  status  symbolic -> neural" in section(text, "restored")
-    assert "  note    neural: restored by hand" in section(text, "restored")
+    assert "  status  symbolic -> neural" in section(text, "block restored")
+    assert "  note    neural: restored by hand" in section(text, "block restored")
 
 
 def test_the_graph_shows_the_first_nodes_of_each_kind_unless_all_are_wanted() -> None:

@@ -208,6 +208,8 @@ def test_totals_add_up_what_is_known() -> None:
     _, complexity = totals(diffs.changed())
     assert (complexity.old, complexity.new) == ("22", "41")
     assert [one.new for one in totals(diffs.neural())] == ["", ""]
+    alone = replace(diffs.changed(), old_accuracy=Accuracy(), new_accuracy=Accuracy())
+    assert (totals(alone)[0].old, totals(alone)[0].new) == ("0.99912", "0.99912")
     gone, _ = totals(diffs.removed())
     assert (gone.old, gone.new) == ("0.99912", "")
 

@@ -157,9 +157,14 @@ def block_metrics(block: BlockDiff) -> list[Metric]:
 
 
 def totals(block: BlockDiff) -> tuple[Metric, Metric]:
-    """R2 of a block and the complexity of all its equations together; "" for what isn't known."""
+    """R2 of a block and the complexity of all its equations together; "" for what isn't known.
+
+    Where R2 was measured for each output only, it is the lowest of them.
+    """
     sides = _sides(block)
-    r2s = _shown(_accuracy(block.old_accuracy, block.new_accuracy)[:1], sides)
+    old_r2 = _lowest(block.old_accuracy, (one.old_accuracy for one in block.equations))
+    new_r2 = _lowest(block.new_accuracy, (one.new_accuracy for one in block.equations))
+    r2s = _shown([_measured("R2", old_r2, new_r2, True)], sides)
     old = _total(one.old_complexity for one in block.equations if one.old is not None)
     new = _total(one.new_complexity for one in block.equations if one.new is not None)
     costs = _shown([_count("complexity", old, new, ("simpler", "more complex"))], sides)
@@ -171,6 +176,12 @@ def _sides(block: BlockDiff) -> tuple[bool, bool]:
     if block.old_status == block.new_status:
         return True, True
     return block.old_status == "symbolic", block.new_status == "symbolic"
+
+
+def _lowest(together: Accuracy, each: Iterable[Accuracy]) -> float | None:
+    if known(together.r2):
+        return together.r2
+    return min((one.r2 for one in each if one.r2 is not None and known(one.r2)), default=None)
 
 
 def _total(costs: Iterable[int | None]) -> int | None:

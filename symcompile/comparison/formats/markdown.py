@@ -256,7 +256,8 @@ def _metrics(metrics: Sequence[Metric]) -> str:
     rest = ", ".join(
         f"{_safe(one.name)} {one.old or one.new}" for one in metrics if one not in moved
     )
-    rest = f"Unchanged: {rest}" if rest and moved else rest[:1].upper() + rest[1:]
+    both = all(one.old and one.new for one in metrics)
+    rest = f"Unchanged: {rest}" if rest and both else rest[:1].upper() + rest[1:]
     if not moved:
         return rest
     lines = [_row(["figure", "old", "new", ""]), "|:--|--:|--:|:--|"]

@@ -175,7 +175,8 @@ def _violations(page: _Page, diff: GraphDiff) -> Iterator[str]:
 
 def _block(page: _Page, block: BlockDiff) -> Iterator[str]:
     was = f" (was called {name(block.renamed_from)})" if block.renamed_from is not None else ""
-    words = f"{block_name(block.path)}: {class_title(block.change)}"
+    path = block_name(block.path) if block.path == "." else f"block {name(block.path)}"
+    words = f"{path}: {class_title(block.change)}"
     yield from page.heading(words, _STYLES[block.change], was)
     for one in block.equations:
         if not untouched(one):
