@@ -93,8 +93,8 @@ def untouched(one: EquationDiff) -> bool:
 
 def _values(one: EquationDiff) -> str:
     on = f"on {count(one.points, 'point')}"
-    if one.difference == 0:
-        return f"the same {on}"
+    if one.difference == 0 or one.change in (REWRITTEN, IDENTICAL):
+        return f"the same up to rounding {on}"
     return f"differ by up to {share(one.difference)} of the largest old value {on}"
 
 
