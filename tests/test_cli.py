@@ -89,7 +89,7 @@ def test_trouble_is_one_line_and_status_2(saved: Path, tmp_path: Path, capsys: A
     (tmp_path / "half.symc").write_bytes(saved.read_bytes()[:1000])
     for name, message in (
         ("nowhere.symc", "there is no file"),
-        ("empty", "no artifact, manifest or ONNX file"),
+        ("empty", "is empty"),
         ("foreign.json", "no manifest of symcompile"),
         ("newer.json", "newer symcompile"),
         ("deep.json", "nested too deeply"),
@@ -105,15 +105,51 @@ def test_trouble_is_one_line_and_status_2(saved: Path, tmp_path: Path, capsys: A
     assert "end it in .onnx" in err
 
 
-def test_a_manifest_cannot_write_to_the_terminal_as_it_likes(tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("options", [[], ["--lines"]])
+def test_a_manifest_cannot_write_to_the_terminal_as_it_likes(
+    compiled: Compiled, tmp_path: Path, capsys: Any, options: list[str]
+) -> None:
     """Escape sequences in a hostile file are shown, not sent."""
-    regions = {
-        "a\x1b[2J": {"status": "symbolic", "equations": {"0": {"equation": "x\n\x1b]0;t\x07"}}}
-    }
-    (tmp_path / "m.json").write_text(json.dumps({"manifest": 1, "regions": regions, "model": None}))
-    _, out, _ = run(capsys, "show", tmp_path / "m.json")
-    assert "\x1b" not in out
-    assert "\x07" not in out
+    from symcompile import exporters
+
+    data = exporters.manifest(compiled)
+    data["model"]["class"] = "N\x1b]0;t\x07"
+    data["regions"]["a\x1b[2J\nb"] = {"status": "neural", "reason": "x\n\x1b]0;t\x07"}
+    (tmp_path / "m.json").write_text(json.dumps(data))
+    status, out, _ = run(capsys, "show", *options, tmp_path / "m.json")
+    assert status == 0
+    assert "N?]0;t?" in out
+    assert "a?[2J?b" in out
+    assert all(c.isprintable() or c == "\n" for c in out)
+
+
+def test_show_lines_prints_a_fact_a_line(saved: Path, tmp_path: Path, capsys: Any) -> None:
+    assert run(capsys, "export", saved, tmp_path / "law.json")[0] == 0
+    shown = [run(capsys, "show", "--lines", path) for path in (saved, tmp_path / "law.json")]
+    assert [(status, err) for status, _, err in shown] == [(0, "")] * 2
+    artifact, manifest = (out.splitlines() for _, out, _ in shown)
+    assert artifact[1:] == manifest[1:]
+    assert (artifact[0], manifest[0]) == ("kind: artifact", "kind: manifest")
+    assert ".: symbolic" in artifact
+
+
+def test_show_of_a_foreign_onnx_file_tells_its_structure(tmp_path: Path, capsys: Any) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])],
+    )
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset]), tmp_path / "foreign.onnx")
+    status, out, _ = run(capsys, "show", tmp_path / "foreign.onnx")
+    assert status == 0
+    assert out.startswith("ONNX file, opset ai.onnx 18\ninputs: x float32[batch, 2]\n")
+    assert "1 Relu" in out
+    assert "no equations of symcompile" in out
 
 
 def test_demo_runs_with_its_options(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -62,6 +62,7 @@ model: Net
 input x: float32 [batch, 2]
 output result: float32 [batch, 1]
 parameters: 12
+graph: aten
 net.law[0] = exp(-1.98161*t)*sin(3.25*x)
 net.law[0] form: exp(c[0]*t)*sin(c[1]*x)
 net.law[0] c[0] = -1.98161234567
@@ -125,10 +126,7 @@ def test_a_change_of_the_last_digit_is_seen() -> None:
             {"- weight a: float32 [3, 4] 0a", "+ weight a: float32 [3, 4] ff",
              "- weight b: float32 [] 0b"},
         ),
-        (
-            {"equations_known": False},
-            {"+ equations: not known, of such a file only the graph can be read"},
-        ),
+        ({"level": "fx"}, {"- graph: aten", "+ graph: fx"}),
     ],
 )  # fmt: skip
 def test_facts_of_the_model(change: dict[str, Any], expected: set[str]) -> None:

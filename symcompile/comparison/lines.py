@@ -41,8 +41,6 @@ def printable(text: str) -> str:
 
 def _model(snapshot: Snapshot) -> Iterator[str]:
     yield f"kind: {snapshot.kind}"
-    if not snapshot.equations_known:
-        yield "equations: not known, of such a file only the graph can be read"
     if snapshot.model is not None:
         yield f"model: {snapshot.model}"
     yield from (f"input {name}: {_tensor(one)}" for name, one in snapshot.inputs.items())
@@ -51,6 +49,8 @@ def _model(snapshot: Snapshot) -> Iterator[str]:
         yield f"parameters: {snapshot.parameters}"
     for domain, version in sorted(snapshot.opsets.items()):
         yield f"opset {domain or 'ai.onnx'}: {version}"
+    if snapshot.level is not None:
+        yield f"graph: {snapshot.level}"
     yield from (f"note: {note}" for note in snapshot.notes)
 
 
