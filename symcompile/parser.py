@@ -3,6 +3,7 @@
 Python's own grammar is used (`ast.parse` builds a tree and runs nothing), and each node of the tree
 must be on a whitelist: arithmetic, comparisons, numbers, known names, and known functions of them.
 Attribute access, indexing, strings, lambdas, comprehensions and every other call are refused.
+Everything that sympy prints for our operators can be read, Piecewise and relations included.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sign": sympy.sign,
     "floor": sympy.floor,
     "ceil": sympy.ceiling,
+    "ceiling": sympy.ceiling,
     "erf": sympy.erf,
     "inv": lambda a: 1 / a,
     "neg": lambda a: -a,
@@ -56,9 +58,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Max": sympy.Max,
     "where": lambda test, a, b: sympy.Piecewise((a, test), (b, True)),
 }
+# What sympy prints besides, of numbers and of comparisons.
+_RELATIONS: dict[str, Callable[..., Any]] = {"Eq": sympy.Eq, "Ne": sympy.Ne}
 
-_ARITY = {"pow": (2, 2), "where": (3, 3)} | dict.fromkeys(("min", "max", "Min", "Max"), (1, 64))
-_NAMES: dict[str, sympy.Expr] = {"pi": sympy.pi}
+_ARITY = {"pow": (2, 2), "where": (3, 3)} | dict.fromkeys(_RELATIONS, (2, 2))
+_ARITY |= dict.fromkeys(("min", "max", "Min", "Max"), (1, 64))
+NAMES: dict[str, sympy.Expr] = {"pi": sympy.pi}
+# sympy prints Euler's number as E, which in a text of a user's may be anything.
+PRINTED_NAMES = NAMES | {"E": sympy.E}
 
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
@@ -68,6 +75,8 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Pow: lambda a, b: sympy.Pow(a, b),
     ast.BitXor: lambda a, b: sympy.Pow(a, b),
 }
+
+_LOGIC: dict[type, Callable[[Any, Any], Any]] = {ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
 
 _UNARY: dict[type, Callable[[Any], Any]] = {ast.USub: lambda a: -a, ast.UAdd: lambda a: a}
 
@@ -84,24 +93,26 @@ def parse(
     symbols: Collection[str],
     *,
     functions: Mapping[str, Callable[..., Any]] = FUNCTIONS,
+    names: Mapping[str, sympy.Expr] = NAMES,
 ) -> sympy.Expr:
     """The sympy expression that `text` spells over `symbols`.
 
-    Both `**` and `^` are powers. ExpressionError names what is not allowed or not known.
+    Both `**` and `^` are powers; `names` are those of constants. ExpressionError names what is not
+    allowed or not known.
     """
     if not isinstance(text, str):
         raise ExpressionError(f"expected an expression as text, got {type(text).__name__}")
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(f"expression of {len(text)} characters: at most {MAX_CHARACTERS}")
     _refuse_strange_characters(text, symbols)
-    reader = _Reader(text, symbols, functions)
+    reader = _Reader(text, symbols, functions, names)
     try:
         result = reader.read(_tree(text), 0)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, ExpressionError):
             raise
         raise ExpressionError(f"can't read expression {_short(text)}: {error}") from error
-    if isinstance(result, Boolean) and not isinstance(result, sympy.Symbol):
+    if _is_test(result):
         raise reader.refuse("is a comparison, not a number: write where(..., 1, 0)")
     return result
 
@@ -126,9 +137,13 @@ def _refuse_strange_characters(text: str, symbols: Collection[str]) -> None:
 
 class _Reader:
     def __init__(
-        self, text: str, symbols: Collection[str], functions: Mapping[str, Callable[..., Any]]
+        self,
+        text: str,
+        symbols: Collection[str],
+        functions: Mapping[str, Callable[..., Any]],
+        names: Mapping[str, sympy.Expr],
     ) -> None:
-        self.text, self.functions = text, functions
+        self.text, self.functions, self.names = text, functions, names
         # Python's grammar gives names in normal form: the micro sign as the Greek letter mu.
         self.symbols = {unicodedata.normalize("NFKC", name): name for name in symbols}
 
@@ -143,12 +158,26 @@ class _Reader:
             return _UNARY[type(node.op)](self.read(node.operand, depth + 1))
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
             return self.binary(node, depth)
+        if isinstance(node, ast.BinOp) and type(node.op) in _LOGIC:
+            both = (self.test(one, depth + 1, node.op) for one in (node.left, node.right))
+            return _LOGIC[type(node.op)](*both)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
+            return sympy.Not(self.test(node.operand, depth + 1, node.op))
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
             left, right = self.read(node.left, depth + 1), self.read(node.comparators[0], depth + 1)
             return _COMPARE[type(node.ops[0])](left, right)
         if isinstance(node, ast.Call):
             return self.checked(self.call(node, depth))
         raise self.refuse(f"holds {type(getattr(node, 'op', node)).__name__}, which is not allowed")
+
+    def test(self, node: ast.expr, depth: int, user: ast.AST) -> Boolean:
+        """A comparison, or several joined by & | and ~, as a `user` of it expects."""
+        if isinstance(node, ast.Constant) and type(node.value) is bool:
+            return sympy.sympify(node.value)
+        value = self.read(node, depth)
+        if not _is_test(value):
+            raise self.refuse(f"holds {type(user).__name__} of {value}, which is no comparison")
+        return value
 
     def number(self, value: object) -> sympy.Expr:
         if type(value) not in (int, float):
@@ -166,9 +195,9 @@ class _Reader:
     def name(self, name: str) -> sympy.Expr:
         if name in self.symbols:
             return sympy.Symbol(self.symbols[name])
-        if name in _NAMES:
-            return _NAMES[name]
-        known = [*self.symbols.values(), *_NAMES]
+        if name in self.names:
+            return self.names[name]
+        known = [*self.symbols.values(), *self.names]
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise self.refuse(f"uses unknown name {name!r}: {hint}known are {', '.join(known)}")
@@ -219,7 +248,12 @@ class _Reader:
         if not isinstance(node.func, ast.Name) or node.keywords:
             raise self.refuse("calls something that is not a plain function of its arguments")
         name = node.func.id
-        if name not in self.functions:
+        if name == "Piecewise":
+            return sympy.Piecewise(*(self.case(arg, depth + 1) for arg in node.args))
+        if name == "ITE":
+            return sympy.ITE(*(self.test(arg, depth + 1, node) for arg in node.args))
+        functions = {**_RELATIONS, **self.functions}
+        if name not in functions:
             known = ", ".join(sorted(self.functions))
             raise self.refuse(f"calls unknown function {name!r}: known are {known}")
         low, high = _ARITY.get(name, (1, 1))
@@ -227,14 +261,26 @@ class _Reader:
             raise self.refuse(f"gives {name} {len(node.args)} arguments, expected {low}")
         args = [self.read(arg, depth + 1) for arg in node.args]
         for position, arg in enumerate(args):
-            is_test = isinstance(arg, Boolean) and not isinstance(arg, sympy.Symbol)
-            if is_test != (name == "where" and position == 0):
-                expected = "a number" if is_test else "a comparison"
+            if _is_test(arg) != (name == "where" and position == 0):
+                expected = "a number" if _is_test(arg) else "a comparison"
                 raise self.refuse(f"gives {name} {arg} as argument {position + 1}, not {expected}")
-        return self.power(*args) if name == "pow" else self.functions[name](*args)
+        return self.power(*args) if name == "pow" else functions[name](*args)
+
+    def case(self, node: ast.expr, depth: int) -> tuple[sympy.Expr, Boolean]:
+        """One (value, comparison) of a Piecewise."""
+        if not isinstance(node, ast.Tuple) or len(node.elts) != 2:
+            raise self.refuse("holds a Piecewise whose arguments are not (value, comparison)")
+        value = self.read(node.elts[0], depth)
+        if _is_test(value):
+            raise self.refuse(f"gives Piecewise {value} as a value, not a number")
+        return value, self.test(node.elts[1], depth, node)
 
     def refuse(self, reason: str) -> ExpressionError:
         return ExpressionError(f"expression {_short(self.text)} {reason}")
+
+
+def _is_test(value: object) -> bool:
+    return isinstance(value, Boolean) and not isinstance(value, sympy.Symbol)
 
 
 def _bits(value: sympy.Rational) -> int:
