@@ -20,6 +20,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -297,11 +298,19 @@ def from_json(data: bytes) -> Any:
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         raise NotJsonError(f"holds more than {MAX_VALUES} values")
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except RecursionError:
         raise NotJsonError("is nested too deeply") from None
     except ValueError as error:
         raise NotJsonError(f"is not JSON ({_line(error)})") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):  # people would read the first value, and a program the last
+        name = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{name[:80]!r} stands twice in an object")
+    return found
 
 
 def _refuse_constant(name: str) -> Any:

@@ -8,6 +8,8 @@ program is measured first, without sympy.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,27 @@ MAX_DEPTH = 150
 # Constants without an input or a slot are computed by sympy while it builds an expression.
 MAX_EXACT = 1e100
 MAX_DIGITS = 60
+# sympy takes several times as long for each further function that is nested in one of HYPERBOLIC,
+# since it looks for real parts there; for INVERSE, since it writes sin(atan(x)) with x twice; and
+# for ROOTS, whose signs it asks for.
+MAX_HYPERBOLIC = 5
+MAX_INVERSE = 8
+MAX_ROOTS = 20
+# Steps that sympy needs, each of them some tenths of a millisecond.
+MAX_WORK = 20_000
+
+HYPERBOLIC = ("sinh", "cosh", "tanh", "erf")
+INVERSE = ("asin", "acos", "atan")
+ROOTS = ("sqrt", "pow", "power", "tan")
+_FUNCTIONS = {*UNARY, "power", "pow"} - {"neg", "not", "abs", "sign", "floor", "ceil"}
+_EXTREMES = ("min", "max")
 
 
-def check_equation(data: Any) -> None:
-    """Raise ExpressionError if a stored equation is not one, or is too large to be built."""
+def check_equation(data: Any) -> int:
+    """How much work a stored equation is to build.
+
+    Raises ExpressionError if it is none, or too large.
+    """
     try:
         program, symbols = Program.from_json(data["program"]), data["symbols"]
     except (KeyError, TypeError) as error:
@@ -33,30 +52,78 @@ def check_equation(data: Any) -> None:
         raise ExpressionError("the inputs of a stored equation are not identifiers")
     if len(program.outputs) != 1:
         raise ExpressionError(f"a stored equation has {len(program.outputs)} outputs, expected 1")
-    check_program(program)
+    return check_program(program)
 
 
-def check_program(program: Program) -> None:
-    """Raise ExpressionError if sympy expressions of this program would be out of all proportion."""
-    sizes: list[int] = []
-    depths: list[int] = []
+@dataclass(frozen=True)
+class _Size:
+    """Of the expression of an instruction.
+
+    Attributes:
+        nodes, depth: of its tree.
+        functions: how many functions and powers are nested in each other.
+        inverses, roots: how many of these are INVERSE or ROOTS.
+        terms: how many arguments it has once those of the same operation are taken in.
+    """
+
+    nodes: int
+    depth: int
+    functions: int
+    inverses: int
+    roots: int
+    terms: int
+
+
+def check_program(program: Program) -> int:
+    """How much work sympy expressions of this program are to build.
+
+    Raises ExpressionError if they would be out of all proportion.
+    """
+    sizes: list[_Size] = []
     exact: list[float | None] = []
+    work = 0
     for position, (op, args, value) in enumerate(program.instructions):
         if op == "number":
             _check_digits(value, position)
-        sizes.append(1 + sum(sizes[a] for a in args))
-        depths.append(1 + max((depths[a] for a in args), default=0))
+        sizes.append(_size(program, op, args, sizes))
         exact.append(_exact_value(op, [exact[a] for a in args], value))
-        if sizes[-1] > MAX_NODES or depths[-1] > MAX_DEPTH:
-            raise ExpressionError(
-                f"instruction {position} ({op!r}): an equation of more than {MAX_NODES} nodes,"
-                f" or nested more than {MAX_DEPTH} deep"
-            )
-        found = exact[-1]
-        if found is not None and not abs(found) <= MAX_EXACT:
-            raise ExpressionError(
-                f"instruction {position} ({op!r}): a constant beyond {MAX_EXACT:g}"
-            )
+        work += _work(op, sizes[-1])
+        problem = _problem(op, sizes[-1], exact[-1], work)
+        if problem:
+            raise ExpressionError(f"instruction {position} ({op!r}): {problem}")
+    return work
+
+
+def _size(program: Program, op: str, args: tuple[int, ...], sizes: Sequence[_Size]) -> _Size:
+    inside = [sizes[a] for a in args]
+    same = [program.instructions[a].op == op for a in args]
+    return _Size(
+        nodes=1 + sum(one.nodes for one in inside),
+        depth=1 + max((one.depth for one in inside), default=0),
+        functions=(op in _FUNCTIONS) + max((one.functions for one in inside), default=0),
+        inverses=(op in INVERSE) + max((one.inverses for one in inside), default=0),
+        roots=(op in ROOTS) + max((one.roots for one in inside), default=0),
+        terms=sum(one.terms if k else 1 for one, k in zip(inside, same, strict=True)),
+    )
+
+
+def _work(op: str, size: _Size) -> int:
+    """sympy compares each two arguments of a Min or Max, and asks what lies below a function."""
+    return 1 + (size.terms**2 if op in _EXTREMES else size.terms) + size.depth**2 // 50
+
+
+def _problem(op: str, size: _Size, exact: float | None, work: int) -> str | None:
+    if size.nodes > MAX_NODES or size.depth > MAX_DEPTH or work > MAX_WORK:
+        return (
+            f"an equation of more than {MAX_NODES} nodes, nested more than {MAX_DEPTH} deep, or"
+            f" built in more than {MAX_WORK} steps"
+        )
+    if exact is not None and not abs(exact) <= MAX_EXACT:
+        return f"a constant beyond {MAX_EXACT:g}"
+    nested = size.functions if op in HYPERBOLIC else 0
+    if nested > MAX_HYPERBOLIC or size.inverses > MAX_INVERSE or size.roots > MAX_ROOTS:
+        return "too many functions nested in each other"
+    return None
 
 
 def _is_name(name: Any) -> bool:
