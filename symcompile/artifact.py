@@ -328,12 +328,15 @@ def _read(archive: container.Archive, device: torch.device) -> Loaded:
     )
 
 
-def read_outcomes(archive: container.Archive) -> dict[str, Outcome]:
-    """The outcomes in an open artifact, by region path."""
+def read_outcomes(archive: container.Archive, *, fronts: bool = True) -> dict[str, Outcome]:
+    """The outcomes in an open artifact, by region path, with or without their fronts.
+
+    Raises ArtifactError naming the region whose outcome is none.
+    """
     found = {}
     for path, data in archive.document("outcomes").items():
         try:
-            found[path] = outcome_from_json(data)
+            found[path] = outcome_from_json(data if fronts else {**data, "fronts": {}})
         except ArtifactError as error:
             raise ArtifactError(
                 f"can't read {archive.path!r}: outcome of {path!r}: {error}"

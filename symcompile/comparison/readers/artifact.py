@@ -6,6 +6,7 @@ Its parts are put together as the manifest of the same compile is, and read as o
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     """
     source = os.fspath(path)
     with Archive(path) as archive, checks.reading(source):
-        found = artifact.read_outcomes(archive)
+        checks.check_work(_programs(archive.document("outcomes")))
+        found = artifact.read_outcomes(archive, fronts=False)
         data = {
             "model": _model(archive),
             "regions": {
@@ -48,6 +50,11 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
             "graph": {"level": "aten", "nodes": list(aten_rows(_graph(archive).document))},
         }
         return manifest.snapshot(data, source, "artifact")
+
+
+def _programs(outcomes: Json) -> Iterator[Any]:
+    for row in outcomes.values():
+        yield from (equation["program"] for equation in row.get("equations", {}).values())
 
 
 def _model(archive: Archive) -> Json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,23 +18,30 @@ import sympy
 
 from symcompile import slots
 from symcompile.comparison.snapshot import NOT_MEASURED, Accuracy, Output, Span
+from symcompile.complexity import complexity as count_complexity
 from symcompile.equation import Equation
-from symcompile.errors import ArtifactError, ExpressionError, SymCompileError
+from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.evaluation import Array
-from symcompile.parser import parse
+from symcompile.operators import OperatorSet
+from symcompile.parser import PRINTED_NAMES, parse
+from symcompile.program import LEAVES, Program, from_sympy, to_sympy
 from symcompile.region_rows import DIGITS, count_operators
-from symcompile.storage.limits import check_equation
+from symcompile.storage.limits import check_equation, check_program
 
 MAX_TEXT = 100_000
 MAX_NAME = 1_000
 MAX_ITEMS = 200_000
 MAX_CONSTANTS = 10_000
+# Of all equations of a file together, in steps of `limits.check_program`.
+MAX_WORK = 200_000
 # How far two roundings of a constant to DIGITS may lie apart.
 ROUNDING = 1e-5
 # Of the largest value that an equation gives on its probes.
 PROBE_TOLERANCE = 1e-9
 
 _SHOWN = 60
+_WORD = re.compile(r"[^\W\d]\w*")
+_TWO_WAYS = {"E", "exp", "sqrt", "Piecewise", "True"}
 _SLOT = re.compile(r"c\[(\d+)\]")
 
 
@@ -50,6 +57,8 @@ def reading(source: str) -> Iterator[None]:
         raise ArtifactError(printable(f"can't read {source!r}: {error}", 2_000)) from error
     except RecursionError:
         raise ArtifactError(printable(f"can't read {source!r}: it is nested too deeply")) from None
+    except MemoryError:
+        raise ArtifactError(printable(f"can't read {source!r}: it takes too much memory")) from None
     except (ArithmeticError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         # Whatever a file says that no check has thought of.
         reason = f"{type(error).__name__}: {error}"
@@ -211,6 +220,7 @@ def output(
     text: Any = None,
     form: Any = None,
     operators: Any = None,
+    costs: Any = None,
     loss: Any = None,
     holdout_loss: Any = None,
     accuracy: Accuracy = NOT_MEASURED,
@@ -222,16 +232,27 @@ def output(
             them.
         text, form: what the file shows people, or None where it shows nothing.
         operators: how many the file says there are, or None.
+        costs: complexity of each operator of the search by its name, or None where that is unknown.
 
-    Raises ArtifactError, also where text, form or operators are those of another equation.
+    Raises ArtifactError, also where something that is said is true of another equation only.
     """
     equation = _equation(where, program, symbols, constants, complexity, loss, holdout_loss)
     check_text(where, text, equation)
     check_form(where, form, equation)
-    count = count_operators(equation)
+    _check_complexity(where, equation, form, costs)
+    count = sum(row[0] not in LEAVES for row in program["code"])
     if operators is not None and whole(operators, f"{where}: operators") != count:
         raise _edited(where, f"its operators are {operators}", f"its program has {count}")
-    return Output(equation, count, accuracy)
+    return Output(equation, count_operators(equation), accuracy)
+
+
+def check_work(programs: Iterable[Any]) -> None:
+    """Raise ArtifactError if the programs in a file would take too long to build."""
+    left = MAX_WORK
+    for data in programs:
+        left -= check_program(Program.from_json(data))
+        if left < 0:
+            raise ArtifactError(f"its equations take more than {MAX_WORK} steps to build")
 
 
 def _equation(
@@ -280,10 +301,25 @@ def check_form(where: str, found: Any, equation: Equation) -> None:
     prefix = "slot"
     while any(symbol.startswith(prefix) for symbol in equation.symbols):
         prefix += "_"
-    ours, theirs = (_SLOT.sub(rf"{prefix}\1", one) for one in (expected, shown_form))
+    theirs, ours = (_SLOT.sub(rf"{prefix}\1", one) for one in (shown_form, expected))
     known = (*equation.symbols, *(f"{prefix}{k}" for k in range(len(equation.constants))))
     if not _says(theirs, ours, known):
         raise _edited(where, f"its form says {shown_form}", f"its program computes {expected}")
+
+
+def _check_complexity(where: str, equation: Equation, form: Any, costs: Any) -> None:
+    """Where the form is spelled as it was when its complexity was counted."""
+    if form != str(equation.form):
+        return
+    try:
+        operators = OperatorSet.of(mapping(costs, where))
+    except SymCompileError:  # not known, or of an engine with operators of its own
+        return
+    counted = count_complexity(equation.form, operators)
+    if counted != equation.complexity:
+        raise _edited(
+            where, f"its complexity is {equation.complexity}", f"its program has {counted}"
+        )
 
 
 def check_probes(where: str, found: Any, equation: Equation, variables: Array) -> None:
@@ -309,13 +345,28 @@ def check_probes(where: str, found: Any, equation: Equation, variables: Array) -
 def _says(found: str, expected: str, symbols: Sequence[str]) -> bool:
     """Whether two texts are the same expression, however each is spelled.
 
-    By structure: on sample points, a term that is hidden from them all would go unseen.
+    By structure: on sample points, a term that is hidden from them all would go unseen. A text with
+    other words is another one; so it is no harder to read than the expected one.
     """
+    other_words = "ITE(" not in found and _words(found) != _words(expected)
+    if other_words or len(found) > 4 * len(expected) + 1_000:
+        return False
     try:
-        ours, theirs = parse(expected, symbols), parse(found, symbols)
-    except ExpressionError:
+        ours, theirs = (_normal(one, symbols) for one in (expected, found))
+    except SymCompileError:
         return False
     return ours == theirs or _same_but_rounding(ours, theirs)
+
+
+def _words(found: str) -> Counter[str]:
+    """Names and functions of a text, but for those that may be printed in two ways."""
+    return Counter(word for word in _WORD.findall(found) if word not in _TWO_WAYS)
+
+
+def _normal(found: str, symbols: Sequence[str]) -> sympy.Expr:
+    """The expression as it comes out of a program, which stores no nested Piecewise, say."""
+    expr = parse(found, symbols, names=PRINTED_NAMES)
+    return to_sympy(from_sympy([expr], symbols, 0), symbols)[0]
 
 
 def _same_but_rounding(ours: sympy.Expr, theirs: sympy.Expr) -> bool:

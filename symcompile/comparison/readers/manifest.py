@@ -8,7 +8,7 @@ ArtifactError.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
         model = checks.mapping(data.get("model", {}), "model")
         graph = checks.mapping(data.get("graph", {}), "graph")
         regions = checks.mapping(data["regions"], "regions")
+        checks.check_work(_programs(regions))
         level = checks.maybe_text(graph.get("level"), "graph.level")
         if level not in (None, *_LEVELS):
             raise checks.wrong("graph.level", level, " or ".join(_LEVELS))
@@ -90,6 +91,15 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
             probes=model_probes(model),
             notes=_notes(graph),
         )
+
+
+def _programs(regions: Json) -> Iterator[Any]:
+    """Every program in the file; what is none is found later, where its place is known."""
+    for region in regions.values():
+        equations = region.get("equations") if type(region) is dict else None
+        for row in equations.values() if type(equations) is dict else ():
+            if type(row) is dict and type(row.get("program")) is dict:
+                yield row["program"]
 
 
 def _by_name(rows: Json, what: str, read: Any) -> dict[str, Any]:
@@ -180,8 +190,9 @@ def block(path: str, data: Any) -> Block:
     features = _features(row, where, path, tuple(inputs))
     rows = row.get("equations", {}) if status == "symbolic" else {}
     equations = checks.mapping(rows, f"{where}: equations")
+    provenance = checks.mapping(row.get("provenance", {}), f"{where}: provenance")
     outputs = {
-        number: _output(equations[str(number)], f"{where}, output {number}")
+        number: _output(equations[str(number)], f"{where}, output {number}", provenance)
         for number in _numbers(equations, where)
     }
     variables = _variables(outputs, features, tuple(inputs), row, where)
@@ -203,10 +214,7 @@ def block(path: str, data: Any) -> Block:
         parameters_removed=checks.maybe_whole(
             row.get("parameters_removed"), f"{where}: parameters_removed"
         ),
-        provenance=checks.plain(
-            checks.mapping(row.get("provenance", {}), f"{where}: provenance"),
-            f"{where}: provenance",
-        ),
+        provenance=checks.plain(provenance, f"{where}: provenance"),
     )
 
 
@@ -257,8 +265,8 @@ def _numbers(equations: Json, where: str) -> list[int]:
     return sorted(map(int, equations))
 
 
-def _output(data: Any, where: str) -> Output:
-    row = checks.mapping(data, where)
+def _output(data: Any, where: str, provenance: Json) -> Output:
+    row, engine = checks.mapping(data, where), provenance.get("engine")
     return checks.output(
         where,
         program=row.get("program"),
@@ -268,6 +276,7 @@ def _output(data: Any, where: str) -> Output:
         text=row.get("equation"),
         form=row.get("form"),
         operators=row.get("operators"),
+        costs=engine.get("operators") if type(engine) is dict else None,
         loss=row.get("loss"),
         holdout_loss=row.get("holdout_loss"),
         accuracy=accuracy(row.get("fidelity"), f"{where}: fidelity"),
