@@ -83,6 +83,13 @@ def probed(rewrite: Rewrite) -> Outcome:
     return replace(rewrite, probes=((0.5, 1.0), (1.25, 2.0), (2.0, 0.25)))
 
 
+class Dense(nn.Linear):
+    """Its argument is called what `Fake` calls it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)
+
+
 class Many(nn.Module):
     """All blocks side by side on what one layer gives."""
 
@@ -91,7 +98,7 @@ class Many(nn.Module):
         torch.manual_seed(0)
         self.before = nn.Linear(2, 2)
         pairs = zip(names, widths, strict=True)
-        self.blocks = nn.ModuleDict({name: nn.Linear(2, width) for name, width in pairs})
+        self.blocks = nn.ModuleDict({name: Dense(2, width) for name, width in pairs})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.before(x).abs() + 0.5
@@ -144,13 +151,15 @@ class Net(nn.Module):
         self, width: int = 3, activation: nn.Module | None = None, extra: bool = False
     ) -> None:
         super().__init__()
-        torch.manual_seed(0)
         self.stem = nn.Linear(2, width)
         self.activation = activation or nn.Tanh()
-        self.extra = nn.Linear(width, width) if extra else None
         self.mix = nn.Linear(width, 2)
         self.law, self.gain = nn.Linear(2, 2), nn.Linear(2, 2)
         self.head = nn.Linear(2, 1)
+        self.extra = nn.Linear(width, width) if extra else None
+        with torch.no_grad():
+            for one in self.parameters():  # the same whatever else there is
+                one.copy_(torch.linspace(-1, 1, one.numel()).reshape(one.shape))
 
     def forward(self, x: torch.Tensor) -> Any:
         h = self.activation(self.stem(x))

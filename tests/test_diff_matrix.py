@@ -88,7 +88,7 @@ BLOCKS = [
     Case("factors_commuted", "2.5*sin(x0)*x1", "x1*2.5*sin(x0)", IDENTICAL),
     Case("distributed", *DISTRIBUTED, REWRITTEN),
     Case("square_expanded", "(x0 + x1)**2", "x0**2 + 2*x0*x1 + x1**2", REWRITTEN),
-    Case("exp_split", "exp(x0 + x1)", "exp(x0)*exp(x1)", IDENTICAL),
+    Case("exp_split", "exp(x0 + x1)", "exp(x0)*exp(x1)", REWRITTEN),
     Case("log_split", "log(x0*x1)", "log(x0) + log(x1)", REWRITTEN),
     Case("sine_of_a_sum", "sin(x0 + x1)", "sin(x0)*cos(x1) + cos(x0)*sin(x1)", REWRITTEN),
     Case("pythagoras", "x0*(sin(x1)**2 + cos(x1)**2)", "x0", REWRITTEN),
@@ -140,10 +140,16 @@ def sides(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp(request.param)
+    # Free sizes make the export of so many blocks slow, and are tested below.
+    options = {"dynamic_batch": False} if request.param == "onnx" else {}
     old, new = (
         many({case.name: law(getattr(case, side)) for case in BLOCKS}) for side in ("old", "new")
     )
-    return written(old, request.param, folder / "old"), written(new, request.param, folder / "new")
+    first, second = (
+        written(side, request.param, folder / name, **options)
+        for side, name in ((old, "old"), (new, "new"))
+    )
+    return first, second
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +225,7 @@ class Model:
     options: dict[str, Any] = field(default_factory=dict)
     only: tuple[str, ...] = FORMATS
     says: str = ""
+    fails_onnx: set[str] | None = None  # where the exporter does away with the other node
 
 
 MODELS = [
@@ -233,7 +240,7 @@ MODELS = [
     Model("input_renamed", lambda: net(Renamed()), {"signature"}, says="signal"),
     Model("output_added", lambda: net(Pair()), {"structure", "signature"}, nodes=(1, 0, 1)),
     Model("axis_lost", lambda: net(Fixed()), {"structure", "signature"}, nodes=(1, 0, 0),
-          options={"dynamic_batch": False}, says="free"),
+          options={"dynamic_batch": False}, says="free", fails_onnx=SIGNED),
     Model("called_twice", lambda: net(Twice()), STRUCTURE, nodes=(1, 0, 0)),
     Model("blocks_change_places", lambda: net(Swapped()), STRUCTURE),
     Model("block_renamed", lambda: net(Elsewhere(), equations={"physics": EQUATIONS["law"],
@@ -268,12 +275,12 @@ def test_each_change_around_the_blocks_is_found(
     options = case.options if format == "onnx" else {}
     path = written(case.new(), format, tmp_path / "new", **options)
     found = diff(plain[format], path)
-    assert {one.rule for one in found.violations} == case.fails, str(found)
+    fails = case.fails if format != "onnx" or case.fails_onnx is None else case.fails_onnx
+    assert {one.rule for one in found.violations} == fails, str(found)
     expected = {"law": IDENTICAL, "gain": IDENTICAL} | case.classes
-    assert {one.path: one.change for one in found.blocks} == {
-        name: change for name, change in expected.items() if name in {b.path for b in found.blocks}
-    }
     assert len(found.blocks) == 2
+    for block in found.blocks:
+        assert block.change == expected[block.path]
     assert case.says in str(found)
     counts = (len(found.nodes.added), len(found.nodes.removed), len(found.nodes.changed))
     if format != "onnx" and any(case.nodes):

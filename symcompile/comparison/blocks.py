@@ -10,6 +10,7 @@ from typing import Any
 import sympy
 
 from symcompile.comparison.equations import compare_equations
+from symcompile.comparison.marks import marks
 from symcompile.comparison.points import sample
 from symcompile.comparison.result import (
     ADDED,
@@ -24,7 +25,7 @@ from symcompile.comparison.result import (
     EquationDiff,
     gravest,
 )
-from symcompile.comparison.snapshot import NOT_MEASURED, Block, Output, Snapshot, Span
+from symcompile.comparison.snapshot import DIGITS, NOT_MEASURED, Block, Output, Snapshot, Span
 from symcompile.evaluation import Array
 from symcompile.slots import slot_index
 
@@ -168,13 +169,20 @@ def _symbolic(old: Block, new: Block, clock: Clock) -> BlockDiff:
     before, after, points = _same_variables(old, new)
     equations = _equations(new.path, before, after, points, clock)
     if _variables(old) != _variables(new):
-        equations = tuple(
-            replace(one, change=SIGNATURE) if one.old and one.new else one for one in equations
-        )
+        equations = tuple(_in_new_variables(one, new) for one in equations)
     changes = [one.change for one in equations] + [SIGNATURE] * bool(signature)
     # An equation that came or went inside of a block that stays is another structure of the block.
     change = gravest([CHANGED if one in (ADDED, REMOVED) else one for one in changes])
     return BlockDiff(new.path, change, equations=equations, signature=signature)
+
+
+def _in_new_variables(one: EquationDiff, new: Block) -> EquationDiff:
+    """An equation of variables that mean something else now, with the new ones in its text."""
+    if one.old is None or one.new is None:
+        return one
+    text = new.outputs[one.output].equation.text(DIGITS)
+    old_marks, new_marks = marks(one.old, text)
+    return replace(one, change=SIGNATURE, new=text, old_marks=old_marks, new_marks=new_marks)
 
 
 def _equations(

@@ -15,6 +15,8 @@ Span = tuple[float, float]
 # Sizes of a tensor: a number, or the name of a dimension that may vary ("batch").
 Shape = tuple[int | str, ...]
 
+DIGITS = 6  # significant ones in the texts of equations
+
 
 @dataclass(frozen=True)
 class Accuracy:
