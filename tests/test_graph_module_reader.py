@@ -37,7 +37,7 @@ def tied() -> tuple[fx.GraphModule, Snapshot]:
 
 
 def test_a_traced_module_is_structure_only(tied: tuple[fx.GraphModule, Snapshot]) -> None:
-    module, found = tied
+    _, found = tied
     assert found.kind == "GraphModule"
     assert (found.level, found.family, found.model) == ("fx", "torch", "Tied")
     assert not found.equations_known

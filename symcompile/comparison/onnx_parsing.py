@@ -6,6 +6,8 @@ its wire format before it is parsed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -46,33 +48,50 @@ def check_size(data: bytes) -> None:
     import onnx
 
     open_parts = [(onnx.ModelProto.DESCRIPTOR, 0, len(data))]
-    nodes = fields = packed = 0
+    count = _Count()
     try:
         while open_parts:
             kind, at, end = open_parts.pop()
-            messages, numbers = _layout(kind)
-            nodes += kind.full_name == _NODE
-            while at < end:
-                tag, at = _varint(data, at)
-                fields += 1
-                if tag & 7 != _LENGTH:
-                    at = _skipped(data, at, tag & 7)
-                    continue
-                length, at = _varint(data, at)
-                inner = messages.get(tag >> 3)
-                if inner is not None:
-                    open_parts.append((inner, at, at + length))
-                elif tag >> 3 in numbers:
-                    packed += length
-                at += length
-                if at > end:
-                    raise IndexError
-                if fields > MAX_FIELDS or packed > MAX_PACKED:
-                    raise ArtifactError(f"it holds more than {MAX_FIELDS} values")
-            if nodes > MAX_NODES:
+            count.nodes += kind.full_name == _NODE
+            open_parts += _parts(data, kind, at, end, count)
+            if count.nodes > MAX_NODES:
                 raise ArtifactError(f"it has more than {MAX_NODES} nodes")
-    except IndexError:
+    except (IndexError, UnicodeDecodeError):
         raise ArtifactError("it is no ONNX file, or a damaged one") from None
+
+
+@dataclass
+class _Count:
+    nodes: int = 0
+    fields: int = 0
+    packed: int = 0
+
+
+def _parts(
+    data: bytes, kind: Any, at: int, end: int, count: _Count
+) -> Iterator[tuple[Any, int, int]]:
+    """Type, start and end of each message inside of a message; IndexError if it is damaged."""
+    messages, numbers, texts = _layout(kind)
+    while at < end:
+        tag, at = _varint(data, at)
+        count.fields += 1
+        if tag & 7 != _LENGTH:
+            at = _skipped(data, at, tag & 7)
+            continue
+        length, at = _varint(data, at)
+        field, start, at = tag >> 3, at, at + length
+        if at > end:
+            raise IndexError
+        if field in messages:
+            yield messages[field], start, at
+        elif field in texts:
+            data[start:at].decode()
+        elif field in numbers:
+            count.packed += length
+        if count.fields > MAX_FIELDS or count.packed > MAX_PACKED:
+            raise ArtifactError(f"it holds more than {MAX_FIELDS} values")
+    if at != end:
+        raise IndexError
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -101,17 +120,15 @@ def _skipped(data: bytes, at: int, wire: int) -> int:
 
 
 @cache
-def _layout(kind: Any) -> tuple[dict[int, Any], set[int]]:
-    """Of a message: the types of the messages in it, and its fields of packed whole numbers."""
-    messages, numbers = {}, set()
+def _layout(kind: Any) -> tuple[dict[int, Any], set[int], set[int]]:
+    """Of a message: the types of the messages in it, its fields of whole numbers, and its texts."""
+    messages: dict[int, Any] = {}
+    numbers, texts = set(), set()
     for field in kind.fields:
         if field.type == field.TYPE_MESSAGE:
             messages[field.number] = field.message_type
-        elif field.type not in (
-            field.TYPE_STRING,
-            field.TYPE_BYTES,
-            field.TYPE_FLOAT,
-            field.TYPE_DOUBLE,
-        ):
+        elif field.type == field.TYPE_STRING:
+            texts.add(field.number)
+        elif field.type not in (field.TYPE_BYTES, field.TYPE_FLOAT, field.TYPE_DOUBLE):
             numbers.add(field.number)
-    return messages, numbers
+    return messages, numbers, texts

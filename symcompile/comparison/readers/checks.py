@@ -83,6 +83,8 @@ def shown(data: Any) -> str:
 
 def printable(value: str, limit: int = MAX_NAME) -> str:
     """Text for a terminal or a page: one line, "?" in the place of every control character."""
+    if len(value) <= limit and value.isprintable():
+        return value
     plain = "".join(c if c.isprintable() else "?" for c in value[: limit + 1])
     return plain if len(plain) <= limit else plain[: limit - 3] + "..."
 
