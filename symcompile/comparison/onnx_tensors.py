@@ -63,6 +63,8 @@ KINDS = {
     24: Kind("float8_e8m0fnu", 8, "int32_data"),
     25: Kind("uint2", 2, "int32_data"),
     26: Kind("int2", 2, "int32_data"),
+    27: Kind("float6_e2m3fn", 6, "int32_data"),
+    28: Kind("float6_e3m2fn", 6, "int32_data"),
 }
 DTYPES = {number: kind.name for number, kind in KINDS.items()}
 _FIELDS = {
@@ -141,25 +143,34 @@ def _own_bytes(tensor: Any) -> Iterator[bytes]:
         yield tensor.raw_data
         return
     values = getattr(tensor, kind.field)
-    expected = count
-    if kind.name.startswith("complex"):
-        expected = 2 * count
-    elif 0 < kind.bits < 8:
-        expected = size
+    expected = _stored(kind, count)
     if len(values) != expected:
         raise _wrong(
             tensor, f"has the shape {_sizes(tensor)} and {len(values)} values, expected {expected}"
         )
     if kind.name == "string":
         yield from (b"%d:%b" % (len(value), value) for value in values)
-        return
-    array = np.array(values, dtype=_FIELDS[kind.field])
-    widths = {32: "<u4", 16: "<u2"}
-    if kind.field == "int32_data" and kind.bits < 32:
-        array = array.astype(widths.get(kind.bits, "u1"))
-    elif kind.name == "uint32":
-        array = array.astype("<u4")
-    yield array.tobytes()
+    else:
+        yield _packed(np.array(values, dtype=_FIELDS[kind.field]), kind).tobytes()
+
+
+def _stored(kind: Kind, count: int) -> int:
+    """How many numbers stand for so many elements where they are not raw bytes."""
+    if kind.name.startswith("complex"):
+        return 2 * count
+    return -(-count * kind.bits // 8) if kind.bits in (2, 4) else count
+
+
+def _packed(array: Array, kind: Kind) -> Array:
+    """Stored numbers as the raw bytes would have them."""
+    if kind.name == "uint32":
+        return array.astype("<u4")
+    if kind.field != "int32_data" or kind.bits == 32:
+        return array
+    if kind.bits != 6:
+        return array.astype("<u2" if kind.bits == 16 else "u1")
+    bits = np.unpackbits(array.astype("u1")[:, None], axis=1, bitorder="little")[:, :6]
+    return np.packbits(bits.reshape(-1), bitorder="little")
 
 
 class Tensors:
