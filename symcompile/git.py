@@ -6,6 +6,7 @@ So the two drivers answer with a line of text where a file can't be read; everyt
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -47,7 +48,17 @@ def textconv(path: str) -> str:
         return lines(read(path))
     except SymCompileError as error:
         # The name is that of a temporary file, another one each time.
-        return f"{printable(str(error).replace(repr(path), 'this file'))}\n"
+        text = printable(str(error).replace(repr(path), "this file"))
+        return f"{text}\n{_digest(path)}\n"
+
+
+def _digest(path: str) -> str:
+    """What tells two files apart that can't be read, so that git shows that there was a change."""
+    try:
+        with open(path, "rb") as file:
+            return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        return f"no sha256: {error.strerror or error}"
 
 
 def driver(

@@ -1,0 +1,110 @@
+"""`symcompile` for the PATH of tests: every call is a fork of one process that has all imported.
+
+An import of torch takes seconds, and git calls the command once or twice for every file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CLIENT = """#!{python} -SE
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    socket.send_fds(server, [b"x"], [0, 1, 2])
+    call = [sys.argv[1:], os.getcwd(), dict(os.environ)]
+    server.sendall(json.dumps(call).encode() + b"\\n")
+    sys.exit(int(server.makefile().readline() or 70))
+"""
+
+
+@contextmanager
+def command() -> Iterator[Path]:
+    """A folder with the command in it, while the process behind it runs."""
+    with tempfile.TemporaryDirectory(prefix="symcompile-") as name:
+        folder = Path(name)
+        address = str(folder / "socket")
+        script = folder / "symcompile"
+        script.write_text(CLIENT.format(python=sys.executable, address=address))
+        script.chmod(0o755)
+        server = subprocess.Popen(
+            [sys.executable, __file__, address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"},
+        )
+        assert server.stdin is not None
+        assert server.stdout is not None
+        with server, server.stdin:  # it ends with its standard input
+            assert server.stdout.readline() == b"ready\n"
+            yield folder
+
+
+def serve(address: str) -> None:
+    """Answer calls until standard input ends."""
+    import onnx  # noqa: F401
+
+    import symcompile.comparison.compare
+    import symcompile.comparison.readers.artifact
+    import symcompile.comparison.readers.onnx_file
+    import symcompile.exporters
+    import symcompile.report  # noqa: F401
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        print("ready", flush=True)
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                answer(connection)
+            connection.close()
+
+
+def answer(connection: socket.socket) -> NoReturn:
+    """In a process of its own: be what the client is, run the command, tell its status."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
+    arguments, folder, environment = json.loads(connection.makefile().readline())
+    for place, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, place)
+        os.close(descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    status = run(arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.sendall(f"{status}\n".encode())
+    os._exit(0)
+
+
+def run(arguments: list[str]) -> Any:
+    from symcompile import cli
+
+    try:
+        return cli.main(arguments)
+    except SystemExit as error:
+        return error.code
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,399 @@
+"""`git diff`, `git log`, `git difftool` in real repositories, and the comparison with a commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import command
+from repositories import DRIFTED, OTHER, Repository, content, environment
+
+from symcompile import git
+from symcompile.comparison import GraphDiff
+from symcompile.errors import ArtifactError, ComparisonError
+
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+    "size 12345\n"
+)
+
+
+@pytest.fixture(scope="module", name="command")
+def command_on_the_path() -> Iterator[Path]:
+    with command() as folder:
+        yield folder
+
+
+@pytest.fixture
+def repository(tmp_path: Path, command: Path) -> Repository:
+    return Repository.at(tmp_path, command)
+
+
+# --- drivers in a real repository ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory, command: Path) -> Repository:
+    """Two commits: the second changes, adds, deletes, renames and damages models."""
+    made = Repository.at(tmp_path_factory.mktemp("history"), command)
+    made.run("symcompile", "git", "setup")
+    made.put(".gitattributes", "".join(f"{row}\n" for row in git.ATTRIBUTES))
+    made.write("models of May/the law é.symc")
+    made.write("law.onnx")
+    made.write("deleted.symc", OTHER)
+    made.write("damaged.symc")
+    made.put("always damaged.onnx", "one text")
+    made.write("first.symc", "x0")
+    made.put("pointer.onnx", "not yet a model")
+    made.put("zzz.txt", "before\n")
+    made.commit("first")
+    made.write("models of May/the law é.symc", DRIFTED)
+    made.write("law.onnx", OTHER)
+    (made.folder / "deleted.symc").unlink()
+    (made.folder / "first.symc").rename(made.folder / "second.symc")
+    made.write("added.symc")
+    made.put("damaged.symc", content(".symc")[:1000])
+    made.put("pointer.onnx", POINTER)
+    made.put("always damaged.onnx", "another")
+    made.put("zzz.txt", "after\n")
+    made.commit("second")
+    return made
+
+
+@pytest.fixture(scope="module")
+def shown(history: Repository) -> str:
+    return history.git("-c", "core.quotePath=false", "log", "-p", "-1")
+
+
+@pytest.fixture(scope="module")
+def compared(history: Repository) -> str:
+    return history.git("-c", "core.quotePath=false", "diff", "HEAD^", "HEAD")
+
+
+def part(text: str, name: str) -> str:
+    """What a patch says about one file."""
+    (found,) = [one for one in text.split("\ndiff --") if name in one.splitlines()[0]]
+    return found
+
+
+def test_log_shows_equations_and_constants(shown: str) -> None:
+    rows = part(shown, "the law é.symc").splitlines()
+    for row in ("-law[0] = 2.5*x0*x1", "+law[0] = 2.75*x0*x1", "-law[0] c[0] = 2.5"):
+        assert row in rows
+    assert sum(row[0] in "+-" and not row.startswith(("+++", "---")) for row in rows) == 4
+
+
+def test_log_shows_another_law_of_an_onnx_file(shown: str) -> None:
+    rows = part(shown, "law.onnx").splitlines()
+    assert "-law[0] = 2.5*x0*x1" in rows
+    assert "+law[0] = 2.5*x0 + exp(x1)" in rows
+
+
+def test_log_shows_added_and_deleted_models(shown: str) -> None:
+    added, deleted = part(shown, "added.symc"), part(shown, "deleted.symc")
+    assert "--- /dev/null" in added
+    assert "\n+law[0] = 2.5*x0*x1\n" in added
+    assert "+++ /dev/null" in deleted
+    assert "\n-law[0] = 2.5*x0 + exp(x1)\n" in deleted
+
+
+def test_log_goes_on_after_a_file_that_can_not_be_read(shown: str) -> None:
+    assert "\n+can't read this file: it is not a zip archive" in part(shown, "damaged.symc")
+    for sign in "+-":
+        assert f"\n{sign}sha256 " in part(shown, "always damaged.onnx")
+    pointer = part(shown, "pointer.onnx")
+    assert "\n+Git LFS pointer: the model itself is not here" in pointer
+    assert "\n+oid sha256:4d7a214614ab" in pointer
+    assert "\n+after" in part(shown, "zzz.txt")
+
+
+def test_diff_shows_the_comparison(compared: str) -> None:
+    law = part(compared, "the law é.symc")
+    assert "a/models of May/the law é.symc" in law.splitlines()[0]
+    assert "coefficients drifted" in law
+    assert "2.75*x0*x1" in law
+    assert "structure changed" in part(compared, "law.onnx")
+    assert "added" in part(compared, "added.symc")
+    assert "removed" in part(compared, "deleted.symc")
+    assert "\x1b" not in compared
+
+
+def test_diff_goes_on_after_a_file_that_can_not_be_read(compared: str) -> None:
+    assert "can't read 'b/damaged.symc': it is not a zip archive" in part(compared, "damaged.symc")
+    assert "can't read 'b/pointer.onnx': it is a Git LFS" in part(compared, "pointer.onnx")
+    assert "\n+after" in part(compared, "zzz.txt")
+
+
+def test_text_of_a_model_is_kept_by_git(history: Repository, shown: str) -> None:
+    """With the texts in its cache, git does not need us any more."""
+    nobody = history.env["HOME"] + "/empty"
+    assert part(shown, "law.onnx") == part(
+        history.run("git", "show", PATH=f"{nobody}{os.pathsep}{os.environ['PATH']}").stdout,
+        "law.onnx",
+    )
+
+
+def test_a_renamed_model_is_compared_with_what_it_was(repository: Repository) -> None:
+    repository.run("symcompile", "git", "setup")
+    repository.put(".gitattributes", "*.json diff=symcompile\n")
+    repository.write("old law.json")
+    first = repository.commit()
+    (repository.folder / "old law.json").unlink()
+    repository.write("-new.json", DRIFTED)
+    repository.commit()
+    said = repository.git("diff", "-M", first)
+    assert said.startswith("diff --symcompile a/old law.json b/-new.json\n")
+    assert "coefficients drifted" in said
+    repository.write("-new.json", OTHER)
+    assert "structure changed" in repository.git("diff")
+
+
+@pytest.mark.parametrize(("setting", "colored"), [("always", True), ("auto", False)])
+def test_color_is_that_of_git(history: Repository, setting: str, colored: bool) -> None:
+    history.git("config", "color.ui", setting)
+    try:
+        said = history.git("diff", "HEAD^", "HEAD", "--", "law.onnx")
+    finally:
+        history.git("config", "--unset", "color.ui")
+    assert ("\x1b[" in said) == colored
+
+
+def test_difftool_shows_the_comparison(history: Repository) -> None:
+    said = history.git(
+        "difftool",
+        "--no-prompt",
+        "--tool=symcompile",
+        "HEAD^",
+        "HEAD",
+        "--",
+        "law.onnx",
+        "added.symc",
+    )
+    assert "structure changed" in said
+    assert "added" in said
+
+
+def test_a_conflict_does_not_end_the_diff(repository: Repository) -> None:
+    repository.run("symcompile", "git", "setup")
+    repository.put(".gitattributes", "*.symc diff=symcompile\n")
+    repository.write("law.symc")
+    repository.commit()
+    repository.git("checkout", "--quiet", "-b", "other")
+    repository.write("law.symc", OTHER)
+    repository.commit()
+    repository.git("checkout", "--quiet", "main")
+    repository.write("law.symc", DRIFTED)
+    repository.commit()
+    repository.git("merge", "other", check=False)
+    said = repository.run("git", "diff").stdout
+    assert "law.symc" in said
+
+
+# --- setup ---------------------------------------------------------------------------------------
+
+
+def test_setup_says_what_it_did_and_what_is_left(repository: Repository) -> None:
+    said = repository.run("symcompile", "git", "setup").stdout
+    for name, value in git.SETTINGS.items():
+        assert repository.git("config", "--local", name) == f"{value}\n"
+        assert f"git config --local {name} '{value}'" in said
+    assert all(row in said.splitlines() for row in git.ATTRIBUTES)
+
+
+def test_setup_knows_attributes_that_are_there(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.put(".gitattributes", "*.onnx diff=symcompile\n*.symc diff=other\n")
+    at(repository, monkeypatch)
+    said = git.setup().splitlines()
+    assert "*.symc diff=symcompile" in said
+    assert "*.onnx diff=symcompile" not in said
+
+
+def test_setup_outside_of_a_repository_is_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(Repository(tmp_path, environment(tmp_path, tmp_path)), monkeypatch)
+    with pytest.raises(ComparisonError, match=r"git config: .*git"):
+        git.setup()
+    git.setup(everywhere=True)
+    assert "symcompile git driver" in (tmp_path / ".gitconfig").read_text()
+
+
+# --- the comparison with a commit ----------------------------------------------------------------
+
+
+def at(repository: Repository, monkeypatch: pytest.MonkeyPatch, within: str = ".") -> None:
+    """Be in the repository, with its environment."""
+    for name in [name for name in os.environ if name.startswith(("GIT_", "PRE_COMMIT"))]:
+        monkeypatch.delenv(name)
+    for name, value in repository.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(repository.folder / within)
+
+
+def test_a_file_is_compared_with_the_last_commit(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.write("law.json")
+    first = repository.commit()
+    repository.write("law.json", DRIFTED)
+    at(repository, monkeypatch)
+    found = git.since("law.json")
+    assert isinstance(found, GraphDiff)
+    assert found.counts() == {"coefficients drifted": 1}
+    assert (found.old.source, found.new.source) == ("HEAD:law.json", "law.json")
+    assert not found.same
+    repository.commit()
+    assert [one.same for one in (git.since("law.json"), git.since("law.json", first)) if one] == [
+        True,
+        False,
+    ]
+
+
+def test_rules_reach_the_comparison(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.write("law.json")
+    repository.commit()
+    repository.write("law.json", DRIFTED)
+    at(repository, monkeypatch)
+    for rules in ({"rtol": 0.2}, {"fail_on": ("structure",)}):
+        found = git.since("law.json", **rules)
+        assert found is not None
+        assert found.same
+
+
+def test_a_range_of_commits_that_pre_commit_runs_on(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.write("law.json")
+    first = repository.commit()
+    repository.write("law.json", OTHER)
+    repository.commit()
+    at(repository, monkeypatch)
+    monkeypatch.setenv("PRE_COMMIT_FROM_REF", first)
+    found = git.since("law.json")
+    assert found is not None
+    assert found.counts() == {"structure changed": 1}
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_new_file_has_nothing_to_be_compared_with(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    if committed:
+        repository.write("other.json")
+        repository.commit()
+    repository.write("new.json", DRIFTED)
+    at(repository, monkeypatch)
+    assert git.since("new.json") is None
+
+
+@pytest.mark.parametrize("name", ["in a/law é.json", "law [1]*.json", "-law.json", ":law.json"])
+@pytest.mark.parametrize("within", [".", "elsewhere"])
+def test_names_and_folders(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, name: str, within: str
+) -> None:
+    (repository.folder / "elsewhere").mkdir()
+    path = repository.write(name)
+    repository.commit()
+    at(repository, monkeypatch, within)
+    for spelling in (os.path.relpath(path), str(path)):
+        found = git.since(spelling)
+        assert found is not None
+        assert (found.same, found.old.source) == (True, f"HEAD:{name}")
+
+
+def test_a_renamed_file_is_compared_with_what_it_was(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.write("old/law.json")
+    repository.commit()
+    (repository.folder / "old").rename(repository.folder / "new")
+    repository.write("new/law.json", DRIFTED)
+    repository.git("add", "--all")
+    at(repository, monkeypatch, "new")
+    found = git.since("law.json")
+    assert found is not None
+    assert found.old.source == "HEAD:old/law.json"
+    assert found.counts() == {"coefficients drifted": 1}
+
+
+def test_content_is_what_a_checkout_would_give(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Git LFS does it: a filter turns the committed text into the file."""
+    repository.put("model", content(".json"))
+    repository.git("config", "filter.stored.smudge", "cat model")
+    repository.git("config", "filter.stored.clean", f"printf '{POINTER}'".replace("\n", "\\n"))
+    repository.put(".gitattributes", "law.json filter=stored\n")
+    repository.write("law.json")
+    repository.commit()
+    assert "git-lfs" in repository.git("show", "HEAD:law.json")
+    at(repository, monkeypatch)
+    found = git.since("law.json")
+    assert found is not None
+    assert found.same
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (POINTER, content, r"'HEAD:law.json': it is a Git LFS pointer"),
+        (content, POINTER, r"'law.json': it is a Git LFS pointer"),
+        ("{", content, r"can't read 'HEAD:law.json'"),
+        (content, "{", r"can't read 'law.json'"),
+    ],
+)
+def test_a_damaged_side_is_named_as_in_the_repository(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, old: Any, new: Any, message: str
+) -> None:
+    for side in (old, new):
+        repository.put("law.json", content(".json") if side is content else side)
+        if side is old:
+            repository.commit()
+    at(repository, monkeypatch)
+    with pytest.raises(ArtifactError, match=message):
+        git.since("law.json")
+
+
+@pytest.mark.parametrize("revision", ["nowhere", "--output=x", "HEAD~5", "HEAD:law.json"])
+def test_a_commit_that_is_not_there(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
+    repository.write("law.json")
+    repository.commit()
+    at(repository, monkeypatch)
+    with pytest.raises(ComparisonError, match="commit"):
+        git.since("law.json", revision)
+    assert sorted(os.listdir()) == [".git", "law.json"]
+
+
+def test_no_repository_no_git_and_no_file_at_all(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "law.json"
+    outside.write_bytes(content(".json"))
+    repository.write("law.json")
+    repository.commit()
+    (repository.folder / "link.json").symlink_to("law.json")
+    repository.commit()
+    at(repository, monkeypatch)
+    with pytest.raises(ComparisonError, match=r"git ls-tree: .*outside"):
+        git.since(str(outside))
+    with pytest.raises(ComparisonError, match=r"HEAD:link\.json is no file"):
+        git.since("link.json")
+    (repository.folder / "law.json").unlink()
+    with pytest.raises(ArtifactError, match=r"no file 'law.json'"):
+        git.since("law.json")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ComparisonError, match="not a git repository"):
+        git.since("law.json")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ComparisonError, match="git is not installed"):
+        git.since("law.json")
