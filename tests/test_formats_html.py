@@ -449,3 +449,10 @@ def test_a_violation_of_no_known_place_is_told_without_a_link() -> None:
     assert "nowhere" in found.inside("code")
     assert not found.of("a")
     assert IDENTICAL not in found.text
+
+
+def test_a_long_list_of_violations_is_folded() -> None:
+    many = tuple(Violation("structure", f"b{k}[0]", "another form") for k in range(40))
+    found = shown(violations=many)
+    assert "28 more" in found.inside("summary")
+    assert {"b0[0]", "b39[0]"} <= set(found.inside("code"))

@@ -231,6 +231,13 @@ def test_the_order_within_layers_avoids_crossings() -> None:
     assert crossings(ordered(layers), layers.segments) == 0
 
 
+def test_skips_that_overlap_bend_around_on_either_side() -> None:
+    rows = graph("a:", "b: a", "c: b", "d: c a", "e: d", "f: e b")
+    layers = layered(fold(unite(compared(rows, rows))))
+    assert crossings(layers.rows(), layers.segments) > 0
+    assert crossings(ordered(layers), layers.segments) == 0
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [

@@ -67,6 +67,19 @@ def test_a_tooltip_tells_everything() -> None:
     )  # fmt: skip
 
 
+def test_a_note_says_in_short_what_changed() -> None:
+    old = Node("n", "aten.relu.default", ("x",), (), "%, 1")
+    other, moved = replace(old, operator="aten.gelu.default"), replace(old, inputs=("y",))
+    faces = [
+        face(Cell((Vertex(old, other, "changed", "aten.gelu.default instead of it"),)), OLD),
+        face(Cell((Vertex(old, moved, "moved", "reads y instead of x"),)), NEW),
+        face(Cell((Vertex(None, old, "added"),)), NEW),
+        face(Cell((Vertex(old, old),)), NEW),
+    ]
+    notes = [one.note for one in faces]
+    assert notes == ["~ relu → gelu", "⇄ reads y instead of x", "+ added", ""]
+
+
 def test_a_stretch_lists_its_operators() -> None:
     rows = [*chain(5), Node("add", "aten.add.Tensor")]
     shown = face(Cell(tuple(Vertex(row, row) for row in rows)), OLD)

@@ -114,7 +114,8 @@ def _module(node: Node) -> str:
 def _note(vertex: Vertex) -> str:
     if vertex.mark == SAME:
         return ""
-    text = vertex.what or vertex.mark
+    names = [operator(node) for node in (vertex.old, vertex.new) if node is not None]
+    text = " → ".join(names) if len({*names}) == 2 else vertex.what or vertex.mark
     return clipped(f"{SIGNS[vertex.mark]} {text}", _NOTE_COLUMNS)
 
 

@@ -43,12 +43,14 @@ class Layers:
     Attributes:
         layer: of each item.
         sides: of each item.
+        lane: number of the lane of each item that is a place in one.
         segments: sides of each piece of an edge by (upper item, lower item) of adjacent layers.
     """
 
     n_cells: int
     layer: list[int]
     sides: list[int]
+    lane: dict[int, int] = field(default_factory=dict)
     routes: list[Route] = field(default_factory=list)
     segments: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -65,7 +67,7 @@ def layered(folded: Folded, most_lanes: int = MOST_LANES) -> Layers:
     layer = _layers(folded)
     found = Layers(len(layer), list(layer), [cell.sides for cell in folded.cells])
     stubs = _stubs(folded, layer, most_lanes)
-    lanes: dict[tuple[int, ...], int] = {}
+    lanes: dict[tuple[int, ...], dict[int, int]] = {}
     for edge in sorted(folded.edges):
         sides = folded.edges[edge]
         items = () if edge in stubs else _route(found, lanes, edge, sides)
@@ -112,18 +114,20 @@ def _stubs(folded: Folded, layer: list[int], most: int) -> set[tuple[int, int]]:
 
 
 def _route(
-    found: Layers, lanes: dict[tuple[int, ...], int], edge: tuple[int, int], sides: int
+    found: Layers, lanes: dict[tuple[int, ...], dict[int, int]], edge: tuple[int, int], sides: int
 ) -> tuple[int, ...]:
     upper, lower = min(edge), max(edge)
     # An edge that points back has a lane of its own, those of one side only one for the side.
-    lane = (upper, sides) if edge == (upper, lower) else (upper, lower, sides)
+    name = (upper, sides) if edge == (upper, lower) else (upper, lower, sides)
     items = [upper]
     for layer in range(found.layer[upper] + 1, found.layer[lower]):
-        place = lanes.setdefault((*lane, -layer), len(found.layer))
-        if place == len(found.layer):
+        lane = lanes.setdefault(name, {})
+        if layer not in lane:
+            lane[layer] = len(found.layer)
+            found.lane[lane[layer]] = len(lanes)
             found.layer.append(layer)
             found.sides.append(sides)
-        items.append(place)
+        items.append(lane[layer])
     items.append(lower)
     for pair in pairwise(items):
         found.segments[pair] = found.segments.get(pair, 0) | sides

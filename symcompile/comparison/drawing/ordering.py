@@ -8,30 +8,60 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from symcompile.comparison.drawing.layers import Layers
 from symcompile.comparison.drawing.union import NEW, OLD
 
-_SWEEPS = 16
+_SWEEPS = 12
+# Which lanes start on the left, by their numbers; cells have 0. Of many pieces the first only.
+_STARTS: tuple[Callable[[int], bool], ...] = (
+    lambda lane: False,
+    lambda lane: lane > 0,
+    lambda lane: lane % 2 == 1,
+)
+_MANY = 1500
 
 Segments = Mapping[tuple[int, int], int]
 
 
 def ordered(layers: Layers) -> list[list[int]]:
-    """The items of each layer from left to right."""
+    """The items of each layer from left to right.
+
+    What the barycentres leave open stays as it was, so the sweeps start from several orders: all
+    lanes to the right of the cells, to the left, on both sides by turns.
+    """
+    best: list[list[int]] = layers.rows()
+    fewest = crossings(best, layers.segments)
+    starts = _STARTS if len(layers.segments) < _MANY else _STARTS[:1]
+    for on_the_left in starts:
+        if fewest:
+            rows, found = _best_sweep(_start(layers, on_the_left), layers.segments)
+            if found < fewest:
+                best, fewest = rows, found
+    return best
+
+
+def _start(layers: Layers, on_the_left: Callable[[int], bool]) -> list[list[int]]:
     rows = layers.rows()
-    above, below = _neighbours(layers.segments)
-    best, fewest = rows, crossings(rows, layers.segments)
+    for row in rows:
+        row.sort(key=lambda item: not on_the_left(layers.lane.get(item, 0)))
+    return rows
+
+
+def _best_sweep(rows: list[list[int]], segments: Segments) -> tuple[list[list[int]], int]:
+    """Sweeps down and up; the order with the fewest crossings, and how many they are."""
+    above, below = _neighbours(segments)
+    best, fewest = rows, crossings(rows, segments)
     for sweep in range(_SWEEPS):
         if not fewest:
             break
         down = sweep % 2 == 0
         rows = _swept(rows, above if down else below, down)
-        found = crossings(rows, layers.segments)
+        found = crossings(rows, segments)
         if found < fewest:
             best, fewest = rows, found
-    return best
+    return best, fewest
 
 
 def crossings(rows: Sequence[Sequence[int]], segments: Segments) -> int:

@@ -145,8 +145,13 @@ footer { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--rul
   --red-mark: #ffc1ba; --amber: #7d4e00; --amber-line: #bf8700; --amber-back: #fff8e0;
   --violet: #6639ba; --violet-line: #8250df; --violet-back: #f7f2ff; --blue-back: #eaf6ff;
   --blue: #0550ae }
-  body { font-size: 11px; padding: 0; max-width: none; print-color-adjust: exact;
+  html { font-size: 11px }
+  body { font-size: 10.5px; padding: 0; max-width: none; print-color-adjust: exact;
     -webkit-print-color-adjust: exact }
+  h2, h4, .card > header { break-after: avoid } .card { break-inside: auto; overflow: visible }
+  h2.drawn { break-before: page } .equation, .legend { break-inside: avoid }
+  .scroll { overflow: visible }
+  th { white-space: normal } th, td { padding-right: .9em }
   .sides > .head { position: static } .side { overflow: hidden }
   .graph { min-width: 0 } .filter { display: none } }
 """

@@ -30,6 +30,8 @@ from symcompile.report.notes import count as of
 
 # Of all cards together, and of any list, in bytes.
 _CARDS, _LIST, _NOTES = 500_000, 80_000, 20_000
+# Shown at once; the rest is folded.
+_VIOLATIONS = 12
 
 
 def to_html(diff: GraphDiff, *, title: str | None = None) -> str:
@@ -114,8 +116,12 @@ def _violations(diff: GraphDiff, addresses: dict[str, str]) -> Iterator[str]:
         return
     count = len(diff.violations)
     yield f'<h2>Not allowed by the rules <span class="quiet">{count:,}</span></h2>'
-    rows = (_violation(one, addresses) for one in diff.violations)
-    yield _listed(("rule", "where", "what"), rows, count)
+    rows = [_violation(one, addresses) for one in diff.violations]
+    heads = ("rule", "where", "what")
+    yield _listed(heads, rows[:_VIOLATIONS], min(count, _VIOLATIONS))
+    if count > _VIOLATIONS:
+        rest = _listed(heads, rows[_VIOLATIONS:], count - _VIOLATIONS)
+        yield f"<details><summary>{count - _VIOLATIONS:,} more</summary>{rest}</details>"
 
 
 def _violation(one: Violation, addresses: dict[str, str]) -> str:
