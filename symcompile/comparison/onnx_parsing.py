@@ -20,6 +20,7 @@ MAX_PACKED = 2**26  # bytes of whole numbers, of which each takes up to eight ti
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _NODE = "onnx.NodeProto"
+_DEEPEST = 200  # messages inside of each other; protobuf itself reads 100
 
 
 def parse(data: bytes) -> Any:
@@ -47,15 +48,17 @@ def check_size(data: bytes) -> None:
     """ArtifactError for what would take far more memory than the file itself."""
     import onnx
 
-    open_parts = [(onnx.ModelProto.DESCRIPTOR, 0, len(data))]
     count = _Count()
+    inside = [_parts(data, onnx.ModelProto.DESCRIPTOR, 0, len(data), count)]
     try:
-        while open_parts:
-            kind, at, end = open_parts.pop()
-            count.nodes += kind.full_name == _NODE
-            open_parts += _parts(data, kind, at, end, count)
-            if count.nodes > MAX_NODES:
-                raise ArtifactError(f"it has more than {MAX_NODES} nodes")
+        while inside:
+            part = next(inside[-1], None)
+            if part is None:
+                inside.pop()
+            elif len(inside) > _DEEPEST:
+                raise IndexError
+            else:
+                inside.append(_parts(data, *part, count))
     except (IndexError, UnicodeDecodeError):
         raise ArtifactError("it is no ONNX file, or a damaged one") from None
 
@@ -65,6 +68,12 @@ class _Count:
     nodes: int = 0
     fields: int = 0
     packed: int = 0
+
+    def check(self) -> None:
+        if self.nodes > MAX_NODES:
+            raise ArtifactError(f"it has more than {MAX_NODES} nodes")
+        if self.fields > MAX_FIELDS or self.packed > MAX_PACKED:
+            raise ArtifactError(f"it holds more than {MAX_FIELDS} values")
 
 
 def _parts(
@@ -78,18 +87,19 @@ def _parts(
         if tag & 7 != _LENGTH:
             at = _skipped(data, at, tag & 7)
             continue
-        length, at = _varint(data, at)
-        field, start, at = tag >> 3, at, at + length
+        length, start = _varint(data, at)
+        field, at = tag >> 3, start + length
         if at > end:
             raise IndexError
         if field in messages:
-            yield messages[field], start, at
+            count.nodes += messages[field].full_name == _NODE
+            if length:
+                yield messages[field], start, at
         elif field in texts:
             data[start:at].decode()
         elif field in numbers:
             count.packed += length
-        if count.fields > MAX_FIELDS or count.packed > MAX_PACKED:
-            raise ArtifactError(f"it holds more than {MAX_FIELDS} values")
+        count.check()
     if at != end:
         raise IndexError
 
