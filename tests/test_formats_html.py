@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import diffs
 import pytest
-from drawn_graphs import compared, inserted, layers_of
+from drawn_graphs import compared, inserted, layers_of, swapped
 
 from symcompile.comparison.formats.html import to_html
 from symcompile.comparison.result import (
@@ -456,3 +456,14 @@ def test_a_long_list_of_violations_is_folded() -> None:
     found = shown(violations=many)
     assert "28 more" in found.inside("summary")
     assert {"b0[0]", "b39[0]"} <= set(found.inside("code"))
+
+
+def test_a_wide_picture_says_that_it_scrolls() -> None:
+    rows = (Node("x", "input"), *(Node(f"n{k}", "op", ("x",)) for k in range(30)))
+    assert "scroll sideways" in shown(nodes=compared(rows, rows)).text
+    assert "scroll sideways" not in shown(nodes=inserted()).text
+
+
+def test_edges_that_run_upward_are_explained() -> None:
+    assert "upward: the new side has it in another order" in shown(nodes=swapped()).text
+    assert "upward" not in shown(nodes=inserted()).text

@@ -57,6 +57,17 @@ def test_a_block_shows_the_equation_of_its_side_and_its_class() -> None:
     assert new.facts[:2] == (f"block edge: {DRIFTED}", "[0] = 2.6*x0*(x1 + 1.5) + 0.29")
 
 
+def test_a_block_that_became_neural_has_equations_on_one_side() -> None:
+    node = Node("e", "region:restored")
+    cell = Cell((Vertex(node, node, block=diffs.removed("restored")),))
+    old, new = face(cell, OLD), face(cell, NEW)
+    assert (old.kind, old.lines) == ("block", ("restored", "exp(-x0)"))
+    assert (new.kind, new.lines) == ("neural", ("restored", "neural"))
+    assert old.is_block
+    assert new.is_block
+    assert {(one.mark, one.note) for one in (old, new)} == {("changed", "~ symbolic → neural")}
+
+
 def test_a_tooltip_tells_everything() -> None:
     old = Node("linear_1", "aten.linear.default", ("x",), ("w",), "%, @")
     new = replace(old, name="linear_2", attributes="%, @, 2")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from symcompile.comparison.drawing.escaping import fitting, markup
-from symcompile.comparison.drawing.faces import SIGNS, mark_of
+from symcompile.comparison.drawing.faces import SIGNS
 from symcompile.comparison.formats.equation_lines import inside_of
 from symcompile.comparison.formats.figures import (
     Metric,
@@ -27,7 +27,11 @@ from symcompile.comparison.formats.words import (
     untouched,
 )
 from symcompile.comparison.result import (
+    ADDED,
     CHANGED,
+    IDENTICAL,
+    REMOVED,
+    REWRITTEN,
     SIGNATURE,
     BlockDiff,
     Coefficient,
@@ -38,6 +42,16 @@ from symcompile.comparison.result import (
 _EQUATION = 4000
 _COEFFICIENTS = 40
 _CARD, _REMARKS = 100_000, 20_000
+
+# Classes of the style sheet; what is not listed is "changed".
+_COLOURS = {
+    SIGNATURE: "grave",
+    CHANGED: "grave",
+    ADDED: "added",
+    REMOVED: "removed",
+    REWRITTEN: "same",
+    IDENTICAL: "same",
+}
 
 # The bars are logarithmic: from 0.01 % to 100 %.
 _BAR, _DECADES = 40.0, 4.0
@@ -61,7 +75,7 @@ def card(block: BlockDiff, anchor: str) -> str:
 
 def badge(change: str, count: int | None = None) -> str:
     """A class with its sign; how many there are of it."""
-    kind = "grave" if change in (SIGNATURE, CHANGED) else mark_of(change)
+    kind = _COLOURS.get(change, "changed")
     number = "" if count is None else f" ({count:,})"
     sign = SIGNS.get(change, "")
     return f'<span class="badge {kind}">{sign} {markup(class_title(change))}{number}</span>'

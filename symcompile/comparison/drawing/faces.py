@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from symcompile.comparison.drawing.escaping import clipped, columns_of
 from symcompile.comparison.drawing.folding import Cell
-from symcompile.comparison.drawing.union import OLD, REGION, SAME, Vertex
+from symcompile.comparison.drawing.union import BOTH, OLD, REGION, SAME, Vertex
 from symcompile.comparison.result import (
     ADDED,
     CHANGED,
@@ -51,7 +51,7 @@ class Face:
     """One side of a cell.
 
     Attributes:
-        kind: "node", "block", "input", "output" or "fold".
+        kind: "node", "block", "neural" of a block without equations, "input", "output" or "fold".
         mark: of the node, or of its block: "same", "added", "removed", "changed" or "moved".
         lines: what is written, clipped: the title, then details.
         note: the last line, in which way it is not the same; "".
@@ -65,6 +65,10 @@ class Face:
     note: str
     facts: tuple[str, ...]
     name: str = ""
+
+    @property
+    def is_block(self) -> bool:
+        return self.kind in ("block", "neural")
 
 
 def face(cell: Cell, side: int) -> Face:
@@ -90,7 +94,7 @@ def size(faces: Sequence[Face]) -> tuple[float, float]:
     width, height = NARROWEST, 0.0
     for one in faces:
         texts = (*one.lines, one.note)
-        bars = _BARS if one.kind == "block" else 0.0
+        bars = _BARS if one.is_block else 0.0
         width = max(width, COLUMN * max(map(columns_of, texts)) + 2 * PAD_X + bars)
         height = max(height, LINE * (len(one.lines) + bool(one.note)) + 2 * PAD_Y)
     return float(round(width)), height
@@ -147,19 +151,25 @@ def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
         return Face("block", vertex.mark, tuple(lines), _note(vertex), known, node.name)
     texts = _equations(block, side)
     lines.append(clipped(_in_short(block, side, texts), _BLOCK_COLUMNS))
-    note = clipped(f"{SIGNS[block.change]} {block.change}", _BLOCK_COLUMNS)
     about = [f"block {path}: {block.change}", *texts[:_MOST_EQUATIONS]]
     if len(texts) > _MOST_EQUATIONS:
         about.append(f"and {len(texts) - _MOST_EQUATIONS} more equations")
-    mark = vertex.mark if vertex.mark != SAME else mark_of(block.change)
-    return Face("block", mark, tuple(lines), note, (*about, *known), node.name)
+    status = block.old_status if side == OLD else block.new_status
+    kind = "neural" if status == "neural" else "block"
+    mark, note = _block_mark(vertex, block)
+    return Face(kind, mark, tuple(lines), note, (*about, *known), node.name)
 
 
-def mark_of(change: str) -> str:
-    """The mark of a block's node by the block's class."""
-    if change in (ADDED, REMOVED):
-        return change
-    return SAME if change in (IDENTICAL, REWRITTEN) else "changed"
+def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:
+    """By the block's class, but a node that is on both sides is neither added nor removed."""
+    sign, words = SIGNS[block.change], block.change
+    if vertex.sides != BOTH:
+        return vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
+    statuses = (block.old_status, block.new_status)
+    if None not in statuses and len({*statuses}) == 2:
+        sign, words = SIGNS["changed"], " → ".join(map(str, statuses))
+    moved = vertex.mark == SAME and block.change not in (IDENTICAL, REWRITTEN)
+    return "changed" if moved else vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
 
 
 def _equations(block: BlockDiff, side: int) -> list[str]:

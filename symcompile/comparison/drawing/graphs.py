@@ -15,6 +15,8 @@ from symcompile.report.notes import count
 
 # A list of up to this many rows is open.
 _OPEN = 40
+# In pixels; what is wider does not fit into half of a usual window.
+_WIDE = 1000
 # Of the list, in bytes.
 _LIST = 160_000
 
@@ -70,7 +72,8 @@ def _legend(drawn: Picture) -> str:
     boxes = [box.face for side in drawn.boxes.values() for box in side]
     there = {one.mark for one in boxes} | {one.kind for one in boxes}
     words = [
-        ("block", "block", "block with an equation"),
+        ("block", "block", "block with equations"),
+        ("neural", "neural", "neural block"),
         ("fold", "fold", "folded"),
         ("added", "node added", f"{SIGNS['added']} added"),
         ("removed", "node removed", f"{SIGNS['removed']} removed"),
@@ -78,16 +81,21 @@ def _legend(drawn: Picture) -> str:
         ("moved", "node moved", f"{SIGNS['moved']} reads other nodes"),
     ]
     shown = [_sample(kinds, text) for what, kinds, text in words if what in there]
-    marks = {line.mark for side in drawn.lines.values() for line in side}
+    lines = [line for side in drawn.lines.values() for line in side]
+    marks = {line.mark for line in lines}
     shown += [_line_sample(mark, f"edge {mark}") for mark in ("removed", "added") if mark in marks]
+    if any(line.points[0][1] > line.points[-1][1] for line in lines if not line.stub):
+        shown.append("<span>upward: the new side has it in another order</span>")
     if drawn.stubs:
         shown.append(f"<span>{drawn.stubs:,} long edges are drawn as short ends only</span>")
+    if drawn.width > _WIDE:
+        shown.append("<span>wider than the window: both sides scroll sideways together</span>")
     shown.append("<span>what is on both sides stands at the same height</span>")
     return f'<div class="legend">{"".join(shown)}</div>'
 
 
 def _sample(kinds: str, text: str) -> str:
-    bars = '<path class="bars" d="M6 2V16M28 2V16"/>' if kinds == "block" else ""
+    bars = '<path class="bars" d="M6 2V16M28 2V16"/>' if kinds in ("block", "neural") else ""
     box = f'<rect class="box" x="2" y="2" width="30" height="14" rx="3"/>{bars}'
     return (
         '<span><svg width="34" height="18" aria-hidden="true">'

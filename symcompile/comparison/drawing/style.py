@@ -116,6 +116,7 @@ details > summary { cursor: pointer; padding: .25rem 0 }
 .cell.input .box, .cell.output .box { fill: var(--blue-back); stroke: var(--blue) }
 .cell.block .box { fill: var(--violet-back); stroke: var(--violet-line) }
 .cell .bars { fill: none; stroke: var(--violet-line); stroke-width: 1.2 }
+.cell.neural .bars { stroke: var(--edge) }
 .cell.block text.title { fill: var(--violet) }
 .cell.fold .box { fill: var(--page); stroke-dasharray: 1.5 3; stroke-linecap: round }
 .cell.fold text.title { font-weight: 400; fill: var(--quiet) }

@@ -83,7 +83,7 @@ def _n(value: float) -> str:
 
 def anchor(box: Box, side: int) -> str:
     """What a box is called within the page, "" where nothing is to be said of it."""
-    told = box.face.name and (box.face.mark != SAME or box.face.kind == "block")
+    told = box.face.name and (box.face.mark != SAME or box.face.is_block)
     return f"{'o' if side == OLD else 'n'}{box.cell}" if told else ""
 
 
@@ -106,7 +106,7 @@ def _outline(box: Box) -> str:
     round_ends = kind in ("input", "output")
     corner = _n(min(box.height / 2, 16)) if round_ends else "4"
     rect = f'<rect class="box" x="{x}" y="{y}" width="{width}" height="{height}" rx="{corner}"/>'
-    if kind != "block":
+    if not box.face.is_block:
         return rect
     # Two upright bars, as flow charts draw a step that is defined elsewhere.
     bars = "".join(
