@@ -8,13 +8,22 @@ constant on a line of its own, so that a plain text diff reads well. Its schema:
 |---|---|
 | manifest | version of this schema |
 | symcompile | version of the compiler |
-| model | class, capture, arguments and results with dtypes and shapes, number of parameters |
+| model | class, capture, number of parameters |
+| model.inputs | dtype and sizes of each argument, by the parameter's name: x, batch['x'] |
+| model.outputs | the same of each result, by its place: result, [0], ['y'] |
+| model.arguments, model.results | the order of these, which that of keys does not tell |
+| model.probes | what the model gives on up to 4 rows of its example, and a digest of these rows |
 | regions | by path: status, inputs with ranges, equations, fidelity, provenance, probes |
-| weights | dtype, shape and digest of every parameter and buffer outside of the regions |
+| regions.*.columns, .variables | the order of the inputs, and of the features if there are any |
+| weights | dtype, shape and digest of every weight outside of equations and neural blocks |
 | graph | nodes around the regions: [name, operator, input nodes, weights, arguments] |
 
-Numbers are written in full (`repr`), those that are not finite as null. Equation texts are for
-people; `program` is what a reader evaluates.
+A size that the exported graph leaves free has a name: "batch" for that of the rows, "size1" and so
+on for others. In the arguments of a node % is the next input node, @ the next weight, and
+"training" what depends on the mode. Numbers are written in full (`repr`), but for what a model
+gives on its probes: those are rounded, since their last digits are the processor's. Numbers that
+are not finite are null. Equation texts are for people; `program` is what a reader evaluates, and
+what the texts are checked against.
 """
 
 from __future__ import annotations

@@ -97,20 +97,12 @@ def _size(size: int | torch.SymInt, names: Mapping[sympy.Symbol, sympy.Symbol]) 
 
 def _names_of_sizes(tensors: list[torch.Tensor]) -> dict[sympy.Symbol, sympy.Symbol]:
     """The name of each symbol that torch.export has for a free size."""
-    first = [size for tensor in tensors for size in tensor.shape[:1]]
-    every = [size for tensor in tensors for size in tensor.shape]
-    names: dict[sympy.Symbol, sympy.Symbol] = {}
-    for k, size in enumerate((*first, *every)):
-        for symbol in sorted(_symbols(size), key=str):
-            if symbol not in names:
-                batch = not names and k < len(first)
-                names[symbol] = sympy.Symbol(BATCH if batch else f"size{_count(names)}")
-    return names
+    first = [symbol for tensor in tensors for size in tensor.shape[:1] for symbol in _symbols(size)]
+    every = [symbol for tensor in tensors for size in tensor.shape for symbol in _symbols(size)]
+    others = [symbol for symbol in dict.fromkeys(every) if symbol not in first[:1]]
+    names = {symbol: sympy.Symbol(f"size{k + 1}") for k, symbol in enumerate(others)}
+    return names | {symbol: sympy.Symbol(BATCH) for symbol in first[:1]}
 
 
-def _count(names: Mapping[sympy.Symbol, sympy.Symbol]) -> int:
-    return 1 + sum(name.name != BATCH for name in names.values())
-
-
-def _symbols(size: int | torch.SymInt) -> set[sympy.Symbol]:
-    return set(size.node.expr.free_symbols) if is_free(size) else set()  # type: ignore[union-attr]
+def _symbols(size: int | torch.SymInt) -> list[sympy.Symbol]:
+    return sorted(size.node.expr.free_symbols, key=str) if is_free(size) else []  # type: ignore[union-attr]

@@ -291,12 +291,15 @@ class NotJsonError(Exception):
     """Why bytes are not an acceptable document; continues a sentence that names the member."""
 
 
-def from_json(data: bytes) -> Any:
-    """Parse a document of bounded size, without NaN; NotJsonError says why it can't be."""
+def from_json(data: bytes, limit: int = MAX_VALUES) -> Any:
+    """Parse a document of bounded size, without NaN; NotJsonError says why it can't be.
+
+    `limit` is the number of values that it may hold.
+    """
     if len(data) > MAX_JSON:
         raise NotJsonError(f"is {len(data)} bytes long, at most {MAX_JSON}")
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
-        raise NotJsonError(f"holds more than {MAX_VALUES} values")
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > limit:
+        raise NotJsonError(f"holds more than {limit} values")
     try:
         return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except RecursionError:

@@ -6,7 +6,7 @@ Its parts are put together as the manifest of the same compile is, and read as o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from symcompile.rewrite import Outcome, Refusal, Rewrite
 from symcompile.storage.container import Archive
 
 Json = dict[str, Any]
+State = dict[str, torch.Tensor]
 
 
 def read(path: str | os.PathLike[str]) -> Snapshot:
@@ -41,25 +42,30 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     with Archive(path) as archive, checks.reading(source):
         checks.check_work(_programs(archive.document("outcomes")))
         found = artifact.read_outcomes(archive, fronts=False)
+        graph, states = _graph(archive), _states(archive)
         data = {
             "model": _model(archive),
             "regions": {
-                name: region_row(one, _digest(archive, name, one)) for name, one in found.items()
+                name: region_row(one, _digest(archive, name, one, states))
+                for name, one in found.items()
             },
-            "weights": _weights(archive, found),
-            "graph": {"level": "aten", "nodes": list(aten_rows(_graph(archive).document))},
+            "weights": _weights(graph, found, states),
+            "graph": {"level": "aten", "nodes": list(aten_rows(graph.document))},
         }
         return manifest.snapshot(data, source, "artifact")
 
 
-def _programs(outcomes: Json) -> Iterator[Any]:
-    for row in outcomes.values():
-        yield from (equation["program"] for equation in row.get("equations", {}).values())
+def _programs(outcomes: Json) -> Iterator[tuple[str, Any]]:
+    """Programs of the chosen equations, each with its place."""
+    for path, row in outcomes.items():
+        checks.listed(row.get("probes", []), f"region {path!r}: probes", manifest.MAX_PROBES)
+        for output, equation in row.get("equations", {}).items():
+            yield f"region {path!r}, output {output}", equation["program"]
 
 
 def _model(archive: Archive) -> Json:
     """What was noted when the file was written; of an older one the class alone is known."""
-    about = archive.manifest.get("about")
+    about: Json | None = archive.manifest.get("about")
     return {"class": archive.manifest.get("model")} if about is None else about
 
 
@@ -70,24 +76,27 @@ def _graph(archive: Archive) -> StoredGraph:
     return StoredGraph(document, archive.tensors("tensors"))
 
 
-def _weights(archive: Archive, outcomes: dict[str, Outcome]) -> Json:
-    found = stored_weights(_graph(archive))
+def _states(archive: Archive) -> dict[str, State]:
+    """Parameters and buffers of the blocks that are in the hybrid, by region path."""
+    tensors = archive.tensors("blocks")
+    return {
+        path: {name: tensors[key] for name, key in rows.items()}
+        for path, rows in archive.document("blocks").items()
+    }
+
+
+def _weights(graph: StoredGraph, outcomes: Mapping[str, Outcome], states: dict[str, State]) -> Json:
+    found = stored_weights(graph)
     for path, one in outcomes.items():
         if isinstance(one, Rewrite):
-            found |= rest_of_block(submodule_path(path), _state(archive, path))
+            found |= rest_of_block(submodule_path(path), states[path])
     return {name: tensor_row(tensor) for name, tensor in found.items()}
 
 
-def _digest(archive: Archive, path: str, outcome: Outcome) -> str | None:
+def _digest(archive: Archive, path: str, outcome: Outcome, states: dict[str, State]) -> str | None:
     """Of the weights that the neural block at a path has in the hybrid."""
     if outcome.region is None or not isinstance(outcome, Refusal):
         return None
-    numbers = {name: number for number, name in enumerate(archive.manifest["neural"])}
-    constants = constants_of(archive.document(f"neural/{numbers[path]}"))
-    state = _state(archive, path)
-    return state_digest({name: one for name, one in state.items() if name not in constants})
-
-
-def _state(archive: Archive, path: str) -> dict[str, torch.Tensor]:
-    rows, tensors = archive.document("blocks")[path], archive.tensors("blocks")
-    return {name: tensors[key] for name, key in rows.items()}
+    number = archive.manifest["neural"].index(path)
+    constants = constants_of(archive.document(f"neural/{number}"))
+    return state_digest({k: one for k, one in states[path].items() if k not in constants})

@@ -40,7 +40,7 @@ ROUNDING = 1e-5
 PROBE_TOLERANCE = 1e-9
 
 _SHOWN = 60
-_WORD = re.compile(r"[^\W\d]\w*")
+_WORD = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _TWO_WAYS = {"E", "exp", "sqrt", "Piecewise", "True"}
 _SLOT = re.compile(r"c\[(\d+)\]")
 
@@ -189,13 +189,13 @@ def vector(data: Any, where: str) -> list[float]:
 
 
 def plain(data: Any, where: str, depth: int = 8) -> Any:
-    """Data of any form with texts made printable, as provenance is."""
+    """Data of any form, such as provenance: texts made printable, keys sorted."""
     if depth == 0:
         raise ArtifactError(f"{where} is nested too deeply")
     if type(data) is dict:
         return {
             name(key, where): plain(item, f"{where}[{shown(key)}]", depth - 1)
-            for key, item in mapping(data, where).items()
+            for key, item in sorted(mapping(data, where).items())
         }
     if type(data) is list:
         return [plain(item, where, depth - 1) for item in listed(data, where)]
@@ -248,11 +248,15 @@ def output(
     return Output(equation, count_operators(equation), accuracy)
 
 
-def check_work(programs: Iterable[Any]) -> None:
-    """Raise ArtifactError if the programs in a file would take too long to build."""
+def check_work(programs: Iterable[tuple[str, Any]]) -> None:
+    """Raise ArtifactError if the programs in a file, each with its place, would take too long to
+    build."""
     left = MAX_WORK
-    for data in programs:
-        left -= check_program(Program.from_json(data))
+    for where, data in programs:
+        try:
+            left -= check_program(Program.from_json(data))
+        except SymCompileError as error:
+            raise ArtifactError(f"{where}: {error}") from error
         if left < 0:
             raise ArtifactError(f"its equations take more than {MAX_WORK} steps to build")
 

@@ -33,8 +33,10 @@ from symcompile.storage.schemas import MANIFEST
 
 Json = dict[str, Any]
 
-_MAX_PROBES = 1_000
-_MAX_VALUES = 1_000
+# In the whole file: they take about 300 bytes of memory each.
+_MAX_VALUES = 2_000_000
+MAX_PROBES = 1_000
+_MAX_PROBE_VALUES = 1_000
 _LEVELS = ("aten", "fx")
 
 
@@ -50,7 +52,7 @@ def load(path: str | os.PathLike[str]) -> Json:
     """The content of a manifest file, its regions checked to be objects."""
     name = os.fspath(path)
     try:
-        data = from_json(files.content(path, MAX_JSON))
+        data = from_json(files.content(path, MAX_JSON), _MAX_VALUES)
     except NotJsonError as error:
         raise ArtifactError(checks.printable(f"can't read {name!r}: it {error}")) from error
     version = data.get("manifest") if type(data) is dict else None
@@ -93,13 +95,14 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
         )
 
 
-def _programs(regions: Json) -> Iterator[Any]:
-    """Every program in the file; what is none is found later, where its place is known."""
-    for region in regions.values():
+def _programs(regions: Json) -> Iterator[tuple[str, Any]]:
+    """Every program in the file; what is none is found later, when its row is read."""
+    for path, region in regions.items():
         equations = region.get("equations") if type(region) is dict else None
-        for row in equations.values() if type(equations) is dict else ():
+        for output, row in equations.items() if type(equations) is dict else ():
             if type(row) is dict and type(row.get("program")) is dict:
-                yield row["program"]
+                where = f"region {checks.shown(path)}, output {checks.shown(output)}"
+                yield where, row["program"]
 
 
 def _by_name(rows: Json, what: str, read: Any) -> dict[str, Any]:
@@ -164,7 +167,7 @@ def model_probes(model: Json) -> ModelProbes | None:
 
 
 def _values(data: Any, where: str) -> tuple[float | None, ...]:
-    return tuple(checks.number(one, where) for one in checks.listed(data, where, _MAX_VALUES))
+    return tuple(checks.number(one, where) for one in checks.listed(data, where, _MAX_PROBE_VALUES))
 
 
 def _ordered(found: dict[str, Any], order: Any, where: str) -> dict[str, Any]:
@@ -327,7 +330,7 @@ def _probes(
         return np.empty((0, len(variables) if outputs else 0))
     row = checks.mapping(data, where)
     key = "inputs" if row.get("variables") is None else "variables"
-    points = checks.listed(row.get(key), f"{where}.{key}", _MAX_PROBES)
+    points = checks.listed(row.get(key), f"{where}.{key}", MAX_PROBES)
     values = checks.matrix(points, f"{where}.{key}", len(variables))
     stored = checks.mapping(row.get("outputs", {}), f"{where}.outputs")
     for number, one in outputs.items():
