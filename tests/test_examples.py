@@ -40,12 +40,18 @@ def test_the_law_is_chosen_automatically(pinns: ModuleType, problem: str) -> Non
     assert problem in pinns.table([result])
 
 
-@pytest.mark.parametrize("script", ["lowering_benchmark.py", "selection_study.py"])
-def test_quick_modes_run(script: str) -> None:
+@pytest.mark.parametrize("script", ["lowering_benchmark.py", "review.py", "selection_study.py"])
+def test_quick_modes_run(script: str, tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / script), "--quick"]
     environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, check=False, env=environment
+        command,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 3
