@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -240,6 +241,61 @@ def test_runtime_sees_the_equations(written) -> None:
     assert stored == hybrid.outcomes["block"].equations[0]
 
 
+def test_metadata_holds_what_a_manifest_does(written) -> None:
+    hybrid, file = written
+    notes = {one.key: one.value for one in onnx.load(file).metadata_props}
+    row = json.loads(notes["symcompile.block"])
+    expected = exporters.manifest(hybrid)["regions"]["block"]
+    of_its_own = {"equations", "probes", "calls"}
+    assert set(expected) - of_its_own <= set(row)
+    assert {k: row[k] for k in expected.keys() - of_its_own} == {
+        k: v for k, v in expected.items() if k not in of_its_own
+    }
+    for one in row["equations"]:
+        known = expected["equations"][str(one["output"])]
+        assert {k: one[k] for k in ("form", "operators", "fidelity", "complexity")} == {
+            k: known[k] for k in ("form", "operators", "fidelity", "complexity")
+        }
+    assert row["tensors"] == {"inputs": [2], "outputs": [2]}
+    assert row["signatures"] == {"block": [["float32", 3]], "block_2": [["float32", 2]]}
+
+
+def test_metadata_tells_of_the_model(written) -> None:
+    hybrid, file = written
+    notes = {one.key: one.value for one in onnx.load(file).metadata_props}
+    row = json.loads(notes["symcompile.model"])
+    expected = exporters.manifest(hybrid)["model"]
+    for key in ("class", "capture", "parameters", "results", "probes"):
+        assert row[key] == expected[key]
+    assert row["targets"] == ["block", "other"]
+    assert row["scalars"] == []
+
+
+class Named(nn.Module):
+    """Blocks whose names are those of other metadata."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model, self.model_, self.version = (nn.Identity() for _ in range(3))
+
+    def forward(self, x):
+        return self.model(x) + self.model_(x) + self.version(x)
+
+
+def test_targets_with_the_names_of_other_metadata(tmp_path) -> None:
+    names = ("version", "model", "model_")
+    fakes = {name: Fake([f"x0*x1 + {k}", "x0"], 2) for k, name in enumerate(names)}
+    hybrid = hybrid_of(Named(), fakes, Batch((samples(5, 2),), {}))
+    notes = {
+        one.key: one.value
+        for one in onnx.load(exporters.onnx(hybrid, tmp_path / "a.onnx")).metadata_props
+    }
+    assert len(notes) == 5
+    rows = [json.loads(text) for key, text in notes.items() if key != "symcompile.version"]
+    assert sorted(row["path"] for row in rows if "path" in row) == sorted(names)
+    assert json.loads(notes["symcompile.model"])["class"] == "Named"
+
+
 def test_nothing_of_the_replaced_block_is_left(written) -> None:
     model = onnx.load(written[1])
     floats = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
@@ -254,6 +310,21 @@ def test_the_same_model_gives_the_same_file_without_paths(written, tmp_path) -> 
     data = Path(again).read_bytes()
     assert data == Path(written[1]).read_bytes()
     assert b".py" not in data
+
+
+def test_another_process_gives_the_same_file(written, tmp_path) -> None:
+    code = (
+        "import sys; from test_onnx_exporter import *;"
+        "hybrid = network();"
+        "other = Refusal('other', 'its output never varies');"
+        "hybrid.outcomes = {'other': other, **hybrid.outcomes};"
+        "exporters.onnx(hybrid, sys.argv[1], check=False)"
+    )
+    folders = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(folders)}
+    again = tmp_path / "again.onnx"
+    subprocess.run([sys.executable, "-c", code, str(again)], env=environment, check=True)
+    assert again.read_bytes() == Path(written[1]).read_bytes()
 
 
 def test_another_opset_quietly_and_the_hybrid_is_left_as_it_was(tmp_path, capfd) -> None:
@@ -278,9 +349,52 @@ def test_flat_mode_has_no_functions(tmp_path) -> None:
     assert not model.functions
     assert [one.domain for one in model.opset_import] == [""]
     assert file.functions == {}
-    assert any(node.name.startswith("block/") for node in model.graph.node)
     notes = session_of(file).get_modelmeta().custom_metadata_map
-    assert json.loads(notes["symcompile.block"])["equations"][1]["text"] == "x0*x1 - 0.75"
+    row = json.loads(notes["symcompile.block"])
+    assert row["equations"][1]["text"] == "x0*x1 - 0.75"
+    assert row["functions"] == []
+    assert [one["function"] for one in row["flat"]] == ["block", "block", "block_2"]
+
+
+def test_calls_can_be_told_in_flat_mode(tmp_path) -> None:
+    model = onnx.load(exporters.onnx(network(), tmp_path / "a.onnx", functions=False, check=False))
+    (text,) = [one.value for one in model.metadata_props if one.key == "symcompile.block"]
+    made = {name: node for node in model.graph.node for name in node.output}
+    for call in json.loads(text)["flat"]:
+        nodes = [one for one in model.graph.node if one.name.rpartition("/")[0] == call["call"]]
+        assert len(nodes) == call["nodes"] > 10
+        own = {name for node in nodes for name in node.output}
+        assert {n for node in nodes for n in node.input} - own == set(call["inputs"])
+        assert {made[name].name.rpartition("/")[0] for name in call["outputs"]} == {call["call"]}
+        assert {re.sub(r"_\d+$", "", n.name.rpartition("/")[2]) for n in nodes} == {
+            n.op_type for n in nodes
+        }
+
+
+class Deciding(nn.Module):
+    """Calls its block inside of a branch too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Identity()
+
+    def forward(self, x):
+        y = self.block(x)
+        return torch.cond(y.sum() > 0, lambda v: self.block(v) * 2, lambda v: v.clone(), (y,))
+
+
+def test_calls_inside_of_branches_can_be_told_in_flat_mode(tmp_path) -> None:
+    fake = Fake(["x0*x1 + 0.5", "x0"], 2)
+    hybrid = hybrid_of(Deciding(), {"block": fake}, Batch((samples(5, 2),), {}))
+    file = exporters.onnx(hybrid, tmp_path / "a.onnx", functions=False)
+    model = onnx.load(file)
+    (text,) = [one.value for one in model.metadata_props if one.key == "symcompile.block"]
+    first, second = json.loads(text)["flat"]
+    (branch,) = [one for one in model.graph.node if one.op_type == "If"]
+    names = [n.name for a in branch.attribute for n in a.g.node if a.name == "then_branch"]
+    inner = [name for name in names if name.rpartition("/")[0] == second["call"]]
+    assert len(inner) == second["nodes"] == first["nodes"] == len(names) - 1
+    assert first["call"] != second["call"]
 
 
 # --- shapes of models ------------------------------------------------------------------------
