@@ -142,6 +142,11 @@ def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
     return [values[index] for index in program.outputs]
 
 
+def count_operators(program: Program) -> int:
+    """How many operators it has, common sub-expressions counted once."""
+    return sum(instruction.op not in LEAVES for instruction in program.instructions)
+
+
 def verify(program: Program) -> None:
     """Check the spec at the head of this file; ExpressionError names the first broken rule."""
     for what, count in (("n_inputs", program.n_inputs), ("n_slots", program.n_slots)):

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.equation import Equation
 from symcompile.evaluation import Array
 from symcompile.model_rows import stable
-from symcompile.program import LEAVES
+from symcompile.program import count_operators
 from symcompile.region import Region
 from symcompile.rewrite import Agreement, Fidelity, Outcome, OutputFidelity, Refusal, Rewrite
 from symcompile.storage.codecs import DATA
@@ -45,11 +44,6 @@ def region_row(outcome: Outcome, digest: str | None) -> Json:
         row |= _whole_fidelity(outcome.fidelity)
     row["provenance"] = _sorted(DATA.write(outcome.provenance))
     return row
-
-
-def count_operators(equation: Equation) -> int:
-    """How many operators an equation has, common sub-expressions counted once."""
-    return sum(instruction.op not in LEAVES for instruction in equation.program.instructions)
 
 
 def _described(region: Region, outcome: Outcome) -> Json:
@@ -85,7 +79,7 @@ def _equation(rewrite: Rewrite, output: int) -> Json:
         "constants": {f"c[{k}]": _number(c) for k, c in enumerate(equation.constants)},
         "variables": list(equation.symbols),
         "complexity": equation.complexity,
-        "operators": count_operators(equation),
+        "operators": count_operators(equation.program),
         "loss": _number(equation.loss),
         "holdout_loss": _number(equation.holdout_loss),
     }

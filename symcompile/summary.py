@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 from symcompile.comparison.lines import printable
 from symcompile.comparison.readers import files, read
-from symcompile.comparison.snapshot import Accuracy, Block, Snapshot, Tensor
+from symcompile.comparison.snapshot import DIGITS, Accuracy, Block, Snapshot, Tensor
 
 _MAX_TEXT = 200
-_DIGITS = 6
 _COLUMNS = ("target", "complexity", "R2", "rel. L2", "equation")
 
 
@@ -90,7 +89,7 @@ def _block_rows(block: Block) -> Iterator[Row]:
             _text(f"{block.path}[{number}]"),
             str(one.equation.complexity),
             *_accuracy(one.accuracy),
-            _text(one.equation.text(_DIGITS)),
+            _text(one.equation.text(DIGITS)),
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import command
-from repositories import DRIFTED, OTHER, Repository, content, environment
+from repositories import DRIFTED, OTHER, ROOT, Repository, content, environment
 
 from symcompile import git
 from symcompile.comparison import GraphDiff
@@ -191,6 +193,31 @@ def test_a_conflict_does_not_end_the_diff(repository: Repository) -> None:
     repository.git("merge", "other", check=False)
     said = repository.run("git", "diff").stdout
     assert "law.symc" in said
+
+
+@pytest.mark.parametrize("suffix", [".json", ".onnx"])
+def test_a_file_without_tensors_of_torch_is_compared_without_torch(
+    tmp_path: Path, suffix: str
+) -> None:
+    """Git calls the drivers for every file, and the import takes longer than all the rest."""
+    for name, equation in (("old", DRIFTED), ("new", OTHER)):
+        (tmp_path / f"{name}{suffix}").write_bytes(content(suffix, equation))
+    code = (
+        "import sys; from symcompile import git;"
+        f"assert 'law[0] = ' in git.textconv('new{suffix}');"
+        f"print(git.driver('law', 'old{suffix}', 'new{suffix}', color=False));"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "structure changed" in done.stdout
 
 
 # --- setup ---------------------------------------------------------------------------------------

@@ -11,9 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from symcompile.comparison.snapshot import Accuracy, Block, Node, Output, Snapshot, Tensor
+from symcompile.comparison.snapshot import (
+    DIGITS,
+    Accuracy,
+    Block,
+    Node,
+    Output,
+    Snapshot,
+    Tensor,
+)
 
-_DIGITS = 6
 _ACCURACY = {
     "r2": "R2",
     "relative_l2": "relative L2",
@@ -96,7 +103,7 @@ def _facts(block: Block) -> Iterator[tuple[str, Any]]:
 
 def _equation(place: str, output: Output) -> Iterator[str]:
     equation = output.equation
-    yield f"{place} = {equation.text(_DIGITS)}"
+    yield f"{place} = {equation.text(DIGITS)}"
     yield f"{place} form: {equation.form}"
     for slot, value in enumerate(equation.constants):
         yield f"{place} c[{slot}] = {value!r}"

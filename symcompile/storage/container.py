@@ -25,12 +25,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from symcompile.errors import ArtifactError
 from symcompile.storage.schemas import ARTIFACT
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIX = ".symc"
 MANIFEST = "manifest.json"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
-from torch import fx
-
-from symcompile.comparison.readers import artifact, files, manifest
+from symcompile.comparison.readers import files, manifest
 from symcompile.comparison.snapshot import Snapshot
 from symcompile.errors import ComparisonError
 
@@ -29,7 +28,7 @@ def read(source: Any, *, level: str | None = None) -> Snapshot:
     """
     if isinstance(source, (str, os.PathLike)):
         return _read_file(source)
-    if isinstance(source, fx.GraphModule):
+    if _is_graph_module(source):
         from symcompile.comparison.readers import graph_module
 
         return graph_module.read(source)
@@ -43,7 +42,7 @@ def read(source: Any, *, level: str | None = None) -> Snapshot:
 def read_pair(a: Any, b: Any) -> tuple[Snapshot, Snapshot]:
     """Both sides, with graphs of the same level where that can be."""
     traced = [_is_traced(one) for one in (a, b)]
-    plain = any(isinstance(one, fx.GraphModule) for one in (a, b))
+    plain = any(_is_graph_module(one) for one in (a, b))
     level = "fx" if plain and all(traced) else None
     return read(a, level=level), read(b, level=level)
 
@@ -55,7 +54,13 @@ def _is_hybrid(source: Any) -> bool:
 
 def _is_traced(source: Any) -> bool:
     traced = source.module if _is_hybrid(source) else source
-    return isinstance(traced, fx.GraphModule)
+    return _is_graph_module(traced)
+
+
+def _is_graph_module(source: Any) -> bool:
+    """Where torch was never imported there is none: of a manifest it takes most of the time."""
+    fx = sys.modules.get("torch.fx")
+    return fx is not None and isinstance(source, fx.GraphModule)
 
 
 def _read_file(path: str | os.PathLike[str]) -> Snapshot:
@@ -63,6 +68,8 @@ def _read_file(path: str | os.PathLike[str]) -> Snapshot:
         return Snapshot(os.fspath(path), "nothing")
     head = files.head(path)
     if head.startswith(b"PK"):
+        from symcompile.comparison.readers import artifact
+
         return artifact.read(path)
     if head.lstrip()[:1] in (b"{", b"["):
         return manifest.read(path)

@@ -17,15 +17,14 @@ import numpy as np
 import sympy
 
 from symcompile import slots
-from symcompile.comparison.snapshot import NOT_MEASURED, Accuracy, Output, Span
+from symcompile.comparison.snapshot import DIGITS, NOT_MEASURED, Accuracy, Output, Span
 from symcompile.complexity import complexity as count_complexity
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.evaluation import Array
 from symcompile.operators import OperatorSet
 from symcompile.parser import PRINTED_NAMES, parse
-from symcompile.program import LEAVES, Program, from_sympy, to_sympy
-from symcompile.region_rows import DIGITS, count_operators
+from symcompile.program import LEAVES, Program, count_operators, from_sympy, to_sympy
 from symcompile.storage.limits import check_equation, check_program
 
 MAX_TEXT = 100_000
@@ -245,7 +244,7 @@ def output(
     count = sum(row[0] not in LEAVES for row in program["code"])
     if operators is not None and whole(operators, f"{where}: operators") != count:
         raise _edited(where, f"its operators are {operators}", f"its program has {count}")
-    return Output(equation, count_operators(equation), accuracy)
+    return Output(equation, count_operators(equation.program), accuracy)
 
 
 def check_work(programs: Iterable[tuple[str, Any]]) -> None:
