@@ -22,6 +22,7 @@ from operator_cases import CASES, OperatorCase
 from torch import nn
 
 from symcompile import exporters
+from symcompile.comparison.readers import read
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_check import relative_difference, resized
 from symcompile.hybrid import Batch
@@ -395,6 +396,13 @@ def test_calls_inside_of_branches_can_be_told_in_flat_mode(tmp_path) -> None:
     inner = [name for name in names if name.rpartition("/")[0] == second["call"]]
     assert len(inner) == second["nodes"] == first["nodes"] == len(names) - 1
     assert first["call"] != second["call"]
+    whole = read(exporters.onnx(hybrid, tmp_path / "b.onnx", check=False))
+    flat = read(file)
+    assert flat.notes == whole.notes == ()
+    (shown,) = {
+        one.attributes for side in (whole, flat) for one in side.nodes if "If" in one.operator
+    }
+    assert "region:block($0)" in shown
 
 
 # --- shapes of models ------------------------------------------------------------------------

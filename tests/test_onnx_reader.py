@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 import pytest
 import torch
 from hybrids import Fake, FakeHybrid, equations_of, hybrid_of, rewrite_of
@@ -245,6 +246,47 @@ def test_other_names_of_nodes_mean_other_nodes_only(ours: dict[str, Path], tmp_p
     assert len(found.blocks) == 4
 
 
+def test_functions_that_a_tool_has_inlined(ours: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    inlined = onnx.inliner.inline_local_functions(onnx.load(ours["functions"]))
+    path.write_bytes(inlined.SerializeToString())
+    found = read(path)
+    assert not any(one.operator.startswith("region:") for one in found.nodes)
+    assert [note.split(" of ")[1][:10] for note in found.notes] == [
+        "block 'law",
+        "block 'wav",
+        "block 'wid",
+    ]
+    assert_same_blocks(found, read(ours["functions"]))
+
+
+OLD = ("path", "equations", "end_to_end", "inputs", "features", "parameters_removed", "probes",
+       "functions", "calls", "neural")  # fmt: skip
+
+
+def test_files_of_before_are_read(ours: dict[str, Path], tmp_path: Path) -> None:
+    """Without the model, the interface and the variables' values."""
+
+    def older(model: Any) -> None:
+        for entry in list(model.metadata_props):
+            data = json.loads(entry.value) if entry.key != "symcompile.version" else {}
+            if entry.key in ("symcompile.model", "symcompile.wide"):
+                model.metadata_props.remove(entry)
+            elif data:
+                entry.value = json.dumps({key: data[key] for key in OLD if key in data})
+        del model.graph.node[[n.op_type for n in model.graph.node].index("wide")]
+        model.graph.node[-2].input[0] = model.graph.input[0].name
+
+    found = read(changed(ours["functions"], tmp_path / "a.onnx", older))
+    assert sorted(found.blocks) == ["law", "rest", "wave"]
+    assert (found.model, found.parameters, found.probes) == (None, None, None)
+    assert {note.partition(":")[0] for note in found.notes} == {"block 'law'", "block 'wave'"}
+    new = read(ours["functions"])
+    for path, block in found.blocks.items():
+        assert block.outputs == new.blocks[path].outputs
+        assert block.features == new.blocks[path].features
+
+
 # --- files that say one thing and do another -----------------------------------------------------
 
 
@@ -348,7 +390,7 @@ EDITS = {
     "a target that is not named": (metadata("model", put("targets", ["law"])), "does not name"),
     "a target that is missing": (without_target, "lacks target 'wave'"),
     "a function of two": (metadata("law", put("functions", ["law", "wave"])), "of two targets"),
-    "functions that are missing": (without_functions, "is missing"),
+    "functions that are missing": (without_functions, "calls function 'law', which is missing"),
     "a call of nothing": (foreign_call, "symcompile::other', of which its metadata tells nothing"),
     "metadata twice": (twice, "twice"),
     "metadata that is gone": (without_metadata, "what it told of its equations is gone"),

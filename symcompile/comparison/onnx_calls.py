@@ -37,10 +37,12 @@ class Calls:
     Attributes:
         functions: path of the block by the function's name.
         flat: calls that were written into the graph, by name.
+        gone: functions that are not in the file.
     """
 
     functions: Mapping[str, str] = field(default_factory=dict)
     flat: Mapping[str, Call] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

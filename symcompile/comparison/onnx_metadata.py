@@ -196,15 +196,12 @@ def _fidelity(one: Json, where: str) -> Json | None:
 
 
 def _calls(proto: Any, rows: Mapping[str, Json]) -> Calls:
-    there = {one.name for one in proto.functions if one.domain == DOMAIN}
-    if len(there) != sum(one.domain == DOMAIN for one in proto.functions):
-        raise ArtifactError("it has two functions of one name")
+    there = [one.name for one in proto.functions if one.domain == DOMAIN]
+    checks.unique(there, "its list of functions")
     functions: dict[str, str] = {}
     flat: dict[str, Call] = {}
     for path, row in rows.items():
         for name in checks.names(row.get("functions", []), f"region {path!r}: functions"):
-            if name not in there:
-                raise ArtifactError(f"region {path!r}: function {checks.shown(name)} is missing")
             if name in functions:
                 raise ArtifactError(f"function {checks.shown(name)} is of two targets")
             functions[name] = path
@@ -213,7 +210,7 @@ def _calls(proto: Any, rows: Mapping[str, Json]) -> Calls:
             if call.name in flat:
                 raise ArtifactError(f"its metadata has call {checks.shown(call.name)} twice")
             flat[call.name] = call
-    return Calls(functions, flat)
+    return Calls(functions, flat, frozenset(functions) - frozenset(there))
 
 
 def _call(path: str, data: Any) -> Call:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.comparison.onnx_calls import Step
+from symcompile.comparison.onnx_calls import DOMAIN, Step
 from symcompile.comparison.onnx_evaluation import (
     Budget,
     NotComputedError,
@@ -122,9 +122,9 @@ def _in_range(block: Block) -> Iterator[Array]:
 def _bodies(
     path: str, row: Json, metadata: Metadata, model: Any, steps: Sequence[Step]
 ) -> Iterator[Body]:
-    functions = {one.name: one for one in model.functions}
+    functions = {one.name: one for one in model.functions if one.domain == DOMAIN}
     for name, owner in metadata.calls.functions.items():
-        if owner == path:
+        if owner == path and name in functions:
             one = functions[name]
             what = f"function {checks.shown(name)}"
             yield Body(
@@ -135,7 +135,8 @@ def _bodies(
         if call is not None and step.nodes:
             what = f"call {checks.shown(step.name)}"
             kinds = _kinds(path, row, call.function)
-            around = {one.name: one for one in model.graph.initializer}
+            read = {name for node in step.nodes for name in node.input}
+            around = {one.name: one for one in model.graph.initializer if one.name in read}
             yield Body(what, step.nodes, call.inputs, call.outputs, kinds, around)
 
 
@@ -183,9 +184,9 @@ def _check(
 
 def _unit(block: Block, body: Body) -> float:
     """Rounding of the type that the block computes in; half precision computes in float32."""
-    names = {"float32" if block.dtype in ("float16", "bfloat16") else block.dtype or "float32"}
-    names |= {dtype_of(one.data_type) for one in constants_of(body.nodes)}
-    names |= {dtype_of(one.data_type) for one in body.around.values() if not one.dims}
+    tensors = [*constants_of(body.nodes), *body.around.values()]
+    names = {dtype_of(one.data_type) for one in tensors}
+    names.add(block.dtype if block.dtype in ("float32", "float64") else "float32")
     return max(UNITS.get(name, 0.0) for name in names)
 
 
@@ -252,11 +253,7 @@ class _Caller:
         )
 
     def _called(self, X: Array) -> Value:
-        given = {
-            name: constant(tensor, self.unit)
-            for name, tensor in self.body.around.items()
-            if name in self._read
-        }
+        given = {name: constant(tensor, self.unit) for name, tensor in self.body.around.items()}
         given.update(zip(self.body.inputs, self._arguments(X), strict=True))
         values = compute(self.body.nodes, given, self.unit, self.budget)
         columns = [
@@ -265,10 +262,6 @@ class _Caller:
         ]
         data, error = (np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True))
         return Value(data, error)
-
-    @property
-    def _read(self) -> set[str]:
-        return {name for node in self.body.nodes for name in node.input}
 
     def _arguments(self, X: Array) -> Iterator[Value]:
         start = 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.comparison.onnx_calls import Calls, Step, graphs_of, steps
+from symcompile.comparison.onnx_calls import Calls, Step, call_of, graphs_of, steps
 from symcompile.comparison.onnx_tensors import Tensors, is_external, small_array
 from symcompile.comparison.readers.checks import printable, shown
 from symcompile.comparison.snapshot import Tensor
@@ -162,7 +162,8 @@ class Inner:
     ) -> str:
         plain, returned = [], list(returned)
         for node in nodes:
-            if is_constant(node) and len(node.output) == 1:
+            single = len(node.output) == 1 and call_of(node) not in self.calls.flat
+            if is_constant(node) and single:
                 names[node.output[0]] = f"({settings(node, self._no_graph, self.tensors)})"
             else:
                 plain.append(node)

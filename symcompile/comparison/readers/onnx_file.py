@@ -45,7 +45,7 @@ def _snapshot(model: Any, path: str) -> Snapshot:
     digests = function_digests(others, tensors)
     rows = graph_rows(model.graph, tensors, metadata.calls, digests, metadata.is_parameter)
     if metadata.known:
-        _check_calls(rows)
+        _check_calls(rows, metadata)
     weights = {one.name for one in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in weights]
     batch = _batch(inputs)
@@ -68,22 +68,27 @@ def _snapshot(model: Any, path: str) -> Snapshot:
     )
 
 
-def _check_calls(rows: Rows) -> None:
+def _check_calls(rows: Rows, metadata: Metadata) -> None:
     for node in rows.nodes:
         if node.operator.startswith(f"{DOMAIN}::"):
             name = checks.shown(node.operator)
             raise ArtifactError(f"its graph calls {name}, of which its metadata tells nothing")
+    for step in rows.steps:
+        name = step.nodes[0].op_type
+        if step.nodes[0].domain == DOMAIN and name in metadata.calls.gone:
+            raise ArtifactError(f"its graph calls function {checks.shown(name)}, which is missing")
 
 
 def _notes(metadata: Metadata, rows: Rows, model: Any) -> Iterator[str]:
     if not metadata.known:
         yield FOREIGN
         return
-    found = [
-        f"call {checks.shown(name)} of block {metadata.calls.flat[name].path!r} was changed by a"
-        " tool: its nodes are compared one by one"
-        for name in rows.unclear
-    ]
+    alone = "by a tool: its nodes are compared one by one"
+    gone = sorted({metadata.calls.functions[name] for name in metadata.calls.gone})
+    found = [f"the functions of block {path!r} were inlined {alone}" for path in gone]
+    for name in rows.unclear:
+        path = metadata.calls.flat[name].path
+        found.append(f"call {checks.shown(name)} of block {path!r} was changed {alone}")
     found += check_blocks(metadata, model, rows.steps)
     yield from found[:_MOST_NOTES]
     if len(found) > _MOST_NOTES:
