@@ -15,7 +15,7 @@ import torch
 
 from symcompile.errors import ArtifactError
 from symcompile.storage import container
-from symcompile.storage.container import Archive, from_json, write
+from symcompile.storage.container import Archive, NotJsonError, from_json, write
 
 MANIFEST = {"name": "heat", "constants": [0.1, 1e-300, -0.0, 3], "unit": "°C"}
 DOCUMENTS = {"graph": {"nodes": [{"b": 1, "a": [None, True, "x"]}]}, "neural/0": {}}
@@ -295,3 +295,14 @@ def test_json_with_too_many_values_is_refused_before_parsing() -> None:
         from_json(text)
     with pytest.raises(Exception, match="is 70000000 bytes long"):
         from_json(b" " * 70_000_000)
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    with pytest.raises(NotJsonError, match="'law' stands twice"):
+        from_json(b'{"regions": {"law": 1, "law": 2}}')
+
+
+def test_a_document_of_too_many_values_is_refused() -> None:
+    assert from_json(b"[1, 2, 3]", 3) == [1, 2, 3]
+    with pytest.raises(NotJsonError, match="more than 2 values"):
+        from_json(b"[1, 2, 3]", 2)

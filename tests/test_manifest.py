@@ -4,7 +4,13 @@ import copy
 import dataclasses
 import difflib
 import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -21,6 +27,7 @@ from symcompile.hybrid import Batch
 from symcompile.program import Program
 from symcompile.rewrite import Latency, Refusal, Rewrite
 
+ROOT = Path(__file__).resolve().parent.parent
 PROBES = ((0.25, 0.5), (-1.0, 2.0), (0.0, 0.125))
 
 
@@ -172,6 +179,189 @@ def test_it_leaves_the_model_as_it_was() -> None:
     assert hybrid.module.training
     assert not hybrid.module.encoder.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+# --- arguments, results, and what the model gives ------------------------------------------------
+
+
+class Law(nn.Module):
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        super().__init__()
+        self.law = nn.Identity()
+        self.forward = MethodType(forward, self)  # type: ignore[method-assign]
+
+
+def model_of(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    hybrid = hybrid_of(Law(forward), {"law": Fake(["1.5*x0", "x1"], 2)}, Batch(args, kwargs))
+    return json.loads(text(manifest(hybrid)))["model"]
+
+
+X, ROW = torch.linspace(0, 1, 12).reshape(6, 2), torch.tensor([[0.25, 0.5]])
+
+
+def plain(self: Any, x: Any) -> Any:
+    return self.law(x)
+
+
+def nested(self: Any, batch: Any, *more: Any, gain: float = 1.0, **other: Any) -> Any:
+    return [self.law(batch["x"]) * gain + more[0], (other["z"], 3)]
+
+
+def fixed(self: Any, x: Any) -> Any:
+    return self.law(x) + torch.arange(6.0)[:, None]
+
+
+def doubled(self: Any, x: Any) -> Any:
+    return self.law(torch.cat([x, x]))
+
+
+def sequence(self: Any, x: Any) -> Any:
+    return self.law(x).sum(1)
+
+
+def branching(self: Any, x: Any) -> Any:
+    return self.law(x if x.sum() > 0 else -x)
+
+
+def branching_and_fixed(self: Any, x: Any) -> Any:
+    return branching(self, x).reshape(6, 2)
+
+
+FREE, SIX = ["float32", "batch", 2], ["float32", 6, 2]
+SHAPES: list[tuple[Any, tuple[Any, ...], dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    (plain, (X,), {}, {"x": FREE}, {"result": FREE}),
+    (plain, (), {"x": X}, {"x": FREE}, {"result": FREE}),
+    (plain, (ROW,), {}, {"x": FREE}, {"result": FREE}),
+    (
+        nested,
+        ({"x": X}, X),
+        {"z": ROW, "gain": 2.0},
+        {"batch['x']": FREE, "more[0]": FREE, "gain": ["float", "2.0"],
+         "other['z']": ["float32", 1, "size1"]},
+        {"[0]": FREE, "[1][0]": ["float32", 1, "size1"], "[1][1]": ["int", "3"]},
+    ),
+    (fixed, (X,), {}, {"x": SIX}, {"result": SIX}),
+    (doubled, (X,), {}, {"x": FREE}, {"result": ["float32", "2*batch", 2]}),
+    (
+        sequence,
+        (X.reshape(2, 3, 2),),
+        {},
+        {"x": ["float32", "batch", "size1", 2]},
+        {"result": ["float32", "batch", 2]},
+    ),
+    (branching, (X,), {}, {"x": FREE}, {"result": FREE}),
+    (branching_and_fixed, (X,), {}, {"x": SIX}, {"result": SIX}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("forward", "args", "kwargs", "inputs", "outputs"), SHAPES)
+def test_arguments_have_names_and_free_sizes_too(
+    forward: Any, args: Any, kwargs: Any, inputs: Any, outputs: Any
+) -> None:
+    found = model_of(forward, *args, **kwargs)
+    assert (found["inputs"], found["outputs"]) == (inputs, outputs)
+    assert (found["arguments"], found["results"]) == (list(inputs), list(outputs))
+
+
+def test_what_the_model_gives_on_a_few_rows() -> None:
+    found = model_of(plain, X)["probes"]
+    expected = (X[:4] * torch.tensor([1.5, 1.0])).reshape(-1)
+    assert found["rows"] == 4
+    np.testing.assert_allclose(found["outputs"]["result"], expected, rtol=1e-5)
+    other = X.clone()
+    other[3, 0] += 1
+    assert model_of(plain, other)["probes"]["inputs"] != found["inputs"]
+    other = X.clone()
+    other[4:] += 1
+    assert model_of(plain, other)["probes"] == found
+
+
+def test_a_model_that_takes_no_fewer_rows_gives_all() -> None:
+    assert model_of(fixed, X)["probes"]["rows"] == 6
+    assert len(model_of(plain, torch.rand(100, 2))["probes"]["outputs"]["result"]) == 8
+    wide = model_of(lambda self, x: self.law(x).repeat(1, 50), X)["probes"]
+    assert len(wide["outputs"]["result"]) == 32
+
+
+def noisy(self: Any, x: Any) -> Any:
+    return self.law(x) + torch.rand(())
+
+
+def undefined(self: Any, x: Any) -> Any:
+    return self.law(x) / 0.0
+
+
+def counting(self: Any, x: Any) -> Any:
+    return (self.law(x) > 0).sum(1), self.law(x).to(torch.complex64)
+
+
+def test_probes_of_odd_models() -> None:
+    assert model_of(noisy, X) == model_of(noisy, X)
+    assert model_of(undefined, X)["probes"]["outputs"]["result"] == [None] * 8
+    outputs = model_of(counting, X[3:])["probes"]["outputs"]
+    assert outputs["[0]"] == [2.0, 2.0, 2.0]
+    assert outputs["[1]"][1] == 0.0
+
+
+def broken(self: Any, x: Any) -> Any:
+    raise ValueError(f"no {self!r} at {object()!r} in {__file__}")
+
+
+def test_a_model_that_does_not_run_has_neither_results_nor_probes() -> None:
+    found = model_of(broken, X)
+    assert found["outputs"] is None
+    assert "probes" not in found
+
+
+def test_notes_do_not_name_places_of_the_machine() -> None:
+    hybrid = hybrid_of(Law(broken), {"law": Fake(["1.5*x0", "x1"], 2)}, Batch((X,), {}))
+    note = manifest(hybrid)["graph"]["note"]
+    assert "0x" not in note
+    assert str(Path(__file__).parent) not in note
+
+
+# --- the same compile, the same bytes ------------------------------------------------------------
+
+COMPILE = """
+import sys, torch
+from torch import nn
+from symcompile import symcompile
+from symcompile.exporters.manifest_json import manifest, text
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Sequential(nn.Linear(2, 4), nn.Tanh()), nn.Linear(4, 1)
+    def forward(self, x):
+        return self.b(self.a(x))
+
+torch.manual_seed(0)
+compiled = symcompile(
+    Net(), sys.argv[1].split(), torch.randn(60, 2), operators=["+", "*", "max"], engine="operon",
+    engine_options={"restarts": 1, "population": 30, "generations": 1}, progress=False,
+)
+sys.stdout.write(text(manifest(compiled)))
+"""
+
+
+def test_order_of_targets_and_hash_seed_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "compile.py"
+    script.write_text(COMPILE)
+    monkeypatch.setattr(sys, "argv", [str(script), "a b"])
+    runpy.run_path(str(script))
+    here = capsys.readouterr().out
+    elsewhere = subprocess.run(
+        [sys.executable, str(script), "b a"],
+        env={**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert elsewhere.stdout == here
+    assert list(json.loads(here)["regions"]) == ["a", "b"]
 
 
 def changed_lines(before: FakeHybrid, after: FakeHybrid) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 import sympy
 
 from symcompile.errors import ExpressionError
-from symcompile.parser import FUNCTIONS, MAX_CHARACTERS, parse
+from symcompile.parser import FUNCTIONS, MAX_CHARACTERS, PRINTED_NAMES, parse
 
 x, y = sympy.symbols("x y")
 
@@ -68,6 +68,12 @@ REFUSED = {
     "x // y": "FloorDiv",
     "x % y": "Mod",
     "x << 2": "LShift",
+    "Piecewise(x)": "not (value, comparison)",
+    "Piecewise((x, y))": "no comparison",
+    "Piecewise((x < y, True))": "not a number",
+    "Eq(x, y) + 1": "where",
+    "x & (y < 1)": "BitAnd",
+    "E": "unknown name",
     "x | y": "BitOr",
     "x == y": "Compare",
     "0 < x < 1": "Compare",
@@ -125,6 +131,25 @@ HUGE = [
 @pytest.mark.parametrize("text", READ, ids=repr)
 def test_reads(text: str) -> None:
     assert parse(text, ["x", "y"]) == READ[text]
+
+
+PRINTED = [
+    x / y - 2 * x**3 + sympy.sqrt(x) * y**2.5 - sympy.Rational(1, 3) * sympy.pi**2 / sympy.E,
+    sympy.exp(-x) * sympy.sin(y) + sympy.cos(x) - sympy.tan(y) + sympy.log(x),
+    sympy.asin(x) + sympy.acos(y) * sympy.atan(x) - sympy.sinh(x) + sympy.cosh(y) * sympy.tanh(x),
+    sympy.Min(x, y, 1) * sympy.Max(x, 2 * y) + sympy.Abs(x - y) - sympy.sign(x) * sympy.erf(y),
+    sympy.floor(x) + sympy.ceiling(y) + sympy.Float(1.25e-9) * x + sympy.Float(-3.5e12) * y,
+    sympy.Piecewise((x, x < y), (y, x >= 2 * y), (1, True)),
+    sympy.Piecewise((x, sympy.Eq(x, y)), (y, sympy.Ne(x, 2)), (x * y, True)),
+    sympy.Piecewise((x, (x > 0) & (y <= 1) | sympy.Not(sympy.Eq(x, 1) & (y > x))), (y, True)),
+    sympy.Piecewise((x, sympy.ITE(x > 0, y > 1, y < 0)), (y, True)),
+    sympy.Piecewise((1, x > 0), (sympy.Piecewise((2, y > 0), (3, True)), True)),
+]
+
+
+@pytest.mark.parametrize("expr", PRINTED, ids=str)
+def test_reads_what_sympy_prints(expr: sympy.Expr) -> None:
+    assert parse(str(expr), ["x", "y"], names=PRINTED_NAMES) == expr
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text[:30]))

@@ -244,6 +244,16 @@ def program(*code: Any, n_inputs: int = 1) -> dict[str, Any]:
 TOWER = [["number", [], 2], *([["power", [k], 64] for k in range(6)])]
 DOUBLING = [["input", [], 0], *(["mul", [k, k]] for k in range(40))]
 DEEP = [["input", [], 0], *(["sin", [k]] for k in range(10_000))]
+MANY = [
+    ["input", [], 0],
+    *([("number", [], k), ("mul", [0, 2 * k + 1])][part] for k in range(200) for part in (0, 1)),
+    ["max", [2 * k + 2 for k in range(200)]],
+]
+
+
+def nested(*ops: str) -> list[Any]:
+    """Functions in each other: sympy takes several times as long for each one more."""
+    return [["input", [], 0], *([op, [k]] for k, op in enumerate(ops))]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +262,11 @@ DEEP = [["input", [], 0], *(["sin", [k]] for k in range(10_000))]
         (TOWER, "a constant beyond"),
         (DOUBLING, "more than 50000 nodes"),
         (DEEP, "nested more than 150 deep"),
+        (MANY, "built in more than 20000 steps"),
+        (nested(*["tanh"] * 6), "too many functions nested"),
+        (nested("sin", "exp", "sin", "exp", "sin", "erf"), "too many functions nested"),
+        (nested(*["sin", "atan"] * 9), "too many functions nested"),
+        (nested(*["sqrt", "tan"] * 11), "too many functions nested"),
         ([["number", [], 10**70]], "digits"),
         ([["number", [], [1, 10**70]]], "digits"),
         ([["number", [], 50.0], ["exp", [0]], ["exp", [1]]], "a constant beyond"),
@@ -275,6 +290,8 @@ def test_expressions_out_of_proportion_are_never_built(code: Any, message: str) 
         sympy.Piecewise((x, x < t), (t**2.5, True)),
         sympy.Max(x, sympy.Rational(1, 7)) + sympy.exp(sympy.exp(2)),
         sum((0.5 + k) * sympy.sin(k * x) for k in range(60)),
+        sympy.tanh(2 * sympy.tanh(3 * sympy.tanh(sympy.sin(x)) + 1)) ** 2,
+        sympy.Max(*(sympy.sin(k * x) for k in range(12))),
     ],
 )
 def test_ordinary_equations_pass(expr: Any) -> None:
