@@ -9,6 +9,7 @@ import torch
 from models import Net
 from torch import fx, nn
 
+from symcompile import diff
 from symcompile.comparison.readers import graph_module, read
 from symcompile.comparison.snapshot import Node, Snapshot, Tensor
 from symcompile.model_rows import tensor_digest
@@ -101,3 +102,12 @@ def test_reading_runs_nothing_and_changes_nothing() -> None:
     code = module.code
     assert read(module).nodes[1].operator == "Tensor.exp"
     assert module.code == code
+
+
+def test_what_nobody_has_noted_is_no_difference() -> None:
+    module = fx.symbolic_trace(Net())
+    batch = torch.export.Dim("rows")
+    exported = torch.export.export(Net(), (torch.randn(4, 2),), dynamic_shapes=({0: batch},))
+    found = diff(module, exported.module(), fail_on="signature")
+    assert found.model.signature == ()
+    assert found.same

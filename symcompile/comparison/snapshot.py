@@ -14,6 +14,7 @@ from symcompile.evaluation import Array
 Span = tuple[float, float]
 # Sizes of a tensor: a number, or the name of a dimension that may vary ("batch").
 Shape = tuple[int | str, ...]
+UNKNOWN_RANK: Shape = ("...",)
 
 DIGITS = 6  # significant ones in the texts of equations
 
@@ -90,7 +91,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Tensor:
-    """Dtype and shape of an input, an output or a weight; `digest` of a weight's values."""
+    """Dtype and shape of an input, an output or a weight; `digest` of a weight's values.
+
+    A dtype of "" means that nothing is known of it.
+    """
 
     dtype: str
     shape: Shape

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from symcompile.comparison.result import BlockDiff, Fact, ModelDiff, NodesDiff
-from symcompile.comparison.snapshot import Shape, Snapshot, Tensor
+from symcompile.comparison.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
 
 # The domain of our own functions, which a flat file does not have.
 _OWN_DOMAIN = "symcompile"
@@ -87,9 +87,13 @@ def _by_order(word: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -
 
 
 def _tensor(what: str, old: Tensor, new: Tensor) -> list[str]:
+    if not (old.dtype and new.dtype):  # a tracer has noted nothing of it
+        return []
     found = []
-    if old.dtype and new.dtype and old.dtype != new.dtype:
+    if old.dtype != new.dtype:
         found.append(f"{what}: {old.dtype} -> {new.dtype}")
+    if UNKNOWN_RANK in (old.shape, new.shape):
+        return found
     if len(old.shape) != len(new.shape):
         found.append(f"{what}: shape {shown(old.shape)} -> {shown(new.shape)}")
         return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from symcompile.aten.shapes import dtype_name, result_places
 from symcompile.comparison.readers import checks
@@ -51,8 +52,14 @@ def _inputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
 def _outputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
     for node in module.graph.nodes:
         if node.op == "output":
-            for place, leaf in result_places(node.args[0]):
+            for place, leaf in result_places(_structured(module, node.args[0])):
                 yield checks.printable(place), _tensor(leaf)
+
+
+def _structured(module: fx.GraphModule, value: Any) -> Any:
+    """What a call returns: torch.export writes it flat, its structure stands beside the graph."""
+    spec = getattr(getattr(module.graph._codegen, "pytree_info", None), "out_spec", None)
+    return value if spec is None else pytree.tree_unflatten(list(value), spec)
 
 
 def _tensor(node: Any) -> Tensor:

@@ -18,7 +18,7 @@ from symcompile.comparison.onnx_rows import Rows, graph_rows
 from symcompile.comparison.onnx_tensors import Tensors, dtype_of
 from symcompile.comparison.onnx_text import function_digests
 from symcompile.comparison.readers import checks, files
-from symcompile.comparison.snapshot import Shape, Snapshot, Tensor
+from symcompile.comparison.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
 from symcompile.errors import ArtifactError
 
 FOREIGN = "no equations of symcompile in it: structure only"
@@ -127,7 +127,7 @@ def _tensor(kind: Any, batch: str) -> Tensor:
         return Tensor(str(kind.WhichOneof("value")).removesuffix("_type"), ())
     tensor = kind.tensor_type
     if not tensor.HasField("shape"):
-        return Tensor(dtype_of(tensor.elem_type), ("...",))
+        return Tensor(dtype_of(tensor.elem_type), UNKNOWN_RANK)
     shape: Shape = tuple(_size(one, k, batch) for k, one in enumerate(tensor.shape.dim))
     return Tensor(dtype_of(tensor.elem_type), shape)
 
