@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
-from torch import nn
+from torch import fx, nn
 
 from symcompile.errors import ExportError
 from symcompile.hybrid import Batch
@@ -269,3 +269,21 @@ def test_broadcast_inputs_give_broadcast_shapes() -> None:
         out = shapes(list(wide), "any", [3, 0, 2], [6, 0], "float64")
     assert [tuple(one.shape) for one in out] == [(5, 4, 6), (5, 4)]
     assert {one.dtype for one in out} == {torch.float64}
+
+
+class Product(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight
+
+
+def test_a_dtype_that_a_block_does_not_take_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every dtype is tried on a block; torch.fx prints whatever fails in a GraphModule."""
+    (region,) = regions(network(4))
+    block = as_block(fx.symbolic_trace(Product()), region.interface)
+    with pytest.raises(RuntimeError, match="dtype"):
+        block([samples(4, 2, dtype=torch.float64)])
+    assert capsys.readouterr().err == ""
