@@ -1,0 +1,40 @@
+"""Equations as one side of a comparison has them, from text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from symcompile.comparison.equations import laws
+from symcompile.comparison.equivalence import Law
+from symcompile.comparison.shape import Part, shape
+from symcompile.comparison.snapshot import Output
+from symcompile.equation import Equation
+from symcompile.evaluation import Array
+from symcompile.operators import VOCABULARY, OperatorSet
+from symcompile.parser import parse
+
+SYMBOLS = ("x", "y", "t")
+OPERATORS = OperatorSet.of(list(VOCABULARY))
+
+
+def equation(text: str, symbols: tuple[str, ...] = SYMBOLS) -> Equation:
+    """Floats become slots, whole numbers and fractions are exact."""
+    return Equation.of(parse(text, symbols), symbols, OPERATORS)
+
+
+def output(text: str, symbols: tuple[str, ...] = SYMBOLS) -> Output:
+    return Output(equation(text, symbols), operators=3)
+
+
+def tree(text: str, spread: bool = False) -> Part:
+    one = equation(text)
+    return shape(one.form, one.constants, spread=spread)
+
+
+def law_pair(old: str, new: str) -> tuple[Law, Law]:
+    return laws(equation(old), equation(new))
+
+
+def box(n: int = 256, low: float = 0.2, high: float = 2.0) -> Array:
+    """Seeded points [n, 3]: positive, so that logarithms and roots are defined."""
+    return np.random.default_rng(1).uniform(low, high, (n, len(SYMBOLS)))
