@@ -9,7 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from symcompile.comparison.onnx_parsing import MAX_FIELDS, MAX_NODES, check_size, parse
+from symcompile.comparison.onnx_parsing import (
+    MAX_FIELDS,
+    MAX_NODES,
+    MAX_PACKED,
+    check_size,
+    parse,
+)
 from symcompile.comparison.readers import onnx_file
 from symcompile.errors import ArtifactError
 
@@ -64,7 +70,7 @@ HOSTILE = {
         f"more than {MAX_FIELDS} values",
     ),
     "packed sizes": (
-        model(field(TENSORS, field(DIMENSIONS, b"\x01" * (2**26 + 1)))),
+        model(field(TENSORS, field(DIMENSIONS, b"\x01" * (MAX_PACKED + 1)))),
         f"more than {MAX_FIELDS} values",
     ),
     "a name that is no text": (model(field(TENSORS, field(NAME, b"\xff\xfe"))), "no ONNX file"),

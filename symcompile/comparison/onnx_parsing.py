@@ -16,7 +16,7 @@ from symcompile.errors import ArtifactError
 MAX_BYTES = 2**31 - 1  # what protobuf can hold
 MAX_NODES = 200_000
 MAX_FIELDS = 2_000_000  # 10 a node are usual
-MAX_PACKED = 2**26  # bytes of whole numbers, of which each takes up to eight times that
+MAX_PACKED = 2**25  # bytes of whole numbers, of which each takes up to sixteen times that
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _NODE = "onnx.NodeProto"
