@@ -159,12 +159,7 @@ def test_weights_of_each_kind_are_seen(compiled: Compiled, files: dict[str, Path
 def test_an_artifact_of_another_writer_lacks_the_model_only(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
-    with container.Archive(files["artifact"]) as archive:
-        content = {k: v for k, v in archive.manifest.items() if k not in ("about", "members")}
-        names = [name.rpartition(".") for name in archive.names]
-        documents = {stem: archive.document(stem) for stem, _, end in names if end == "json"}
-        tensors = {stem: archive.tensors(stem) for stem, _, end in names if end == "safetensors"}
-    container.write(tmp_path / "old", content, documents, tensors)
+    rewritten(files["artifact"], tmp_path / "old", lambda _: None, without="about")
     found, expected = read(tmp_path / "old"), read(files["artifact"])
     assert (found.model, found.inputs, found.parameters, found.probes) == ("Net", {}, None, None)
     assert facts(found.blocks) == facts(expected.blocks)
@@ -207,6 +202,11 @@ def test_what_a_reader_does_not_know_and_what_may_be_missing(files: dict[str, Pa
     bare = manifest.snapshot({"regions": {"a": {"status": "neural"}}}, "m", "manifest")
     assert bare.blocks["a"].outputs == {}
     assert (bare.level, bare.nodes, bare.inputs) == (None, (), {})
+
+
+def test_an_editor_may_mark_the_encoding(files: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"\xef\xbb\xbf" + files["manifest"].read_bytes())
+    same_facts(read(tmp_path / "m"), read(files["manifest"]))
 
 
 # --- what was edited -----------------------------------------------------------------------------
@@ -357,6 +357,78 @@ def test_other_files_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"m\.json") as caught:
         read(path)
     assert str(caught.value).isprintable()
+
+
+def rewritten(
+    source: Path, target: Path, change: Callable[[dict[str, Any]], object], without: str = ""
+) -> None:
+    """An artifact with changed documents, or without an entry of its manifest; checksums fit."""
+    with container.Archive(source) as archive:
+        content = {k: v for k, v in archive.manifest.items() if k not in ("members", without)}
+        names = [name.rpartition(".") for name in archive.names]
+        documents = {stem: archive.document(stem) for stem, _, end in names if end == "json"}
+        tensors = {stem: archive.tensors(stem) for stem, _, end in names if end == "safetensors"}
+    change(documents)
+    container.write(target, content, documents, tensors)
+
+
+def without_a_block(documents: dict[str, Any]) -> None:
+    del documents["blocks"]["refused"]
+
+
+def exponential(documents: dict[str, Any]) -> None:
+    code = [["input", [], 0], *(["mul", [k, k]] for k in range(60))]
+    program = documents["outcomes"]["featured"]["equations"]["0"]["program"]
+    program |= {"code": code, "outputs": [60]}
+
+
+def many_probes(documents: dict[str, Any]) -> None:
+    documents["outcomes"]["part"]["probes"] *= 100
+
+
+def no_weights(documents: dict[str, Any]) -> None:
+    documents["graph"]["state"] = [{"name": "encoder.weight", "tensor": "nowhere"}]
+
+
+def unknown_input(documents: dict[str, Any]) -> None:
+    documents["graph"]["nodes"][0]["args"] = [{"node": "nowhere"}]
+
+
+def deep_arguments(documents: dict[str, Any]) -> None:
+    value: Any = 1
+    for _ in range(900):
+        value = [value]
+    documents["graph"]["nodes"][0]["args"] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_a_block, "KeyError: 'refused'"),
+        (exponential, "region 'featured', output 0: instruction 14"),
+        (many_probes, "probes has 1600 entries, at most 1000"),
+        (no_weights, "nowhere"),
+        (unknown_input, "reads 'nowhere', which is not there"),
+        (deep_arguments, "nested too deeply"),
+    ],
+)
+def test_artifacts_made_by_hand(
+    change: Any, message: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    rewritten(files["artifact"], tmp_path / "bad", change)
+    with pytest.raises(ArtifactError, match=f"^can't read .*{message}") as caught:
+        read(tmp_path / "bad")
+    assert str(caught.value).count("can't read") == 1
+
+
+def test_a_damaged_artifact_is_named_once(files: dict[str, Path], tmp_path: Path) -> None:
+    data = bytearray(files["artifact"].read_bytes())
+    place = data.find(b"tensors.safetensors") + 200
+    data[place] ^= 1
+    (tmp_path / "bad").write_bytes(data)
+    with pytest.raises(ArtifactError, match="bad") as caught:
+        read(tmp_path / "bad")
+    assert str(caught.value).count("can't read") == 1
 
 
 # --- what can be read ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from typing import Any
@@ -71,7 +72,7 @@ def _read_file(path: str | os.PathLike[str]) -> Snapshot:
         from symcompile.comparison.readers import artifact
 
         return artifact.read(path)
-    if head.lstrip()[:1] in (b"{", b"["):
+    if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         return manifest.read(path)
     from symcompile.comparison.readers import onnx_file
 

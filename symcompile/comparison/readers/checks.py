@@ -53,7 +53,9 @@ def reading(source: str) -> Iterator[None]:
     try:
         yield
     except SymCompileError as error:
-        raise ArtifactError(printable(f"can't read {source!r}: {error}", 2_000)) from error
+        start = f"can't read {source!r}: "
+        reason = str(error).removeprefix(start)  # what opened the file may have said so already
+        raise ArtifactError(printable(start + reason, 2_000)) from error
     except RecursionError:
         raise ArtifactError(printable(f"can't read {source!r}: it is nested too deeply")) from None
     except MemoryError:

@@ -14,7 +14,7 @@ Path = str | os.PathLike[str]
 
 def is_nothing(path: Path) -> bool:
     """Whether this is /dev/null, which git names for the missing side of a new or deleted file."""
-    return os.fspath(path) == os.devnull
+    return os.fspath(path) in (os.devnull, "/dev/null")
 
 
 def head(path: Path, count: int = 64) -> bytes:
