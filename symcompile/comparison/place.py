@@ -124,22 +124,13 @@ def _call(name: str, args: Iterable[str]) -> str:
 
 
 def _product(part: Part) -> str:
-    value = part.constants[0].value
-    if abs(value) == 1.0:
-        sign = "-" if value < 0 else ""
-        if len(part.args) == 1:
-            factor = part.args[0]
-            return f"-{_tight(factor)}" if sign else spelled(factor)
-        return sign + (
-            _factors(part.args).removeprefix("*")
-            if _upper(part.args)
-            else f"1{_factors(part.args)}"
-        )
-    return _figure(value) + _factors(part.args)
-
-
-def _upper(factors: Sequence[Part]) -> bool:
-    return any(not _below(one) for one in factors)
+    value, factors = part.constants[0].value, _factors(part.args)
+    if value == 1.0 and len(part.args) == 1 and not _below(part.args[0]):
+        return spelled(part.args[0])
+    if abs(value) != 1.0:
+        return _figure(value) + factors
+    sign = "-" if value < 0 else ""
+    return sign + (factors[1:] if factors.startswith("*") else f"1{factors}")
 
 
 def _factors(factors: Sequence[Part]) -> str:

@@ -1,0 +1,148 @@
+"""Symbolic proofs: what they find, and that they end."""
+
+from __future__ import annotations
+
+import pytest
+import sympy
+from laws import OPERATORS, SYMBOLS, law_pair
+
+from symcompile.comparison import proof
+from symcompile.comparison.equations import laws
+from symcompile.comparison.equivalence import Law
+from symcompile.comparison.proof import NOT_PROVEN, PROVEN, drifted_when_expanded, prove
+from symcompile.equation import Equation
+from symcompile.slots import slot
+
+x, y = sympy.symbols("x y")
+
+TRUE = [
+    ("x*(y + 1)", "x*y + x"),
+    ("1.5*x*(y + 2.5)", "1.5*x*y + 3.75*x"),
+    ("(x + y)**3", "x**3 + 3*x**2*y + 3*x*y**2 + y**3"),
+    ("0.1*(x + 0.2)", "0.1*x + 0.02"),
+    ("0.3*x", "0.1*x + 0.2*x"),
+    ("sin(x + y)", "sin(x)*cos(y) + cos(x)*sin(y)"),
+    ("sin(0.3*x)", "sin(0.1*x + 0.2*x)"),
+    ("sin(x)**2 + cos(x)**2", "1"),
+    ("cos(2*x)", "1 - 2*sin(x)**2"),
+    ("exp(x)*exp(y)", "exp(x + y)"),
+    ("exp(1.5*x + 0.5)", "1.6487212707001282*exp(1.5*x)"),
+    ("tanh(x)", "(exp(x) - exp(-x))/(exp(x) + exp(-x))"),
+    ("1/x + 1/y", "(x + y)/(x*y)"),
+    ("x/(x + 1) + y", "(x + x*y + y)/(x + 1)"),
+    ("sqrt(x**2)", "abs(x)"),
+    ("2.1*sin(3.1*x)", "-2.1*sin(3.1*x + 3.141592653589793)"),
+]
+
+FALSE = [
+    ("x*(y + 1)", "x*y + 1.0001*x"),
+    ("sin(x)", "cos(x)"),
+    ("sqrt(x**2)", "x"),
+    ("log(x*y)", "log(x) + log(y)"),  # not for all real numbers
+    ("x", "x + 1e-11"),
+    ("2", "2 + 1e-8"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), TRUE)
+def test_proven(old: str, new: str) -> None:
+    one, other = law_pair(old, new)
+    assert prove(one, other, 20.0) == PROVEN
+    assert prove(other, one, 20.0) == PROVEN
+
+
+@pytest.mark.parametrize(("old", "new"), FALSE)
+def test_what_is_not_true_is_not_proven(old: str, new: str) -> None:
+    one, other = law_pair(old, new)
+    assert prove(one, other, 20.0) == NOT_PROVEN
+    assert prove(other, one, 20.0) == NOT_PROVEN
+
+
+def law(form: sympy.Expr, *constants: float) -> Law:
+    one = Equation(form, SYMBOLS, constants, 1)
+    return laws(one, one)[0]
+
+
+def of(expr: sympy.Expr) -> Law:
+    one = Equation.of(expr, SYMBOLS, OPERATORS)
+    return laws(one, one)[0]
+
+
+TOWER = ((slot(0) ** slot(0)) ** slot(0)) ** slot(0)
+
+TOO_MUCH = {
+    "many terms": of(sympy.Add(*(sympy.sin(sympy.Float(k + 0.5) * x) for k in range(200)))),
+    "high power": of((x + y) ** 500),
+    "power of powers": law(x * TOWER, 999.0),
+    "fitted power": law((2 * x) ** slot(0), 1e9),
+    "tiny constant": law(slot(0) * x, 1e-300),
+    "large constant": law(slot(0) * x, 1e300),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_what_is_too_large_is_not_begun(name: str) -> None:
+    other = of(x + y)
+    assert prove(TOO_MUCH[name], other, 60.0) == f"{NOT_PROVEN}: too large"
+    assert prove(other, TOO_MUCH[name], 60.0) == f"{NOT_PROVEN}: too large"
+    assert drifted_when_expanded(TOO_MUCH[name], other) is None
+
+
+def test_many_terms_are_not_multiplied_out() -> None:
+    product = sympy.Mul(*((x + k + y) ** 2 for k in range(1, 20)))
+    assert prove(of(product), of(product + x), 60.0).startswith(NOT_PROVEN)
+    assert drifted_when_expanded(of(1.5 * product), of(1.6 * product + 1.5 * x)) is None
+
+
+def test_no_time_no_proof() -> None:
+    assert prove(*law_pair("x*(y + 1)", "x*y + x"), 0.0) == f"{NOT_PROVEN} in time"
+
+
+@pytest.mark.parametrize("error", [RecursionError, MemoryError, KeyError, NotImplementedError])
+def test_what_sympy_raises_is_no_error(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sympy, "expand", fail)
+    monkeypatch.setattr(proof, "canonical", fail)
+    monkeypatch.setattr(sympy, "simplify", fail)
+    assert prove(*law_pair("x*(y + 1)", "x*y + x"), 20.0) == NOT_PROVEN
+    assert drifted_when_expanded(*law_pair("x*(y + 1.5)", "x*y + 1.6*x")) is None
+
+
+def test_a_step_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(*args: object) -> bool:
+        while True:
+            str(sympy.Symbol("x"))
+
+    monkeypatch.setattr(proof, "_STEPS", (endless,))
+    assert prove(*law_pair("x", "y"), 0.05) == f"{NOT_PROVEN} in time"
+
+
+DRIFTS = [
+    ("x*(y + 1.5)", "x*y + 1.6*x", {(1.5, 1.6)}),
+    ("(x + 1.5)**2", "x**2 + 3.2*x + 2.56", None),  # two constants there, one here
+    ("x*(y + 1.5)", "x*y + 1.5*x", None),  # the same
+    ("x*(y + 1)", "x*y + 1.5*x", None),  # fitted on one side only
+    ("x*(y + 1.5)", "x*y + 1.6*t", None),
+    ("x*(sin(1.5*y) + sin(2.5*y))", "x*sin(1.6*y) + x*sin(2.6*y)", None),  # in two ways
+    ("y - sin(2*x + 1.1)", "y + sin(2*x + 1.1)", None),
+    ("sin(2*x + 1.1)", "cos(2*x + 1.1)", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), DRIFTS)
+def test_drift_of_what_is_one_form_when_multiplied_out(
+    old: str, new: str, expected: set[tuple[float, float]] | None
+) -> None:
+    one, other = law_pair(old, new)
+    for before, after, turn in ((one, other, 1), (other, one, -1)):
+        found = drifted_when_expanded(before, after)
+        if expected is None:
+            assert found is None
+        else:
+            assert found is not None
+            pairs = {(c.old, c.new)[::turn] for c in found.coefficients()}
+            assert pairs == expected
