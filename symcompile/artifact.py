@@ -128,7 +128,7 @@ def write(
         about = model_row(plain, batch, capture, graph)
     documents |= {
         "graph": graph.document,
-        "outcomes": {name: outcome_to_json(outcome) for name, outcome in outcomes.items()},
+        "outcomes": {name: _outcome(name, outcome) for name, outcome in outcomes.items()},
     }
     tensors |= {"tensors": graph.tensors, "original": changed}
     for number, name in enumerate(neural):
@@ -168,6 +168,13 @@ def _on_cpu(batch: Batch) -> Batch:
     return Batch(
         *map_tensors(lambda t: t.detach().to("cpu"), (tuple(batch.args), dict(batch.kwargs)))
     )
+
+
+def _outcome(path: str, outcome: Outcome) -> Any:
+    try:
+        return outcome_to_json(outcome)
+    except ArtifactError as error:
+        raise ArtifactError(f"block {path!r}: {error}") from error
 
 
 def _class_name(module: nn.Module) -> str:

@@ -301,3 +301,14 @@ def test_ordinary_equations_pass(expr: Any) -> None:
     assert found.form == one.form
     assert found.constants == one.constants
     assert Program.from_json(through(one.program.to_json())) == one.program
+
+
+def test_an_equation_that_could_not_be_read_back_is_not_written() -> None:
+    nested: Any = x
+    for _ in range(7):
+        nested = sympy.tanh(nested)
+    deep = equation(nested)
+    front = outcome_to_json(dataclasses.replace(REWRITE, fronts={0: ParetoFront((deep, LAW), 1.0)}))
+    assert len(front["fronts"]["0"]["equations"]) == 1
+    with pytest.raises(ArtifactError, match=r"could not be read back: .*too many functions"):
+        outcome_to_json(dataclasses.replace(REWRITE, equations={0: deep}))

@@ -6,6 +6,7 @@ ArtifactError that names the place.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from symcompile.equation import Equation
@@ -65,8 +66,26 @@ def _read_equation(data: Any) -> Equation:
         raise ArtifactError(str(error)) from error
 
 
-EQUATION = Codec(lambda equation: equation.to_json(), _read_equation)
-FRONT = record(ParetoFront, equations=many(EQUATION), variance=NUMBER)
+def _write_equation(equation: Equation) -> Any:
+    data = equation.to_json()
+    try:
+        check_equation(data)
+    except SymCompileError as error:
+        raise ArtifactError(f"{equation} could not be read back: {error}") from error
+    return data
+
+
+def _write_equations(equations: tuple[Equation, ...]) -> Any:
+    """What could not be read back is left out: nobody has chosen it."""
+    found = []
+    for equation in equations:
+        with suppress(ArtifactError):
+            found.append(_write_equation(equation))
+    return found
+
+
+EQUATION = Codec(_write_equation, _read_equation)
+FRONT = record(ParetoFront, equations=Codec(_write_equations, many(EQUATION).read), variance=NUMBER)
 OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
     lambda data: OperatorSet.of(by_name(COUNT).read(data)),
