@@ -28,6 +28,7 @@ from symcompile.exporters.onnx_functions import (
 )
 from symcompile.exporters.onnx_metadata import function_metadata
 from symcompile.exporters.onnx_operators import Signature, translations
+from symcompile.exporters.onnx_optimization import optimize
 from symcompile.hybrid import submodule_path
 from symcompile.opaque import BlockCall, Exported, as_block, block_calls, export_program
 from symcompile.rewrite import Rewrite
@@ -90,13 +91,15 @@ def _translated(exported: Exported, names: Mapping[Signature, str], opset: int) 
                 dynamo=True,
                 opset_version=opset,
                 custom_translation_table=translations(names),  # type: ignore[arg-type]
+                optimize=False,
                 verbose=False,
             )
+            assert program is not None
+            optimize(program.model)
         except ExportError:
             raise
         except Exception as error:  # torch's exporter lets everything through
             raise ExportError(f"torch.onnx can't translate the model: {_cause(error)}") from error
-    assert program is not None
     _forget_origin(program.model)
     return program.model
 

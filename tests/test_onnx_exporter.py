@@ -142,6 +142,29 @@ def test_every_operator_in_float64(tmp_path) -> None:
                 np.testing.assert_allclose(found[row, k], expected, 2e-13, 1e-15, err_msg=message)
 
 
+class Unchanged(nn.Module):
+    """Beside its block it does what changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Identity()
+
+    def forward(self, x):
+        return self.body(x * 1.0) + 0.0
+
+
+def test_coefficients_next_to_one_and_zero_stay(tmp_path) -> None:
+    X = samples(6, 2, dtype=torch.float64)
+    fake = Fake(["1.000005*sin(x0)", "x1 + 4e-9", "x0/1.000002 - 3e-9"], 2)
+    hybrid = hybrid_of(Unchanged(), {"body": fake}, Batch((X,), {}), dtype=torch.float64)
+    file = exporters.onnx(hybrid, tmp_path / "a.onnx")
+    (found,) = session_of(file).run(None, {"x": X.numpy()})
+    np.testing.assert_allclose(found, hybrid.module(X).numpy(), rtol=1e-14)
+    assert read(file).notes == ()
+    # What changes nothing at all is dropped.
+    assert [node.op_type for node in onnx.load(file).graph.node] == ["body"]
+
+
 def test_operators_in_float32(tmp_path) -> None:
     cases = [case for case in CASES if " " not in case.name]
     hybrid, X = together(cases, torch.float32)
