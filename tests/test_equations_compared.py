@@ -300,6 +300,13 @@ def test_values_at_which_only_one_is_defined_are_a_difference() -> None:
     assert compared("log(x**2)", "2*log(abs(x))", points).change == REWRITTEN
 
 
+def test_constants_beyond_float64_are_not_taken_for_the_same() -> None:
+    tower = slot(0) ** (slot(0) ** slot(0))
+    sides = [Output(Equation(tower * sympy.Symbol("x"), SYMBOLS, (v,), 5), 3) for v in (9.5, 9.6)]
+    assert compare_equations("p", 0, *sides, box()).change == DRIFTED
+    assert compare_equations("p", 0, sides[0], sides[0], box()).change == IDENTICAL
+
+
 def test_equal_constants_in_one_slot_or_in_two() -> None:
     x, y = sympy.symbols("x y")
     shared = Equation(slot(0) * x + slot(0) * y, SYMBOLS, (2.5,), 5)

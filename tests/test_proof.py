@@ -41,6 +41,12 @@ FALSE = [
     ("log(x*y)", "log(x) + log(y)"),  # not for all real numbers
     ("x", "x + 1e-11"),
     ("2", "2 + 1e-8"),
+    # Coefficients beyond the range of float64, or so large that all else is a small share.
+    ("exp((t**2 + 7.8)**3)", "exp((t**2 + 9.1)**3)"),
+    ("exp((t**2 + 8.9)**3)", "exp((t**2 + 9.1)**3)"),
+    ("1e90*exp(x) + y", "1e90*exp(x) + t"),
+    ("1e-20*x", "2e-20*x"),
+    ("1e-20*x + y", "2e-20*x + y"),
 ]
 
 

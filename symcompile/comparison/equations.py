@@ -139,12 +139,12 @@ def _values(old: Law, new: Law, points: Array) -> Values:
 
 def _judge(old: Law, new: Law, values: Values, time_limit: float) -> Verdict:
     paired = paired_as_written(old, new)
+    if (old.program, old.constants, old.order) == (new.program, new.constants, new.order):
+        return Verdict(IDENTICAL, paired.coefficients() if paired else ())
     if paired is not None and paired.same:
         if _filled(old) == _filled(new):
             return Verdict(IDENTICAL, paired.coefficients())
         return Verdict(REWRITTEN, (), "the same form and constants, written in another way")
-    if (old.program, old.constants, old.order) == (new.program, new.constants, new.order):
-        return Verdict(IDENTICAL)  # nested too deeply to be paired
     evidence = _by_values(values)
     if paired is None or paired.largest > _MOVED:
         if _may_be_same(old, new, values):

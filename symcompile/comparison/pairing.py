@@ -93,12 +93,13 @@ def cheapest(pairings: Iterable[Pairing | None]) -> Pairing | None:
 
 
 def change(old: Constant, new: Constant) -> float:
-    """From 0 to 2, relative to the larger one, so that it is the same both ways."""
+    """From 0 to 2, relative to the larger one, so that it is the same both ways; 2 where one is
+    beyond the range of float64, since nothing is known of it then."""
     a, b = old.value, new.value
-    if a == b or (math.isnan(a) and math.isnan(b)):
-        return 0.0
     if not (math.isfinite(a) and math.isfinite(b)):
         return 2.0
+    if a == b:
+        return 0.0
     size = max(abs(a), abs(b))
     return abs(a / size - b / size)
 

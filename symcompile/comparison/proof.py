@@ -8,6 +8,7 @@ proven; that is not an error, and neither is anything that sympy raises on the w
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,8 +32,6 @@ _EXPONENT = 64
 _DIGITS = 14
 # For multiplying out, which is over at once for what is small enough.
 _SECONDS = 2.0
-# Of the largest coefficient: what a term is worth that cancels up to rounding.
-_CANCELLED = 1e-13
 
 _OPERATORS = OperatorSet.of(list(VOCABULARY))
 
@@ -140,6 +139,8 @@ def _says_yes(step: Callable[[Law, Law], bool], old: Law, new: Law) -> bool:
 
 def _canonical(old: Law, new: Law) -> bool:
     forms = [canonical(law.form, law.constants, _OPERATORS) for law in (old, new)]
+    if not all(value and math.isfinite(value) for _, values in forms for value in values):
+        return False  # constants that were merged beyond the range of float64
     found = pair(*(shape(form, values) for form, values in forms))
     return found is not None and found.largest <= SAME
 
@@ -161,9 +162,8 @@ def _exponential(old: Law, new: Law) -> bool:
 
 def _simplified(old: Law, new: Law) -> bool:
     a, b = _exactly(old, new)
-    largest = max(abs(c) for one in (a, b) for c in _coefficients(_expand(one)).values())
     rest = _coefficients(_expand(sympy.simplify(a - b)))
-    return all(abs(c) <= _CANCELLED * largest for c in rest.values())
+    return not any(rest.values())
 
 
 _STEPS = (_canonical, _expanded, _trigonometric, _exponential, _simplified)
@@ -195,22 +195,25 @@ def _expand(expr: sympy.Expr) -> sympy.Expr:
 
 
 def _same_terms(a: sympy.Expr, b: sympy.Expr) -> bool:
-    """Whether two sums have the same terms, up to rounding of their coefficients."""
+    """Whether two sums have the same terms, up to rounding of their coefficients. What cancels has
+    to cancel exactly: there is no telling beside which other term it would be small."""
     ours, theirs = _coefficients(a), _coefficients(b)
-    largest = max(map(abs, [*ours.values(), *theirs.values()]), default=0.0)
-    return all(
-        _close(ours.get(term, 0.0), theirs.get(term, 0.0), largest) for term in {*ours, *theirs}
-    )
+    return all(_close(ours.get(term, 0.0), theirs.get(term, 0.0)) for term in {*ours, *theirs})
 
 
-def _close(a: complex, b: complex, largest: float) -> bool:
-    return abs(a - b) <= max(SAME * max(abs(a), abs(b)), _CANCELLED * largest)
+def _close(a: complex, b: complex) -> bool:
+    return abs(a - b) <= SAME * max(abs(a), abs(b))
 
 
 def _coefficients(expr: sympy.Expr) -> dict[sympy.Expr, complex]:
-    """The constant factor of each term, by the rest of the term."""
+    """The constant factor of each term, by the rest of the term; ArithmeticError if one is beyond
+    the range of float64."""
     found: dict[sympy.Expr, complex] = {}
     for term in sympy.Add.make_args(expr):
         number, rest = term.as_independent(*expr.free_symbols, as_Add=False)
-        found[rest] = found.get(rest, 0.0) + complex(number.evalf(20))
+        exact = number.evalf(20)
+        value = complex(exact)
+        if not cmath.isfinite(value) or (value == 0.0) != (exact == 0):
+            raise ArithmeticError(f"coefficient {exact}")
+        found[rest] = found.get(rest, 0.0) + value
     return found
