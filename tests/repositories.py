@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
@@ -17,6 +18,13 @@ from symcompile import artifact, exporters
 from symcompile.hybrid import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# What git stores in the place of a file that Git LFS keeps elsewhere.
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+    "size 12345\n"
+)
 
 OLD, DRIFTED, OTHER = "2.5*x0*x1", "2.75*x0*x1", "2.5*x0 + exp(x1)"
 
@@ -98,6 +106,14 @@ class Repository:
         )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch, within: str = ".") -> None:
+        """Be in the repository, with its environment, for the rest of a test."""
+        for name in [name for name in os.environ if name.startswith(("GIT_", "PRE_COMMIT"))]:
+            monkeypatch.delenv(name)
+        for name, value in self.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(self.folder / within)
 
     def git(self, *arguments: str, check: bool = True) -> str:
         return self.run("git", *arguments, check=check).stdout

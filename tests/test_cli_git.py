@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
         made.write("law.json", equation)
         made.commit()
     made.write("law.json", OTHER)
-    for name in [name for name in os.environ if name.startswith(("GIT_", "PRE_COMMIT"))]:
-        monkeypatch.delenv(name)
-    for name, value in made.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(made.folder)
+    made.enter(monkeypatch)
     return made
 
 
