@@ -28,6 +28,8 @@ SETTINGS = {
 }
 ATTRIBUTES = ("*.symc diff=symcompile", "*.onnx diff=symcompile")
 
+_KEPT_TEXTS = "refs/notes/textconv/symcompile"
+
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[m"
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -210,11 +212,14 @@ def _refuse_pointer(path: str, name: str) -> None:
 def setup(*, everywhere: bool = False) -> str:
     """Put SETTINGS into the configuration of this repository, or of the user with `everywhere`.
 
-    Returns what is left to do, for people. Raises ComparisonError outside of a repository.
+    Texts that git has kept of models are dropped: another version of symcompile may say more, and
+    what was a Git LFS pointer may be a model now. Returns what was done and what is left to do, for
+    people. Raises ComparisonError outside of a repository.
     """
     place = "--global" if everywhere else "--local"
     for name, value in SETTINGS.items():
         _answer("config", place, name, value)
+    _git("update-ref", "-d", _KEPT_TEXTS)
     done = [f"git config {place} {name} '{value}'" for name, value in SETTINGS.items()]
     left = [row for row in ATTRIBUTES if not _has_attribute(row)]
     if left:

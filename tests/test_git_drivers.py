@@ -146,6 +146,13 @@ def test_a_renamed_model_is_compared_with_what_it_was(repository: Repository) ->
     assert "structure changed" in repository.git("diff")
 
 
+def test_setup_drops_the_texts_that_git_has_kept(history: Repository, shown: str) -> None:
+    kept = ("for-each-ref", "refs/notes/textconv")
+    assert history.git(*kept)
+    history.run("symcompile", "git", "setup")
+    assert history.git(*kept) == ""
+
+
 @pytest.mark.parametrize(("setting", "colored"), [("always", True), ("auto", False)])
 def test_color_is_that_of_git(history: Repository, setting: str, colored: bool) -> None:
     history.git("config", "color.ui", setting)
