@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from symcompile.comparison.matching.arguments import argument_changes, shortened
-from symcompile.comparison.matching.network import REGION, Network
+from symcompile.comparison.matching.network import REGION, Network, Pairs, nearest
 from symcompile.comparison.matching.renames import Rename, renames
 from symcompile.comparison.result import NodeChange
 
@@ -72,49 +72,30 @@ def _listed(names: Sequence[str]) -> str:
 # --- other inputs --------------------------------------------------------------------------------
 
 
-# The matched nodes nearest upstream, by their pairs; None where there are too many to tell.
-_Origin = frozenset[int] | None
-_TOO_MANY = 16
-
-
 @dataclass(frozen=True)
 class _Side:
     """Where values come from on one side.
 
     Attributes:
         matched: the node of each pair.
-        pair: the pair of each matched node.
-        origins: of all nodes, so that a chain of added nodes stands for where it begins.
+        pair: the pair of each node, None if it is in none.
+        origins: nearest pairs upstream, so that a chain of added nodes stands for where it begins.
     """
 
     network: Network
     matched: Sequence[int]
-    pair: dict[int, int]
-    origins: list[_Origin]
+    pair: list[int | None]
+    origins: list[Pairs]
 
     def names(self, nodes: Sequence[int]) -> list[str]:
         return [self.network.nodes[node].name for node in nodes]
 
 
 def _side(network: Network, matched: Sequence[int]) -> _Side:
-    pair = {node: number for number, node in enumerate(matched)}
-    origins: list[_Origin] = []
-    for node, read in enumerate(network.inputs):
-        if node in pair:
-            origins.append(frozenset((pair[node],)))
-        else:
-            origins.append(_together({origins[source] for source in read}))
-    return _Side(network, matched, pair, origins)
-
-
-def _together(origins: set[_Origin]) -> _Origin:
-    if len(origins) == 1:
-        return origins.pop()  # the same object: a chain of thousands holds one set
-    known = [origin for origin in origins if origin is not None]
-    if len(known) < len(origins) or len(known) > _TOO_MANY:
-        return None
-    found = frozenset().union(*known)
-    return found if len(found) <= _TOO_MANY else None
+    pair: list[int | None] = [None] * len(network)
+    for number, node in enumerate(matched):
+        pair[node] = number
+    return _Side(network, matched, pair, nearest(network.inputs, pair))
 
 
 def _moved(old: _Side, new: _Side, a: int, b: int) -> Iterator[str]:
@@ -133,8 +114,8 @@ def _moved(old: _Side, new: _Side, a: int, b: int) -> Iterator[str]:
 
 def _same_nodes(old: _Side, new: _Side, gone: Sequence[int], come: Sequence[int]) -> bool:
     """Whether these are the same matched nodes in another order."""
-    before = Counter(old.pair.get(node) for node in gone)
-    return None not in before and before == Counter(new.pair.get(node) for node in come)
+    before = Counter(old.pair[node] for node in gone)
+    return None not in before and before == Counter(new.pair[node] for node in come)
 
 
 def _more_or_fewer(
@@ -149,7 +130,7 @@ def _more_or_fewer(
 
 def _same_origin(old: _Side, new: _Side, one: int, other: int) -> bool:
     """Whether both are a pair, or come from the same place by nodes of one side only."""
-    if one in old.pair and other in new.pair:
+    if old.pair[one] is not None and new.pair[other] is not None:
         return old.pair[one] == new.pair[other]
     a, b = old.origins[one], new.origins[other]
     return a is None or b is None or a == b or bool(a & b)
@@ -157,13 +138,14 @@ def _same_origin(old: _Side, new: _Side, one: int, other: int) -> bool:
 
 def _only(side: _Side, other: _Side, here: Sequence[int], there: Sequence[int]) -> set[str]:
     """Names of what is read here and has no counterpart there."""
-    kept = {other.pair[node] for node in there if node in other.pair}
-    return set(side.names([node for node in here if side.pair.get(node) not in kept]))
+    kept = {other.pair[node] for node in there} - {None}
+    return set(side.names([node for node in here if side.pair[node] not in kept]))
 
 
 def _instead(old: _Side, new: _Side, one: int, other: int) -> str:
     """What the old node reads is called by its old name, and by its new one where that is other."""
     before, after = old.network.nodes[one].name, new.network.nodes[other].name
-    now = new.network.nodes[new.matched[old.pair[one]]].name if one in old.pair else before
+    pair = old.pair[one]
+    now = before if pair is None else new.network.nodes[new.matched[pair]].name
     called = shortened(before) + (f" (now {shortened(now)})" if now != before else "")
     return f"reads {shortened(after)} instead of {called}"

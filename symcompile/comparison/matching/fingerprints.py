@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 
 from symcompile.comparison.matching.alignment import align
-from symcompile.comparison.matching.network import Network
+from symcompile.comparison.matching.network import Network, nearest
 
 # Fingerprints of nodes that are not matched yet, of those of which the finder has something to say.
 Keys = Mapping[int, Hashable]
 # How many edges away a neighbourhood reaches.
 _RADII = (8, 4, 2, 1)
+# So many inputs are tried as the one that stayed.
+_PLACES = 3
 
 
 class Side:
@@ -78,13 +80,15 @@ def both_ways(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
 
 def around(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
     """By the neighbourhood, from a wide one to the next neighbours alone."""
-    rounds = [(old.labels, new.labels)]
-    for _ in range(max(_RADII)):
+    found = {}
+    before, after = old.labels, new.labels
+    for radius in range(1, max(_RADII) + 1):
         numbers = Numbers()
-        before, after = rounds[-1]
-        rounds.append((_wider(old, before, numbers), _wider(new, after, numbers)))
+        before, after = _wider(old, before, numbers), _wider(new, after, numbers)
+        if radius in _RADII:
+            found[radius] = before, after
     for radius in _RADII:
-        yield rounds[radius]
+        yield found.pop(radius)
 
 
 def alone(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
@@ -93,11 +97,25 @@ def alone(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
 
 
 def in_gap(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
-    """By the node itself among those between the same matched nodes; first with its name."""
+    """By the node itself among those between the same matched nodes.
+
+    First with its name; at last whichever of those stand before it and which after.
+    """
     numbers = Numbers()
     before, after = _gaps(old, numbers), _gaps(new, numbers)
-    for named in (True, False):
-        yield _placed(old, before, named), _placed(new, after, named)
+    for directed, named in ((True, True), (True, False), (False, False)):
+        yield _placed(old, before, directed, named), _placed(new, after, directed, named)
+
+
+def between(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
+    """By all of its users, if they are matched, and one of its inputs at the same place."""
+    for place in range(_PLACES):
+        yield _between(old, place), _between(new, place)
+
+
+def replaced(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
+    """By the nearest matched nodes before and after, and whether there are weights."""
+    yield _replaced(old), _replaced(new)
 
 
 def in_order(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
@@ -155,8 +173,11 @@ def _sequence(side: Side) -> list[int]:
     return [side.labels[n] if pair is None else -1 - pair for n, pair in enumerate(side.pair)]
 
 
-def _gaps(side: Side, numbers: Numbers) -> dict[int, int]:
-    """For each node that is not matched, a number of the matched nodes around its component."""
+def _gaps(side: Side, numbers: Numbers) -> dict[int, tuple[int, int]]:
+    """For each node that is not matched, the matched nodes around its component, by a number.
+
+    Two numbers: the first tells those before it from those after, the second does not.
+    """
     import networkx as nx
 
     network = side.network
@@ -164,15 +185,39 @@ def _gaps(side: Side, numbers: Numbers) -> dict[int, int]:
     for component in nx.weakly_connected_components(network.graph.subgraph(side.unmatched())):
         sources = {side.pair[source] for node in component for source in network.inputs[node]}
         users = {side.pair[user] for node in component for user, _ in network.users[node]}
-        gap = numbers.of((frozenset(sources - {None}), frozenset(users - {None})))
+        before, after = frozenset(sources - {None}), frozenset(users - {None})
+        gap = numbers.of((before, after)), numbers.of(before | after)
         found.update(dict.fromkeys(component, gap))
     return found
 
 
-def _placed(side: Side, gaps: dict[int, int], named: bool) -> Keys:
+def _placed(side: Side, gaps: dict[int, tuple[int, int]], directed: bool, named: bool) -> Keys:
     nodes = side.network.nodes
     return {
-        node: (side.labels[node], gap, nodes[node].name if named else "")
+        node: (side.labels[node], gap[not directed], nodes[node].name if named else "")
         for node, gap in gaps.items()
         if side.pair[node] is None
     }
+
+
+def _replaced(side: Side) -> Keys:
+    nodes, reads = side.network.nodes, side.network.inputs
+    users = [[user for user, _ in found] for found in side.network.users]
+    above = nearest(reads, side.pair)
+    below = nearest(users, side.pair, reverse=True)
+    return {
+        node: (side.labels[node], bool(nodes[node].weights), above[node], below[node])
+        for node in side.unmatched()
+        if above[node] and below[node]
+    }
+
+
+def _between(side: Side, place: int) -> Keys:
+    found: dict[int, Hashable] = {}
+    for node in side.unmatched():
+        read = side.network.inputs[node][place : place + 1]
+        users = [(side.pair[user], places) for user, places in side.network.users[node]]
+        pairs = [side.pair[one] for one in read] + [pair for pair, _ in users]
+        if read and users and None not in pairs:
+            found[node] = (side.labels[node], pairs[0], frozenset(users))
+    return found

@@ -91,6 +91,43 @@ def natural(name: str) -> tuple[list[Any], str]:
     return parts, name
 
 
+# --- what is near --------------------------------------------------------------------------------
+
+
+# Pairs of matched nodes; None where there are too many to tell.
+Pairs = frozenset[int] | None
+_TOO_MANY = 16
+
+
+def nearest(
+    beside: Sequence[Sequence[int]], pair: Sequence[int | None], *, reverse: bool = False
+) -> list[Pairs]:
+    """The nearest matched nodes in a direction, by their pairs; of a matched node its own.
+
+    Args:
+        beside: the next nodes in this direction, of each node.
+        pair: the pair of each node, None if it is in none.
+        reverse: whether the next nodes have higher numbers.
+    """
+    found: list[Pairs] = [None] * len(pair)
+    for node in reversed(range(len(pair))) if reverse else range(len(pair)):
+        own = pair[node]
+        found[node] = (
+            _together({found[one] for one in beside[node]}) if own is None else frozenset((own,))
+        )
+    return found
+
+
+def _together(several: set[Pairs]) -> Pairs:
+    if len(several) == 1:
+        return several.pop()  # the same object: a chain of thousands holds one set
+    known = [one for one in several if one is not None]
+    if len(known) < len(several) or len(known) > _TOO_MANY:
+        return None
+    found: frozenset[int] = frozenset().union(*known)
+    return found if len(found) <= _TOO_MANY else None
+
+
 # --- labels --------------------------------------------------------------------------------------
 
 

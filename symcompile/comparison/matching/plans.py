@@ -12,10 +12,12 @@ from symcompile.comparison.matching.fingerprints import (
     Finder,
     alone,
     around,
+    between,
     both_ways,
     downstream,
     in_gap,
     in_order,
+    replaced,
     upstream,
 )
 from symcompile.comparison.matching.network import Level, Network
@@ -34,12 +36,14 @@ class Step:
 
 
 _ALL = (both_ways, upstream, downstream, around)
+# Weights that are the same are the surest sign there is.
+_SURE = (both_ways, alone, upstream, downstream, around)
 
 _SAME_WEIGHTS = (
-    Step(Level(names=True, digests=True, shapes=True), (*_ALL, alone)),
-    Step(Level(digests=True, shapes=True), (*_ALL, alone)),
+    Step(Level(names=True, digests=True, shapes=True), _SURE),
+    Step(Level(digests=True, shapes=True), _SURE),
 )
-_SAME_NAMES = Step(Level(names=True, shapes=True), (*_ALL, alone))
+_SAME_NAMES = Step(Level(names=True, shapes=True), _SURE)
 _SAME_SHAPES = Step(Level(shapes=True), (*_ALL, in_order))
 _REST = (
     Step(Level(names=True), (*_ALL, alone)),
@@ -47,7 +51,7 @@ _REST = (
     # The same place, or the same weights, but other attributes; at last another operator.
     Step(Level(names=True, attributes=False), (alone,)),
     Step(Level(attributes=False), (both_ways, upstream, downstream, in_gap)),
-    Step(Level(attributes=False, operator=False), (both_ways,), spread=False),
+    Step(Level(attributes=False, operator=False), (both_ways, between, replaced), spread=False),
 )
 # With fewer digests in common the weights were trained anew, and those that stayed say little.
 _ENOUGH = 0.25
@@ -59,26 +63,27 @@ _MANY = 100
 
 def best_pairs(old: Network, new: Network) -> list[tuple[int, int]]:
     """(old, new) numbers of matched nodes, by the plan that leaves the least to report."""
-    best, least = list[tuple[int, int]](), math.inf
+    best, least = list[tuple[int, int]](), (math.inf, math.inf)
     *plans, from_below = _plans(old, new)
     for plan in (*plans, from_below):
-        if plan is from_below and least > _MANY:
+        if plan is from_below and least[0] > _MANY:
             break
         pairs = _follow(plan, old, new)
         cost = _cost(old, new, pairs)
         if cost < least:
             best, least = pairs, cost
-        if least == abs(len(old) - len(new)):
+        if least[0] == abs(len(old) - len(new)):
             break  # no plan can leave less
     return best
 
 
-def _cost(old: Network, new: Network, pairs: Sequence[tuple[int, int]]) -> int:
-    """How much is there to report, and how much has to be believed."""
+def _cost(old: Network, new: Network, pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """How much is there to report and to believe; how much of it is there to report."""
     left = len(old) + len(new) - 2 * len(pairs)
     reshaped = sum(_shapes(old, a) != _shapes(new, b) for a, b in pairs)
     differ = len(node_changes(old, new, pairs))
-    return left + reshaped + differ + _SHIFT * len(shifts(old, new, pairs))
+    reported = left + reshaped + differ
+    return reported + _SHIFT * len(shifts(old, new, pairs)), reported
 
 
 def _shapes(network: Network, node: int) -> list[Any]:

@@ -84,5 +84,9 @@ def _exchanged(met: set[Rename]) -> set[Rename]:
 
 
 def _another(old: Network, new: Network, met: set[Rename]) -> set[Rename]:
-    """Reads of another weight that was there before, with the same values."""
-    return {(a, b) for a, b in met if _digest(old, b) == _digest(new, b) != ""}
+    """Reads of another weight, where both weights are what they were: the reading changed."""
+    return {
+        (a, b)
+        for a, b in met
+        if _digest(old, a) == _digest(new, a) != "" and _digest(old, b) == _digest(new, b) != ""
+    }
