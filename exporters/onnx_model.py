@@ -109,17 +109,7 @@ def onnx(
     names = {name: signature[0] for name, signature in signatures.items()}
     data = _serialized(proto)
     check_structure(proto)
-    agreement = None
-    if check:
-        agreement = check_values(
-            data,
-            module,
-            example,
-            exported.example,
-            batched=exported.batched,
-            dtype=working,
-            blocks=names,
-        )
+    agreement = _compared(data, module, example, exported, working, names) if check else None
     _write(data, target)
     return OnnxFile(
         target,
@@ -129,6 +119,26 @@ def onnx(
         names if functions else {},
         agreement,
         exported.note,
+    )
+
+
+def _compared(
+    data: bytes,
+    module: nn.Module,
+    example: Batch,
+    exported: Exported,
+    working: torch.dtype,
+    names: Mapping[str, str],
+) -> Agreement:
+    """ONNX Runtime against torch."""
+    return check_values(
+        data,
+        module,
+        example,
+        exported.example,
+        batched=exported.batched,
+        dtype=working,
+        blocks=names,
     )
 
 
