@@ -143,8 +143,11 @@ def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
 
 
 def count_operators(program: Program) -> int:
-    """How many operators it has, common sub-expressions counted once."""
-    return sum(instruction.op not in LEAVES for instruction in program.instructions)
+    """How many operators it has: a sum of three terms has two, a common part counts once."""
+    return sum(
+        len(one.args) - 1 if one.op in NARY else one.op not in LEAVES
+        for one in program.instructions
+    )
 
 
 def verify(program: Program) -> None:

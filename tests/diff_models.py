@@ -46,7 +46,7 @@ def neural(rewrite: Rewrite) -> Outcome:
 
 
 def made_by(engine: str, seed: int = 0) -> Callable[[Rewrite], Outcome]:
-    provenance = {"engine": {"engine": engine, "version": "1.0"}, "seed": seed}
+    provenance = {"engine": {"name": engine, "version": "1.0"}, "seed": seed}
     return lambda rewrite: replace(rewrite, provenance=provenance)
 
 

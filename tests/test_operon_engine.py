@@ -148,7 +148,7 @@ def test_bad_arrays_are_refused() -> None:
 
 def test_description_is_plain_and_complete() -> None:
     described = engine(population=123).describe()
-    assert described["engine"] == "operon"
+    assert described["name"] == "operon"
     assert described["population"] == 123
     assert set(described["operators"]) == {"+", "*", "inv", "sin", "exp"}
 

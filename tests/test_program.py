@@ -9,6 +9,7 @@ import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
 from symcompile.evaluation import evaluate
+from symcompile.parser import parse
 from symcompile.program import (
     BINARY,
     LEAVES,
@@ -16,6 +17,7 @@ from symcompile.program import (
     UNARY,
     Instruction,
     Program,
+    count_operators,
     from_sympy,
     number_value,
     to_sympy,
@@ -203,3 +205,12 @@ def test_long_programs_are_verified_and_evaluated_without_recursion() -> None:
     code = (I("input", (), 0), *(I("neg", (k,)) for k in range(depth)))
     program = Program(code, (depth,), 1, 0)
     np.testing.assert_array_equal(evaluate(program, np.array([[2.0], [3.0]]), ()), [[2.0], [3.0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "operators"),
+    [("x0", 0), ("1.5*x0*x1", 2), ("x0 + x1 + 2.5", 2), ("sin(x0) + sin(x0)*x1", 3), ("x0**2", 1)],
+)
+def test_operators_are_counted_between_arguments(text: str, operators: int) -> None:
+    names = ["x0", "x1"]
+    assert count_operators(from_sympy([parse(text, names)], names, 0)) == operators

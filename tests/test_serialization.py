@@ -283,12 +283,23 @@ def test_expressions_out_of_proportion_are_never_built(code: Any, message: str) 
         serialization.EQUATION.read(data)
 
 
+@pytest.mark.parametrize("constant", [999.0, 1 / 3])
+def test_towers_of_whole_constants_are_never_built(constant: float) -> None:
+    """sympy would work out ((999**999)**999)**999, a number of ten billion bits."""
+    code = [["slot", [], 0], ["pow", [0, 0]], ["div", [0, 1]], ["pow", [1, 2]], ["pow", [3, 3]]]
+    code = code if constant > 1 else [["slot", [], 0], ["number", [], -999], ["pow", [0, 1]]]
+    data = {**SIMPLE.to_json(), "symbols": ["x"], "constants": [constant]}
+    with pytest.raises(ExpressionError, match="a constant beyond"):
+        check_equation({**data, "program": {**program(*code), "n_slots": 1}})
+
+
 @pytest.mark.parametrize(
     "expr",
     [
         sympy.sin(sympy.sqrt(2) * x) ** 3 / (1 + sympy.pi**2),
         sympy.Piecewise((x, x < t), (t**2.5, True)),
         sympy.Max(x, sympy.Rational(1, 7)) + sympy.exp(sympy.exp(2)),
+        2.0 ** (3.0 * x) * 7.0**2.5 + 1e-200 * x,
         sum((0.5 + k) * sympy.sin(k * x) for k in range(60)),
         sympy.tanh(2 * sympy.tanh(3 * sympy.tanh(sympy.sin(x)) + 1)) ** 2,
         sympy.Max(*(sympy.sin(k * x) for k in range(12))),

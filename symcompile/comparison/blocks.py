@@ -312,8 +312,8 @@ def _described(found: BlockDiff, old: Block | None, new: Block | None) -> BlockD
 def engine(block: Block) -> str:
     """Name and version of the engine, and the seed: "operon 0.6.2, seed 0"; "" where unknown."""
     found = block.provenance.get("engine")
-    data = found if isinstance(found, Mapping) else {"engine": found}
-    words = " ".join(str(data[key]) for key in ("engine", "version") if data.get(key))
+    data = found if isinstance(found, Mapping) else {"name": found}
+    words = " ".join(str(data[key]) for key in ("name", "version") if data.get(key))
     seed = block.provenance.get("seed")
     return ", ".join([words] * bool(words) + [f"seed {seed}"] * (seed is not None))
 

@@ -86,7 +86,7 @@ class OperonEngine:
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data."""
         return {
-            "engine": self.name,
+            "name": self.name,
             "version": _version(),
             "operators": self.operators.to_dict(),
             "max_complexity": self.max_complexity,

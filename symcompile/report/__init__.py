@@ -116,9 +116,7 @@ def _distinct(label: str, values: Iterator[str | None]) -> list[str]:
 def _engine(provenance: Mapping[str, Any]) -> str | None:
     engine = provenance.get("engine")
     if isinstance(engine, Mapping):
-        return " ".join(
-            str(engine[key]) for key in ("name", "engine", "version") if engine.get(key)
-        )
+        return " ".join(str(engine[key]) for key in ("name", "version") if engine.get(key))
     return None if engine is None else str(engine)
 
 

@@ -52,7 +52,9 @@ def check_equation(data: Any) -> int:
         raise ExpressionError("the inputs of a stored equation are not identifiers")
     if len(program.outputs) != 1:
         raise ExpressionError(f"a stored equation has {len(program.outputs)} outputs, expected 1")
-    return check_program(program)
+    constants = data.get("constants")
+    known = constants if type(constants) is list else []
+    return check_program(program, [one for one in known if type(one) in (int, float)])
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class _Size:
     terms: int
 
 
-def check_program(program: Program) -> int:
-    """How much work sympy expressions of this program are to build.
+def check_program(program: Program, constants: Sequence[float] = ()) -> int:
+    """How much work sympy expressions of this program are to build, its constants written in.
 
     Raises ExpressionError if they would be out of all proportion.
     """
@@ -86,9 +88,13 @@ def check_program(program: Program) -> int:
         if op == "number":
             _check_digits(value, position)
         sizes.append(_size(program, op, args, sizes))
-        exact.append(_exact_value(op, [exact[a] for a in args], value))
+        if op == "slot":
+            # Whole numbers are exact once they are written in, and so is a power of them.
+            exact.append(constants[value] if value < len(constants) else None)
+        else:
+            exact.append(_exact_value(op, [exact[a] for a in args], value))
         work += _work(op, sizes[-1])
-        problem = _problem(op, sizes[-1], exact[-1], work)
+        problem = _problem(op, sizes[-1], None if op == "slot" else exact[-1], work)
         if problem:
             raise ExpressionError(f"instruction {position} ({op!r}): {problem}")
     return work
@@ -140,7 +146,7 @@ def _check_digits(value: Any, position: int) -> None:
 
 
 def _exact_value(op: str, args: list[float | None], value: Any) -> float | None:
-    """Value of what holds neither inputs nor slots; None for everything else."""
+    """Value of what holds numbers and constants only; None for everything else."""
     if op == "number":
         return number_value(value)
     if op in LEAVES or any(arg is None for arg in args):
@@ -161,6 +167,8 @@ def _apply(op: str, args: list[float], value: Any) -> float:
     if op in UNARY:
         return float(UNARY[op](args[0]))
     result = args[0]
+    if op == "pow" and args[0] and abs(args[1] * math.log(abs(args[0]))) > math.log(MAX_EXACT):
+        return math.nan  # its reciprocal may be as large as the memory
     for argument in args[1:]:
         result = float(FOLDS[op](result, argument))
     return result

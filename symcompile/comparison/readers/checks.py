@@ -24,7 +24,7 @@ from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.evaluation import Array
 from symcompile.operators import OperatorSet
 from symcompile.parser import PRINTED_NAMES, parse
-from symcompile.program import LEAVES, Program, count_operators, from_sympy, to_sympy
+from symcompile.program import Program, count_operators, from_sympy, to_sympy
 from symcompile.storage.limits import check_equation, check_program
 
 MAX_TEXT = 100_000
@@ -243,10 +243,10 @@ def output(
     check_text(where, text, equation)
     check_form(where, form, equation)
     _check_complexity(where, equation, form, costs)
-    count = sum(row[0] not in LEAVES for row in program["code"])
+    count = count_operators(Program.from_json(program))  # as stored: sympy may write it otherwise
     if operators is not None and whole(operators, f"{where}: operators") != count:
         raise _edited(where, f"its operators are {operators}", f"its program has {count}")
-    return Output(equation, count_operators(equation.program), accuracy)
+    return Output(equation, count, accuracy)
 
 
 def check_work(programs: Iterable[tuple[str, Any]]) -> None:
