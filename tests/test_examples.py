@@ -40,7 +40,9 @@ def test_the_law_is_chosen_automatically(pinns: ModuleType, problem: str) -> Non
     assert problem in pinns.table([result])
 
 
-@pytest.mark.parametrize("script", ["lowering_benchmark.py", "review.py", "selection_study.py"])
+@pytest.mark.parametrize(
+    "script", ["diff_benchmark.py", "lowering_benchmark.py", "review.py", "selection_study.py"]
+)
 def test_quick_modes_run(script: str, tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / script), "--quick"]
     environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
