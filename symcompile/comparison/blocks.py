@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import sympy
@@ -30,6 +32,8 @@ from symcompile.evaluation import Array
 from symcompile.slots import slot_index
 
 _REGION = "region:"
+# Comparing two equations takes some hundredths of a second.
+_MOST_PAIRS = 100
 
 
 class Clock:
@@ -83,8 +87,8 @@ def _renamed(
         if before in gone and after in come and _alike(gone[before], come[after]):
             found[before] = after
             del gone[before], come[after]
-    for wanted in ((IDENTICAL, REWRITTEN), (DRIFTED,)):
-        for before, after in _twins(gone, come, wanted, clock):
+    for find in (_same_equations, partial(_alike_equations, clock=clock)):
+        for before, after in find(gone, come):
             found[before] = after
             del gone[before], come[after]
     return found
@@ -112,25 +116,44 @@ def _alike(before: Block, after: Block) -> bool:
     return before.status == after.status and len(before.inputs) == len(after.inputs)
 
 
-def _twins(
-    gone: Mapping[str, Block], come: Mapping[str, Block], wanted: tuple[str, ...], clock: Clock
+def _same_equations(gone: Mapping[str, Block], come: Mapping[str, Block]) -> list[tuple[str, str]]:
+    """Pairs of blocks with the same equations to the last bit, where only one pair is possible."""
+    before, after = (_by_equations(side) for side in (gone, come))
+    shared = [key for key in before if len(before[key]) == len(after.get(key, ())) == 1]
+    return [(before[key][0], after[key][0]) for key in shared]
+
+
+def _by_equations(blocks: Mapping[str, Block]) -> dict[Any, list[str]]:
+    found: dict[Any, list[str]] = {}
+    for name, block in blocks.items():
+        equations = {
+            k: (one.equation.form, one.equation.constants) for k, one in block.outputs.items()
+        }
+        if equations:
+            found.setdefault(tuple(sorted(equations.items(), key=lambda pair: pair[0])), []).append(
+                name
+            )
+    return found
+
+
+def _alike_equations(
+    gone: Mapping[str, Block], come: Mapping[str, Block], clock: Clock
 ) -> list[tuple[str, str]]:
-    """Pairs of symbolic blocks whose class is a wanted one, where there is one candidate only."""
-    candidates: dict[str, list[str]] = {
-        name: [
-            other
-            for other, after in come.items()
-            if before.symbolic and after.symbolic and _alike(before, after)
-            if _compare(before, after, clock).change in wanted
-        ]
+    """Pairs of blocks whose equations are the same functions or drifted, where each has one
+    candidate only; none among too many to compare each with each."""
+    pairs = [
+        (name, other)
         for name, before in gone.items()
-    }
-    taken = [other for others in candidates.values() for other in others]
-    return [
-        (name, others[0])
-        for name, others in candidates.items()
-        if len(others) == 1 and taken.count(others[0]) == 1
+        for other, after in come.items()
+        if before.symbolic and after.symbolic and _alike(before, after)
+        if before.outputs.keys() == after.outputs.keys()
     ]
+    if len(pairs) > _MOST_PAIRS:
+        return []
+    wanted = (IDENTICAL, REWRITTEN, DRIFTED)
+    found = [(a, b) for a, b in pairs if _compare(gone[a], come[b], clock).change in wanted]
+    counts = Counter(name for pair in found for name in pair)
+    return [(a, b) for a, b in found if counts[a] == counts[b] == 1]
 
 
 # --- one block -----------------------------------------------------------------------------------
