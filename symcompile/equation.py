@@ -84,7 +84,14 @@ class Equation:
 
     def text(self, digits: int = 4) -> str:
         """One line for people, constants rounded to `digits` significant digits."""
-        return str(sympy.sstr(self.rounded(digits), full_prec=False))
+        if digits not in self._texts:
+            self._texts[digits] = str(sympy.sstr(self.rounded(digits), full_prec=False))
+        return self._texts[digits]
+
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        """Texts by their digits: sympy takes milliseconds for each, and a comparison asks often."""
+        return {}
 
     def rounded(self, digits: int) -> Expr:
         """The expression with its floating-point numbers at so many significant digits."""

@@ -50,10 +50,6 @@ def _graph(side: Snapshot) -> str:
 
 def _notes(old: Snapshot, new: Snapshot, nodes: NodesDiff) -> tuple[str, ...]:
     found = []
-    unknown = [side for side in (old, new) if not side.equations_known]
-    if unknown:
-        names = " and ".join(f"{side.source} ({side.kind})" for side in unknown)
-        found.append(f"structure only: no equations of symcompile in {names}")
     if nodes.note:
         found.append(nodes.note)
     if old.family != new.family:
