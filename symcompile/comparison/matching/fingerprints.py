@@ -1,9 +1,9 @@
 """What a node is and what is around it, as numbers that are equal where these are.
 
-networkx has Weisfeiler-Lehman hashes too, but theirs see the readers of a node alone before version
-3.5, and don't tell readers from sources after. These do, and they number what they meet instead of
-hashing it, so that nothing collides. A matched node is seen as its pair, whatever it is, so that
-every match makes others surer.
+networkx has Weisfeiler-Lehman hashes too, but before version 3.5 theirs see the readers of a node
+alone, and since then, with attributes on the edges, don't tell readers from sources. These do, and
+they number what they meet instead of hashing it, so that nothing collides. A matched node is seen
+as its pair, whatever it is, so that every match makes others surer.
 """
 
 from __future__ import annotations
