@@ -23,7 +23,7 @@ demo: $(ENVIRONMENT)
 # Two workers with one thread each: more threads than cores make torch and BLAS slower.
 test: $(ENVIRONMENT)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from symcompile.comparison.equations import laws
-from symcompile.comparison.equivalence import Law
-from symcompile.comparison.shape import Part, shape
+from symcompile.comparison.equations.equivalence import Law
+from symcompile.comparison.equations.shape import Part, shape
 from symcompile.comparison.snapshot import Output
 from symcompile.equation import Equation
 from symcompile.evaluation import Array

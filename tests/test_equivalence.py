@@ -9,7 +9,7 @@ import pytest
 from laws import box, equation, law_pair
 
 from symcompile.comparison.equations import laws
-from symcompile.comparison.equivalence import (
+from symcompile.comparison.equations.equivalence import (
     ENOUGH,
     around,
     compare_values,
@@ -98,7 +98,7 @@ def test_differ_anywhere(old: str, new: str, differ: bool) -> None:
 def test_a_large_equation_is_evaluated_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     one, _ = law_pair("x*sin(y) + log(t)", "x")
     values, peaks = one.values(box())
-    monkeypatch.setattr("symcompile.comparison.equivalence._HELD", 50)
+    monkeypatch.setattr("symcompile.comparison.equations.equivalence._HELD", 50)
     parts, part_peaks = one.values(box())
     assert np.array_equal(values, parts)
     assert np.array_equal(peaks, part_peaks)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from symcompile.comparison.onnx_parsing import (
+from symcompile.comparison.onnx.parsing import (
     MAX_FIELDS,
     MAX_NODES,
     MAX_PACKED,

@@ -10,8 +10,8 @@ import pytest
 import sympy
 from laws import tree
 
-from symcompile.comparison.pairing import Pairing, change, cheapest, pair
-from symcompile.comparison.shape import Constant, shape
+from symcompile.comparison.equations.pairing import Pairing, change, cheapest, pair
+from symcompile.comparison.equations.shape import Constant, shape
 
 x, y = sympy.symbols("x y")
 

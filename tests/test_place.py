@@ -6,9 +6,9 @@ import pytest
 import sympy
 from laws import tree
 
-from symcompile.comparison.pairing import pair
-from symcompile.comparison.place import MAX_CHARACTERS, spelled
-from symcompile.comparison.shape import shape
+from symcompile.comparison.equations.pairing import pair
+from symcompile.comparison.equations.place import MAX_CHARACTERS, spelled
+from symcompile.comparison.equations.shape import shape
 
 PLACES = [
     ("2.5*x", ["#*x"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from laws import output
 
-from symcompile.comparison.points import SEEDED, sample
+from symcompile.comparison.equations.points import SEEDED, sample
 from symcompile.comparison.snapshot import Block
 from symcompile.region import read_features
 

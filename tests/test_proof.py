@@ -6,10 +6,9 @@ import pytest
 import sympy
 from laws import OPERATORS, SYMBOLS, law_pair
 
-from symcompile.comparison import proof
-from symcompile.comparison.equations import laws
-from symcompile.comparison.equivalence import Law
-from symcompile.comparison.proof import NOT_PROVEN, PROVEN, drifted_when_expanded, prove
+from symcompile.comparison.equations import laws, proof
+from symcompile.comparison.equations.equivalence import Law
+from symcompile.comparison.equations.proof import NOT_PROVEN, PROVEN, drifted_when_expanded, prove
 from symcompile.equation import Equation
 from symcompile.slots import slot
 

@@ -8,7 +8,7 @@ import pytest
 import sympy
 from laws import SYMBOLS, equation, tree
 
-from symcompile.comparison.shape import ONE, Constant, constant_value, shape
+from symcompile.comparison.equations.shape import ONE, Constant, constant_value, shape
 from symcompile.program import to_sympy
 from symcompile.slots import slot
 

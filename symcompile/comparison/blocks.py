@@ -12,8 +12,8 @@ from typing import Any
 import sympy
 
 from symcompile.comparison.equations import compare_equations
-from symcompile.comparison.marks import marks
-from symcompile.comparison.points import sample
+from symcompile.comparison.equations.marks import marks
+from symcompile.comparison.equations.points import sample
 from symcompile.comparison.result import (
     ADDED,
     CHANGED,

@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from symcompile.comparison.onnx_calls import DOMAIN
-from symcompile.comparison.onnx_metadata import Metadata, read_metadata
-from symcompile.comparison.onnx_parsing import MAX_BYTES, parse
-from symcompile.comparison.onnx_proof import check_blocks
-from symcompile.comparison.onnx_rows import Rows, graph_rows
-from symcompile.comparison.onnx_tensors import Tensors, dtype_of
-from symcompile.comparison.onnx_text import function_digests
+from symcompile.comparison.onnx.calls import DOMAIN
+from symcompile.comparison.onnx.metadata import Metadata, read_metadata
+from symcompile.comparison.onnx.parsing import MAX_BYTES, parse
+from symcompile.comparison.onnx.proof import check_blocks
+from symcompile.comparison.onnx.rows import Rows, graph_rows
+from symcompile.comparison.onnx.tensors import Tensors, dtype_of
+from symcompile.comparison.onnx.text import function_digests
 from symcompile.comparison.readers import checks, files
 from symcompile.comparison.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
 from symcompile.errors import ArtifactError

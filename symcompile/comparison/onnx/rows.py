@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symcompile.comparison.onnx_calls import Calls, Step, call_of, read_by, steps
-from symcompile.comparison.onnx_tensors import Tensors
-from symcompile.comparison.onnx_text import (
+from symcompile.comparison.onnx.calls import Calls, Step, call_of, read_by, steps
+from symcompile.comparison.onnx.tensors import Tensors
+from symcompile.comparison.onnx.text import (
     Inner,
     attribute_text,
     bounded,

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.comparison.onnx_calls import DOMAIN, Step
-from symcompile.comparison.onnx_evaluation import (
+from symcompile.comparison.onnx.calls import DOMAIN, Step
+from symcompile.comparison.onnx.evaluation import (
     Budget,
     NotComputedError,
     compute,
     constant,
     constants_of,
 )
-from symcompile.comparison.onnx_metadata import Metadata
-from symcompile.comparison.onnx_tensors import dtype_of
+from symcompile.comparison.onnx.metadata import Metadata
+from symcompile.comparison.onnx.rounding import UNITS, Value, of_program
+from symcompile.comparison.onnx.tensors import dtype_of
 from symcompile.comparison.readers import checks
-from symcompile.comparison.rounding import UNITS, Value, of_program
 from symcompile.comparison.snapshot import Block
 from symcompile.errors import ArtifactError
 from symcompile.evaluation import Array, evaluate

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from symcompile.comparison.place import Path, place
+from symcompile.comparison.equations.place import Path, place
+from symcompile.comparison.equations.shape import MAX_STEPS, Constant, Part, by_form
 from symcompile.comparison.result import Coefficient
-from symcompile.comparison.shape import MAX_STEPS, Constant, Part, by_form
 
 # Stands for "never" where a finite number is needed: no sum of changes comes near it.
 _NEVER = 1e12

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from symcompile.comparison.onnx_tensors import DTYPES, small_array
+from symcompile.comparison.onnx.rounding import UNITS, Value, exact, rounded, spread
+from symcompile.comparison.onnx.tensors import DTYPES, small_array
 from symcompile.comparison.readers.checks import printable
-from symcompile.comparison.rounding import UNITS, Value, exact, rounded, spread
 from symcompile.errors import ArtifactError
 from symcompile.evaluation import Array
 

@@ -17,16 +17,17 @@ import numpy as np
 import sympy
 
 from symcompile import slots
-from symcompile.comparison.equivalence import (
+from symcompile.comparison.equations.equivalence import (
     NO_VALUES,
     Law,
     Values,
     compare_values,
     differ_anywhere,
 )
-from symcompile.comparison.marks import marks
-from symcompile.comparison.pairing import Pairing, cheapest, pair
-from symcompile.comparison.proof import PROVEN, drifted_when_expanded, prove
+from symcompile.comparison.equations.marks import marks
+from symcompile.comparison.equations.pairing import Pairing, cheapest, pair
+from symcompile.comparison.equations.proof import PROVEN, drifted_when_expanded, prove
+from symcompile.comparison.equations.shape import shape
 from symcompile.comparison.result import (
     ADDED,
     CHANGED,
@@ -37,7 +38,6 @@ from symcompile.comparison.result import (
     Coefficient,
     EquationDiff,
 )
-from symcompile.comparison.shape import shape
 from symcompile.comparison.snapshot import Output
 from symcompile.equation import Equation
 from symcompile.evaluation import Array

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from symcompile.comparison.deadline import Deadline, OutOfTime
+from symcompile.comparison.equations.deadline import Deadline, OutOfTime
 from symcompile.comparison.snapshot import Block
 from symcompile.errors import SymCompileError
 from symcompile.evaluation import Array, evaluate

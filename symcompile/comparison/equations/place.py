@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from symcompile.comparison.shape import Part
+from symcompile.comparison.equations.shape import Part
 
 # (part, its number among the arguments of the one before), from the root to the constant's owner.
 Path = tuple[tuple[Part, int], ...]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.comparison.onnx_calls import Calls, Step, call_of, graphs_of, steps
-from symcompile.comparison.onnx_tensors import Tensors, is_external, small_array
+from symcompile.comparison.onnx.calls import Calls, Step, call_of, graphs_of, steps
+from symcompile.comparison.onnx.tensors import Tensors, is_external, small_array
 from symcompile.comparison.readers.checks import printable, shown
 from symcompile.comparison.snapshot import Tensor
 from symcompile.errors import ArtifactError

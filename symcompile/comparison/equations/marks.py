@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from symcompile.comparison.spelling import Operand, Piece, read
+from symcompile.comparison.equations.spelling import Operand, Piece, read
 from symcompile.errors import ExpressionError
 
 Spans = list[tuple[int, int]]

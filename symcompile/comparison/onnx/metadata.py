@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from symcompile.comparison.onnx_calls import DOMAIN, Call, Calls
+from symcompile.comparison.onnx.calls import DOMAIN, Call, Calls
 from symcompile.comparison.readers import checks, manifest
 from symcompile.comparison.snapshot import Block, ModelProbes
 from symcompile.errors import ArtifactError

@@ -16,10 +16,10 @@ from typing import Any
 import sympy
 
 from symcompile.canonical import canonical
-from symcompile.comparison.deadline import Deadline, OutOfTime
-from symcompile.comparison.equivalence import SAME, Law
-from symcompile.comparison.pairing import Pairing, pair
-from symcompile.comparison.shape import constant_value, shape
+from symcompile.comparison.equations.deadline import Deadline, OutOfTime
+from symcompile.comparison.equations.equivalence import SAME, Law
+from symcompile.comparison.equations.pairing import Pairing, pair
+from symcompile.comparison.equations.shape import constant_value, shape
 from symcompile.operators import VOCABULARY, OperatorSet
 from symcompile.slots import is_constant, slot
 

@@ -1,0 +1,14 @@
+"""The slowest files start first, so that no worker is left with one of them at the end."""
+
+from __future__ import annotations
+
+import pytest
+
+SLOWEST = ("test_diff_matrix.py", "test_examples.py", "test_onnx_exporter.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return SLOWEST.index(item.path.name) if item.path.name in SLOWEST else len(SLOWEST)
+
+    items.sort(key=place)
