@@ -274,7 +274,7 @@ def main() -> None:
         cases += pinn_cases(training_seeds=PINN_SEEDS[:1] if arguments.quick else PINN_SEEDS)
     if arguments.only != "pinns":
         cases += synthetic_cases()
-    study(cases[::97] if arguments.quick else cases, arguments.run_dir, arguments.verbose)
+    study(cases[::150] if arguments.quick else cases, arguments.run_dir, arguments.verbose)
 
 
 if __name__ == "__main__":
