@@ -9,10 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import sympy
-
 from symcompile.comparison.equations import compare_equations
-from symcompile.comparison.equations.marks import marks
 from symcompile.comparison.equations.points import sample
 from symcompile.comparison.result import (
     ADDED,
@@ -27,9 +24,8 @@ from symcompile.comparison.result import (
     EquationDiff,
     gravest,
 )
-from symcompile.comparison.snapshot import DIGITS, NOT_MEASURED, Block, Output, Snapshot, Span
+from symcompile.comparison.snapshot import NOT_MEASURED, Block, Output, Snapshot, Span
 from symcompile.evaluation import Array
-from symcompile.slots import slot_index
 
 _REGION = "region:"
 # Comparing two equations takes some hundredths of a second.
@@ -189,23 +185,18 @@ def _why_neural(block: Block) -> tuple[str, ...]:
 
 def _symbolic(old: Block, new: Block, clock: Clock) -> BlockDiff:
     signature = signature_changes(old, new)
-    before, after, points = _same_variables(old, new)
-    equations = _equations(new.path, before, after, points, clock)
-    if _variables(old) != _variables(new):
-        equations = tuple(_in_new_variables(one, new) for one in equations)
+    before, after = _variables(old), _variables(new)
+    # Other names are taken in their order, where points of the old side say enough.
+    points = sample(old, new if before[0] == after[0] else old)
+    equations = _equations(new.path, old.outputs, new.outputs, points, clock)
+    if before != after:
+        equations = tuple(
+            replace(one, change=SIGNATURE) if one.old and one.new else one for one in equations
+        )
     changes = [one.change for one in equations] + [SIGNATURE] * bool(signature)
     # An equation that came or went inside of a block that stays is another structure of the block.
     change = gravest([CHANGED if one in (ADDED, REMOVED) else one for one in changes])
     return BlockDiff(new.path, change, equations=equations, signature=signature)
-
-
-def _in_new_variables(one: EquationDiff, new: Block) -> EquationDiff:
-    """An equation of variables that mean something else now, with the new ones in its text."""
-    if one.old is None or one.new is None:
-        return one
-    text = new.outputs[one.output].equation.text(DIGITS)
-    old_marks, new_marks = marks(one.old, text)
-    return replace(one, change=SIGNATURE, new=text, old_marks=old_marks, new_marks=new_marks)
 
 
 def _equations(
@@ -230,31 +221,6 @@ def _variables(block: Block) -> tuple[Any, ...]:
         tuple(block.features.items()),
         block.projections.get("in"),
     )
-
-
-def _same_variables(
-    old: Block, new: Block
-) -> tuple[Mapping[int, Output], Mapping[int, Output], Array]:
-    """The new equations in the old one's symbols, taken in order, so that they can be compared."""
-    names, others = _variables(old)[0], _variables(new)[0]
-    if names == others or len(names) != len(others):
-        return old.outputs, new.outputs, sample(old, new)
-    renaming = dict(zip(others, names, strict=True))
-    renamed = {number: _with_symbols(one, renaming) for number, one in new.outputs.items()}
-    return old.outputs, renamed, sample(old, old)
-
-
-def _with_symbols(output: Output, renaming: Mapping[str, str]) -> Output:
-    equation = output.equation
-    form = equation.form.xreplace(
-        {
-            symbol: sympy.Symbol(renaming[symbol.name])
-            for symbol in equation.form.free_symbols
-            if slot_index(symbol) is None
-        }
-    )
-    symbols = tuple(renaming[name] for name in equation.symbols)
-    return replace(output, equation=replace(equation, form=form, symbols=symbols))
 
 
 # --- signature -----------------------------------------------------------------------------------

@@ -38,12 +38,11 @@ from symcompile.comparison.result import (
     Coefficient,
     EquationDiff,
 )
-from symcompile.comparison.snapshot import Output
+from symcompile.comparison.snapshot import DIGITS, Output
 from symcompile.equation import Equation
 from symcompile.evaluation import Array
 from symcompile.program import to_sympy
 
-_DIGITS = 6
 # Constants that moved by less have drifted, even if the function is the same up to rounding.
 _MOVED = 1e-6
 
@@ -96,7 +95,7 @@ def _described(path: str, output: int, old: Output | None, new: Output | None) -
     if old is not None:
         found = replace(
             found,
-            old=old.equation.text(_DIGITS),
+            old=old.equation.text(DIGITS),
             old_complexity=old.equation.complexity,
             old_operators=old.operators,
             old_accuracy=old.accuracy,
@@ -104,7 +103,7 @@ def _described(path: str, output: int, old: Output | None, new: Output | None) -
     if new is not None:
         found = replace(
             found,
-            new=new.equation.text(_DIGITS),
+            new=new.equation.text(DIGITS),
             new_complexity=new.equation.complexity,
             new_operators=new.operators,
             new_accuracy=new.accuracy,
