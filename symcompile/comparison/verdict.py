@@ -122,10 +122,10 @@ def _of_model(model: ModelDiff) -> Iterator[Violation]:
     for fact in model.facts:
         if fact.name.startswith("opset ") and fact.old != fact.new:
             yield Violation(SIGNATURE, _MODEL, f"{fact.name}: {fact.old} -> {fact.new}")
-    values = [name for name, what in model.weights if what == CHANGED_VALUES]
-    if values:
-        more = f" and {len(values) - 1} more" if len(values) > 1 else ""
-        yield Violation(NEURAL, _MODEL, f"weights changed: {values[0]}{more}")
+    by_change: dict[str, list[str]] = {}
     for name, what in model.weights:
-        if what != CHANGED_VALUES:
-            yield Violation(STRUCTURE, _MODEL, f"weight {name}: {what}")
+        by_change.setdefault(what, []).append(name)
+    for what, names in by_change.items():
+        more = f", and {len(names) - 1:,} more" if len(names) > 1 else ""
+        rule = NEURAL if what == CHANGED_VALUES else STRUCTURE
+        yield Violation(rule, _MODEL, f"weight {names[0]}: {what}{more}")
