@@ -33,12 +33,12 @@ def parse(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise ArtifactError(f"it is longer than {MAX_BYTES} bytes")
     if data[:1] in b"{[<" or not data.strip(b"\0"):
-        raise ArtifactError("it is no ONNX file")
+        raise ArtifactError("it is no artifact, manifest or ONNX file")
     check_size(data)
     try:
         model = onnx.ModelProto.FromString(data)
     except Exception as error:  # protobuf's own error class derives from Exception alone
-        raise ArtifactError("it is no ONNX file, or a damaged one") from error
+        raise ArtifactError("it is no artifact, manifest or ONNX file, or a damaged one") from error
     if not model.HasField("graph") or model.ir_version < 1 or not model.opset_import:
         raise ArtifactError("it is no ONNX model, or only the beginning of one")
     return model
@@ -60,7 +60,7 @@ def check_size(data: bytes) -> None:
             else:
                 inside.append(_parts(data, *part, count))
     except (IndexError, UnicodeDecodeError):
-        raise ArtifactError("it is no ONNX file, or a damaged one") from None
+        raise ArtifactError("it is no artifact, manifest or ONNX file, or a damaged one") from None
 
 
 @dataclass
