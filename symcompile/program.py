@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.slots import slot, slot_index
+from symcompile.slots import real, slot, slot_index
 
 UNARY: dict[str, Callable[..., Any]] = {
     "neg": lambda a: -a,
@@ -139,7 +139,7 @@ def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
     values: list[Any] = []
     for op, args, value in program.instructions:
         values.append(_build(op, [values[a] for a in args], value, symbols))
-    return [values[index] for index in program.outputs]
+    return [real(values[index]) for index in program.outputs]
 
 
 def count_operators(program: Program) -> int:

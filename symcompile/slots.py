@@ -47,7 +47,19 @@ def slots_of(expr: sympy.Basic) -> list[int]:
 
 def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
     """The expression with its constants written in, those that are exact as exact numbers."""
-    return expr.xreplace({slot(i): exact(value) for i, value in enumerate(constants)})
+    return real(expr.xreplace({slot(i): exact(value) for i, value in enumerate(constants)}))
+
+
+def real(expr: sympy.Expr) -> sympy.Expr:
+    """The expression without real and imaginary parts of what is real: everything here is.
+
+    sympy can't know it of plain symbols, and writes abs(exp(sin(x))) with sin(x)*cosh(im(x)).
+    """
+    if not expr.has(sympy.re, sympy.im, sympy.conjugate):
+        return expr
+    for part in (sympy.re, sympy.conjugate):
+        expr = expr.replace(part, lambda inner: inner)
+    return expr.replace(sympy.im, lambda inner: sympy.S.Zero)
 
 
 def exact(value: float) -> sympy.Expr:
@@ -91,8 +103,7 @@ def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     """
     if slots_of(expr):
         raise ExpressionError(f"{expr} has open constants: write their values in first")
-    # Everything here is real, which sympy can't know of plain symbols.
-    expr = expr.replace(sympy.re, lambda part: part).replace(sympy.conjugate, lambda part: part)
+    expr = real(expr)
     floats: dict[sympy.Expr, int] = {}
     for node in walk(expr):
         if node.is_Float and node not in floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import sympy
 from symcompile import Equation
 from symcompile.errors import ExpressionError
 from symcompile.operators import OperatorSet
+from symcompile.parser import parse
 
 OPERATORS = OperatorSet.of(None)
 x, t = sympy.symbols("x t")
@@ -95,3 +97,23 @@ def test_damaged_json_is_refused(change: dict[str, object]) -> None:
 def test_unknown_symbols_are_named() -> None:
     with pytest.raises(ExpressionError, match="uses z: the inputs are x, t"):
         Equation.of(sympy.Symbol("z") + x, ("x", "t"), OPERATORS)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2.5*sqrt(abs(x0*exp(1.5*sin(x1))))", "2.5*exp(0.75*sin(x1))*sqrt(Abs(x0))"),
+        ("abs(exp(sin(x0)*x1)) + 1.5", "exp(x1*sin(x0)) + 1.5"),
+    ],
+)
+def test_no_imaginary_parts_of_what_is_real(text: str, shown: str) -> None:
+    """sympy writes abs(exp(sin(x))) with cosh(im(x)): its plain symbols may be complex."""
+    one = Equation.of(parse(text, ("x0", "x1")), ("x0", "x1"), OperatorSet.of(None))
+    again = Equation.from_json(one.to_json())
+    assert one.text(6) == again.text(6) == shown
+    assert again.form == one.form
+    namespace: dict[str, Any] = {}
+    exec(one.to_python(), namespace)
+    X = np.array([[0.5, 1.25], [1.5, 0.75]])
+    expected = [namespace["equation"](*row) for row in X]
+    np.testing.assert_allclose(one.predict(X), expected, rtol=1e-12)
