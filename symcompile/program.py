@@ -130,7 +130,7 @@ class Program:
 def from_sympy(exprs: Sequence[sympy.Basic], symbols: Sequence[str], n_slots: int) -> Program:
     """Flatten expressions over input `symbols` and slots `c[0]`, ... into one program."""
     builder = _Builder(symbols)
-    outputs = tuple(builder.visit(sympy.sympify(expr)) for expr in exprs)
+    outputs = tuple(builder.visit(real(sympy.sympify(expr))) for expr in exprs)
     return Program(tuple(builder.code), outputs, len(symbols), n_slots)
 
 
@@ -257,11 +257,6 @@ class _Builder:
             return self._power(expr.base, expr.exp)
         if (getattr(expr, "is_number", False) and not expr.args) or expr in (sympy.pi, sympy.E):
             return self.emit("number", (), _number(expr))
-        if isinstance(expr, (sympy.re, sympy.conjugate)):
-            # sympy makes them of Abs(x*exp(y)), not knowing that all numbers here are real.
-            return self.visit(expr.args[0])
-        if isinstance(expr, sympy.im):
-            return self.emit("number", (), 0)
         if isinstance(expr, sympy.Piecewise):
             return self._piecewise(expr)
         if isinstance(expr, (sympy.GreaterThan, sympy.StrictGreaterThan)):

@@ -24,7 +24,7 @@ from symcompile.comparison.result import (
     EquationDiff,
     gravest,
 )
-from symcompile.comparison.snapshot import NOT_MEASURED, Block, Output, Snapshot, Span
+from symcompile.comparison.snapshot import Block, Output, Snapshot, Span
 from symcompile.evaluation import Array
 
 _REGION = "region:"
@@ -55,24 +55,21 @@ def compare_blocks(
     if not (old.equations_known and new.equations_known):
         return ()
     clock = Clock(time_limit)
-    renamed = _renamed(old, new, node_pairs, clock)
-    found = []
-    for name in sorted({*old.blocks, *new.blocks} - set(renamed)):
-        before = old.blocks.get(name)
-        after = new.blocks.get(name)
-        if name in renamed.values():
-            before = next(old.blocks[k] for k, v in renamed.items() if v == name)
-        found.append(_compare(before, after, clock))
-    return tuple(found)
+    former = _former_names(old, new, node_pairs, clock)
+    names = sorted({*old.blocks, *new.blocks} - set(former.values()))
+    return tuple(
+        _compare(old.blocks.get(former.get(name, name)), new.blocks.get(name), clock)
+        for name in names
+    )
 
 
 # --- blocks with another name --------------------------------------------------------------------
 
 
-def _renamed(
+def _former_names(
     old: Snapshot, new: Snapshot, node_pairs: Iterable[tuple[str, str]], clock: Clock
 ) -> dict[str, str]:
-    """New name of each block that has another one now: same place in the graph, else the only one
+    """Old name of each block that has another one now: same place in the graph, else the only one
     left with the same equations."""
     gone = {k: one for k, one in old.blocks.items() if k not in new.blocks}
     come = {k: one for k, one in new.blocks.items() if k not in old.blocks}
@@ -81,11 +78,11 @@ def _renamed(
     found: dict[str, str] = {}
     for before, after in _places(old, new, node_pairs):
         if before in gone and after in come and _alike(gone[before], come[after]):
-            found[before] = after
+            found[after] = before
             del gone[before], come[after]
     for find in (_same_equations, partial(_alike_equations, clock=clock)):
         for before, after in find(gone, come):
-            found[before] = after
+            found[after] = before
             del gone[before], come[after]
     return found
 
@@ -157,7 +154,7 @@ def _alike_equations(
 
 def _compare(old: Block | None, new: Block | None, clock: Clock) -> BlockDiff:
     if old is None or new is None:
-        return _one_sided(old, new, clock)
+        return _described(_one_sided(old, new, clock), old, new)
     renamed = old.path if old.path != new.path else None
     if old.symbolic and new.symbolic:
         found = _symbolic(old, new, clock)
@@ -175,8 +172,7 @@ def _one_sided(old: Block | None, new: Block | None, clock: Clock) -> BlockDiff:
     assert block is not None
     before, after = ({} if one is None else one.outputs for one in (old, new))
     equations = _equations(block.path, before, after, sample(block, block), clock)
-    found = BlockDiff(block.path, ADDED if old is None else REMOVED, equations=equations)
-    return _described(found, old, new)
+    return BlockDiff(block.path, ADDED if old is None else REMOVED, equations=equations)
 
 
 def _why_neural(block: Block) -> tuple[str, ...]:
@@ -285,12 +281,12 @@ def _described(found: BlockDiff, old: Block | None, new: Block | None) -> BlockD
     return replace(
         found,
         notes=tuple(notes),
-        old_status=found.old_status or (None if old is None else old.status),
-        new_status=found.new_status or (None if new is None else new.status),
+        old_status=None if old is None else old.status,
+        new_status=None if new is None else new.status,
         old_engine=engine(before),
         new_engine=engine(after),
-        old_accuracy=before.accuracy or NOT_MEASURED,
-        new_accuracy=after.accuracy or NOT_MEASURED,
+        old_accuracy=before.accuracy,
+        new_accuracy=after.accuracy,
         old_end_to_end=before.end_to_end,
         new_end_to_end=after.end_to_end,
         old_parameters_removed=before.parameters_removed,
