@@ -56,12 +56,12 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _compare(file: str, options: argparse.Namespace) -> int:
     from symcompile import git
-    from symcompile.comparison.lines import printable
+    from symcompile.comparison.one_line import one_line
 
     rules = {name: getattr(options, name) for name in ("fail_on", "rtol", "atol")}
     found = git.since(file, options.since, **rules, max_fidelity_drop=options.max_fidelity_drop)
     if found is None:
-        print(f"{printable(file)}: new, there is nothing to compare it with")
+        print(f"{one_line(file)}: new, there is nothing to compare it with")
         return 0
     text = options.format == "text"
     shown = found.render(options.format, **({"color": git.wants_color()} if text else {}))

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from symcompile.comparison.lines import lines, printable
+from symcompile.comparison.lines import lines
+from symcompile.comparison.one_line import one_line
 from symcompile.comparison.result import GraphDiff
 from symcompile.errors import ArtifactError, ComparisonError, SymCompileError
 
@@ -50,7 +51,7 @@ def textconv(path: str) -> str:
         return lines(read(path))
     except SymCompileError as error:
         # The name is that of a temporary file, another one each time.
-        text = printable(str(error).replace(repr(path), "this file"))
+        text = one_line(str(error).replace(repr(path), "this file"))
         return f"{text}\n{_digest(path)}\n"
 
 
@@ -79,13 +80,13 @@ def driver(
         names = {old: f"a/{path}", new: f"b/{renamed or path}"}
         shown = _compared(old, new, names).render("text", color=color)
     except SymCompileError as error:
-        shown = printable(str(error))
+        shown = one_line(str(error))
     return f"{_BOLD if color else ''}{head}{_PLAIN if color else ''}\n{shown.rstrip()}\n"
 
 
 def headline(old: str, new: str) -> str:
     """What stands above the comparison of a file, with its names in the repository."""
-    return printable(f"diff --symcompile a/{old} b/{new}")
+    return one_line(f"diff --symcompile a/{old} b/{new}")
 
 
 def wants_color() -> bool:
@@ -195,7 +196,7 @@ def _pointer(path: str) -> str | None:
         return None  # the reader has the words for it
     if not data.startswith(_POINTER) or len(data) > _MAX_POINTER:
         return None
-    return "".join(f"{printable(row)}\n" for row in data.decode(errors="replace").splitlines())
+    return "".join(f"{one_line(row)}\n" for row in data.decode(errors="replace").splitlines())
 
 
 def _refuse_pointer(path: str, name: str) -> None:
@@ -245,7 +246,7 @@ def _answer(*arguments: str, stdout: Any = subprocess.PIPE) -> bytes:
     done = _git(*arguments, stdout=stdout)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise ComparisonError(f"git {arguments[0]}: {printable(said[0])}")
+        raise ComparisonError(f"git {arguments[0]}: {one_line(said[0])}")
     return done.stdout or b""
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from symcompile.comparison.lines import printable
+from symcompile.comparison.one_line import one_line
 from symcompile.comparison.readers import files, read
 from symcompile.comparison.snapshot import DIGITS, Accuracy, Block, Snapshot, Tensor
 
@@ -114,6 +114,4 @@ def _table(rows: Iterable[Row]) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """A text of a file for a terminal: one line, not too long."""
-    plain = printable(text)
-    return plain if len(plain) <= _MAX_TEXT else plain[: _MAX_TEXT - 3] + "..."
+    return one_line(text, _MAX_TEXT)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from symcompile.comparison.lines import lines, printable
+from symcompile.comparison.lines import lines
+from symcompile.comparison.one_line import one_line
 from symcompile.comparison.snapshot import Accuracy, Block, Node, Output, Snapshot, Tensor
 from symcompile.equation import Equation
 from symcompile.operators import OperatorSet
@@ -177,4 +178,4 @@ def test_a_hostile_name_stays_on_its_line_and_out_of_the_terminal() -> None:
     neural = Block("a\x1b[2J\nmodel: fake", "neural", reason="\u202e\x07\r")
     text = lines(Snapshot("x", "manifest", blocks={"a": neural}))
     assert text == "kind: manifest\na?[2J?model: fake: neural\na?[2J?model: fake reason: ???\n"
-    assert printable("Δx = 3 µm") == "Δx = 3 µm"
+    assert one_line("Δx = 3 µm") == "Δx = 3 µm"

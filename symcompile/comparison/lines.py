@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from symcompile.comparison.one_line import one_line
 from symcompile.comparison.snapshot import (
     DIGITS,
     Accuracy,
@@ -38,12 +39,7 @@ def lines(snapshot: Snapshot) -> str:
         *(f"weight {name}: {_tensor(one)}" for name, one in sorted(snapshot.weights.items())),
         *map(_node, snapshot.nodes),
     ]
-    return "".join(f"{printable(line)}\n" for line in found)
-
-
-def printable(text: str) -> str:
-    """Text of a file for a terminal: one line, without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(f"{one_line(line)}\n" for line in found)
 
 
 def _model(snapshot: Snapshot) -> Iterator[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import sympy
 
 from symcompile import slots
+from symcompile.comparison.one_line import one_line
 from symcompile.comparison.snapshot import DIGITS, NOT_MEASURED, Accuracy, Output, Span
 from symcompile.complexity import complexity as count_complexity
 from symcompile.equation import Equation
@@ -83,11 +84,8 @@ def shown(data: Any) -> str:
 
 
 def printable(value: str, limit: int = MAX_NAME) -> str:
-    """Text for a terminal or a page: one line, "?" in the place of every control character."""
-    if len(value) <= limit and value.isprintable():
-        return value
-    plain = "".join(c if c.isprintable() else "?" for c in value[: limit + 1])
-    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
+    """One line, and never longer than a name may be if nothing else is said."""
+    return one_line(value, limit)
 
 
 # --- plain values ----------------------------------------------------------------------------
