@@ -23,7 +23,7 @@ from symcompile.evaluation import Array, evaluate
 from symcompile.least_squares import fit_constants, weighted_loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
-from symcompile.passes.prune import reductions
+from symcompile.passes.drop_terms import reductions
 from symcompile.passes.snap import exact_values, reopen
 from symcompile.slots import renumber, slot
 

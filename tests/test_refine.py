@@ -10,7 +10,7 @@ from sympy import exp, log, sin
 from symcompile.equation import Equation
 from symcompile.least_squares import fit_constants
 from symcompile.operators import OperatorSet
-from symcompile.passes.prune import reductions
+from symcompile.passes.drop_terms import reductions
 from symcompile.passes.refine import Refine, Samples, refine
 from symcompile.passes.snap import exact_values
 from symcompile.program import from_sympy
