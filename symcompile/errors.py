@@ -45,5 +45,9 @@ class ArtifactError(SymCompileError):
     """An artifact can't be written, is damaged, or was made by a newer version."""
 
 
+class PruningError(SymCompileError, ValueError):
+    """A block can't be pruned, or made smaller, in the way that was asked for."""
+
+
 class ComparisonError(SymCompileError, ValueError):
     """Two models can't be compared in the way that was asked for."""
