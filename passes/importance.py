@@ -61,7 +61,7 @@ def rank(outputs: torch.Tensor, importance: str | Measure = "std") -> torch.Tens
 
     Raises PruningError for an unknown importance, DataError as the measures do.
     """
-    return descending(measure_of(importance)(outputs.reshape(-1, *outputs.shape[-1:])))
+    return descending(measure_of(importance)(rows_of(outputs)))
 
 
 def descending(importance: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ class Shrunk(nn.Module):
         super().__init__()
         self.live = live
         self.scatter = scatter
-        self.training = live.training
+        self.training = scatter.training = live.training
 
     def forward(self, *args: object, **kwargs: object) -> torch.Tensor:
         return self.scatter(self.live(*args, **kwargs))
