@@ -56,7 +56,8 @@ def _finite_agreement(prediction: Array, truth: Array) -> Agreement:
     error, size = _norm(prediction - truth), _norm(truth)
     spread = _norm(truth - truth.mean(axis=0))
     if spread > ROUNDING * size:
-        r2 = 1.0 - (error / spread) ** 2
+        # A product becomes infinite where a power raises OverflowError.
+        r2 = 1.0 - (error / spread) * (error / spread)
     else:
         r2 = 1.0 if error <= ROUNDING * size else math.nan
     relative = error / size if size > 0 else (math.inf if error > 0 else 0.0)

@@ -59,6 +59,13 @@ def test_huge_and_tiny_values_do_not_overflow() -> None:
     assert relative_l2(1.01 * tiny[:, None], tiny[:, None]) == pytest.approx(0.01, rel=1e-6)
 
 
+def test_a_finite_prediction_may_be_infinitely_bad() -> None:
+    """An equation may leave its range by orders of magnitude beyond the recorded box."""
+    found = agreement(np.array([1e200, 0.0, 1.0]), np.array([1.0, 2.0, 3.0]))
+    assert found.r2 == -math.inf
+    assert found.relative_l2 == pytest.approx(1e200 / math.sqrt(14.0))
+
+
 def test_wrong_arrays_are_named() -> None:
     with pytest.raises(DataError, match=r"\[3\].*\[4\]"):
         agreement(np.zeros(3), np.zeros(4))
