@@ -127,11 +127,8 @@ def _calls(module: nn.Module, graph: fx.Graph, called: nn.Module) -> int:
 def _is_elementwise(node: fx.Node) -> bool:
     """Whether column k of the result depends on column k of the one tensor that goes in."""
     known = {"call_function": _FUNCTIONS, "call_method": _NAMES}.get(node.op, ())
-    # Anything else than a number could treat the columns differently.
-    numbers = (fx.Node, int, float, str)
-    arguments = (*node.args, *node.kwargs.values())
-    plain = all(isinstance(one, numbers) for one in arguments)
-    return node.target in known and plain and len(node.all_input_nodes) == 1
+    # Parameters and constant tensors are nodes, too; all else that goes in are numbers.
+    return node.target in known and len(node.all_input_nodes) == 1
 
 
 def _name(node: fx.Node) -> str:

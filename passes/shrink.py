@@ -115,8 +115,7 @@ def _keep_rows(linear: nn.Linear, columns: Sequence[int]) -> None:
 
 def _replace(model: nn.Module, block: nn.Module, other: nn.Module) -> None:
     """Put another module in the block's place, under every name that it has in the model."""
-    inside = {id(part) for part in other.modules()}
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
-            if child is block and id(parent) not in inside:
+            if child is block:
                 parent._modules[name] = other

@@ -55,6 +55,13 @@ class Used(Custom):
         return h.sigmoid() * h
 
 
+class Wasteful(Custom):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.last(self.first(x))
+        nn.functional.layer_norm(h, (4,))  # would fail on fewer columns
+        return h
+
+
 class Weighted(Custom):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.first(x)) * torch.arange(4)
@@ -116,6 +123,7 @@ def test_found(block: nn.Module, path: str) -> None:
         (Passing, "its output comes from its input"),
         (Twice, "last is called more than once"),
         (Used, "its output comes from mul()"),
+        (Wasteful, "what its last layer gives is used more than once"),
         (Branching, "torch.fx can't trace a Branching (TraceError)"),
         (ByMode, "other layers come last in training than in evaluation"),
         (lambda: Block(lambda x: x), "the forward of a Block was replaced"),

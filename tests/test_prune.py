@@ -176,7 +176,7 @@ def test_statistics_are_those_since_the_last_cut() -> None:
     model(data(16, 3, 2))
     assert pruning.step() == 5  # 4.5, rounded up
     with torch.no_grad():
-        model.edge[2].weight[3] *= 1e6
+        model.edge[2].weight[:3] = 0  # by far the largest before
         model.edge[2].weight[7] *= 1e12  # dead already
     model(data(16, 3, 2))
     pruning.step()
@@ -197,10 +197,12 @@ def test_statistics_are_over_several_passes() -> None:
 
 def test_given_outputs_decide_alone() -> None:
     model = Net()
-    pruning = Pruning(model, "edge", keep=2, steps=1, until=1)
+    pruning = Pruning(model, "edge", keep=2, steps=2, schedule="linear", until=1)
     model(data(16, 3, 2))
-    assert pruning.step(torch.eye(WIDTH)[[4, 6]]) == 2
-    assert pruning.finish() == [4, 6]
+    assert pruning.step(torch.eye(WIDTH) * torch.arange(1, WIDTH + 1)) == 5
+    assert pruning.live == [3, 4, 5, 6, 7]
+    assert pruning.step(torch.eye(WIDTH) * torch.tensor([9, 8, 7, 1, 2, 5, 3, 4])) == 2
+    assert pruning.finish() == [5, 7]
 
 
 def test_importance_by_a_function() -> None:
@@ -212,14 +214,14 @@ def test_gaussian_messages_are_cut_in_pairs() -> None:
     model = Net()
     with torch.no_grad():
         model.edge[2].weight.zero_()
-        # Dimension 2 of 4 by its mean, 1 by its variance; larger than both: log-variance 0 alone.
-        model.edge[2].bias.copy_(torch.tensor([0.1, 0, 3, 0, 0, -2, 0, 0.1]))
+        # Dimension 2 of 4 is far from the prior by its mean, 1 by its variance.
+        model.edge[2].bias.copy_(torch.tensor([0.1, 0.2, 3, 0.1, 0.1, -2, 0.2, 0.1]))
     pruning = cut(model, keep=2, importance="kl")
     assert (pruning.dimensions, pruning.live) == (4, [1, 2])
     x = data(6, 3, 2)
     expected = model(x)
     outputs = model.edge(x)
-    assert not outputs[..., [0, 3, 4, 7]].any()
+    assert outputs[0, 0].tolist() == pytest.approx([0, 0.2, 3, 0, 0, -2, 0.2, 0])
     assert pruning.finish() == [1, 2]
     torch.testing.assert_close(model.edge.live(x), outputs[..., [1, 2, 5, 6]])
     torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
@@ -299,6 +301,16 @@ def test_a_killed_training_resumes_where_it_was() -> None:
     assert parts[2].finish() == pruning.finish()
     for name, value in model.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value)
+
+
+def test_statistics_are_resumed() -> None:
+    options: dict[str, Any] = {"keep": 1, "steps": 1, "until": 1}
+    pruning = Pruning(model := Net(), "edge", **options)
+    model(data(16, 3, 2))
+    resumed = Pruning(Net(), "edge", **options)
+    resumed.load_state_dict(pruning.state_dict())
+    resumed.step()  # would have nothing to rank by
+    assert resumed.finish() == [0]
 
 
 def test_a_state_of_another_block_is_refused() -> None:
