@@ -20,6 +20,7 @@ from symcompile.engines.base import Engine, ProgressCallback, SearchProgress
 from symcompile.equation import Equation
 from symcompile.errors import EngineError
 from symcompile.evaluation import Array
+from symcompile.losses import first_weights, loss_for
 from symcompile.pareto import ParetoFront
 from symcompile.passes.journal import Journal
 from symcompile.passes.refine import Refine, Samples, refine
@@ -45,6 +46,7 @@ class Fit:
         weights, holdout_weights: weights of the squared errors, or None for equal ones.
         budget: seconds for this fit, search and refine, or None for the engine's amount of work.
         refine: options of the refine pass.
+        loss: what equations are fitted and ranked by, see `symcompile.losses`.
     """
 
     key: str
@@ -59,6 +61,15 @@ class Fit:
     holdout_weights: Array | None = None
     budget: float | None = None
     refine: Refine = field(default_factory=Refine)
+    loss: str = "squared"
+
+    @property
+    def search_weights(self) -> Array | None:
+        """Weights of squared errors under which a search meets what the loss is after."""
+        robust = first_weights(loss_for(self.loss, self.y_fit), self.y_fit)
+        if robust is None or self.weights is None:
+            return self.weights if robust is None else robust
+        return robust * self.weights
 
 
 class Progress(Protocol):
@@ -141,7 +152,7 @@ def search_task(
     found = search(
         fit.X_fit,
         fit.y_fit,
-        weights=fit.weights,
+        weights=fit.search_weights,
         names=fit.names,
         seed=fit.seed + restart * _SEED_STEP,
         budget=budget,
@@ -152,18 +163,19 @@ def search_task(
 
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
+    loss = loss_for(fit.loss, fit.y_fit)
     sparse = sparse_candidates(
         fit.X_fit,
         fit.y_fit,
-        fit.weights,
+        fit.search_weights,
         fit.names,
         fit.engine.operators,
         fit.engine.max_complexity,
     )
     return refine(
         candidates + sparse,
-        Samples(fit.X_fit, fit.y_fit, fit.weights),
-        Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights),
+        Samples(fit.X_fit, fit.y_fit, fit.weights, loss),
+        Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights, loss),
         operators=fit.engine.operators,
         max_complexity=fit.engine.max_complexity,
         options=fit.refine,

@@ -79,6 +79,7 @@ def fingerprint(fit: Fit) -> str:
         "seed": fit.seed,
         "budget": fit.budget,
         "refine": asdict(fit.refine),
+        "loss": fit.loss,
     }
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     arrays: list[Array | None] = [fit.X_fit, fit.y_fit, fit.weights]

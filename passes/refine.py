@@ -20,7 +20,8 @@ from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
 from symcompile.evaluation import Array, evaluate
-from symcompile.least_squares import fit_constants, weighted_loss
+from symcompile.least_squares import fit_constants
+from symcompile.losses import SQUARED, Loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.drop_terms import reductions
@@ -63,21 +64,29 @@ class Samples:
     X: Array
     y: Array
     weights: Array | None = None
+    measure: Loss = SQUARED
+
+    @property
+    def centre(self) -> float:
+        """What a constant says best: the mean, or under a robust loss the median."""
+        if self.measure.is_squared:
+            return float(np.average(self.y, weights=self.weights))
+        return float(np.median(self.y))
 
     @property
     def variance(self) -> float:
-        mean = np.average(self.y, weights=self.weights)
-        return float(np.average((self.y - mean) ** 2, weights=self.weights))
+        """Loss of the best constant."""
+        return self.measure.mean(self.y - self.centre, self.weights)
 
     def first(self, rows: int) -> Samples:
         """The first rows only: samples come in random order."""
         weights = None if self.weights is None else self.weights[:rows]
-        return Samples(self.X[:rows], self.y[:rows], weights)
+        return Samples(self.X[:rows], self.y[:rows], weights, self.measure)
 
     def loss(self, equation: Equation) -> float:
         value = evaluate(equation.program, self.X, equation.constants)[:, 0]
         with np.errstate(all="ignore"):
-            return weighted_loss(value - self.y, self.weights)
+            return self.measure.mean(value - self.y, self.weights)
 
 
 def refine(
@@ -106,7 +115,7 @@ def refine(
     pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
-    pool.offer(slot(0), [float(np.average(fit.y, weights=fit.weights))], names)
+    pool.offer(slot(0), [fit.centre], names)
     for equation in candidates:
         pool.offer(equation.form, equation.constants, equation.symbols)
     pool.fit_front()
@@ -156,7 +165,13 @@ class _Pool:
     def fitted(self, equation: Equation, samples: Samples, iterations: int) -> Equation:
         self.fits += 1
         found = fit_constants(
-            equation.program, samples.X, samples.y, samples.weights, equation.constants, iterations
+            equation.program,
+            samples.X,
+            samples.y,
+            samples.weights,
+            equation.constants,
+            iterations,
+            loss=samples.measure,
         )
         return replace(equation, constants=found.constants, loss=found.loss)
 
@@ -249,6 +264,7 @@ class _Pool:
             self.fit.weights,
             equation.constants,
             max_iterations=5,
+            loss=self.fit.measure,
         )
         for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
             for exact in exact_values(value, self.options.snap_sigma * error):
@@ -277,7 +293,8 @@ class _Pool:
     def as_good(self, trial: Equation, equation: Equation) -> bool:
         """Whether held-out errors of the two differ by no more than their noise."""
         X, y = self.holdout.X, self.holdout.y
-        worse = (trial.predict(X) - y) ** 2 - (equation.predict(X) - y) ** 2
+        loss = self.holdout.measure.of
+        worse = loss(trial.predict(X) - y) - loss(equation.predict(X) - y)
         noise = 2.0 * float(worse.std()) / math.sqrt(len(y))
         rounding = 1e-15 * self.holdout.variance
-        return float(np.average(worse, weights=self.holdout.weights)) <= noise + rounding
+        return float(worse.mean()) <= noise + rounding

@@ -44,6 +44,7 @@ def symcompile(
     executor: Executor | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    loss: str = "squared",
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -65,6 +66,9 @@ def symcompile(
         executor: runs the searches; None for threads of this process.
         run_dir: journal of finished searches; a killed compile resumes from it.
         progress: show a progress bar where there is a terminal.
+        loss: what equations are fitted and ranked by: "squared"; "absolute" or "cauchy", for which
+            a few outliers count little; "auto" is "cauchy" for outputs with heavy tails and
+            "squared" for all others. Fidelity is reported in squared errors whatever it is.
 
     Returns:
         The compiled model. A target that can't be replaced faithfully stays neural, and
@@ -89,6 +93,7 @@ def symcompile(
         executor,
         run_dir,
         progress,
+        loss,
     )
     model, chosen = _checked(model, targets)
     result, log = run_passes(compiling_passes(options), Compilation(model, chosen, data))
@@ -136,6 +141,7 @@ def distill(
     executor: Executor | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    loss: str = "squared",
 ) -> dict[int, ParetoFront]:
     """Distill any callable, or plain arrays: `distill(fn, X)` or `distill(X, Y)`.
 
@@ -144,7 +150,8 @@ def distill(
             X as it was given (numpy or torch). Or the array X itself, with the outputs after it.
         X: inputs [n_samples, n_inputs] (1-D counts as one input), or the outputs.
         names: one name for each input; x0, x1, ... when left out.
-        weights: weight of each sample's squared error [n_samples].
+        weights: weight of each sample's loss [n_samples].
+        loss: as for `symcompile`.
 
     Returns:
         The Pareto front of each output, by number.
@@ -163,6 +170,7 @@ def distill(
         executor=executor,
         run_dir=run_dir,
         progress=progress,
+        loss=loss,
     )
     inputs, outputs = read_arrays(fn, X, y)
     symbols = read_names(names, inputs.shape[1])

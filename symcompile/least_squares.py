@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symcompile.evaluation import Array, evaluate, jacobian
+from symcompile.losses import SQUARED, Loss
 from symcompile.program import Program
 
 
@@ -32,13 +33,6 @@ class ConstantFit:
     errors: tuple[float, ...]
 
 
-def weighted_loss(residual: Array, weights: Array | None) -> float:
-    """Mean squared residual [n_samples], infinite if any of it is not finite."""
-    square = residual * residual
-    loss = float(np.average(square, weights=weights)) if len(square) else math.inf
-    return loss if math.isfinite(loss) else math.inf
-
-
 def fit_constants(
     program: Program,
     X: Array,
@@ -47,79 +41,76 @@ def fit_constants(
     start: Sequence[float],
     max_iterations: int = 30,
     rtol: float = 1e-9,
+    loss: Loss = SQUARED,
 ) -> ConstantFit:
     """Fit every constant of a one-output program jointly, from one start.
 
-    Ends after `max_iterations`, or when a step lowers the loss by less than `rtol` of it.
+    Ends after `max_iterations`, or when a step lowers the loss by less than `rtol` of it. A robust
+    loss reweights the squared residuals at every step.
     """
     with np.errstate(all="ignore"):
-        return _levenberg_marquardt(program, X, y, weights, start, max_iterations, rtol)
+        return _Fit(program, X, y, weights, loss).run(start, max_iterations, rtol)
 
 
-def _levenberg_marquardt(
-    program: Program,
-    X: Array,
-    y: Array,
-    weights: Array | None,
-    start: Sequence[float],
-    max_iterations: int,
-    rtol: float,
-) -> ConstantFit:
-    constants = np.asarray(start, dtype=float)
-    loss = weighted_loss(evaluate(program, X, constants)[:, 0] - y, weights)
-    if not len(constants) or not math.isfinite(loss):
-        return ConstantFit(tuple(constants.tolist()), loss, (math.inf,) * len(constants))
-    damping = 1e-3
-    A = np.eye(len(constants))
-    for _ in range(max_iterations):
-        A, gradient = _normal_equations(program, X, y, weights, constants)
-        if not (np.isfinite(A).all() and np.isfinite(gradient).all()):
-            break
-        previous = loss
-        constants, loss, damping = _step(
-            program, X, y, weights, constants, loss, A, gradient, damping
-        )
-        if previous - loss <= rtol * previous or loss <= 1e-300:
-            break
-    return ConstantFit(tuple(constants.tolist()), loss, _errors(A, loss, len(y)))
+@dataclass(frozen=True)
+class _Fit:
+    """What is fitted: a program to samples, under a loss."""
 
+    program: Program
+    X: Array
+    y: Array
+    weights: Array | None
+    loss: Loss
 
-def _normal_equations(
-    program: Program, X: Array, y: Array, weights: Array | None, constants: Array
-) -> tuple[Array, Array]:
-    """J^T W J and J^T W r, with weights that sum to one."""
-    value, J = jacobian(program, X, constants)
-    scaled = J / len(y) if weights is None else J * (weights / weights.sum())[:, None]
-    return scaled.T @ J, scaled.T @ (value - y)
+    def run(self, start: Sequence[float], max_iterations: int, rtol: float) -> ConstantFit:
+        """Levenberg-Marquardt."""
+        constants = np.asarray(start, dtype=float)
+        loss = self.loss_at(constants)
+        if not len(constants) or not math.isfinite(loss):
+            return ConstantFit(tuple(constants.tolist()), loss, (math.inf,) * len(constants))
+        damping = 1e-3
+        A = np.eye(len(constants))
+        for _ in range(max_iterations):
+            A, gradient = self.normal_equations(constants)
+            if not (np.isfinite(A).all() and np.isfinite(gradient).all()):
+                break
+            previous = loss
+            constants, loss, damping = self.step(constants, loss, A, gradient, damping)
+            if previous - loss <= rtol * previous or loss <= 1e-300:
+                break
+        return ConstantFit(tuple(constants.tolist()), loss, _errors(A, loss, len(self.y)))
 
+    def loss_at(self, constants: Array) -> float:
+        residual = evaluate(self.program, self.X, constants)[:, 0] - self.y
+        return self.loss.mean(residual, self.weights)
 
-def _step(
-    program: Program,
-    X: Array,
-    y: Array,
-    weights: Array | None,
-    constants: Array,
-    loss: float,
-    A: Array,
-    gradient: Array,
-    damping: float,
-) -> tuple[Array, float, float]:
-    """One accepted step, or the old constants when even a small step does not lower the loss."""
-    scale = np.sqrt(np.maximum(np.diag(A), 1e-30 * max(float(np.diag(A).max()), 1e-300)))
-    normalised, direction = A / scale[:, None] / scale, -gradient / scale
-    if not (np.isfinite(normalised).all() and np.isfinite(direction).all()):
-        return constants, loss, damping  # derivatives of 1e200: LAPACK would not converge
-    for _ in range(12):
-        damped = normalised + damping * np.eye(len(scale))
-        step = np.linalg.lstsq(damped, direction, rcond=None)[0] / scale
-        trial = constants + step
-        trial_loss = weighted_loss(evaluate(program, X, trial)[:, 0] - y, weights)
-        if trial_loss < loss:
-            return trial, trial_loss, max(damping * 0.1, 1e-12)
-        damping *= 10.0
-        if damping > 1e8:
-            break
-    return constants, loss, damping
+    def normal_equations(self, constants: Array) -> tuple[Array, Array]:
+        """J^T W J and J^T W r; the weights of samples sum to one."""
+        value, J = jacobian(self.program, self.X, constants)
+        residual, weights = value - self.y, self.weights
+        scaled = J / len(self.y) if weights is None else J * (weights / weights.sum())[:, None]
+        if not self.loss.is_squared:
+            scaled = scaled * self.loss.weights(residual)[:, None]
+        return scaled.T @ J, scaled.T @ residual
+
+    def step(
+        self, constants: Array, loss: float, A: Array, gradient: Array, damping: float
+    ) -> tuple[Array, float, float]:
+        """One accepted step, or the old constants if even a small one does not lower the loss."""
+        scale = np.sqrt(np.maximum(np.diag(A), 1e-30 * max(float(np.diag(A).max()), 1e-300)))
+        normalised, direction = A / scale[:, None] / scale, -gradient / scale
+        if not (np.isfinite(normalised).all() and np.isfinite(direction).all()):
+            return constants, loss, damping  # derivatives of 1e200: LAPACK would not converge
+        for _ in range(12):
+            damped = normalised + damping * np.eye(len(scale))
+            trial = constants + np.linalg.lstsq(damped, direction, rcond=None)[0] / scale
+            trial_loss = self.loss_at(trial)
+            if trial_loss < loss:
+                return trial, trial_loss, max(damping * 0.1, 1e-12)
+            damping *= 10.0
+            if damping > 1e8:
+                break
+        return constants, loss, damping
 
 
 def _errors(A: Array, loss: float, n: int) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from symcompile.engines import Engine, create
 from symcompile.errors import DataError, EngineError, TargetError
+from symcompile.losses import check_loss
 from symcompile.operators import OperatorSet
 from symcompile.target import Target
 
@@ -37,6 +38,7 @@ class Options:
     executor: Executor | None = None
     run_dir: str | os.PathLike[str] | None = None
     progress: bool = True
+    loss: str = "squared"
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class Options:
             raise DataError(f"seed is {self.seed!r}: expected a whole number from 0 up")
 
     def _check_search(self) -> None:
+        check_loss(self.loss)
         if type(self.max_complexity) is not int or self.max_complexity < 1:
             raise TargetError(
                 f"max_complexity is {self.max_complexity!r}: expected a whole number from 1"

@@ -23,7 +23,7 @@ from symcompile.engines.operon_tree import TreeNode, expression
 from symcompile.equation import Equation
 from symcompile.errors import EngineError
 from symcompile.evaluation import Array, evaluate
-from symcompile.least_squares import weighted_loss
+from symcompile.losses import SQUARED
 from symcompile.operators import VOCABULARY, OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.program import from_sympy
@@ -176,7 +176,7 @@ class OperonEngine:
             value = evaluate(equation.program, X, values)[:, 0]
         except UNUSABLE:
             return None
-        loss = weighted_loss(value - y, weights)
+        loss = SQUARED.mean(value - y, weights)
         too_complex = cost > 2 * self.max_complexity
         if too_complex or not math.isfinite(loss) or not spellable(form, self.operators):
             return None

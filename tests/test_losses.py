@@ -1,0 +1,106 @@
+"""Losses: their limits, their weights as derivatives, and laws that they find below outliers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy
+
+from symcompile import SymCompileError, distill
+from symcompile.equation import Equation
+from symcompile.least_squares import fit_constants
+from symcompile.losses import LOSSES, SQUARED, Loss, first_weights, has_heavy_tails, loss_for
+from symcompile.operators import OperatorSet
+
+RNG = np.random.default_rng(0)
+NORMAL = RNG.normal(size=2000)
+HEAVY = NORMAL / np.abs(RNG.normal(size=2000)) ** 3
+ROBUST = ("absolute", "cauchy")
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_a_robust_loss_is_squared_for_small_residuals(name: str) -> None:
+    loss = Loss(name, scale=2.0)
+    small = 1e-3 * NORMAL
+    np.testing.assert_allclose(loss.of(small), small**2, rtol=1e-5)
+    np.testing.assert_allclose(loss.weights(small), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_weights_are_the_derivative_of_the_loss(name: str) -> None:
+    loss, step = Loss(name, scale=0.7), 1e-6
+    slope = (loss.of(NORMAL + step) - loss.of(NORMAL - step)) / (2 * step)
+    np.testing.assert_allclose(slope, 2 * loss.weights(NORMAL) * NORMAL, atol=1e-7)
+
+
+def test_large_residuals_count_by_their_size_or_their_logarithm() -> None:
+    far = np.array([1e4, 2e4])
+    near_absolute, limited = Loss("absolute", 1e-3).of(far), Loss("cauchy", 1.0).of(far)
+    assert near_absolute[1] / near_absolute[0] == pytest.approx(2.0, rel=1e-3)
+    assert limited[1] - limited[0] == pytest.approx(2 * np.log(2.0), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_the_scale_follows_the_outputs_but_not_their_outliers(name: str) -> None:
+    scale = loss_for(name, NORMAL).scale
+    assert loss_for(name, 100 * NORMAL + 7).scale == pytest.approx(100 * scale)
+    spoiled = np.where(np.arange(2000) < 20, 1e9, NORMAL)
+    assert loss_for(name, spoiled).scale == pytest.approx(scale, rel=0.05)
+    assert loss_for(name, np.full(5, 3.0)).scale > 0
+
+
+def test_auto_is_robust_for_heavy_tails_alone() -> None:
+    assert has_heavy_tails(HEAVY)
+    assert loss_for("auto", HEAVY) == loss_for("cauchy", HEAVY)
+    rare = np.where(np.arange(2000) < 10, 5.0, 0.0)
+    for y in (NORMAL, RNG.exponential(size=2000), RNG.uniform(size=2000), rare, HEAVY[:50]):
+        assert loss_for("auto", y) == SQUARED
+        assert first_weights(loss_for("auto", y), y) is None
+
+
+def test_the_mean_is_weighted_and_never_nan() -> None:
+    residual = np.array([1.0, 3.0])
+    assert SQUARED.mean(residual, None) == 5.0
+    assert SQUARED.mean(residual, np.array([3.0, 1.0])) == 3.0
+    assert Loss("cauchy").mean(np.array([1.0, np.nan]), None) == np.inf
+    assert SQUARED.mean(np.empty(0), None) == np.inf
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_constants_are_fitted_through_outliers(name: str) -> None:
+    X = NORMAL[:, None]
+    y = 2.0 * X[:, 0] + 0.5
+    y[::10] = 50.0
+    line = Equation.of(sympy.sympify(1.1) * sympy.Symbol("x") + 0.1, ("x",), OperatorSet.of(None))
+    start = line.constants
+    robust = fit_constants(line.program, X, y, None, start, 50, loss=loss_for(name, y))
+    squared = fit_constants(line.program, X, y, None, start, 50)
+    assert sorted(robust.constants) == pytest.approx([0.5, 2.0], abs=0.02)
+    assert max(squared.constants) > 3.0
+
+
+def test_a_law_is_found_that_the_largest_values_do_not_follow() -> None:
+    X = RNG.uniform(0.05, 3.0, (1000, 1))
+    force = 1 / X[:, 0] ** 2
+    saturated = np.minimum(force, 20.0)  # what a network makes of it
+
+    def error(loss: str) -> float:
+        front = distill(
+            X,
+            saturated,
+            operators=["+", "*", "inv"],
+            max_complexity=8,
+            engine="operon",
+            engine_options={"population": 200, "generations": 5, "restarts": 2},
+            loss=loss,
+            progress=False,
+        )[0]
+        return float(np.median(np.abs(front.best.predict(X) / force - 1)))
+
+    assert error("cauchy") < 0.01 < error("squared")
+
+
+def test_an_unknown_loss_is_named_with_those_there_are() -> None:
+    with pytest.raises(SymCompileError, match=r"loss is 'l1': expected 'auto', 'squared'"):
+        distill(NORMAL[:, None], NORMAL, loss="l1", progress=False)
+    assert set(LOSSES) == {"auto", "squared", *ROBUST}
