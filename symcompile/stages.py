@@ -256,6 +256,7 @@ def fit_of(
         None if weights is None else weights[fit],
         None if weights is None else weights[held],
         options.budget,
+        loss=options.loss,
     )
 
 
