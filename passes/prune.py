@@ -85,12 +85,24 @@ class Mask:
         path: the block, for errors.
         dead: which columns are [n_columns], bool.
         report: called with the block's arguments and its masked outputs, or None.
+        handle: what takes the hook away; None where it is not attached. Being pickled with the
+            model, it keeps torch from giving the number of this hook to another one after a load.
     """
 
     def __init__(self, path: str, dead: torch.Tensor) -> None:
         self.path = path
         self.dead = dead
         self.report: Callable[[Batch, torch.Tensor], None] | None = None
+        self.handle: RemovableHandle | None = None
+
+    def attach(self, block: nn.Module, report: Callable[[Batch, torch.Tensor], None]) -> None:
+        self.report = report
+        self.handle = block.register_forward_hook(self, with_kwargs=True)
+
+    def detach(self) -> None:
+        assert self.handle is not None
+        self.handle.remove()
+        self.handle = None
 
     def __call__(
         self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
@@ -175,7 +187,7 @@ class Pruning:
         self._block = model.get_submodule(self.path)
         self._mask = Mask(self.path, torch.zeros(0))
         self._keep_only(self._taken_over())
-        self._handle: RemovableHandle | None = self._attach()
+        self._mask.attach(self._block, self._observe)
 
     @property
     def live(self) -> list[int]:
@@ -229,7 +241,7 @@ class Pruning:
         try:
             shrink(self.model, self.path, columns, example=self._example)
         except PruningError:
-            self._handle = self._attach()
+            self._mask.attach(self._block, self._observe)
             raise
         self._example = None
         return live
@@ -237,9 +249,7 @@ class Pruning:
     def remove(self) -> None:
         """Give the block back as it is, unmasked and of full size, and end the pruning."""
         self._require_running("remove")
-        assert self._handle is not None
-        self._handle.remove()
-        self._handle = None
+        self._mask.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """Step, live dimensions and statistics, as plain data and tensors, to resume from."""
@@ -328,23 +338,19 @@ class Pruning:
     def _taken_over(self) -> list[int]:
         """Live dimensions: all, or those of a copy of a model that was being pruned."""
         dead = torch.zeros(self._columns_each, self.dimensions, dtype=torch.bool)
-        hooks = self._block._forward_hooks
-        for number, mask in [(n, one) for n, one in hooks.items() if isinstance(one, Mask)]:
+        hooks = list(self._block._forward_hooks.values())
+        for mask in (hook for hook in hooks if isinstance(hook, Mask)):
             if mask.report is not None:
                 raise PruningError(
                     f"block {self.path!r} is being pruned already: finish() or remove() that"
                     " Pruning first"
                 )
             dead |= mask.dead.cpu().reshape(dead.shape)
-            hooks.pop(number)
+            mask.detach()
         return torch.nonzero(~dead.any(dim=0)).flatten().tolist()
 
-    def _attach(self) -> RemovableHandle:
-        self._mask.report = self._observe
-        return self._block.register_forward_hook(self._mask, with_kwargs=True)
-
     def _require_running(self, verb: str) -> None:
-        if self._handle is None:
+        if self._mask.handle is None:
             raise PruningError(
                 f"{verb}() came after the pruning of block {self.path!r} was over:"
                 " make another Pruning to go on"
