@@ -17,8 +17,8 @@ ROUNDING = 1e-14
 REMAINDER = 0.5
 # `knee`: nats for a unit of complexity below which a step is noise.
 LEAST_STEP = 0.05
-# `knee`: a further constant of the same form is taken if it halves the loss, or if all of them buy
-# this share of what the front has left and this many nats each: then the rest is noise.
+# `knee`: a further factor of the same form is taken if it halves the loss, or if it buys this share
+# of what the front has left and this many nats: then the rest is noise.
 HALVED, REST_SHARE, REST_GAIN = math.log(2.0), 0.9, 0.3
 # `price`: a unit of complexity must buy this share of all the log-loss that the front gains;
 # what reaches MAIN_GAIN of it must stay affordable, with this margin.
@@ -153,7 +153,7 @@ def measured_loss(equation: Equation) -> float:
 
 
 def knee(front: ParetoFront) -> int:
-    """Index of the sharpest corner, completed by constants that its form lacks.
+    """Index of the sharpest corner, completed by factors that its form lacks.
 
     The corner: an equation's value is the slope of the step from its predecessor (nats of log-loss
     for a unit of complexity, PySR's score), less half the best mean slope from it to any later
@@ -164,9 +164,10 @@ def knee(front: ParetoFront) -> int:
     data (thirty nats to gain) and for noisy sums of five terms (five nats, of which each single
     term buys less than half) alike. A front without a step of LEAST_STEP is that of a constant.
 
-    The constants: a later equation of the same form with more of its constants fitted (an
-    amplitude, a coefficient that was 1) is no new hypothesis, and needs less to be taken: each
-    constant has to halve the loss, or all of them together leave nothing to gain, see `_completed`.
+    The factors: a later equation of the same terms with more of their factors fitted (an amplitude,
+    a coefficient that was 1) is no new hypothesis, and needs less to be taken: each factor has to
+    halve the loss, or to leave nothing to gain, see `_completed`. An offset is a new term, and gets
+    no such favour: on fronts of networks it mostly traces the network's own error.
 
     `examples/selection_study.py` measures this rule beside the others, on fronts of networks and of
     synthetic laws; its settings were chosen on such fronts.
@@ -176,15 +177,15 @@ def knee(front: ParetoFront) -> int:
 
 
 def _completed(front: ParetoFront, corner: int) -> int:
-    """The last equation of the corner's form whose further constants pay for themselves."""
+    """The last equation of the corner's form whose further factors pay for themselves."""
     logs, form = front.log_losses(), skeleton(front[corner].form)
-    best, known = corner, len(front[corner].constants)
+    best = corner
     for index in range(corner + 1, len(front)):
-        added = len(front[index].constants) - known
-        gain = logs[corner] - logs[index]
+        added = len(front[index].constants) - len(front[best].constants)
+        gain = logs[best] - logs[index]
         if added < 1 or gain < REST_GAIN * added:
             continue
-        rest = gain >= REST_SHARE * (logs[corner] - logs[-1])
+        rest = gain >= REST_SHARE * (logs[best] - logs[-1])
         if (rest or gain >= HALVED * added) and skeleton(front[index].form) == form:
             best = index
     return best

@@ -124,14 +124,16 @@ def renumber(expr: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, 
 
 
 def skeleton(expr: sympy.Expr) -> sympy.Expr:
-    """What is left of a form without the constants that scale and shift its parts.
+    """The terms of a form without the constants that scale them; those that shift them are 1.
 
-    `1.01*exp(-2*t)*cos(20*t - 0.1)` and `exp(-2*t)*cos(20*t)` have the same skeleton,
-    `exp(t)*cos(t)`.
+    `1.01*exp(-2*t)*cos(20*t - 0.1)` and `exp(-2*t)*cos(20*t + 0.3)` have the same skeleton,
+    `exp(t)*cos(t + 1)`.
     """
     if is_constant(expr):
         return sympy.S.One
-    if isinstance(expr, (sympy.Add, sympy.Mul)):
+    if isinstance(expr, sympy.Add):
+        return expr.func(*{skeleton(arg) for arg in expr.args})
+    if isinstance(expr, sympy.Mul):
         return expr.func(*(skeleton(arg) for arg in expr.args if not is_constant(arg)))
     if isinstance(expr, sympy.Pow) and expr.exp.is_number:
         return sympy.Pow(skeleton(expr.base), expr.exp)

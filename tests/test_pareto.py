@@ -133,6 +133,31 @@ def test_a_constant_of_the_same_form_is_taken_if_it_halves_the_loss() -> None:
         assert front.best.complexity == complexity
 
 
+def test_each_factor_pays_for_itself() -> None:
+    """The second factor gains nothing: what the first one gained does not pay for it."""
+    law = [("1.1", 0.9), ("exp(-2.1*x)*cos(20.1*x - 0.1)", 1e-4)]
+    front = front_of(
+        *law,
+        ("1.01*exp(-2.1*x)*cos(20.1*x - 0.1)", 1e-5),
+        ("1.01*exp(-2.1*x)*cos(1.2*exp(0.3*x) + 20.1*x - 0.1)", 4e-6),
+        ("1.01*(1.1*exp(-2.1*x))*cos(20.1*x - 0.1) + 0.3*x*x*x", 2e-6),
+    )
+    assert front.best.text() == "1.01*exp(-2.1*x)*cos(20.1*x - 0.1)"
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        "exp(-2.1*x)*cos(20.1*x - 0.1) + 0.002",
+        "(exp(-2.1*x) + 0.002)*cos(20.1*x - 0.1)",
+        "exp(-2.1*x)*(cos(20.1*x - 0.1) + 0.002)",
+    ],
+)
+def test_an_offset_is_a_new_term(offset: str) -> None:
+    law = [("1.1", 0.9), ("exp(-2.1*x)*cos(20.1*x - 0.1)", 1e-4)]
+    assert front_of(*law, (offset, 6e-5)).best.text() == law[1][0]
+
+
 def test_constants_that_leave_nothing_to_gain_are_taken() -> None:
     """Noise: after all coefficients are fitted, nothing else lowers the loss."""
     front = front_of(("1.1", 1.0), ("exp(x) + x", 2e-2), ("1.2*exp(x) + 0.8*x", 1e-2))
