@@ -57,20 +57,21 @@ def table(results: list[Result]) -> str:
 
 
 def _networks(results: list[Result]) -> str:
-    columns = ["law", "seed", "kind", "form", "constant, model", "of the equation"]
+    columns = ["law", "seed", "kind", "form", "constant", "model", "equation"]
     columns += ["MSE equation", "network", "beyond: equation", "network", "s", "equation"]
     rows = []
     for r in results:
         errors = [f"{value:.1e}" for value in (*r.errors, *r.beyond)]
         known = [_number(r.learned if r.kind == "PINN" else None), _number(r.implied)]
         form = "right" if r.right_form else "WRONG"
-        cells = [r.problem, r.seed, r.kind, form, *known, *errors, f"{r.seconds:.1f}"]
+        constant = FAMILIES[r.problem].physical[0]
+        cells = [r.problem, r.seed, r.kind, form, constant, *known, *errors, f"{r.seconds:.1f}"]
         rows.append([*cells, r.equation.text(5)])
     return markdown(columns, rows)
 
 
 def _trained(results: list[Result]) -> str:
-    columns = ["law", "seed", "compiled", "trained in the network's place", "constant"]
+    columns = ["law", "seed", "compiled", "trained in the network's place", "constant learned"]
     columns += ["MSE", "beyond", "s"]
     rows = [
         [
@@ -78,7 +79,7 @@ def _trained(results: list[Result]) -> str:
             r.seed,
             r.equation.text(4),
             r.trained.equation.text(8),
-            "-" if r.trained.constant is None else f"{r.trained.constant:.8f}",
+            "-" if r.trained.learned is None else f"{r.trained.learned:.8f}",
             *(f"{value:.0e}" for value in r.trained.errors),
             f"{r.trained.seconds:.1f}",
         ]
@@ -89,37 +90,43 @@ def _trained(results: list[Result]) -> str:
 
 
 def _summary(results: list[Result]) -> str:
-    columns = ["law", "kind", "right form", "reached", "constants off", "model constant off"]
-    columns += ["implied off", "MSE equation", "network", "beyond: equation", "network", "s"]
-    rows = []
-    for name, kind in dict.fromkeys((r.problem, r.kind) for r in results):
-        mine = [r for r in results if (r.problem, r.kind) == (name, kind)]
-        right = [r for r in mine if r.right_form]
-        rows.append(
-            [
-                name,
-                kind,
-                f"{len(right)} of {len(mine)}",
-                f"{sum(r.reached for r in mine)} of {len(mine)}" if kind == "PINN" else "-",
-                _worst([r.off for r in right]),
-                _worst(_constants_off(mine, "learned")) if kind == "PINN" else "-",
-                _worst(_constants_off(mine, "implied")),
-                *(f"{median(r.errors[i] for r in mine):.1e}" for i in (0, 1)),
-                *(f"{median(r.beyond[i] for r in mine):.1e}" for i in (0, 1)),
-                f"{max(r.seconds for r in mine):.0f}",
-            ]
-        )
-    return markdown(columns, rows)
+    columns = ["law", "kind", "right form", "reached", "reached, trained", "constant"]
+    columns += ["off: model", "law on network", "equation", "trained"]
+    columns += ["MSE equation", "network", "beyond: equation", "network", "s"]
+    groups = dict.fromkeys((r.problem, r.kind) for r in results)
+    return markdown(columns, [_hits(results, *group) for group in groups])
 
 
-def _constants_off(results: Sequence[Result], which: str) -> list[float]:
-    """Relative errors of the differential equation's constant against the truth."""
-    pairs = [(getattr(r, which), PROBLEMS[r.problem].coefficient) for r in results]
-    return [abs(value / c.truth - 1) for value, c in pairs if value is not None and c is not None]
+def _hits(results: list[Result], name: str, kind: str) -> list[str]:
+    """Hit rates over seeds, worst errors of the constant, median errors, longest compilation."""
+    mine = [r for r in results if (r.problem, r.kind) == (name, kind)]
+    trained = [r for r in mine if r.trained is not None]
+
+    def rate(hits: int, of: Sequence[Result]) -> str:
+        return f"{hits} of {len(of)}" if of else "-"
+
+    return [
+        name,
+        kind,
+        rate(sum(r.right_form for r in mine), mine),
+        rate(sum(r.reached for r in mine), mine),
+        rate(sum(r.reached_by_training for r in trained), trained),
+        FAMILIES[name].physical[0],
+        _worst(name, [r.learned for r in mine if r.kind == "PINN"]),
+        _worst(name, [r.fitted for r in mine]),
+        _worst(name, [r.implied for r in mine]),
+        _worst(name, [r.trained.implied for r in mine if r.trained is not None]),
+        *(f"{median(r.errors[i] for r in mine):.1e}" for i in (0, 1)),
+        *(f"{median(r.beyond[i] for r in mine):.1e}" for i in (0, 1)),
+        f"{max(r.seconds for r in mine):.0f}",
+    ]
 
 
-def _worst(shares: Sequence[float]) -> str:
-    return f"{max(shares):.2%}" if shares else "-"
+def _worst(name: str, constants: Sequence[float | None]) -> str:
+    """Largest relative error against the truth of the constants that there are."""
+    truth = FAMILIES[name].constant(FAMILIES[name].truth)
+    off = [abs(constant / truth - 1) for constant in constants if constant is not None]
+    return f"{max(off):.2%}" if off else "-"
 
 
 def _number(value: float | None) -> str:

@@ -25,14 +25,16 @@ class Trained:
     """The equation of a PINN after the ten points and the differential equation trained it.
 
     Attributes:
-        constant: the differential equation's, learned along with the equation; None without one.
+        implied: its physical constant, None for another form.
+        learned: the differential equation's constant, trained along with it; None without one.
         errors: mean squared error against the truth, inside and beyond the domain.
     """
 
     equation: Equation
     right_form: bool
     constants: tuple[float, ...]
-    constant: float | None
+    implied: float | None
+    learned: float | None
     errors: tuple[float, float]
     seconds: float
 
@@ -47,8 +49,9 @@ class Result:
         off: largest relative difference of its first two constants from those of the law when this
             is fitted straight to the network.
         constants: those of the family, fitted to the equation; of no meaning for another form.
-        learned, implied: the differential equation's constant, in the model and by the equation;
-            None where there is none.
+        learned: the differential equation's constant in the model, None where it has none.
+        fitted: the physical constant of the law when this is fitted straight to the network.
+        implied: the physical constant of the equation, None for another form.
         errors: mean squared error against the truth inside the domain, of equation and network.
         beyond: the same at times beyond the domain.
         seconds: of the compilation.
@@ -63,6 +66,7 @@ class Result:
     off: float
     constants: tuple[float, ...]
     learned: float | None
+    fitted: float
     implied: float | None
     errors: tuple[float, float]
     beyond: tuple[float, float]
@@ -74,11 +78,14 @@ class Result:
         """The right form, no further from the truth than the network; and of the oscillator the
         amplitude, the phase, and the frequency within 0.1 %."""
         good = self.right_form and self.errors[0] <= self.errors[1]
-        if self.problem != "oscillator":
-            return good
-        _, frequency, amplitude, phase = self.constants
-        off = abs(frequency / FAMILIES[self.problem].truth[1] - 1)
-        return good and off <= FREQUENCY_TOLERANCE and abs(amplitude - 1) > SAME and phase != 0
+        return good and complete(self.problem, self.constants)
+
+    @property
+    def reached_by_training(self) -> bool:
+        """The same of the equation that was trained."""
+        one = self.trained
+        good = one is not None and one.right_form and one.errors[0] <= self.errors[1]
+        return good and one is not None and complete(self.problem, one.constants)
 
     def to_json(self) -> dict[str, Any]:
         trained = self.trained
@@ -92,8 +99,12 @@ class Result:
             "reached": self.reached,
             "off": self.off if self.right_form else None,
             "constants": self._by_name(self.constants) if self.right_form else None,
-            "constant_of_model": self.learned,
-            "constant_of_equation": self.implied,
+            "constant": {
+                "name": FAMILIES[self.problem].physical[0],
+                "model": self.learned,
+                "law_fitted_to_network": self.fitted,
+                "equation": self.implied,
+            },
             "mse": {"equation": self.errors[0], "network": self.errors[1]},
             "mse_beyond": {"equation": self.beyond[0], "network": self.beyond[1]},
             "seconds": round(self.seconds, 2),
@@ -102,7 +113,9 @@ class Result:
                 "equation": trained.equation.text(12),
                 "right_form": trained.right_form,
                 "constants": self._by_name(trained.constants) if trained.right_form else None,
-                "constant": trained.constant,
+                "reached": self.reached_by_training,
+                "constant": trained.implied,
+                "learned": trained.learned,
                 "mse": trained.errors[0],
                 "mse_beyond": trained.errors[1],
                 "seconds": round(trained.seconds, 2),
@@ -111,6 +124,15 @@ class Result:
 
     def _by_name(self, constants: tuple[float, ...]) -> dict[str, float]:
         return dict(zip(FAMILIES[self.problem].names, constants, strict=True))
+
+
+def complete(problem: str, constants: tuple[float, ...]) -> bool:
+    """Whether constants of the family have all that the truth has."""
+    if problem != "oscillator":
+        return True
+    _, frequency, amplitude, phase = constants
+    off = abs(frequency / FAMILIES[problem].truth[1] - 1)
+    return off <= FREQUENCY_TOLERANCE and abs(amplitude - 1) > SAME and phase != 0
 
 
 def judge(
@@ -141,7 +163,8 @@ def judge(
         off,
         found,
         float(model.coefficient.detach()) if model.coefficient is not None else None,
-        family.implied(*found[:2]) if family.implied and right else None,
+        family.constant(best),
+        family.constant(found) if right else None,
         _errors(problem, points, equation, model),
         _errors(problem, later, equation, model),
         seconds,
@@ -157,12 +180,14 @@ def right_form(family: Family, points: Array, equation: Equation) -> tuple[bool,
 
 def _trained(compiled: Compiled, problem: Problem, seed: int) -> Trained:
     start = time.perf_counter()
-    equation, constant, _ = train_and_choose(compiled, around_choice(compiled), problem, seed)
+    equation, learned, _ = train_and_choose(compiled, around_choice(compiled), problem, seed)
     seconds = time.perf_counter() - start
     points, later = grid(problem), points_beyond(problem)
-    right, found = right_form(FAMILIES[problem.name], points, equation)
+    family = FAMILIES[problem.name]
+    right, found = right_form(family, points, equation)
     inside, outside = (mse(equation.predict(p), problem.truth_at(p)) for p in (points, later))
-    return Trained(equation, right, found, constant, (inside, outside), seconds)
+    implied = family.constant(found) if right else None
+    return Trained(equation, right, found, implied, learned, (inside, outside), seconds)
 
 
 def outputs(model: Pinn, points: Array) -> Array:

@@ -7,7 +7,7 @@ equation again to six digits when its constants are fitted to it; nobody judges 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ class Family:
         names: names of the constants.
         free: how many of them, from the first, the truth itself leaves free.
         operators: what the search may use.
-        implied: the differential equation's own constant, from the first two constants.
+        physical: name of the constant that is compared with the truth, and how it follows from the
+            first two: the one of the differential equation where that has one to learn.
         paper: the equation that the paper reports (arXiv 2602.21307), as text and as constants.
     """
 
@@ -39,8 +40,12 @@ class Family:
     names: tuple[str, ...]
     free: int
     operators: tuple[str, ...]
-    implied: Callable[[float, float], float] | None
+    physical: tuple[str, Callable[[float, float], float]]
     paper: tuple[str, tuple[float, ...]]
+
+    def constant(self, constants: Sequence[float]) -> float:
+        """The physical constant that constants of the family imply."""
+        return float(self.physical[1](*constants[:2]))
 
 
 _WAVES = ("+", "*", "inv", "sin", "cos", "exp")
@@ -53,7 +58,7 @@ FAMILIES = {
         2,
         ("+", "*", "inv", "sin", "exp"),
         # u_t = -decay u and u_xx = -k^2 u.
-        lambda decay, k: decay / k**2,
+        ("alpha", lambda decay, k: decay / k**2),
         ("sin(3.144*x)*exp(-1.981*t)", (1.981, 3.144)),
     ),
     "wave": Family(
@@ -65,7 +70,7 @@ FAMILIES = {
         2,
         _WAVES,
         # u_tt = -w^2 u and u_xx = -k^2 u.
-        lambda k, w: w / k,
+        ("c", lambda k, w: w / k),
         ("sin(3.147*x)*cos(2.105*t)", (3.147, 2.105)),
     ),
     "oscillator": Family(
@@ -76,7 +81,7 @@ FAMILIES = {
         ("damping", "frequency", "amplitude", "phase"),
         4,
         _WAVES,
-        None,
+        ("frequency", lambda d, w: w),
         ("exp(-2.000*t)*cos(-19.625*t)", (2.0, 19.625)),
     ),
 }

@@ -71,7 +71,8 @@ def result(example: SimpleNamespace, **changes: Any) -> Any:
         "off": 1e-4,
         "constants": (2.0, 19.8997, 1.005, -0.1),
         "learned": None,
-        "implied": None,
+        "fitted": 19.9,
+        "implied": 19.8997,
         "errors": (1e-6, 2e-6),
         "beyond": (1e-6, 1.0),
         "seconds": 8.0,
@@ -88,10 +89,8 @@ def test_the_truth_has_the_right_form_and_implies_the_true_constant(
     assert right
     assert found[:2] == pytest.approx(family.truth[:2], rel=1e-5)
     coefficient = PROBLEMS[name].coefficient
-    if coefficient is None:
-        assert family.implied is None
-    else:
-        assert family.implied(*found[:2]) == pytest.approx(coefficient.truth)
+    truth = np.sqrt(396.0) if coefficient is None else coefficient.truth
+    assert family.constant(found) == pytest.approx(truth)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,6 +188,7 @@ def test_table_and_json_hold_every_network(example: SimpleNamespace) -> None:
         equation=equation("heat", TRUTHS["heat"]),
         constants=(2.0, 3.2, 1.0),
         learned=0.19,
+        fitted=0.21,
         implied=0.2,
     )
     plain = replace(heat, kind="NN", right_form=False, implied=None)
@@ -196,6 +196,7 @@ def test_table_and_json_hold_every_network(example: SimpleNamespace) -> None:
     assert "1 of 1" in table
     assert "0 of 1" in table
     assert "0.1900" in table
+    assert "5.00%" in table
     stored = json.loads(json.dumps([one.to_json() for one in (heat, plain)], allow_nan=False))
     assert stored[0]["constants"] == {"decay": 2.0, "wave number": 3.2, "amplitude": 1.0}
     assert stored[1]["constants"] is None
