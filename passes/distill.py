@@ -23,6 +23,7 @@ from symcompile.evaluation import Array
 from symcompile.losses import first_weights, loss_for
 from symcompile.pareto import ParetoFront
 from symcompile.passes.journal import Journal
+from symcompile.passes.monomials import monomial_candidates
 from symcompile.passes.refine import Refine, Samples, refine
 from symcompile.passes.sparse import sparse_candidates
 
@@ -172,8 +173,17 @@ def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
         fit.engine.operators,
         fit.engine.max_complexity,
     )
+    monomials = monomial_candidates(
+        fit.X_fit,
+        fit.y_fit,
+        fit.weights,
+        loss,
+        fit.names,
+        fit.engine.operators,
+        fit.engine.max_complexity,
+    )
     return refine(
-        candidates + sparse,
+        candidates + sparse + monomials,
         Samples(fit.X_fit, fit.y_fit, fit.weights, loss),
         Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights, loss),
         operators=fit.engine.operators,
