@@ -25,6 +25,8 @@ HALVED, REST_SHARE, REST_GAIN = math.log(2.0), 0.9, 0.3
 PRICE_SHARE, MAIN_GAIN, MARGIN = 1.0 / 30.0, 0.9, 0.8
 # `fixed`: nats of log-loss that one unit of complexity must buy.
 FIXED_PRICE = 0.5
+# `plateau`: share of the lowest loss by which an equation may be worse.
+LEVEL = 0.05
 
 
 class RunnerUp(NamedTuple):
@@ -100,7 +102,8 @@ class ParetoFront:
         return self.select("score")
 
     def select(self, rule: str = "knee") -> Equation:
-        """Pick by a rule: "knee" (the default), "price", "fixed", "score", "pysr" or "accuracy"."""
+        """Pick by a rule: "knee" (the default), "price", "fixed", "score", "pysr", "plateau" or
+        "accuracy"."""
         if rule not in RULES:
             raise ChoiceError(f"unknown rule {rule!r}: choose from {', '.join(RULES)}")
         if not self.equations:
@@ -243,6 +246,17 @@ def pysr_best(front: ParetoFront) -> int:
     return _steepest(front, near)
 
 
+def plateau(front: ParetoFront) -> int:
+    """The simplest equation whose loss is within LEVEL of the lowest.
+
+    Where an equation goes on in a model its accuracy counts and its length does not; a front still
+    ends in forms that gain nothing. A polynomial with all of its terms has no corner for `knee`,
+    but an edge after which nothing is left.
+    """
+    logs = front.log_losses()
+    return next(i for i, log in enumerate(logs) if log <= logs[-1] + math.log1p(LEVEL))
+
+
 def accuracy(front: ParetoFront) -> int:
     return len(front) - 1
 
@@ -265,5 +279,6 @@ RULES: dict[str, Callable[[ParetoFront], int]] = {
     "fixed": fixed,
     "score": score,
     "pysr": pysr_best,
+    "plateau": plateau,
     "accuracy": accuracy,
 }

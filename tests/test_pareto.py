@@ -80,6 +80,18 @@ def test_other_rules() -> None:
         heat.select("best")
 
 
+@pytest.mark.parametrize(
+    ("table", "edge"),
+    [
+        ({1: 1.0, 21: 5e-3, 23: 2e-3, 29: 7e-4, 31: 2.4e-4, 33: 2.39e-4, 35: 2.38e-4}, 31),
+        ({1: 1.0, 9: 0.1, 13: 0.01}, 13),
+        ({1: 1.0, 5: 1e-20, 9: 1e-25}, 5),
+    ],
+)
+def test_the_plateau_is_entered_at_its_edge(table: dict[int, float], edge: int) -> None:
+    assert front(table).select("plateau").complexity == edge
+
+
 def test_of_keeps_what_nothing_simpler_beats() -> None:
     kept = front({1: 1.0, 3: 1.5, 5: math.nan, 7: 0.5, 9: math.inf, 11: 0.5})
     assert kept.complexities == (1, 7)
