@@ -2,12 +2,13 @@
 
 A block is often close to a sum of few inputs and products of two inputs, where an evolutionary
 search spends its time on spelling sums. Greedy selection finds these in milliseconds, so a front
-never misses the sparse linear and quadratic forms that its limit of complexity allows.
+never misses the sparse linear and quadratic forms that its limit of complexity allows. Where the
+polynomial is sparse only in coordinates that mix the inputs, see `products`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -18,10 +19,13 @@ from symcompile.complexity import complexity
 from symcompile.equation import Equation
 from symcompile.evaluation import Array
 from symcompile.operators import OperatorSet
+from symcompile.passes.products import MAX_INPUTS, product_candidate
 
 # Products are left out where there would be more terms than this.
 MAX_TERMS = 1500
 _MAX_ROWS = 2000
+# Refine may shorten a candidate by so much: it drops a constant, or one and its term.
+_LONGER, _LONGER_PRODUCT = 2, 6
 # A residual below this share of the output's norm is rounding.
 _EXACT = 1e-12
 
@@ -43,7 +47,8 @@ def sparse_candidates(
     operators: OperatorSet,
     max_complexity: int,
 ) -> list[Equation]:
-    """Sums of 1, 2, ... terms of y [n_samples] in the columns of X [n_samples, n_inputs].
+    """Sums of 1, 2, ... terms of y [n_samples] in the columns of X [n_samples, n_inputs], and
+    products of two sums of the columns that such sums use first.
 
     Empty where the operators can't spell a sum of products. Losses are left to refine.
     """
@@ -57,6 +62,36 @@ def sparse_candidates(
         library = _library(X, names, degree, root)
         if library is not None:
             found += _pursuit(library, y * root, root, names, operators, max_complexity)
+    return found + _products(X, y, root, names, _used(found, names), operators, max_complexity)
+
+
+def _used(found: Iterable[Equation], names: Sequence[str]) -> list[str]:
+    """Names of the inputs, in the order in which longer and longer equations use them."""
+    order: dict[str, None] = {}
+    for equation in found:
+        used = {symbol.name for symbol in equation.form.free_symbols}
+        order |= dict.fromkeys(name for name in names if name in used)
+    return list(order)
+
+
+def _products(
+    X: Array,
+    y: Array,
+    root: Array,
+    names: Sequence[str],
+    used: Sequence[str],
+    operators: OperatorSet,
+    max_complexity: int,
+) -> list[Equation]:
+    """One product of two sums of the first 2, 3, ... inputs used."""
+    found = []
+    for n in range(2, min(len(used), MAX_INPUTS) + 1):
+        columns = [list(names).index(name) for name in used[:n]]
+        symbols = [sympy.Symbol(name) for name in used[:n]]
+        expr = product_candidate(X[:, columns], y, root, symbols)
+        equation = None if expr is None else Equation.of(expr, names, operators)
+        if equation is not None and equation.complexity <= max_complexity + _LONGER_PRODUCT:
+            found.append(equation)
     return found
 
 
@@ -96,7 +131,7 @@ def _pursuit(
         weights = np.linalg.lstsq(basis, y, rcond=None)[0]
         residual = y - basis @ weights
         expr = _sum(library, chosen, weights, float(np.linalg.norm(root)))
-        if complexity(expr, operators) > max_complexity + 2:  # refine may drop the constant
+        if complexity(expr, operators) > max_complexity + _LONGER:
             break
         found.append(Equation.of(expr, names, operators))
         if np.linalg.norm(residual) <= _EXACT * np.linalg.norm(y):
