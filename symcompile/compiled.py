@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,6 +46,7 @@ from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.report import Report
 from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
+from symcompile.simplify import Adapt, Trial, check, search
 from symcompile.state import preserving, same_random_state
 
 
@@ -205,6 +207,46 @@ class Compiled:
             self._put(part, block)
             part.lowered, part.equations, part.outcome = before
             raise does_not_run(path, error) from error
+
+    def simplify(self, path: str, adapt: Adapt, *, tolerance: float = 0.01) -> tuple[Trial, ...]:
+        """Leave out of a region's equations what the rest of the model can make up for.
+
+        Constants, and the terms of sums, are left out on trial, and the model is trained around
+        what is left; where its own loss does not get worse they stay out. This finds the law where
+        a block gives the law and something that the next block takes away again.
+
+        Args:
+            path: the region.
+            adapt: trains the module that it is given for a while, in place, and returns a loss on
+                held-out data. Called once for the equations as they are and once for each trial,
+                every time with a copy of the module as it is now, and the same random numbers.
+                Constants train along after `trainable_constants(True)`.
+            tolerance: share by which the loss of a shorter form may be above the lowest met.
+
+        Returns:
+            What was tried, in order. The module then has the equations and the weights of the last
+            one kept: it has been trained, even if nothing could be left out.
+
+        Raises:
+            ChoiceError: unknown path, the region is neural, or `adapt` gives no number. Nothing is
+                changed then, nor by what `adapt` raises.
+        """
+        check(adapt, tolerance)
+        part = self._part(path)
+        if part.lowered is None:
+            raise ChoiceError(f"{path!r} is neural: choose an equation for it first")
+
+        def build(equations: Mapping[int, Equation]) -> nn.Module:
+            module = copy.deepcopy(self.module)
+            block = self._lower(part.region, equations).module
+            rewrite.install(module, part.region, block)
+            trainable(block, self._trainable)
+            return module
+
+        best, trials = search(self._current(part), part.operators, build, adapt, tolerance)
+        self._install(path, part, {k: self._scored(part, k, e) for k, e in best.equations.items()})
+        self.module.load_state_dict(best.state)
+        return trials
 
     def restore(self, path: str) -> None:
         """Put a copy of the neural block back in a region's place.

@@ -1,0 +1,174 @@
+"""Leave out of equations what the rest of the model can make up for.
+
+A network is free in how it splits its work. What one block adds to its output, the next can take
+away again, so a block that has learned a law gives the law and something arbitrary: a constant, or
+what it never needed to get right. Fidelity to the block cannot tell one from the other. The model
+can: with a term left out and the rest trained a little, it does its task as well as before, or it
+does not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+import torch
+from torch import nn
+
+from symcompile.canonical import UNUSABLE, canonical
+from symcompile.complexity import complexity, spellable
+from symcompile.equation import Equation
+from symcompile.errors import ChoiceError
+from symcompile.operators import OperatorSet
+from symcompile.slots import is_constant, renumber
+from symcompile.state import same_random_state
+
+Equations = dict[int, Equation]
+Adapt = Callable[[nn.Module], float | torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One form that was tried.
+
+    Attributes:
+        without: the term left out of each output; empty for the equations as they were.
+        loss: what `adapt` returned.
+        kept: whether these terms are gone from the result.
+    """
+
+    without: Mapping[int, str]
+    loss: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Equations with the model that was trained around them."""
+
+    equations: Equations
+    state: dict[str, Any]
+    loss: float
+
+
+def search(
+    equations: Equations,
+    operators: OperatorSet,
+    build: Callable[[Equations], nn.Module],
+    adapt: Adapt,
+    tolerance: float,
+) -> tuple[Adapted, tuple[Trial, ...]]:
+    """The shortest equations that `adapt` finds as good as those given.
+
+    Args:
+        build: a fresh copy of the model with these equations in it.
+        tolerance: share by which the loss may rise above the lowest one met so far.
+
+    Constants go first, from all outputs at once, since each of them alone is rarely worth its
+    trial; then every term of every sum, one at a time.
+    """
+    best = _adapted(equations, build, adapt)
+    lowest, trials = best.loss, [Trial({}, best.loss, True)]
+    tried: set[tuple[Any, ...]] = set()
+    progress = True
+    while progress:
+        progress = False
+        for shorter, without in _shorter(best.equations, operators):
+            key = tuple((output, one.form) for output, one in sorted(shorter.items()))
+            if key in tried:
+                continue
+            tried.add(key)
+            trial = _adapted(shorter, build, adapt)
+            kept = trial.loss <= lowest + tolerance * abs(lowest)
+            trials.append(Trial(without, trial.loss, kept))
+            if kept:
+                best, lowest, progress = trial, min(lowest, trial.loss), True
+                break
+    return best, tuple(trials)
+
+
+def check(adapt: object, tolerance: object) -> None:
+    """ChoiceError unless these make sense."""
+    if not callable(adapt):
+        raise ChoiceError(
+            f"adapt is a {type(adapt).__name__}: expected a function that trains the module it is"
+            " given for a while and returns a loss on held-out data"
+        )
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if not number or not 0 <= float(tolerance) < math.inf:  # type: ignore[arg-type]
+        raise ChoiceError(f"tolerance is {tolerance!r}: expected a share from 0 up, such as 0.01")
+
+
+def _adapted(
+    equations: Equations, build: Callable[[Equations], nn.Module], adapt: Adapt
+) -> Adapted:
+    module = build(equations)
+    with _like_the_others():
+        loss = adapt(module)
+    try:
+        loss = float(loss)
+    except (TypeError, ValueError, RuntimeError):
+        raise ChoiceError(
+            f"adapt returned a {type(loss).__name__}: expected a loss on held-out data, a number"
+        ) from None
+    return Adapted(
+        equations, copy.deepcopy(module.state_dict()), math.inf if loss != loss else loss
+    )
+
+
+@contextmanager
+def _like_the_others() -> Iterator[None]:
+    """Every trial draws the same random numbers, and has gradients, whatever is around it."""
+    with same_random_state(), torch.enable_grad():
+        torch.manual_seed(0)
+        yield
+
+
+def _shorter(
+    equations: Equations, operators: OperatorSet
+) -> Iterator[tuple[Equations, dict[int, str]]]:
+    """Equations with less, and what was left out of which output."""
+    constants, terms = {}, []
+    for output, one in equations.items():
+        for term in _terms(one):
+            if is_constant(term):
+                constants[output] = term
+            else:
+                terms.append({output: term})
+    several = [constants] if len(constants) > 1 else []
+    for without in [*several, *({k: term} for k, term in constants.items()), *terms]:
+        changed = {}
+        for output, term in without.items():
+            changed[output] = _without(equations[output], term, operators)
+        shown = {output: _text(equations[output], term) for output, term in without.items()}
+        shorter = {output: one for output, one in changed.items() if one is not None}
+        if len(shorter) == len(changed):
+            yield equations | shorter, shown
+
+
+def _terms(equation: Equation) -> tuple[sympy.Expr, ...]:
+    return equation.form.args if equation.form.is_Add else ()
+
+
+def _text(equation: Equation, term: sympy.Expr) -> str:
+    form, constants = renumber(term, equation.constants)
+    return Equation(form, equation.symbols, constants, complexity=0).text(4)
+
+
+def _without(equation: Equation, term: sympy.Expr, operators: OperatorSet) -> Equation | None:
+    """None where nothing would be left, or nothing that the operators can spell."""
+    rest = [one for one in _terms(equation) if one != term]
+    if not rest:
+        return None
+    try:
+        form, constants = canonical(sympy.Add(*rest), equation.constants, operators)
+    except UNUSABLE:
+        return None
+    if not spellable(form, operators):
+        return None
+    return Equation(form, equation.symbols, constants, complexity(form, operators))

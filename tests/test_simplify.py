@@ -1,0 +1,185 @@
+"""Terms that the rest of a model can make up for are left out of its equations; others stay."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import chain, repeat
+
+import pytest
+import torch
+from torch import nn
+
+from symcompile import Compiled, SymCompileError, Target, symcompile
+
+DATA = torch.rand(400, 2, generator=torch.Generator().manual_seed(1)) + 0.5
+
+
+class Law(nn.Module):
+    """Two messages, each a law and a constant; the first has a term that no one reads."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.unbind(-1)
+        return torch.stack([a * b + 0.7 + 0.05 * a, 2 * a - 0.4], dim=-1)
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.edge = Law()
+        self.node = nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.node(self.edge(x))
+
+
+def task(x: torch.Tensor) -> torch.Tensor:
+    """The true output is a sum of the laws, without the constants."""
+    a, b = x.unbind(-1)
+    return (a * b + 2 * a)[:, None]
+
+
+def adapt(module: nn.Module) -> float:
+    """The linear reader is fitted exactly, as far as it can be."""
+    with torch.no_grad():
+        messages = module.edge(DATA)
+        basis = torch.cat([messages, torch.ones(len(DATA), 1)], dim=1)
+        weights = torch.linalg.lstsq(basis, task(DATA)).solution
+        module.node.weight.copy_(weights[:2].T)
+        module.node.bias.copy_(weights[2])
+        return 1e-6 + float((module(DATA) - task(DATA)).square().mean())
+
+
+@pytest.fixture(scope="module")
+def once() -> Compiled:
+    torch.manual_seed(0)
+    return symcompile(
+        Model().eval(),
+        Target("edge", names=("a", "b")),
+        DATA,
+        engine="operon",
+        engine_options={"population": 100, "generations": 3, "restarts": 1},
+        operators=["+", "*"],
+        progress=False,
+    )
+
+
+@pytest.fixture
+def compiled(once: Compiled) -> Compiled:
+    result = copy.deepcopy(once)
+    result.choose("edge", "a*b + 0.7", output=0)
+    result.choose("edge", "2*a - 0.4 + 1e-6*b", output=1)
+    return result
+
+
+def test_constants_that_a_bias_absorbs_go_from_all_outputs_at_once(compiled: Compiled) -> None:
+    trials = compiled.simplify("edge", adapt, tolerance=0.01)
+    assert trials[0].without == {}
+    assert trials[1].without == {0: "0.7", 1: "-0.4"}
+    assert trials[1].kept
+    texts = [str(equation) for equation in compiled.equations["edge"].values()]
+    assert texts[0] == "a*b"
+    assert "0.4" not in texts[1]
+    torch.testing.assert_close(compiled.module(DATA), task(DATA), atol=1e-4, rtol=0)
+
+
+def test_a_term_that_is_needed_stays(compiled: Compiled) -> None:
+    compiled.choose("edge", "a*a + b + 0.2", output=1)
+
+    def fit(module: nn.Module) -> float:
+        """The output is the sum of both messages and a constant that is free."""
+        with torch.no_grad():
+            a, b = DATA.unbind(-1)
+            error = module.edge(DATA).sum(dim=-1) - (a * b + a * a + b)
+            return float(error.var())
+
+    trials = compiled.simplify("edge", fit, tolerance=0.01)
+    kept = [trial.without for trial in trials if trial.kept]
+    assert kept == [{}, {0: "0.7", 1: "0.2"}]
+    assert {term for t in trials if not t.kept for term in t.without.values()} == {"a**2", "b"}
+    assert str(compiled.equations["edge"][1]) == "a**2 + b"
+
+
+def test_the_trained_weights_and_constants_come_along(compiled: Compiled) -> None:
+    compiled.trainable_constants(True)
+
+    def train(module: nn.Module) -> torch.Tensor:
+        optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+        for _ in range(30):
+            loss = (module(DATA) - task(DATA)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.detach()
+
+    weight = compiled.module.node.weight.clone()
+    trials = compiled.simplify("edge", train, tolerance=0.5)
+    kept = [trial for trial in trials if trial.kept][-1]
+    with torch.no_grad():
+        error = (compiled.module(DATA) - task(DATA)).square().mean()
+    assert float(error) <= kept.loss * 1.1
+    assert not torch.equal(weight, compiled.module.node.weight)
+    assert compiled.equations["edge"][1].constants != (2.0,)
+
+
+def test_every_trial_starts_alike(compiled: Compiled) -> None:
+    seen = []
+
+    def watch(module: nn.Module) -> float:
+        seen.append((module.node.weight.clone(), torch.rand(1)))
+        with torch.no_grad():
+            module.node.weight.zero_()
+        return 1.0 - 0.001 * len(seen)
+
+    before = torch.random.get_rng_state()
+    compiled.simplify("edge", watch)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len(seen) > 2
+    assert all(torch.equal(a, seen[0][0]) and torch.equal(b, seen[0][1]) for a, b in seen)
+
+
+def broken(module: nn.Module) -> float:
+    with torch.no_grad():
+        module.node.weight.zero_()
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize(
+    ("path", "adapt_", "tolerance", "message"),
+    [
+        ("node", adapt, 0.0, "no region 'node'"),
+        ("edge", None, 0.0, "adapt is a NoneType: expected a function"),
+        ("edge", lambda module: "low", 0.0, "adapt returned a str"),
+        ("edge", adapt, -1.0, "tolerance is -1.0: expected a share"),
+        ("edge", broken, 0.0, "out of memory"),
+    ],
+)
+def test_what_goes_wrong_changes_nothing(
+    compiled: Compiled,
+    path: str,
+    adapt_: Callable[[nn.Module], float],
+    tolerance: float,
+    message: str,
+) -> None:
+    before = {k: v.clone() for k, v in compiled.module.state_dict().items()}
+    equations = compiled.equations
+    with pytest.raises((SymCompileError, RuntimeError), match=message):
+        compiled.simplify(path, adapt_, tolerance=tolerance)
+    assert compiled.equations == equations
+    after = compiled.module.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_neural_region_is_refused(compiled: Compiled) -> None:
+    compiled.restore("edge")
+    with pytest.raises(SymCompileError, match="'edge' is neural: choose an equation"):
+        compiled.simplify("edge", adapt)
+
+
+def test_a_loss_that_is_not_a_number_is_never_kept(compiled: Compiled) -> None:
+    losses = chain([1.0], repeat(float("nan")))
+    equations = [e.sympy for e in compiled.equations["edge"].values()]
+    trials = compiled.simplify("edge", lambda module: next(losses))
+    assert [trial.kept for trial in trials] == [True] + [False] * (len(trials) - 1)
+    assert [e.sympy for e in compiled.equations["edge"].values()] == equations
