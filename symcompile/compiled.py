@@ -245,7 +245,9 @@ class Compiled:
 
         best, trials = search(self._current(part), part.operators, build, adapt, tolerance)
         self._install(path, part, {k: self._scored(part, k, e) for k, e in best.equations.items()})
-        self.module.load_state_dict(best.state)
+        # A copy of a traced module stores constants of its graph which the module itself does not.
+        own = self.module.state_dict()
+        self.module.load_state_dict({key: best.state[key] for key in own})
         return trials
 
     def restore(self, path: str) -> None:
