@@ -9,10 +9,24 @@ from typing import Any
 import numpy as np
 from lorenz_data import DT
 from lorenz_rollouts import LYAPUNOV, VALID
-from lorenz_run import EQUATIONS, MODELS, NETWORK, SINDY_NETWORK, TRAINED, TUNED, Outcome
+from lorenz_run import (
+    EQUATIONS,
+    NETWORK,
+    SINDY_DATA,
+    SINDY_NETWORK,
+    TRAINED,
+    TUNED,
+    Outcome,
+)
 
-SHADES = ("#888888", "#56b4e9", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
-COLOURS = dict(zip(MODELS, SHADES, strict=True))
+COLOURS = {
+    NETWORK: "#888888",
+    EQUATIONS: "#56b4e9",
+    TUNED: "#0072b2",
+    TRAINED: "#d55e00",
+    SINDY_DATA: "#009e73",
+    SINDY_NETWORK: "#cc79a7",
+}
 STAGES = {
     NETWORK: "network",
     EQUATIONS: "equations",
@@ -54,13 +68,13 @@ def _attractors(axes: Sequence[Any], one: Outcome) -> None:
 
 
 def _over_time(axis: Any, found: Sequence[Outcome]) -> None:
-    for name in MODELS:
+    for name, colour in COLOURS.items():
         curves = np.array([one.stages[name].rollout.over_time for one in found])
         times = np.arange(curves.shape[1]) * DT * LYAPUNOV
-        axis.semilogy(times[1:], np.median(curves, axis=0)[1:], color=COLOURS[name], label=name)
+        axis.semilogy(times[1:], np.median(curves, axis=0)[1:], color=colour, label=name)
     axis.axhline(VALID, color="black", linewidth=0.8, linestyle=":")
     axis.set_xlabel("time, in Lyapunov times")
-    axis.set_ylabel("error of the rollout, in\nstandard deviations of the data")
+    axis.set_ylabel("median error of rollouts, in\nstandard deviations of the data")
     axis.legend(fontsize=8, frameon=False)
 
 

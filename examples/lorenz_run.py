@@ -27,11 +27,13 @@ from torch import nn
 
 from symcompile import Compiled, Equation, Target, symcompile
 
-NETWORK, EQUATIONS = "network", "equations"
+NETWORK, DEFAULT, EQUATIONS = "network", "equations, default choice", "equations"
 TUNED, TRAINED = "equations, encoder tuned", "equations, encoder and constants tuned"
 SINDY_DATA, SINDY_NETWORK = "SINDy on the data", "SINDy on the network"
+# The rule that chooses the equations which go on in the model. The compiler's default looks for the
+# corner of a front, and a polynomial with all of its terms has none that stands out.
 RULE = "plateau"
-MODELS = (NETWORK, EQUATIONS, TUNED, TRAINED, SINDY_DATA, SINDY_NETWORK)
+MODELS = (NETWORK, DEFAULT, EQUATIONS, TUNED, TRAINED, SINDY_DATA, SINDY_NETWORK)
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,12 @@ def run(seed: int, settings: Settings) -> Outcome:
     clock.lap("training")
     compiled = compile_block(network, x, seed, settings)
     clock.lap("compiling")
+    stages = {NETWORK: judge.network(network), DEFAULT: judge.hybrid(compiled)}
+    texts = {DEFAULT: [e.text(5) for e in equations_of(compiled)]}
+    compiled.choose("mlp", rule=RULE)
     chosen = equations_of(compiled)
-    stages = {NETWORK: judge.network(network), EQUATIONS: judge.hybrid(compiled)}
-    texts = {EQUATIONS: [e.text(5) for e in chosen]}
+    stages[EQUATIONS] = judge.hybrid(compiled)
+    texts[EQUATIONS] = [e.text(5) for e in chosen]
     clock.lap("measuring")
     start = copy.deepcopy(compiled.module.state_dict())
     for name, constants in ((TUNED, False), (TRAINED, True)):
@@ -149,15 +154,10 @@ def run(seed: int, settings: Settings) -> Outcome:
 def compile_block(
     network: LatentDynamics, x: torch.Tensor, seed: int, settings: Settings
 ) -> Compiled:
-    """Put equations in the place of the MLP, inside the running model.
-
-    The rule of choice is PySR's: the best score among losses within 1.5 times the lowest. The
-    compiler's own default looks for the corner of a front, and a polynomial with all of its terms
-    has none that stands out.
-    """
+    """Put equations in the place of the MLP, inside the running model."""
     rows = np.random.default_rng(seed).choice(len(x), settings.samples, replace=False)
     with ThreadPoolExecutor(1) as executor:
-        compiled = symcompile(
+        return symcompile(
             network,
             Target("mlp", names=tuple(s.name for s in LATENT)),
             x[torch.from_numpy(rows)],
@@ -170,8 +170,6 @@ def compile_block(
             executor=executor,
             progress=False,
         )
-    compiled.choose("mlp", rule=RULE)
-    return compiled
 
 
 def equations_of(compiled: Compiled) -> list[Equation]:

@@ -47,7 +47,10 @@ def product_candidate(
         root: square root of each sample's weight [n_samples].
         symbols: one for each column of X, two or more.
     """
-    mean, scale = X.mean(axis=0), X.std(axis=0)
+    with np.errstate(all="ignore"):
+        mean, scale = X.mean(axis=0), X.std(axis=0)
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        return None
     units = [(x - float(m)) / float(s) for x, m, s in zip(symbols, mean, scale, strict=True)]
     found = _fit((X - mean) / scale, y, root)
     if found is None or np.abs(found.square).max() < _WEAK * np.abs(found.linear).max():

@@ -73,6 +73,14 @@ def test_too_few_samples_give_nothing() -> None:
     assert candidate(X, mixed(X)) is None
 
 
+@pytest.mark.parametrize("column", [1e200, 0.0])
+def test_inputs_that_have_no_scale_give_nothing(column: float) -> None:
+    X = samples()
+    y = mixed(X)
+    X[:, 1] *= column
+    assert candidate(X, y) is None
+
+
 def test_weights_say_which_samples_count() -> None:
     X, rng = samples(), np.random.default_rng(1)
     good = rng.uniform(size=len(X)) < 0.7
