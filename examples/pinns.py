@@ -27,8 +27,8 @@ from study import Study, markdown
 from symcompile.pinns import PROBLEMS, Pinn, grid, train_pinn
 
 SEEDS = (290402, 0, 1, 2, 3, 4)
-# Searches of one fit in quick mode; the default is 8.
-QUICK = {"restarts": 2}
+# Searches of one fit in quick mode and their size; the defaults are 8 and 1000.
+QUICK = {"restarts": 2, "population": 500}
 
 Case = tuple[str, int, str]
 
