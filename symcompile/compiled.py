@@ -43,6 +43,7 @@ from symcompile.passes import rewrite, verify
 from symcompile.passes.assemble import copy_block
 from symcompile.pipeline import LogEntry
 from symcompile.recording import Recording
+from symcompile.refitting import Recorded
 from symcompile.region import Region
 from symcompile.report import Report
 from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
@@ -211,9 +212,9 @@ class Compiled:
     def simplify(self, path: str, adapt: Adapt, *, tolerance: float = 0.01) -> tuple[Trial, ...]:
         """Leave out of a region's equations what the rest of the model can make up for.
 
-        Constants, and the terms of sums, are left out on trial, and the model is trained around
-        what is left; where its own loss does not get worse they stay out. This finds the law where
-        a block gives the law and something that the next block takes away again.
+        Inputs, constants and the terms of sums are left out on trial, and the model is trained
+        around what is left; where its own loss does not get worse they stay out. This finds the law
+        where a block gives the law and something that the next block takes away again.
 
         Args:
             path: the region.
@@ -243,7 +244,8 @@ class Compiled:
             trainable(block, self._trainable)
             return module
 
-        best, trials = search(self._current(part), part.operators, build, adapt, tolerance)
+        recorded = Recorded.of(self._record, part.region, part.operators)
+        best, trials = search(self._current(part), recorded, build, adapt, tolerance)
         self._install(path, part, {k: self._scored(part, k, e) for k, e in best.equations.items()})
         # A copy of a traced module stores constants of its graph which the module itself does not.
         own = self.module.state_dict()

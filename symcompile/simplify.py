@@ -25,6 +25,7 @@ from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError
 from symcompile.operators import OperatorSet
+from symcompile.refitting import Recorded, names_in
 from symcompile.slots import is_constant, renumber
 from symcompile.state import same_random_state
 
@@ -37,9 +38,10 @@ class Trial:
     """One form that was tried.
 
     Attributes:
-        without: the term left out of each output; empty for the equations as they were.
+        without: the term, or the name of the input, left out of each output; empty for the
+            equations as they were.
         loss: what `adapt` returned.
-        kept: whether these terms are gone from the result.
+        kept: whether it is gone from the result.
     """
 
     without: Mapping[int, str]
@@ -58,7 +60,7 @@ class Adapted:
 
 def search(
     equations: Equations,
-    operators: OperatorSet,
+    recorded: Recorded,
     build: Callable[[Equations], nn.Module],
     adapt: Adapt,
     tolerance: float,
@@ -69,27 +71,51 @@ def search(
         build: a fresh copy of the model with these equations in it.
         tolerance: share by which the loss may rise above the lowest one met so far.
 
-    Constants go first, from all outputs at once, since each of them alone is rarely worth its
-    trial; then every term of every sum, one at a time.
+    First inputs go, the one that matters least first, until one is needed: what a later block
+    computes from such an input may as well be computed there alone. Then constants, from all
+    outputs at once, since each of them alone is rarely worth its trial; then terms of sums.
     """
     best = _adapted(equations, build, adapt)
     lowest, trials = best.loss, [Trial({}, best.loss, True)]
+
+    def as_good(shorter: Equations, without: dict[int, str]) -> bool:
+        nonlocal best, lowest
+        trial = _adapted(shorter, build, adapt)
+        kept = trial.loss <= lowest + tolerance * abs(lowest)
+        trials.append(Trial(without, trial.loss, kept))
+        if kept:
+            best, lowest = trial, min(lowest, trial.loss)
+        return kept
+
+    while (fewer := _without_input(best.equations, recorded)) and as_good(*fewer):
+        pass
     tried: set[tuple[Any, ...]] = set()
-    progress = True
-    while progress:
-        progress = False
-        for shorter, without in _shorter(best.equations, operators):
+    while True:
+        for shorter, without in _shorter(best.equations, recorded.operators):
             key = tuple((output, one.form) for output, one in sorted(shorter.items()))
-            if key in tried:
-                continue
-            tried.add(key)
-            trial = _adapted(shorter, build, adapt)
-            kept = trial.loss <= lowest + tolerance * abs(lowest)
-            trials.append(Trial(without, trial.loss, kept))
-            if kept:
-                best, lowest, progress = trial, min(lowest, trial.loss), True
+            if key not in tried and as_good(shorter, without):
                 break
-    return best, tuple(trials)
+            tried.add(key)
+        else:
+            return best, tuple(trials)
+
+
+def _without_input(
+    equations: Equations, recorded: Recorded
+) -> tuple[Equations, dict[int, str]] | None:
+    """Equations without the input that matters least; None where there is but one left."""
+    names = recorded.inputs(equations)
+    if len(names) < 2:
+        return None
+    changed = {
+        output: recorded.without(output, one, names[0])
+        for output, one in equations.items()
+        if names[0] in names_in(one)
+    }
+    shorter = {output: one for output, one in changed.items() if one is not None}
+    if len(shorter) < len(changed):
+        return None
+    return equations | shorter, dict.fromkeys(changed, names[0])
 
 
 def check(adapt: object, tolerance: object) -> None:

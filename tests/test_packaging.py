@@ -41,6 +41,8 @@ ABOVE_THE_PASSES = {
     "driver",
     "measuring",
     "parts",
+    "refitting",
+    "simplify",
     "stages",
     "testing",
 }
