@@ -92,7 +92,7 @@ def run(task: tuple[str, Setting, int]) -> Outcome:
             progress=False,
         )[0]
     seconds = time.perf_counter() - start
-    return Outcome(name, setting, seed, one.found(front.best), front.best.text(6), seconds)
+    return Outcome(name, setting, seed, one.found(front.best), front.best.text(12), seconds)
 
 
 def samples(one: Law, setting: Setting, seed: int) -> tuple[Any, Any]:
@@ -178,7 +178,8 @@ def draw(
     picture = axes.imshow(shares, cmap="RdYlBu", vmin=0.0, vmax=1.0, aspect="auto")
     for i, (*_, cells) in enumerate(rows):
         for j, cell in enumerate(cells):
-            axes.text(j, i, _rate(cell), ha="center", va="center", fontsize=8)
+            colour = "white" if abs(shares[i, j] - 0.5) > 0.4 else "black"
+            axes.text(j, i, _rate(cell), ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(laws)), laws)
     axes.set_yticks(
         range(len(rows)),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import sympy
 import torch
 from force_laws import FEATURES, SOFTENING
 from force_laws import LAWS as FORCES
@@ -24,8 +25,8 @@ from symcompile.pinns import PROBLEMS, Pinn, grid, train_pinn
 NETWORKS = tuple(FAMILIES)
 # The message, and how far its two factors may be off.
 MESSAGE, FACTORS_OFF = (0.8, -0.6), 0.05
-# The largest constant beside the law, as a share of the output's standard deviation.
-SPURIOUS = 0.01
+# Terms below this share of the output's standard deviation don't count.
+SMALL = 0.01
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def pairs(rng: np.random.Generator, n: int) -> Array:
     return np.column_stack([delta, np.hypot(*delta.T) + SOFTENING, masses, charges])
 
 
-# The radial part from r, m1, m2, and from constants that are all 0 for the textbook form: distances
-# may be softened, up to twice as much as in the simulator, and a spring's length of 1 may be off.
+# The radial part from r, m1, m2, and from constants that are 0 for the textbook form: distances may
+# be softened, up to twice as much as in the simulator, and a spring's length of 1 may be off.
 _RADIAL: dict[str, Callable[..., Array]] = {
     "r^-2": lambda r, m1, m2, s, t: -m1 * m2 / ((r - s) ** 2 * (r - t)),
     "spring": lambda r, m1, m2, s, t: -2.0 * (r - 1.0 - s) / (r - t),
@@ -109,26 +110,38 @@ _LIMITS = {"r^-2": (2 * SOFTENING, 2 * SOFTENING), "spring": (FACTORS_OFF, 2 * S
 
 
 def is_message(equation: Equation, name: str) -> bool:
-    """Whether an equation is the message (a dx + b dy) * radial + c, to six digits, with both
-    components within 5 % and c within 1 % of the standard deviation."""
+    """Whether an equation, without its smallest terms, is a dx radial + b dy radial to six digits,
+    each component with constants of its own, and a and b within 5 %."""
     X = pairs(np.random.default_rng(0), 2000)
     # Where particles nearly touch, the softening is all that is left.
     X = X[X[:, 2] > 0.2]
     dx, dy, r, m1, m2, *_ = X.T
-    values = equation.predict(X)
-    if not np.isfinite(values).all():
+    values = without_small_terms(equation, X)
+    if not np.isfinite(values).all() or not values.any():
         return False
     size = 1.0 / np.sqrt(np.median(values**2) + values**2)
 
     def residuals(constants: Array) -> Array:
-        a, b, c, *inner = constants
-        return size * ((a * dx + b * dy) * _RADIAL[name](r, m1, m2, *inner) + c - values)
+        a, b, s_x, s_y, t = constants
+        radial = _RADIAL[name]
+        along_x, along_y = (radial(r, m1, m2, s, t) for s in (s_x, s_y))
+        return size * (a * dx * along_x + b * dy * along_y - values)
 
     start = [*MESSAGE, 0.0, 0.0, 0.0]
     found = least_squares(residuals, start, xtol=1e-15, ftol=1e-15, gtol=1e-15).x
     if np.linalg.norm(residuals(found)) > SAME * np.linalg.norm(size * values):
         return False
-    a, b, c, *inner = found
-    off = np.abs(np.array([a, b]) / MESSAGE - 1.0).max()
-    near = np.all(np.abs(inner) <= _LIMITS[name])
-    return bool(off <= FACTORS_OFF and near and abs(c) <= SPURIOUS * values.std())
+    off = np.abs(found[:2] / MESSAGE - 1.0).max()
+    inner, outer = _LIMITS[name]
+    return bool(off <= FACTORS_OFF and np.abs(found[2:4]).max() <= inner and abs(found[4]) <= outer)
+
+
+def without_small_terms(equation: Equation, X: Array) -> Array:
+    """Values [n] at X [n, n_inputs] of the expanded equation, less every term whose root mean
+    square is below 1 % of the standard deviation of the whole."""
+    terms = sympy.Add.make_args(sympy.expand(equation.sympy))
+    parts = sympy.lambdify(sympy.symbols(equation.symbols), terms)(*X.T)
+    parts = [np.broadcast_to(np.asarray(part, dtype=float), len(X)) for part in parts]
+    least = SMALL * np.sum(parts, axis=0).std()
+    kept = [part for part in parts if np.sqrt(np.mean(part**2)) >= least]
+    return np.asarray(np.sum(kept, axis=0)) if kept else np.zeros(len(X))
