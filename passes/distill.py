@@ -25,6 +25,7 @@ from symcompile.pareto import ParetoFront
 from symcompile.passes.journal import Journal
 from symcompile.passes.monomials import monomial_candidates
 from symcompile.passes.refine import Refine, Samples, refine
+from symcompile.passes.share import share
 from symcompile.passes.sparse import sparse_candidates
 
 # Shares of a budget that are kept back: to turn trees into equations and refine them, and that
@@ -48,6 +49,8 @@ class Fit:
         budget: seconds for this fit, search and refine, or None for the engine's amount of work.
         refine: options of the refine pass.
         loss: what equations are fitted and ranked by, see `symcompile.losses`.
+        block: fits of one block try each other's forms; they have the same columns. Empty for a fit
+            on its own.
     """
 
     key: str
@@ -63,6 +66,7 @@ class Fit:
     budget: float | None = None
     refine: Refine = field(default_factory=Refine)
     loss: str = "squared"
+    block: str = ""
 
     @property
     def search_weights(self) -> Array | None:
@@ -116,7 +120,7 @@ def distill(
             fronts |= _Run(waiting, own, progress, journal).fronts()
     elif waiting and executor is not None:
         fronts |= _Run(waiting, executor, progress, journal).fronts()
-    return {key: fronts[key] for key in keys}
+    return share(fits, {key: fronts[key] for key in keys})
 
 
 class InThisThread(Executor):

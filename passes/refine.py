@@ -297,4 +297,4 @@ class _Pool:
         worse = loss(trial.predict(X) - y) - loss(equation.predict(X) - y)
         noise = 2.0 * float(worse.std()) / math.sqrt(len(y))
         rounding = 1e-15 * self.holdout.variance
-        return float(worse.mean()) <= noise + rounding
+        return float(np.average(worse, weights=self.holdout.weights)) <= noise + rounding

@@ -44,7 +44,7 @@ def symcompile(
     executor: Executor | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    loss: str = "squared",
+    loss: str = "auto",
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -141,7 +141,7 @@ def distill(
     executor: Executor | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    loss: str = "squared",
+    loss: str = "auto",
 ) -> dict[int, ParetoFront]:
     """Distill any callable, or plain arrays: `distill(fn, X)` or `distill(X, Y)`.
 
@@ -176,7 +176,7 @@ def distill(
     symbols = read_names(names, inputs.shape[1])
     samples = split(inputs, outputs, read_weights(weights, len(inputs)), holdout, seed)
     fits = [
-        fit_of(f"output {k}", samples, inputs, values, symbols, options.search, options)
+        fit_of("output", k, samples, inputs, values, symbols, options.search, options)
         for k, values in enumerate(outputs.T)
     ]
     return dict(enumerate(run_fits(fits, options).values()))

@@ -38,7 +38,7 @@ class Options:
     executor: Executor | None = None
     run_dir: str | os.PathLike[str] | None = None
     progress: bool = True
-    loss: str = "squared"
+    loss: str = "auto"
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -223,15 +223,15 @@ def _fits(
         V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
         _require_finite_features(region, V)
         for output in region.equation_outputs:
-            key = f"{path}[{output}]"
             fits[path, output] = fit_of(
-                key, samples, V, Y[:, output], region.variables, engines[path], options
+                path, output, samples, V, Y[:, output], region.variables, engines[path], options
             )
     return fits
 
 
 def fit_of(
-    key: str,
+    block: str,
+    output: int,
     samples: Samples,
     variables: Array,
     y: Array,
@@ -245,7 +245,7 @@ def fit_of(
     fit, held = order[~samples.holdout[order]], order[samples.holdout[order]]
     weights = samples.weights
     return Fit(
-        key,
+        f"{block}[{output}]",
         variables[fit],
         y[fit],
         variables[held],
@@ -257,6 +257,7 @@ def fit_of(
         None if weights is None else weights[held],
         options.budget,
         loss=options.loss,
+        block=block,
     )
 
 

@@ -1,0 +1,73 @@
+"""Share: outputs of one block try each other's forms.
+
+Components of one vector, such as the messages of a graph network, mostly follow one law with other
+constants. A form that the search found for one of them is fitted to all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from symcompile.equation import Equation
+from symcompile.losses import Loss, first_weights, loss_for
+from symcompile.pareto import ParetoFront
+from symcompile.passes.refine import Samples, refine
+from symcompile.slots import slot
+
+if TYPE_CHECKING:
+    from symcompile.passes.distill import Fit
+
+# Share of a budget that trying the others' forms may take.
+_SHARE = 0.05
+
+
+def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
+    """Fronts by key, each with what the chosen forms of the same block's other outputs add."""
+    blocks: dict[str, list[Fit]] = defaultdict(list)
+    for fit in fits:
+        if fit.block and fronts[fit.key].equations:
+            blocks[fit.block].append(fit)
+    best = {fit.key: fronts[fit.key].best for block in blocks.values() for fit in block}
+    result = dict(fronts)
+    for block in blocks.values():
+        for fit in block:
+            own = {equation.form for equation in fronts[fit.key]}
+            others = [best[other.key] for other in block if best[other.key].form not in own]
+            if others:
+                result[fit.key] = _with(fit, fronts[fit.key], others)
+    return result
+
+
+def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
+    loss = loss_for(fit.loss, fit.y_fit)
+    more = refine(
+        [scaled for other in others if (scaled := _scaled(other, fit, loss)) is not None],
+        Samples(fit.X_fit, fit.y_fit, fit.weights, loss),
+        Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights, loss),
+        operators=fit.engine.operators,
+        max_complexity=fit.engine.max_complexity,
+        options=replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others))),
+        seconds=None if fit.budget is None else fit.budget * _SHARE,
+    )
+    return ParetoFront.of([*front, *more], front.variance)
+
+
+def _scaled(equation: Equation, fit: Fit, loss: Loss) -> Equation | None:
+    """The form times a constant and plus one: another output has another size and zero."""
+    n = len(equation.constants)
+    basis = np.column_stack([equation.predict(fit.X_fit), np.ones(len(fit.y_fit))])
+    if not np.isfinite(basis).all():
+        return None
+    weights = first_weights(loss, fit.y_fit)
+    root = np.ones(len(basis)) if weights is None else np.sqrt(weights)
+    factor, zero = np.linalg.lstsq(basis * root[:, None], fit.y_fit * root, rcond=None)[0]
+    return replace(
+        equation,
+        form=slot(n) * equation.form + slot(n + 1),
+        constants=(*equation.constants, float(factor), float(zero)),
+    )

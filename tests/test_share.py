@@ -1,0 +1,63 @@
+"""Outputs of one block try each other's forms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import sympy
+
+from symcompile.engines import create
+from symcompile.equation import Equation
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.passes.distill import Fit
+from symcompile.passes.share import share
+
+OPERATORS = OperatorSet.of(["+", "*", "sin"])
+ENGINE = create("operon", operators=OPERATORS)
+X = np.random.default_rng(0).uniform(-2, 2, (300, 2))
+LAW = np.sin(1.7 * X[:, 0]) * X[:, 1]
+X0, X1 = sympy.symbols("x0 x1")
+
+
+def fit(key: str, y: np.ndarray, block: str = "edge") -> Fit:
+    return Fit(key, X[:200], y[:200], X[200:], y[200:], ("x0", "x1"), ENGINE, block=block)
+
+
+def front(expr: sympy.Expr, y: np.ndarray) -> ParetoFront:
+    equation = Equation.of(expr, ("x0", "x1"), OPERATORS)
+    loss = float(np.mean((equation.predict(X) - y) ** 2))
+    return ParetoFront.of([replace(equation, loss=loss, holdout_loss=loss)], float(y.var()))
+
+
+FIRST, SECOND = fit("edge[0]", LAW), fit("edge[1]", -3 * LAW + 0.5)
+FRONTS = {
+    "edge[0]": front(1.0 * sympy.sin(1.7 * X0) * X1, LAW),
+    "edge[1]": front(2.0 * X0, -3 * LAW + 0.5),
+}
+
+
+def test_the_form_of_one_output_is_fitted_to_the_others() -> None:
+    found = share([FIRST, SECOND], FRONTS)
+    improved = found["edge[1]"].most_accurate
+    assert found["edge[1]"].r2(improved) > 0.9
+    assert improved.sympy.has(sympy.sin)
+    assert found["edge[0]"].best == FRONTS["edge[0]"].best
+
+
+def test_fronts_stay_in_order_and_pareto_optimal() -> None:
+    found = share([FIRST, SECOND], FRONTS)
+    assert list(found) == ["edge[0]", "edge[1]"]
+    losses = [equation.holdout_loss for equation in found["edge[1]"]]
+    assert losses == sorted(losses, reverse=True)
+    assert found["edge[1]"].variance == FRONTS["edge[1]"].variance
+
+
+def test_other_blocks_and_empty_fronts_share_nothing() -> None:
+    alone = [replace(FIRST, block=""), replace(SECOND, block="")]
+    apart = [FIRST, replace(SECOND, block="node")]
+    for fits in (alone, apart):
+        assert share(fits, FRONTS) == FRONTS
+    empty = FRONTS | {"edge[0]": ParetoFront((), 1.0)}
+    assert share([FIRST, SECOND], empty) == empty
