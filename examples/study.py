@@ -17,7 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("symcompile", "torch", "pyoperon", "sympy", "numpy", "scipy")
+from symcompile import __version__
+
+PACKAGES = ("torch", "pyoperon", "sympy", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Study:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the figures depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    own = {"python": platform.python_version(), "symcompile": __version__}
+    return own | {name: version(name) for name in PACKAGES}
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,0 +1,113 @@
+"""Is an equation the law? Decided by rule, for messages that are linear maps of the force.
+
+What a network sums can be any linear map of the force, and, since the node model knows the mass
+of the particle that receives, of the force divided by it: for gravity that is m2/r^2, in which the
+receiver's mass cancels. Both count as the law; which of them it is gets reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+from force_laws import FEATURES, Law
+from numpy.typing import NDArray
+
+from symcompile import Equation
+
+Array = NDArray[np.float64]
+# Terms below this share of the message's standard deviation are dropped, of equations and of laws.
+SMALL = 0.01
+DX, DY, R, M1, M2, Q1, Q2 = sympy.symbols(FEATURES)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The linear map of the force that is nearest to a message.
+
+    Attributes:
+        quantity: "force", or "force / m1".
+        r2: of the map, over all samples.
+        weights: of both components, and the constant.
+    """
+
+    quantity: str
+    r2: float
+    weights: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Attributes:
+    right: whether the equation has the terms of the law and no other.
+    missing: components of the force that the equation lacks.
+    spurious: terms that the law does not have.
+    """
+
+    right: bool
+    missing: tuple[str, ...]
+    spurious: tuple[str, ...]
+
+
+def nearest_force(message: Array, force: Array, m1: Array) -> Truth:
+    """Least squares of a message [n] on the force [n, 2], or on the force over m1 [n]."""
+    found = [_map("force", message, force), _map("force / m1", message, force / m1[:, None])]
+    return max(found, key=lambda truth: truth.r2)
+
+
+def _map(quantity: str, message: Array, force: Array) -> Truth:
+    basis = np.column_stack([force, np.ones(len(force))])
+    weights = np.linalg.lstsq(basis, message, rcond=None)[0]
+    error = message - basis @ weights
+    a, b, c = map(float, weights)
+    return Truth(quantity, float(1 - error.var() / message.var()), (a, b, c))
+
+
+def judge(equation: Equation, law: Law, X: Array, spread: float) -> tuple[Verdict, str]:
+    """Verdict and quantity under the reading, force or force over m1, that suits it better.
+
+    Args:
+        X: the features of FEATURES, [n, 7].
+        spread: standard deviation of the message that the equation stands for.
+    """
+    found = _terms(equation.sympy, X, spread, law)
+    readings = {"force": sympy.Integer(1), "force / m1": 1 / M1}
+    verdicts = {name: _compare(found, law, factor) for name, factor in readings.items()}
+    best = min(verdicts, key=lambda name: len(verdicts[name].missing + verdicts[name].spurious))
+    return verdicts[best], best
+
+
+def _compare(found: set[sympy.Expr], law: Law, factor: sympy.Expr) -> Verdict:
+    parts = [_forms(sympy.expand(force * factor), law) for force in law.expressions()]
+    missing = tuple(name for name, part in zip("xy", parts, strict=True) if not part <= found)
+    spurious = found - parts[0] - parts[1]
+    names = tuple(sorted("constant" if term == 1 else str(term) for term in spurious))
+    return Verdict(not missing and not names, missing, names)
+
+
+def _terms(expr: sympy.Expr, X: Array, spread: float, law: Law) -> set[sympy.Expr]:
+    """The terms of the expanded equation that matter, without their coefficients."""
+    kept: set[sympy.Expr] = set()
+    for term in sympy.Add.make_args(sympy.expand(expr)):
+        values = np.broadcast_to(sympy.lambdify(FEATURES, term)(*X.T), len(X))
+        size = abs(values[0]) if term.is_number else np.std(values)
+        if size >= SMALL * spread:
+            kept |= _forms(term, law)
+    return kept
+
+
+def _forms(expr: sympy.Expr, law: Law) -> set[sympy.Expr]:
+    """Terms without coefficients; charges of the charge law are -1 or 1, so q/q' is q*q'."""
+    forms = {term.as_coeff_Mul()[1] for term in sympy.Add.make_args(sympy.expand(expr))}
+    if law.name != "charge":
+        return forms
+    return {_without_even_powers(form) for form in forms}
+
+
+def _without_even_powers(form: sympy.Expr) -> sympy.Expr:
+    for q in (Q1, Q2):
+        power = form.as_powers_dict().get(q, 0)
+        if power.is_Integer if power else False:
+            form = form * q ** (power % 2 - power)
+    return form

@@ -1,0 +1,287 @@
+"""One graph network: trained, compiled in place, settled, and judged."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from force_laws import FEATURES, LAWS
+from forces_judge import Array, Truth, judge, nearest_force
+from graph_network import (
+    SPACE,
+    VARIANTS,
+    GraphNetwork,
+    Training,
+    mean_absolute_error,
+    optimise,
+    shifted,
+    train,
+)
+from particles import accelerations, forces, pairs, simulate
+from torch import Tensor, nn
+
+from symcompile import Compiled, Target, symcompile
+
+DATA_SEED = 290402
+OPERATORS = ("+", "-", "*", "inv", "exp", "log")
+MAX_COMPLEXITY, EDGES = 25, 5000
+# What the edge model gets are the states of the receiver, x0 to x5, and of the sender.
+EXPRESSIONS = {
+    "dx": "x0 - x6",
+    "dy": "x1 - x7",
+    "r": "sqrt(dx**2 + dy**2) + 0.01",
+    "m1": "x5",
+    "m2": "x11",
+    "q1": "x4",
+    "q2": "x10",
+}
+
+TRAINING = Training(50_000)
+ADAPTING = Training(1000, batch=64, rate=3e-3)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Attributes:
+    train, test: simulations of 100 states each; as many as in `test` are for adapting.
+    training: of the network.
+    adapting: of what is around the equations, for each trial.
+    restarts: searches for each message.
+    """
+
+    train: int = 2000
+    test: int = 100
+    training: Training = TRAINING
+    adapting: Training = ADAPTING
+    restarts: int = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    law: str
+    variant: str
+    seed: int
+    sizes: Sizes = field(default_factory=Sizes)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One of the two messages of a case.
+
+    Attributes:
+        index: its dimension.
+        truth: the linear map of the force that the network's message is nearest to.
+        distilled, settled: the equation as it was found, and after the model has settled around it,
+            each with what the rule says of it; None where a message was not settled.
+    """
+
+    index: int
+    truth: Truth
+    distilled: dict[str, Any]
+    settled: dict[str, Any] | None
+
+    @property
+    def final(self) -> dict[str, Any]:
+        return self.settled or self.distilled
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Attributes:
+    errors: mean absolute error of accelerations on test simulations, as a share of their mean
+        size: of the network, with equations as distilled, and settled.
+    seconds: of training, of the compile, and of settling.
+    profile: distance, and force along the line between two particles, of pairs of the test set:
+        true, in the network's messages, and in the equations; for a figure.
+    """
+
+    law: str
+    variant: str
+    seed: int
+    messages: tuple[Message, ...]
+    errors: dict[str, float]
+    seconds: dict[str, float]
+    profile: dict[str, Array]
+
+    def to_json(self) -> dict[str, Any]:
+        facts = asdict(self)
+        del facts["profile"]
+        return facts
+
+
+@cache
+def data(law: str, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """States [n * 100, 4, 6] and accelerations [n * 100, 4, 2] of n simulations, float32."""
+    states = simulate(LAWS[law], n, seed).flatten(0, 1)
+    return states.float(), accelerations(LAWS[law], states).float()
+
+
+def run(case: Case) -> Outcome:
+    """Train, compile, settle, judge."""
+    torch.set_num_threads(1)
+    sizes, variant = case.sizes, VARIANTS[case.variant]
+    training = data(case.law, sizes.train, DATA_SEED)
+    test = data(case.law, sizes.test, DATA_SEED + 1)
+    clock = Clock()
+    model, important = train(variant, *training, sizes.training, case.seed)
+    clock.lap("training")
+    errors = {"network": relative_error(model, *test)}
+    path = "edge.live" if variant.prune else "edge"
+    outputs = (0, 1) if variant.prune else tuple(important)
+    compiled = compile_edges(model, path, outputs, training[0], case)
+    clock.lap("compiling")
+    errors["distilled"] = relative_error(compiled.module, *test)
+    found = dict(compiled.equations[path])
+    settled = {}
+    if variant.prune or variant.messages == SPACE:
+        settle(compiled, path, training, data(case.law, sizes.test, DATA_SEED + 2), sizes.adapting)
+        clock.lap("settling")
+        errors["settled"] = relative_error(compiled.module, *test)
+        settled = dict(compiled.equations[path])
+    judged = Judging(case, model, path, test[0])
+    messages = tuple(
+        Message(
+            important[number],
+            judged.truth(output),
+            judged.verdict(found[output], output),
+            judged.verdict(settled[output], output) if settled else None,
+        )
+        for number, output in enumerate(outputs)
+    )
+    profile = judged.profile(outputs, settled or found)
+    return Outcome(case.law, case.variant, case.seed, messages, errors, clock.seconds, profile)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self.last, 1)
+        self.last = now
+
+
+@torch.no_grad()
+def relative_error(model: nn.Module, states: Tensor, targets: Tensor) -> float:
+    return float(mean_absolute_error(model(states), targets) / targets.abs().mean())
+
+
+def compile_edges(
+    model: GraphNetwork, path: str, outputs: tuple[int, ...], states: Tensor, case: Case
+) -> Compiled:
+    """The network with equations for these messages, from states of its training."""
+    torch.manual_seed(case.seed)
+    rows = torch.randperm(len(states))[: 2 * EDGES // 12]
+    batches = [shifted(part) for part in states[rows].split(50)]
+    target = Target(path, features=EXPRESSIONS, outputs=outputs, operators=OPERATORS)
+    with ThreadPoolExecutor(1) as executor:
+        return symcompile(
+            model,
+            target,
+            batches,
+            max_complexity=MAX_COMPLEXITY,
+            engine="operon",
+            engine_options={"restarts": case.sizes.restarts},
+            n_samples=EDGES,
+            loss="auto",
+            seed=case.seed,
+            executor=executor,
+            progress=False,
+        )
+
+
+def settle(
+    compiled: Compiled,
+    path: str,
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    adapting: Training,
+) -> None:
+    """Leave out what the node model can make up for; constants and node model train along."""
+
+    def adapt(module: nn.Module) -> float:
+        optimise(module, *training, adapting)
+        return relative_error(module, *validation)
+
+    compiled.trainable_constants(True)
+    return compiled.simplify(path, adapt)
+
+
+class Judging:
+    """Messages of a network on test states, next to the forces."""
+
+    def __init__(self, case: Case, model: GraphNetwork, path: str, states: Tensor) -> None:
+        rows = torch.randperm(len(states), generator=torch.Generator().manual_seed(0))[:1000]
+        chosen = states[rows]
+        self.law = LAWS[case.law]
+        with torch.no_grad():
+            edges = model.get_submodule(path)(pairs(chosen))
+        self.messages = edges.flatten(0, 1).double().numpy()
+        self.force = forces(self.law, chosen.double()).flatten(0, 1).numpy()
+        self.X = features(pairs(chosen.double()).flatten(0, 1).numpy())
+        self.m1 = self.X[:, FEATURES.index("m1")]
+
+    def truth(self, output: int) -> Truth:
+        return nearest_force(self.messages[:, output], self.force, self.m1)
+
+    def verdict(self, equation: Any, output: int) -> dict[str, Any]:
+        message = self.messages[:, output]
+        verdict, quantity = judge(equation, self.law, self.X, float(message.std()))
+        return {
+            "equation": equation.text(4),
+            "complexity": equation.complexity,
+            "reads": quantity,
+            **asdict(verdict),
+        }
+
+    def profile(self, outputs: tuple[int, ...], equations: dict[int, Any]) -> dict[str, Array]:
+        """What messages and equations say of the force along the line between two particles, for
+        unit masses and charges."""
+        columns = dict(zip(FEATURES, self.X.T, strict=True))
+        distance = columns["r"]
+        values = np.stack([equations[k].predict(self.X) for k in outputs], axis=1)
+        result = {"distance": distance, "force": self.along(self.force, "force")}
+        for name, given in (("network", self.messages[:, list(outputs)]), ("equations", values)):
+            quantity = nearest_force(given[:, 0], self.force, self.m1).quantity
+            result[name] = self.along(self.as_force(given, quantity), quantity)
+        return result
+
+    def as_force(self, messages: Array, quantity: str) -> Array:
+        """Messages [n, 2] through the inverse of the linear map that they are of the force."""
+        true = self.force if quantity == "force" else self.force / self.m1[:, None]
+        basis = np.column_stack([messages, np.ones(len(messages))])
+        # Least absolute deviations by reweighting: the largest forces are learned worst.
+        weights = np.ones(len(true))
+        for _ in range(30):
+            root = np.sqrt(weights)[:, None]
+            found = np.linalg.lstsq(basis * root, true * root, rcond=None)[0]
+            weights = 1 / np.maximum(np.linalg.norm(basis @ found - true, axis=1), 1e-6)
+        return basis @ found
+
+    def along(self, force: Array, quantity: str) -> Array:
+        columns = dict(zip(FEATURES, self.X.T, strict=True))
+        line = np.column_stack([columns["dx"], columns["dy"]]) / columns["r"][:, None]
+        units = {"r^-1": "m1 m2", "r^-2": "m1 m2", "spring": "", "charge": "q1 q2"}
+        names = units[self.law.name].split()
+        if quantity == "force / m1":
+            names = [n for n in names if n != "m1"] if "m1" in names else [*names, "1/m1"]
+        scale = np.ones(len(line))
+        for name in names:
+            scale = scale / columns["m1"] if name == "1/m1" else scale * columns[name]
+        return (force * line).sum(axis=1) / scale
+
+
+def features(edges: Array) -> Array:
+    """FEATURES [n, 7] of what the edge model gets [n, 12]."""
+    receiver, sender = edges[:, :6], edges[:, 6:]
+    dx, dy = (receiver - sender)[:, :2].T
+    r = np.hypot(dx, dy) + 0.01
+    rows = (dx, dy, r, receiver[:, 5], sender[:, 5], receiver[:, 4], sender[:, 4])
+    return np.stack(rows, axis=1)
