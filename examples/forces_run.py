@@ -233,7 +233,9 @@ class Judging:
 
     def verdict(self, equation: Any, output: int) -> dict[str, Any]:
         message = self.messages[:, output]
-        verdict, quantity = judge(equation, self.law, self.X, float(message.std()))
+        # In a model that has settled, messages may have come to have another size.
+        size = deviation(equation.predict(self.X)) / deviation(message)
+        verdict, quantity = judge(equation, self.law, self.X, size * float(message.std()))
         return {
             "equation": equation.text(4),
             "complexity": equation.complexity,
@@ -276,6 +278,11 @@ class Judging:
         for name in names:
             scale = scale / columns["m1"] if name == "1/m1" else scale * columns[name]
         return (force * line).sum(axis=1) / scale
+
+
+def deviation(values: Array) -> float:
+    """Median deviation from the median."""
+    return float(np.median(np.abs(values - np.median(values))))
 
 
 def features(edges: Array) -> Array:

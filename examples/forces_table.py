@@ -64,11 +64,12 @@ def _runs(outcomes: Sequence[Outcome]) -> str:
             seconds = median(o.seconds["training"] for o in group)
             rows.append([law, variant, " ".join(r2), *errors, f"{seconds:.0f}"])
     slowest = max(o.seconds["compiling"] / len(o.messages) for o in outcomes)
-    return markdown([*columns], rows) + (
-        "\n\nR2: of the network's messages as a linear map of the true force, or of the force over"
-        " the receiver's mass, all samples.\nErrors: mean absolute error of accelerations over their"
-        f" mean size. Distilled at most {slowest:.0f} s for a message."
+    notes = (
+        "R2: of the network's messages as a linear map of the true force, or of the force over the"
+        " receiver's mass, all samples.\nErrors: mean absolute error of accelerations, over their"
+        f" mean size.\nA message was distilled in at most {slowest:.0f} s."
     )
+    return markdown(columns, rows) + "\n\n" + notes
 
 
 def _median(group: Sequence[Outcome], name: str) -> str:

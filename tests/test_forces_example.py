@@ -1,0 +1,146 @@
+"""Simulator, graph network and the rule of `examples/forces.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sympy
+import torch
+
+from symcompile import Equation
+from symcompile.operators import OperatorSet
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LAWS = ("r^-1", "r^-2", "spring", "charge")
+OPERATORS = OperatorSet.of(["+", "-", "*", "inv", "exp", "log"])
+
+
+@pytest.fixture(scope="module")
+def example() -> Iterator[SimpleNamespace]:
+    """The modules of the example, imported as the script does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        import force_laws
+        import forces_judge
+        import forces_run
+        import forces_table
+        import graph_network
+        import particles
+
+        yield SimpleNamespace(
+            laws=force_laws,
+            judge=forces_judge,
+            run=forces_run,
+            table=forces_table,
+            network=graph_network,
+            particles=particles,
+        )
+
+
+def energy(example: SimpleNamespace, name: str, states: torch.Tensor) -> torch.Tensor:
+    """Kinetic and potential energy of each simulation at each time."""
+    potentials = {
+        "r^-1": lambda d, m1, m2, q1, q2: m1 * m2 * d.log(),
+        "r^-2": lambda d, m1, m2, q1, q2: -m1 * m2 / d,
+        "spring": lambda d, m1, m2, q1, q2: (d - 1) ** 2,
+        "charge": lambda d, m1, m2, q1, q2: q1 * q2 / d,
+    }
+    particles = example.particles
+    a, b = states[..., particles.RECEIVERS, :], states[..., particles.SENDERS, :]
+    d = (a - b)[..., :2].norm(dim=-1) + 0.01
+    pair = potentials[name](d, a[..., 5], b[..., 5], a[..., 4], b[..., 4])
+    kinetic = 0.5 * states[..., 5] * states[..., 2:4].square().sum(dim=-1)
+    return kinetic.sum(dim=-1) + 0.5 * pair.sum(dim=-1)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_simulations_conserve_energy_and_momentum(example: SimpleNamespace, name: str) -> None:
+    law = example.laws.LAWS[name]
+    states = example.particles.simulate(law, 20, seed=1)
+    assert states.shape == (20, 100, 4, 6)
+    momentum = (states[..., 5:6] * states[..., 2:4]).sum(dim=-2)
+    torch.testing.assert_close(momentum, momentum[:, :1].expand_as(momentum), atol=1e-9, rtol=1e-9)
+    total = energy(example, name, states)
+    # Where particles nearly touch a step is too long: most simulations, not all.
+    drift = (total - total[:, :1]).abs().amax(dim=1) / total[:, 0].abs().clamp_min(1.0)
+    assert drift.median() < 1e-3
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_accelerations_are_forces_over_mass(example: SimpleNamespace, name: str) -> None:
+    law, particles = example.laws.LAWS[name], example.particles
+    states = particles.simulate(law, 2, seed=2)[:, 0].requires_grad_()
+    pull = -torch.autograd.grad(energy(example, name, states).sum(), states)[0][..., :2]
+    torch.testing.assert_close(
+        particles.accelerations(law, states), pull / states[..., 5:6], atol=1e-9, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("variant", ["standard", "bottleneck", "L1", "KL", "pruning"])
+def test_each_variant_trains_and_names_two_messages(example: SimpleNamespace, variant: str) -> None:
+    network, law = example.network, example.laws.LAWS["spring"]
+    states = example.particles.simulate(law, 2, seed=0).flatten(0, 1)
+    targets = example.particles.accelerations(law, states).float()
+    training = network.Training(steps=12, batch=8)
+    model, important = network.train(
+        network.VARIANTS[variant], states.float(), targets, training, seed=0
+    )
+    assert len(set(important)) == 2
+    assert not model.training
+    assert model(states[:3].float()).shape == (3, 4, 2)
+    assert torch.equal(model(states[:3].float()), model(states[:3].float()))
+    if variant == "pruning":
+        assert model.edge.live(torch.zeros(5, 12)).shape == (5, 2)
+
+
+def equation(text: str) -> Equation:
+    names = ("dx", "dy", "r", "m1", "m2", "q1", "q2")
+    return Equation.of(sympy.sympify(text), names, OPERATORS)
+
+
+@pytest.mark.parametrize(
+    ("law", "text", "right", "reads"),
+    [
+        ("spring", "1.4*(1 - 1.003/r)*(dx - 0.673*dy)", True, "force"),
+        ("spring", "dx*(1 - 1/r)", False, "force"),
+        ("spring", "(1 - 1/r)*(dx + dy)/m1", True, "force / m1"),
+        ("spring", "(1 - 1/r)*(dx + dy) + 0.2", False, "force"),
+        ("spring", "(1 - 1/r)*(dx + dy) + 0.0001*dx*r", True, "force"),
+        ("charge", "0.08*q1*q2*(dx - 0.5*dy)/r**3", True, "force"),
+        ("charge", "0.08*q2*(dx - 0.5*dy)/(q1*r**3)", True, "force"),
+        ("charge", "0.08*q1*q2*(dx - 0.5*dy)/r**2", False, "force"),
+        ("charge", "0.3*q1*q2*(dx - dy)*exp(-2.0*r)", False, "force"),
+        ("r^-1", "m2*(dx + 5.0*dy)/r**2", True, "force / m1"),
+        ("r^-1", "m1*m2*(dx + 5.0*dy)/r**2", True, "force"),
+        ("r^-2", "m2*(dx + 5.0*dy)/(r + 0.05)**3", False, "force / m1"),
+    ],
+)
+def test_the_rule(example: SimpleNamespace, law: str, text: str, right: bool, reads: str) -> None:
+    rng = np.random.default_rng(0)
+    dx, dy = rng.normal(size=(2, 500))
+    m1, m2 = np.exp(rng.normal(size=(2, 500)))
+    q1, q2 = np.sign(rng.normal(size=(2, 500)))
+    X = np.stack([dx, dy, np.hypot(dx, dy) + 0.01, m1, m2, q1, q2], axis=1)
+    given = equation(text)
+    spread = float(given.predict(X).std())
+    verdict, found = example.judge.judge(given, example.laws.LAWS[law], X, spread)
+    assert verdict.right == right, verdict
+    if right:
+        assert found == reads
+
+
+def test_the_nearest_force_is_found_through_any_linear_map(example: SimpleNamespace) -> None:
+    rng = np.random.default_rng(1)
+    force, m1 = rng.normal(size=(400, 2)), np.exp(rng.normal(size=400))
+    message = 2 * force[:, 0] - force[:, 1] + 0.3
+    truth = example.judge.nearest_force(message, force, m1)
+    assert truth.quantity == "force"
+    assert truth.r2 == pytest.approx(1.0)
+    assert truth.weights == pytest.approx((2.0, -1.0, 0.3))
+    shared = example.judge.nearest_force((message - 0.3) / m1, force, m1)
+    assert shared.quantity == "force / m1"
+    assert shared.r2 == pytest.approx(1.0)
