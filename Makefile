@@ -1,17 +1,21 @@
 # `make demo` and `make test` build what they need (.venv) on first use.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+PHYSICS_ARGS ?=
+RESULTS ?= examples/results
 
 BIN := .venv/bin
 ENVIRONMENT := .venv/.complete
 ANOTHER := name another Python: make PYTHON=python3.12 $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test physics lint format clean
 
 help:
 	@echo "make demo    compile a small model end to end and show the result"
 	@echo "make test    run the tests; options through PYTEST_ARGS='-k lowering'"
+	@echo "make physics the experiments of the README, under an hour on two cores, into examples/results;"
+	@echo "             PHYSICS_ARGS=--quick for a small version, RESULTS=folder for another folder"
 	@echo "make lint    ruff (lint and format) and mypy"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove .venv, caches and build products"
@@ -24,6 +28,11 @@ demo: $(ENVIRONMENT)
 test: $(ENVIRONMENT)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+physics: $(ENVIRONMENT)
+	for experiment in pinns lorenz forces robustness; do \
+		$(BIN)/python examples/$$experiment.py --output $(RESULTS) $(PHYSICS_ARGS) || exit 1; \
+	done
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ EXPRESSIONS = {
     "q2": "x10",
 }
 
-TRAINING = Training(50_000)
+TRAINING = Training(50_000, batch=32, rate=1e-3)
 ADAPTING = Training(1000, batch=64, rate=3e-3)
 
 

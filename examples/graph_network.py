@@ -92,7 +92,7 @@ class Training:
 
     steps: int
     batch: int = 32
-    rate: float = 3e-3
+    rate: float = 1e-3
 
 
 def train(

@@ -10,7 +10,8 @@ Under a robust loss the weights are those of the sum that was found, in two roun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations, product
 
@@ -143,6 +144,7 @@ class _Problem:
             chosen = _pursuit(values[:, usable], self.y, self.sample_weights(robust))
             sums = [tuple(exponents[k] for k in columns) for columns in chosen]
             found |= dict.fromkeys(self.moved(terms) for terms in sums)
+            found |= dict.fromkeys(self.products(sums))
             if robust is not None and sums:
                 robust = self.loss.weights(self.residual(sums[-1]))
         return list(found)
@@ -162,11 +164,31 @@ class _Problem:
             terms, best = nearest, trials[nearest]
 
     def neighbours(self, terms: Sum) -> Iterator[Sum]:
-        for k, powers in enumerate(self.ranges):
+        for k in range(len(self.ranges)):
             for power in (-1, 1):
-                trial = tuple((*e[:k], e[k] + power, *e[k + 1 :]) for e in terms)
-                if all(e[k] in powers for e in trial) and all(map(any, trial)):
+                trial = tuple(_shifted(e, k, power) for e in terms)
+                if self.allowed(trial) and all(map(any, trial)):
                     yield trial
+
+    def products(self, sums: Iterable[Sum]) -> list[Sum]:
+        """The best products of a sum of two terms that was found and a sum of two powers of one
+        input, whatever power of it the terms had in common: as sums, of four terms."""
+        pairs = dict.fromkeys(pair for terms in sums for pair in combinations(terms, 2))
+        made = {}
+        for pair in pairs:
+            for k, powers in enumerate(self.ranges):
+                for low, high in combinations(sorted(powers), 2):
+                    terms = tuple(_shifted(e, k, p - pair[0][k]) for p in (low, high) for e in pair)
+                    if len(set(terms)) == 4 and all(map(any, terms)) and self.allowed(terms):
+                        made[terms] = math.inf
+        for terms in made:
+            made[terms] = self.lowest(terms)
+        return sorted(made, key=made.__getitem__)[:_KEPT]
+
+    def allowed(self, terms: Sum) -> bool:
+        return all(
+            power in powers for e in terms for power, powers in zip(e, self.ranges, strict=True)
+        )
 
     def lowest(self, terms: Sum) -> float:
         return self.loss.mean(self.residual(terms), self.weights)
@@ -198,6 +220,11 @@ class _Problem:
             robust = self.loss.weights(basis @ found - self.y)
             found = _least_squares(basis, self.y, self.sample_weights(robust))
         return found
+
+
+def _shifted(exponents: Exponents, k: int, power: int) -> Exponents:
+    """The monomial times this power of input k."""
+    return (*exponents[:k], exponents[k] + power, *exponents[k + 1 :])
 
 
 def _least_squares(basis: Array, y: Array, weights: Array) -> Array:

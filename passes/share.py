@@ -1,7 +1,8 @@
 """Share: outputs of one block try each other's forms.
 
 Components of one vector, such as the messages of a graph network, mostly follow one law with other
-constants. A form that the search found for one of them is fitted to all.
+constants. A form that the search found for one of them is fitted to all, each term of its sums with
+a factor of its own: what is 1 for one component is another number for the next.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import sympy
 
 from symcompile.equation import Equation
 from symcompile.losses import Loss, first_weights, loss_for
 from symcompile.pareto import ParetoFront
 from symcompile.passes.refine import Samples, refine
-from symcompile.slots import slot
+from symcompile.slots import is_constant, slot
 
 if TYPE_CHECKING:
     from symcompile.passes.distill import Fit
@@ -58,7 +60,7 @@ def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFro
 
 
 def _scaled(equation: Equation, fit: Fit, loss: Loss) -> Equation | None:
-    """The form times a constant and plus one: another output has another size and zero."""
+    """The form times a constant and plus one, and with a factor for each term of its sums."""
     n = len(equation.constants)
     basis = np.column_stack([equation.predict(fit.X_fit), np.ones(len(fit.y_fit))])
     if not np.isfinite(basis).all():
@@ -66,8 +68,20 @@ def _scaled(equation: Equation, fit: Fit, loss: Loss) -> Equation | None:
     weights = first_weights(loss, fit.y_fit)
     root = np.ones(len(basis)) if weights is None else np.sqrt(weights)
     factor, zero = np.linalg.lstsq(basis * root[:, None], fit.y_fit * root, rcond=None)[0]
-    return replace(
-        equation,
-        form=slot(n) * equation.form + slot(n + 1),
-        constants=(*equation.constants, float(factor), float(zero)),
-    )
+    constants = [*equation.constants, float(factor), float(zero)]
+    form = slot(n) * _loosened(equation.form, constants) + slot(n + 1)
+    return replace(equation, form=form, constants=tuple(constants))
+
+
+def _loosened(form: sympy.Expr, constants: list[float]) -> sympy.Expr:
+    """A factor, about 1 for now, for each term of a sum that has none."""
+    if form.is_Atom or is_constant(form):
+        return form
+    args = [_loosened(arg, constants) for arg in form.args]
+    if form.is_Add:
+        for k, arg in enumerate(args):
+            if not is_constant(arg) and not any(map(is_constant, sympy.Mul.make_args(arg))):
+                # Not 1: a canonical form has no factor of exactly one, nor two of one value.
+                constants.append(1.0 + 0.01 * (k + 1))
+                args[k] = slot(len(constants) - 1) * arg
+    return form.func(*args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from symcompile.equation import Equation
@@ -85,12 +85,12 @@ class ParetoFront:
         """The next-best equation under `knee`; None where there is no second one."""
         if len(self) < 2:
             return None
-        values, picked = _corners(self), knee(self)
-        order = sorted(range(len(self)), key=lambda i: (-values[i], i))
-        first = order[0]
-        second = next(index for index in order[1:] + order[:1] if index != picked)
-        lost = values[first] - values[second]
-        return RunnerUp(self[second], min(lost / max(values[first], LEAST_STEP), 1.0))
+        part, picked = _part(self), knee(self)
+        offset, values = len(self) - len(part), _corners(part)
+        order = [offset + i for i in sorted(range(len(part)), key=lambda i: (-values[i], i))]
+        second = next((i for i in order[1:] + order[:1] if i != picked), picked - 1)
+        best, other = values[order[0] - offset], values[max(second - offset, 0)]
+        return RunnerUp(self[second], min((best - other) / max(best, LEAST_STEP), 1.0))
 
     @property
     def most_accurate(self) -> Equation:
@@ -167,6 +167,10 @@ def knee(front: ParetoFront) -> int:
     data (thirty nats to gain) and for noisy sums of five terms (five nats, of which each single
     term buys less than half) alike. A front without a step of LEAST_STEP is that of a constant.
 
+    Where the rest of the front has more to gain than all that led to the corner, the law is not
+    complete: what comes before is cut off, and the corner of the rest taken, see `_part`. Laws with
+    many terms begin with a steep step, the first of their terms.
+
     The factors: a later equation of the same terms with more of their factors fitted (an amplitude,
     a coefficient that was 1) is no new hypothesis, and needs less to be taken: each factor has to
     halve the loss, or to leave nothing to gain, see `_completed`. An offset is a new term, and gets
@@ -175,8 +179,24 @@ def knee(front: ParetoFront) -> int:
     `examples/selection_study.py` measures this rule beside the others, on fronts of networks and of
     synthetic laws; its settings were chosen on such fronts.
     """
+    part = _part(front)
+    return _completed(front, len(front) - len(part) + _sharpest(part))
+
+
+def _part(front: ParetoFront) -> ParetoFront:
+    """The end of the front, from the last corner that left more to gain than it had gained."""
+    logs, start = front.log_losses(), 0
+    while True:
+        part = replace(front, equations=front.equations[start:])
+        corner = start + _sharpest(part)
+        if corner == start or logs[corner] - logs[-1] <= logs[0] - logs[corner]:
+            return part
+        start = corner
+
+
+def _sharpest(front: ParetoFront) -> int:
     values = _corners(front)
-    return _completed(front, max(range(len(front)), key=lambda i: (values[i], -i)))
+    return max(range(len(front)), key=lambda i: (values[i], -i))
 
 
 def _completed(front: ParetoFront, corner: int) -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from symcompile.equation import Equation
 from symcompile.evaluation import Array
@@ -17,6 +15,9 @@ from symcompile.passes.refine import Samples, refine
 from symcompile.passes.sparse import sparse_candidates
 from symcompile.recording import Recording
 from symcompile.region import Region
+
+# An equation may be so much more complex than the one that it stands for, and has an input less.
+LONGER = 4
 
 
 @dataclass(frozen=True)
@@ -43,47 +44,44 @@ class Recorded:
         V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
         return cls(region.variables, V, Y, samples.holdout, operators)
 
-    def inputs(self, equations: Mapping[int, Equation]) -> list[str]:
-        """Inputs that some equation uses, from the one that matters least for all outputs."""
-        used = {
-            name: sum(self.cost(output, one, name) for output, one in equations.items())
-            for name in self.names
-            if any(name in names_in(one) for one in equations.values())
-        }
-        return sorted(used, key=lambda name: used[name])
+    def fewer(
+        self, equations: Mapping[int, Equation], needed: Set[str]
+    ) -> list[tuple[str, dict[int, Equation]]]:
+        """For each input but those needed: its name, and the equations that had it without it; the
+        one first that the samples miss least. Empty where there is but one input."""
+        used = [n for n in self.names if any(n in names_in(one) for one in equations.values())]
+        trials = []
+        for name in used if len(used) > 1 else []:
+            having = {k: one for k, one in equations.items() if name in names_in(one)}
+            if name in needed:
+                continue
+            found = {k: self.without(k, one, name) for k, one in having.items()}
+            kept = {k: one for k, one in found.items() if one is not None}
+            if len(kept) == len(found):
+                lost = sum(self.lost(k, having[k], kept[k]) for k in kept)
+                trials.append((lost, name, kept))
+        return [trial[1:] for trial in sorted(trials, key=lambda trial: trial[0])]
 
-    def cost(self, output: int, equation: Equation, name: str) -> float:
-        """Nats of loss that an equation loses with this input at its median, scaled anew."""
-        if name not in names_in(equation):
-            return 0.0
-        y, loss = self.Y[self.held, output], self.loss(output)
-        V = self.V[self.held].copy()
-        full = loss.mean(equation.predict(V) - y, None)
-        V[:, self.names.index(name)] = np.median(self.V[:, self.names.index(name)])
-        with np.errstate(all="ignore"):
-            basis = np.column_stack([equation.predict(V), np.ones(len(V))])
-        if not np.isfinite(basis).all():
-            return math.inf
-        weights = first_weights(loss, y)
-        root = np.ones(len(y)) if weights is None else np.sqrt(weights)
-        found = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)[0]
-        return math.log(max(loss.mean(basis @ found - y, None), 1e-300) / max(full, 1e-300))
+    def lost(self, output: int, equation: Equation, other: Equation) -> float:
+        """Nats of held-out loss from one equation to another."""
+        V, y, loss = self.V[self.held], self.Y[self.held, output], self.loss(output)
+        before, after = (loss.mean(one.predict(V) - y, None) for one in (equation, other))
+        return math.log(max(after, 1e-300) / max(before, 1e-300))
 
     def without(self, output: int, equation: Equation, name: str) -> Equation | None:
-        """The best equation without this input that needs no search and is not more complex."""
+        """The best equation without this input that needs no search and is hardly longer."""
         columns = [k for k, one in enumerate(self.names) if one != name]
         names = tuple(self.names[k] for k in columns)
         loss, V = self.loss(output), self.V[:, columns]
         fit, held = (
             Samples(V[rows], self.Y[rows, output], None, loss) for rows in (~self.held, self.held)
         )
-        limits = names, self.operators, equation.complexity
+        limit = equation.complexity + LONGER
+        limits = names, self.operators, limit
         robust = first_weights(loss, fit.y)
         candidates = sparse_candidates(fit.X, fit.y, robust, *limits)
         candidates += monomial_candidates(fit.X, fit.y, None, loss, *limits)
-        front = refine(
-            candidates, fit, held, operators=self.operators, max_complexity=equation.complexity
-        )
+        front = refine(candidates, fit, held, operators=self.operators, max_complexity=limit)
         return replace(front.best, symbols=self.names) if front.equations else None
 
     def loss(self, output: int) -> Loss:

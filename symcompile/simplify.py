@@ -25,7 +25,7 @@ from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError
 from symcompile.operators import OperatorSet
-from symcompile.refitting import Recorded, names_in
+from symcompile.refitting import Recorded
 from symcompile.slots import is_constant, renumber
 from symcompile.state import same_random_state
 
@@ -71,9 +71,9 @@ def search(
         build: a fresh copy of the model with these equations in it.
         tolerance: share by which the loss may rise above the lowest one met so far.
 
-    First inputs go, the one that matters least first, until one is needed: what a later block
-    computes from such an input may as well be computed there alone. Then constants, from all
-    outputs at once, since each of them alone is rarely worth its trial; then terms of sums.
+    First inputs go, that which recorded samples miss least first: what a later block computes from
+    such an input may as well be computed there alone. Then constants, from all outputs at once,
+    since each of them alone is rarely worth its trial; then terms of sums.
     """
     best = _adapted(equations, build, adapt)
     lowest, trials = best.loss, [Trial({}, best.loss, True)]
@@ -87,8 +87,14 @@ def search(
             best, lowest = trial, min(lowest, trial.loss)
         return kept
 
-    while (fewer := _without_input(best.equations, recorded)) and as_good(*fewer):
-        pass
+    needed: set[str] = set()
+    while True:
+        for name, changed in recorded.fewer(best.equations, needed):
+            if as_good(best.equations | changed, dict.fromkeys(changed, name)):
+                break
+            needed.add(name)
+        else:
+            break
     tried: set[tuple[Any, ...]] = set()
     while True:
         for shorter, without in _shorter(best.equations, recorded.operators):
@@ -98,24 +104,6 @@ def search(
             tried.add(key)
         else:
             return best, tuple(trials)
-
-
-def _without_input(
-    equations: Equations, recorded: Recorded
-) -> tuple[Equations, dict[int, str]] | None:
-    """Equations without the input that matters least; None where there is but one left."""
-    names = recorded.inputs(equations)
-    if len(names) < 2:
-        return None
-    changed = {
-        output: recorded.without(output, one, names[0])
-        for output, one in equations.items()
-        if names[0] in names_in(one)
-    }
-    shorter = {output: one for output, one in changed.items() if one is not None}
-    if len(shorter) < len(changed):
-        return None
-    return equations | shorter, dict.fromkeys(changed, names[0])
 
 
 def check(adapt: object, tolerance: object) -> None:

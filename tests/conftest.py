@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-SLOWEST = ("test_diff_matrix.py", "test_examples.py", "test_onnx_exporter.py")
+SLOWEST = (
+    "test_diff_matrix.py",
+    "test_physics.py",
+    "test_examples.py",
+    "test_onnx_exporter.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -50,6 +50,24 @@ def test_a_law_in_two_steps_of_like_steepness_is_finished() -> None:
     assert front({1: 1.0, 10: 0.32, 12: 0.0232, 15: 5e-4, 17: 4e-4}).best.complexity == 15
 
 
+# Messages of a graph network, and the Lorenz equations in mixed coordinates: the first terms make
+# the steepest step, and most of what the front gains comes after it.
+SPRING = {1: 0.94, 3: 0.54, 5: 0.454, 7: 0.2295, 14: 0.037, 16: 0.032, 18: 0.0292}
+LORENZ = {1: 1.0, 9: 0.2, 11: 0.012, 19: 0.006, 29: 2e-4, 31: 2e-6, 35: 1.9e-6}
+
+
+@pytest.mark.parametrize(("table", "law"), [(SPRING, 14), (LORENZ, 31)])
+def test_a_corner_that_leaves_most_to_gain_is_not_the_end(
+    table: dict[int, float], law: int
+) -> None:
+    chosen = front(table)
+    assert chosen.best.complexity == law
+    runner_up = chosen.runner_up
+    assert runner_up is not None
+    assert runner_up.equation.complexity != law
+    assert 0 <= runner_up.margin <= 1
+
+
 def test_a_constant_stays_a_constant() -> None:
     table = {1: 1.0, 3: 0.9995, 9: 0.998, 15: 0.996, 29: 0.99}
     assert front(table).best.complexity == 1

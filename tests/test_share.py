@@ -46,6 +46,16 @@ def test_the_form_of_one_output_is_fitted_to_the_others() -> None:
     assert found["edge[0]"].best == FRONTS["edge[0]"].best
 
 
+def test_terms_that_have_no_factor_get_one() -> None:
+    first, second = (X[:, 0] + X[:, 1]) * np.sin(X[:, 0]), (X[:, 0] - 2 * X[:, 1]) * np.sin(X[:, 0])
+    fronts = {
+        "edge[0]": front((X0 + X1) * sympy.sin(1.0 * X0), first),
+        "edge[1]": front(2.0 * X0, second),
+    }
+    found = share([fit("edge[0]", first), fit("edge[1]", second)], fronts)["edge[1]"]
+    assert found.r2(found.most_accurate) > 0.999
+
+
 def test_fronts_stay_in_order_and_pareto_optimal() -> None:
     found = share([FIRST, SECOND], FRONTS)
     assert list(found) == ["edge[0]", "edge[1]"]
