@@ -1,8 +1,8 @@
 """Is an equation the law? Decided by rule, for messages that are linear maps of the force.
 
-What a network sums can be any linear map of the force, and, since the node model knows the mass
-of the particle that receives, of the force divided by it: for gravity that is m2/r^2, in which the
-receiver's mass cancels. Both count as the law; which of them it is gets reported.
+What a network sums can be any linear map of the force, even a single component; and, since the node
+model knows the mass of the particle that receives, of the force divided by it: for gravity that is
+m2/r^2, in which the receiver's mass cancels. Both count as the law; which it is gets reported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from force_laws import FEATURES, Law
 from numpy.typing import NDArray
 
 from symcompile import Equation
+from symcompile.losses import loss_for
 
 Array = NDArray[np.float64]
 # Terms below this share of the message's standard deviation are dropped, of equations and of laws.
 SMALL = 0.01
+# A component of the force below this share of the other one, in the message itself, may be missing.
+ALIGNED = 0.05
 DX, DY, R, M1, M2, Q1, Q2 = sympy.symbols(FEATURES)
 
 
@@ -28,13 +31,20 @@ class Truth:
 
     Attributes:
         quantity: "force", or "force / m1".
-        r2: of the map, over all samples.
-        weights: of both components, and the constant.
+        r2: of the map by least squares, over all samples.
+        weights: of both components, and the constant, by a robust fit: what a network makes of its
+            few largest forces says little of the rest.
     """
 
     quantity: str
     r2: float
     weights: tuple[float, float, float]
+
+    @property
+    def components(self) -> tuple[bool, bool]:
+        """Which components of the force the message has: from ALIGNED of the larger one on."""
+        sizes = [abs(weight) for weight in self.weights[:2]]
+        return sizes[0] >= ALIGNED * max(sizes), sizes[1] >= ALIGNED * max(sizes)
 
 
 @dataclass(frozen=True)
@@ -51,36 +61,57 @@ class Verdict:
 
 
 def nearest_force(message: Array, force: Array, m1: Array) -> Truth:
-    """Least squares of a message [n] on the force [n, 2], or on the force over m1 [n]."""
+    """A message [n] as a linear map of the force [n, 2], or of the force over m1 [n]."""
     found = [_map("force", message, force), _map("force / m1", message, force / m1[:, None])]
-    return max(found, key=lambda truth: truth.r2)
+    return min(found, key=lambda pair: pair[0])[1]
 
 
-def _map(quantity: str, message: Array, force: Array) -> Truth:
+def _map(quantity: str, message: Array, force: Array) -> tuple[float, Truth]:
+    """The robust loss, and the map."""
     basis = np.column_stack([force, np.ones(len(force))])
-    weights = np.linalg.lstsq(basis, message, rcond=None)[0]
-    error = message - basis @ weights
-    a, b, c = map(float, weights)
-    return Truth(quantity, float(1 - error.var() / message.var()), (a, b, c))
+    error = message - basis @ np.linalg.lstsq(basis, message, rcond=None)[0]
+    loss = loss_for("cauchy", message)
+    # Starts from the small forces, of which no single one can pull the fit to itself.
+    weights = 1 / (1 + np.square(force / np.median(np.abs(force))).sum(axis=1))
+    for _ in range(50):
+        root = np.sqrt(weights)
+        found = np.linalg.lstsq(basis * root[:, None], message * root, rcond=None)[0]
+        weights = loss.weights(message - basis @ found)
+    a, b, c = map(float, found)
+    r2 = float(1 - error.var() / message.var())
+    return loss.mean(message - basis @ found, None), Truth(quantity, r2, (a, b, c))
 
 
-def judge(equation: Equation, law: Law, X: Array, spread: float) -> tuple[Verdict, str]:
+def judge(
+    equation: Equation,
+    law: Law,
+    X: Array,
+    spread: float,
+    components: tuple[bool, bool] = (True, True),
+) -> tuple[Verdict, str]:
     """Verdict and quantity under the reading, force or force over m1, that suits it better.
 
     Args:
         X: the features of FEATURES, [n, 7].
         spread: standard deviation of the message that the equation stands for.
+        components: which components of the force the message itself has.
     """
     found = _terms(equation.sympy, X, spread, law)
     readings = {"force": sympy.Integer(1), "force / m1": 1 / M1}
-    verdicts = {name: _compare(found, law, factor) for name, factor in readings.items()}
+    verdicts = {name: _compare(found, law, factor, components) for name, factor in readings.items()}
     best = min(verdicts, key=lambda name: len(verdicts[name].missing + verdicts[name].spurious))
     return verdicts[best], best
 
 
-def _compare(found: set[sympy.Expr], law: Law, factor: sympy.Expr) -> Verdict:
+def _compare(
+    found: set[sympy.Expr], law: Law, factor: sympy.Expr, components: tuple[bool, bool]
+) -> Verdict:
     parts = [_forms(sympy.expand(force * factor), law) for force in law.expressions()]
-    missing = tuple(name for name, part in zip("xy", parts, strict=True) if not part <= found)
+    missing = tuple(
+        name
+        for name, part, there in zip("xy", parts, components, strict=True)
+        if there and not part <= found
+    )
     spurious = found - parts[0] - parts[1]
     names = tuple(sorted("constant" if term == 1 else str(term) for term in spurious))
     return Verdict(not missing and not names, missing, names)

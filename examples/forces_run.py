@@ -235,7 +235,8 @@ class Judging:
         message = self.messages[:, output]
         # In a model that has settled, messages may have come to have another size.
         size = deviation(equation.predict(self.X)) / deviation(message)
-        verdict, quantity = judge(equation, self.law, self.X, size * float(message.std()))
+        spread, components = size * float(message.std()), self.truth(output).components
+        verdict, quantity = judge(equation, self.law, self.X, spread, components)
         return {
             "equation": equation.text(4),
             "complexity": equation.complexity,

@@ -84,7 +84,7 @@ def _messages(outcomes: Sequence[Outcome]) -> str:
             outcome.law,
             outcome.variant,
             outcome.seed,
-            message.truth.quantity,
+            message.truth.quantity + ("" if all(message.truth.components) else ", one axis"),
             _word(message.distilled),
             _word(message.final),
             message.final["equation"],

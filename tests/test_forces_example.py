@@ -133,6 +133,15 @@ def test_the_rule(example: SimpleNamespace, law: str, text: str, right: bool, re
         assert found == reads
 
 
+def test_a_component_that_the_message_lacks_is_not_asked_for(example: SimpleNamespace) -> None:
+    rng = np.random.default_rng(0)
+    dx, dy = rng.normal(size=(2, 300))
+    X = np.stack([dx, dy, np.hypot(dx, dy) + 0.01, *np.ones((4, 300))], axis=1)
+    given, law = equation("dx*(1 - 1/r)"), example.laws.LAWS["spring"]
+    for components, right in (((True, False), True), ((True, True), False), ((False, True), False)):
+        assert example.judge.judge(given, law, X, 1.0, components)[0].right == right
+
+
 def test_the_nearest_force_is_found_through_any_linear_map(example: SimpleNamespace) -> None:
     rng = np.random.default_rng(1)
     force, m1 = rng.normal(size=(400, 2)), np.exp(rng.normal(size=400))
@@ -140,7 +149,10 @@ def test_the_nearest_force_is_found_through_any_linear_map(example: SimpleNamesp
     truth = example.judge.nearest_force(message, force, m1)
     assert truth.quantity == "force"
     assert truth.r2 == pytest.approx(1.0)
-    assert truth.weights == pytest.approx((2.0, -1.0, 0.3))
+    assert truth.weights == pytest.approx((2.0, -1.0, 0.3), rel=1e-6)
+    assert truth.components == (True, True)
+    aligned = example.judge.nearest_force(message + force[:, 1], force, m1)
+    assert aligned.components == (True, False)
     shared = example.judge.nearest_force((message - 0.3) / m1, force, m1)
     assert shared.quantity == "force / m1"
     assert shared.r2 == pytest.approx(1.0)
