@@ -1,7 +1,7 @@
 """Read force laws off graph networks: five variants of a network, four laws, equations in place.
 
     python examples/forces.py            every variant; bottleneck and pruning with three seeds
-    python examples/forces.py --quick    one small network on springs
+    python examples/forces.py --quick    one small network and one law
 
 Simulates four particles, trains a graph network to predict their accelerations, and compiles two
 components of its messages inside the running network: features are expressions of what the edge
@@ -30,8 +30,9 @@ SEVERAL = ("bottleneck", "pruning")
 QUICK = Sizes(
     train=300,
     test=30,
-    training=Training(3000, batch=32, rate=1e-2),
-    adapting=Training(200, batch=64, rate=3e-3),
+    training=Training(5000, batch=32, rate=3e-3),
+    adapting=Training(300, batch=64, rate=3e-3),
+    edges=2000,
     restarts=1,
 )
 
@@ -61,8 +62,8 @@ def run_all(chosen: Sequence[Case]) -> list[Outcome]:
 
 
 def main() -> None:
-    study = Study.from_command_line("forces", __doc__, "one small network on springs")
-    chosen = [Case("spring", "bottleneck", 0, QUICK)] if study.quick else cases()
+    study = Study.from_command_line("forces", __doc__, "one small network and one law")
+    chosen = [Case("r^-1", "bottleneck", 0, QUICK)] if study.quick else cases()
     outcomes = run_all(chosen)
     draw(outcomes, study.picture)
     study.finish(

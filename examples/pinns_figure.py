@@ -65,7 +65,9 @@ def _row(
     for label, line, colour, style in lines:
         values.plot(times, line, style, color=colour, linewidth=1.4, label=label)
         errors.plot(times, np.abs(line - truth), style, color=colour, linewidth=1.2)
-    values.plot(*_data(problem, seed), "o", color="black", markersize=4, label="times of training data")
+    values.plot(
+        *_data(problem, seed), "o", color="black", markersize=4, label="times of training data"
+    )
     for one in axes:
         one.axvspan(*BEYOND, color="#f1efe9", zorder=-1)
         one.set_xlim(0.0, BEYOND[1])

@@ -22,6 +22,7 @@ from symcompile.errors import EngineError
 from symcompile.evaluation import Array
 from symcompile.losses import first_weights, loss_for
 from symcompile.pareto import ParetoFront
+from symcompile.passes.complete import complete
 from symcompile.passes.journal import Journal
 from symcompile.passes.monomials import monomial_candidates
 from symcompile.passes.refine import Refine, Samples, refine
@@ -120,7 +121,7 @@ def distill(
             fronts |= _Run(waiting, own, progress, journal).fronts()
     elif waiting and executor is not None:
         fronts |= _Run(waiting, executor, progress, journal).fronts()
-    return share(fits, {key: fronts[key] for key in keys})
+    return complete(fits, share(fits, {key: fronts[key] for key in keys}))
 
 
 class InThisThread(Executor):

@@ -144,7 +144,7 @@ class _Problem:
             chosen = _pursuit(values[:, usable], self.y, self.sample_weights(robust))
             sums = [tuple(exponents[k] for k in columns) for columns in chosen]
             found |= dict.fromkeys(self.moved(terms) for terms in sums)
-            found |= dict.fromkeys(self.products(sums))
+            found |= dict.fromkeys(self.products(sums, self.sample_weights(robust)))
             if robust is not None and sums:
                 robust = self.loss.weights(self.residual(sums[-1]))
         return list(found)
@@ -170,19 +170,22 @@ class _Problem:
                 if self.allowed(trial) and all(map(any, trial)):
                     yield trial
 
-    def products(self, sums: Iterable[Sum]) -> list[Sum]:
+    def products(self, sums: Iterable[Sum], weights: Array) -> list[Sum]:
         """The best products of a sum of two terms that was found and a sum of two powers of one
         input, whatever power of it the terms had in common: as sums, of four terms."""
         pairs = dict.fromkeys(pair for terms in sums for pair in combinations(terms, 2))
-        made = {}
+        made: dict[Sum, float] = {}
         for pair in pairs:
             for k, powers in enumerate(self.ranges):
                 for low, high in combinations(sorted(powers), 2):
                     terms = tuple(_shifted(e, k, p - pair[0][k]) for p in (low, high) for e in pair)
                     if len(set(terms)) == 4 and all(map(any, terms)) and self.allowed(terms):
                         made[terms] = math.inf
+        # Hundreds: compared under the weights at hand, not each under its own.
         for terms in made:
-            made[terms] = self.lowest(terms)
+            basis = self.basis(terms)
+            error = basis @ _least_squares(basis, self.y, weights) - self.y
+            made[terms] = float(np.average(error * error, weights=weights))
         return sorted(made, key=made.__getitem__)[:_KEPT]
 
     def allowed(self, terms: Sum) -> bool:

@@ -48,7 +48,7 @@ def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, P
 def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
     loss = loss_for(fit.loss, fit.y_fit)
     more = refine(
-        [scaled for other in others if (scaled := _scaled(other, fit, loss)) is not None],
+        [one for other in others if (one := scaled(other, fit, loss)) is not None],
         Samples(fit.X_fit, fit.y_fit, fit.weights, loss),
         Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights, loss),
         operators=fit.engine.operators,
@@ -59,7 +59,7 @@ def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFro
     return ParetoFront.of([*front, *more], front.variance)
 
 
-def _scaled(equation: Equation, fit: Fit, loss: Loss) -> Equation | None:
+def scaled(equation: Equation, fit: Fit, loss: Loss) -> Equation | None:
     """The form times a constant and plus one, and with a factor for each term of its sums."""
     n = len(equation.constants)
     basis = np.column_stack([equation.predict(fit.X_fit), np.ones(len(fit.y_fit))])

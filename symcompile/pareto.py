@@ -47,10 +47,13 @@ class ParetoFront:
     Attributes:
         equations: the front itself.
         variance: variance of the output on held-out samples, so that a loss can be read as R2.
+        choice: index of the default choice where more is known than the front itself tells, see
+            `passes/complete.py`; None leaves it to `knee`.
     """
 
     equations: tuple[Equation, ...]
     variance: float
+    choice: int | None = None
 
     @classmethod
     def of(cls, equations: Iterable[Equation], variance: float) -> ParetoFront:
@@ -77,15 +80,15 @@ class ParetoFront:
 
     @property
     def best(self) -> Equation:
-        """The default choice: the knee of the front, see `knee`."""
-        return self.select("knee")
+        """The default choice: the knee of the front, see `knee`, or what completes it."""
+        return self.select("knee") if self.choice is None else self[self.choice]
 
     @property
     def runner_up(self) -> RunnerUp | None:
         """The next-best equation under `knee`; None where there is no second one."""
         if len(self) < 2:
             return None
-        part, picked = _part(self), knee(self)
+        part, picked = _part(self), knee(self) if self.choice is None else self.choice
         offset, values = len(self) - len(part), _corners(part)
         order = [offset + i for i in sorted(range(len(part)), key=lambda i: (-values[i], i))]
         second = next((i for i in order[1:] + order[:1] if i != picked), picked - 1)
@@ -128,16 +131,18 @@ class ParetoFront:
         return [math.log(max(measured_loss(equation), floor)) for equation in self]
 
     def to_json(self) -> dict[str, Any]:
-        return {"variance": self.variance, "equations": [e.to_json() for e in self]}
+        stored = {"variance": self.variance, "equations": [e.to_json() for e in self]}
+        return stored if self.choice is None else {**stored, "choice": self.choice}
 
     @classmethod
     def from_json(cls, data: Any) -> ParetoFront:
         """Read `to_json` back; ExpressionError if it is damaged."""
         try:
-            return cls(
-                tuple(Equation.from_json(row) for row in data["equations"]),
-                float(data["variance"]),
-            )
+            equations = tuple(Equation.from_json(row) for row in data["equations"])
+            choice = data.get("choice")
+            if choice is not None and (type(choice) is not int or not 0 <= choice < len(equations)):
+                raise ValueError(f"its choice is {choice!r} of {len(equations)} equations")
+            return cls(equations, float(data["variance"]), choice)
         except (KeyError, TypeError, ValueError) as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error
 
@@ -215,14 +220,24 @@ def _completed(front: ParetoFront, corner: int) -> int:
 
 
 def _corners(front: ParetoFront) -> list[float]:
-    """What `knee` compares; a constant, which no step leads to, has the value 0."""
+    """What `knee` compares; a constant, which no step leads to, has the value 0.
+
+    A step is measured from the last equation that gained something: where a front has stood still
+    for a while, the next gain cost all of the complexity in between.
+    """
     logs, counts = front.log_losses(), front.complexities
-    values = [0.0]
+
+    def slope(i: int, j: int) -> float:
+        return (logs[i] - logs[j]) / (counts[j] - counts[i])
+
+    values, before = [0.0], 0
     for i in range(1, len(front)):
-        step = (logs[i - 1] - logs[i]) / (counts[i] - counts[i - 1])
-        later = ((logs[i] - logs[j]) / (counts[j] - counts[i]) for j in range(i + 1, len(front)))
-        value = step - REMAINDER * max(later, default=0.0)
+        step = slope(before, i)
+        later = max((slope(i, j) for j in range(i + 1, len(front))), default=0.0)
+        value = step - REMAINDER * later
         values.append(value if step >= LEAST_STEP else min(value, 0.0) - LEAST_STEP)
+        if slope(i - 1, i) >= LEAST_STEP:
+            before = i
     return values
 
 

@@ -175,9 +175,9 @@ def _text(equation: Equation, term: sympy.Expr) -> str:
 
 
 def _without(equation: Equation, term: sympy.Expr, operators: OperatorSet) -> Equation | None:
-    """None where nothing would be left, or nothing that the operators can spell."""
+    """None where no input would be left, or nothing that the operators can spell."""
     rest = [one for one in _terms(equation) if one != term]
-    if not rest:
+    if all(map(is_constant, rest)):
         return None
     try:
         form, constants = canonical(sympy.Add(*rest), equation.constants, operators)

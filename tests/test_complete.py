@@ -1,0 +1,85 @@
+"""Outputs take up what other outputs of their block consist of, if it is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sympy
+
+from symcompile.engines import create
+from symcompile.equation import Equation
+from symcompile.errors import ExpressionError
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.passes.complete import complete
+from symcompile.passes.distill import Fit
+
+OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
+ENGINE = create("operon", operators=OPERATORS, max_complexity=25)
+RNG = np.random.default_rng(0)
+X = np.column_stack([RNG.normal(size=(1000, 2)), RNG.uniform(0.5, 3, 1000)])
+DX, DY, R = X.T
+NAMES = ("dx", "dy", "r")
+NOISE = 0.3 * RNG.normal(size=(2, 1000))
+
+
+def fit(key: str, y: np.ndarray, block: str = "edge") -> Fit:
+    return Fit(key, X[:800], y[:800], X[800:], y[800:], NAMES, ENGINE, block=block)
+
+
+def front(text: str, y: np.ndarray) -> ParetoFront:
+    equation = Equation.of(sympy.sympify(text), NAMES, OPERATORS)
+    loss = float(np.mean((equation.predict(X[800:]) - y[800:]) ** 2))
+    return ParetoFront.of([replace(equation, loss=loss, holdout_loss=loss)], float(y.var()))
+
+
+def completed(share: float, block: str = "edge", text: str = "1.9*dx/r**2") -> ParetoFront:
+    """The front of an output that is one component and a share of another, after completion."""
+    first = (2 * DX + 2 * share * DY) / R**2 + NOISE[0]
+    second = 3 * DY / R**2 + NOISE[1]
+    fronts = {"edge[0]": front(text, first), "edge[1]": front("3.1*dy/r**2", second)}
+    return complete([fit("edge[0]", first), fit("edge[1]", second, block)], fronts)["edge[0]"]
+
+
+def terms(equation: Equation) -> set[sympy.Expr]:
+    parts = sympy.Add.make_args(sympy.expand(equation.sympy))
+    return {part.as_coeff_Mul()[1] for part in parts}
+
+
+def test_a_component_that_the_knee_left_out_is_taken_up() -> None:
+    found = completed(0.3)
+    assert found.choice is not None
+    assert terms(found.best) == set(sympy.sympify("{dx/r**2, dy/r**2}"))
+    error = found.best.predict(X) - (2 * DX + 0.6 * DY) / R**2
+    assert np.abs(error).max() < 0.5
+    assert found.select("knee") in found.equations
+
+
+def test_a_constant_stays_and_none_comes_along() -> None:
+    with_constant = completed(0.3, text="1.9*dx/r**2 + 0.01")
+    assert sympy.Integer(1) in terms(with_constant.best)
+    assert sympy.Integer(1) not in terms(completed(0.3).best)
+
+
+@pytest.mark.parametrize(("share", "block"), [(0.0, "edge"), (0.03, "edge"), (0.3, "node")])
+def test_nothing_is_taken_up_that_is_not_there(share: float, block: str) -> None:
+    found = completed(share, block)
+    assert found.choice is None
+    assert terms(found.best) == set(sympy.sympify("{dx/r**2}"))
+
+
+def test_a_choice_is_stored_and_read_back() -> None:
+    found = completed(0.3)
+    assert ParetoFront.from_json(found.to_json()) == found
+    assert "choice" not in completed(0.0).to_json()
+    for wrong in (len(found), -1, "0", True):
+        with pytest.raises(ExpressionError, match="choice"):
+            ParetoFront.from_json(found.to_json() | {"choice": wrong})
+
+
+def test_the_runner_up_is_another_equation() -> None:
+    found = completed(0.3)
+    assert found.runner_up is not None
+    assert found.runner_up.equation != found.best
