@@ -52,7 +52,7 @@ def equation(expr: Any, loss: float = 0.25, holdout: float = 0.5) -> Equation:
 
 SIMPLE = equation(2.5 * x)
 LAW = equation(sympy.exp(-1.97 * t) * sympy.sin(sympy.pi * x) + sympy.Rational(1, 3), 1e-9, 2e-9)
-FRONT = ParetoFront((SIMPLE, LAW), 0.75)
+FRONT = ParetoFront((SIMPLE, LAW), 0.75, choice=1)
 
 REGION = Region(
     "layers.0.mlp",
