@@ -211,6 +211,9 @@ def changed(place: str, value: Any) -> Any:
         ("equations/0/program/code", [["eval", []]], "eval"),
         ("equations/0/program/outputs", [10**9], "outputs"),
         ("fronts/0/equations", {}, "fronts: equations: found {}, expected a list"),
+        ("fronts/0/choice", 2, "choice: is 2, of 2 equations"),
+        ("fronts/0/choice", -1, "choice"),
+        ("fronts/0/choice", "1", "choice: found '1', expected a whole number"),
         ("fidelity/outputs", {"x": {}}, "whole numbers as keys"),
         ("fidelity/end_to_end/equation", "high", "a number"),
         ("ranges", [[1]], "a pair"),
@@ -323,3 +326,20 @@ def test_an_equation_that_could_not_be_read_back_is_not_written() -> None:
     assert len(front["fronts"]["0"]["equations"]) == 1
     with pytest.raises(ArtifactError, match=r"could not be read back: .*too many functions"):
         outcome_to_json(dataclasses.replace(REWRITE, equations={0: deep}))
+
+
+def test_a_choice_keeps_its_place_where_an_equation_is_left_out() -> None:
+    nested: Any = x
+    for _ in range(7):
+        nested = sympy.tanh(nested)
+    front = ParetoFront((equation(nested), SIMPLE, LAW), 1.0, choice=2)
+    stored = outcome_to_json(dataclasses.replace(REWRITE, fronts={0: front}))
+    found = outcome_from_json(through(stored)).fronts[0]
+    assert found.equations == (SIMPLE, LAW)
+    assert found.best == LAW
+
+
+def test_fronts_from_before_there_was_a_choice_are_read() -> None:
+    stored = through(outcome_to_json(REWRITE))
+    del stored["fronts"]["0"]["choice"]
+    assert outcome_from_json(stored).fronts[0].choice is None

@@ -75,17 +75,31 @@ def _write_equation(equation: Equation) -> Any:
     return data
 
 
-def _write_equations(equations: tuple[Equation, ...]) -> Any:
+EQUATION = Codec(_write_equation, _read_equation)
+_FRONT = record(ParetoFront, equations=many(EQUATION), variance=NUMBER, choice=optional(COUNT))
+
+
+def _write_front(front: ParetoFront) -> Any:
     """What could not be read back is left out: nobody has chosen it."""
-    found = []
-    for equation in equations:
+    kept: list[Equation] = []
+    choice = None
+    for index, equation in enumerate(front.equations):
         with suppress(ArtifactError):
-            found.append(_write_equation(equation))
+            _write_equation(equation)
+            choice = len(kept) if index == front.choice else choice
+            kept.append(equation)
+    return _FRONT.write(ParetoFront(tuple(kept), front.variance, choice))
+
+
+def _read_front(data: Any) -> ParetoFront:
+    # Files from before there was a choice have none.
+    found: ParetoFront = _FRONT.read({"choice": None, **data} if type(data) is dict else data)
+    if found.choice is not None and not 0 <= found.choice < len(found):
+        raise ArtifactError(f"choice: is {found.choice}, of {len(found)} equations")
     return found
 
 
-EQUATION = Codec(_write_equation, _read_equation)
-FRONT = record(ParetoFront, equations=Codec(_write_equations, many(EQUATION).read), variance=NUMBER)
+FRONT = Codec(_write_front, _read_front)
 OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
     lambda data: OperatorSet.of(by_name(COUNT).read(data)),
