@@ -14,12 +14,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from symcompile import __version__
 
-PACKAGES = ("torch", "pyoperon", "sympy", "numpy", "scipy")
+PACKAGES = ("torch", "pyoperon", "sympy", "numpy", "scipy", "pysindy")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Study:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the figures depend on."""
     own = {"python": platform.python_version(), "symcompile": __version__}
-    return own | {name: version(name) for name in PACKAGES}
+    return own | {name: version(name) for name in PACKAGES if find_spec(name) is not None}
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
