@@ -9,7 +9,6 @@ where it is a tenth of the output's own and held-out samples confirm it.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,9 +17,9 @@ import numpy as np
 import sympy
 
 from symcompile.equation import Equation
-from symcompile.losses import loss_for
 from symcompile.pareto import ParetoFront
-from symcompile.passes.refine import Samples, refine
+from symcompile.passes.refine import refine
+from symcompile.passes.share import blocks_of
 from symcompile.slots import is_constant, renumber, slot
 
 if TYPE_CHECKING:
@@ -35,12 +34,8 @@ SHARE, SIGMA = 0.1, 3.0
 
 def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
     """Fronts by key; where an output was completed, its front has that equation as its choice."""
-    blocks: dict[str, list[Fit]] = defaultdict(list)
-    for fit in fits:
-        if fit.block and fronts[fit.key].equations:
-            blocks[fit.block].append(fit)
     result = dict(fronts)
-    for block in blocks.values():
+    for block in blocks_of(fits, fronts):
         if 2 <= len(block) <= MOST_OUTPUTS:
             parts = {fit.key: _varying(fronts[fit.key].best) for fit in block}
             for fit in block:
@@ -77,7 +72,7 @@ def _completed(
 
 def _better(fit: Fit, trial: Equation, equation: Equation) -> bool:
     """Whether held-out errors are smaller by more than their noise."""
-    loss = loss_for(fit.loss, fit.y_fit)
+    loss = fit.measure
     with np.errstate(all="ignore"):
         before, after = (
             loss.of(one.predict(fit.X_holdout) - fit.y_holdout) for one in (equation, trial)
@@ -90,7 +85,7 @@ def _better(fit: Fit, trial: Equation, equation: Equation) -> bool:
 def _sum(fit: Fit, own: Equation, other: Equation, best: Equation) -> Equation | None:
     """Factors times both parts, and a constant if there was one; None where the other's part is
     small beside."""
-    loss = loss_for(fit.loss, fit.y_fit)
+    loss = fit.measure
     columns = [own.predict(fit.X_fit), other.predict(fit.X_fit), np.ones(len(fit.y_fit))]
     basis = np.column_stack(columns)
     if not np.isfinite(basis).all():
@@ -114,11 +109,9 @@ def _sum(fit: Fit, own: Equation, other: Equation, best: Equation) -> Equation |
 
 
 def _fitted(fit: Fit, equation: Equation) -> ParetoFront:
-    loss = loss_for(fit.loss, fit.y_fit)
     front = refine(
         [equation],
-        Samples(fit.X_fit, fit.y_fit, fit.weights, loss),
-        Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights, loss),
+        *fit.samples,
         operators=fit.engine.operators,
         max_complexity=fit.engine.max_complexity,
         options=replace(fit.refine, prune=False),

@@ -20,7 +20,7 @@ from symcompile.engines.base import Engine, ProgressCallback, SearchProgress
 from symcompile.equation import Equation
 from symcompile.errors import EngineError
 from symcompile.evaluation import Array
-from symcompile.losses import first_weights, loss_for
+from symcompile.losses import Loss, first_weights, loss_for
 from symcompile.pareto import ParetoFront
 from symcompile.passes.complete import complete
 from symcompile.passes.journal import Journal
@@ -70,9 +70,23 @@ class Fit:
     block: str = ""
 
     @property
+    def measure(self) -> Loss:
+        """The loss, scaled by the outputs that equations are fitted to."""
+        return loss_for(self.loss, self.y_fit)
+
+    @property
+    def samples(self) -> tuple[Samples, Samples]:
+        """What refine fits equations to, and what it ranks them on."""
+        loss = self.measure
+        return (
+            Samples(self.X_fit, self.y_fit, self.weights, loss),
+            Samples(self.X_holdout, self.y_holdout, self.holdout_weights, loss),
+        )
+
+    @property
     def search_weights(self) -> Array | None:
         """Weights of squared errors under which a search meets what the loss is after."""
-        robust = first_weights(loss_for(self.loss, self.y_fit), self.y_fit)
+        robust = first_weights(self.measure, self.y_fit)
         if robust is None or self.weights is None:
             return self.weights if robust is None else robust
         return robust * self.weights
@@ -169,7 +183,6 @@ def search_task(
 
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
-    loss = loss_for(fit.loss, fit.y_fit)
     sparse = sparse_candidates(
         fit.X_fit,
         fit.y_fit,
@@ -182,15 +195,14 @@ def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
         fit.X_fit,
         fit.y_fit,
         fit.weights,
-        loss,
+        fit.measure,
         fit.names,
         fit.engine.operators,
         fit.engine.max_complexity,
     )
     return refine(
         candidates + sparse + monomials,
-        Samples(fit.X_fit, fit.y_fit, fit.weights, loss),
-        Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights, loss),
+        *fit.samples,
         operators=fit.engine.operators,
         max_complexity=fit.engine.max_complexity,
         options=fit.refine,

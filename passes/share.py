@@ -16,9 +16,9 @@ import numpy as np
 import sympy
 
 from symcompile.equation import Equation
-from symcompile.losses import Loss, first_weights, loss_for
+from symcompile.losses import Loss, first_weights
 from symcompile.pareto import ParetoFront
-from symcompile.passes.refine import Samples, refine
+from symcompile.passes.refine import refine
 from symcompile.slots import is_constant, slot
 
 if TYPE_CHECKING:
@@ -30,13 +30,10 @@ _SHARE = 0.05
 
 def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
     """Fronts by key, each with what the chosen forms of the same block's other outputs add."""
-    blocks: dict[str, list[Fit]] = defaultdict(list)
-    for fit in fits:
-        if fit.block and fronts[fit.key].equations:
-            blocks[fit.block].append(fit)
-    best = {fit.key: fronts[fit.key].best for block in blocks.values() for fit in block}
+    blocks = blocks_of(fits, fronts)
+    best = {fit.key: fronts[fit.key].best for block in blocks for fit in block}
     result = dict(fronts)
-    for block in blocks.values():
+    for block in blocks:
         for fit in block:
             own = {equation.form for equation in fronts[fit.key]}
             others = [best[other.key] for other in block if best[other.key].form not in own]
@@ -45,12 +42,20 @@ def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, P
     return result
 
 
+def blocks_of(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[list[Fit]]:
+    """The fits of each block that found an equation."""
+    blocks: dict[str, list[Fit]] = defaultdict(list)
+    for fit in fits:
+        if fit.block and fronts[fit.key].equations:
+            blocks[fit.block].append(fit)
+    return list(blocks.values())
+
+
 def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
-    loss = loss_for(fit.loss, fit.y_fit)
+    loss = fit.measure
     more = refine(
         [one for other in others if (one := scaled(other, fit, loss)) is not None],
-        Samples(fit.X_fit, fit.y_fit, fit.weights, loss),
-        Samples(fit.X_holdout, fit.y_holdout, fit.holdout_weights, loss),
+        *fit.samples,
         operators=fit.engine.operators,
         max_complexity=fit.engine.max_complexity,
         options=replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others))),
