@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 SMALL = 0.01
 # A component of the force below this share of the other one, in the message itself, may be missing.
 ALIGNED = 0.05
-DX, DY, R, M1, M2, Q1, Q2 = sympy.symbols(FEATURES)
+M1, Q1, Q2 = sympy.symbols("m1 q1 q2")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _forms(expr: sympy.Expr, law: Law) -> set[sympy.Expr]:
 
 def _without_even_powers(form: sympy.Expr) -> sympy.Expr:
     for q in (Q1, Q2):
-        power = form.as_powers_dict().get(q, 0)
-        if power.is_Integer if power else False:
+        power = form.as_powers_dict().get(q, sympy.Integer(0))
+        if power.is_Integer:
             form = form * q ** (power % 2 - power)
     return form

@@ -62,7 +62,7 @@ def _completed(
         candidate = None if other is None else _sum(fit, own, other, front.best)
         if candidate is None:
             continue
-        fitted = _fitted(fit, candidate).best
+        fitted = _fitted(fit, candidate)
         if _better(fit, fitted, front.best):
             grown = ParetoFront.of([*front, fitted], front.variance)
             if fitted in grown:
@@ -108,7 +108,7 @@ def _sum(fit: Fit, own: Equation, other: Equation, best: Equation) -> Equation |
     return replace(own, form=form, constants=values)
 
 
-def _fitted(fit: Fit, equation: Equation) -> ParetoFront:
+def _fitted(fit: Fit, equation: Equation) -> Equation:
     front = refine(
         [equation],
         *fit.samples,
@@ -116,4 +116,4 @@ def _fitted(fit: Fit, equation: Equation) -> ParetoFront:
         max_complexity=fit.engine.max_complexity,
         options=replace(fit.refine, prune=False),
     )
-    return replace(front, choice=len(front) - 1)
+    return front.most_accurate
