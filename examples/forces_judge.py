@@ -130,7 +130,8 @@ def _terms(expr: sympy.Expr, X: Array, spread: float, law: Law) -> set[sympy.Exp
 
 def _forms(expr: sympy.Expr, law: Law) -> set[sympy.Expr]:
     """Terms without coefficients; charges of the charge law are -1 or 1, so q/q' is q*q'."""
-    forms = {term.as_coeff_Mul()[1] for term in sympy.Add.make_args(sympy.expand(expr))}
+    terms = sympy.Add.make_args(sympy.expand(expr))
+    forms = {term.as_independent(*term.free_symbols)[1] for term in terms}
     if law.name != "charge":
         return forms
     return {_without_even_powers(form) for form in forms}

@@ -3,7 +3,7 @@
 Messages of a graph network are mixtures of the components of a force. Where a mixture is uneven,
 the smaller share buys little of the loss and the knee of the front comes before it. But a term that
 makes up another output of the same block is no new hypothesis: it costs one constant. It is taken
-where it is a tenth of the output's own and held-out samples confirm it.
+where it is a twentieth of the output's own and samples confirm it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 import sympy
 
 from symcompile.equation import Equation
+from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
-from symcompile.passes.refine import refine
+from symcompile.passes.refine import Refine, Samples, refine
 from symcompile.passes.share import blocks_of
 from symcompile.slots import is_constant, renumber, slot
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 # Blocks with more outputs are no vectors in space.
 MOST_OUTPUTS = 4
-# What is taken up is at least this share of the output's own part, and lowers held-out errors by so
-# many standard errors.
-SHARE, SIGMA = 0.1, 3.0
+# What is taken up is at least this share of the output's own part, and lowers errors by so many
+# standard errors.
+SHARE, SIGMA = 0.05, 3.0
 
 
 def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
@@ -37,13 +38,58 @@ def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str
     result = dict(fronts)
     for block in blocks_of(fits, fronts):
         if 2 <= len(block) <= MOST_OUTPUTS:
-            parts = {fit.key: _varying(fronts[fit.key].best) for fit in block}
+            best = {fit.key: fronts[fit.key].best for fit in block}
             for fit in block:
-                others = [part for key, part in parts.items() if key != fit.key and part]
-                own = parts[fit.key]
-                if own is not None:
-                    result[fit.key] = _completed(fit, fronts[fit.key], own, others)
+                front, others = fronts[fit.key], [best[o.key] for o in block if o is not fit]
+                found = completed(
+                    *fit.samples,
+                    front.best,
+                    others,
+                    operators=fit.engine.operators,
+                    max_complexity=fit.engine.max_complexity,
+                    options=fit.refine,
+                )
+                if found is not None:
+                    result[fit.key] = _chosen(front, found)
     return result
+
+
+def _chosen(front: ParetoFront, equation: Equation) -> ParetoFront:
+    """The front with this equation as its choice, or with what beats it: a search may have found
+    the same."""
+    grown = ParetoFront.of([*front, equation], front.variance)
+    choice = sum(one.complexity <= equation.complexity for one in grown) - 1
+    return replace(grown, choice=choice)
+
+
+def completed(
+    fit: Samples,
+    holdout: Samples,
+    equation: Equation,
+    others: Sequence[Equation],
+    *,
+    operators: OperatorSet,
+    max_complexity: int,
+    options: Refine | None = None,
+) -> Equation | None:
+    """The equation with what it lacks of the other outputs' equations, fitted; None for nothing."""
+    own, found = _varying(equation), None
+    for other in map(_varying, others):
+        trial = None if own is None or other is None else _sum(fit, own, other, equation)
+        if own is None or trial is None:
+            continue
+        front = refine(
+            [trial],
+            fit,
+            holdout,
+            operators=operators,
+            max_complexity=max_complexity,
+            options=replace(options or Refine(), prune=False),
+        )
+        trial = front.most_accurate
+        if _better(fit, holdout, trial, equation):
+            found, equation, own = trial, trial, _varying(trial)
+    return found
 
 
 def _varying(equation: Equation) -> Equation | None:
@@ -55,47 +101,38 @@ def _varying(equation: Equation) -> Equation | None:
     return replace(equation, form=form, constants=constants)
 
 
-def _completed(
-    fit: Fit, front: ParetoFront, own: Equation, others: Sequence[Equation | None]
-) -> ParetoFront:
-    for other in others:
-        candidate = None if other is None else _sum(fit, own, other, front.best)
-        if candidate is None:
-            continue
-        fitted = _fitted(fit, candidate)
-        if _better(fit, fitted, front.best):
-            grown = ParetoFront.of([*front, fitted], front.variance)
-            if fitted in grown:
-                front = replace(grown, choice=grown.equations.index(fitted))
-    return front
+def _better(fit: Samples, holdout: Samples, trial: Equation, equation: Equation) -> bool:
+    """Whether errors are smaller by more than their noise, held-out ones and all of them.
 
-
-def _better(fit: Fit, trial: Equation, equation: Equation) -> bool:
-    """Whether held-out errors are smaller by more than their noise."""
-    loss = fit.measure
+    One constant is fitted to thousands of samples: that these are among them changes the sum by no
+    more than its noise, and they show a share that the held-out ones alone are too few for.
+    """
+    gains = []
     with np.errstate(all="ignore"):
-        before, after = (
-            loss.of(one.predict(fit.X_holdout) - fit.y_holdout) for one in (equation, trial)
-        )
-    gain = before - after
+        for part in (holdout, fit):
+            loss = part.measure
+            before, after = (loss.of(one.predict(part.X) - part.y) for one in (equation, trial))
+            weights = np.ones(len(part.y)) if part.weights is None else part.weights
+            gains.append((before - after) * weights / weights.mean())
+    gain = np.concatenate(gains)
     noise = float(gain.std()) / math.sqrt(max(len(gain), 1))
-    return float(np.average(gain, weights=fit.holdout_weights)) > SIGMA * noise
+    return float(gains[0].mean()) > 0 and float(gain.mean()) > SIGMA * noise
 
 
-def _sum(fit: Fit, own: Equation, other: Equation, best: Equation) -> Equation | None:
+def _sum(fit: Samples, own: Equation, other: Equation, best: Equation) -> Equation | None:
     """Factors times both parts, and a constant if there was one; None where the other's part is
     small beside."""
     loss = fit.measure
-    columns = [own.predict(fit.X_fit), other.predict(fit.X_fit), np.ones(len(fit.y_fit))]
+    columns = [own.predict(fit.X), other.predict(fit.X), np.ones(len(fit.y))]
     basis = np.column_stack(columns)
     if not np.isfinite(basis).all():
         return None
     weights = np.ones(len(basis)) if fit.weights is None else fit.weights
-    robust = loss.weights(own.predict(fit.X_fit) - fit.y_fit)
+    robust = loss.weights(own.predict(fit.X) - fit.y)
     for _ in range(10):
         root = np.sqrt(weights * robust)
-        found = np.linalg.lstsq(basis * root[:, None], fit.y_fit * root, rcond=None)[0]
-        robust = loss.weights(basis @ found - fit.y_fit)
+        found = np.linalg.lstsq(basis * root[:, None], fit.y * root, rcond=None)[0]
+        robust = loss.weights(basis @ found - fit.y)
     sizes = [float(np.median(np.abs(found[k] * columns[k]))) for k in (0, 1)]
     if sizes[1] < SHARE * sizes[0]:
         return None
@@ -106,14 +143,3 @@ def _sum(fit: Fit, own: Equation, other: Equation, best: Equation) -> Equation |
         form += slot(n + m + 2)
     values = (*own.constants, *other.constants, *map(float, found))
     return replace(own, form=form, constants=values)
-
-
-def _fitted(fit: Fit, equation: Equation) -> Equation:
-    front = refine(
-        [equation],
-        *fit.samples,
-        operators=fit.engine.operators,
-        max_complexity=fit.engine.max_complexity,
-        options=replace(fit.refine, prune=False),
-    )
-    return front.most_accurate

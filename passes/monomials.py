@@ -166,21 +166,27 @@ class _Problem:
     def neighbours(self, terms: Sum) -> Iterator[Sum]:
         for k in range(len(self.ranges)):
             for power in (-1, 1):
-                trial = tuple(_shifted(e, k, power) for e in terms)
+                trial = tuple(_with(e, k, e[k] + power) for e in terms)
                 if self.allowed(trial) and all(map(any, trial)):
                     yield trial
 
     def products(self, sums: Iterable[Sum], weights: Array) -> list[Sum]:
         """The best products of a sum of two terms that was found and a sum of two powers of one
-        input, whatever power of it the terms had in common: as sums, of four terms."""
+        input, whatever powers of it the terms had: as sums, of four terms."""
         pairs = dict.fromkeys(pair for terms in sums for pair in combinations(terms, 2))
         made: dict[Sum, float] = {}
-        for pair in pairs:
+        for a, b in pairs:
             for k, powers in enumerate(self.ranges):
                 for low, high in combinations(sorted(powers), 2):
-                    terms = tuple(_shifted(e, k, p - pair[0][k]) for p in (low, high) for e in pair)
-                    if len(set(terms)) == 4 and all(map(any, terms)) and self.allowed(terms):
-                        made[terms] = math.inf
+                    # A sum has found its terms each for itself: not with powers in common.
+                    for between in {b[k] - a[k], 0}:
+                        terms = tuple(
+                            term
+                            for power in (low, high)
+                            for term in (_with(a, k, power), _with(b, k, power + between))
+                        )
+                        if len(set(terms)) == 4 and all(map(any, terms)) and self.allowed(terms):
+                            made[terms] = math.inf
         # Hundreds: compared under the weights at hand, not each under its own.
         for terms in made:
             basis = self.basis(terms)
@@ -225,9 +231,9 @@ class _Problem:
         return found
 
 
-def _shifted(exponents: Exponents, k: int, power: int) -> Exponents:
-    """The monomial times this power of input k."""
-    return (*exponents[:k], exponents[k] + power, *exponents[k + 1 :])
+def _with(exponents: Exponents, k: int, power: int) -> Exponents:
+    """The monomial with this power of input k."""
+    return (*exponents[:k], power, *exponents[k + 1 :])
 
 
 def _least_squares(basis: Array, y: Array, weights: Array) -> Array:

@@ -31,15 +31,21 @@ _SHARE = 0.05
 def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
     """Fronts by key, each with what the chosen forms of the same block's other outputs add."""
     blocks = blocks_of(fits, fronts)
-    best = {fit.key: fronts[fit.key].best for block in blocks for fit in block}
+    best = {fit.key: _offered(fronts[fit.key]) for block in blocks for fit in block}
     result = dict(fronts)
     for block in blocks:
         for fit in block:
             own = {equation.form for equation in fronts[fit.key]}
-            others = [best[other.key] for other in block if best[other.key].form not in own]
+            others = [one for other in block for one in best[other.key] if one.form not in own]
             if others:
                 result[fit.key] = _with(fit, fronts[fit.key], others)
     return result
+
+
+def _offered(front: ParetoFront) -> list[Equation]:
+    """The choice, and the longest that is worth its length: the knee of a noisy output may come
+    before the law."""
+    return list(dict.fromkeys([front.best, front.select("plateau")]))
 
 
 def blocks_of(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[list[Fit]]:

@@ -209,12 +209,18 @@ class Compiled:
             part.lowered, part.equations, part.outcome = before
             raise does_not_run(path, error) from error
 
-    def simplify(self, path: str, adapt: Adapt, *, tolerance: float = 0.01) -> tuple[Trial, ...]:
+    def simplify(
+        self, path: str, adapt: Adapt, *, tolerance: float = 0.01, enough: float | None = None
+    ) -> tuple[Trial, ...]:
         """Leave out of a region's equations what the rest of the model can make up for.
 
         Inputs, constants and the terms of sums are left out on trial, and the model is trained
         around what is left; where its own loss does not get worse they stay out. This finds the law
         where a block gives the law and something that the next block takes away again.
+
+        Where that is not good enough, and the model does its task better, by more than the
+        tolerance, with the longest equations of the fronts that are worth their length (the rule
+        "plateau"), these are what things are left out of.
 
         Args:
             path: the region.
@@ -223,6 +229,8 @@ class Compiled:
                 every time with a copy of the module as it is now, and the same random numbers.
                 Constants train along after `trainable_constants(True)`.
             tolerance: share by which the loss of a shorter form may be above the lowest met.
+            enough: a loss that is good enough, on the same data: forms that reach it are taken,
+                even if longer ones do better. The neural model's own is a natural choice.
 
         Returns:
             What was tried, in order. The module then has the equations and the weights of the last
@@ -232,7 +240,7 @@ class Compiled:
             ChoiceError: unknown path, the region is neural, or `adapt` gives no number. Nothing is
                 changed then, nor by what `adapt` raises.
         """
-        check(adapt, tolerance)
+        check(adapt, tolerance, enough)
         part = self._part(path)
         if part.lowered is None:
             raise ChoiceError(f"{path!r} is neural: choose an equation for it first")
@@ -244,8 +252,8 @@ class Compiled:
             trainable(block, self._trainable)
             return module
 
-        recorded = Recorded.of(self._record, part.region, part.operators)
-        best, trials = search(self._current(part), recorded, build, adapt, tolerance)
+        recorded = Recorded.of(self._record, part.region, part.operators, part.fronts)
+        best, trials = search(self._current(part), recorded, build, adapt, tolerance, enough)
         self._install(path, part, {k: self._scored(part, k, e) for k, e in best.equations.items()})
         # A copy of a traced module stores constants of its graph which the module itself does not.
         own = self.module.state_dict()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from symcompile.equation import Equation
 from symcompile.evaluation import Array
 from symcompile.losses import Loss, first_weights, loss_for
 from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.passes.complete import MOST_OUTPUTS, completed
 from symcompile.passes.monomials import monomial_candidates
 from symcompile.passes.refine import Samples, refine
 from symcompile.passes.sparse import sparse_candidates
 from symcompile.recording import Recording
 from symcompile.region import Region
-
-# An equation may be so much more complex than the one that it stands for, and has an input less.
-LONGER = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Recorded:
         Y: [n_samples, n_equations].
         held: which samples no fit saw [n_samples].
         operators: what equations may use.
+        fronts: of each output.
     """
 
     names: tuple[str, ...]
@@ -37,30 +37,80 @@ class Recorded:
     Y: Array
     held: Array
     operators: OperatorSet
+    fronts: Mapping[int, ParetoFront]
 
     @classmethod
-    def of(cls, record: Recording, region: Region, operators: OperatorSet) -> Recorded:
+    def of(
+        cls,
+        record: Recording,
+        region: Region,
+        operators: OperatorSet,
+        fronts: Mapping[int, ParetoFront],
+    ) -> Recorded:
         samples = record.samples[region.path]
         V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
-        return cls(region.variables, V, Y, samples.holdout, operators)
+        return cls(region.variables, V, Y, samples.holdout, operators, fronts)
+
+    @property
+    def max_complexity(self) -> int:
+        """That of the longest equation on the fronts."""
+        return max(front.most_accurate.complexity for front in self.fronts.values())
+
+    def longest(self, equations: Mapping[int, Equation]) -> dict[int, Equation]:
+        """For each of these, the one of its front that no longer one is worth its length beside, or
+        the equation itself where that is as long; completed by each other."""
+        longest = {output: self.fronts[output].select("plateau") for output in equations}
+        longer = {k: e for k, e in longest.items() if e.complexity > equations[k].complexity}
+        return {**equations, **self.completed(equations, longer)} if longer else dict(equations)
 
     def fewer(
         self, equations: Mapping[int, Equation], needed: Set[str]
     ) -> list[tuple[str, dict[int, Equation]]]:
-        """For each input but those needed: its name, and the equations that had it without it; the
-        one first that the samples miss least. Empty where there is but one input."""
+        """For each input but those needed: its name, and new equations for the outputs that had it;
+        the one first that the samples miss least. Empty where there is but one input.
+
+        Other outputs have a new one too where they take up what these consist of now."""
         used = [n for n in self.names if any(n in names_in(one) for one in equations.values())]
         trials = []
         for name in used if len(used) > 1 else []:
-            having = {k: one for k, one in equations.items() if name in names_in(one)}
             if name in needed:
                 continue
-            found = {k: self.without(k, one, name) for k, one in having.items()}
-            kept = {k: one for k, one in found.items() if one is not None}
-            if len(kept) == len(found):
-                lost = sum(self.lost(k, having[k], kept[k]) for k in kept)
-                trials.append((lost, name, kept))
+            having = {k: one for k, one in equations.items() if name in names_in(one)}
+            found = {k: self.best(k, [n for n in used if n != name]) for k in having}
+            new = {k: one for k, one in found.items() if one is not None}
+            if len(new) == len(found):
+                lost = sum(self.lost(k, having[k], new[k]) for k in new)
+                trials.append((lost, name, self.completed(equations, new)))
         return [trial[1:] for trial in sorted(trials, key=lambda trial: trial[0])]
+
+    def completed(
+        self, equations: Mapping[int, Equation], changed: Mapping[int, Equation]
+    ) -> dict[int, Equation]:
+        """What has changed, completed by the other outputs' equations, and completed others."""
+        equations, result = {**equations, **changed}, dict(changed)
+        if not 2 <= len(equations) <= MOST_OUTPUTS:
+            return result
+        for output, equation in equations.items():
+            others = [one for k, one in equations.items() if k != output]
+            found = completed(
+                *self.samples(output),
+                equation,
+                others,
+                operators=self.operators,
+                max_complexity=self.max_complexity,
+            )
+            if found is not None:
+                result[output] = replace(found, symbols=self.names)
+        return result
+
+    def samples(self, output: int, columns: Sequence[int] | None = None) -> tuple[Samples, Samples]:
+        """What equations are fitted to, and what they are ranked on: all columns, or some."""
+        loss = self.loss(output)
+        V = self.V if columns is None else self.V[:, columns]
+        fit, held = (
+            Samples(V[rows], self.Y[rows, output], None, loss) for rows in (~self.held, self.held)
+        )
+        return fit, held
 
     def lost(self, output: int, equation: Equation, other: Equation) -> float:
         """Nats of held-out loss from one equation to another."""
@@ -68,21 +118,19 @@ class Recorded:
         before, after = (loss.mean(one.predict(V) - y, None) for one in (equation, other))
         return math.log(max(after, 1e-300) / max(before, 1e-300))
 
-    def without(self, output: int, equation: Equation, name: str) -> Equation | None:
-        """The best equation without this input that needs no search and is hardly longer."""
-        columns = [k for k, one in enumerate(self.names) if one != name]
-        names = tuple(self.names[k] for k in columns)
-        loss, V = self.loss(output), self.V[:, columns]
-        fit, held = (
-            Samples(V[rows], self.Y[rows, output], None, loss) for rows in (~self.held, self.held)
-        )
-        limit = equation.complexity + LONGER
-        limits = names, self.operators, limit
-        robust = first_weights(loss, fit.y)
+    def best(self, output: int, names: Sequence[str]) -> Equation | None:
+        """An equation in these inputs that needs no search: the simplest of those that are as good
+        as any, since what it has too much can still be left out. None if there is none."""
+        fit, held = self.samples(output, [self.names.index(name) for name in names])
+        limit = self.max_complexity
+        limits = tuple(names), self.operators, limit
+        robust = first_weights(fit.measure, fit.y)
         candidates = sparse_candidates(fit.X, fit.y, robust, *limits)
-        candidates += monomial_candidates(fit.X, fit.y, None, loss, *limits)
+        candidates += monomial_candidates(fit.X, fit.y, None, fit.measure, *limits)
         front = refine(candidates, fit, held, operators=self.operators, max_complexity=limit)
-        return replace(front.best, symbols=self.names) if front.equations else None
+        if not front.equations:
+            return None
+        return replace(front.select("plateau"), symbols=self.names)
 
     def loss(self, output: int) -> Loss:
         return loss_for("auto", self.Y[~self.held, output])

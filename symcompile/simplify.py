@@ -26,7 +26,7 @@ from symcompile.equation import Equation
 from symcompile.errors import ChoiceError
 from symcompile.operators import OperatorSet
 from symcompile.refitting import Recorded
-from symcompile.slots import is_constant, renumber
+from symcompile.slots import fill, is_constant, renumber
 from symcompile.state import same_random_state
 
 Equations = dict[int, Equation]
@@ -39,7 +39,7 @@ class Trial:
 
     Attributes:
         without: the term, or the name of the input, left out of each output; empty for the
-            equations as they were.
+            equations as they were, and for the longest that were tried instead.
         loss: what `adapt` returned.
         kept: whether it is gone from the result.
     """
@@ -64,24 +64,29 @@ def search(
     build: Callable[[Equations], nn.Module],
     adapt: Adapt,
     tolerance: float,
+    enough: float | None = None,
 ) -> tuple[Adapted, tuple[Trial, ...]]:
-    """The shortest equations that `adapt` finds as good as those given.
+    """The shortest equations that `adapt` finds as good as those given, or good enough.
 
     Args:
         build: a fresh copy of the model with these equations in it.
         tolerance: share by which the loss may rise above the lowest one met so far.
+        enough: what the loss may rise to in any case.
 
-    First inputs go, that which recorded samples miss least first: what a later block computes from
-    such an input may as well be computed there alone. Then constants, from all outputs at once,
-    since each of them alone is rarely worth its trial; then terms of sums.
+    Fidelity to the block may have chosen equations that are too short for the task: where they are
+    not enough, the longest worthwhile ones of the fronts are the start if they do better. Then
+    inputs go first, that which recorded samples miss least before others: what a later block
+    computes from such an input may as well be computed there alone. Then constants, from all
+    outputs at once, since each of them alone is rarely worth its trial; then terms of sums.
     """
-    best = _adapted(equations, build, adapt)
-    lowest, trials = best.loss, [Trial({}, best.loss, True)]
+    best, trials = _start(equations, recorded, build, adapt, tolerance, enough)
+    lowest = best.loss
 
     def as_good(shorter: Equations, without: dict[int, str]) -> bool:
         nonlocal best, lowest
         trial = _adapted(shorter, build, adapt)
-        kept = trial.loss <= lowest + tolerance * abs(lowest)
+        allowed = lowest + tolerance * abs(lowest)
+        kept = trial.loss <= (allowed if enough is None else max(allowed, enough))
         trials.append(Trial(without, trial.loss, kept))
         if kept:
             best, lowest = trial, min(lowest, trial.loss)
@@ -106,7 +111,28 @@ def search(
             return best, tuple(trials)
 
 
-def check(adapt: object, tolerance: object) -> None:
+def _start(
+    equations: Equations,
+    recorded: Recorded,
+    build: Callable[[Equations], nn.Module],
+    adapt: Adapt,
+    tolerance: float,
+    enough: float | None,
+) -> tuple[Adapted, list[Trial]]:
+    """The equations as they are if they are good enough, or else the longest ones if these are
+    better by more than the tolerance."""
+    given = _adapted(equations, build, adapt)
+    satisfied = enough is not None and given.loss <= enough
+    longest = equations if satisfied else recorded.longest(equations)
+    if all(longest[k].form == equations[k].form for k in equations):
+        return given, [Trial({}, given.loss, True)]
+    other = _adapted(longest, build, adapt)
+    better = other.loss < given.loss - tolerance * abs(given.loss)
+    trials = [Trial({}, given.loss, not better), Trial({}, other.loss, better)]
+    return other if better else given, trials
+
+
+def check(adapt: object, tolerance: object, enough: object) -> None:
     """ChoiceError unless these make sense."""
     if not callable(adapt):
         raise ChoiceError(
@@ -116,6 +142,9 @@ def check(adapt: object, tolerance: object) -> None:
     number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
     if not number or not 0 <= float(tolerance) < math.inf:  # type: ignore[arg-type]
         raise ChoiceError(f"tolerance is {tolerance!r}: expected a share from 0 up, such as 0.01")
+    number = isinstance(enough, (int, float)) and not isinstance(enough, bool)
+    if enough is not None and not (number and math.isfinite(float(enough))):  # type: ignore[arg-type]
+        raise ChoiceError(f"enough is {enough!r}: expected a loss, such as the neural model's own")
 
 
 def _adapted(
@@ -146,13 +175,18 @@ def _like_the_others() -> Iterator[None]:
 def _shorter(
     equations: Equations, operators: OperatorSet
 ) -> Iterator[tuple[Equations, dict[int, str]]]:
-    """Equations with less, and what was left out of which output."""
+    """Equations with less, and what was left out of which output.
+
+    Not a term that another output has: outputs that mix the same terms could each do without one
+    for another, and none of them is superfluous.
+    """
     constants, terms = {}, []
+    forms = {output: _monomials(one, one.form) for output, one in equations.items()}
     for output, one in equations.items():
         for term in _terms(one):
             if is_constant(term):
                 constants[output] = term
-            else:
+            elif not any(_monomials(one, term) <= forms[k] for k in forms if k != output):
                 terms.append({output: term})
     several = [constants] if len(constants) > 1 else []
     for without in [*several, *({k: term} for k, term in constants.items()), *terms]:
@@ -167,6 +201,12 @@ def _shorter(
 
 def _terms(equation: Equation) -> tuple[sympy.Expr, ...]:
     return equation.form.args if equation.form.is_Add else ()
+
+
+def _monomials(equation: Equation, form: sympy.Expr) -> set[sympy.Expr]:
+    """The terms of the expanded form without their factors."""
+    terms = sympy.Add.make_args(sympy.expand(fill(form, equation.constants)))
+    return {term.as_independent(*term.free_symbols)[1] for term in terms}
 
 
 def _text(equation: Equation, term: sympy.Expr) -> str:

@@ -57,6 +57,24 @@ def test_a_component_that_the_knee_left_out_is_taken_up() -> None:
     assert found.select("knee") in found.equations
 
 
+def test_what_the_search_found_already_becomes_the_choice() -> None:
+    first = (2 * DX + 0.6 * DY) / R**2 + NOISE[0]
+    own = front("1.9*dx/r**2", first)
+    better = front("(2.0*dx + 0.6*dy)/r**2", first).best
+    fronts = {
+        "edge[0]": ParetoFront.of([*own, better], own.variance),
+        "edge[1]": front("3.1*dy/r**2", 3 * DY / R**2 + NOISE[1]),
+    }
+    fronts["edge[0]"] = replace(fronts["edge[0]"], choice=0)
+    fits = [fit("edge[0]", first), fit("edge[1]", 3 * DY / R**2 + NOISE[1])]
+    found = complete(fits, fronts)["edge[0]"]
+    assert terms(found.best) == set(sympy.sympify("{dx/r**2, dy/r**2}"))
+
+
+def test_all_samples_confirm_a_share_for_which_the_held_out_ones_are_too_few() -> None:
+    assert terms(completed(0.1).best) == set(sympy.sympify("{dx/r**2, dy/r**2}"))
+
+
 def test_a_constant_stays_and_none_comes_along() -> None:
     with_constant = completed(0.3, text="1.9*dx/r**2 + 0.01")
     assert sympy.Integer(1) in terms(with_constant.best)

@@ -46,6 +46,14 @@ def test_the_form_of_one_output_is_fitted_to_the_others() -> None:
     assert found["edge[0]"].best == FRONTS["edge[0]"].best
 
 
+def test_the_most_that_is_worth_its_length_is_offered_too() -> None:
+    """The knee of a noisy output may come before the law, which another output needs."""
+    law = front(1.0 * sympy.sin(1.7 * X0) * X1, LAW)
+    early = ParetoFront.of([*front(0.5 * X1, LAW), *law], law.variance)
+    found = share([FIRST, SECOND], FRONTS | {"edge[0]": replace(early, choice=0)})
+    assert found["edge[1]"].r2(found["edge[1]"].most_accurate) > 0.9
+
+
 def test_terms_that_have_no_factor_get_one() -> None:
     first, second = (X[:, 0] + X[:, 1]) * np.sin(X[:, 0]), (X[:, 0] - 2 * X[:, 1]) * np.sin(X[:, 0])
     fronts = {

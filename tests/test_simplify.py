@@ -102,6 +102,51 @@ def test_a_term_that_is_needed_stays(compiled: Compiled) -> None:
     assert str(compiled.equations["edge"][1]) == "a**2 + b"
 
 
+def test_a_form_that_is_good_enough_is_taken(compiled: Compiled) -> None:
+    compiled.choose("edge", "a*a + b + 0.2", output=1)
+
+    def fit(module: nn.Module) -> float:
+        """0.08 without b, 0.2 and more without anything else."""
+        with torch.no_grad():
+            a, b = DATA.unbind(-1)
+            return float((module.edge(DATA).sum(dim=-1) - (a * b + a * a + b)).var())
+
+    trials = compiled.simplify("edge", fit, tolerance=0.01, enough=0.15)
+    assert [trial.without for trial in trials if trial.kept] == [{}, {0: "0.7", 1: "0.2"}, {1: "b"}]
+    assert str(compiled.equations["edge"][1]) == "a**2"
+
+
+def test_equations_too_short_for_the_task_give_way_to_longer_ones(compiled: Compiled) -> None:
+    compiled.choose("edge", "a", output=0)
+    trials = compiled.simplify("edge", adapt, tolerance=0.01)
+    assert [(trial.without, trial.kept) for trial in trials[:2]] == [({}, False), ({}, True)]
+    torch.testing.assert_close(compiled.module(DATA), task(DATA), atol=1e-4, rtol=0)
+
+
+def test_equations_that_are_enough_stay(compiled: Compiled) -> None:
+    compiled.choose("edge", "a", output=0)
+    compiled.choose("edge", "b", output=1)
+    trials = compiled.simplify("edge", adapt, tolerance=0.01, enough=1.0)
+    assert trials[0].kept
+    assert all(trial.without for trial in trials[1:])
+
+
+def test_no_output_loses_a_term_that_another_has(compiled: Compiled) -> None:
+    """A reader of both could do with one component in each, and no form would be more the law."""
+    compiled.choose("edge", "a + 0.5*b", output=0)
+    compiled.choose("edge", "a - b", output=1)
+
+    def span(module: nn.Module) -> float:
+        with torch.no_grad():
+            basis = torch.cat([module.edge(DATA), torch.ones(len(DATA), 1)], dim=1)
+            error = basis @ torch.linalg.lstsq(basis, DATA).solution - DATA
+            return 1e-6 + float(error.square().mean())
+
+    trials = compiled.simplify("edge", span, enough=1e-3)
+    assert {term for trial in trials for term in trial.without.values()} == {"a", "b"}
+    assert all("a" in str(e) and "b" in str(e) for e in compiled.equations["edge"].values())
+
+
 class Scaled(nn.Module):
     """A message a b (1 + c/2), and a reader that knows c and takes the factor away again."""
 
@@ -189,26 +234,28 @@ def broken(module: nn.Module) -> float:
 
 
 @pytest.mark.parametrize(
-    ("path", "adapt_", "tolerance", "message"),
+    ("path", "adapt_", "options", "message"),
     [
-        ("node", adapt, 0.0, "no region 'node'"),
-        ("edge", None, 0.0, "adapt is a NoneType: expected a function"),
-        ("edge", lambda module: "low", 0.0, "adapt returned a str"),
-        ("edge", adapt, -1.0, "tolerance is -1.0: expected a share"),
-        ("edge", broken, 0.0, "out of memory"),
+        ("node", adapt, {}, "no region 'node'"),
+        ("edge", None, {}, "adapt is a NoneType: expected a function"),
+        ("edge", lambda module: "low", {}, "adapt returned a str"),
+        ("edge", adapt, {"tolerance": -1.0}, "tolerance is -1.0: expected a share"),
+        ("edge", adapt, {"enough": "all"}, "enough is 'all': expected a loss"),
+        ("edge", adapt, {"enough": float("nan")}, "enough is nan: expected a loss"),
+        ("edge", broken, {}, "out of memory"),
     ],
 )
 def test_what_goes_wrong_changes_nothing(
     compiled: Compiled,
     path: str,
     adapt_: Callable[[nn.Module], float],
-    tolerance: float,
+    options: dict[str, Any],
     message: str,
 ) -> None:
     before = {k: v.clone() for k, v in compiled.module.state_dict().items()}
     equations = compiled.equations
     with pytest.raises((SymCompileError, RuntimeError), match=message):
-        compiled.simplify(path, adapt_, tolerance=tolerance)
+        compiled.simplify(path, adapt_, **options)
     assert compiled.equations == equations
     after = compiled.module.state_dict()
     assert before.keys() == after.keys()
