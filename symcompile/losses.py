@@ -60,14 +60,17 @@ class Loss:
         return self.name == "squared"
 
     def of(self, residual: Array) -> Array:
-        """Loss of each residual [n_samples], in squared units of the output."""
-        if self.is_squared:
-            return residual * residual
-        return np.asarray(self.scale**2 * _KINDS[self.name].rho((residual / self.scale) ** 2))
+        """Loss of each residual [n_samples], in squared units of the output; infinite for what has
+        no square."""
+        with np.errstate(over="ignore"):
+            if self.is_squared:
+                return residual * residual
+            return np.asarray(self.scale**2 * _KINDS[self.name].rho((residual / self.scale) ** 2))
 
     def weights(self, residual: Array) -> Array:
         """What each squared residual [n_samples] counts, from 1 where it is small to 0."""
-        return np.asarray(_KINDS[self.name].slope((residual / self.scale) ** 2))
+        with np.errstate(over="ignore"):
+            return np.asarray(_KINDS[self.name].slope((residual / self.scale) ** 2))
 
     def mean(self, residual: Array, weights: Array | None) -> float:
         """Weighted mean over samples, infinite if any of it is not finite."""

@@ -26,6 +26,14 @@ def test_a_robust_loss_is_squared_for_small_residuals(name: str) -> None:
     np.testing.assert_allclose(loss.weights(small), 1.0, rtol=1e-5)
 
 
+def test_what_has_no_square_is_infinite_and_says_nothing() -> None:
+    """Searches meet such values all the time; warnings are errors here."""
+    assert np.isinf(SQUARED.of(np.array([1e200]))).all()
+    assert SQUARED.mean(np.array([1e200, 1.0]), None) == np.inf
+    assert np.isinf(Loss("cauchy").of(np.array([1e200]))).all()
+    assert Loss("cauchy").weights(np.array([1e200])) == 0.0
+
+
 @pytest.mark.parametrize("name", ROBUST)
 def test_weights_are_the_derivative_of_the_loss(name: str) -> None:
     loss, step = Loss(name, scale=0.7), 1e-6

@@ -10,7 +10,7 @@ import sympy
 from symcompile.complexity import spellable
 from symcompile.engines import Engine, create
 from symcompile.engines.base import SearchProgress
-from symcompile.engines.operon import OperonEngine
+from symcompile.engines.operon import OperonEngine, _scale_and_offset
 from symcompile.engines.operon_tree import TreeNode, expression
 from symcompile.errors import EngineError
 from symcompile.operators import OperatorSet
@@ -202,3 +202,10 @@ def test_trees_agree_with_operons_own_evaluation() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3 * np.abs(theirs).max())
         checked += 1
     assert checked > 30
+
+
+def test_values_that_overflow_are_not_scaled_and_say_nothing() -> None:
+    y = np.arange(4.0)
+    scale, _ = _scale_and_offset(np.array([0.0, 1e200, -1e200, 1.0]), y, None)
+    assert scale == 1.0
+    assert _scale_and_offset(2 * y, y + 1, None) == pytest.approx((0.5, 1.0))

@@ -296,10 +296,11 @@ def _node_types(operators: OperatorSet) -> tuple[str, ...]:
 
 
 def _scale_and_offset(value: Array, y: Array, weights: Array | None) -> tuple[float, float]:
-    """Weighted least squares of y on value, both [n_samples]."""
+    """Weighted least squares of y on value, both [n_samples]; 1 where values overflow."""
     mean, target = np.average(value, weights=weights), np.average(y, weights=weights)
     centred = value - mean
-    variance = np.average(centred * centred, weights=weights)
+    with np.errstate(over="ignore"):
+        variance = np.average(centred * centred, weights=weights)
     if not np.isfinite(variance) or variance <= 0:
         return 1.0, float(target - mean)
     scale = np.average(centred * (y - target), weights=weights) / variance
