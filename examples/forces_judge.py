@@ -78,7 +78,8 @@ def _map(quantity: str, message: Array, force: Array) -> tuple[float, Truth]:
         found = np.linalg.lstsq(basis * root[:, None], message * root, rcond=None)[0]
         weights = loss.weights(message - basis @ found)
     a, b, c = map(float, found)
-    r2 = float(1 - error.var() / message.var())
+    # A message that carries nothing is constant.
+    r2 = float(1 - error.var() / message.var()) if message.var() else 0.0
     return loss.mean(message - basis @ found, None), Truth(quantity, r2, (a, b, c))
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import sympy
 
 from symcompile.equation import Equation
-from symcompile.losses import Loss, first_weights
+from symcompile.losses import first_weights
 from symcompile.pareto import ParetoFront
-from symcompile.passes.refine import refine
+from symcompile.passes.refine import Samples, refine
 from symcompile.slots import is_constant, slot
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ def blocks_of(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[li
 
 
 def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
-    loss = fit.measure
     more = refine(
-        [one for other in others if (one := scaled(other, fit, loss)) is not None],
+        [one for other in others if (one := scaled(other, fit.samples[0])) is not None],
         *fit.samples,
         operators=fit.engine.operators,
         max_complexity=fit.engine.max_complexity,
@@ -70,15 +69,15 @@ def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFro
     return ParetoFront.of([*front, *more], front.variance)
 
 
-def scaled(equation: Equation, fit: Fit, loss: Loss) -> Equation | None:
+def scaled(equation: Equation, fit: Samples) -> Equation | None:
     """The form times a constant and plus one, and with a factor for each term of its sums."""
     n = len(equation.constants)
-    basis = np.column_stack([equation.predict(fit.X_fit), np.ones(len(fit.y_fit))])
+    basis = np.column_stack([equation.predict(fit.X), np.ones(len(fit.y))])
     if not np.isfinite(basis).all():
         return None
-    weights = first_weights(loss, fit.y_fit)
+    weights = first_weights(fit.measure, fit.y)
     root = np.ones(len(basis)) if weights is None else np.sqrt(weights)
-    factor, zero = np.linalg.lstsq(basis * root[:, None], fit.y_fit * root, rcond=None)[0]
+    factor, zero = np.linalg.lstsq(basis * root[:, None], fit.y * root, rcond=None)[0]
     constants = [*equation.constants, float(factor), float(zero)]
     form = slot(n) * _loosened(equation.form, constants) + slot(n + 1)
     return replace(equation, form=form, constants=tuple(constants))

@@ -218,9 +218,10 @@ class Compiled:
         around what is left; where its own loss does not get worse they stay out. This finds the law
         where a block gives the law and something that the next block takes away again.
 
-        Where that is not good enough, and the model does its task better, by more than the
-        tolerance, with the longest equations of the fronts that are worth their length (the rule
-        "plateau"), these are what things are left out of.
+        If the equations as they are do not reach what is `enough`, others are tried first: the
+        longest of the fronts that are worth their length (the rule "plateau"), and fits that need
+        no search. Of those that are within the tolerance of the best, the shortest are what things
+        are left out of.
 
         Args:
             path: the region.

@@ -25,11 +25,10 @@ from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError
 from symcompile.operators import OperatorSet
-from symcompile.refitting import Recorded
+from symcompile.refitting import Equations, Recorded
 from symcompile.slots import fill, is_constant, renumber
 from symcompile.state import same_random_state
 
-Equations = dict[int, Equation]
 Adapt = Callable[[nn.Module], float | torch.Tensor]
 
 
@@ -39,7 +38,7 @@ class Trial:
 
     Attributes:
         without: the term, or the name of the input, left out of each output; empty for the
-            equations as they were, and for the longest that were tried instead.
+            equations as they were, and for others that were tried instead.
         loss: what `adapt` returned.
         kept: whether it is gone from the result.
     """
@@ -56,6 +55,10 @@ class Adapted:
     equations: Equations
     state: dict[str, Any]
     loss: float
+
+    @property
+    def complexity(self) -> int:
+        return sum(equation.complexity for equation in self.equations.values())
 
 
 def search(
@@ -74,12 +77,12 @@ def search(
         enough: what the loss may rise to in any case.
 
     Fidelity to the block may have chosen equations that are too short for the task: where they are
-    not enough, the longest worthwhile ones of the fronts are the start if they do better. Then
-    inputs go first, that which recorded samples miss least before others: what a later block
-    computes from such an input may as well be computed there alone. Then constants, from all
-    outputs at once, since each of them alone is rarely worth its trial; then terms of sums.
+    not enough, others are the start if they do better, see `Recorded.others`. Then inputs go, that
+    which recorded samples miss least before others: what a later block computes from such an input
+    may as well be computed there alone. Then constants, from all outputs at once, since each of
+    them alone is rarely worth its trial; then terms of sums.
     """
-    best, trials = _start(equations, recorded, build, adapt, tolerance, enough)
+    best, recorded, trials = _start(equations, recorded, build, adapt, tolerance, enough)
     lowest = best.loss
 
     def as_good(shorter: Equations, without: dict[int, str]) -> bool:
@@ -118,18 +121,22 @@ def _start(
     adapt: Adapt,
     tolerance: float,
     enough: float | None,
-) -> tuple[Adapted, list[Trial]]:
-    """The equations as they are if they are good enough, or else the longest ones if these are
-    better by more than the tolerance."""
-    given = _adapted(equations, build, adapt)
-    satisfied = enough is not None and given.loss <= enough
-    longest = equations if satisfied else recorded.longest(equations)
-    if all(longest[k].form == equations[k].form for k in equations):
-        return given, [Trial({}, given.loss, True)]
-    other = _adapted(longest, build, adapt)
-    better = other.loss < given.loss - tolerance * abs(given.loss)
-    trials = [Trial({}, given.loss, not better), Trial({}, other.loss, better)]
-    return other if better else given, trials
+) -> tuple[Adapted, Recorded, list[Trial]]:
+    """The equations as they are; where they are not enough, the shortest of those that are within
+    the tolerance of the best that there are; and how to fit on from them."""
+    starts = [(_adapted(equations, build, adapt), recorded)]
+    if enough is not None and not starts[0][0].loss <= enough:
+        for fitting, others in recorded.others(equations):
+            if all(_forms(others) != _forms(start.equations) for start, _ in starts):
+                starts.append((_adapted(others, build, adapt), fitting))
+    lowest = min(start.loss for start, _ in starts)
+    good = [pair for pair in starts if pair[0].loss <= lowest + tolerance * abs(lowest)]
+    chosen = min(good or starts, key=lambda pair: pair[0].complexity)
+    return *chosen, [Trial({}, start.loss, start is chosen[0]) for start, _ in starts]
+
+
+def _forms(equations: Equations) -> list[sympy.Expr]:
+    return [equation.form for _, equation in sorted(equations.items())]
 
 
 def check(adapt: object, tolerance: object, enough: object) -> None:

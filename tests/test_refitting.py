@@ -76,12 +76,26 @@ def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: Record
     assert terms(changed[0]) == LAW
 
 
-def test_the_longest_are_those_worth_their_length(recorded: Recorded) -> None:
-    short = {0: equation("dx"), 1: equation("2*dy")}
-    longest = recorded.longest(short)
-    assert {"dx", "dy", "r", "m"} == names_in(longest[0])
+def test_others_are_the_longest_and_fits_without_a_search(recorded: Recorded) -> None:
+    (_, longest), *fits = recorded.others({0: equation("dx"), 1: equation("2*dy")})
+    assert names_in(longest[0]) == {"dx", "dy", "r", "m"}
     assert terms(longest[1]) == {"dy", "dy/r"}
-    assert recorded.longest(longest) == longest
+    assert [fitting.loss for fitting, _ in fits] == ["auto", "absolute"]
+    for _, found in fits:
+        assert [terms(found[k]) for k in (0, 1)] == [LAW, {"dy", "dy/r"}]
+
+
+def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: Recorded) -> None:
+    """A network that has learned a law where it is strong, and gives noise where it is weak."""
+    X = V.copy()
+    X[:, 2] = RNG.uniform(0.2, 3, 1000)
+    law = 2 * X[:, 1] / X[:, 2] ** 3
+    y = np.where(np.abs(law) > 6, law, 2 * RNG.normal(size=1000))
+    fronts = {0: ParetoFront((replace(equation("dy + 0.1*m*r/dx"), holdout_loss=1.0),), 1.0)}
+    noisy = replace(recorded, V=X, Y=y[:, None], fronts=fronts)
+    for fitting, found in noisy.others({0: equation("dy")}):
+        if fitting is not noisy:
+            assert terms(found[0]) == {"dy/r**3"}
 
 
 def test_the_only_input_can_not_go(recorded: Recorded) -> None:

@@ -118,8 +118,10 @@ def test_a_form_that_is_good_enough_is_taken(compiled: Compiled) -> None:
 
 def test_equations_too_short_for_the_task_give_way_to_longer_ones(compiled: Compiled) -> None:
     compiled.choose("edge", "a", output=0)
-    trials = compiled.simplify("edge", adapt, tolerance=0.01)
-    assert [(trial.without, trial.kept) for trial in trials[:2]] == [({}, False), ({}, True)]
+    trials = compiled.simplify("edge", adapt, tolerance=0.01, enough=1e-5)
+    starts = [trial.kept for trial in trials if not trial.without]
+    assert starts[0] is False
+    assert sum(starts) == 1
     torch.testing.assert_close(compiled.module(DATA), task(DATA), atol=1e-4, rtol=0)
 
 
