@@ -43,7 +43,9 @@ EXPRESSIONS = {
 
 # The paper trains for 100 epochs of a million states at half this rate.
 TRAINING = Training(30_000, batch=64, rate=2e-3)
-ADAPTING = Training(1500, batch=64, rate=3e-3)
+# Only the last 35 % of it have as few messages as the bottleneck has from the start.
+PRUNING = Training(60_000, batch=64, rate=2e-3)
+ADAPTING = Training(2500, batch=64, rate=3e-3)
 # Another adaptation of the same model may differ by so much in its error.
 TOLERANCE = 0.1
 # The network's own error is good enough for a model with equations, unless it is larger than this.
@@ -54,7 +56,7 @@ ENOUGH = 0.05
 class Sizes:
     """Attributes:
     train, test: simulations of 100 states each; as many as in `test` are for adapting.
-    training: of the network.
+    training, pruning: of a network, and of one that is pruned while it trains.
     adapting: of what is around the equations, for each trial.
     edges: samples of each message.
     restarts: searches for each message.
@@ -63,6 +65,7 @@ class Sizes:
     train: int = 2000
     test: int = 100
     training: Training = TRAINING
+    pruning: Training = PRUNING
     adapting: Training = ADAPTING
     edges: int = 5000
     restarts: int = 2
@@ -135,7 +138,8 @@ def run(case: Case) -> Outcome:
     training = data(case.law, sizes.train, DATA_SEED)
     test = data(case.law, sizes.test, DATA_SEED + 1)
     clock = Clock()
-    model, important = train(variant, *training, sizes.training, case.seed)
+    length = sizes.pruning if variant.prune else sizes.training
+    model, important = train(variant, *training, length, case.seed)
     clock.lap("training")
     errors = {"network": relative_error(model, *test)}
     path = "edge.live" if variant.prune else "edge"
@@ -245,7 +249,8 @@ class Judging:
     def verdict(self, equation: Any, output: int) -> dict[str, Any]:
         message = self.messages[:, output]
         # In a model that has settled, messages may have come to have another size.
-        size = deviation(equation.predict(self.X)) / deviation(message)
+        own = deviation(message)
+        size = deviation(equation.predict(self.X)) / own if own else 1.0
         spread, components = size * float(message.std()), self.truth(output).components
         verdict, quantity = judge(equation, self.law, self.X, spread, components)
         return {
