@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import sympy
 import torch
@@ -146,12 +146,17 @@ def check(adapt: object, tolerance: object, enough: object) -> None:
             f"adapt is a {type(adapt).__name__}: expected a function that trains the module it is"
             " given for a while and returns a loss on held-out data"
         )
-    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
-    if not number or not 0 <= float(tolerance) < math.inf:  # type: ignore[arg-type]
+    if not _is_number(tolerance) or tolerance < 0:
         raise ChoiceError(f"tolerance is {tolerance!r}: expected a share from 0 up, such as 0.01")
-    number = isinstance(enough, (int, float)) and not isinstance(enough, bool)
-    if enough is not None and not (number and math.isfinite(float(enough))):  # type: ignore[arg-type]
+    if enough is not None and not _is_number(enough):
         raise ChoiceError(f"enough is {enough!r}: expected a loss, such as the neural model's own")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is finite, and no truth value."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value)
 
 
 def _adapted(
