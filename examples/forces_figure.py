@@ -10,6 +10,7 @@ from force_laws import LAWS
 from forces_run import Array, Outcome
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 TRUE, NETWORK, EQUATION = "#222222", "#9db4cf", "#d1495b"
 UNITS = {
@@ -50,6 +51,7 @@ def _panel(axes: Axes, outcome: Outcome) -> None:
     axes.plot(r, profile["equations"][order], ".", color=EQUATION, markersize=2, label="equations")
     if outcome.law != "spring":
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylim(*_limits(profile["force"][order]))
     axes.set_title(f"{outcome.law}, {outcome.variant}", loc="left")

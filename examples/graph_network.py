@@ -41,6 +41,11 @@ class Variant:
     variational: bool = False
     prune: bool = False
 
+    @property
+    def narrow(self) -> bool:
+        """Whether messages have as few dimensions as space, in the end."""
+        return self.prune or self.messages == SPACE
+
 
 def divergence(messages: Tensor) -> Tensor:
     """Mean KL(N(mu, sigma^2) || N(0, 1)) of means and log-variances [..., 2 d]."""

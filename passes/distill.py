@@ -20,14 +20,13 @@ from symcompile.engines.base import Engine, ProgressCallback, SearchProgress
 from symcompile.equation import Equation
 from symcompile.errors import EngineError
 from symcompile.evaluation import Array
-from symcompile.losses import Loss, first_weights, loss_for
+from symcompile.losses import Loss, loss_for
 from symcompile.pareto import ParetoFront
 from symcompile.passes.complete import complete
 from symcompile.passes.journal import Journal
-from symcompile.passes.monomials import monomial_candidates
 from symcompile.passes.refine import Refine, Samples, refine
 from symcompile.passes.share import share
-from symcompile.passes.sparse import sparse_candidates
+from symcompile.passes.unsearched import without_search
 
 # Shares of a budget that are kept back: to turn trees into equations and refine them, and that
 # part of it which refining may use before it has to bring the front to an end.
@@ -82,14 +81,6 @@ class Fit:
             Samples(self.X_fit, self.y_fit, self.weights, loss),
             Samples(self.X_holdout, self.y_holdout, self.holdout_weights, loss),
         )
-
-    @property
-    def search_weights(self) -> Array | None:
-        """Weights of squared errors under which a search meets what the loss is after."""
-        robust = first_weights(self.measure, self.y_fit)
-        if robust is None or self.weights is None:
-            return self.weights if robust is None else robust
-        return robust * self.weights
 
 
 class Progress(Protocol):
@@ -172,7 +163,7 @@ def search_task(
     found = search(
         fit.X_fit,
         fit.y_fit,
-        weights=fit.search_weights,
+        weights=fit.samples[0].search_weights,
         names=fit.names,
         seed=fit.seed + restart * _SEED_STEP,
         budget=budget,
@@ -183,26 +174,12 @@ def search_task(
 
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
-    sparse = sparse_candidates(
-        fit.X_fit,
-        fit.y_fit,
-        fit.search_weights,
-        fit.names,
-        fit.engine.operators,
-        fit.engine.max_complexity,
-    )
-    monomials = monomial_candidates(
-        fit.X_fit,
-        fit.y_fit,
-        fit.weights,
-        fit.measure,
-        fit.names,
-        fit.engine.operators,
-        fit.engine.max_complexity,
-    )
+    samples, holdout = fit.samples
+    limits = fit.engine.operators, fit.engine.max_complexity
     return refine(
-        candidates + sparse + monomials,
-        *fit.samples,
+        candidates + without_search(samples, fit.names, *limits),
+        samples,
+        holdout,
         operators=fit.engine.operators,
         max_complexity=fit.engine.max_complexity,
         options=fit.refine,

@@ -21,7 +21,7 @@ from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
 from symcompile.evaluation import Array, evaluate
 from symcompile.least_squares import fit_constants
-from symcompile.losses import SQUARED, Loss
+from symcompile.losses import SQUARED, Loss, first_weights
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.drop_terms import reductions
@@ -77,6 +77,15 @@ class Samples:
     def variance(self) -> float:
         """Loss of the best constant."""
         return self.measure.mean(self.y - self.centre, self.weights)
+
+    @property
+    def search_weights(self) -> Array | None:
+        """Weights of squared errors under which a search meets what the loss is after, before
+        anything is known but the median; None for equal ones."""
+        robust = first_weights(self.measure, self.y)
+        if robust is None or self.weights is None:
+            return self.weights if robust is None else robust
+        return robust * self.weights
 
     def first(self, rows: int) -> Samples:
         """The first rows only: samples come in random order."""

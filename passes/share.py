@@ -16,7 +16,6 @@ import numpy as np
 import sympy
 
 from symcompile.equation import Equation
-from symcompile.losses import first_weights
 from symcompile.pareto import ParetoFront
 from symcompile.passes.refine import Samples, refine
 from symcompile.slots import is_constant, slot
@@ -75,7 +74,7 @@ def scaled(equation: Equation, fit: Samples) -> Equation | None:
     basis = np.column_stack([equation.predict(fit.X), np.ones(len(fit.y))])
     if not np.isfinite(basis).all():
         return None
-    weights = first_weights(fit.measure, fit.y)
+    weights = fit.search_weights
     root = np.ones(len(basis)) if weights is None else np.sqrt(weights)
     factor, zero = np.linalg.lstsq(basis * root[:, None], fit.y * root, rcond=None)[0]
     constants = [*equation.constants, float(factor), float(zero)]

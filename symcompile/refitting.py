@@ -6,18 +6,22 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+import sympy
+
+from symcompile.complexity import complexity
 from symcompile.equation import Equation
 from symcompile.evaluation import Array
-from symcompile.losses import first_weights, loss_for
+from symcompile.least_squares import fit_constants
+from symcompile.losses import loss_for
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.complete import MOST_OUTPUTS, completed
-from symcompile.passes.monomials import monomial_candidates
 from symcompile.passes.refine import Samples, refine
 from symcompile.passes.share import scaled
-from symcompile.passes.sparse import sparse_candidates
+from symcompile.passes.unsearched import without_search
 from symcompile.recording import Recording
 from symcompile.region import Region
+from symcompile.slots import is_constant, renumber, slot
 
 # What a network has learned where it is strong can be noise where it is weak. A loss in which large
 # outputs count for more sees the law then, even if most samples are weak.
@@ -116,10 +120,11 @@ class Recorded:
         equations = {**equations, **result}
         for output, equation in equations.items():
             others = [one for k, one in equations.items() if k != output]
-            for fitting in (self, replace(self, loss=STRONG)):
+            for loss in dict.fromkeys((self.loss, "auto", STRONG)):
+                fitting = replace(self, loss=loss)
                 found = completed(
                     *fitting.samples(output),
-                    equation,
+                    fitting.fitted(output, equation),
                     others,
                     operators=self.operators,
                     max_complexity=self.max_complexity,
@@ -128,6 +133,29 @@ class Recorded:
                     result[output] = replace(found, symbols=self.names)
                     break
         return result
+
+    def mixed(self, equations: Mapping[int, Equation]) -> Equations:
+        """Equations that take up what others consist of, as far as samples show it.
+
+        The samples have the constants that were left out of equations. They are fitted for the
+        comparison, and left out again: beside them nothing else of an error would be seen.
+        """
+        found = self.completed({k: _shifted(one) for k, one in equations.items()}, {})
+        result = {}
+        for output, one in found.items():
+            if not _has_constant(equations[output]):
+                form, constants = renumber(_varying(one.form), one.constants)
+                cost = complexity(form, self.operators)
+                one = replace(one, form=form, constants=constants, complexity=cost)
+            result[output] = one
+        return result
+
+    def fitted(self, output: int, equation: Equation) -> Equation:
+        """The equation with its constants fitted anew."""
+        fit, _ = self.samples(output)
+        start = equation.constants
+        found = fit_constants(equation.program, fit.X, fit.y, None, start, loss=fit.measure)
+        return replace(equation, constants=found.constants)
 
     def shared(self, output: int, changed: Mapping[int, Equation]) -> Equation:
         """This output's equation, or a form of another one if that suits it better."""
@@ -162,10 +190,7 @@ class Recorded:
         as any, since what it has too much can still be left out. None if there is none."""
         fit, held = self.samples(output, [self.names.index(name) for name in names])
         limit = self.max_complexity
-        limits = tuple(names), self.operators, limit
-        robust = first_weights(fit.measure, fit.y)
-        candidates = sparse_candidates(fit.X, fit.y, robust, *limits)
-        candidates += monomial_candidates(fit.X, fit.y, None, fit.measure, *limits)
+        candidates = without_search(fit, tuple(names), self.operators, limit)
         front = refine(candidates, fit, held, operators=self.operators, max_complexity=limit)
         if not front.equations:
             return None
@@ -175,3 +200,20 @@ class Recorded:
 def names_in(equation: Equation) -> set[str]:
     """Names of the inputs that an equation uses."""
     return {s.name for s in equation.form.free_symbols} & set(equation.symbols)
+
+
+def _has_constant(equation: Equation) -> bool:
+    return any(map(is_constant, sympy.Add.make_args(equation.form)))
+
+
+def _shifted(equation: Equation) -> Equation:
+    """The equation with a constant."""
+    if _has_constant(equation):
+        return equation
+    form = equation.form + slot(len(equation.constants))
+    return replace(equation, form=form, constants=(*equation.constants, 0.0))
+
+
+def _varying(form: sympy.Expr) -> sympy.Expr:
+    """The form without its constant term."""
+    return sympy.Add(*(term for term in sympy.Add.make_args(form) if not is_constant(term)))

@@ -25,7 +25,7 @@ from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError
 from symcompile.operators import OperatorSet
-from symcompile.refitting import Equations, Recorded
+from symcompile.refitting import Equations, Recorded, names_in
 from symcompile.slots import fill, is_constant, renumber
 from symcompile.state import same_random_state
 
@@ -82,57 +82,100 @@ def search(
     may as well be computed there alone. Then constants, from all outputs at once, since each of
     them alone is rarely worth its trial; then terms of sums.
     """
-    best, recorded, trials = _start(equations, recorded, build, adapt, tolerance, enough)
-    lowest = best.loss
+    shortening = _Shortening(build, adapt, tolerance, enough)
+    recorded = shortening.start(equations, recorded)
+    shortening.leave_out_inputs(recorded)
+    shortening.leave_out_terms(recorded.operators)
+    shortening.complete(recorded)
+    return shortening.best, tuple(shortening.trials)
 
-    def as_good(shorter: Equations, without: dict[int, str]) -> bool:
-        nonlocal best, lowest
-        trial = _adapted(shorter, build, adapt)
-        allowed = lowest + tolerance * abs(lowest)
-        kept = trial.loss <= (allowed if enough is None else max(allowed, enough))
-        trials.append(Trial(without, trial.loss, kept))
+
+class _Shortening:
+    """The shortest equations so far that are good enough, and every trial."""
+
+    best: Adapted
+
+    def __init__(
+        self,
+        build: Callable[[Equations], nn.Module],
+        adapt: Adapt,
+        tolerance: float,
+        enough: float | None,
+    ) -> None:
+        self.build, self.adapt, self.tolerance, self.enough = build, adapt, tolerance, enough
+        self.lowest, self.given = math.inf, True
+        self.trials: list[Trial] = []
+
+    def start(self, equations: Equations, recorded: Recorded) -> Recorded:
+        """The equations as they are; where they are not enough, the shortest of those that are
+        within the tolerance of the best that there are. Returns how to fit on from them."""
+        starts = [(self.adapted(equations), recorded)]
+        if self.enough is not None and not starts[0][0].loss <= self.enough:
+            for fitting, others in recorded.others(equations):
+                if all(_forms(others) != _forms(start.equations) for start, _ in starts):
+                    starts.append((self.adapted(others), fitting))
+        lowest = min(start.loss for start, _ in starts)
+        good = [pair for pair in starts if pair[0].loss <= self.allowed(lowest)]
+        self.best, fitting = min(good or starts, key=lambda pair: pair[0].complexity)
+        self.given = self.best is starts[0][0]
+        self.lowest = self.best.loss
+        self.trials += [Trial({}, start.loss, start is self.best) for start, _ in starts]
+        return fitting
+
+    def leave_out_inputs(self, recorded: Recorded) -> None:
+        needed: set[str] = set()
+        while True:
+            for name, changed in recorded.fewer(self.best.equations, needed):
+                if self.takes(self.best.equations | changed, dict.fromkeys(changed, name)):
+                    break
+                needed.add(name)
+            else:
+                return
+
+    def leave_out_terms(self, operators: OperatorSet) -> None:
+        tried: set[tuple[Any, ...]] = set()
+        while True:
+            for shorter, without in _shorter(self.best.equations, operators):
+                key = tuple((output, one.form) for output, one in sorted(shorter.items()))
+                if key not in tried and self.takes(shorter, without):
+                    break
+                tried.add(key)
+            else:
+                return
+
+    def complete(self, recorded: Recorded) -> None:
+        """Outputs take up what others consist of, now that it is short; not where the start was
+        what was given: to that nothing is added."""
+        found = {} if self.given else recorded.mixed(self.best.equations)
+        if found:
+            self.takes(self.best.equations | found, {})
+
+    def takes(self, changed: Equations, without: dict[int, str]) -> bool:
+        """Whether the model does as well with these, which then are the best."""
+        trial = self.adapted(changed)
+        allowed = self.allowed(self.lowest)
+        kept = trial.loss <= (allowed if self.enough is None else max(allowed, self.enough))
+        self.trials.append(Trial(without, trial.loss, kept))
         if kept:
-            best, lowest = trial, min(lowest, trial.loss)
+            self.best, self.lowest = trial, min(self.lowest, trial.loss)
         return kept
 
-    needed: set[str] = set()
-    while True:
-        for name, changed in recorded.fewer(best.equations, needed):
-            if as_good(best.equations | changed, dict.fromkeys(changed, name)):
-                break
-            needed.add(name)
-        else:
-            break
-    tried: set[tuple[Any, ...]] = set()
-    while True:
-        for shorter, without in _shorter(best.equations, recorded.operators):
-            key = tuple((output, one.form) for output, one in sorted(shorter.items()))
-            if key not in tried and as_good(shorter, without):
-                break
-            tried.add(key)
-        else:
-            return best, tuple(trials)
+    def allowed(self, lowest: float) -> float:
+        return lowest + self.tolerance * abs(lowest)
 
-
-def _start(
-    equations: Equations,
-    recorded: Recorded,
-    build: Callable[[Equations], nn.Module],
-    adapt: Adapt,
-    tolerance: float,
-    enough: float | None,
-) -> tuple[Adapted, Recorded, list[Trial]]:
-    """The equations as they are; where they are not enough, the shortest of those that are within
-    the tolerance of the best that there are; and how to fit on from them."""
-    starts = [(_adapted(equations, build, adapt), recorded)]
-    if enough is not None and not starts[0][0].loss <= enough:
-        for fitting, others in recorded.others(equations):
-            if all(_forms(others) != _forms(start.equations) for start, _ in starts):
-                starts.append((_adapted(others, build, adapt), fitting))
-    lowest = min(start.loss for start, _ in starts)
-    good = [pair for pair in starts if pair[0].loss <= lowest + tolerance * abs(lowest)]
-    chosen = min(good or starts, key=lambda pair: pair[0].complexity)
-    return *chosen, [Trial({}, start.loss, start is chosen[0]) for start, _ in starts]
+    def adapted(self, equations: Equations) -> Adapted:
+        module = self.build(equations)
+        with _like_the_others():
+            loss = self.adapt(module)
+        try:
+            loss = float(loss)
+        except (TypeError, ValueError, RuntimeError):
+            raise ChoiceError(
+                f"adapt returned a {type(loss).__name__}: expected a loss on held-out data, a"
+                " number"
+            ) from None
+        state = copy.deepcopy(module.state_dict())
+        return Adapted(equations, state, math.inf if loss != loss else loss)
 
 
 def _forms(equations: Equations) -> list[sympy.Expr]:
@@ -159,23 +202,6 @@ def _is_number(value: object) -> TypeGuard[float]:
     return math.isfinite(value)
 
 
-def _adapted(
-    equations: Equations, build: Callable[[Equations], nn.Module], adapt: Adapt
-) -> Adapted:
-    module = build(equations)
-    with _like_the_others():
-        loss = adapt(module)
-    try:
-        loss = float(loss)
-    except (TypeError, ValueError, RuntimeError):
-        raise ChoiceError(
-            f"adapt returned a {type(loss).__name__}: expected a loss on held-out data, a number"
-        ) from None
-    return Adapted(
-        equations, copy.deepcopy(module.state_dict()), math.inf if loss != loss else loss
-    )
-
-
 @contextmanager
 def _like_the_others() -> Iterator[None]:
     """Every trial draws the same random numbers, and has gradients, whatever is around it."""
@@ -189,36 +215,83 @@ def _shorter(
 ) -> Iterator[tuple[Equations, dict[int, str]]]:
     """Equations with less, and what was left out of which output.
 
-    Not a term that another output has: outputs that mix the same terms could each do without one
-    for another, and none of them is superfluous.
+    What another output has goes from all of them or stays: of outputs that mix the same terms each
+    could do without one for another, and none of them is superfluous. Constants go alone, too.
     """
-    constants, terms = {}, []
-    forms = {output: _monomials(one, one.form) for output, one in equations.items()}
+    found = list(_found(equations, operators))
+    monomials = [_monomials(one, one.form) for one in equations.values()]
+    constants: list[list[_Less]] = []
+    alone: list[list[_Less]] = []
+    together: list[list[_Less]] = []
+    for gone in dict.fromkeys(less.gone for less in found):
+        less_in = {less.output: less for less in found if less.gone == gone}
+        several = list(less_in.values())
+        if gone == _CONSTANT:
+            constants += [several] if len(several) > 1 else []
+            constants += [[less] for less in several]
+        elif sum(gone <= one for one in monomials) == 1:
+            alone += [[less] for less in found if less.gone == gone]
+        elif _gone_for_good(gone, equations | {k: less.equation for k, less in less_in.items()}):
+            together.append(several)
+    # An input that no output has any longer has been tried, with equations fitted anew.
+    inputs = _inputs(equations)
+    for group in [*constants, *alone, *together]:
+        shorter = equations | {less.output: less.equation for less in group}
+        if group not in together or _inputs(shorter) == inputs:
+            yield shorter, {less.output: less.term for less in group}
+
+
+def _gone_for_good(gone: frozenset[sympy.Expr], equations: Equations) -> bool:
+    return not any(gone <= _monomials(one, one.form) for one in equations.values())
+
+
+def _inputs(equations: Equations) -> set[str]:
+    return set().union(*map(names_in, equations.values()))
+
+
+@dataclass(frozen=True)
+class _Less:
+    """An equation of an output that a term was left out of.
+
+    Attributes:
+        term: what was left out, as text.
+        gone: the terms that its expanded form lacks, without their factors.
+    """
+
+    output: int
+    equation: Equation
+    term: str
+    gone: frozenset[sympy.Expr]
+
+
+_CONSTANT = frozenset({sympy.Integer(1)})
+
+
+def _found(equations: Equations, operators: OperatorSet) -> Iterator[_Less]:
     for output, one in equations.items():
-        for term in _terms(one):
-            if is_constant(term):
-                constants[output] = term
-            elif not any(_monomials(one, term) <= forms[k] for k in forms if k != output):
-                terms.append({output: term})
-    several = [constants] if len(constants) > 1 else []
-    for without in [*several, *({k: term} for k, term in constants.items()), *terms]:
-        changed = {}
-        for output, term in without.items():
-            changed[output] = _without(equations[output], term, operators)
-        shown = {output: _text(equations[output], term) for output, term in without.items()}
-        shorter = {output: one for output, one in changed.items() if one is not None}
-        if len(shorter) == len(changed):
-            yield equations | shorter, shown
+        for form, term in _less(one.form):
+            shorter = _equation(form, one, operators)
+            if shorter is not None:
+                gone = _monomials(one, one.form) - _monomials(one, form)
+                yield _Less(output, shorter, _text(one, term), gone)
 
 
-def _terms(equation: Equation) -> tuple[sympy.Expr, ...]:
-    return equation.form.args if equation.form.is_Add else ()
+def _less(form: sympy.Expr) -> Iterator[tuple[sympy.Expr, sympy.Expr]]:
+    """The form without one term of its sum, or of a sum that is a factor; and that term."""
+    if not form.is_Add and not form.is_Mul:
+        return
+    for position, arg in enumerate(form.args):
+        before, after = form.args[:position], form.args[position + 1 :]
+        if form.is_Add:
+            yield form.func(*before, *after), arg
+        for smaller, term in _less(arg):
+            yield form.func(*before, smaller, *after), term
 
 
-def _monomials(equation: Equation, form: sympy.Expr) -> set[sympy.Expr]:
+def _monomials(equation: Equation, form: sympy.Expr) -> frozenset[sympy.Expr]:
     """The terms of the expanded form without their factors."""
     terms = sympy.Add.make_args(sympy.expand(fill(form, equation.constants)))
-    return {term.as_independent(*term.free_symbols)[1] for term in terms}
+    return frozenset(term.as_independent(*term.free_symbols)[1] for term in terms)
 
 
 def _text(equation: Equation, term: sympy.Expr) -> str:
@@ -226,15 +299,14 @@ def _text(equation: Equation, term: sympy.Expr) -> str:
     return Equation(form, equation.symbols, constants, complexity=0).text(4)
 
 
-def _without(equation: Equation, term: sympy.Expr, operators: OperatorSet) -> Equation | None:
+def _equation(form: sympy.Expr, given: Equation, operators: OperatorSet) -> Equation | None:
     """None where no input would be left, or nothing that the operators can spell."""
-    rest = [one for one in _terms(equation) if one != term]
-    if all(map(is_constant, rest)):
+    if is_constant(form):
         return None
     try:
-        form, constants = canonical(sympy.Add(*rest), equation.constants, operators)
+        form, constants = canonical(form, given.constants, operators)
     except UNUSABLE:
         return None
     if not spellable(form, operators):
         return None
-    return Equation(form, equation.symbols, constants, complexity(form, operators))
+    return Equation(form, given.symbols, constants, complexity(form, operators))
