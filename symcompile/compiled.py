@@ -221,7 +221,8 @@ class Compiled:
         If the equations as they are do not reach what is `enough`, others are tried first: the
         longest of the fronts that are worth their length (the rule "plateau"), and fits that need
         no search. Of those that are within the tolerance of the best, the shortest are what things
-        are left out of.
+        are left out of. In the end their outputs take up what the others consist of, as far as
+        samples show it: of outputs that mix the same terms none is superfluous.
 
         Args:
             path: the region.

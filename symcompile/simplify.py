@@ -38,7 +38,7 @@ class Trial:
 
     Attributes:
         without: the term, or the name of the input, left out of each output; empty for the
-            equations as they were, and for others that were tried instead.
+            equations as they were, for others that were tried instead, and for completed ones.
         loss: what `adapt` returned.
         kept: whether it is gone from the result.
     """
@@ -80,7 +80,8 @@ def search(
     not enough, others are the start if they do better, see `Recorded.others`. Then inputs go, that
     which recorded samples miss least before others: what a later block computes from such an input
     may as well be computed there alone. Then constants, from all outputs at once, since each of
-    them alone is rarely worth its trial; then terms of sums.
+    them alone is rarely worth its trial; then terms of sums. Last, outputs take up what others
+    consist of where samples show it, unless the start was what was given.
     """
     shortening = _Shortening(build, adapt, tolerance, enough)
     recorded = shortening.start(equations, recorded)
@@ -144,8 +145,7 @@ class _Shortening:
                 return
 
     def complete(self, recorded: Recorded) -> None:
-        """Outputs take up what others consist of, now that it is short; not where the start was
-        what was given: to that nothing is added."""
+        """To equations that were given nothing is added."""
         found = {} if self.given else recorded.mixed(self.best.equations)
         if found:
             self.takes(self.best.equations | found, {})
@@ -216,7 +216,8 @@ def _shorter(
     """Equations with less, and what was left out of which output.
 
     What another output has goes from all of them or stays: of outputs that mix the same terms each
-    could do without one for another, and none of them is superfluous. Constants go alone, too.
+    could do without one for another, and none of them is superfluous. Constants go alone, too. An
+    input that goes from all has been tried before, with equations fitted anew.
     """
     found = list(_found(equations, operators))
     monomials = [_monomials(one, one.form) for one in equations.values()]
@@ -225,24 +226,19 @@ def _shorter(
     together: list[list[_Less]] = []
     for gone in dict.fromkeys(less.gone for less in found):
         less_in = {less.output: less for less in found if less.gone == gone}
-        several = list(less_in.values())
+        shorter = equations | {output: less.equation for output, less in less_in.items()}
         if gone == _CONSTANT:
-            constants += [several] if len(several) > 1 else []
-            constants += [[less] for less in several]
+            constants += [list(less_in.values())] if len(less_in) > 1 else []
+            constants += [[less] for less in less_in.values()]
         elif sum(gone <= one for one in monomials) == 1:
             alone += [[less] for less in found if less.gone == gone]
-        elif _gone_for_good(gone, equations | {k: less.equation for k, less in less_in.items()}):
-            together.append(several)
-    # An input that no output has any longer has been tried, with equations fitted anew.
-    inputs = _inputs(equations)
+        elif _inputs(shorter) == _inputs(equations) and not any(
+            gone <= _monomials(one, one.form) for one in shorter.values()
+        ):
+            together.append(list(less_in.values()))
     for group in [*constants, *alone, *together]:
         shorter = equations | {less.output: less.equation for less in group}
-        if group not in together or _inputs(shorter) == inputs:
-            yield shorter, {less.output: less.term for less in group}
-
-
-def _gone_for_good(gone: frozenset[sympy.Expr], equations: Equations) -> bool:
-    return not any(gone <= _monomials(one, one.form) for one in equations.values())
+        yield shorter, {less.output: less.term for less in group}
 
 
 def _inputs(equations: Equations) -> set[str]:

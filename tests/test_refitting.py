@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sympy
 
+from symcompile.complexity import complexity
 from symcompile.equation import Equation
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
@@ -73,6 +74,21 @@ def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: Record
     given = {0: equation("1.4*dx*(1 - 1/r)"), 1: equation("2*dy*(1 - 1/r)*(1 + 0.001*m)")}
     changed = dict(recorded.fewer(given, needed={"dx", "dy", "r"}))["m"]
     assert terms(changed[0]) == LAW
+
+
+def test_outputs_mix_though_constants_were_left_out(recorded: Recorded) -> None:
+    """The samples still have the constant; beside it the other component would not be seen."""
+    shifted = replace(recorded, Y=recorded.Y + np.array([40.0, 0.0]))
+    mixed = shifted.mixed({0: equation("1.1*dx*(1 - 1/r)"), 1: equation("2*dy*(1 - 1/r)")})
+    assert set(mixed) == {0}
+    assert terms(mixed[0]) == LAW
+    assert mixed[0].complexity == complexity(mixed[0].form, OPERATORS)
+
+
+def test_a_constant_that_was_not_left_out_stays(recorded: Recorded) -> None:
+    shifted = replace(recorded, Y=recorded.Y + np.array([40.0, 0.0]))
+    mixed = shifted.mixed({0: equation("1.1*dx*(1 - 1/r) + 39.0"), 1: equation("2*dy*(1 - 1/r)")})
+    assert terms(mixed[0]) == LAW | {"1"}
 
 
 def test_others_are_the_longest_and_fits_without_a_search(recorded: Recorded) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 
+import numpy as np
 import pytest
 import sympy
 import torch
 from torch import nn
 
-from symcompile import Compiled, SymCompileError, Target, symcompile
+from symcompile import Compiled, Equation, SymCompileError, Target, symcompile
+from symcompile.operators import OperatorSet
+from symcompile.refitting import Equations, Recorded
+from symcompile.simplify import search
 
 OPTIONS: dict[str, Any] = {
     "engine": "operon",
@@ -147,6 +152,72 @@ def test_no_output_loses_a_term_that_another_has(compiled: Compiled) -> None:
     trials = compiled.simplify("edge", span, enough=1e-3)
     assert {term for trial in trials for term in trial.without.values()} == {"a", "b"}
     assert all("a" in str(e) and "b" in str(e) for e in compiled.equations["edge"].values())
+
+
+def test_a_term_that_all_outputs_have_goes_from_all_at_once(compiled: Compiled) -> None:
+    compiled.choose("edge", "a*b + 0.05*b", output=0)
+    compiled.choose("edge", "2*a + 0.1*b", output=1)
+    trials = compiled.simplify("edge", adapt, tolerance=0.01)
+    assert {0: "0.05*b", 1: "0.1*b"} in [trial.without for trial in trials if trial.kept]
+    assert [str(one) for one in compiled.equations["edge"].values()] == ["a*b", "2*a"]
+
+
+def test_a_term_of_a_sum_inside_of_a_product_goes(compiled: Compiled) -> None:
+    compiled.choose("edge", "a*(b + 0.1)", output=0)
+    compiled.choose("edge", "b + 0.3", output=1)
+
+    def fit(module: nn.Module) -> float:
+        with torch.no_grad():
+            a, b = DATA.unbind(-1)
+            return 1e-6 + float((module.edge(DATA).sum(dim=-1) - (a * b + b)).var())
+
+    trials = compiled.simplify("edge", fit, tolerance=0.01)
+    assert [trial.without for trial in trials if trial.kept] == [{}, {1: "0.3"}, {0: "0.1"}]
+    assert [str(one) for one in compiled.equations["edge"].values()] == ["a*b", "b"]
+
+
+@dataclass(frozen=True)
+class Mixing(Recorded):
+    """Offers one start, and one form that is completed."""
+
+    start: Equations = field(default_factory=dict)
+    mixture: Equations = field(default_factory=dict)
+
+    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Recorded, Equations]]:
+        yield self, self.start
+
+    def fewer(
+        self, equations: Mapping[int, Equation], needed: Set[str]
+    ) -> list[tuple[str, Equations]]:
+        return []
+
+    def mixed(self, equations: Mapping[int, Equation]) -> Equations:
+        return self.mixture
+
+
+@pytest.mark.parametrize(("enough", "last"), [(0.5, "a*b + 0.1*a"), (2.0, "b")])
+def test_only_what_was_not_given_is_completed(enough: float, last: str) -> None:
+    """The equations that are given lose 1; 0.5 is below what they reach."""
+    operators = OperatorSet.of(["+", "*"])
+
+    def equations(text: str) -> Equations:
+        return {0: Equation.of(sympy.sympify(text), ("a", "b"), operators)}
+
+    recorded = Mixing(
+        ("a", "b"), DATA.numpy(), DATA.numpy(), np.zeros(400, bool), operators, {},
+        start=equations("a*b"), mixture=equations("a*b + 0.1*a"),
+    )  # fmt: skip
+    losses = {"b": 1.0, "a*b": 0.1}
+
+    def build(trial: Equations) -> nn.Module:
+        module = nn.Identity()
+        module.text = str(trial[0])
+        return module
+
+    best, _ = search(
+        equations("b"), recorded, build, lambda m: losses.get(m.text, 0.1), 0.01, enough
+    )
+    assert str(best.equations[0]) == last
 
 
 class Scaled(nn.Module):
