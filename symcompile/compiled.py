@@ -13,6 +13,7 @@ import sympy
 import torch
 from torch import nn
 
+from symcompile.absorb import absorb
 from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.equation import Equation
@@ -224,6 +225,9 @@ class Compiled:
         are left out of. In the end their outputs take up what the others consist of, as far as
         samples show it: of outputs that mix the same terms none is superfluous.
 
+        A constant that is left out goes into the biases of linear layers behind, where these take
+        it up exactly, before the training.
+
         Args:
             path: the region.
             adapt: trains the module that it is given for a while, in place, and returns a loss on
@@ -254,8 +258,14 @@ class Compiled:
             trainable(block, self._trainable)
             return module
 
+        def centred(equations: Mapping[int, Equation]) -> nn.Module:
+            module = build(equations)
+            if self.example is not None:
+                absorb(module, build(recorded.centred(equations)), self.example)
+            return module
+
         recorded = Recorded.of(self._record, part.region, part.operators, part.fronts)
-        best, trials = search(self._current(part), recorded, build, adapt, tolerance, enough)
+        best, trials = search(self._current(part), recorded, centred, adapt, tolerance, enough)
         self._install(path, part, {k: self._scored(part, k, e) for k, e in best.equations.items()})
         # A copy of a traced module stores constants of its graph which the module itself does not.
         own = self.module.state_dict()

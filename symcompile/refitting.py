@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+import numpy as np
 import sympy
 
 from symcompile.complexity import complexity
@@ -148,6 +149,20 @@ class Recorded:
                 cost = complexity(form, self.operators)
                 one = replace(one, form=form, constants=constants, complexity=cost)
             result[output] = one
+        return result
+
+    def centred(self, equations: Mapping[int, Equation]) -> Equations:
+        """Equations with a constant that makes up for what they lack of the samples' centre."""
+        result = {}
+        for output, one in equations.items():
+            fit, _ = self.samples(output)
+            rest = replace(fit, y=fit.y - one.predict(fit.X))
+            n, finite = len(one.constants), bool(np.isfinite(rest.y).all())
+            result[output] = replace(
+                one,
+                form=one.form + slot(n),
+                constants=(*one.constants, rest.centre if finite else 0.0),
+            )
         return result
 
     def fitted(self, output: int, equation: Equation) -> Equation:
