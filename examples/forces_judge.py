@@ -1,12 +1,14 @@
 """Is an equation the law? Decided by rule, for messages that are linear maps of the force.
 
 What a network sums can be any linear map of the force, even a single component; and, since the node
-model knows the mass of the particle that receives, of the force divided by it: for gravity that is
-m2/r^2, in which the receiver's mass cancels. Both count as the law; which it is gets reported.
+model knows the mass and the charge of the particle that receives, of the force divided by one of
+them: for gravity that is m2/r^2, in which the receiver's mass cancels, for charges the electric
+field. All of them count as the law; which it is gets reported.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +24,7 @@ Array = NDArray[np.float64]
 SMALL = 0.01
 # A component of the force below this share of the other one, in the message itself, may be missing.
 ALIGNED = 0.05
-M1, Q1, Q2 = sympy.symbols("m1 q1 q2")
+Q1, Q2 = sympy.symbols("q1 q2")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Truth:
     """The linear map of the force that is nearest to a message.
 
     Attributes:
-        quantity: "force", or "force / m1".
+        quantity: "force", "force / m1" or "force / q1".
         r2: of the map by least squares, over all samples.
         weights: of both components, and the constant, by a robust fit: what a network makes of its
             few largest forces says little of the rest.
@@ -60,9 +62,16 @@ class Verdict:
     spurious: tuple[str, ...]
 
 
-def nearest_force(message: Array, force: Array, m1: Array) -> Truth:
-    """A message [n] as a linear map of the force [n, 2], or of the force over m1 [n]."""
-    found = [_map("force", message, force), _map("force / m1", message, force / m1[:, None])]
+def receivers(law: Law) -> tuple[str, ...]:
+    """What the node model knows of its particle that plays a part in this law."""
+    return ("m1", "q1") if law.name == "charge" else ("m1",)
+
+
+def nearest_force(message: Array, force: Array, own: Mapping[str, Array]) -> Truth:
+    """A message [n] as a linear map of the force [n, 2], or of the force over one of what the
+    receivers have of their own, [n] by name."""
+    found = [_map("force", message, force)]
+    found += [_map(f"force / {k}", message, force / one[:, None]) for k, one in own.items()]
     return min(found, key=lambda pair: pair[0])[1]
 
 
@@ -90,7 +99,7 @@ def judge(
     spread: float,
     components: tuple[bool, bool] = (True, True),
 ) -> tuple[Verdict, str]:
-    """Verdict and quantity under the reading, force or force over m1, that suits it better.
+    """Verdict and quantity under the reading that suits the equation best.
 
     Args:
         X: the features of FEATURES, [n, 7].
@@ -98,7 +107,8 @@ def judge(
         components: which components of the force the message itself has.
     """
     found = _terms(equation.sympy, X, spread, law)
-    readings = {"force": sympy.Integer(1), "force / m1": 1 / M1}
+    readings = {"force": sympy.Integer(1)}
+    readings |= {f"force / {name}": 1 / sympy.Symbol(name) for name in receivers(law)}
     verdicts = {name: _compare(found, law, factor, components) for name, factor in readings.items()}
     best = min(verdicts, key=lambda name: len(verdicts[name].missing + verdicts[name].spurious))
     return verdicts[best], best

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from force_laws import FEATURES, LAWS
-from forces_judge import Array, Truth, judge, nearest_force
+from forces_judge import Array, Truth, judge, nearest_force, receivers
 from graph_network import (
     VARIANTS,
     GraphNetwork,
@@ -249,10 +249,11 @@ class Judging:
         self.messages = edges.flatten(0, 1).double().numpy()
         self.force = forces(self.law, chosen.double()).flatten(0, 1).numpy()
         self.X = features(pairs(chosen.double()).flatten(0, 1).numpy())
-        self.m1 = self.X[:, FEATURES.index("m1")]
+        self.columns = dict(zip(FEATURES, self.X.T, strict=True))
+        self.own = {name: self.columns[name] for name in receivers(self.law)}
 
     def truth(self, output: int) -> Truth:
-        return nearest_force(self.messages[:, output], self.force, self.m1)
+        return nearest_force(self.messages[:, output], self.force, self.own)
 
     def verdict(self, equation: Any, output: int) -> dict[str, Any]:
         message = self.messages[:, output]
@@ -271,18 +272,18 @@ class Judging:
     def profile(self, outputs: tuple[int, ...], equations: dict[int, Any]) -> dict[str, Array]:
         """What messages and equations say of the force along the line between two particles, for
         unit masses and charges."""
-        columns = dict(zip(FEATURES, self.X.T, strict=True))
-        distance = columns["r"]
+        distance = self.columns["r"]
         values = np.stack([equations[k].predict(self.X) for k in outputs], axis=1)
         result = {"distance": distance, "force": self.along(self.force, "force")}
         for name, given in (("network", self.messages[:, list(outputs)]), ("equations", values)):
-            quantity = nearest_force(given[:, 0], self.force, self.m1).quantity
+            quantity = nearest_force(given[:, 0], self.force, self.own).quantity
             result[name] = self.along(self.as_force(given, quantity), quantity)
         return result
 
     def as_force(self, messages: Array, quantity: str) -> Array:
         """Messages [n, 2] through the inverse of the linear map that they are of the force."""
-        true = self.force if quantity == "force" else self.force / self.m1[:, None]
+        divisor = quantity.partition(" / ")[2]
+        true = self.force / self.columns[divisor][:, None] if divisor else self.force
         basis = np.column_stack([messages, np.ones(len(messages))])
         # Least absolute deviations by reweighting: the largest forces are learned worst.
         weights = np.ones(len(true))
@@ -293,15 +294,12 @@ class Judging:
         return basis @ found
 
     def along(self, force: Array, quantity: str) -> Array:
-        columns = dict(zip(FEATURES, self.X.T, strict=True))
+        columns, divisor = self.columns, quantity.partition(" / ")[2]
         line = np.column_stack([columns["dx"], columns["dy"]]) / columns["r"][:, None]
         units = {"r^-1": "m1 m2", "r^-2": "m1 m2", "spring": "", "charge": "q1 q2"}
-        names = units[self.law.name].split()
-        if quantity == "force / m1":
-            names = [n for n in names if n != "m1"] if "m1" in names else [*names, "1/m1"]
-        scale = np.ones(len(line))
-        for name in names:
-            scale = scale / columns["m1"] if name == "1/m1" else scale * columns[name]
+        scale = np.ones(len(line)) / (columns[divisor] if divisor else 1.0)
+        for name in units[self.law.name].split():
+            scale = scale * columns[name]
         return (force * line).sum(axis=1) / scale
 
 

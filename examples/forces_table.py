@@ -69,8 +69,8 @@ def _runs(outcomes: Sequence[Outcome]) -> str:
     )
     notes = (
         "R2: of the network's messages as a linear map of the true force, or of the force over the"
-        " receiver's mass, all samples.\nErrors: mean absolute error of accelerations, over their"
-        f" mean size.\nA message was distilled and settled in at most {slowest:.0f} s."
+        " receiver's mass or charge,\nall samples. Errors: mean absolute error of accelerations,"
+        f" over their mean size.\nA message was distilled and settled in at most {slowest:.0f} s."
     )
     return markdown(columns, rows) + "\n\n" + notes
 

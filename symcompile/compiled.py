@@ -222,8 +222,9 @@ class Compiled:
         If the equations as they are do not reach what is `enough`, others are tried first: the
         longest of the fronts that are worth their length (the rule "plateau"), and fits that need
         no search. Of those that are within the tolerance of the best, the shortest are what things
-        are left out of. In the end their outputs take up what the others consist of, as far as
-        samples show it: of outputs that mix the same terms none is superfluous.
+        are left out of. In the end outputs take up what the others consist of, as far as samples
+        show it: of outputs that mix the same terms none is superfluous. Nothing is added to
+        equations that `choose` has put in place.
 
         A constant that is left out goes into the biases of linear layers behind, where these take
         it up exactly, before the training.

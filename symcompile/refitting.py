@@ -70,6 +70,15 @@ class Recorded:
         """That of the longest equation on the fronts."""
         return max(front.most_accurate.complexity for front in self.fronts.values())
 
+    def automatic(self, equations: Mapping[int, Equation]) -> bool:
+        """Whether these forms are what the fronts choose, and nobody's wish."""
+        return all(
+            (front := self.fronts.get(output)) is not None
+            and bool(front.equations)
+            and front.best.form == one.form
+            for output, one in equations.items()
+        )
+
     def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Recorded, Equations]]:
         """Equations to try instead, each with what fits on from them.
 

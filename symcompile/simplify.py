@@ -81,7 +81,7 @@ def search(
     which recorded samples miss least before others: what a later block computes from such an input
     may as well be computed there alone. Then constants, from all outputs at once, since each of
     them alone is rarely worth its trial; then terms of sums. Last, outputs take up what others
-    consist of where samples show it, unless the start was what was given.
+    consist of where samples show it, unless somebody has chosen the equations.
     """
     shortening = _Shortening(build, adapt, tolerance, enough)
     recorded = shortening.start(equations, recorded)
@@ -104,7 +104,7 @@ class _Shortening:
         enough: float | None,
     ) -> None:
         self.build, self.adapt, self.tolerance, self.enough = build, adapt, tolerance, enough
-        self.lowest, self.given = math.inf, True
+        self.lowest, self.chosen = math.inf, True
         self.trials: list[Trial] = []
 
     def start(self, equations: Equations, recorded: Recorded) -> Recorded:
@@ -118,7 +118,7 @@ class _Shortening:
         lowest = min(start.loss for start, _ in starts)
         good = [pair for pair in starts if pair[0].loss <= self.allowed(lowest)]
         self.best, fitting = min(good or starts, key=lambda pair: pair[0].complexity)
-        self.given = self.best is starts[0][0]
+        self.chosen = self.best is starts[0][0] and not recorded.automatic(equations)
         self.lowest = self.best.loss
         self.trials += [Trial({}, start.loss, start is self.best) for start, _ in starts]
         return fitting
@@ -145,8 +145,8 @@ class _Shortening:
                 return
 
     def complete(self, recorded: Recorded) -> None:
-        """To equations that were given nothing is added."""
-        found = {} if self.given else recorded.mixed(self.best.equations)
+        """Nothing is added to equations that somebody has chosen."""
+        found = {} if self.chosen else recorded.mixed(self.best.equations)
         if found:
             self.takes(self.best.equations | found, {})
 

@@ -112,6 +112,10 @@ def equation(text: str) -> Equation:
         ("spring", "(1 - 1/r)*(dx + dy) + 0.0001*dx*r", True, "force"),
         ("charge", "0.08*q1*q2*(dx - 0.5*dy)/r**3", True, "force"),
         ("charge", "0.08*q2*(dx - 0.5*dy)/(q1*r**3)", True, "force"),
+        ("charge", "0.08*q2*(dx - 0.5*dy)/r**3", True, "force / q1"),
+        ("charge", "0.08*q2*(dx - 0.5*dy*q1)/r**3", False, "force"),
+        ("charge", "0.08*q1*(dx - 0.5*dy)/r**3", False, "force"),
+        ("spring", "q1*(1 - 1/r)*(dx + dy)", False, "force"),
         ("charge", "0.08*q1*q2*(dx - 0.5*dy)/r**2", False, "force"),
         ("charge", "0.3*q1*q2*(dx - dy)*exp(-2.0*r)", False, "force"),
         ("r^-1", "m2*(dx + 5.0*dy)/r**2", True, "force / m1"),
@@ -146,13 +150,15 @@ def test_the_nearest_force_is_found_through_any_linear_map(example: SimpleNamesp
     rng = np.random.default_rng(1)
     force, m1 = rng.normal(size=(400, 2)), np.exp(rng.normal(size=400))
     message = 2 * force[:, 0] - force[:, 1] + 0.3
-    truth = example.judge.nearest_force(message, force, m1)
+    own = {"m1": m1, "q1": np.sign(rng.normal(size=400))}
+    truth = example.judge.nearest_force(message, force, own)
     assert truth.quantity == "force"
     assert truth.r2 == pytest.approx(1.0)
     assert truth.weights == pytest.approx((2.0, -1.0, 0.3), rel=1e-6)
     assert truth.components == (True, True)
-    aligned = example.judge.nearest_force(message + force[:, 1], force, m1)
+    aligned = example.judge.nearest_force(message + force[:, 1], force, own)
     assert aligned.components == (True, False)
-    shared = example.judge.nearest_force((message - 0.3) / m1, force, m1)
-    assert shared.quantity == "force / m1"
-    assert shared.r2 == pytest.approx(1.0)
+    for name, values in own.items():
+        shared = example.judge.nearest_force((message - 0.3) / values, force, own)
+        assert shared.quantity == f"force / {name}"
+        assert shared.r2 == pytest.approx(1.0)

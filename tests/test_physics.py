@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -65,3 +66,11 @@ def test_laws_are_found_in_fewer_samples(tmp_path: Path) -> None:
     found = results("robustness", tmp_path)
     assert {one["law"] for one in found} == {"heat", "spring"}
     assert all(one["hit"] for one in found)
+
+
+def test_the_readme_shows_the_results_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    summary = importlib.import_module("physics_summary")
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- physics -->\n")[1].split("\n\n")[0]
+    assert shown == summary.table()
