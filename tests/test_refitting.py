@@ -17,11 +17,11 @@ from symcompile.refitting import Recorded, names_in
 OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
 NAMES = ("dx", "dy", "r", "m", "q")
 RNG = np.random.default_rng(0)
-V = np.column_stack([RNG.normal(size=(500, 2)), RNG.uniform(0.5, 3, (500, 3))])
+V = np.column_stack([RNG.normal(size=(1000, 2)), RNG.uniform(0.5, 3, (1000, 3))])
 DX, DY, R, M, _ = V.T
 # Two components of a spring, mixed, each times a factor of its own in m.
-FIRST = (DX + 0.3 * DY) * (1 - 1 / R) * (1 + 0.05 * M) + 0.02 * RNG.normal(size=500)
-SECOND = 2 * DY * (1 - 1 / R) + 0.1 * RNG.normal(size=500)
+FIRST = (DX + 0.3 * DY) * (1 - 1 / R) * (1 + 0.05 * M) + 0.02 * RNG.normal(size=1000)
+SECOND = 2 * DY * (1 - 1 / R) + 0.1 * RNG.normal(size=1000)
 LAW = {"dx", "dy", "dx/r", "dy/r"}
 
 
@@ -41,7 +41,7 @@ def front(*texts: str, y: np.ndarray) -> ParetoFront:
 
 @pytest.fixture(scope="module")
 def recorded() -> Recorded:
-    held = np.arange(500) % 5 == 0
+    held = np.arange(1000) % 5 == 0
     fronts = {
         0: front("dx", "(dx + 0.3*dy)*(1 - 1/r)*(1.01 + 0.05*m + 0.001*m*m)", y=FIRST),
         1: front("2*dy", "2*dy*(1 - 1/r)", y=SECOND),
@@ -103,9 +103,9 @@ def test_others_are_the_longest_and_fits_without_a_search(recorded: Recorded) ->
 def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: Recorded) -> None:
     """A network that has learned a law where it is strong, and gives noise where it is weak."""
     X = V.copy()
-    X[:, 2] = RNG.uniform(0.2, 3, 500)
+    X[:, 2] = RNG.uniform(0.2, 3, 1000)
     law = 2 * X[:, 1] / X[:, 2] ** 3
-    y = np.where(np.abs(law) > 6, law, 2 * RNG.normal(size=500))
+    y = np.where(np.abs(law) > 6, law, 2 * RNG.normal(size=1000))
     fronts = {0: ParetoFront((replace(equation("dy + 0.1*m*r/dx"), holdout_loss=1.0),), 1.0)}
     noisy = replace(recorded, V=X, Y=y[:, None], fronts=fronts)
     for fitting, found in noisy.others({0: equation("dy")}):
