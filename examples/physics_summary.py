@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from forces_table import PAPER as PAPER_FORCES
+from graph_network import VARIANTS
 from lorenz import PAPER as PAPER_LORENZ
 from lorenz_run import DEFAULT, EQUATIONS, NETWORK, SINDY_DATA, SINDY_NETWORK, TRAINED, TUNED
 from pinns import paper_errors
@@ -151,7 +152,7 @@ def forces(results: list[dict[str, Any]]) -> list[Row]:
             f" of {sum(k == law for k, _ in messages)}"
             for law in missed
         ]
-        column = ("standard", "bottleneck", "L1", "KL", "pruning").index(variant)
+        column = list(VARIANTS).index(variant)
         paper = f"{sum(counts[column] for counts in PAPER_FORCES.values())} of 8"
         ours = _hits(messages, lambda pair: pair[1]["right"])
         found.append((f"force laws, {variant}: right", paper, ours, ", ".join(short)))

@@ -73,8 +73,8 @@ def completed(
     options: Refine | None = None,
 ) -> Equation | None:
     """The equation with what it lacks of the other outputs' equations, fitted; None for nothing."""
-    own, found = _varying(equation), None
-    for other in map(_varying, others):
+    own, found = varying(equation), None
+    for other in map(varying, others):
         trial = None if own is None or other is None else _sum(fit, own, other, equation)
         if own is None or trial is None:
             continue
@@ -88,11 +88,16 @@ def completed(
         )
         trial = front.most_accurate
         if _better(fit, holdout, trial, equation):
-            found, equation, own = trial, trial, _varying(trial)
+            found, equation, own = trial, trial, varying(trial)
     return found
 
 
-def _varying(equation: Equation) -> Equation | None:
+def has_constant(equation: Equation) -> bool:
+    """Whether one of its terms is constant."""
+    return any(map(is_constant, sympy.Add.make_args(equation.form)))
+
+
+def varying(equation: Equation) -> Equation | None:
     """The equation without its constant terms; None where nothing else is there."""
     terms = [t for t in sympy.Add.make_args(equation.form) if not is_constant(t)]
     if not terms:
@@ -139,7 +144,7 @@ def _sum(fit: Samples, own: Equation, other: Equation, best: Equation) -> Equati
     n, m = len(own.constants), len(other.constants)
     moved = other.form.xreplace({slot(k): slot(n + k) for k in range(m)})
     form = slot(n + m) * own.form + slot(n + m + 1) * moved
-    if any(map(is_constant, sympy.Add.make_args(best.form))):
+    if has_constant(best):
         form += slot(n + m + 2)
     values = (*own.constants, *other.constants, *map(float, found))
     return replace(own, form=form, constants=values)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
-import sympy
 
 from symcompile.complexity import complexity
 from symcompile.equation import Equation
@@ -16,13 +15,13 @@ from symcompile.least_squares import fit_constants
 from symcompile.losses import loss_for
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
-from symcompile.passes.complete import MOST_OUTPUTS, completed
+from symcompile.passes.complete import MOST_OUTPUTS, completed, has_constant, varying
 from symcompile.passes.refine import Samples, refine
 from symcompile.passes.share import scaled
 from symcompile.passes.unsearched import without_search
 from symcompile.recording import Recording
 from symcompile.region import Region
-from symcompile.slots import is_constant, renumber, slot
+from symcompile.slots import slot
 
 # What a network has learned where it is strong can be noise where it is weak. A loss in which large
 # outputs count for more sees the law then, even if most samples are weak.
@@ -153,10 +152,9 @@ class Recorded:
         found = self.completed({k: _shifted(one) for k, one in equations.items()}, {})
         result = {}
         for output, one in found.items():
-            if not _has_constant(equations[output]):
-                form, constants = renumber(_varying(one.form), one.constants)
-                cost = complexity(form, self.operators)
-                one = replace(one, form=form, constants=constants, complexity=cost)
+            rest = None if has_constant(equations[output]) else varying(one)
+            if rest is not None:
+                one = replace(rest, complexity=complexity(rest.form, self.operators))
             result[output] = one
         return result
 
@@ -226,18 +224,9 @@ def names_in(equation: Equation) -> set[str]:
     return {s.name for s in equation.form.free_symbols} & set(equation.symbols)
 
 
-def _has_constant(equation: Equation) -> bool:
-    return any(map(is_constant, sympy.Add.make_args(equation.form)))
-
-
 def _shifted(equation: Equation) -> Equation:
     """The equation with a constant."""
-    if _has_constant(equation):
+    if has_constant(equation):
         return equation
     form = equation.form + slot(len(equation.constants))
     return replace(equation, form=form, constants=(*equation.constants, 0.0))
-
-
-def _varying(form: sympy.Expr) -> sympy.Expr:
-    """The form without its constant term."""
-    return sympy.Add(*(term for term in sympy.Add.make_args(form) if not is_constant(term)))
