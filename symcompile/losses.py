@@ -46,6 +46,8 @@ LOSSES = ("auto", *_KINDS)
 # `auto`: tails are heavy where this share of the samples holds more than half of the variance. It
 # is 0.06 for uniform outputs, 0.09 for normal, 0.26 for exponential ones, 0.97 for forces of 1/r^2.
 _FEW, _MOST = 0.01, 0.5
+# Outputs are at rest where their deviation is below this share of what one in twenty has.
+_REST, _STRONG = 0.01, 0.95
 
 
 @dataclass(frozen=True)
@@ -94,28 +96,38 @@ def check_loss(name: object) -> str:
 
 def loss_for(name: str, y: Array) -> Loss:
     """The loss of that name, scaled by the median deviation of outputs [n_samples] from their
-    median: heavy tails don't move it. "auto" is "cauchy" for outputs with heavy tails, else
-    "squared"."""
+    median, of those that are not at rest: neither heavy tails nor what does not vary moves it.
+    "auto" is "cauchy" for outputs with heavy tails, else "squared"."""
     if check_loss(name) == "auto":
         name = "cauchy" if has_heavy_tails(y) else "squared"
     share = _KINDS[name].share
     if share is None or not len(y):
         return Loss(name)
     deviation = np.abs(y - np.median(y))
-    spread = float(np.median(deviation)) or float(deviation.mean()) or 1.0
-    return Loss(name, share * spread)
+    varying = deviation[_varying(y)]
+    spread = float(np.median(varying)) if len(varying) else float(deviation.mean())
+    return Loss(name, share * (spread or 1.0))
 
 
 def has_heavy_tails(y: Array) -> bool:
-    """Whether a hundredth of the outputs [n_samples] holds more than half of their variance.
-
-    Outputs of which most are the same, such as those of a rare activation, have no tails.
-    """
-    if len(y) < 1 / _FEW or np.median(np.abs(y - np.median(y))) == 0:
+    """Whether, of the outputs [n_samples] that are not at rest, a hundredth holds more than half of
+    the variance."""
+    y = y[_varying(y)]
+    if len(y) < 1 / _FEW:
         return False
     squares = np.square(y - y.mean())
     few = math.ceil(_FEW * len(y))
     return bool(np.partition(squares, -few)[-few:].sum() > _MOST * squares.sum())
+
+
+def _varying(y: Array) -> Array:
+    """Which outputs [n_samples] are not at rest, which is near their median.
+
+    Rectifiers that are off for small inputs leave an output at rest: a network that had to say most
+    with few messages is silent on the weak half of all forces, but for rounding.
+    """
+    deviation = np.abs(y - np.median(y))
+    return np.asarray(deviation > _REST * np.quantile(deviation, _STRONG))
 
 
 def first_weights(loss: Loss, y: Array) -> Array | None:

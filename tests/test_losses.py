@@ -57,6 +57,22 @@ def test_the_scale_follows_the_outputs_but_not_their_outliers(name: str) -> None
     assert loss_for(name, np.full(5, 3.0)).scale > 0
 
 
+@pytest.mark.parametrize("name", ROBUST)
+@pytest.mark.parametrize("rounding", [0.0, 1e-8])
+def test_the_scale_is_that_of_outputs_which_are_not_at_rest(name: str, rounding: float) -> None:
+    """A rectifier that is off gives the same again and again, but for rounding."""
+    rest = 3.0 + rounding * RNG.normal(size=3000)
+    scale = loss_for(name, np.concatenate([3.0 + NORMAL, rest])).scale
+    assert scale == pytest.approx(loss_for(name, NORMAL).scale, rel=0.05)
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-8])
+def test_tails_are_those_of_outputs_which_are_not_at_rest(rounding: float) -> None:
+    rest = rounding * RNG.normal(size=6000)
+    assert has_heavy_tails(np.concatenate([HEAVY, rest]))
+    assert not has_heavy_tails(np.concatenate([NORMAL, rest]))
+
+
 def test_auto_is_robust_for_heavy_tails_alone() -> None:
     assert has_heavy_tails(HEAVY)
     assert loss_for("auto", HEAVY) == loss_for("cauchy", HEAVY)
@@ -87,15 +103,18 @@ def test_constants_are_fitted_through_outliers(name: str) -> None:
     assert max(squared.constants) > 3.0
 
 
-def test_a_law_is_found_that_the_largest_values_do_not_follow() -> None:
-    X = RNG.uniform(0.05, 3.0, (1000, 1))
+@pytest.mark.parametrize("rest", [0.0, 0.2])
+def test_a_law_is_found_that_only_values_of_middle_size_follow(rest: float) -> None:
+    """With a rest of 0.2, more than half of the outputs are the same but for rounding."""
+    X = RNG.uniform(0.05, 5.0, (1000, 1))
     force = 1 / X[:, 0] ** 2
-    saturated = np.minimum(force, 20.0)  # what a network makes of it
+    # What a network makes of it.
+    output = np.clip(force, rest, 20.0) + 1e-8 * RNG.normal(size=1000)
 
     def error(loss: str) -> float:
         front = distill(
             X,
-            saturated,
+            output,
             operators=["+", "*", "inv"],
             max_complexity=8,
             engine="operon",
