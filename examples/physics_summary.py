@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +23,7 @@ from graph_network import VARIANTS
 from lorenz import PAPER as PAPER_LORENZ
 from lorenz_run import DEFAULT, EQUATIONS, NETWORK, SINDY_DATA, SINDY_NETWORK, TRAINED, TUNED
 from pinns import paper_errors
+from robustness import DEFAULT as DEFAULT_SETTING
 from study import markdown
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,7 +33,8 @@ Row = tuple[str, str, str, str]
 def rows(folder: Path) -> list[Row]:
     """What was measured, the paper's figure, ours, and what falls short."""
     found = []
-    for name, read in {"pinns": pinns, "lorenz": lorenz, "forces": forces}.items():
+    experiments = {"pinns": pinns, "lorenz": lorenz, "forces": forces, "robustness": robustness}
+    for name, read in experiments.items():
         found += read(json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["results"])
     return found
 
@@ -162,6 +166,24 @@ def forces(results: list[dict[str, Any]]) -> list[Row]:
     )
     found.append(("a message", "about 600 s, 14 cores", f"at most {slowest:.0f} s", ""))
     return found
+
+
+def robustness(results: list[dict[str, Any]]) -> list[Row]:
+    """All settings together; what was varied where the law was missed, and how often."""
+    found = []
+    for law in dict.fromkeys(one["law"] for one in results):
+        mine = [one for one in results if one["law"] == law]
+        missed = Counter(_varied(one["setting"]) for one in mine if not one["hit"])
+        short = ", ".join(f"{what}: {n}" for what, n in missed.items())
+        ours = _hits(mine, lambda one: one["hit"])
+        found.append((f"robustness, {law}: right", "-", ours, short))
+    return found
+
+
+def _varied(setting: dict[str, Any]) -> str:
+    usual = asdict(DEFAULT_SETTING)
+    changed = [f"{name} {level}" for name, level in setting.items() if level != usual[name]]
+    return ", ".join(changed) or "as usual"
 
 
 def _final(message: dict[str, Any]) -> dict[str, Any]:

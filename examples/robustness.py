@@ -190,7 +190,7 @@ def draw(
         axes.axhline(i - 0.5, color="white", linewidth=3)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title("Right law chosen automatically", fontsize=11, loc="left")
+    axes.set_title("Right law chosen automatically (* default)", fontsize=11, loc="left")
     figure.colorbar(picture, label="hit rate", shrink=0.5)
     figure.savefig(path, dpi=150)
 
