@@ -99,7 +99,7 @@ def loss_for(name: str, y: Array) -> Loss:
     median, of those that are not at rest: neither heavy tails nor what does not vary moves it.
     "auto" is "cauchy" for outputs with heavy tails, else "squared"."""
     if check_loss(name) == "auto":
-        name = "cauchy" if has_heavy_tails(y) else "squared"
+        name = "cauchy" if len(y) and has_heavy_tails(y) else "squared"
     share = _KINDS[name].share
     if share is None or not len(y):
         return Loss(name)

@@ -77,7 +77,8 @@ def test_auto_is_robust_for_heavy_tails_alone() -> None:
     assert has_heavy_tails(HEAVY)
     assert loss_for("auto", HEAVY) == loss_for("cauchy", HEAVY)
     rare = np.where(np.arange(2000) < 10, 5.0, 0.0)
-    for y in (NORMAL, RNG.exponential(size=2000), RNG.uniform(size=2000), rare, HEAVY[:50]):
+    even = RNG.exponential(size=2000), RNG.uniform(size=2000)
+    for y in (NORMAL, *even, rare, HEAVY[:50], np.full(500, 3.0), np.empty(0)):
         assert loss_for("auto", y) == SQUARED
         assert first_weights(loss_for("auto", y), y) is None
 
