@@ -9,7 +9,7 @@ where it is a twentieth of the output's own and samples confirm it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,11 @@ import numpy as np
 import sympy
 
 from symcompile.equation import Equation
+from symcompile.losses import Loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.refine import Refine, Samples, refine
-from symcompile.passes.share import blocks_of
+from symcompile.passes.share import blocks_of, scaled
 from symcompile.slots import is_constant, renumber, slot
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ MOST_OUTPUTS = 4
 # What is taken up is at least this share of the output's own part, and lowers errors by so many
 # standard errors.
 SHARE, SIGMA = 0.05, 3.0
+# Widths of a robust loss, in turn, and rounds of reweighting with each.
+_WIDTHS, _ROUNDS = (4.0, 2.0, 1.0), 10
 
 
 def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
@@ -75,11 +78,11 @@ def completed(
     """The equation with what it lacks of the other outputs' equations, fitted; None for nothing."""
     own, found = varying(equation), None
     for other in map(varying, others):
-        trial = None if own is None or other is None else _sum(fit, own, other, equation)
-        if own is None or trial is None:
+        trials = [] if own is None or other is None else _with(fit, own, other, equation)
+        if not trials:
             continue
         front = refine(
-            [trial],
+            trials,
             fit,
             holdout,
             operators=operators,
@@ -124,6 +127,25 @@ def _better(fit: Samples, holdout: Samples, trial: Equation, equation: Equation)
     return float(gains[0].mean()) > 0 and float(gain.mean()) > SIGMA * noise
 
 
+def _with(fit: Samples, own: Equation, other: Equation, best: Equation) -> list[Equation]:
+    """The sum of both, and the other's form with constants of its own: where that has all of this
+    output's terms it is shorter by far, and the sum may be too long for an equation. Nothing where
+    the other's part is small."""
+    both, form = _sum(fit, own, other, best), scaled(other, fit)
+    if both is None:
+        return []
+    if form is not None and not has_constant(best):
+        form = varying(form)
+    return [both] if form is None else [both, form]
+
+
+def _narrowing(loss: Loss) -> Iterator[Loss]:
+    """The loss of each round of reweighting: a robust one has minima near whatever it starts from,
+    and fewer the wider it is (graduated non-convexity, Blake and Zisserman 1987)."""
+    for width in _WIDTHS:
+        yield from [replace(loss, scale=width * loss.scale)] * _ROUNDS
+
+
 def _sum(fit: Samples, own: Equation, other: Equation, best: Equation) -> Equation | None:
     """Factors times both parts, and a constant if there was one; None where the other's part is
     small beside."""
@@ -133,11 +155,11 @@ def _sum(fit: Samples, own: Equation, other: Equation, best: Equation) -> Equati
     if not np.isfinite(basis).all():
         return None
     weights = np.ones(len(basis)) if fit.weights is None else fit.weights
-    robust = loss.weights(own.predict(fit.X) - fit.y)
-    for _ in range(10):
-        root = np.sqrt(weights * robust)
+    residual = own.predict(fit.X) - fit.y
+    for measure in _narrowing(loss):
+        root = np.sqrt(weights * measure.weights(residual))
         found = np.linalg.lstsq(basis * root[:, None], fit.y * root, rcond=None)[0]
-        robust = loss.weights(basis @ found - fit.y)
+        residual = basis @ found - fit.y
     sizes = [float(np.median(np.abs(found[k] * columns[k]))) for k in (0, 1)]
     if sizes[1] < SHARE * sizes[0]:
         return None

@@ -127,6 +127,8 @@ class Recorded:
             return dict(changed)
         result = {output: self.shared(output, changed) for output in changed}
         equations = {**equations, **result}
+        # What all consist of is known: one of them may become as long as all of them together.
+        longest = max(self.max_complexity, sum(one.complexity for one in equations.values()))
         for output, equation in equations.items():
             others = [one for k, one in equations.items() if k != output]
             for loss in dict.fromkeys((self.loss, "auto", STRONG)):
@@ -136,7 +138,7 @@ class Recorded:
                     fitting.fitted(output, equation),
                     others,
                     operators=self.operators,
-                    max_complexity=self.max_complexity,
+                    max_complexity=longest,
                 )
                 if found is not None:
                     result[output] = replace(found, symbols=self.names)

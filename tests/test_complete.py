@@ -11,10 +11,13 @@ import sympy
 from symcompile.engines import create
 from symcompile.equation import Equation
 from symcompile.errors import ExpressionError
+from symcompile.losses import Loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.complete import complete
+from symcompile.passes.complete import completed as completion
 from symcompile.passes.distill import Fit
+from symcompile.passes.refine import Samples
 
 OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
 ENGINE = create("operon", operators=OPERATORS, max_complexity=25)
@@ -79,6 +82,31 @@ def test_a_constant_stays_and_none_comes_along() -> None:
     with_constant = completed(0.3, text="1.9*dx/r**2 + 0.01")
     assert sympy.Integer(1) in terms(with_constant.best)
     assert sympy.Integer(1) not in terms(completed(0.3).best)
+
+
+def test_a_sum_that_would_be_too_long_takes_the_form_of_the_other_output() -> None:
+    """Both are the same factor times a sum: no more is missing than a term of that sum."""
+    y = (2 * DX + 0.6 * DY) * (1 - 1 / R) + NOISE[0]
+    own = front("2.03*dx*(1.01 - 1/r)", y).best
+    other = front("(1.0 - 1.02/r)*(0.31*dx + 2.97*dy)", y).best
+    samples = Samples(X[:800], y[:800]), Samples(X[800:], y[800:])
+    found = completion(*samples, own, [other], operators=OPERATORS, max_complexity=15)
+    assert found is not None
+    assert found.complexity <= 15
+    assert terms(found) == set(sympy.sympify("{dx, dy, dx/r, dy/r}"))
+
+
+def test_a_robust_share_is_found_though_part_of_the_samples_lack_it() -> None:
+    """What these have is right already: a narrow loss that starts there never leaves."""
+    rows = np.random.default_rng(0).random(1000) < 0.6
+    y = DX + 0.5 * DY * rows
+    fit, holdout = (
+        Samples(X[k], y[k], None, Loss("cauchy", 0.1)) for k in (slice(800), slice(800, None))
+    )
+    own, other = front("1.01*dx", y).best, front("1.01*dy", y).best
+    found = completion(fit, holdout, own, [other], operators=OPERATORS, max_complexity=25)
+    assert found is not None
+    assert float(found.sympy.coeff(sympy.Symbol("dy"))) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("share", "block"), [(0.0, "edge"), (0.03, "edge"), (0.3, "node")])
