@@ -131,9 +131,10 @@ def _with(fit: Samples, own: Equation, other: Equation, best: Equation) -> list[
     """The sum of both, and the other's form with constants of its own: where that has all of this
     output's terms it is shorter by far, and the sum may be too long for an equation. Nothing where
     the other's part is small."""
-    both, form = _sum(fit, own, other, best), scaled(other, fit)
+    both = _sum(fit, own, other, best)
     if both is None:
         return []
+    form = scaled(other, fit)
     if form is not None and not has_constant(best):
         form = varying(form)
     return [both] if form is None else [both, form]
@@ -141,7 +142,11 @@ def _with(fit: Samples, own: Equation, other: Equation, best: Equation) -> list[
 
 def _narrowing(loss: Loss) -> Iterator[Loss]:
     """The loss of each round of reweighting: a robust one has minima near whatever it starts from,
-    and fewer the wider it is (graduated non-convexity, Blake and Zisserman 1987)."""
+    and fewer the wider it is (graduated non-convexity, Blake and Zisserman 1987). The squared one
+    has no weights to find."""
+    if loss.is_squared:
+        yield loss
+        return
     for width in _WIDTHS:
         yield from [replace(loss, scale=width * loss.scale)] * _ROUNDS
 

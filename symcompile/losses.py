@@ -99,20 +99,20 @@ def loss_for(name: str, y: Array) -> Loss:
     median, of those that are not at rest: neither heavy tails nor what does not vary moves it.
     "auto" is "cauchy" for outputs with heavy tails, else "squared"."""
     if check_loss(name) == "auto":
-        name = "cauchy" if len(y) and has_heavy_tails(y) else "squared"
+        name = "cauchy" if has_heavy_tails(y) else "squared"
     share = _KINDS[name].share
     if share is None or not len(y):
         return Loss(name)
     deviation = np.abs(y - np.median(y))
-    varying = deviation[_varying(y)]
-    spread = float(np.median(varying)) if len(varying) else float(deviation.mean())
-    return Loss(name, share * (spread or 1.0))
+    varying = deviation[_varying(deviation)]
+    return Loss(name, share * (float(np.median(varying)) if len(varying) else 1.0))
 
 
 def has_heavy_tails(y: Array) -> bool:
     """Whether, of the outputs [n_samples] that are not at rest, a hundredth holds more than half of
     the variance."""
-    y = y[_varying(y)]
+    if len(y):
+        y = y[_varying(np.abs(y - np.median(y)))]
     if len(y) < 1 / _FEW:
         return False
     squares = np.square(y - y.mean())
@@ -120,13 +120,12 @@ def has_heavy_tails(y: Array) -> bool:
     return bool(np.partition(squares, -few)[-few:].sum() > _MOST * squares.sum())
 
 
-def _varying(y: Array) -> Array:
-    """Which outputs [n_samples] are not at rest, which is near their median.
+def _varying(deviation: Array) -> Array:
+    """Which outputs are not at rest, by their deviations from their median [n_samples].
 
     Rectifiers that are off for small inputs leave an output at rest: a network that had to say most
     with few messages is silent on the weak half of all forces, but for rounding.
     """
-    deviation = np.abs(y - np.median(y))
     return np.asarray(deviation > _REST * np.quantile(deviation, _STRONG))
 
 

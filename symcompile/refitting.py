@@ -166,12 +166,8 @@ class Recorded:
         for output, one in equations.items():
             fit, _ = self.samples(output)
             rest = replace(fit, y=fit.y - one.predict(fit.X))
-            n, finite = len(one.constants), bool(np.isfinite(rest.y).all())
-            result[output] = replace(
-                one,
-                form=one.form + slot(n),
-                constants=(*one.constants, rest.centre if finite else 0.0),
-            )
+            finite = bool(np.isfinite(rest.y).all())
+            result[output] = _plus(one, rest.centre if finite else 0.0)
         return result
 
     def fitted(self, output: int, equation: Equation) -> Equation:
@@ -228,7 +224,9 @@ def names_in(equation: Equation) -> set[str]:
 
 def _shifted(equation: Equation) -> Equation:
     """The equation with a constant."""
-    if has_constant(equation):
-        return equation
+    return equation if has_constant(equation) else _plus(equation, 0.0)
+
+
+def _plus(equation: Equation, constant: float) -> Equation:
     form = equation.form + slot(len(equation.constants))
-    return replace(equation, form=form, constants=(*equation.constants, 0.0))
+    return replace(equation, form=form, constants=(*equation.constants, constant))
