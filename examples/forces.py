@@ -25,7 +25,7 @@ from graph_network import HIDDEN, VARIANTS, Training
 from study import Study
 
 # Not those with which the compiler was developed.
-SEEDS = (8, 9)
+SEEDS = (12, 13)
 # The variants that have to find every law, with every seed; the others are run once.
 SEVERAL = ("bottleneck", "pruning")
 QUICK = Sizes(
