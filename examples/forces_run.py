@@ -46,7 +46,7 @@ TRAINING = Training(30_000, batch=64, rate=2e-3)
 # Only the last 35 % of it have as few messages as the bottleneck has from the start.
 PRUNING = Training(60_000, batch=64, rate=2e-3)
 # Where messages stay wide: for comparison only, and the whole set has to end within an hour.
-WIDE = Training(20_000, batch=64, rate=2e-3)
+WIDE = Training(15_000, batch=64, rate=2e-3)
 ADAPTING = Training(2500, batch=64, rate=3e-3)
 # Another adaptation of the same model may differ by so much in its error.
 TOLERANCE = 0.1

@@ -13,8 +13,8 @@ that a PINN learns beside its weights stands next to the one that its equation i
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -43,6 +43,19 @@ def train_all(cases: Sequence[Case]) -> dict[Case, Pinn]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, context) as pool:
         return dict(zip(cases, pool.map(train, *zip(*cases, strict=True)), strict=True))
+
+
+def judge_all(cases: Sequence[Case], models: Mapping[Case, Pinn]) -> list[Result]:
+    """Compile and judge each, two at a time in one thread: twice two threads would get in each
+    other's way."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, context, torch.set_num_threads, (1,)) as pool:
+        return list(pool.map(_judge, cases, [models[case] for case in cases]))
+
+
+def _judge(case: Case, model: Pinn) -> Result:
+    with ThreadPoolExecutor(1) as executor:
+        return judge(*case, model, train=True, executor=executor)
 
 
 def run(name: str, seed: int, kind: str = "PINN", **options: Any) -> Result:
@@ -161,9 +174,13 @@ def main() -> None:
     seeds, kinds = (SEEDS[:1], ("PINN",)) if study.quick else (SEEDS, ("PINN", "NN"))
     cases = [(name, seed, kind) for name in FAMILIES for kind in kinds for seed in seeds]
     torch.set_num_threads(1)
-    models = train_all(cases) if not study.quick else {case: train(*case) for case in cases}
+    if study.quick:
+        models = {case: train(*case) for case in cases}
+        results = [judge(*case, models[case], **QUICK) for case in cases]
+    else:
+        models = train_all(cases)
+        results = judge_all(cases, models)
     options = QUICK if study.quick else {}
-    results = [judge(*case, models[case], train=not study.quick, **options) for case in cases]
     shown = {(r.problem, r.kind): r for r in results if r.seed == SEEDS[0]}
     draw(study.picture, shown, models, SEEDS[0])
     settings = {"beyond": BEYOND, "engine": "operon", "engine_options": options}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,18 +137,28 @@ def complete(problem: str, constants: tuple[float, ...]) -> bool:
 
 
 def judge(
-    name: str, seed: int, kind: str, model: Pinn, *, train: bool = False, **options: Any
+    name: str,
+    seed: int,
+    kind: str,
+    model: Pinn,
+    *,
+    train: bool = False,
+    executor: Executor | None = None,
+    **options: Any,
 ) -> Result:
     """Compile a trained network, and compare equation and network with the law.
 
     Args:
         train: also train the equation of a PINN in the network's place.
+        executor: where the searches run; by default as many at a time as there are cores.
         options: go to the engine.
     """
     problem, family = PROBLEMS[name], FAMILIES[name]
     start = time.perf_counter()
     target = Target(".", domain=problem.domain, operators=family.operators)
-    compiled = symcompile(model, target, engine="operon", engine_options=options, progress=False)
+    compiled = symcompile(
+        model, target, engine="operon", engine_options=options, executor=executor, progress=False
+    )
     seconds = time.perf_counter() - start
     equation = compiled.equations["."][0]
     points, later = grid(problem), points_beyond(problem)
