@@ -282,8 +282,7 @@ class Judging:
 
     def as_force(self, messages: Array, quantity: str) -> Array:
         """Messages [n, 2] through the inverse of the linear map that they are of the force."""
-        divisor = quantity.partition(" / ")[2]
-        true = self.force / self.columns[divisor][:, None] if divisor else self.force
+        true = self.force / self.divisor(quantity)[:, None]
         basis = np.column_stack([messages, np.ones(len(messages))])
         # Least absolute deviations by reweighting: the largest forces are learned worst.
         weights = np.ones(len(true))
@@ -294,13 +293,18 @@ class Judging:
         return basis @ found
 
     def along(self, force: Array, quantity: str) -> Array:
-        columns, divisor = self.columns, quantity.partition(" / ")[2]
+        columns = self.columns
         line = np.column_stack([columns["dx"], columns["dy"]]) / columns["r"][:, None]
         units = {"r^-1": "m1 m2", "r^-2": "m1 m2", "spring": "", "charge": "q1 q2"}
-        scale = np.ones(len(line)) / (columns[divisor] if divisor else 1.0)
+        scale = 1 / self.divisor(quantity)
         for name in units[self.law.name].split():
             scale = scale * columns[name]
         return (force * line).sum(axis=1) / scale
+
+    def divisor(self, quantity: str) -> Array:
+        """What the force is divided by in this quantity [n]: 1 for the force itself."""
+        name = quantity.partition(" / ")[2]
+        return self.columns[name] if name else np.ones(len(self.X))
 
 
 def deviation(values: Array) -> float:
