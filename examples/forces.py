@@ -12,9 +12,7 @@ them (`Compiled.simplify`). A rule decides what is the law, see `forces_judge.py
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 
 from force_laws import LAWS
@@ -22,7 +20,7 @@ from forces_figure import draw
 from forces_run import DATA_SEED, Case, Outcome, Sizes, run
 from forces_table import table
 from graph_network import HIDDEN, VARIANTS, Training
-from study import Study
+from study import Study, processes
 
 # Not those with which the compiler was developed.
 SEEDS = (12, 13)
@@ -52,9 +50,8 @@ def run_all(chosen: Sequence[Case]) -> list[Outcome]:
     """Two at a time, one thread each."""
     if len(chosen) == 1:
         return [run(chosen[0])]
-    context = multiprocessing.get_context("spawn")
     outcomes = []
-    with ProcessPoolExecutor(2, context) as pool:
+    with processes() as pool:
         for outcome in pool.map(run, chosen):
             outcomes.append(outcome)
             right = [message.final["right"] for message in outcome.messages]

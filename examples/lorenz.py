@@ -13,10 +13,8 @@ are only found up to an affine map: laws are compared in the best-fitting ones.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -36,7 +34,7 @@ from lorenz_run import (
     Settings,
     run,
 )
-from study import Study, markdown
+from study import Study, markdown, processes
 
 SEEDS = (290402, 0, 1, 2)
 QUICK = Settings(
@@ -51,9 +49,7 @@ def outcomes(seeds: Sequence[int], settings: Settings) -> list[Outcome]:
     """Every seed in a process with one thread, as many at a time as there are cores."""
     if len(seeds) == 1:
         return [run(seeds[0], settings)]
-    context = multiprocessing.get_context("spawn")
-    workers = min(len(seeds), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with processes(min(len(seeds), os.cpu_count() or 1)) as pool:
         return list(pool.map(run, seeds, [settings] * len(seeds)))
 
 

@@ -12,9 +12,8 @@ that a PINN learns beside its weights stands next to the one that its equation i
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 from pinns_figure import draw
 from pinns_judge import BEYOND, Result, judge, mse, points_beyond
 from pinns_laws import FAMILIES
-from study import Study, markdown
+from study import Study, markdown, processes
 
 from symcompile.pinns import PROBLEMS, Pinn, grid, train_pinn
 
@@ -40,20 +39,19 @@ def train(name: str, seed: int, kind: str = "PINN") -> Pinn:
 
 def train_all(cases: Sequence[Case]) -> dict[Case, Pinn]:
     """All networks, in two processes: their training is NumPy in one thread."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, context) as pool:
+    with processes() as pool:
         return dict(zip(cases, pool.map(train, *zip(*cases, strict=True)), strict=True))
 
 
 def judge_all(cases: Sequence[Case], models: Mapping[Case, Pinn]) -> list[Result]:
     """Compile and judge each, two at a time in one thread: twice two threads would get in each
     other's way."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, context, torch.set_num_threads, (1,)) as pool:
+    with processes() as pool:
         return list(pool.map(_judge, cases, [models[case] for case in cases]))
 
 
 def _judge(case: Case, model: Pinn) -> Result:
+    torch.set_num_threads(1)
     with ThreadPoolExecutor(1) as executor:
         return judge(*case, model, train=True, executor=executor)
 
@@ -174,13 +172,13 @@ def main() -> None:
     seeds, kinds = (SEEDS[:1], ("PINN",)) if study.quick else (SEEDS, ("PINN", "NN"))
     cases = [(name, seed, kind) for name in FAMILIES for kind in kinds for seed in seeds]
     torch.set_num_threads(1)
+    options = QUICK if study.quick else {}
     if study.quick:
         models = {case: train(*case) for case in cases}
-        results = [judge(*case, models[case], **QUICK) for case in cases]
+        results = [judge(*case, models[case], **options) for case in cases]
     else:
         models = train_all(cases)
         results = judge_all(cases, models)
-    options = QUICK if study.quick else {}
     shown = {(r.problem, r.kind): r for r in results if r.seed == SEEDS[0]}
     draw(study.picture, shown, models, SEEDS[0])
     settings = {"beyond": BEYOND, "engine": "operon", "engine_options": options}

@@ -12,17 +12,16 @@ few huge forces of particles that nearly touch.
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from robustness_laws import Law, law
-from study import Study, markdown
+from study import Study, markdown, processes
 
 from symcompile import distill
 
@@ -208,7 +207,7 @@ def main() -> None:
     if study.quick:
         outcomes = [run(task) for task in tasks]
     else:
-        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        with processes() as pool:
             outcomes = list(pool.map(run, tasks))
     draw(study.picture, outcomes, laws, factors)
     study.finish(

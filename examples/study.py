@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -104,3 +106,8 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     text = [f"| {' | '.join(cells)} |" for cells in padded]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([text[0], rule, *text[1:]])
+
+
+def processes(n: int = 2) -> ProcessPoolExecutor:
+    """Processes that start anew: forked ones would inherit locks of torch's threads."""
+    return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"))

@@ -160,7 +160,7 @@ def _sum(fit: Samples, own: Equation, other: Equation, best: Equation) -> Equati
     if not np.isfinite(basis).all():
         return None
     weights = np.ones(len(basis)) if fit.weights is None else fit.weights
-    residual = own.predict(fit.X) - fit.y
+    residual = columns[0] - fit.y
     for measure in _narrowing(loss):
         root = np.sqrt(weights * measure.weights(residual))
         found = np.linalg.lstsq(basis * root[:, None], fit.y * root, rcond=None)[0]
