@@ -6,7 +6,6 @@ Everything is float64 and measured on samples that the caller has held out.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +13,9 @@ import numpy as np
 from symcompile.errors import DataError
 from symcompile.evaluation import Array
 from symcompile.rewrite import Agreement
+from symcompile.ridge import ROUNDING, LinearMap, mean_map, ridge
 
-# A spread below this share of the values' size is rounding: the values do not vary.
-ROUNDING = 1e-12
-# Ridge strengths that generalised cross-validation tries, relative to the largest eigenvalue.
-STRENGTHS = np.logspace(-12, 2, 29)
-_NARROW = 256
+__all__ = ["ROUNDING", "Controls", "LinearMap", "agreement", "controls", "relative_l2"]
 
 
 def agreement(prediction: Array, truth: Array) -> Agreement:
@@ -77,18 +73,6 @@ def _norm(values: Array) -> float:
     return largest * float(np.sqrt(np.square(values / largest).sum()))
 
 
-@dataclass(frozen=True, eq=False)
-class LinearMap:
-    """`X @ weight.T + bias`: weight [n_outputs, n_inputs], bias [n_outputs]."""
-
-    weight: Array
-    bias: Array
-
-    def predict(self, X: Array) -> Array:
-        """Outputs [n_samples, n_outputs] for raw inputs X [n_samples, n_inputs]."""
-        return np.asarray(np.asarray(X, dtype=np.float64) @ self.weight.T + self.bias)
-
-
 class Controls(NamedTuple):
     """What an equation has to beat: the mean output (a map of weight zero), and a linear map."""
 
@@ -107,9 +91,8 @@ def controls(X: Array, Y: Array, weights: Array | None = None) -> Controls:
         DataError: X and Y do not fit together, or no sample is finite.
     """
     X, Y, weights = _usable(X, Y, weights)
-    centre = np.average(Y, axis=0, weights=weights)
-    mean = LinearMap(np.zeros((Y.shape[1], X.shape[1])), centre)
-    return Controls(mean, _ridge(X, Y, weights))
+    mean = mean_map(X.shape[1], np.average(Y, axis=0, weights=weights))
+    return Controls(mean, ridge(X, Y, weights))
 
 
 def _usable(X: Array, Y: Array, weights: Array | None) -> tuple[Array, Array, Array]:
@@ -127,66 +110,3 @@ def _usable(X: Array, Y: Array, weights: Array | None) -> tuple[Array, Array, Ar
     if not keep.any():
         raise DataError(f"none of {len(X)} samples is finite and has a weight above 0")
     return X[keep], Y[keep], w[keep] / w[keep].mean()
-
-
-def _ridge(X: Array, Y: Array, weights: Array) -> LinearMap:
-    """Ridge regression on standardised inputs, in closed form.
-
-    The strength of each output is chosen by generalised cross-validation (Golub, Heath and Wahba
-    1979, https://doi.org/10.1080/00401706.1979.10489751), which needs no split and also works for
-    fewer samples than inputs. Columns that do not vary get weight zero; collinear columns share.
-    """
-    root = np.sqrt(weights)[:, None]
-    x_mean, y_mean = (np.average(A, axis=0, weights=weights) for A in (X, Y))
-    size = np.abs(X).max(axis=0)
-    unit = np.where(size > 0, size, 1.0)  # so that squares of huge inputs do not overflow
-    Z = root * ((X - x_mean) / unit)
-    scale = np.sqrt(np.mean(Z**2, axis=0))
-    varies = scale > ROUNDING
-    bias_only = LinearMap(np.zeros((Y.shape[1], X.shape[1])), y_mean)
-    if not varies.any() or len(X) < 2:
-        return bias_only
-    U, s, Vt = _directions(Z[:, varies] / scale[varies])
-    targets = root * (Y - y_mean)
-    shrunk = _by_cross_validation(U, s, targets)
-    weight = np.zeros((Y.shape[1], X.shape[1]))
-    weight[:, varies] = (Vt.T @ shrunk).T / (scale * unit)[varies]
-    return LinearMap(weight, y_mean - weight @ x_mean)
-
-
-def _directions(Z: Array) -> tuple[Array, Array, Array]:
-    """Thin singular value decomposition U, s, Vt, without directions that are but rounding.
-
-    Wide inputs go by eigenvectors of the smaller Gram matrix: half of the digits, but less than
-    half of the time (4000 samples on one core: 768 inputs 0.3 s, not 0.7 s; 3072 inputs 9 s, not
-    25 s).
-    """
-    if min(Z.shape) <= _NARROW:
-        U, s, Vt = np.linalg.svd(Z, full_matrices=False)
-        keep = s > ROUNDING * s[0]
-        return U[:, keep], s[keep], Vt[keep]
-    wide = Z.shape[1] > Z.shape[0]
-    squares, vectors = np.linalg.eigh(Z @ Z.T if wide else Z.T @ Z)
-    keep = squares > ROUNDING * squares[-1]
-    s, vectors = np.sqrt(squares[keep]), vectors[:, keep]
-    if wide:
-        return vectors, s, (vectors.T @ Z) / s[:, None]
-    return (Z @ vectors) / s, s, vectors.T
-
-
-def _by_cross_validation(U: Array, s: Array, targets: Array) -> Array:
-    """Coefficients [rank, n_outputs] in the basis of right singular vectors.
-
-    The score of a strength is |residual|^2 / (degrees of freedom left)^2. Residual and degrees of
-    freedom are both sums over directions of what the ridge takes away, strength / (s^2 + strength),
-    plus the directions that no input reaches; one degree of freedom went into the mean.
-    """
-    projected = U.T @ targets
-    beyond = np.square(targets - U @ projected).sum(axis=0)
-    unreached = max(len(targets) - 1 - len(s), 0)
-    strengths = STRENGTHS * s.max() ** 2
-    left = strengths[:, None] / (s**2 + strengths[:, None])  # [n_strengths, rank]
-    freedom = left.sum(axis=1) + unreached
-    residual = left**2 @ projected**2 + beyond
-    chosen = strengths[np.argmin(residual / freedom[:, None] ** 2, axis=0)]
-    return np.asarray((s[:, None] / (s[:, None] ** 2 + chosen)) * projected)
