@@ -14,15 +14,18 @@ from collections.abc import Iterable, Sequence
 import sympy
 
 from symcompile import slots
+from symcompile.collecting import collected
 from symcompile.complexity import complexity
 from symcompile.errors import SymCompileError
+from symcompile.expansion import expanded
 from symcompile.operators import OperatorSet
-from symcompile.slots import is_constant
+from symcompile.slots import is_constant, rebuilt
 
 _ODD = (sympy.sin, sympy.tan, sympy.tanh)
 _TRIG = (sympy.sin, sympy.cos)
-# Expanding products is tried only below this many nodes.
-_EXPAND_NODES = 60
+# Expanding products is tried only below this many nodes, and where it makes no more terms: what is
+# shorter once it is multiplied out has a dozen of them.
+_EXPAND_NODES, _EXPAND_TERMS = 60, 60
 
 # What sympy and evaluation raise where an expression makes no sense: Min of a complex number.
 UNUSABLE = (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError)
@@ -45,8 +48,10 @@ def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorS
     if _has_sum_of_products(merged[0]):
         spellings.append(_collected(*merged, operators))
     if _size(merged[0]) <= _EXPAND_NODES and _has_product_of_sums(merged[0]):
-        expanded = _merge(sympy.expand(merged[0], power_exp=False, log=False), merged[1], operators)
-        spellings += [expanded, _collected(*expanded, operators)]
+        out = expanded(merged[0], _EXPAND_TERMS, power_exp=False, log=False)
+        if out is not None:
+            form = _merge(out, merged[1], operators)
+            spellings += [form, _collected(*form, operators)]
     spellings.append(slots.renumber(*_all_slots(expr, constants)))
     return min(spellings, key=lambda form: (complexity(form[0], operators), len(form[1])))
 
@@ -91,7 +96,7 @@ def _has_product_of_sums(expr: sympy.Expr) -> bool:
 
 def _collected(expr: sympy.Expr, constants: tuple[float, ...], operators: OperatorSet) -> Form:
     """The same with common factors of sums taken out wherever that saves nodes."""
-    return slots.renumber(_Collect(operators).of(expr), constants)
+    return slots.renumber(collected(expr, operators), constants)
 
 
 class _Fold:
@@ -117,7 +122,7 @@ class _Fold:
             # sympy takes symbols for complex and turns Abs(exp(x)) into exp(re(x)).
             return args[0] if isinstance(expr, sympy.re) else sympy.S.Zero
         rule = getattr(self, "of_" + expr.func.__name__.lower(), None)
-        return rule(args[0]) if rule else expr.func(*args)
+        return rule(args[0]) if rule else rebuilt(expr, args)
 
     # Constants
 
@@ -368,48 +373,6 @@ class _Fold:
         if scale == 1.0:
             return sympy.log(argument)
         return sympy.log(rest) + self.new(math.log(scale))
-
-
-class _Collect:
-    """Takes common factors out of sums, one at a time, while that saves nodes."""
-
-    def __init__(self, operators: OperatorSet) -> None:
-        self.operators = operators
-
-    def of(self, expr: sympy.Expr) -> sympy.Expr:
-        if not expr.args or is_constant(expr):
-            return expr
-        args = [self.of(arg) if isinstance(arg, sympy.Expr) else arg for arg in expr.args]
-        rebuilt = expr.func(*args)
-        return self.sum(rebuilt) if rebuilt.is_Add else rebuilt
-
-    def sum(self, expr: sympy.Expr) -> sympy.Expr:
-        best, cost = expr, complexity(expr, self.operators)
-        for factor in self.shared(expr):
-            inside: list[sympy.Expr] = []
-            outside: list[sympy.Expr] = []
-            for term in expr.args:
-                (inside if factor in sympy.Mul.make_args(term) else outside).append(term)
-            quotient = self.sum(sympy.Add(*(_without(term, factor) for term in inside)))
-            taken = sympy.Add(sympy.Mul(factor, quotient), *outside)
-            if complexity(taken, self.operators) < cost:
-                best, cost = taken, complexity(taken, self.operators)
-        return best if best is expr or not best.is_Add else self.sum(best)
-
-    def shared(self, expr: sympy.Expr) -> list[sympy.Expr]:
-        """Varying factors that stand in two terms or more, in a fixed order."""
-        count: dict[sympy.Expr, int] = {}
-        for term in expr.args:
-            for factor in sympy.Mul.make_args(term):
-                if not is_constant(factor):
-                    count[factor] = count.get(factor, 0) + 1
-        return sorted((f for f, n in count.items() if n > 1), key=sympy.default_sort_key)
-
-
-def _without(term: sympy.Expr, factor: sympy.Expr) -> sympy.Expr:
-    factors = list(sympy.Mul.make_args(term))
-    factors.remove(factor)
-    return sympy.Mul(*factors)
 
 
 def _flat(args: Iterable[sympy.Expr]) -> Iterable[sympy.Expr]:

@@ -24,12 +24,16 @@ from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError
+from symcompile.expansion import expanded
 from symcompile.operators import OperatorSet
 from symcompile.refitting import Equations, Recorded, names_in
 from symcompile.slots import fill, is_constant, renumber
 from symcompile.state import same_random_state
 
 Adapt = Callable[[nn.Module], float | torch.Tensor]
+
+# An equation is not multiplied out to more terms than this.
+_TERMS = 1000
 
 
 @dataclass(frozen=True)
@@ -285,8 +289,11 @@ def _less(form: sympy.Expr) -> Iterator[tuple[sympy.Expr, sympy.Expr]]:
 
 
 def _monomials(equation: Equation, form: sympy.Expr) -> frozenset[sympy.Expr]:
-    """The terms of the expanded form without their factors."""
-    terms = sympy.Add.make_args(sympy.expand(fill(form, equation.constants)))
+    """The terms of the expanded form without their factors; of the form itself where the expanded
+    one would be too long."""
+    filled = fill(form, equation.constants)
+    out = expanded(filled, _TERMS)
+    terms = sympy.Add.make_args(filled if out is None else out)
     return frozenset(term.as_independent(*term.free_symbols)[1] for term in terms)
 
 

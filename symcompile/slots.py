@@ -95,6 +95,12 @@ def walk(expr: sympy.Basic) -> Iterator[sympy.Basic]:
         pending += reversed(node.args)
 
 
+def rebuilt(expr: sympy.Basic, args: Sequence[sympy.Basic]) -> sympy.Basic:
+    """The expression with these arguments; itself where they are its own, since sympy compares each
+    two arguments of a Min or Max again whenever one is built."""
+    return expr if tuple(args) == expr.args else expr.func(*args)
+
+
 def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Replace every floating-point number of `expr` by a slot, in the order of a walk.
 

@@ -1,5 +1,7 @@
 """Canonical form: an equal function, no more complex, constants merged, idempotent."""
 
+import time
+
 import numpy as np
 import pytest
 import sympy
@@ -102,3 +104,51 @@ def test_exact_numbers_stay() -> None:
 def test_no_constant_is_lost_in_functions() -> None:
     expr = tanh(f(1.5) * x + f(0.5)) + Max(f(0.2), f(1.1) * y) + log(f(2.5) * x)
     assert len(canonical(expr, (), OPERATORS)[1]) == 5
+
+
+def nested(depth: int, power: int = 2) -> sympy.Expr:
+    form = x - f(1.1) * y
+    for k in range(depth):
+        form = form**power + f(0.3 + 0.1 * k) * (x if k % 2 else y) + f(0.7)
+    return form
+
+
+def quotient(depth: int) -> sympy.Expr:
+    form = x + f(1.1)
+    for k in range(depth):
+        form = (y + f(1.5 + k)) / (form + x * (y + f(0.3))) + (x + f(0.2)) * (y + f(0.1))
+    return form
+
+
+DEAR = {
+    **{f"{depth} nested squares": nested(depth) for depth in (3, 4, 5, 6, 12)},
+    **{f"{depth} nested cubes": nested(depth, 3) for depth in (2, 3, 4)},
+    "power": (x + f(1.3) * y + f(2.3)) ** 12 + x,
+    "power below": (x + f(1.3) * y + f(2.3)) ** -12 + x,
+    "factors": sympy.Mul(*(x + f(1.1 + k) * y + f(0.3) for k in range(9))),
+    "inside": sin(sympy.Mul(*(x + f(1.1 + k) * y + f(0.3) for k in range(6)))) ** 2
+    + exp(nested(4)),
+    "quotient": quotient(5),
+    "polynomial": sum(
+        f(1.1 + 0.01 * i + 0.3 * j) * x**i * y**j for i in range(9) for j in range(9)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_dear_forms_take_no_longer_than_they_are_worth(name: str) -> None:
+    operators = OperatorSet.of(["+", "-", "*", "/", "square", "cube", "sin", "exp"])
+    start = time.process_time()
+    form, constants = canonical(DEAR[name], (), operators)
+    assert time.process_time() - start < 2.0  # milliseconds; many minutes when multiplied out
+    written, given = extract(DEAR[name])
+    assert complexity(form, operators) <= complexity(written, operators)
+    X = np.random.default_rng(0).uniform(0.1, 0.5, (20, 2))
+    with np.errstate(all="ignore"):
+        expected = values(written, given, X)
+        assert np.allclose(values(form, constants, X), expected, rtol=1e-9, equal_nan=True)
+
+
+def test_products_of_few_terms_are_multiplied_out() -> None:
+    expr = (x + f(2.5)) ** 2 - x**2 + y * (x + f(1.5)) - x * y
+    assert anonymous(canonical(expr, (), OPERATORS)[0]) == anonymous(c[0] + c[1] * x + c[2] * y)

@@ -20,6 +20,7 @@ from symcompile.comparison.equations.deadline import Deadline, OutOfTime
 from symcompile.comparison.equations.equivalence import SAME, Law
 from symcompile.comparison.equations.pairing import Pairing, pair
 from symcompile.comparison.equations.shape import constant_value, shape
+from symcompile.expansion import expanded
 from symcompile.operators import VOCABULARY, OperatorSet
 from symcompile.slots import is_constant, slot
 
@@ -108,23 +109,9 @@ def _is_low(node: sympy.Basic, law: Law) -> bool:
     return abs(constant_value(node.exp, law.constants)) <= _EXPONENT
 
 
-def _terms_of(expr: sympy.Basic) -> int:
-    """At most how many terms there are in an expression that is multiplied out."""
-    counts = [_terms_of(arg) for arg in expr.args]
-    if expr.is_Add:
-        return sum(counts)
-    if expr.is_Mul:
-        return math.prod(counts)
-    if expr.is_Pow and expr.exp.is_Integer:
-        return math.comb(counts[0] + abs(int(expr.exp)) - 1, abs(int(expr.exp)))
-    return max(counts, default=1)
-
-
 def _multiplied_out(law: Law) -> sympy.Expr:
     filled = law.form.xreplace({slot(k): sympy.Float(v) for k, v in enumerate(law.constants)})
-    if _terms_of(filled) > _TERMS:
-        raise ArithmeticError("too many terms")
-    return sympy.expand(filled, power_exp=False, power_base=False, log=False)
+    return _expand(filled, power_exp=False, power_base=False, log=False)
 
 
 # --- proofs --------------------------------------------------------------------------------------
@@ -188,10 +175,11 @@ def _in_exp(expr: sympy.Expr) -> sympy.Expr:
     return _expand(expr.rewrite(sympy.exp))
 
 
-def _expand(expr: sympy.Expr) -> sympy.Expr:
-    if _terms_of(expr) > _TERMS:
+def _expand(expr: sympy.Expr, **hints: bool) -> sympy.Expr:
+    found = expanded(expr, _TERMS, **hints)
+    if found is None:
         raise ArithmeticError("too many terms")
-    return sympy.expand(expr)
+    return found
 
 
 def _same_terms(a: sympy.Expr, b: sympy.Expr) -> bool:
