@@ -3,7 +3,9 @@
 import copy
 import io
 import json
+import math
 from collections import namedtuple
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -19,6 +21,7 @@ from symcompile.region import Interface, Parameter, Region, TensorInput, TensorO
 from symcompile.target import Target
 
 Point = namedtuple("Point", "x y")
+Nothing = namedtuple("Nothing", "")
 
 
 def through_json(stored: StoredGraph) -> StoredGraph:
@@ -325,6 +328,64 @@ def test_encoding_twice_gives_the_same_document() -> None:
 def test_devices_are_mapped() -> None:
     loaded = decode(stored_case("sizes"), device="meta")
     assert loaded.forward(torch.empty(5, 3, device="meta"))[0].device.type == "meta"
+
+
+# --- constants -----------------------------------------------------------------------------
+
+
+class Constants(nn.Module):
+    """What a forward may do with constants, behind a layer."""
+
+    def __init__(self, use: Callable[..., Any]) -> None:
+        super().__init__()
+        self.linear, self.use = nn.Linear(3, 2).double(), use
+
+    def forward(self, x: torch.Tensor, given: Any = math.nan, *, top: float = math.inf) -> Any:
+        return self.use(self.linear(x))
+
+
+CONSTANTS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "zeros of an empty size": lambda y: y + torch.zeros([], dtype=y.dtype),
+    "new tensor of an empty size": lambda y: y + y.new_ones(()),
+    "reshaped to no dimension": lambda y: y.sum().reshape([]),
+    "viewed as no dimension": lambda y: y.sum().view(()).expand([]).permute(()),
+    "full of infinity": lambda y: torch.minimum(y, torch.full([], math.inf, dtype=y.dtype)),
+    "no dimensions to reduce": lambda y: (y.sum(dim=[]), y.mean(()), y.var(dim=[], correction=0)),
+    "no padding": lambda y: nn.functional.pad(y, []).flip([]).tile(()),
+    "no contraction": lambda y: torch.tensordot(y, y, dims=([], [])),
+    "dtype, layout and device": lambda y: (
+        y + torch.zeros([], dtype=y.dtype, layout=torch.strided, device=y.device)
+    ),
+    "memory format": lambda y: y[..., None, None].to(memory_format=torch.channels_last),
+    "slices and ellipses": lambda y: y[..., None][:, ::2][1:],
+    "an empty index": lambda y: torch.cat([y, y[[]]]),
+    "clamped at infinity": lambda y: y.clamp(-math.inf, math.inf),
+    "a complex constant": lambda y: torch.view_as_real(y * (1 + 2j)),
+    "infinite complex constant": lambda y: torch.where(
+        (0 * y + complex(1, math.inf)).isinf(), y, 0
+    ),
+    "NaN in a complex constant": lambda y: torch.where((y + complex(math.nan, 1)).isnan(), y, 0),
+    "a free size": lambda y: y * y.shape[0] + torch.arange(len(y), dtype=y.dtype)[:, None],
+    "empty containers returned": lambda y: (y, [], (), {}, None),
+    "empty containers within others": lambda y: [[], [[], (y,)], {"a": [], "b": ((), {})}],
+    "an empty named tuple": lambda y: {"y": y, "none": Nothing()},
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_of_every_kind_are_stored(name: str) -> None:
+    model = Constants(CONSTANTS[name])
+    loaded = reload(model, rand(5, 3))
+    assert_same(model, loaded, rand(5, 3))
+    assert_same(model, reload(loaded, rand(5, 3)), rand(5, 3))
+
+
+@pytest.mark.parametrize("given", [[], (), {}, [[], {}], None, "text", math.nan, math.inf])
+def test_arguments_without_tensors_are_stored(given: Any) -> None:
+    model = Constants(torch.sin)
+    loaded = reload(model, rand(5, 3), given)
+    torch.testing.assert_close(loaded(rand(5, 3), copy.deepcopy(given)), model(rand(5, 3)))
+    assert reload(model, rand(5, 3))(rand(5, 3), float("nan"), top=math.inf).shape == (5, 2)
 
 
 # --- regions -------------------------------------------------------------------------------

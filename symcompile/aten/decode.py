@@ -8,6 +8,7 @@ but as a checked identifier or as a quoted string.
 
 from __future__ import annotations
 
+import cmath
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -282,6 +283,13 @@ class _Builder:
     def value(self, data: Any) -> Any:
         return decode_value(data, self.reference, self.device)
 
+    def complex(self, data: Json) -> Any:
+        """A number that is not finite is made by a call: in source it would read (inf+nanj)."""
+        number = decode_value(data, _no_leaf, self.device)
+        if cmath.isfinite(number):
+            return number
+        return self.graph.call_function(complex, (number.real, number.imag))
+
     def reference(self, data: Json) -> Any:
         if set(data) == {"node"}:
             return self.known(self.nodes, data["node"], "node")
@@ -291,7 +299,7 @@ class _Builder:
             return self.attribute(qualified_name(data["state"]))
         if "training" in data and set(data) <= {"training", "times"}:
             return self.mode(data["training"], data.get("times"))
-        return NotImplemented
+        return self.complex(data) if set(data) == {"complex"} else NotImplemented
 
     def mode(self, name: Any, rate: Any) -> fx.Node:
         """Whether a module is in training mode, or a rate that is zero where it is not."""
@@ -329,6 +337,10 @@ class _Builder:
         return self.graph.call_function(make_named, (identifier(data["named"]), names, values))
 
 
+def _no_leaf(data: Json) -> Any:
+    return NotImplemented
+
+
 def _place_name(row: Json) -> str:
     """How messages call a value inside the arguments: opts['a']."""
     keys = "".join(f"[{key!r}]" for key in row["keys"])
@@ -342,12 +354,19 @@ def expect_value(value: Any, expected: Any, name: str) -> None:
     """Refuse a call whose constant argument is not the one that the graph was saved with."""
     if isinstance(value, fx.Proxy) or value is expected:
         return
-    if isinstance(value, torch.Tensor) or type(value) is not type(expected) or value != expected:
+    if isinstance(value, torch.Tensor) or not _same_constant(value, expected):
         shown = "a tensor" if isinstance(value, torch.Tensor) else repr(value)
         raise ArtifactError(
             f"argument {name} is {shown}: this model was saved for {expected!r} only;"
             " save it with an example that has the other value"
         )
+
+
+def _same_constant(value: Any, expected: Any) -> bool:
+    if type(value) is not type(expected):
+        return False
+    both_nan = value != value and expected != expected  # NaN is unequal to itself
+    return bool(value == expected or both_nan)
 
 
 def expect_length(value: Any, expected: int, name: str) -> None:

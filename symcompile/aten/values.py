@@ -4,7 +4,7 @@
 |---|---|
 | None, True, 3, 0.5, "mean" | itself |
 | inf, -inf, nan | {"float": "inf"} |
-| 1+2j | {"complex": [1.0, 2.0]} |
+| 1+2j, 1+inf*j | {"complex": [1.0, 2.0]}, {"complex": [1.0, {"float": "inf"}]} |
 | [a, b] and (a, b) | [a, b] and {"tuple": [a, b]} |
 | {"k": a} | {"dict": [["k", a]]} |
 | a named tuple | {"named": "Point", "fields": [["x", a], ["y", b]]} |
@@ -75,8 +75,9 @@ def encode_value(value: Any, encode_leaf: Callable[[Any], Any]) -> Any:
     if type(value) is float:
         return value if math.isfinite(value) else {"float": str(value)}
     if type(value) is complex:
-        return {"complex": [value.real, value.imag]}
-    return _encode_structure(value, encode_leaf) or _encode_torch(value)
+        return {"complex": [encode_value(part, encode_leaf) for part in (value.real, value.imag)]}
+    found = _encode_structure(value, encode_leaf)
+    return _encode_torch(value) if found is NotImplemented else found
 
 
 def _encode_structure(value: Any, encode_leaf: Callable[[Any], Any]) -> Any:
@@ -90,7 +91,7 @@ def _encode_structure(value: Any, encode_leaf: Callable[[Any], Any]) -> Any:
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {"dict": [[_key(key), encode_value(one, encode_leaf)] for key, one in value.items()]}
-    return None
+    return NotImplemented
 
 
 def _key(key: object) -> object:
@@ -158,7 +159,7 @@ def _decode_tagged(data: dict[str, Any], inner: Callable[[Any], Any], device: to
     if tag == "device" and type(content) is str and _DEVICE.match(content):
         return device
     if tag == "complex" and type(content) is list and len(content) == 2:
-        return complex(*(_float(part) for part in content))
+        return complex(*(_float(inner(part)) for part in content))
     table = _TABLES.get(tag, {})
     if type(content) is str and content in table:
         return table[content]
