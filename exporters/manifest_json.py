@@ -38,7 +38,8 @@ from typing import Any
 from torch import fx
 
 from symcompile._version import __version__
-from symcompile.aten.graph import StoredGraph, encode
+from symcompile.aten.around import encode_around
+from symcompile.aten.graph import StoredGraph
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.graph_rows import aten_rows, fx_rows
 from symcompile.hybrid import Batch, Hybrid, submodule_path
@@ -95,11 +96,10 @@ def _stored(
     hybrid: Hybrid, example: Batch | None, outcomes: Mapping[str, Outcome]
 ) -> tuple[StoredGraph | None, str]:
     """The exported graph, or None with the reason."""
-    regions = [one.region for one in outcomes.values() if one.region is not None]
     if example is None:
         return None, "the compiler saw no data for the model itself"
     try:
-        return encode(hybrid.module, example, regions), ""
+        return encode_around(hybrid.module, example, outcomes)[0], ""
     except ArtifactError as error:
         return None, stable(str(error))
 

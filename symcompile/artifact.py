@@ -31,19 +31,20 @@ import torch
 from torch import nn
 
 from symcompile._version import __version__
-from symcompile.aten.graph import StoredGraph, decode, encode
+from symcompile.aten.around import stored_graphs
+from symcompile.aten.graph import StoredGraph, decode
 from symcompile.aten.values import decode_value, encode_value
-from symcompile.calling import evaluating, map_tensors, run
+from symcompile.calling import map_tensors
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.model_rows import example_of, model_row
 from symcompile.recording import Recording
 from symcompile.region import Region
-from symcompile.rewrite import Outcome, Rewrite
+from symcompile.rewrite import Outcome, Refusal, Rewrite
 from symcompile.state import deepcopy, same_random_state
 from symcompile.storage import container
-from symcompile.storage.check import copied, differences
-from symcompile.storage.serialization import outcome_from_json, outcome_to_json
+from symcompile.storage.check import differences
+from symcompile.storage.serialization import outcome_from_json, outcome_to_json, region_to_json
 
 State = Mapping[str, torch.Tensor]
 
@@ -110,7 +111,7 @@ def write(
     model's forward can't be stored (which operator or argument it is about is named), if what was
     stored computes something else, or if the file can't be written.
     """
-    regions = {name: one.region for name, one in outcomes.items() if one.region is not None}
+    outcomes, recording = _storable(outcomes, recording)
     given = example_of(example, outcomes, module)
     if given is None:
         raise ArtifactError(
@@ -120,9 +121,8 @@ def write(
     batch = _on_cpu(given)
     with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
         assert plain is not None
-        graph = encode(plain, batch, regions.values())
+        graph, regions, neural = stored_graphs(plain, original, outcomes, batch)
         found = differences(plain, graph, regions, batch)
-        neural = _neural_graphs(original, plain, regions, outcomes, batch)
         documents, tensors = _blocks(plain, regions)
         changed = {} if original is None else _changed(original, graph)
         about = model_row(plain, batch, capture, graph)
@@ -170,6 +170,23 @@ def _on_cpu(batch: Batch) -> Batch:
     )
 
 
+def _storable(
+    outcomes: Mapping[str, Outcome], recording: Recording | None
+) -> tuple[dict[str, Outcome], Recording | None]:
+    """Of a region that stayed neural and that a file can't describe, since it receives objects
+    beside its tensors, the reason alone."""
+    found = dict(outcomes)
+    for path, one in outcomes.items():
+        if not isinstance(one, Refusal) or one.region is None:
+            continue
+        try:
+            region_to_json(one.region)
+        except ArtifactError:
+            found[path] = Refusal(path, one.reason)
+            recording = None if recording is None else recording.without(path, one.reason)
+    return found, recording
+
+
 def _outcome(path: str, outcome: Outcome) -> Any:
     try:
         return outcome_to_json(outcome)
@@ -180,56 +197,6 @@ def _outcome(path: str, outcome: Outcome) -> Any:
 def _class_name(module: nn.Module) -> str:
     name = type(module).__name__
     return name if re.fullmatch(r"[A-Za-z]\w{0,99}", name) else "Model"
-
-
-def _neural_graphs(
-    root: nn.Module | None,
-    module: nn.Module,
-    regions: Mapping[str, Region],
-    outcomes: Mapping[str, Outcome],
-    batch: Batch,
-) -> dict[str, StoredGraph]:
-    """The neural block of each region: the original's, else the one that the hybrid has."""
-    if root is not None:
-        wanted = {path: (root if path == "." else root.get_submodule(path)) for path in regions}
-        received = _received(root, wanted, batch)
-    else:
-        wanted = {
-            path: module.get_submodule(submodule_path(path))
-            for path in regions
-            if not isinstance(outcomes[path], Rewrite)
-        }
-        received = _received(module, wanted, batch)
-    graphs = {}
-    for path, block in wanted.items():
-        try:
-            graphs[path] = encode(block, received[path])
-        except ArtifactError as error:
-            raise ArtifactError(f"block {path!r}: {error}") from error
-    return graphs
-
-
-def _received(model: nn.Module, blocks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Batch]:
-    """The arguments of each block's first call while the model runs on the batch."""
-    received: dict[str, Batch] = {}
-    handles = []
-    for path, block in blocks.items():
-
-        def note(_: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
-            detached = map_tensors(lambda t: t.detach().clone(), (args, dict(kwargs)))
-            received.setdefault(path, Batch(*detached))
-
-        handles.append(block.register_forward_pre_hook(note, with_kwargs=True))
-    try:
-        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            run(model, copied(batch))
-    finally:
-        for handle in handles:
-            handle.remove()
-    missing = [path for path in blocks if path not in received]
-    if missing:
-        raise ArtifactError(f"the model does not call {missing[0]!r} on its example")
-    return received
 
 
 def _changed(original: nn.Module, graph: StoredGraph) -> dict[str, torch.Tensor]:
@@ -311,8 +278,10 @@ def outcomes(path: str | os.PathLike[str]) -> tuple[dict[str, Outcome], dict[str
 def _read(archive: container.Archive, device: torch.device) -> Loaded:
     manifest, found = archive.manifest, read_outcomes(archive)
     graph = StoredGraph(archive.document("graph"), archive.tensors("tensors"))
+    states = _block_states(archive)
+    # A region that stayed neural may be part of the graph.
     paths = [path for path, outcome in found.items() if outcome.region is not None]
-    states = _block_states(archive, paths)
+    paths = [path for path in paths if path in states or isinstance(found[path], Rewrite)]
     neural = _Neural(archive, device)
     blocks: dict[str, nn.Module] = {}
     for path in paths:
@@ -383,9 +352,9 @@ def _original(
     return decode(stored, blocks, device=neural.device, name=name)
 
 
-def _block_states(archive: container.Archive, paths: list[str]) -> dict[str, State]:
+def _block_states(archive: container.Archive) -> dict[str, State]:
     rows, tensors = archive.document("blocks"), archive.tensors("blocks")
-    return {path: {name: tensors[key] for name, key in rows[path].items()} for path in paths}
+    return {path: {name: tensors[key] for name, key in row.items()} for path, row in rows.items()}
 
 
 def _example_of(archive: container.Archive, device: torch.device) -> Batch:

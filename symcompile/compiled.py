@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from symcompile.absorb import absorb
+from symcompile.aten.around import called
 from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.equation import Equation
@@ -112,7 +113,8 @@ class Compiled:
 
     @property
     def fronts(self) -> dict[str, Mapping[int, ParetoFront]]:
-        return {path: part.fronts for path, part in self._parts.items()}
+        fixed = {path: one.fronts for path, one in self._refused.items() if one.region is not None}
+        return {path: part.fronts for path, part in self._parts.items()} | fixed
 
     @property
     def equations(self) -> dict[str, dict[int, Equation]]:
@@ -334,10 +336,13 @@ class Compiled:
             raise ArtifactError(
                 f"{os.fspath(path)!r} holds no recording: it was not made by save()"
             )
+        exchangeable = called(loaded.module, loaded.outcomes)
         parts, refused = {}, {}
         for name, outcome in loaded.outcomes.items():
-            if outcome.region is None:
-                refused[name] = Refusal(name, getattr(outcome, "reason", ""))
+            if isinstance(outcome, Refusal) and (
+                outcome.region is None or name not in exchangeable
+            ):
+                refused[name] = outcome
             else:
                 parts[name] = part_of(outcome)
         neural = Neural(loaded.root)
@@ -480,7 +485,13 @@ class Compiled:
 
     def _part(self, path: str) -> Part:
         if path in self._refused:
-            raise ChoiceError(f"{path!r} can't be an equation: {self._refused[path].reason}")
+            refusal = self._refused[path]
+            if refusal.region is not None:
+                raise ChoiceError(
+                    f"{path!r} is part of the graph that was loaded, and can't be exchanged there"
+                    f" ({refusal.reason}): compile the model again to choose an equation for it"
+                )
+            raise ChoiceError(f"{path!r} can't be an equation: {refusal.reason}")
         if path not in self._parts:
             raise ChoiceError(f"no region {path!r}: there are {', '.join(self._parts) or 'none'}")
         return self._parts[path]

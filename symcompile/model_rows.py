@@ -204,6 +204,18 @@ def stored_weights(graph: StoredGraph) -> dict[str, torch.Tensor]:
     return {row["name"]: graph.tensors[row["tensor"]] for row in graph.document["state"]}
 
 
+def tensors_inside(graph: StoredGraph, path: str) -> dict[str, torch.Tensor]:
+    """Those of `own_tensors` of a module that is part of a stored graph."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[str] = set()
+    rows = [r for r in graph.document["state"] if r["name"].startswith(path + ".")]
+    for row in sorted(rows, key=lambda row: bool(row["kind"] != "parameter")):
+        if row["kind"] != "constant" and row["tensor"] not in seen:
+            seen.add(row["tensor"])
+            found[row["name"].removeprefix(path + ".")] = graph.tensors[row["tensor"]]
+    return found
+
+
 def _rest_of_blocks(
     module: nn.Module, outcomes: Mapping[str, Outcome]
 ) -> Iterator[tuple[str, torch.Tensor]]:

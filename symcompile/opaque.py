@@ -155,7 +155,7 @@ def as_block(
 
     def call(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         args, kwargs = build_arguments(interface, inputs)
-        return tensors(run(*args, **(extra | kwargs if not args else kwargs)))
+        return tensors(run(*args, **(kwargs if args else kwargs | extra)))
 
     return call
 

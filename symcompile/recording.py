@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,15 @@ class Recording:
                 "the recording was made with other weights than the model has now:"
                 " record again with symcompile.record(model, targets, data)"
             )
+
+    def without(self, path: str, reason: str) -> Recording:
+        """The recording with one region refused."""
+        return replace(
+            self,
+            regions={p: region for p, region in self.regions.items() if p != path},
+            samples={p: samples for p, samples in self.samples.items() if p != path},
+            refused={**self.refused, path: reason},
+        )
 
     def pack(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The recording as plain JSON and the tensors that it names."""

@@ -24,6 +24,7 @@ from symcompile.model_rows import (
     state_digest,
     stored_weights,
     tensor_row,
+    tensors_inside,
 )
 from symcompile.region_rows import region_row
 from symcompile.rewrite import Outcome, Refusal, Rewrite
@@ -46,7 +47,7 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
         data = {
             "model": _model(archive),
             "regions": {
-                name: region_row(one, _digest(archive, name, one, states))
+                name: region_row(one, _digest(archive, name, one, states, graph))
                 for name, one in found.items()
             },
             "weights": _weights(graph, found, states),
@@ -93,10 +94,14 @@ def _weights(graph: StoredGraph, outcomes: Mapping[str, Outcome], states: dict[s
     return {name: tensor_row(tensor) for name, tensor in found.items()}
 
 
-def _digest(archive: Archive, path: str, outcome: Outcome, states: dict[str, State]) -> str | None:
+def _digest(
+    archive: Archive, path: str, outcome: Outcome, states: dict[str, State], graph: StoredGraph
+) -> str | None:
     """Of the weights that the neural block at a path has in the hybrid."""
     if outcome.region is None or not isinstance(outcome, Refusal):
         return None
+    if path not in states:  # it is part of the graph
+        return state_digest(tensors_inside(graph, path))
     number = archive.manifest["neural"].index(path)
     constants = constants_of(archive.document(f"neural/{number}"))
     return state_digest({k: one for k, one in states[path].items() if k not in constants})

@@ -1,0 +1,165 @@
+"""The stored graph around a hybrid's regions: which of them it calls, and which it takes in.
+
+A region that is an equation is a call in the graph. One that stayed neural is a call as well where
+that works, so that an equation can be chosen for it after loading; where its model reaches into it
+past its forward, or where it can't stand alone, its nodes are part of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import fx, nn
+
+from symcompile.aten.decode import StoredModel
+from symcompile.aten.graph import StoredGraph, encode
+from symcompile.calling import evaluating, map_tensors, run, same, without_gradients
+from symcompile.errors import ArtifactError
+from symcompile.hybrid import Batch, submodule_path
+from symcompile.opaque import as_block, bound, with_opaque_blocks
+from symcompile.region import Region
+from symcompile.rewrite import Outcome, Rewrite
+from symcompile.state import preserving, same_random_state
+
+Regions = dict[str, Region]
+T = TypeVar("T")
+
+
+def stored_graphs(
+    module: nn.Module, root: nn.Module | None, outcomes: Mapping[str, Outcome], example: Batch
+) -> tuple[StoredGraph, Regions, dict[str, StoredGraph]]:
+    """The graph of a hybrid, the regions that it calls, and the neural blocks of these: the
+    original's where there is a `root`, else those that the hybrid has.
+
+    A region that stayed neural and can't be stored as a block of its own is part of the graph.
+    Raises ArtifactError naming the block, operator or argument that can't be stored.
+    """
+    graph, regions = encode_around(module, example, outcomes)
+    neural, failed = _neural_graphs(module, root, regions, outcomes, example)
+    if failed:
+        graph, regions = encode_around(module, example, outcomes, taken_in=failed)
+        neural = {path: one for path, one in neural.items() if path in regions}
+    return graph, regions, neural
+
+
+def encode_around(
+    module: nn.Module,
+    example: Batch,
+    outcomes: Mapping[str, Outcome],
+    taken_in: Collection[str] = (),
+) -> tuple[StoredGraph, Regions]:
+    """The graph of a hybrid, and the regions that it calls.
+
+    Regions in `taken_in` stand in the graph with their own nodes if they are neural.
+    Raises ArtifactError if the model can't be stored even with all neural blocks taken in.
+    """
+    known = {path: one.region for path, one in outcomes.items() if one.region is not None}
+    replaced = {p: r for p, r in known.items() if p == "." or isinstance(outcomes[p], Rewrite)}
+    neural = {p: r for p, r in known.items() if p not in replaced and p not in taken_in}
+    attempts = _fewer_and_fewer(module, example, replaced, called(module, neural))
+    for regions in attempts:
+        try:
+            return encode(module, example, regions.values()), regions
+        except ArtifactError as error:
+            failure = error
+    raise failure
+
+
+def called(module: nn.Module, regions: Mapping[str, T]) -> dict[str, T]:
+    """The regions whose blocks can be exchanged: in a loaded model, those that its graph calls."""
+    if not isinstance(module, StoredModel):
+        return dict(regions)
+    names = set(_called_modules(module))
+    return {path: one for path, one in regions.items() if submodule_path(path) in names}
+
+
+def _called_modules(module: fx.GraphModule) -> Iterable[str]:
+    return (str(node.target) for node in module.graph.nodes if node.op == "call_module")
+
+
+def _fewer_and_fewer(
+    module: nn.Module, example: Batch, replaced: Regions, neural: Regions
+) -> Iterator[Regions]:
+    """All regions; then those whose blocks turn out to be called by their forward alone; then none
+    but the equations."""
+    yield replaced | neural
+    alone = {p: r for p, r in neural.items() if _works_as_a_call(module, example, r)}
+    if alone and len(alone) < len(neural):
+        yield replaced | alone
+    if neural:
+        yield replaced
+
+
+def _works_as_a_call(module: nn.Module, example: Batch, region: Region) -> bool:
+    """Whether the model gives the same where nothing of a block but its forward is there."""
+    block = _block(module, region.path)
+    with same_random_state(), preserving(module), evaluating(module):
+        try:
+            surrogate = with_opaque_blocks(module, [region])
+            expected = without_gradients(lambda: run(module, example))
+            with bound({region.path: as_block(block, region.interface, region.settings)}):
+                found = without_gradients(lambda: run(surrogate, example))
+        except Exception:  # whatever a user's forward raises
+            return False
+    return same(expected, found)
+
+
+# --- neural blocks -----------------------------------------------------------------------------
+
+
+def _neural_graphs(
+    module: nn.Module,
+    root: nn.Module | None,
+    regions: Regions,
+    outcomes: Mapping[str, Outcome],
+    example: Batch,
+) -> tuple[dict[str, StoredGraph], set[str]]:
+    """The neural blocks, and the regions among those that stayed neural of which there is none."""
+    equations = {path for path in regions if isinstance(outcomes[path], Rewrite)}
+    if root is None:
+        model, blocks = module, {p: _block(module, p) for p in regions if p not in equations}
+    else:
+        model, blocks = root, {p: root if p == "." else root.get_submodule(p) for p in regions}
+    received = _received(model, blocks, example)
+    graphs: dict[str, StoredGraph] = {}
+    failed: set[str] = set()
+    for path, block in blocks.items():
+        try:
+            graphs[path] = encode(block, _first_call(received, path))
+        except ArtifactError as error:
+            if path == "." or path in equations:
+                raise ArtifactError(f"block {path!r}: {error}") from error
+            failed.add(path)
+    return graphs, failed
+
+
+def _block(module: nn.Module, path: str) -> nn.Module:
+    return module.get_submodule(submodule_path(path))
+
+
+def _first_call(received: Mapping[str, Batch], path: str) -> Batch:
+    if path not in received:
+        raise ArtifactError(f"the model does not call {path!r} on its example")
+    return received[path]
+
+
+def _received(model: nn.Module, blocks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Batch]:
+    """The arguments of each block's first call while the model runs on the batch."""
+    received: dict[str, Batch] = {}
+    handles = []
+    for path, block in blocks.items():
+
+        def note(_: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
+            detached = map_tensors(lambda t: t.detach().clone(), (args, dict(kwargs)))
+            received.setdefault(path, Batch(*detached))
+
+        handles.append(block.register_forward_pre_hook(note, with_kwargs=True))
+    try:
+        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            run(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return received
