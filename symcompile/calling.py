@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from symcompile.hybrid import Batch
+
+T = TypeVar("T")
 
 # Largest difference that counts as the same result, by dtype: a few roundings of an accumulation.
 TOLERANCE = {
@@ -30,7 +32,7 @@ def run(module: nn.Module, batch: Batch) -> Any:
     return module(*batch.args, **batch.kwargs)
 
 
-def without_gradients(call: Callable[[], Any]) -> Any:
+def without_gradients(call: Callable[[], T]) -> T:
     """The result of a call under no_grad, or with gradients where the forward differentiates."""
     try:
         with torch.no_grad():
@@ -40,6 +42,16 @@ def without_gradients(call: Callable[[], Any]) -> Any:
             raise
     with torch.enable_grad():
         return call()
+
+
+def grad_mode(call: Callable[[], Any]) -> type[torch.no_grad] | type[torch.enable_grad]:
+    """The mode in which `without_gradients` runs a call."""
+
+    def mode() -> bool:
+        call()
+        return torch.is_grad_enabled()
+
+    return torch.enable_grad if without_gradients(mode) else torch.no_grad
 
 
 def leaves(value: Any) -> list[Any]:

@@ -22,11 +22,11 @@ from symcompile.errors import ArtifactError, ChoiceError, ExportError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering import Lowered, lower, read_constants, trainable
 from symcompile.measuring import (
+    Comparison,
     Neural,
     change_of_whole,
     controls_of,
     does_not_run,
-    measure,
 )
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
@@ -445,7 +445,8 @@ class Compiled:
     def _measure(self, part: Part, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
         if part.baseline is None:
             part.baseline = controls_of(self._record, part.region.path)
-        return measure(self._neural, self._record, part.region, equations, block, part.baseline)
+        comparison = Comparison(self._neural, self._record, part.region, part.baseline)
+        return comparison.measure(equations, block)
 
     def _lower(self, region: Region, equations: Mapping[int, Equation]) -> Lowered:
         complete = set(equations) == set(range(region.n_equations))

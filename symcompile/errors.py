@@ -51,3 +51,9 @@ class PruningError(SymCompileError, ValueError):
 
 class ComparisonError(SymCompileError, ValueError):
     """Two models can't be compared in the way that was asked for."""
+
+
+def described(error: Exception) -> str:
+    """An error of someone else's in one line: its type, and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"

@@ -10,10 +10,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 
+from symcompile.calling import grad_mode
 from symcompile.rewrite import Latency
 
 
@@ -27,18 +29,21 @@ def latency(
 ) -> tuple[Latency, ...]:
     """Median time of one call of both blocks, taken in turns so that load hits both alike.
 
+    Without gradients, or both with them where the neural block differentiates in its forward.
+
     Args:
         arguments: positional arguments of both blocks for a batch size.
         seconds: how long to measure each batch size, after warming up; at least five calls each.
     """
     found = []
     enabled = gc.isenabled()
-    with torch.inference_mode(), _one_thread():
+    with _one_thread():
         for batch in batch_sizes:
             given = arguments(batch)
             gc.disable()
             try:
-                times = _interleaved(neural, equation, given, seconds)
+                with grad_mode(partial(_once, neural, equation, given))():
+                    times = _interleaved(neural, equation, given, seconds)
             finally:
                 if enabled:
                     gc.enable()
@@ -60,13 +65,17 @@ def _interleaved(
     neural: Callable[..., Any], equation: Callable[..., Any], given: tuple[Any, ...], seconds: float
 ) -> tuple[float, float]:
     times: tuple[list[float], list[float]] = ([], [])
-    for block in (neural, equation, neural, equation):
-        _timed(block, given)
+    _once(neural, equation, given)
     end = time.perf_counter() + seconds
     while len(times[0]) < 5 or time.perf_counter() < end:
         for block, taken in zip((neural, equation), times, strict=True):
             taken.append(_timed(block, given))
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _once(neural: Callable[..., Any], equation: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    for block in (neural, equation):
+        _timed(block, given)
 
 
 def _timed(block: Callable[..., Any], given: tuple[Any, ...]) -> float:

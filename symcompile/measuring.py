@@ -1,25 +1,29 @@
-"""Measure one region's equations: everything that the report says about them, in one call."""
+"""Measure one region's equations: everything that the report says about them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from symcompile.aside import Asides
 from symcompile.calling import evaluating, home, run, without_gradients
+from symcompile.derivatives import Function, autograd
 from symcompile.end_to_end import end_to_end
 from symcompile.equation import Equation
-from symcompile.errors import ChoiceError, SymCompileError
+from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.fidelity import Controls, controls
 from symcompile.hybrid import Batch
 from symcompile.latency import latency
 from symcompile.passes import verify
-from symcompile.recording import Recording, Samples
+from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.region_call import Rows, in_place_of, on_rows, replaced
 from symcompile.rewrite import EndToEnd, Fidelity, Latency
@@ -45,59 +49,137 @@ class Neural:
         return self.root if path == "." else self.root.get_submodule(path)
 
 
-def measure(
-    neural: Neural,
-    record: Recording,
-    region: Region,
-    equations: Mapping[int, Equation],
-    block: nn.Module,
-    baseline: Controls,
-) -> Fidelity:
-    """Fidelity of `equations`, lowered to `block`, against the neural block of a region.
+@dataclass(frozen=True)
+class Comparison:
+    """One region's neural block, and everything that blocks in its place are compared with.
 
-    `baseline` holds the controls of the region, see `controls_of`.
-    Raises ChoiceError if the model does not run with the block in place.
+    Several candidates are judged for the price of their own part: what depends on none of them is
+    computed once. Not for keeping, since it holds the neural block's gradients.
+
+    Attributes:
+        baseline: the controls of the region, see `controls_of`.
     """
-    samples = record.samples[region.path]
-    original = neural.block(region.path)
-    rows = None if original is None else _autograd(neural, region, original)
-    fidelity = verify.measure(
-        region,
-        equations,
-        verify.Samples(samples.X_fit, samples.Y_fit),
-        verify.Samples(samples.X_holdout, samples.Y_holdout),
-        neural=None if rows is None else rows[0],
-        neural_gradient=None if rows is None else rows[1],
-        baseline=baseline,
-        seed=record.seed,
-    )
-    if neural.root is None or original is None:
-        return fidelity
-    with same_random_state(), evaluating(neural.root, block):
+
+    neural: Neural
+    record: Recording
+    region: Region
+    baseline: Controls
+    asides: Asides = field(default_factory=Asides)
+
+    def judge(self, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
+        """Fidelity of `equations`, lowered to `block`, as far as a verdict needs it.
+
+        Raises ChoiceError if the model does not run with the block in place.
+        """
+        with self._at_rest(block):
+            return verify.measure(
+                self.reference,
+                equations,
+                self._function(block, constant=0.0),
+                end_to_end=self._end_to_end(block),
+            )
+
+    def measure(self, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
+        """The same with what no verdict depends on: gradients, extrapolation and latency."""
+        return self.complete(self.judge(equations, block), block)
+
+    def complete(self, fidelity: Fidelity, block: nn.Module) -> Fidelity:
+        """What `judge` has left out."""
+        if self._original is None:
+            return fidelity
+        with self._at_rest(block):
+            function = self._function(block, constant=0.0)
+            found = verify.with_asides(fidelity, self.reference, function, self.asides)
+            times = self.asides.get("latency", lambda: self._latency(block)) or ()
+        return replace(found, latency=times, unmeasured=dict(self.asides.unmeasured))
+
+    @cached_property
+    def reference(self) -> verify.Reference:
+        samples = self.record.samples[self.region.path]
+        return verify.Reference(
+            self.region,
+            verify.Samples(samples.X_fit, samples.Y_fit),
+            verify.Samples(samples.X_holdout, samples.Y_holdout),
+            self.baseline,
+            None if self._original is None else self._function(self._original),
+            self.record.seed,
+        )
+
+    @cached_property
+    def _original(self) -> nn.Module | None:
+        return self.neural.block(self.region.path)
+
+    @contextmanager
+    def _at_rest(self, block: nn.Module) -> Iterator[None]:
+        """Evaluation mode, and random numbers that nobody misses."""
+        root = self.neural.root
+        with same_random_state(), evaluating(block, *([] if root is None else [root])):
+            yield
+
+    def _device(self, block: nn.Module) -> torch.device:
+        return home(block if self.neural.root is None else self.neural.root)[0]
+
+    def _function(self, block: nn.Module, constant: float = math.nan) -> Function:
+        return autograd(
+            on_rows(self.region, block),
+            getattr(torch, self.region.dtype),
+            self._device(block),
+            n_outputs=self.region.interface.n_outputs,
+            constant=constant,
+        )
+
+    def _end_to_end(self, block: nn.Module) -> EndToEnd | None:
+        if self.neural.root is None or not self.record.batches:
+            return None
+        controls = self._controls_end_to_end
         try:
-            change = _end_to_end(neural.root, record, region, block, baseline)
+            found = self._moved({"equation": block})
         except SymCompileError:
             raise
         except Exception as error:  # whatever a user's forward raises
-            raise does_not_run(region.path, error) from error
-        return replace(
-            fidelity,
-            end_to_end=change,
-            latency=_latency(neural.root, region, original, block, samples),
-        )
+            raise does_not_run(self.region.path, error) from error
+        return replace(found, mean=controls.mean, linear=controls.linear)
+
+    @cached_property
+    def _controls_end_to_end(self) -> EndToEnd:
+        """What the controls do to the whole model, each NaN where it can't stand in the model."""
+        found = EndToEnd(math.nan, math.nan, math.nan, self.record.batches_are)
+        for name, control in self.baseline._asdict().items():
+            stand_in = {name: in_place_of(self.region, _linear(control))}
+            moved = self.asides.get(f"end to end, {name}", partial(self._moved, stand_in))
+            if moved is not None:
+                found = replace(found, **{name: getattr(moved, name)})
+        return found
+
+    def _moved(self, stand_ins: Mapping[str, Callable[..., Any]]) -> EndToEnd:
+        root, region = self.neural.root, self.region
+        assert root is not None
+        runs = {name: partial(_replaced, root, region, f) for name, f in stand_ins.items()}
+        return end_to_end(partial(_call, root), runs, self.record.batches, self.record.batches_are)
+
+    def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
+        assert self._original is not None
+        device = self._device(block)
+        dtype, X = getattr(torch, self.region.dtype), self.reference.holdout.X
+
+        def rows(batch: int) -> tuple[torch.Tensor]:
+            given = np.ascontiguousarray(np.resize(X, (batch, X.shape[1])))
+            return (torch.from_numpy(given).to(device, dtype),)
+
+        calls = on_rows(self.region, self._original), on_rows(self.region, block)
+        return latency(*calls, rows, LATENCY_BATCHES, seconds=0.1)
 
 
 def does_not_run(path: str, error: Exception) -> ChoiceError:
     """What to say where the rest of the model can't do with an equation at `path`."""
-    lines = str(error).strip().splitlines()
-    described = f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
+    text = described(error)
     why = ""
     if isinstance(error, AttributeError):
         why = "; it reads attributes of the block, past its forward"
-    elif "does not require grad" in described:
+    elif "does not require grad" in text:
         why = "; it differentiates the block, and the equation is constant"
     return ChoiceError(
-        f"the model does not run with an equation in the place of {path!r} ({described}){why}"
+        f"the model does not run with an equation in the place of {path!r} ({text}){why}"
     )
 
 
@@ -116,35 +198,6 @@ def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recording) -
             record.batches,
             record.batches_are,
         ).equation
-
-
-def _autograd(
-    neural: Neural, region: Region, original: nn.Module
-) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    assert neural.root is not None
-    device, _ = home(neural.root)
-    call = on_rows(region, original)
-
-    def in_evaluation(rows: torch.Tensor) -> torch.Tensor:
-        with evaluating(original):
-            return call(rows)
-
-    return verify.autograd(in_evaluation, getattr(torch, region.dtype), device)
-
-
-def _end_to_end(
-    root: nn.Module, record: Recording, region: Region, block: nn.Module, baseline: Controls
-) -> EndToEnd | None:
-    if not record.batches:
-        return None
-    maps: dict[str, Rows] = {
-        "mean": _linear(baseline.mean),
-        "linear": _linear(baseline.linear),
-    }
-    stand_ins: dict[str, Callable[..., Any]] = {"equation": block}
-    stand_ins |= {name: in_place_of(region, rows) for name, rows in maps.items()}
-    runs = {name: partial(_replaced, root, region, f) for name, f in stand_ins.items()}
-    return end_to_end(partial(_call, root), runs, record.batches, record.batches_are)
 
 
 def _call(module: nn.Module, batch: Batch) -> Any:
@@ -167,18 +220,3 @@ def _linear(control: Any) -> Rows:
         return torch.nn.functional.linear(rows.to(torch.float64), weight, bias)
 
     return call
-
-
-def _latency(
-    root: nn.Module, region: Region, original: nn.Module, block: nn.Module, samples: Samples
-) -> tuple[Latency, ...]:
-    device, _ = home(root)
-    dtype = getattr(torch, region.dtype)
-
-    def rows(batch: int) -> tuple[torch.Tensor]:
-        X = np.resize(samples.X_holdout, (batch, samples.X.shape[1]))
-        return (torch.from_numpy(np.ascontiguousarray(X)).to(device, dtype),)
-
-    return latency(
-        on_rows(region, original), on_rows(region, block), rows, LATENCY_BATCHES, seconds=0.1
-    )

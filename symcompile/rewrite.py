@@ -109,6 +109,7 @@ class Fidelity:
             components; without one they are the block's own output columns.
         total: all replaced output columns of the block together, after reconstruction where there
             is a projection; None where nothing was measured.
+        unmeasured: why a side measurement has no figure, by what could not be measured.
     """
 
     outputs: Mapping[int, OutputFidelity]
@@ -117,6 +118,7 @@ class Fidelity:
     domain: tuple[DomainIssue, ...] = ()
     latency: tuple[Latency, ...] = ()
     total: OutputFidelity | None = None
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,22 @@ import pytest
 import torch
 from torch import nn
 
+from symcompile.aside import Asides
+from symcompile.derivatives import Function, autograd
 from symcompile.equation import Equation
 from symcompile.errors import DataError
 from symcompile.evaluation import Array
-from symcompile.fidelity import Controls, LinearMap, agreement
+from symcompile.extrapolation import shell
+from symcompile.fidelity import Controls, LinearMap, agreement, controls
+from symcompile.lowering import lower
 from symcompile.operators import OperatorSet
 from symcompile.parser import parse
 from symcompile.passes.verify import (
+    Reference,
     Samples,
-    autograd,
-    equation_gradients,
     measure,
     refusal_reason,
-    shell,
+    with_asides,
 )
 from symcompile.region import (
     Interface,
@@ -33,6 +36,7 @@ from symcompile.region import (
     TensorInput,
     TensorOutput,
 )
+from symcompile.region_call import on_rows
 from symcompile.rewrite import Agreement, DomainIssue, Fidelity, OutputFidelity
 from symcompile.target import Target
 
@@ -87,17 +91,34 @@ def equations(of: Region, *texts: str, first: int = 0) -> dict[int, Equation]:
     }
 
 
+def installed(
+    of: Region, given: Mapping[int, Equation], neural: nn.Module | None = None
+) -> Function:
+    """The equations as the block that gets installed."""
+    dtype = getattr(torch, of.dtype)
+    block = lower(of, given, dtype=dtype, neural=neural).module
+    return autograd(on_rows(of, block), dtype, constant=0.0)
+
+
+def measured(
+    of: Region,
+    given: Mapping[int, Equation],
+    fit: Samples = FIT,
+    holdout: Samples = HOLDOUT,
+    *,
+    neural: Function | None = None,
+    baseline: Controls | None = None,
+    rest: nn.Module | None = None,
+) -> Fidelity:
+    reference = Reference(of, fit, holdout, baseline or controls(*fit), neural)
+    block = installed(of, given, rest)
+    return with_asides(measure(reference, given, block), reference, block, Asides())
+
+
 def test_the_exact_law_is_perfect_in_every_respect() -> None:
     of = region()
-    neural, gradient = autograd(Block(), torch.float64)
-    found = measure(
-        of,
-        equations(of, "x0*sin(x1)", "x0**2 + 3"),
-        FIT,
-        HOLDOUT,
-        neural=neural,
-        neural_gradient=gradient,
-    )
+    neural = autograd(Block(), torch.float64)
+    found = measured(of, equations(of, "x0*sin(x1)", "x0**2 + 3"), neural=neural)
     for row in (*found.outputs.values(), found.total):
         assert row is not None
         assert row.equation.relative_l2 < 1e-14
@@ -110,7 +131,7 @@ def test_the_exact_law_is_perfect_in_every_respect() -> None:
 
 def test_metrics_are_those_of_held_out_samples() -> None:
     of = region()
-    found = measure(of, equations(of, "0.9*x0*sin(x1)", "x0 + 3"), FIT, HOLDOUT)
+    found = measured(of, equations(of, "0.9*x0*sin(x1)", "x0 + 3"))
     truth = true(X_HOLDOUT)
     predicted = np.stack([0.9 * truth[:, 0], X_HOLDOUT[:, 0] + 3], axis=1)
     assert found.outputs[0].equation.relative_l2 == pytest.approx(0.1, rel=1e-12)
@@ -136,7 +157,7 @@ def test_metrics_are_those_of_held_out_samples() -> None:
 
 def test_without_the_neural_block_only_recorded_samples_are_measured() -> None:
     of = region()
-    row = measure(of, equations(of, "x0", "x1"), FIT, HOLDOUT).outputs[0]
+    row = measured(of, equations(of, "x0", "x1")).outputs[0]
     assert math.isnan(row.gradient)
     assert math.isnan(row.extrapolation.relative_l2)
     assert math.isfinite(row.equation.relative_l2)
@@ -147,13 +168,13 @@ def test_an_equation_worse_than_a_plane_is_known_as_such() -> None:
     Y = 2 * X_FIT[:, :1] - X_FIT[:, 1:]
     held = 2 * X_HOLDOUT[:, :1] - X_HOLDOUT[:, 1:]
     samples = Samples(X_FIT, Y), Samples(X_HOLDOUT, held)
-    assert not measure(of, equations(of, "2*x0"), *samples).outputs[0].beats_linear
-    assert measure(of, equations(of, "2*x0 - x1"), *samples).outputs[0].equation.r2 == 1.0
+    assert not measured(of, equations(of, "2*x0"), *samples).outputs[0].beats_linear
+    assert measured(of, equations(of, "2*x0 - x1"), *samples).outputs[0].equation.r2 == 1.0
 
 
 def test_outputs_left_neural_are_left_out() -> None:
     of = region()
-    found = measure(of, equations(of, "x0**2 + 3", first=1), FIT, HOLDOUT)
+    found = measured(of, equations(of, "x0**2 + 3", first=1), rest=Block())
     assert set(found.outputs) == {1}
     assert found.parameters_removed == 0
     assert found.total is not None
@@ -166,16 +187,14 @@ def test_projected_outputs_are_compared_in_real_ones() -> None:
     of = region(projection_out=Projection(np.array([0.2, 3.5]), components))
     first = "0.6*(x0*sin(x1) - 0.2) + 0.8*(x0**2 - 0.5)"
     second = "-0.8*(x0*sin(x1) - 0.2) + 0.6*(x0**2 - 0.5)"
-    neural, gradient = autograd(Block(), torch.float64)
+    neural = autograd(Block(), torch.float64)
     for texts in ([first], [first, second]):
-        found = measure(
-            of, equations(of, *texts), FIT, HOLDOUT, neural=neural, neural_gradient=gradient
-        )
+        found = measured(of, equations(of, *texts), neural=neural, rest=Block())
         assert found.total is not None
         assert found.total.equation.relative_l2 < 1e-14
         assert found.total.gradient < 1e-13
         assert found.outputs[0].gradient < 1e-13
-    wrong = measure(of, equations(of, "0*x0", second), FIT, HOLDOUT)
+    wrong = measured(of, equations(of, "0*x0", second))
     assert wrong.total is not None
     truth, z = true(X_HOLDOUT), of.equation_values(true(X_HOLDOUT))
     expected = np.linalg.norm(z[:, 0]) / np.linalg.norm(truth)  # components are orthonormal
@@ -206,12 +225,12 @@ def test_gradients_run_through_features_and_projection(projected: bool) -> None:
         [(values(X + step[k]) - values(X - step[k])) / 2e-6 for k in range(3)], axis=2
     )
     smooth = np.abs(of.variable_values(X)[:, 0]) > 1e-4  # away from the kinks
-    got = equation_gradients(of, found, X)
+    got = installed(of, found).gradient(X)
     np.testing.assert_allclose(got[smooth], expected[smooth], rtol=1e-6, atol=1e-8)
 
 
 def test_autograd_gives_values_and_derivatives_of_each_row() -> None:
-    neural, gradient = autograd(Block(), torch.float64)
+    neural, gradient = autograd(Block(), torch.float64, n_outputs=2)
     a, b = X_HOLDOUT.T
     np.testing.assert_allclose(neural(X_HOLDOUT), true(X_HOLDOUT), rtol=1e-15)
     slopes = gradient(X_HOLDOUT)
@@ -224,10 +243,7 @@ def test_a_block_without_derivatives_has_no_gradient_figure() -> None:
         return torch.floor(rows.detach())
 
     of = region()
-    neural, gradient = autograd(steps, torch.float32)
-    found = measure(
-        of, equations(of, "x0", "x1"), FIT, HOLDOUT, neural=neural, neural_gradient=gradient
-    )
+    found = measured(of, equations(of, "x0", "x1"), neural=autograd(steps, torch.float32))
     assert math.isnan(found.outputs[0].gradient)
     assert math.isfinite(found.outputs[0].extrapolation.relative_l2)
 
@@ -278,7 +294,8 @@ def test_gradients_of_many_inputs_are_compared_along_recorded_rows() -> None:
     samples = Samples(X[:300], Y[:300]), Samples(X[300:], Y[300:])
 
     def figure(text: str) -> float:
-        found = measure(of, equations(of, text), *samples, neural_gradient=gradient)
+        neural = Function(lambda X: 3 * (X @ plane[:1].T), gradient)
+        found = measured(of, equations(of, text), *samples, neural=neural)
         return found.outputs[0].gradient
 
     assert figure("3*z0 + 50*z2") < 1e-9
@@ -296,7 +313,8 @@ def test_gradients_are_free_of_units_and_of_directions_never_taken() -> None:
 
     def figure(text: str) -> float:
         samples = Samples(X[:150], 3 * X[:150, :1]), Samples(X[150:], 3 * X[150:, :1])
-        found = measure(of, equations(of, text), *samples, neural_gradient=gradient)
+        neural = Function(lambda X: 3 * X[:, :1], gradient)
+        found = measured(of, equations(of, text), *samples, neural=neural)
         return found.outputs[0].gradient
 
     assert figure("-0.003*x1") < 1e-9  # the same function of such inputs
@@ -308,13 +326,13 @@ def test_gradients_are_free_of_units_and_of_directions_never_taken() -> None:
 def test_no_held_out_samples_is_an_error() -> None:
     empty = Samples(np.empty((0, 2)), np.empty((0, 2)))
     with pytest.raises(DataError, match=r"edge.*holdout="):
-        measure(region(), equations(region(), "x0", "x1"), FIT, empty)
+        measured(region(), equations(region(), "x0", "x1"), FIT, empty)
 
 
 def test_given_controls_are_used_as_they_are() -> None:
     zero = LinearMap(np.zeros((2, 2)), np.zeros(2))
     of = region()
-    found = measure(of, equations(of, "x0", "x1"), FIT, HOLDOUT, baseline=Controls(zero, zero))
+    found = measured(of, equations(of, "x0", "x1"), baseline=Controls(zero, zero))
     assert found.outputs[0].linear.relative_l2 == 1.0
 
 

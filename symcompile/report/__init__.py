@@ -70,7 +70,8 @@ class Report:
         `targets`, a list with for each target `path`, `replaced`, `reason` (of a refusal, else
         None), `inputs` (names), `features`, `provenance`, `parameters_removed`, `outputs` (a list,
         see below), `total` (metrics of all replaced outputs together), `end_to_end`, `latency`,
-        `domain` (fields of the types of these names in `symcompile.rewrite`).
+        `domain` (fields of the types of these names in `symcompile.rewrite`), `unmeasured` (why, by
+        what could not be measured).
 
         Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constants`,
         `runner_up` (text, or None) and the metrics `equation_agreement`, `mean`, `linear`,
@@ -203,6 +204,7 @@ def _target_dict(path: str, outcome: Outcome) -> dict[str, Any]:
         if fidelity and fidelity.end_to_end
         else None,
         "latency": [plain(asdict(one)) for one in fidelity.latency] if fidelity else [],
+        "unmeasured": dict(fidelity.unmeasured) if fidelity else {},
         "domain": [plain(asdict(one)) for one in fidelity.domain] if fidelity else [],
     }
 

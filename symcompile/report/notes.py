@@ -96,6 +96,8 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
         )
         if fidelity.end_to_end is not None:
             yield "end to end", _end_to_end(fidelity.end_to_end)
+        for what, why in fidelity.unmeasured.items():
+            yield "not measured", f"{what} ({cut(why, 120)})"
     if isinstance(outcome, Rewrite):
         yield from _runners_up(path, outcome)
         yield from _named("latency", [_latency(one) for one in outcome.fidelity.latency])

@@ -8,7 +8,7 @@ names the place; nothing that is read is ever run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,17 +228,22 @@ def by_number(inner: Codec) -> Codec:
     return Codec(lambda value: {str(k): inner.write(value[k]) for k in sorted(value)}, read)
 
 
-def record(kind: type, **fields: Codec) -> Codec:
-    """A dataclass; the names of the codecs are those of its fields."""
+def record(kind: type, later: Sequence[str] = (), **fields: Codec) -> Codec:
+    """A dataclass; the names of the codecs are those of its fields.
+
+    Files that are older than a field of `later` lack it: it has its default then.
+    """
 
     def write(value: Any) -> Any:
         return {name: codec.write(getattr(value, name)) for name, codec in fields.items()}
 
     def read(data: Any) -> Any:
-        if type(data) is not dict or set(data) != set(fields):
+        if type(data) is not dict or not set(fields) - set(later) <= set(data) <= set(fields):
             raise wrong(data, f"an object with {', '.join(fields)}")
         values = {}
         for name, codec in fields.items():
+            if name not in data:
+                continue
             try:
                 values[name] = codec.read(data[name])
             except SymCompileError as error:

@@ -156,6 +156,7 @@ _OUTPUT = record(
 
 FIDELITY = record(
     Fidelity,
+    later=("unmeasured",),
     outputs=by_number(_OUTPUT),
     end_to_end=optional(record(EndToEnd, equation=NUMBER, mean=NUMBER, linear=NUMBER, data=TEXT)),
     parameters_removed=COUNT,
@@ -171,6 +172,7 @@ FIDELITY = record(
     ),
     latency=many(record(Latency, batch=COUNT, neural=NUMBER, equation=NUMBER, threads=COUNT)),
     total=optional(_OUTPUT),
+    unmeasured=by_name(TEXT),
 )
 
 _REWRITE = record(
