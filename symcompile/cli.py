@@ -128,23 +128,17 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    if not options.out.endswith((".onnx", ".json")):
-        raise ExportError(
-            f"can't tell the format of {options.out!r}: end it in .onnx, or .json for a manifest"
-        )
-    from symcompile import exporters, load
+    from symcompile import load
+    from symcompile.exporters import by_ending
 
-    compiled = load(options.file)
-    if options.out.endswith(".json"):
-        exporters.manifest(compiled, options.out)
-    else:
-        exporters.onnx(
-            compiled,
-            options.out,
-            opset=options.opset,
-            dtype=options.dtype,
-            functions=not options.flat,
-        )
+    by_ending.format_of(options.out)  # before anything is read
+    given = {
+        "opset": options.opset,
+        "dtype": options.dtype,
+        "functions": False if options.flat else None,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    by_ending.export(load(options.file), options.out, **chosen)
     print(f"wrote {options.out}")
     return 0
 

@@ -18,7 +18,7 @@ from symcompile.aten.around import called
 from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.equation import Equation
-from symcompile.errors import ArtifactError, ChoiceError, ExportError
+from symcompile.errors import ArtifactError, ChoiceError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering import Lowered, lower, read_constants, trainable
 from symcompile.measuring import (
@@ -356,18 +356,14 @@ class Compiled:
         return compiled.trainable_constants(bool(loaded.notes.get("trainable")))
 
     def export(self, path: str | os.PathLike[str], **options: Any) -> Any:
-        """Write an ONNX file; options are those of `symcompile.exporters.onnx`.
+        """Write an ONNX file or a manifest, as the ending (.onnx, .json) says.
 
-        Raises ExportError if the model can't be held by ONNX, or the file does not agree with it.
+        Options are those of `symcompile.exporters.onnx` and `.manifest`, and so is the result.
+        Raises ExportError if the format can't hold the model, or the file does not agree with it.
         """
-        from symcompile import exporters
+        from symcompile.exporters import by_ending
 
-        if not os.fspath(path).endswith(".onnx"):
-            raise ExportError(
-                f"can't tell the format of {os.fspath(path)!r}: end it in .onnx, or use save() for"
-                " a .symc artifact and symcompile.exporters for the rest"
-            )
-        return exporters.onnx(self, path, **options)
+        return by_ending.export(self, path, **options)
 
     def __repr__(self) -> str:
         lines = []
