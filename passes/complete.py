@@ -60,7 +60,7 @@ def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str
 def _chosen(front: ParetoFront, equation: Equation) -> ParetoFront:
     """The front with this equation as its choice, or with what beats it: a search may have found
     the same."""
-    grown = ParetoFront.of([*front, equation], front.variance)
+    grown = front.grown([equation])
     choice = sum(one.complexity <= equation.complexity for one in grown) - 1
     return replace(grown, choice=choice)
 

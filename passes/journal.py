@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from symcompile.passes.distill import Fit
 
 # Raise it when the search or refine changes what a seed gives.
-_FORMAT = 3
+_FORMAT = 4
 
 
 class Journal:

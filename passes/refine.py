@@ -74,9 +74,14 @@ class Samples:
         return float(np.median(self.y))
 
     @property
-    def variance(self) -> float:
+    def constant_loss(self) -> float:
         """Loss of the best constant."""
         return self.measure.mean(self.y - self.centre, self.weights)
+
+    @property
+    def variance(self) -> float:
+        """Mean squared deviation from the mean."""
+        return SQUARED.mean(self.y - np.average(self.y, weights=self.weights), self.weights)
 
     @property
     def search_weights(self) -> Array | None:
@@ -93,9 +98,17 @@ class Samples:
         return Samples(self.X[:rows], self.y[:rows], weights, self.measure)
 
     def loss(self, equation: Equation) -> float:
+        return self.losses(equation)[0]
+
+    def losses(self, equation: Equation) -> tuple[float, float]:
+        """The mean loss of an equation, and its mean squared error."""
         value = evaluate(equation.program, self.X, equation.constants)[:, 0]
         with np.errstate(all="ignore"):
-            return self.measure.mean(value - self.y, self.weights)
+            residual = value - self.y
+            loss = self.measure.mean(residual, self.weights)
+            if self.measure.is_squared:
+                return loss, loss
+            return loss, SQUARED.mean(residual, self.weights)
 
 
 def refine(
@@ -130,7 +143,12 @@ def refine(
     pool.fit_front()
     if options.prune:
         pool.prune()
-    return ParetoFront.of(pool.finished(), holdout.variance)
+    return ParetoFront.of(
+        pool.finished(),
+        holdout.variance,
+        loss=holdout.measure,
+        constant_loss=math.nan if holdout.measure.is_squared else holdout.constant_loss,
+    )
 
 
 class _Pool:
@@ -149,7 +167,7 @@ class _Pool:
         self.fit, self.holdout = fit, holdout
         self.operators, self.max_complexity, self.options = operators, max_complexity, options
         self.sample = fit.first(options.fit_rows)
-        self.floor = 1e-15 * max(fit.variance, 1e-300)
+        self.floor = 1e-15 * max(fit.constant_loss, 1e-300)
         self.fits = 0
         self.equations: dict[sympy.Expr, Equation] = {}
 
@@ -252,10 +270,10 @@ class _Pool:
         return result
 
     def measured(self, equation: Equation) -> Equation | None:
-        loss, holdout = self.fit.loss(equation), self.holdout.loss(equation)
+        loss, (holdout, squares) = self.fit.loss(equation), self.holdout.losses(equation)
         if not (math.isfinite(loss) and math.isfinite(holdout)):
             return None
-        return replace(equation, loss=loss, holdout_loss=holdout)
+        return replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
 
     def snapped(self, equation: Equation) -> Equation:
         """The equation with constants made exact one after the other, as far as the data agrees."""
@@ -305,5 +323,5 @@ class _Pool:
         loss = self.holdout.measure.of
         worse = loss(trial.predict(X) - y) - loss(equation.predict(X) - y)
         noise = 2.0 * float(worse.std()) / math.sqrt(len(y))
-        rounding = 1e-15 * self.holdout.variance
+        rounding = 1e-15 * self.holdout.constant_loss
         return float(np.average(worse, weights=self.holdout.weights)) <= noise + rounding

@@ -65,7 +65,7 @@ def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFro
         options=replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others))),
         seconds=None if fit.budget is None else fit.budget * _SHARE,
     )
-    return ParetoFront.of([*front, *more], front.variance)
+    return front.grown(more)
 
 
 def scaled(equation: Equation, fit: Samples) -> Equation | None:

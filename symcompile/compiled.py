@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from symcompile.parts import (
     refusal_of,
     restore_constants,
     rewrite_of,
+    scored,
     vacant,
 )
 from symcompile.passes import rewrite, verify
@@ -471,14 +471,7 @@ class Compiled:
         }
 
     def _scored(self, part: Part, output: int, equation: Equation) -> Equation:
-        """The equation with its losses on what was recorded."""
-        samples = self._record.samples[part.region.path]
-        values = part.region.equation_values(samples.Y)[:, output]
-        squares = (equation.predict(part.region.variable_values(samples.X)) - values) ** 2
-        held = samples.holdout
-        return replace(
-            equation, loss=float(squares[~held].mean()), holdout_loss=float(squares[held].mean())
-        )
+        return scored(part, self._record, output, equation)
 
     def _part(self, path: str) -> Part:
         if path in self._refused:

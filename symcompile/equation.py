@@ -31,8 +31,11 @@ class Equation:
         symbols: names of the inputs, one for each column of X.
         constants: value of each slot, float64.
         complexity: nodes, weighed by operator, as PySR counts them.
-        loss: mean squared error on the samples it was fitted to, in squared units of the output.
+        loss: mean loss on the samples it was fitted to, in squared units of the output: the squared
+            error, or under a robust loss (see `ParetoFront.loss`) less than that.
         holdout_loss: the same on held-out samples; NaN until it was measured.
+        holdout_mse: mean squared error on held-out samples, whatever it was fitted by; NaN until it
+            was measured.
     """
 
     form: sympy.Expr
@@ -41,6 +44,7 @@ class Equation:
     complexity: int
     loss: float = math.nan
     holdout_loss: float = math.nan
+    holdout_mse: float = math.nan
 
     @classmethod
     def of(
@@ -125,7 +129,10 @@ class Equation:
             raise ExpressionError(
                 f"{len(values)} constants given, the form has {len(self.constants)}"
             )
-        return replace(self, constants=values, loss=math.nan, holdout_loss=math.nan)
+        unknown = math.nan
+        return replace(
+            self, constants=values, loss=unknown, holdout_loss=unknown, holdout_mse=unknown
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data. `text` is for people: it is never read back."""
@@ -136,6 +143,7 @@ class Equation:
             "complexity": self.complexity,
             "loss": _finite(self.loss),
             "holdout_loss": _finite(self.holdout_loss),
+            "holdout_mse": _finite(self.holdout_mse),
             "program": self.program.to_json(),
         }
 
@@ -145,13 +153,14 @@ class Equation:
         try:
             symbols = tuple(str(name) for name in data["symbols"])
             constants = tuple(float(value) for value in data["constants"])
-            loss, holdout = (_number(data[key]) for key in ("loss", "holdout_loss"))
+            losses = [_number(data[key]) for key in ("loss", "holdout_loss")]
+            losses.append(_number(data.get("holdout_mse")))  # files from before have none
             cost, program = int(data["complexity"]), Program.from_json(data["program"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ExpressionError(f"not a stored equation: {error}") from error
         if (program.n_inputs, program.n_slots) != (len(symbols), len(constants)):
             raise ExpressionError("stored equation: inputs or constants do not fit its program")
-        return cls(to_sympy(program, symbols)[0], symbols, constants, cost, loss, holdout)
+        return cls(to_sympy(program, symbols)[0], symbols, constants, cost, *losses)
 
     def __str__(self) -> str:
         return self.text()

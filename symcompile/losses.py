@@ -83,6 +83,14 @@ class Loss:
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "scale": self.scale}
 
+    @classmethod
+    def from_json(cls, data: Any) -> Loss:
+        """Read `to_json` back; EngineError if it is none."""
+        name, scale = data.get("name"), data.get("scale")
+        if check_loss(name) == "auto" or type(scale) not in (int, float) or not 0 < scale < np.inf:
+            raise EngineError(f"{name!r} of scale {scale!r} is no loss")
+        return cls(name, float(scale))
+
 
 SQUARED = Loss()
 

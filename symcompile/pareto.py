@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from symcompile.equation import Equation
-from symcompile.errors import ChoiceError, ExpressionError
+from symcompile.errors import ChoiceError, EngineError, ExpressionError
+from symcompile.losses import SQUARED, Loss
 from symcompile.slots import skeleton
 
 # Below this fraction of the output's variance a loss is rounding, not fit.
@@ -46,24 +47,41 @@ class ParetoFront:
 
     Attributes:
         equations: the front itself.
-        variance: variance of the output on held-out samples, so that a loss can be read as R2.
+        variance: variance of the output on held-out samples, in squared units of the output.
         choice: index of the default choice where more is known than the front itself tells, see
             `passes/complete.py`; None leaves it to `knee`.
+        loss: what the equations were fitted and are ranked by, with its scale.
+        constant_loss: that loss of the best constant; NaN where it is the variance.
     """
 
     equations: tuple[Equation, ...]
     variance: float
     choice: int | None = None
+    loss: Loss = SQUARED
+    constant_loss: float = math.nan
 
     @classmethod
-    def of(cls, equations: Iterable[Equation], variance: float) -> ParetoFront:
+    def of(
+        cls,
+        equations: Iterable[Equation],
+        variance: float,
+        *,
+        loss: Loss = SQUARED,
+        constant_loss: float = math.nan,
+    ) -> ParetoFront:
         """Keep what no simpler or equally simple equation beats; NaN losses are dropped."""
         kept: list[Equation] = []
         for equation in sorted(equations, key=lambda e: (e.complexity, measured_loss(e))):
-            loss = measured_loss(equation)
-            if math.isfinite(loss) and (not kept or loss < measured_loss(kept[-1])):
+            measured = measured_loss(equation)
+            if math.isfinite(measured) and (not kept or measured < measured_loss(kept[-1])):
                 kept.append(equation)
-        return cls(tuple(kept), float(variance))
+        return cls(tuple(kept), float(variance), None, loss, float(constant_loss))
+
+    def grown(self, more: Iterable[Equation]) -> ParetoFront:
+        """The front that these and its own equations come to, without a choice of its own."""
+        return ParetoFront.of(
+            [*self, *more], self.variance, loss=self.loss, constant_loss=self.constant_loss
+        )
 
     def __len__(self) -> int:
         return len(self.equations)
@@ -101,7 +119,8 @@ class ParetoFront:
 
     @property
     def best_score(self) -> Equation:
-        """Highest -dlog(loss)/dcomplexity, PySR's score (arXiv 2602.21307, eq. 3)."""
+        """Highest -dlog(loss)/dcomplexity, PySR's score (arXiv 2602.21307, eq. 3), by the loss that
+        the front is ranked by."""
         return self.select("score")
 
     def select(self, rule: str = "knee") -> Equation:
@@ -122,17 +141,26 @@ class ParetoFront:
         raise ChoiceError(f"no equation of complexity {complexity}: the front has {known}")
 
     def r2(self, equation: Equation) -> float:
-        """Held-out coefficient of determination of one of the equations."""
-        return 1.0 - measured_loss(equation) / self.variance if self.variance > 0 else math.nan
+        """Coefficient of determination of one of the equations on held-out samples: one minus mean
+        squared error over variance, whatever the loss is. NaN where either is not known."""
+        error = equation.holdout_mse
+        if math.isnan(error) and self.loss.is_squared:
+            error = measured_loss(equation)
+        return 1.0 - error / self.variance if self.variance > 0 else math.nan
 
     def log_losses(self) -> list[float]:
         """Natural log of each loss, floored where it is but rounding."""
-        floor = max(self.variance * ROUNDING, 1e-300)
+        constant = self.variance if math.isnan(self.constant_loss) else self.constant_loss
+        floor = max(constant * ROUNDING, 1e-300)
         return [math.log(max(measured_loss(equation), floor)) for equation in self]
 
     def to_json(self) -> dict[str, Any]:
         stored = {"variance": self.variance, "equations": [e.to_json() for e in self]}
-        return stored if self.choice is None else {**stored, "choice": self.choice}
+        if self.choice is not None:
+            stored["choice"] = self.choice
+        if not self.loss.is_squared:
+            stored |= {"loss": self.loss.to_json(), "constant_loss": self.constant_loss}
+        return stored
 
     @classmethod
     def from_json(cls, data: Any) -> ParetoFront:
@@ -142,21 +170,27 @@ class ParetoFront:
             choice = data.get("choice")
             if choice is not None and (type(choice) is not int or not 0 <= choice < len(equations)):
                 raise ValueError(f"its choice is {choice!r} of {len(equations)} equations")
-            return cls(equations, float(data["variance"]), choice)
-        except (KeyError, TypeError, ValueError) as error:
+            loss = Loss.from_json(data["loss"]) if "loss" in data else SQUARED
+            constant = float(data.get("constant_loss", math.nan))
+            return cls(equations, float(data["variance"]), choice, loss, constant)
+        except (KeyError, TypeError, ValueError, AttributeError, EngineError) as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error
 
     def __str__(self) -> str:
-        rows = [f"{'complexity':>10}  {'R2':>10}  equation"]
+        robust = not self.loss.is_squared
+        name = f"{self.loss.name} loss"
+        rows = [f"{'complexity':>10}  {'R2':>10}  {f'{name:>13}  ' * robust}equation"]
         best = self.best if self.equations else None
         for equation in self:
             mark = " <- chosen" if equation is best else ""
-            rows.append(f"{equation.complexity:>10}  {self.r2(equation):>10.6f}  {equation}{mark}")
+            loss = f"{measured_loss(equation):>13.6g}  " * robust
+            row = f"{equation.complexity:>10}  {self.r2(equation):>10.6f}  {loss}{equation}{mark}"
+            rows.append(row)
         return "\n".join(rows)
 
 
 def measured_loss(equation: Equation) -> float:
-    """Held-out loss where it was measured, else the loss of the fit."""
+    """What a front is ranked by: the held-out loss where it was measured, else that of the fit."""
     return equation.loss if math.isnan(equation.holdout_loss) else equation.holdout_loss
 
 
@@ -282,7 +316,7 @@ def pysr_best(front: ParetoFront) -> int:
 
 
 def plateau(front: ParetoFront) -> int:
-    """The simplest equation whose loss is within LEVEL of the lowest.
+    """The simplest equation whose loss (by which the front is ranked) is within LEVEL of the best.
 
     Where an equation goes on in a model its accuracy counts and its length does not; a front still
     ends in forms that gain nothing. A polynomial with all of its terms has no corner for `knee`,
@@ -293,6 +327,7 @@ def plateau(front: ParetoFront) -> int:
 
 
 def accuracy(front: ParetoFront) -> int:
+    """The equation of the lowest loss, by which the front is ranked."""
     return len(front) - 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sympy
@@ -13,12 +13,14 @@ from torch import nn
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError
 from symcompile.fidelity import Controls
+from symcompile.losses import SQUARED
 from symcompile.lowering import Lowered
 from symcompile.measuring import N_PROBES
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.parser import parse
 from symcompile.passes.assemble import Vacant, vacate
+from symcompile.passes.refine import Samples
 from symcompile.passes.whole_model import root_for
 from symcompile.recording import Recording
 from symcompile.region import Region
@@ -74,6 +76,21 @@ def as_equation(part: Part, given: Equation | sympy.Expr | str) -> Equation:
         given = given.sympy
     expr = parse(given, names) if isinstance(given, str) else sympy.sympify(given)
     return Equation.of(expr, names, part.operators)
+
+
+def scored(part: Part, record: Recording, output: int, equation: Equation) -> Equation:
+    """The equation with its losses on what was recorded, by the loss of its front."""
+    samples, front = record.samples[part.region.path], part.fronts.get(output)
+    measure = SQUARED if front is None else front.loss
+    V, y = part.region.variable_values(samples.X), part.region.equation_values(samples.Y)[:, output]
+    fit, held = (
+        Samples(
+            V[rows], y[rows], None if samples.weights is None else samples.weights[rows], measure
+        )
+        for rows in (~samples.holdout, samples.holdout)
+    )
+    holdout, squares = held.losses(equation)
+    return replace(equation, loss=fit.loss(equation), holdout_loss=holdout, holdout_mse=squares)
 
 
 def provenance_of(

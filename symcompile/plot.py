@@ -68,7 +68,8 @@ def pareto(
         )  # fmt: skip
     held_out = all(not math.isnan(equation.holdout_loss) for equation in front)
     axes.set_xlabel("complexity")
-    axes.set_ylabel(f"mean squared error{' on held-out samples' if held_out else ''}")
+    name = "mean squared error" if front.loss.is_squared else f"mean {front.loss.name} loss"
+    axes.set_ylabel(f"{name}{' on held-out samples' if held_out else ''}")
     if chosen in front.equations:
         axes.legend(frameon=False, loc="upper right")
     return _saved(figure, path)

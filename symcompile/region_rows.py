@@ -83,6 +83,9 @@ def _equation(rewrite: Rewrite, output: int) -> Json:
         "loss": _number(equation.loss),
         "holdout_loss": _number(equation.holdout_loss),
     }
+    front = rewrite.fronts.get(output)
+    if front is not None and not front.loss.is_squared:
+        row["loss_is"] = DATA.write(front.loss.to_json())
     found = rewrite.fidelity.outputs.get(output)
     if found is not None:
         row["fidelity"] = _fidelity(found)

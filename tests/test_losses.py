@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy
+import torch
+from torch import nn
 
-from symcompile import SymCompileError, distill
+from symcompile import SymCompileError, distill, symcompile
+from symcompile.arrays import split
 from symcompile.equation import Equation
 from symcompile.least_squares import fit_constants
 from symcompile.losses import LOSSES, SQUARED, Loss, first_weights, has_heavy_tails, loss_for
@@ -126,6 +129,49 @@ def test_a_law_is_found_that_only_values_of_middle_size_follow(rest: float) -> N
         return float(np.median(np.abs(front.best.predict(X) / force - 1)))
 
     assert error("cauchy") < 0.01 < error("squared")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_r2_and_variance_of_a_front_are_what_they_are_called(weighted: bool) -> None:
+    """Under a robust loss 0.47 was shown where R2 is 0.0003."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.1, 4, (600, 2))
+    y = 1 / (X[:, 0] - X[:, 1] + 0.01)
+    weights = rng.uniform(0.1, 2, 600) if weighted else None
+    options = {"restarts": 1, "population": 50, "generations": 2}
+    front = distill(X, y, weights=weights, engine_options=options, progress=False, seed=3)[0]
+    assert front.loss.name == "cauchy"
+    held = split(X, y[:, None], weights, 0.2, 3)
+    truth, w = held.Y_holdout[:, 0], None if weights is None else weights[held.holdout]
+    variance = np.average((truth - np.average(truth, weights=w)) ** 2, weights=w)
+    assert front.variance == pytest.approx(variance)
+    for equation in front:
+        residual = equation.predict(held.X_holdout) - truth
+        error = np.average(residual**2, weights=w)
+        assert equation.holdout_mse == pytest.approx(error)
+        assert front.r2(equation) == pytest.approx(1 - error / variance)
+        loss = np.average(front.loss.of(residual), weights=w)
+        assert equation.holdout_loss == pytest.approx(loss)
+
+
+def test_an_equation_of_ones_own_is_scored_by_the_loss_of_its_front() -> None:
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(1, 1))
+    compiled = symcompile(
+        model,
+        "0",
+        torch.from_numpy(rng.normal(size=(200, 1))).float(),
+        loss="cauchy",
+        engine_options={"restarts": 1, "population": 50, "generations": 2},
+        progress=False,
+    )
+    front = compiled.fronts["0"][0]
+    compiled.choose("0", "0.1*x0")
+    found, samples = compiled.equations["0"][0], compiled.recording["0"]
+    residual = 0.1 * samples.X_holdout[:, 0] - samples.Y_holdout[:, 0]
+    assert found.holdout_loss == pytest.approx(front.loss.of(residual).mean())
+    assert found.holdout_mse == pytest.approx((residual**2).mean())
+    assert compiled.report.to_dict()["targets"][0]["outputs"][0]["complexity"] == 3
 
 
 def test_an_unknown_loss_is_named_with_those_there_are() -> None:

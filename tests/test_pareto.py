@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import sympy
 
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, ExpressionError
+from symcompile.losses import Loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.parser import parse
@@ -144,6 +146,45 @@ def test_r2_and_table() -> None:
     heat = front(HEAT)
     assert heat.r2(heat.at(13)) == pytest.approx(1 - 1.25e-4)
     assert "<- chosen" in str(heat)
+    assert str(heat).splitlines()[0].split() == ["complexity", "R2", "equation"]
+
+
+def robust(table: dict[int, float], squares: float) -> ParetoFront:
+    """A front ranked by a Cauchy loss, every equation of it with the same squared error."""
+    found = [replace(one, holdout_mse=squares) for one in front(table)]
+    return ParetoFront.of(found, 50.0, loss=Loss("cauchy", 0.25), constant_loss=1.0)
+
+
+def test_a_robust_loss_has_its_own_name_beside_r2() -> None:
+    found = robust(HEAT, 45.0)
+    assert found.r2(found.at(13)) == pytest.approx(0.1)
+    head, *rows = str(found).splitlines()
+    assert head.split() == ["complexity", "R2", "cauchy", "loss", "equation"]
+    assert rows[3].split()[:3] == ["13", "0.100000", "0.000125"]
+    assert found.best == replace(front(HEAT).best, holdout_mse=45.0)
+    unmeasured = replace(found, equations=front(HEAT).equations)
+    assert math.isnan(unmeasured.r2(unmeasured.at(13)))  # a robust loss is no squared error
+
+
+def test_a_front_that_grows_keeps_its_loss() -> None:
+    found = robust(HEAT, 45.0)
+    better = Equation(X, ("x",), (), 14, 1e-6, 1e-6, 40.0)
+    grown = found.grown([better])
+    assert better in grown.equations
+    assert (grown.loss, grown.variance, grown.constant_loss) == (found.loss, 50.0, 1.0)
+
+
+def test_a_robust_front_is_stored_and_an_older_one_read() -> None:
+    found = robust(HEAT, 45.0)
+    data = json.loads(json.dumps(found.to_json()))
+    assert ParetoFront.from_json(data) == found
+    for loss in ({"name": "cauchy", "scale": 0}, {"name": "l7", "scale": 1.0}, {}, 3):
+        with pytest.raises(ExpressionError, match="not a stored Pareto front"):
+            ParetoFront.from_json({**data, "loss": loss})
+    old = front(HEAT).to_json()
+    for row in old["equations"]:
+        del row["holdout_mse"]
+    assert ParetoFront.from_json(old) == front(HEAT)
 
 
 def front_of(*rows: tuple[str, float]) -> ParetoFront:

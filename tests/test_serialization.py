@@ -11,6 +11,7 @@ import sympy
 
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ExpressionError
+from symcompile.losses import SQUARED, Loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.program import Program
@@ -52,7 +53,13 @@ def equation(expr: Any, loss: float = 0.25, holdout: float = 0.5) -> Equation:
 
 SIMPLE = equation(2.5 * x)
 LAW = equation(sympy.exp(-1.97 * t) * sympy.sin(sympy.pi * x) + sympy.Rational(1, 3), 1e-9, 2e-9)
-FRONT = ParetoFront((SIMPLE, LAW), 0.75, choice=1)
+FRONT = ParetoFront(
+    (dataclasses.replace(SIMPLE, holdout_mse=0.6), LAW),
+    0.75,
+    choice=1,
+    loss=Loss("cauchy", 0.5),
+    constant_loss=0.7,
+)
 
 REGION = Region(
     "layers.0.mlp",
@@ -343,3 +350,17 @@ def test_fronts_from_before_there_was_a_choice_are_read() -> None:
     stored = through(outcome_to_json(REWRITE))
     del stored["fronts"]["0"]["choice"]
     assert outcome_from_json(stored).fronts[0].choice is None
+
+
+def test_files_from_before_a_front_named_its_loss_are_read() -> None:
+    squared = dataclasses.replace(FRONT, loss=SQUARED, constant_loss=math.nan)
+    data = outcome_to_json(dataclasses.replace(REWRITE, fronts={0: squared}))
+    stored = data["fronts"]["0"]
+    del stored["loss"], stored["constant_loss"]
+    for row in stored["equations"]:
+        del row["holdout_mse"]
+    found = outcome_from_json(data).fronts[0]
+    assert found == dataclasses.replace(squared, equations=(SIMPLE, LAW))
+    stored["loss"] = {"name": "squared", "scale": "1"}
+    with pytest.raises(ArtifactError, match=r"loss: .*no loss"):
+        outcome_from_json(data)

@@ -112,7 +112,8 @@ class OperonEngine:
             X, y, weights=weights, names=names, seed=seed, budget=budget, progress=progress
         )
         found = [equation for equation in found if equation.complexity <= self.max_complexity]
-        return ParetoFront.of(found, float(np.average((y - y.mean()) ** 2, weights=weights)))
+        mean = np.average(y, weights=weights)
+        return ParetoFront.of(found, float(np.average((y - mean) ** 2, weights=weights)))
 
     def candidates(
         self,

@@ -7,10 +7,12 @@ ArtifactError that names the place.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
+from symcompile.losses import SQUARED, Loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.region import (
@@ -75,8 +77,27 @@ def _write_equation(equation: Equation) -> Any:
     return data
 
 
+def _read_loss(data: Any) -> Loss:
+    if type(data) is not dict:
+        raise wrong(data, "a loss")
+    try:
+        return Loss.from_json(data)
+    except SymCompileError as error:
+        raise ArtifactError(str(error)) from error
+
+
 EQUATION = Codec(_write_equation, _read_equation)
-_FRONT = record(ParetoFront, equations=many(EQUATION), variance=NUMBER, choice=optional(COUNT))
+_LOSS = Codec(Loss.to_json, _read_loss)
+_FRONT = record(
+    ParetoFront,
+    equations=many(EQUATION),
+    variance=NUMBER,
+    choice=optional(COUNT),
+    loss=_LOSS,
+    constant_loss=NUMBER,
+)
+# What files from before lack.
+_FRONT_LATER = {"choice": None, "loss": SQUARED.to_json(), "constant_loss": None}
 
 
 def _write_front(front: ParetoFront) -> Any:
@@ -88,12 +109,11 @@ def _write_front(front: ParetoFront) -> Any:
             _write_equation(equation)
             choice = len(kept) if index == front.choice else choice
             kept.append(equation)
-    return _FRONT.write(ParetoFront(tuple(kept), front.variance, choice))
+    return _FRONT.write(replace(front, equations=tuple(kept), choice=choice))
 
 
 def _read_front(data: Any) -> ParetoFront:
-    # Files from before there was a choice have none.
-    found: ParetoFront = _FRONT.read({"choice": None, **data} if type(data) is dict else data)
+    found: ParetoFront = _FRONT.read({**_FRONT_LATER, **data} if type(data) is dict else data)
     if found.choice is not None and not 0 <= found.choice < len(found):
         raise ArtifactError(f"choice: is {found.choice}, of {len(found)} equations")
     return found
