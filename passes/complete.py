@@ -9,6 +9,7 @@ where it is a twentieth of the output's own and samples confirm it.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ MOST_OUTPUTS = 4
 # What is taken up is at least this share of the output's own part, and lowers errors by so many
 # standard errors.
 SHARE, SIGMA = 0.05, 3.0
+# Share of a budget that may be used for it.
+_SHARE = 0.03
 # Widths of a robust loss, in turn, and rounds of reweighting with each.
 _WIDTHS, _ROUNDS = (4.0, 2.0, 1.0), 10
 
@@ -51,6 +54,7 @@ def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str
                     operators=fit.engine.operators,
                     max_complexity=fit.engine.max_complexity,
                     options=fit.refine,
+                    seconds=None if fit.budget is None else fit.budget * _SHARE,
                 )
                 if found is not None:
                     result[fit.key] = _chosen(front, found)
@@ -74,10 +78,15 @@ def completed(
     operators: OperatorSet,
     max_complexity: int,
     options: Refine | None = None,
+    seconds: float | None = None,
 ) -> Equation | None:
-    """The equation with what it lacks of the other outputs' equations, fitted; None for nothing."""
+    """The equation with what it lacks of the other outputs' equations, fitted; None for nothing, or
+    where nothing was found in so many `seconds`."""
     own, found = varying(equation), None
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
     for other in map(varying, others):
+        if time.monotonic() >= deadline:
+            break
         trials = [] if own is None or other is None else _with(fit, own, other, equation)
         if not trials:
             continue
@@ -88,6 +97,7 @@ def completed(
             operators=operators,
             max_complexity=max_complexity,
             options=replace(options or Refine(), prune=False),
+            seconds=None if seconds is None else seconds / len(others),
         )
         trial = front.most_accurate
         if _better(fit, holdout, trial, equation):

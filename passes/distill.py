@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -28,9 +29,9 @@ from symcompile.passes.refine import Refine, Samples, refine
 from symcompile.passes.share import share
 from symcompile.passes.unsearched import without_search
 
-# Shares of a budget that are kept back: to turn trees into equations and refine them, and that
-# part of it which refining may use before it has to bring the front to an end.
-_REFINE_SHARE, _PRUNE_SHARE = 0.35, 0.18
+# Shares of a budget that are kept back: to refine what was found; of that, to fit what needs no
+# search, and to try forms before the front has to be brought to its end, which takes as long again.
+_REFINE_SHARE, _UNSEARCHED_SHARE, _PRUNE_SHARE = 0.35, 0.1, 0.15
 _SEED_STEP = 1_000_003
 
 
@@ -176,8 +177,11 @@ def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
     samples, holdout = fit.samples
     limits = fit.engine.operators, fit.engine.max_complexity
+    deadline = math.inf
+    if fit.budget is not None:
+        deadline = time.monotonic() + fit.budget * _UNSEARCHED_SHARE
     return refine(
-        candidates + without_search(samples, fit.names, *limits),
+        candidates + without_search(samples, fit.names, *limits, deadline),
         samples,
         holdout,
         operators=fit.engine.operators,

@@ -11,6 +11,7 @@ Under a robust loss the weights are those of the sum that was found, in two roun
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations, product
@@ -46,6 +47,7 @@ def monomial_candidates(
     names: Sequence[str],
     operators: OperatorSet,
     max_complexity: int,
+    deadline: float = math.inf,
 ) -> list[Equation]:
     """Sums of 1 to 4 monomials, for y [n_samples] in the columns of X [n_samples, n_inputs].
 
@@ -58,7 +60,7 @@ def monomial_candidates(
     exponents = _exponents(ranges)
     if not exponents or len(y) < 4 * _TERMS:
         return []
-    problem = _Problem(X, y, None if weights is None else weights[::step], loss, ranges)
+    problem = _Problem(X, y, None if weights is None else weights[::step], loss, ranges, deadline)
     found = []
     for terms in problem.sums(exponents):
         for expr in _spellings(terms, problem.coefficients(terms), names, ranges):
@@ -131,9 +133,14 @@ class _Problem:
     weights: Array | None
     loss: Loss
     ranges: Sequence[tuple[int, ...]]
+    deadline: float = math.inf
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() >= self.deadline
 
     def sums(self, exponents: list[Exponents]) -> list[Sum]:
-        """The best few sums of each number of terms."""
+        """The best few sums of each number of terms; the longer ones only as time allows."""
         with np.errstate(all="ignore"):
             values = _values(self.X, exponents)
         usable = np.flatnonzero(np.isfinite(values).all(axis=0))
@@ -141,7 +148,7 @@ class _Problem:
         found: dict[Sum, None] = {}
         robust = first_weights(self.loss, self.y)
         for _ in range(1 if robust is None else _ROUNDS):
-            chosen = _pursuit(values[:, usable], self.y, self.sample_weights(robust))
+            chosen = _pursuit(values[:, usable], self.y, self.sample_weights(robust), self.deadline)
             sums = [tuple(exponents[k] for k in columns) for columns in chosen]
             found |= dict.fromkeys(self.moved(terms) for terms in sums)
             found |= dict.fromkeys(self.products(sums, self.sample_weights(robust)))
@@ -159,7 +166,7 @@ class _Problem:
         while True:
             trials = {trial: self.lowest(trial) for trial in self.neighbours(terms)}
             nearest = min(trials, key=trials.__getitem__, default=None)
-            if nearest is None or trials[nearest] >= best:
+            if nearest is None or trials[nearest] >= best or self.late:
                 return terms
             terms, best = nearest, trials[nearest]
 
@@ -189,6 +196,8 @@ class _Problem:
                             made[terms] = math.inf
         # Hundreds: compared under the weights at hand, not each under its own.
         for terms in made:
+            if self.late:
+                break
             basis = self.basis(terms)
             error = basis @ _least_squares(basis, self.y, weights) - self.y
             made[terms] = float(np.average(error * error, weights=weights))
@@ -245,7 +254,9 @@ def _least_squares(basis: Array, y: Array, weights: Array) -> Array:
     return np.asarray(solution / scale)
 
 
-def _pursuit(values: Array, y: Array, weights: Array) -> list[tuple[int, ...]]:
+def _pursuit(
+    values: Array, y: Array, weights: Array, deadline: float = math.inf
+) -> list[tuple[int, ...]]:
     """Columns of the best sums of 1, 2, ... terms beside a constant, by orthogonal least squares.
 
     A beam, since of two like columns the one that does better alone is often not the one that does
@@ -262,6 +273,8 @@ def _pursuit(values: Array, y: Array, weights: Array) -> list[tuple[int, ...]]:
     beam: list[tuple[int, ...]] = [()]
     result: dict[tuple[int, ...], None] = {}
     for _ in range(_TERMS):
+        if time.monotonic() >= deadline:
+            break
         longer = dict.fromkeys(s for chosen in beam for s in library.longer(chosen, _BRANCH))
         beam = sorted(longer, key=library.error)[:_BEAM]
         result |= dict.fromkeys(library.exchanged(chosen) for chosen in beam[:_KEPT])

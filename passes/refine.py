@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,8 +31,9 @@ from symcompile.slots import renumber, slot
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
 _PRICE = 0.3
-# Under a time limit, seconds past it in which constants are still snapped.
-_SNAP_SECONDS = 0.2
+# Under a time limit, the share of it that taking in candidates may use, and seconds past it in
+# which constants are still snapped.
+_OFFER_SHARE, _SNAP_SECONDS = 0.5, 0.2
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def refine(
         candidates: equations over the same inputs; their losses are not relied on.
         fit: samples that constants are fitted to.
         holdout: samples that equations are ranked on.
-        seconds: after this time nothing new is tried, only the front brought to its end.
+        seconds: after this time nothing new is tried, only the front brought to its end, which
+            takes no longer than that again. Under a limit the candidates that seem best by their
+            own losses come first, since there may be no time for all.
 
     Returns:
         Equations of at most `max_complexity`, finite on every sample of both, each with a lower
@@ -138,8 +142,7 @@ def refine(
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
     pool.offer(slot(0), [fit.centre], names)
-    for equation in candidates:
-        pool.offer(equation.form, equation.constants, equation.symbols)
+    pool.take_in(candidates if seconds is None else best_first(candidates))
     pool.fit_front()
     if options.prune:
         pool.prune()
@@ -149,6 +152,17 @@ def refine(
         loss=holdout.measure,
         constant_loss=math.nan if holdout.measure.is_squared else holdout.constant_loss,
     )
+
+
+def best_first(candidates: Iterable[Equation]) -> list[Equation]:
+    """The best of each complexity, then the second best of each, and so on. What nobody has
+    measured may be the best."""
+    seen: Counter[int] = Counter()
+    ranked = []
+    for one in sorted(candidates, key=lambda e: -math.inf if math.isnan(e.loss) else e.loss):
+        ranked.append((seen[one.complexity], one.complexity, one))
+        seen[one.complexity] += 1
+    return [one for *_, one in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 class _Pool:
@@ -163,13 +177,20 @@ class _Pool:
         options: Refine,
         seconds: float | None = None,
     ) -> None:
-        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
+        start, limit = time.monotonic(), math.inf if seconds is None else seconds
+        self.full, self.deadline, self.end = (start + limit * k for k in (_OFFER_SHARE, 1.0, 2.0))
         self.fit, self.holdout = fit, holdout
         self.operators, self.max_complexity, self.options = operators, max_complexity, options
         self.sample = fit.first(options.fit_rows)
         self.floor = 1e-15 * max(fit.constant_loss, 1e-300)
         self.fits = 0
         self.equations: dict[sympy.Expr, Equation] = {}
+
+    def take_in(self, candidates: Iterable[Equation]) -> None:
+        for equation in candidates:
+            if time.monotonic() >= self.full:
+                return
+            self.offer(equation.form, equation.constants, equation.symbols)
 
     def offer(
         self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
@@ -199,6 +220,7 @@ class _Pool:
             equation.constants,
             iterations,
             loss=samples.measure,
+            deadline=self.end,
         )
         return replace(equation, constants=found.constants, loss=found.loss)
 
@@ -206,15 +228,24 @@ class _Pool:
         """A short fit for every candidate, since an engine may have fitted other samples or none;
         then a long one for what may come to be on the front."""
         for equation in list(self.equations.values())[: self.options.max_fits]:
+            if self.late:
+                return
             self.equations[equation.form] = self.fitted(equation, self.sample, 3)
         self.fits = 0
         for equation in self.front(0.5):
+            if self.late:
+                return
             self.equations[equation.form] = self.fitted(equation, self.sample, 20)
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for trying new forms is over."""
+        return time.monotonic() >= self.deadline
 
     @property
     def spent(self) -> bool:
         """Whether the fits or the time for trying new forms are used up."""
-        return self.fits >= self.options.max_fits or time.monotonic() >= self.deadline
+        return self.fits >= self.options.max_fits or self.late
 
     def prune(self) -> None:
         """Reduce equations of the front, the most promising first, until none is left."""
@@ -262,8 +293,7 @@ class _Pool:
             measured = self.measured(self.fitted(equation, self.fit, 30))
             if measured is None:
                 continue
-            snap = self.options.snap and time.monotonic() < self.deadline + _SNAP_SECONDS
-            snapped = self.snapped(measured) if snap else measured
+            snapped = self.snapped(measured) if self.options.snap else measured
             result.append(snapped)
             if snapped.complexity < measured.complexity:
                 result.append(measured)
@@ -277,11 +307,17 @@ class _Pool:
 
     def snapped(self, equation: Equation) -> Equation:
         """The equation with constants made exact one after the other, as far as the data agrees."""
+        if self.past_snapping:
+            return equation
         while (trial := self.snap_one(equation)) is not None:
             equation = trial
         form, constants = reopen(equation.form, equation.constants)
         cost = complexity(form, self.operators)
         return replace(equation, form=form, constants=constants, complexity=cost)
+
+    @property
+    def past_snapping(self) -> bool:
+        return time.monotonic() >= min(self.deadline + _SNAP_SECONDS, self.end)
 
     def snap_one(self, equation: Equation) -> Equation | None:
         fit = fit_constants(
@@ -292,10 +328,11 @@ class _Pool:
             equation.constants,
             max_iterations=5,
             loss=self.fit.measure,
+            deadline=self.end,
         )
         for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
             for exact in exact_values(value, self.options.snap_sigma * error):
-                trial = self.with_exact(equation, index, exact)
+                trial = None if self.past_snapping else self.with_exact(equation, index, exact)
                 if trial is not None:
                     return trial
         return None

@@ -23,8 +23,8 @@ from symcompile.slots import is_constant, slot
 if TYPE_CHECKING:
     from symcompile.passes.distill import Fit
 
-# Share of a budget that trying the others' forms may take.
-_SHARE = 0.05
+# Share of a budget that trying the others' forms may take, and as much again to fit them.
+_SHARE = 0.03
 
 
 def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:

@@ -8,6 +8,8 @@ polynomial is sparse only in coordinates that mix the inputs, see `products`.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -46,6 +48,7 @@ def sparse_candidates(
     names: Sequence[str],
     operators: OperatorSet,
     max_complexity: int,
+    deadline: float = math.inf,
 ) -> list[Equation]:
     """Sums of 1, 2, ... terms of y [n_samples] in the columns of X [n_samples, n_inputs], and
     products of two sums of the columns that such sums use first.
@@ -61,7 +64,7 @@ def sparse_candidates(
     for degree in (1, 2):
         library = _library(X, names, degree, root)
         if library is not None:
-            found += _pursuit(library, y * root, root, names, operators, max_complexity)
+            found += _pursuit(library, y * root, root, names, operators, max_complexity, deadline)
     return found + _products(X, y, root, names, _used(found, names), operators, max_complexity)
 
 
@@ -117,6 +120,7 @@ def _pursuit(
     names: Sequence[str],
     operators: OperatorSet,
     max_complexity: int,
+    deadline: float,
 ) -> list[Equation]:
     """Add the term that the residual points at most, re-fit all, until the limit is reached."""
     found: list[Equation] = []
@@ -126,6 +130,8 @@ def _pursuit(
     while len(chosen) < min(len(library.terms), len(y) - 2):
         gains = np.abs(library.values.T @ residual)
         gains[chosen] = -1.0
+        if time.monotonic() >= deadline:
+            break
         chosen.append(int(gains.argmax()))
         basis = np.column_stack([ones, library.values[:, chosen]])
         weights = np.linalg.lstsq(basis, y, rcond=None)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from symcompile.equation import Equation
@@ -12,10 +13,14 @@ from symcompile.passes.sparse import sparse_candidates
 
 
 def without_search(
-    fit: Samples, names: Sequence[str], operators: OperatorSet, max_complexity: int
+    fit: Samples,
+    names: Sequence[str],
+    operators: OperatorSet,
+    max_complexity: int,
+    deadline: float = math.inf,
 ) -> list[Equation]:
     """Sums of inputs and of their products, products of sums, and sums of monomials, with one name
-    for each column."""
-    limits = names, operators, max_complexity
+    for each column; those that were found by the `deadline`, a value of `time.monotonic()`."""
+    limits = names, operators, max_complexity, deadline
     sparse = sparse_candidates(fit.X, fit.y, fit.search_weights, *limits)
     return sparse + monomial_candidates(fit.X, fit.y, fit.weights, fit.measure, *limits)

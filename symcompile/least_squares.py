@@ -7,6 +7,7 @@ but cost milliseconds of set-up a call, and refining a front takes a hundred fit
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,14 +43,16 @@ def fit_constants(
     max_iterations: int = 30,
     rtol: float = 1e-9,
     loss: Loss = SQUARED,
+    deadline: float = math.inf,
 ) -> ConstantFit:
     """Fit every constant of a one-output program jointly, from one start.
 
-    Ends after `max_iterations`, or when a step lowers the loss by less than `rtol` of it. A robust
-    loss reweights the squared residuals at every step.
+    Ends after `max_iterations`, when a step lowers the loss by less than `rtol` of it, or at the
+    `deadline`, a value of `time.monotonic()`. A robust loss reweights the squared residuals at
+    every step.
     """
     with np.errstate(all="ignore"):
-        return _Fit(program, X, y, weights, loss).run(start, max_iterations, rtol)
+        return _Fit(program, X, y, weights, loss, deadline).run(start, max_iterations, rtol)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class _Fit:
     y: Array
     weights: Array | None
     loss: Loss
+    deadline: float
 
     def run(self, start: Sequence[float], max_iterations: int, rtol: float) -> ConstantFit:
         """Levenberg-Marquardt."""
@@ -71,6 +75,8 @@ class _Fit:
         damping = 1e-3
         A = np.eye(len(constants))
         for _ in range(max_iterations):
+            if time.monotonic() >= self.deadline:
+                break
             A, gradient = self.normal_equations(constants)
             if not (np.isfinite(A).all() and np.isfinite(gradient).all()):
                 break

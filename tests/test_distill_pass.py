@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -133,6 +134,40 @@ def test_a_budget_gives_idle_workers_a_search_each() -> None:
     with ThreadPoolExecutor(2) as executor:
         distill([fit(str(i), budget=3.0) for i in range(4)], executor=executor)
     assert len(CALLS) == 4
+
+
+def dear(count: int) -> list[Equation]:
+    """Forms of one kind that are worth little, and the law in the middle of them."""
+    a, b = sympy.symbols("a b")
+    found = []
+    for n in range(count):
+        form = a + sympy.Float(1.01 + n / 999) * b
+        for k in range(n % 5):
+            form = form**2 + sympy.Float(0.3 + k / 7) * (a * b + sympy.Float(0.1 + n / 99))
+        found.append(Equation.of(form, ("a", "b"), OPERATORS, 1.0 + n))
+    law = Equation.of(sympy.Float(2.4) * a + sympy.Float(1.2), ("a", "b"), OPERATORS, 0.01)
+    return [*found[: count // 2], law, *found[count // 2 :]]
+
+
+@dataclass(frozen=True)
+class Flooding(Proposer):
+    """An engine that keeps its budget and hands back more than can be looked at in it."""
+
+    restarts: int = 1
+    hands: tuple[Equation, ...] = ()
+
+    def candidates(self, *_: Any, **__: Any) -> list[Equation]:
+        return list(self.hands)
+
+
+@pytest.mark.parametrize("budget", [0.5, 2.0])
+def test_a_budget_holds_whatever_an_engine_hands_back(budget: float) -> None:
+    engine = Flooding(hands=tuple(dear(400)))
+    start = time.monotonic()
+    front = distill([fit(engine=engine, budget=budget)])["edge[0]"]
+    # Without a deadline minutes; 3 s of what comes to its end, and as much for a busy machine.
+    assert time.monotonic() - start < 1.2 * budget + 6.0
+    assert front.best.holdout_loss < 1e-6  # the best of each complexity was looked at first
 
 
 def test_an_error_names_the_key() -> None:

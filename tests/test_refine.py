@@ -11,7 +11,7 @@ from symcompile.equation import Equation
 from symcompile.least_squares import fit_constants
 from symcompile.operators import OperatorSet
 from symcompile.passes.drop_terms import reductions
-from symcompile.passes.refine import Refine, Samples, refine
+from symcompile.passes.refine import Refine, Samples, best_first, refine
 from symcompile.passes.snap import exact_values
 from symcompile.program import from_sympy
 from symcompile.slots import slot
@@ -46,6 +46,31 @@ def test_dead_terms_go_and_constants_are_fitted() -> None:
     best = refined(grown, values).best
     assert best.complexity == 10
     assert sorted(best.constants) == pytest.approx([-0.731, 1.237], rel=1e-3)
+
+
+def test_nothing_new_is_tried_when_the_time_is_over() -> None:
+    values = 1.237 * np.exp(-0.731 * POINTS[:, 0]) * POINTS[:, 1]
+    good = Equation.of(sympy.Float(1.23) * exp(sympy.Float(-0.73) * x) * y, ["x", "y"], OPERATORS)
+    many = [
+        Equation.of(sympy.Float(1.0 + k / 7) * x**k + y, ["x", "y"], OPERATORS, loss=9.0 + k)
+        for k in range(2, 60)
+    ]
+    fit, holdout = samples(values)
+    limits = {"operators": OPERATORS, "max_complexity": 30}
+    best = refine([*many, good], fit, holdout, seconds=1.5, **limits).best
+    assert best.form == good.form  # what nobody has measured comes first
+    assert best.constants == pytest.approx([1.237, -0.731])
+    front = refine([*many, good], fit, holdout, seconds=0.0, **limits)
+    assert len(front) == 1  # the mean
+
+
+def test_the_best_of_each_complexity_come_first() -> None:
+    def one(complexity: int, loss: float) -> Equation:
+        return Equation(x, ("x",), (), complexity, loss)
+
+    given = [one(5, 0.3), one(3, 0.5), one(5, 0.1), one(3, math.nan), one(5, 0.2), one(3, 0.4)]
+    order = [(e.complexity, e.loss) for e in best_first(given)]
+    assert str(order) == "[(3, nan), (5, 0.1), (3, 0.4), (5, 0.2), (3, 0.5), (5, 0.3)]"
 
 
 def test_a_linear_map_of_five_terms_keeps_all_five() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import sympy
 from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
 from symcompile.engines.base import ProgressCallback, SearchProgress
-from symcompile.engines.operon_search import Archive, Search, SearchOptions
+from symcompile.engines.operon_search import Archive, Search, SearchOptions, best_first
 from symcompile.engines.operon_tree import TreeNode, expression
 from symcompile.equation import Equation
 from symcompile.errors import EngineError
@@ -34,6 +34,8 @@ _MIN_ROWS = 32
 # A column or output that varies by less than this share of its size is constant.
 _CONSTANT = 1e-12
 _SEED_STEP = 0x9E3779B97F4A7C15
+# Share of a budget that is kept back to read the trees that were found.
+_READ_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,10 @@ class OperonEngine:
         if not len(columns) or not len(_varying(y[:, None])):
             return [] if mean is None else [mean]
         runs = _Runs(self, X, y, weights, names, columns)
-        trees = runs.search(seed, budget, progress)
-        found = [mean, *(self._from_tree(tree, runs) for tree in trees)]
+        seconds = None if budget is None else budget * (1.0 - _READ_SHARE)
+        trees = runs.search(seed, seconds, progress)
+        deadline = math.inf if budget is None else time.monotonic() + budget * _READ_SHARE
+        found = [mean, *runs.equations(trees, deadline)]
         return _distinct(equation for equation in found if equation is not None)
 
     def _from_tree(self, tree: Sequence[TreeNode], runs: _Runs) -> Equation | None:
@@ -206,9 +210,10 @@ class _Runs:
     def search(
         self, seed: int, budget: float | None, progress: ProgressCallback | None
     ) -> list[tuple[TreeNode, ...]]:
+        """The trees of one run, or under a budget of as many as it allows, the best first."""
         started = time.monotonic()
         deadline = math.inf if budget is None else started + budget
-        trees: list[tuple[TreeNode, ...]] = []
+        archives: list[Archive] = []
         run = 0
         while not run or (budget is not None and time.monotonic() < deadline):
 
@@ -220,11 +225,20 @@ class _Runs:
                 progress(SearchProgress(min(used, 1.0), self._shown(archive), loss))
 
             archive = self._one(seed + run * _SEED_STEP, deadline, each)
-            trees += archive.trees()
+            archives.append(archive)
             run += 1
             if archive.lowest()[0] <= 1e-12:
                 break
-        return trees
+        return archives[0].trees() if budget is None else best_first(archives)
+
+    def equations(
+        self, trees: Iterable[tuple[TreeNode, ...]], deadline: float
+    ) -> Iterator[Equation | None]:
+        """What trees say, as far as they are read by the deadline; None for one of no use."""
+        for tree in trees:
+            if time.monotonic() >= deadline:
+                return
+            yield self.engine._from_tree(tree, self)
 
     def _shown(self, archive: Archive) -> str:
         """The best equation so far as text, made again only when its tree is another."""

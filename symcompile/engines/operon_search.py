@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -88,6 +88,24 @@ class Archive:
             return step / (front[k][0] - front[k - 1][0])
 
         return front[max(range(1, len(front)), key=slope)][2]
+
+
+def best_first(archives: Sequence[Archive]) -> list[tuple[TreeNode, ...]]:
+    """The trees of several runs: the best of each length, then the second best, and so on; of two
+    that differ in constants only, the better one."""
+    by_length: dict[int, dict[int, tuple[float, tuple[TreeNode, ...]]]] = {}
+    for archive in archives:
+        for length, kept in archive.best.items():
+            known = by_length.setdefault(length, {})
+            for loss, shape, nodes in kept:
+                if shape not in known or loss < known[shape][0]:
+                    known[shape] = loss, nodes
+    ranked = [
+        (rank, length, nodes)
+        for length, known in by_length.items()
+        for rank, (_, nodes) in enumerate(sorted(known.values(), key=lambda entry: entry[0]))
+    ]
+    return [nodes for *_, nodes in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 class Search:
