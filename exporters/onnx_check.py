@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from symcompile.calling import map_tensors, run, tensors
+from symcompile.calling import run, tensors, without_gradients
 from symcompile.errors import ExportError
 from symcompile.evaluation import Array
+from symcompile.exporters.onnx_batches import batch_size, of_size, shorter
 from symcompile.hybrid import Batch
+from symcompile.opaque import Exported
 
 BATCH_SIZES = (1, 7, 1000)
-# More elements than this in one check batch say nothing new and cost minutes.
-_MOST_ELEMENTS = 20_000_000
 
 # Largest accepted |difference|, as a fraction of the largest |value| of the same output feature.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2}
@@ -55,9 +56,8 @@ def check_values(
     data: bytes,
     module: nn.Module,
     example: Batch,
-    traced: Batch,
+    exported: Exported,
     *,
-    batched: Sequence[bool],
     dtype: torch.dtype,
     blocks: Mapping[str, str],
 ) -> Agreement:
@@ -67,25 +67,52 @@ def check_values(
         data: the serialized model.
         module: what it was exported from, on the CPU, in evaluation mode.
         example: recorded inputs, from which batches are made within their range.
-        traced: the batch the model was traced with, used where the batch size is fixed.
-        batched: for each tensor, whether its first dimension is the batch's.
+        exported: the program that it was translated from, which tells the sizes that are free.
         blocks: target of each function, by the function's name.
 
     Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ.
     """
     session = open_session(data, dtype, blocks)
     limit = TOLERANCE[dtype]
-    sizes, largest = [], 0.0
-    for batch in _batches(example, traced, batched):
-        expected = _torch_outputs(module, batch)
-        if expected is None:
+    largest = 0.0
+    compared: list[int | None] = []
+    for versions in _batches(example, exported):
+        ran = first_that_runs(module, versions)
+        if isinstance(ran, Exception):
+            if not compared:
+                raise ExportError(f"the model does not run on its example: {first_line(ran)}")
             continue
+        batch, expected = ran
+        size = batch_size(batch, exported.sizes)
         found = run_session(session, batch)
-        size = batch_size(batch, batched)
         largest = max(largest, _compare(session, expected, found, limit, size))
-        if size is not None:
-            sizes.append(size)
-    return Agreement(tuple(sizes), largest, limit)
+        compared.append(size)
+    return Agreement(tuple(dict.fromkeys(one for one in compared if one)), largest, limit)
+
+
+def _batches(example: Batch, exported: Exported) -> Iterator[Iterable[Batch]]:
+    """What to compare on, the example first; of each, versions to be tried in turn."""
+    sizes = exported.sizes
+    count = batch_size(example, sizes)
+    given = exported.example if count is None else example
+    yield [given]
+    if count is not None:
+        for size in sorted({*BATCH_SIZES} - {count}):
+            yield of_size(example, sizes, size)
+    yield shorter(given, sizes)
+
+
+def first_that_runs(
+    module: nn.Module, versions: Iterable[Batch]
+) -> tuple[Batch, list[torch.Tensor]] | Exception:
+    """The first batch that the module can run, and what it gives; else the first one's error."""
+    errors: list[Exception] = []
+    for batch in versions:
+        try:
+            return batch, tensors(without_gradients(partial(run, module, batch)))
+        except Exception as error:  # what a user's forward raises for a size is its own answer
+            errors.append(error)
+    return errors[0] if errors else ValueError("there is no batch of this size")
 
 
 def open_session(data: bytes, dtype: torch.dtype, blocks: Mapping[str, str]) -> Any:
@@ -133,17 +160,6 @@ def run_session(session: Any, batch: Batch) -> list[Array]:
         raise ExportError(f"ONNX Runtime fails on {shapes}: {first_line(error)}") from error
 
 
-def _torch_outputs(module: nn.Module, batch: Batch) -> list[torch.Tensor] | None:
-    """None where the module itself can't run such a batch."""
-    with torch.no_grad():
-        try:
-            # Cloned, since a forward may write into its inputs.
-            copies = Batch(*map_tensors(torch.clone, (batch.args, batch.kwargs)))
-            return tensors(run(module, copies))
-        except Exception:  # what a user's forward raises for a batch size is its own answer
-            return None
-
-
 def _compare(
     session: Any, expected: Sequence[torch.Tensor], found: Sequence[Array], limit: float, size: Any
 ) -> float:
@@ -189,56 +205,6 @@ def relative_difference(a: Array, b: Array) -> float:
     # A feature that is but rounding (sin(pi), say) is judged by the scale of its neighbours.
     floor = max(float(scale.max()) * 1e-6, 1e-30)
     return float((difference / np.maximum(scale, floor)).max())
-
-
-# --- batches within the recorded range ---------------------------------------------------------
-
-
-def _batches(example: Batch, traced: Batch, batched: Sequence[bool]) -> Iterator[Batch]:
-    count = batch_size(example, batched)
-    if count is None:
-        yield traced
-        return
-    yield example
-    elements = sum(t.numel() for t in tensors((example.args, example.kwargs))) // max(count, 1)
-    most = max(2, _MOST_ELEMENTS // max(elements, 1))
-    for size in sorted({min(size, most) for size in BATCH_SIZES} - {count}):
-        yield resized(example, size, batched)
-
-
-def batch_size(batch: Batch, batched: Sequence[bool]) -> int | None:
-    """Rows of the tensors that have the batch's dimension, None if there are none."""
-    pairs = zip(tensors((batch.args, batch.kwargs)), batched, strict=True)
-    return next((tensor.shape[0] for tensor, one in pairs if one), None)
-
-
-def resized(example: Batch, size: int, batched: Sequence[bool]) -> Batch:
-    """A batch of `size` rows: those of the example, then mixtures of two rows each, which stay
-    within the recorded range of every value. Tensors that are not `batched` stay."""
-    generator = torch.Generator().manual_seed(0)
-    count = batch_size(example, batched) or 1
-    which = iter(batched)
-    extra = max(0, size - count)
-    first = torch.randint(count, (extra,), generator=generator)
-    second = (first + torch.randint(1, max(count, 2), (extra,), generator=generator)) % count
-    share = torch.rand(extra, generator=generator)
-
-    def resize(tensor: torch.Tensor) -> torch.Tensor:
-        if not next(which):
-            return tensor
-        head = tensor[:size]
-        if not extra:
-            return head
-        if not tensor.is_floating_point():
-            return torch.cat([head, tensor[first]])
-        weight = share.to(tensor.dtype).reshape(-1, *[1] * (tensor.ndim - 1))
-        if count == 1:  # nothing to mix with: shrink by up to a tenth, so that rows differ
-            mixed = tensor[first] * (1.0 - 0.1 * weight)
-        else:
-            mixed = weight * tensor[first] + (1.0 - weight) * tensor[second]
-        return torch.cat([head, mixed])
-
-    return Batch(*map_tensors(resize, (tuple(example.args), dict(example.kwargs))))
 
 
 def first_line(error: BaseException) -> str:

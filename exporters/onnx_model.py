@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from symcompile.calling import home, map_tensors, run, tensors
+from symcompile.calling import home, map_tensors, tensors
 from symcompile.errors import ExportError
+from symcompile.exporters.onnx_batches import batch_size, of_size, with_one_row_more
 from symcompile.exporters.onnx_check import (
     Agreement,
-    batch_size,
     check_structure,
     check_values,
     first_line,
-    resized,
+    first_that_runs,
 )
 from symcompile.exporters.onnx_flat import flat_calls, inlined
 from symcompile.exporters.onnx_metadata import model_metadata
@@ -36,6 +36,7 @@ from symcompile.state import deepcopy, same_random_state
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
 DEFAULT_OPSET = 18
 _MOST_BYTES = 2**31 - 1
+_FIXING = "len(x) and int(x.shape[0]) fix the number of rows, x.shape[0] does not"
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,7 @@ def _compared(
         data,
         module,
         example,
-        exported.example,
-        batched=exported.batched,
+        exported,
         dtype=working,
         blocks=names,
     )
@@ -203,20 +203,33 @@ def _for_inference(module: nn.Module, paths: Iterable[str]) -> nn.Module:
 
 def _require_free_batch(module: nn.Module, example: Batch, exported: Exported) -> None:
     """A graph may be free where the model is not: `x.reshape(2, 3, -1)` constrains only a product
-    of sizes. So the model is run with one row more."""
-    reason = "" if exported.free_batch or not tensors(example) else exported.note
-    count = batch_size(example, exported.batched)
+    of sizes. So the model is run with one row more. And a graph may fix what the model leaves free,
+    in one input of several."""
+    reason = "" if exported.free_batch or not tensors(example) else f"{exported.note}; {_FIXING}"
+    count = batch_size(example, exported.sizes)
     if not reason and count is not None:
-        try:
-            with torch.no_grad():
-                run(module, resized(example, count + 1, exported.batched))
-        except Exception as error:  # what a user's forward raises for a batch size is its answer
-            reason = f"with {count + 1} rows instead of {count}, {first_line(error)}"
+        more = first_that_runs(module, of_size(example, exported.sizes, count + 1))
+        if isinstance(more, Exception):
+            reason = f"with {count + 1} rows instead of {count}, {first_line(more)}"
+        elif _takes_more(module, example, exported, more[1]):
+            reason = f"the graph fixes the {count} rows of an input; {_FIXING}"
     if reason:
         raise ExportError(
             f"the batch size can't vary ({reason}): pass dynamic_batch=False to export for the"
             " shapes of the example"
         )
+
+
+def _takes_more(
+    module: nn.Module, example: Batch, exported: Exported, results: Sequence[torch.Tensor]
+) -> bool:
+    """Whether results get more rows only if inputs get them whose rows the graph fixes."""
+    everywhere = with_one_row_more(example, exported.sizes)
+    more = first_that_runs(module, everywhere)
+    if isinstance(more, Exception) or len(more[1]) != len(results):
+        return False
+    pairs = zip(results, more[1], strict=True)
+    return any(len(a) < len(b) for a, b in pairs if a.ndim and b.ndim)
 
 
 def _working_dtype(module: nn.Module, example: Batch) -> torch.dtype:

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from types import MethodType
 from typing import Any
@@ -38,6 +38,8 @@ from symcompile.calling import evaluating, home, map_tensors, tensors
 from symcompile.errors import ExportError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.region import Interface, Region
+from symcompile.sizes import Sizes, read_sizes
+from symcompile.sizes import is_free as is_free
 
 OPERATOR = "symcompile::block"
 
@@ -61,19 +63,18 @@ class Exported:
         dynamic: "all" (every size that the model leaves free), "batch" (the first dimension only)
             or "static".
         note: why it is not "all", or which part of it is fixed; empty where nothing is.
-        batched: for each tensor of the example, whether its first dimension is the batch's: free,
-            and the same as that of the first tensor that has a free one.
+        sizes: those of the example's tensors, with a symbol for each that is free.
     """
 
     program: ExportedProgram
     example: Batch
     dynamic: str
     note: str = ""
-    batched: tuple[bool, ...] = ()
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def free_batch(self) -> bool:
-        return any(self.batched)
+        return self.sizes.batch is not None
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def export_program(
         except Exception as error:  # whatever a forward raises under tracing is an answer
             failures.append(error)
             continue
-        return Exported(program, batch, *_freedom(program, freedom, dynamic, failures))
+        sizes = read_sizes(program, tensors((batch.args, batch.kwargs)))
+        return Exported(program, batch, *_freedom(sizes, freedom, dynamic, failures), sizes)
     raise _explained(module, failures[-1]) from failures[-1]
 
 
@@ -369,32 +371,17 @@ def _enlarged(example: Batch) -> Batch:
 
 
 def _freedom(
-    program: ExportedProgram, freedom: str, wanted: bool, failures: Sequence[Exception]
-) -> tuple[str, str, tuple[bool, ...]]:
-    """How free the shapes really became, why, and which tensors share the free batch size: Dim.AUTO
-    gives in without a word."""
-    inputs = set(program.graph_signature.user_inputs)
-    shapes = [
-        node.meta["val"].shape
-        for node in program.graph.nodes
-        if node.op == "placeholder" and node.name in inputs
-        if isinstance(node.meta["val"], torch.Tensor)
-    ]
-    first = next((str(size) for shape in shapes for size in shape[:1] if is_free(size)), None)
-    batched = tuple(len(shape) > 0 and str(shape[0]) == first for shape in shapes)
+    sizes: Sizes, freedom: str, wanted: bool, failures: Sequence[Exception]
+) -> tuple[str, str]:
+    """How free the shapes really became, and why: Dim.AUTO gives in without a word."""
     reason = f": {_first_line(failures[0])}" if failures else ""
     if not wanted:
-        return "static", "static shapes were asked for", batched
-    if not any(is_free(size) for shape in shapes for size in shape):
-        return "static", f"the model works for the shapes of the example only{reason}", batched
-    if first is None:
-        return freedom, f"the model fixes its batch size{reason}", batched
-    return freedom, f"only the batch size is free{reason}" if freedom == "batch" else "", batched
-
-
-def is_free(size: int | torch.SymInt) -> bool:
-    """Whether a traced size may vary; one that was fixed late is a SymInt that prints as 4."""
-    return isinstance(size, torch.SymInt) and not str(size).isdigit()
+        return "static", "static shapes were asked for"
+    if not sizes.free:
+        return "static", f"the model works for the shapes of the example only{reason}"
+    if sizes.batch is None:
+        return freedom, f"the model fixes its batch size{reason}"
+    return freedom, f"only the batch size is free{reason}" if freedom == "batch" else ""
 
 
 def _explained(module: nn.Module, error: Exception) -> ExportError:

@@ -24,7 +24,7 @@ from torch import nn
 from symcompile import exporters
 from symcompile.comparison.readers import read
 from symcompile.errors import ExportError
-from symcompile.exporters.onnx_check import relative_difference, resized
+from symcompile.exporters.onnx_check import relative_difference
 from symcompile.hybrid import Batch
 from symcompile.region import Interface, Parameter, TensorInput, TensorOutput
 from symcompile.rewrite import Refusal
@@ -666,16 +666,3 @@ def test_relative_difference_looks_at_each_feature_and_at_infinities() -> None:
     holes = np.array([np.nan, np.inf, 1.0])
     assert relative_difference(holes, holes) == 0.0
     assert relative_difference(holes, np.array([np.inf, np.inf, 1.0])) == np.inf
-
-
-def test_check_batches_stay_within_the_recorded_range() -> None:
-    x, index, other = samples(6, 3), torch.arange(6), samples(6)
-    batch = resized(Batch((x, other), {"index": index}), 50, (True, False, True))
-    assert batch.args[1] is other
-    grown = batch.args[0]
-    assert grown.shape == (50, 3)
-    assert torch.equal(grown[:6], x)
-    assert (grown.amin(0) >= x.amin(0)).all()
-    assert (grown.amax(0) <= x.amax(0)).all()
-    assert len(grown.unique(dim=0)) == 50
-    assert set(batch.kwargs["index"].tolist()) <= set(range(6))

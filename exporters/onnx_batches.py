@@ -1,0 +1,89 @@
+"""Batches of other sizes, with values within the recorded range, for comparing two models on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from symcompile.calling import map_tensors, tensors
+from symcompile.hybrid import Batch
+from symcompile.sizes import Sizes
+
+
+def batch_size(batch: Batch, sizes: Sizes) -> int | None:
+    """Rows of a batch, None where the model fixes them."""
+    known = sizes.values_in([tensor.shape for tensor in tensors((batch.args, batch.kwargs))])
+    return None if sizes.batch is None else known.get(sizes.batch)
+
+
+def of_size(example: Batch, sizes: Sizes, size: int) -> Iterator[Batch]:
+    """The example with `size` rows, in several versions to be tried in turn: what the graph does
+    not tie to the batch size may or may not have to move with it, see `Sizes.companions`."""
+    known = sizes.values_in([t.shape for t in tensors((example.args, example.kwargs))])
+    for companions in sizes.companions():
+        moved = {symbol: times * size for symbol, times in companions.items()}
+        shapes = sizes.shapes_at({**known, **moved})
+        if all(count is None or count >= 0 for shape in shapes for count in shape):
+            yield resized(example, shapes)
+
+
+def with_one_row_more(example: Batch, sizes: Sizes) -> Iterator[Batch]:
+    """One row more in every tensor of as many rows as the batch, where the graph fixes any."""
+    given = [tuple(tensor.shape) for tensor in tensors((example.args, example.kwargs))]
+    count = batch_size(example, sizes)
+    alike = [shape[:1] == (count,) for shape in given]
+    if any(one and isinstance(free[0], int) for one, free in zip(alike, sizes.shapes, strict=True)):
+        pairs = zip(given, alike, strict=True)
+        yield resized(example, [(s[0] + 1, *s[1:]) if one else s for s, one in pairs])
+
+
+def shorter(example: Batch, sizes: Sizes) -> Iterator[Batch]:
+    """The example with all free sizes but the batch's about halved, where that changes anything."""
+    known = sizes.values_in([t.shape for t in tensors((example.args, example.kwargs))])
+    halved = {one: max(-(-known[one] // 2), sizes.least.get(one, 1)) for one in sizes.others}
+    changed = {symbol: size for symbol, size in halved.items() if size < known[symbol]}
+    if changed:
+        yield resized(example, sizes.shapes_at({**known, **changed}))
+
+
+def resized(example: Batch, shapes: Sequence[Sequence[int | None]]) -> Batch:
+    """The example with its tensors in these shapes, in order; None keeps a size.
+
+    First dimensions grow by mixtures of two rows each, which stay within the recorded range of
+    every value, others by repetition.
+    """
+    which = iter(shapes)
+
+    def resize(tensor: torch.Tensor) -> torch.Tensor:
+        for axis, size in enumerate(next(which)):
+            if size is None or size == tensor.shape[axis]:
+                continue
+            if size < tensor.shape[axis]:
+                tensor = tensor.narrow(axis, 0, size)
+            elif axis == 0:
+                tensor = _with_more_rows(tensor, size)
+            else:
+                index = torch.arange(size) % tensor.shape[axis]
+                tensor = tensor.index_select(axis, index)
+        return tensor
+
+    return Batch(*map_tensors(resize, (tuple(example.args), dict(example.kwargs))))
+
+
+def _with_more_rows(tensor: torch.Tensor, size: int) -> torch.Tensor:
+    """The same rows are mixed, in the same shares, in all tensors that have as many."""
+    generator = torch.Generator().manual_seed(0)
+    count = tensor.shape[0]
+    extra = size - count
+    first = torch.randint(count, (extra,), generator=generator)
+    second = (first + torch.randint(1, max(count, 2), (extra,), generator=generator)) % count
+    share = torch.rand(extra, generator=generator)
+    if not tensor.is_floating_point():
+        return torch.cat([tensor, tensor[first]])
+    weight = share.to(tensor.dtype).reshape(-1, *[1] * (tensor.ndim - 1))
+    if count == 1:  # nothing to mix with: shrink by up to a tenth, so that rows differ
+        mixed = tensor[first] * (1.0 - 0.1 * weight)
+    else:
+        mixed = weight * tensor[first] + (1.0 - weight) * tensor[second]
+    return torch.cat([tensor, mixed])
