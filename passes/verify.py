@@ -25,7 +25,7 @@ from symcompile.evaluation import Array
 from symcompile.extrapolation import shell
 from symcompile.fidelity import Controls, agreement, relative_l2
 from symcompile.region import Region
-from symcompile.rewrite import Agreement, DomainIssue, EndToEnd, Fidelity, OutputFidelity
+from symcompile.rewrite import Agreement, DomainIssue, EndToEnd, Fidelity, OutputFidelity, Projected
 
 _EXTRAPOLATION_ROWS = 1024
 _GRADIENT_ROWS = 512
@@ -91,6 +91,27 @@ class Reference:
         return Samples(X[usable], Y[usable])
 
     @cached_property
+    def projections(self) -> dict[str, Projected]:
+        """What projections keep of held-out inputs and outputs."""
+        sides = {"inputs": (self.region.projection_in, self.holdout.X)}
+        sides["outputs"] = (self.region.projection_out, self.holdout.Y)
+        found = {}
+        for side, (projection, values) in sides.items():
+            if projection is not None:
+                kept = agreement(projection.reconstruct(projection.project(values)), values)
+                lost = kept.relative_l2 if side == "outputs" else math.nan
+                found[side] = Projected(kept.r2, lost)
+        return found
+
+    @cached_property
+    def lost_by_inputs(self) -> float:
+        """Relative L2 of the neural block on inputs put together from their components."""
+        projection, (X, Y) = self.region.projection_in, self.holdout
+        if projection is None or self.neural is None:
+            return math.nan
+        return relative_l2(self.neural.values(projection.reconstruct(projection.project(X))), Y)
+
+    @cached_property
     def moves(self) -> Array:
         return spread(self.recorded)
 
@@ -134,13 +155,14 @@ def measure(
     for output, equation in sorted(equations.items()):
         issues.extend(check(equation, region, reference.recorded, output, seed=reference.seed))
     removed = region.parameters if set(keys) == set(range(region.n_equations)) else 0
-    return Fidelity(rows, end_to_end, removed, tuple(issues), (), total)
+    kept = reference.projections
+    return Fidelity(rows, end_to_end, removed, tuple(issues), (), total, projections=kept)
 
 
 def with_asides(
     fidelity: Fidelity, reference: Reference, block: Function, asides: Asides
 ) -> Fidelity:
-    """The same with what no verdict depends on: extrapolation and gradients."""
+    """The same with what no verdict depends on: extrapolation, gradients, projected inputs."""
     keys = sorted(fidelity.outputs)
     beyond = asides.get("extrapolation", lambda: _extrapolations(reference, keys, block)) or {}
     slopes = asides.get("gradients", lambda: _gradients(reference, keys, block)) or {}
@@ -149,9 +171,14 @@ def with_asides(
         far = beyond.get(key, Agreement())
         return replace(row, extrapolation=far, gradient=slopes.get(key, math.nan))
 
-    total = fidelity.total
+    total, projections = fidelity.total, dict(fidelity.projections)
+    if "inputs" in projections:
+        lost = asides.get("projected inputs", lambda: reference.lost_by_inputs)
+        lost = math.nan if lost is None else lost
+        projections["inputs"] = replace(projections["inputs"], relative_l2=lost)
     return replace(
         fidelity,
+        projections=projections,
         outputs={key: completed(key, row) for key, row in fidelity.outputs.items()},
         total=None if total is None else completed(_TOTAL, total),
     )

@@ -57,8 +57,10 @@ def symcompile(
         max_complexity: the most complex equation allowed.
         engine: "auto", "operon", "pysr", or an Engine.
         engine_options: options of the engine named.
-        tolerance: refuse an equation whose held-out relative L2 error is above it.
-        beat_linear: refuse an equation that a ridge-regressed linear map of the inputs beats.
+        tolerance: take no equation whose held-out relative L2 error is above it: where that of the
+            default choice is, the simplest one of the front that passes; if none does, refuse.
+        beat_linear: in the same way take no equation that the best linear map of the block's inputs
+            beats.
         holdout: share of the samples that no fit may see.
         n_samples: samples kept of each region.
         seed: same seed, same machine, same equations (as long as no budget ends the search).

@@ -82,6 +82,11 @@ class Equation:
         """The flat form that evaluation, lowering and storage use."""
         return from_sympy([self.form], self.symbols, len(self.constants))
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """Names of the inputs that it depends on; empty for a constant."""
+        return frozenset(s.name for s in self.form.free_symbols) & frozenset(self.symbols)
+
     def latex(self, digits: int = 4) -> str:
         """LaTeX, constants rounded to `digits` significant digits."""
         return str(sympy.latex(self.rounded(digits)))

@@ -219,7 +219,7 @@ class Recorded:
 
 def names_in(equation: Equation) -> set[str]:
     """Names of the inputs that an equation uses."""
-    return {s.name for s in equation.form.free_symbols} & set(equation.symbols)
+    return set(equation.uses)
 
 
 def _shifted(equation: Equation) -> Equation:

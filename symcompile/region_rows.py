@@ -114,6 +114,11 @@ def _whole_fidelity(fidelity: Fidelity) -> Json:
     row: Json = {"parameters_removed": fidelity.parameters_removed}
     if fidelity.total is not None:
         row["fidelity"] = _fidelity(fidelity.total)
+    if fidelity.projections:
+        row["projections"] = {
+            side: {"variance": _number(one.variance), "relative_l2": _number(one.relative_l2)}
+            for side, one in sorted(fidelity.projections.items())
+        }
     change = fidelity.end_to_end
     if change is not None:
         row["end_to_end"] = {

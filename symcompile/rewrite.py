@@ -37,7 +37,8 @@ class OutputFidelity:
     Attributes:
         equation: agreement of the equation with the neural block.
         mean: agreement of the constant mean output.
-        linear: agreement of a ridge-regressed linear map of the same inputs.
+        linear: agreement of the best honest linear map of the block's own inputs to its own
+            outputs, see `symcompile.ridge`. Of a component, that map projected onto it.
         extrapolation: agreement of the equation on inputs up to 20 % beyond their recorded range.
         gradient: relative L2 difference of the derivatives by the inputs, each direction weighed by
             how far the recorded inputs vary along it.
@@ -91,6 +92,22 @@ class DomainIssue:
 
 
 @dataclass(frozen=True)
+class Projected:
+    """What a projection of a region's inputs or outputs keeps of them, on held-out samples.
+
+    Attributes:
+        variance: share of their variance that the components hold.
+        relative_l2: error of the neural block itself if the projection were all that is lost. Of
+            outputs: of the true ones, put together from their own components; no equations of
+            these can be closer. Of inputs: of the block on inputs put together from theirs, NaN
+            where that was not measured; equations that were fitted to components can be closer.
+    """
+
+    variance: float
+    relative_l2: float = math.nan
+
+
+@dataclass(frozen=True)
 class Latency:
     """Median seconds of one call at a batch size, on `threads` threads."""
 
@@ -108,8 +125,9 @@ class Fidelity:
         outputs: by number of the equation. After a projection of the outputs these are its
             components; without one they are the block's own output columns.
         total: all replaced output columns of the block together, after reconstruction where there
-            is a projection; None where nothing was measured.
+            is a projection, its controls without any; None where nothing was measured.
         unmeasured: why a side measurement has no figure, by what could not be measured.
+        projections: what is lost by projecting "inputs" and "outputs", as far as the region does.
     """
 
     outputs: Mapping[int, OutputFidelity]
@@ -119,6 +137,7 @@ class Fidelity:
     latency: tuple[Latency, ...] = ()
     total: OutputFidelity | None = None
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    projections: Mapping[str, Projected] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -30,6 +31,7 @@ from symcompile.rewrite import (
     Fidelity,
     Latency,
     OutputFidelity,
+    Projected,
     Refusal,
     Rewrite,
 )
@@ -122,9 +124,9 @@ def projected() -> Rewrite:
     names = tuple(f"x{k}" for k in range(64))
     of = region("wide", names, 32, None, projection(64, 3), projection(32, 2))
     chosen = {0: equation("sin(z0)", of.variables), 1: equation("z1*z2", of.variables)}
-    return Rewrite(
-        of, chosen, {}, Fidelity({0: row(1e-6), 1: row(0.3)}, total=row(0.1)), PROVENANCE
-    )
+    kept = {"inputs": Projected(0.83456, 0.21), "outputs": Projected(0.99999, 0.0312)}
+    fidelity = Fidelity({0: row(1e-6), 1: row(0.5)}, total=row(0.1), projections=kept)
+    return Rewrite(of, chosen, {}, fidelity, PROVENANCE)
 
 
 def everything() -> Report:
@@ -178,6 +180,43 @@ def test_the_overview_marks_them_as_well() -> None:
     assert "(!)" not in overview["good"]
     assert "(!)" not in overview["head"]
     assert overview["(!)"].endswith("a linear map of the same inputs is closer")
+
+
+def test_projected_outputs_are_held_against_the_map_of_the_block() -> None:
+    """A component may lose against that map's own component: what counts are the real outputs."""
+    text = " ".join(str(Report({"wide": projected()})).split())
+    assert "warning" not in text
+    assert "component[1]" in text
+    worse = replace(projected().fidelity, total=row(0.1, linear=0.017))
+    text = " ".join(str(Report({"wide": replace(projected(), fidelity=worse)})).split())
+    assert "warning together: worse than linear" in text
+
+
+def test_what_projections_keep_and_lose_is_said() -> None:
+    report = Report({"wide": projected()})
+    text = " ".join(str(report).split())
+    assert "components hold 83.45 % of the variance of the inputs; on inputs rebuilt" in text
+    assert "the neural block itself is off by 0.210" in text
+    assert "components hold 99.99 % of the variance of the outputs" in text
+    assert "off by 0.0312 (relative L2), and no equations of them can be closer" in text
+    assert "that of the block itself" in text
+    assert "99.99 %" in report._repr_html_()
+    stored = report.to_dict()["targets"][0]["projections"]
+    assert stored == {
+        "inputs": {"variance": 0.83456, "relative_l2": 0.21},
+        "outputs": {"variance": 0.99999, "relative_l2": 0.0312},
+    }
+
+
+def test_a_constant_in_place_of_a_block_is_pointed_out() -> None:
+    symbols = edge().region.variables
+    whole = replace(edge(), equations={0: equation("0.25", symbols), 1: equation("2*pi", symbols)})
+    text = " ".join(str(Report({"edge": whole})).split())
+    assert "y[0], y[1]: a constant stands in place of the block of 4,352 parameters" in text
+    one = replace(edge(), equations={**edge().equations, 0: equation("0.25", symbols)})
+    text = " ".join(str(Report({"edge": one})).split())
+    assert "y[0]: a constant stands in place of the block, which no input moves" in text
+    assert "a constant stands" not in str(Report({"edge": edge()}))
 
 
 def test_end_to_end_is_held_against_the_linear_map_too() -> None:

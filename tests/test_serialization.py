@@ -30,6 +30,7 @@ from symcompile.rewrite import (
     Fidelity,
     Latency,
     OutputFidelity,
+    Projected,
     Refusal,
     Rewrite,
 )
@@ -103,6 +104,7 @@ FIDELITY = Fidelity(
     (DomainIssue(1, "log(x)", "x changes sign", {"x": 0.0}, True),),
     (Latency(1, 1e-5, 2e-6), Latency(1024, 1e-3, 1e-4, 2)),
     OUTPUT,
+    projections={"inputs": Projected(0.9), "outputs": Projected(0.99, 0.1)},
 )
 PROVENANCE = {
     "engine": {"name": "operon", "options": {"pool": 1000, "rates": (0.1, 0.2)}},

@@ -202,6 +202,37 @@ def test_projected_outputs_are_compared_in_real_ones() -> None:
     assert wrong.outputs[0].equation.relative_l2 == 1.0
 
 
+def test_the_linear_map_of_a_linear_block_is_exact_whatever_is_projected() -> None:
+    """It is the map of the block itself: projected onto a component it scored 0.6 here."""
+    rng = np.random.default_rng(0)
+    weight, X = rng.normal(size=(3, 2)), rng.normal(size=(500, 3))
+    fit, holdout = Samples(X[:400], X[:400] @ weight + 1), Samples(X[400:], X[400:] @ weight + 1)
+    axes = np.linalg.svd(fit.Y - fit.Y.mean(axis=0))[2]
+    of = region(
+        n_inputs=3,
+        projection_in=Projection(fit.X.mean(axis=0), np.eye(3)[:1]),
+        projection_out=Projection(fit.Y.mean(axis=0), axes[:1]),
+    )
+    linear = autograd(lambda rows: rows @ torch.from_numpy(weight) + 1, torch.float64)
+    found = measured(of, equations(of, "0.5*z0"), fit, holdout, neural=linear)
+    assert found.total is not None
+    assert found.total.linear.relative_l2 < 1e-8
+    assert not found.total.beats_linear
+    assert refusal_reason(found, None, True, region=of) is not None
+    X, Y = holdout
+    rebuilt = of.projection_out.reconstruct(of.projection_out.project(Y))  # type: ignore[union-attr]
+    outputs, inputs = found.projections["outputs"], found.projections["inputs"]
+    assert outputs.relative_l2 == pytest.approx(np.linalg.norm(Y - rebuilt) / np.linalg.norm(Y))
+    spread = ((Y - Y.mean(axis=0)) ** 2).sum()
+    assert outputs.variance == pytest.approx(1 - ((Y - rebuilt) ** 2).sum() / spread)
+    kept = fit.X.mean(axis=0) + (X - fit.X.mean(axis=0)) * [1, 0, 0]
+    lost = np.linalg.norm((X - kept) @ weight) / np.linalg.norm(Y)
+    assert inputs.relative_l2 == pytest.approx(lost)
+    assert 0.2 < inputs.variance < 0.5
+    alone = measured(of, equations(of, "0.5*z0"), fit, holdout).projections["inputs"]
+    assert (alone.variance, math.isnan(alone.relative_l2)) == (inputs.variance, True)
+
+
 @pytest.mark.parametrize("projected", [False, True])
 def test_gradients_run_through_features_and_projection(projected: bool) -> None:
     """Against central differences of the whole chain."""

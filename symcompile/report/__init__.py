@@ -71,7 +71,7 @@ class Report:
         None), `inputs` (names), `features`, `provenance`, `parameters_removed`, `outputs` (a list,
         see below), `total` (metrics of all replaced outputs together), `end_to_end`, `latency`,
         `domain` (fields of the types of these names in `symcompile.rewrite`), `unmeasured` (why, by
-        what could not be measured).
+        what could not be measured), `projections` (what projected inputs and outputs keep).
 
         Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constants`,
         `runner_up` (text, or None) and the metrics `equation_agreement`, `mean`, `linear`,
@@ -166,14 +166,19 @@ def metrics_rows(outcome: Outcome) -> list[tuple[str, Equation | None, OutputFid
     return rows
 
 
-def worst(outcome: Outcome) -> float:
-    """Largest held-out relative L2 among real outputs, NaN if nothing was measured."""
+def real_rows(outcome: Outcome) -> dict[str, OutputFidelity]:
+    """Figures of the block's own outputs: of each one, after a projection of all together."""
     fidelity, region = outcome.fidelity, outcome.region
     if fidelity is None:
-        return math.nan
+        return {}
     if region is not None and region.projection_out is not None and fidelity.total is not None:
-        return fidelity.total.equation.relative_l2
-    values = [row.equation.relative_l2 for row in fidelity.outputs.values()]
+        return {"together": fidelity.total}
+    return {label(region, output): row for output, row in sorted(fidelity.outputs.items())}
+
+
+def worst(outcome: Outcome) -> float:
+    """Largest held-out relative L2 among real outputs, NaN if nothing was measured."""
+    values = [row.equation.relative_l2 for row in real_rows(outcome).values()]
     return max((value for value in values if not math.isnan(value)), default=math.nan)
 
 
@@ -204,6 +209,9 @@ def _target_dict(path: str, outcome: Outcome) -> dict[str, Any]:
         if fidelity and fidelity.end_to_end
         else None,
         "latency": [plain(asdict(one)) for one in fidelity.latency] if fidelity else [],
+        "projections": plain({s: asdict(one) for s, one in fidelity.projections.items()})
+        if fidelity
+        else {},
         "unmeasured": dict(fidelity.unmeasured) if fidelity else {},
         "domain": [plain(asdict(one)) for one in fidelity.domain] if fidelity else [],
     }

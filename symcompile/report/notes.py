@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from symcompile.equation import Equation
-from symcompile.report import WORSE, Report, chosen, label, runner_up
+from symcompile.report import WORSE, Report, chosen, label, real_rows, runner_up
 from symcompile.rewrite import (
     DomainIssue,
     EndToEnd,
@@ -25,8 +25,8 @@ LEGEND = (
     "R2, relative L2 and max |error|: equation against neural block on held-out samples."
     " 20 % beyond: relative L2 on inputs up to 20 % outside of their recorded range."
     " Gradient: relative L2 of the derivatives along the inputs as they vary."
-    " Mean, linear: relative L2 of the mean output, and of a ridge-regressed linear map of the same"
-    " inputs, on the held-out samples."
+    " Mean, linear: relative L2 of the mean output, and of the best linear map (a ridge regression,"
+    " chosen by leaving rows out) of the same inputs, on the held-out samples."
 )
 
 Row = tuple[str, Equation | None, OutputFidelity]
@@ -90,7 +90,8 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
     """Remarks on one target: a name, "" where it goes on with that of the one before; a text."""
     fidelity = outcome.fidelity
     if fidelity is not None:
-        yield from _worse(outcome, fidelity)
+        yield from _named("warning", [*_constant(outcome), *_worse(outcome)])
+        yield from _named("projection", list(_projections(fidelity)))
         yield from _named(
             "domain", [_domain(one, outcome) for one in fidelity.domain], DOMAIN_ISSUES
         )
@@ -110,18 +111,52 @@ def _named(name: str, texts: Sequence[str], most: int = 99, more: str = "") -> I
     yield from ((name if k == 0 else "", text) for k, text in enumerate(shown))
 
 
-def _worse(outcome: Outcome, fidelity: Fidelity) -> Iterator[Note]:
-    labels = [
-        label(outcome.region, output)
-        for output, row in sorted(fidelity.outputs.items())
-        if not row.beats_linear
-    ]
+def _worse(outcome: Outcome) -> Iterator[str]:
+    labels = [name for name, row in real_rows(outcome).items() if not row.beats_linear]
     if labels:
         yield (
-            "warning",
-            f"{', '.join(labels)}: {WORSE}. A ridge-regressed linear map of the same inputs is"
-            " closer to the block; beat_linear=True refuses such equations",
+            f"{', '.join(labels)}: {WORSE}. A linear map of the block's inputs is closer to it;"
+            " beat_linear=True takes another equation, or refuses"
         )
+
+
+def _constant(outcome: Outcome) -> Iterator[str]:
+    """Whatever the inputs are: a reader has to know that nothing of them is left."""
+    found = chosen(outcome)
+    constant = [output for output, one in found.items() if not one.uses]
+    if not constant or not isinstance(outcome, Rewrite):
+        return
+    labels = ", ".join(label(outcome.region, output) for output in constant)
+    removed = outcome.fidelity.parameters_removed if len(constant) == len(found) else 0
+    of = f" of {count(removed, 'parameter')}" if removed else ""
+    yield (
+        f"{labels}: a constant stands in place of the block{of}, which no input moves any more."
+        " Either the block hardly varies on this data, or no equation in reach says how it does"
+    )
+
+
+def _projections(fidelity: Fidelity) -> Iterator[str]:
+    for side, one in fidelity.projections.items():
+        text = f"components hold {_percent(one.variance)} of the variance of the {side}"
+        if not math.isnan(one.relative_l2):
+            text += (
+                f"; rebuilt from them, the outputs are off by {figure(one.relative_l2)} (relative"
+                " L2), and no equations of them can be closer"
+                if side == "outputs"
+                else f"; on inputs rebuilt from them, the neural block itself is off by"
+                f" {figure(one.relative_l2)} (relative L2)"
+            )
+        yield text
+    if "outputs" in fidelity.projections:
+        yield (
+            "mean and linear map of a component are projected onto it; together, real outputs are"
+            " compared, and the map is that of the block itself"
+        )
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that what is lost shows."""
+    return f"{math.floor(share * 1e4) / 1e2:.4g} %" if math.isfinite(share) else figure(share)
 
 
 def _end_to_end(change: EndToEnd) -> str:

@@ -14,6 +14,7 @@ from symcompile.report import (
     label,
     metrics_rows,
     origin,
+    real_rows,
     title,
     where_from,
     worst,
@@ -62,7 +63,7 @@ def _state(outcome: Outcome) -> str:
 
 
 def _falls_short(outcome: Outcome) -> bool:
-    rows = [row for _, _, row in metrics_rows(outcome)]
+    rows = real_rows(outcome).values()
     return isinstance(outcome, Rewrite) and not all(row.beats_linear for row in rows)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
-from symcompile.losses import SQUARED, Loss
+from symcompile.losses import Loss
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.region import (
@@ -31,6 +31,7 @@ from symcompile.rewrite import (
     Latency,
     Outcome,
     OutputFidelity,
+    Projected,
     Refusal,
     Rewrite,
 )
@@ -90,14 +91,13 @@ EQUATION = Codec(_write_equation, _read_equation)
 _LOSS = Codec(Loss.to_json, _read_loss)
 _FRONT = record(
     ParetoFront,
+    later=("choice", "loss", "constant_loss"),
     equations=many(EQUATION),
     variance=NUMBER,
     choice=optional(COUNT),
     loss=_LOSS,
     constant_loss=NUMBER,
 )
-# What files from before lack.
-_FRONT_LATER = {"choice": None, "loss": SQUARED.to_json(), "constant_loss": None}
 
 
 def _write_front(front: ParetoFront) -> Any:
@@ -113,7 +113,7 @@ def _write_front(front: ParetoFront) -> Any:
 
 
 def _read_front(data: Any) -> ParetoFront:
-    found: ParetoFront = _FRONT.read({**_FRONT_LATER, **data} if type(data) is dict else data)
+    found: ParetoFront = _FRONT.read(data)
     if found.choice is not None and not 0 <= found.choice < len(found):
         raise ArtifactError(f"choice: is {found.choice}, of {len(found)} equations")
     return found
@@ -176,7 +176,7 @@ _OUTPUT = record(
 
 FIDELITY = record(
     Fidelity,
-    later=("unmeasured",),
+    later=("unmeasured", "projections"),
     outputs=by_number(_OUTPUT),
     end_to_end=optional(record(EndToEnd, equation=NUMBER, mean=NUMBER, linear=NUMBER, data=TEXT)),
     parameters_removed=COUNT,
@@ -193,6 +193,7 @@ FIDELITY = record(
     latency=many(record(Latency, batch=COUNT, neural=NUMBER, equation=NUMBER, threads=COUNT)),
     total=optional(_OUTPUT),
     unmeasured=by_name(TEXT),
+    projections=by_name(record(Projected, variance=NUMBER, relative_l2=NUMBER)),
 )
 
 _REWRITE = record(
