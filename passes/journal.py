@@ -1,13 +1,21 @@
-"""The journal of a distillation: finished fronts on disk, found again after a crash."""
+"""The journal of a distillation: what is finished is on disk, and found again after a crash.
+
+One file for each search, for each front, and for each front that took up the forms of others, named
+by all that determines it. The first line is the SHA-256 of the rest, so a file that was damaged, in
+whatever way, counts as none. Several processes may share a folder: a file appears as a whole, and
+who writes the same name writes the same content.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,45 +23,143 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symcompile._version import __version__
+from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.evaluation import Array
 from symcompile.pareto import ParetoFront
+from symcompile.storage.limits import check_equation
 
 if TYPE_CHECKING:
     from symcompile.passes.distill import Fit
 
 # Raise it when the search or refine changes what a seed gives.
-_FORMAT = 4
+_FORMAT = 5
+# Bytes of a file, and steps of work that its equations take to build, beyond which it is none.
+_LARGEST, _MOST_WORK = 1 << 26, 200_000
+# Seconds after which what a killed process was writing is removed.
+_STALE = 3600.0
+_PART = ".part"
 
 
 class Journal:
-    """One JSON file for each finished fit in `directory/fronts`."""
+    """The files of one `run_dir`; without one it knows nothing and keeps nothing."""
 
-    def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory) / "fronts"
-        with _writing(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
+    def __init__(self, run_dir: str | Path | None) -> None:
+        """Raises ArtifactError if the folder can't be made."""
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        if self.run_dir is not None:
+            for kind in ("searches", "fronts", "shared"):
+                with _writing(self.run_dir):
+                    (self.run_dir / kind).mkdir(parents=True, exist_ok=True)
+                _remove_stale(self.run_dir / kind)
 
-    def find(self, fit: Fit) -> ParetoFront | None:
-        """The front of an equal fit; a damaged file counts as none."""
-        path = self.directory / f"{fingerprint(fit)}.json"
-        try:
-            return ParetoFront.from_json(json.loads(path.read_text(encoding="utf-8"))["front"])
-        except (OSError, ValueError, KeyError, TypeError, SymCompileError):
+    def find_search(self, fit: Fit, restart: int) -> list[Equation] | None:
+        """What an equal search found."""
+        found = self._find("searches", fit, lambda: search_fingerprint(fit, restart))
+        return None if found is None else list(found)
+
+    def keep_search(self, fit: Fit, restart: int, found: Sequence[Equation]) -> None:
+        front = ParetoFront(tuple(found), 0.0)
+        self._keep("searches", front, lambda: search_fingerprint(fit, restart))
+
+    def find_front(self, fit: Fit) -> ParetoFront | None:
+        """The front of an equal fit."""
+        return self._find("fronts", fit, lambda: fingerprint(fit))
+
+    def keep_front(self, fit: Fit, front: ParetoFront) -> None:
+        self._keep("fronts", front, lambda: fingerprint(fit))
+
+    def shared(
+        self,
+        fit: Fit,
+        front: ParetoFront,
+        others: Sequence[Equation],
+        make: Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront],
+    ) -> ParetoFront:
+        """What `make` gives for these three, made only where it is not known."""
+
+        def name() -> str:
+            parts = fingerprint(fit), _body(front), _body(ParetoFront(tuple(others), 0.0))
+            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+        found = self._find("shared", fit, name)
+        if found is None:
+            found = make(fit, front, others)
+            self._keep("shared", found, name)
+        return found
+
+    def _find(self, kind: str, fit: Fit, name: Callable[[], str]) -> ParetoFront | None:
+        """None where there is no file, and where it does not hold what was once written."""
+        if self.run_dir is None:
             return None
+        try:
+            front = _read(self.run_dir / kind / f"{name()}.json")
+        except Exception:  # whatever a damaged file leads to
+            return None
+        return front if all(one.symbols == fit.names for one in front) else None
 
-    def keep(self, fit: Fit, front: ParetoFront) -> None:
-        """Write a front so that a reader sees all of it or nothing."""
-        text = json.dumps({"key": fit.key, "front": front.to_json()}, indent=1)
-        with _writing(self.directory):
-            handle, name = tempfile.mkstemp(dir=self.directory, suffix=".part")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                os.replace(name, self.directory / f"{fingerprint(fit)}.json")
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+    def _keep(self, kind: str, front: ParetoFront, name: Callable[[], str]) -> None:
+        """What could not be read back is not kept: it is searched for again."""
+        if self.run_dir is None:
+            return
+        try:
+            body = _body(front)
+            _check(json.loads(body))
+            path = self.run_dir / kind / f"{name()}.json"
+        except (ValueError, SymCompileError):
+            return
+        _write(path, f"{_seal(body)}\n{body}")
+
+
+def _body(front: ParetoFront) -> str:
+    """One line of JSON. Raises ValueError where a constant is no number."""
+    return json.dumps(front.to_json(text=False), allow_nan=False)
+
+
+def _seal(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _read(path: Path) -> ParetoFront:
+    # Not blocking: where a pipe has taken the file's place nobody may be at its other end.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(handle, encoding="utf-8") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
+            raise ValueError(f"{path} is no file of a journal")
+        seal, _, body = file.read().partition("\n")
+    if seal != _seal(body):
+        raise ValueError(f"{path} was damaged")
+    data = json.loads(body)
+    _check(data)
+    return ParetoFront.from_json(data)
+
+
+def _check(data: Any) -> None:
+    if sum(check_equation(row) for row in data["equations"]) > _MOST_WORK:
+        raise ArtifactError("the equations of a journal take too long to build")
+
+
+def _write(path: Path, text: str) -> None:
+    """So that a reader sees all of it or nothing, after a failure of power as well."""
+    with _writing(path.parent):
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=_PART)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(handle)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _remove_stale(folder: Path) -> None:
+    with suppress(OSError):  # another process may be about the same
+        for part in folder.glob(f"*{_PART}"):
+            if time.time() - part.lstat().st_mtime > _STALE:
+                part.unlink()
 
 
 @contextmanager
@@ -67,10 +173,21 @@ def _writing(directory: Path) -> Iterator[None]:
         ) from error
 
 
+def search_fingerprint(fit: Fit, restart: int) -> str:
+    """SHA-256 over everything that determines what one search finds."""
+    arrays = fit.X_fit, fit.y_fit, fit.weights
+    return _digest({**_search_settings(fit), "restart": restart}, arrays)
+
+
 def fingerprint(fit: Fit) -> str:
     """SHA-256 over everything that determines a front: data, options, engine, seed, version."""
-    digest = hashlib.sha256()
-    settings = {
+    settings = {**_search_settings(fit), "refine": asdict(fit.refine)}
+    fitted, held = (fit.X_fit, fit.y_fit, fit.weights), (fit.X_holdout, fit.y_holdout)
+    return _digest(settings, (*fitted, *held, fit.holdout_weights))
+
+
+def _search_settings(fit: Fit) -> dict[str, Any]:
+    return {
         "format": _FORMAT,
         "version": __version__,
         "key": fit.key,
@@ -78,12 +195,13 @@ def fingerprint(fit: Fit) -> str:
         "engine": fit.engine.describe(),
         "seed": fit.seed,
         "budget": fit.budget,
-        "refine": asdict(fit.refine),
         "loss": fit.loss,
     }
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    arrays: list[Array | None] = [fit.X_fit, fit.y_fit, fit.weights]
-    for array in [*arrays, fit.X_holdout, fit.y_holdout, fit.holdout_weights]:
+
+
+def _digest(settings: dict[str, Any], arrays: Sequence[Array | None]) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for array in arrays:
         _update(digest, array)
     return digest.hexdigest()
 

@@ -8,9 +8,9 @@ a factor of its own: what is 1 for one component is another number for the next.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import sympy
@@ -27,8 +27,26 @@ if TYPE_CHECKING:
 _SHARE = 0.03
 
 
-def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
-    """Fronts by key, each with what the chosen forms of the same block's other outputs add."""
+class Keep(Protocol):
+    """Gives what was made of the same before, or makes it."""
+
+    def __call__(
+        self,
+        fit: Fit,
+        front: ParetoFront,
+        others: Sequence[Equation],
+        make: Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront],
+        /,
+    ) -> ParetoFront: ...
+
+
+def share(
+    fits: Sequence[Fit], fronts: Mapping[str, ParetoFront], keep: Keep | None = None
+) -> dict[str, ParetoFront]:
+    """Fronts by key, each with what the chosen forms of the same block's other outputs add.
+
+    `keep` may know a result already: of many outputs it takes as long as a search.
+    """
     blocks = blocks_of(fits, fronts)
     best = {fit.key: _offered(fronts[fit.key]) for block in blocks for fit in block}
     result = dict(fronts)
@@ -37,7 +55,8 @@ def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, P
             own = {equation.form for equation in fronts[fit.key]}
             others = [one for other in block for one in best[other.key] if one.form not in own]
             if others:
-                result[fit.key] = _with(fit, fronts[fit.key], others)
+                given = fit, fronts[fit.key], others
+                result[fit.key] = _with(*given) if keep is None else keep(*given, _with)
     return result
 
 

@@ -383,7 +383,8 @@ class Compiled:
     ) -> None:
         empty = [output for output in part.region.equation_outputs if not part.fronts[output]]
         if empty:
-            self._refuse(path, part, f"the search found no usable equation for output {empty[0]}")
+            why = part.fronts[empty[0]].reason or "the search found no usable equation"
+            self._refuse(path, part, f"no equation for output {empty[0]}: {why}")
             return
         try:
             self._install(path, part, default_choice(part))

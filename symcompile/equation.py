@@ -139,10 +139,10 @@ class Equation:
             self, constants=values, loss=unknown, holdout_loss=unknown, holdout_mse=unknown
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data. `text` is for people: it is never read back."""
+    def to_json(self, *, text: bool = True) -> dict[str, Any]:
+        """Plain data. The text is for people: never read back, and what takes longest to make."""
         return {
-            "text": self.text(6),
+            **({"text": self.text(6)} if text else {}),
             "symbols": list(self.symbols),
             "constants": list(self.constants),
             "complexity": self.complexity,

@@ -52,6 +52,7 @@ class ParetoFront:
             `passes/complete.py`; None leaves it to `knee`.
         loss: what the equations were fitted and are ranked by, with its scale.
         constant_loss: that loss of the best constant; NaN where it is the variance.
+        reason: why there is no equation, where a search failed; not stored.
     """
 
     equations: tuple[Equation, ...]
@@ -59,6 +60,7 @@ class ParetoFront:
     choice: int | None = None
     loss: Loss = SQUARED
     constant_loss: float = math.nan
+    reason: str = ""
 
     @classmethod
     def of(
@@ -129,7 +131,8 @@ class ParetoFront:
         if rule not in RULES:
             raise ChoiceError(f"unknown rule {rule!r}: choose from {', '.join(RULES)}")
         if not self.equations:
-            raise ChoiceError("the Pareto front is empty: the search found no usable equation")
+            why = self.reason or "the search found no usable equation"
+            raise ChoiceError(f"the Pareto front is empty: {why}")
         return self.equations[RULES[rule](self)]
 
     def at(self, complexity: int) -> Equation:
@@ -154,8 +157,10 @@ class ParetoFront:
         floor = max(constant * ROUNDING, 1e-300)
         return [math.log(max(measured_loss(equation), floor)) for equation in self]
 
-    def to_json(self) -> dict[str, Any]:
-        stored = {"variance": self.variance, "equations": [e.to_json() for e in self]}
+    def to_json(self, *, text: bool = True) -> dict[str, Any]:
+        """Plain data, see `Equation.to_json`; `reason` is left out."""
+        equations = [equation.to_json(text=text) for equation in self]
+        stored: dict[str, Any] = {"variance": self.variance, "equations": equations}
         if self.choice is not None:
             stored["choice"] = self.choice
         if not self.loss.is_squared:

@@ -16,7 +16,7 @@ import sympy
 from symcompile.engines import create
 from symcompile.engines.base import SearchProgress
 from symcompile.equation import Equation
-from symcompile.errors import EngineError
+from symcompile.errors import ChoiceError, EngineError
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.distill import Fit, distill
@@ -49,9 +49,9 @@ class Proposer:
         progress: Any = None,
     ) -> ParetoFront:
         CALLS.append((seed, budget))
-        if self.behaviour == "fail":
+        if self.behaviour == "fail" or (self.behaviour == "fail first" and seed == 0):
             raise ValueError("no luck")
-        while self.behaviour == "forever":
+        while self.behaviour in ("forever", "fail first"):
             progress(SearchProgress(0.5))
         expr = sympy.Float(1.1) * sympy.Symbol(names[0]) + sympy.Float(0.1 + seed * 1e-9)
         return ParetoFront((Equation.of(expr, names, self.operators, 1.0),), 1.0)
@@ -170,19 +170,28 @@ def test_a_budget_holds_whatever_an_engine_hands_back(budget: float) -> None:
     assert front.best.holdout_loss < 1e-6  # the best of each complexity was looked at first
 
 
-def test_an_error_names_the_key() -> None:
-    with pytest.raises(EngineError, match="'edge\\[0\\]' failed: no luck"):
-        distill([fit("fine"), fit(engine=Proposer("fail"))])
+def test_a_failed_search_refuses_its_own_output_only() -> None:
+    fronts = distill([fit("bad", Proposer("fail")), fit("fine")])
+    assert len(fronts["fine"]) > 0
+    assert not fronts["bad"].equations
+    assert fronts["bad"].reason == "its search failed: ValueError: no luck"
+    with pytest.raises(ChoiceError, match="no luck"):
+        _ = fronts["bad"].best
 
 
-def test_an_error_stops_the_other_searches() -> None:
-    fits = [fit("x", Proposer("forever", 1)), fit(engine=Proposer("fail", 1))]
-    with pytest.raises(EngineError, match="no luck"), ThreadPoolExecutor(3) as executor:
-        distill(fits, executor=executor)
+def test_where_all_fail_an_error_names_the_first() -> None:
+    with pytest.raises(EngineError, match=r"'edge\[0\]' failed: .*no luck .and so did 1 more"):
+        distill([fit(engine=Proposer("fail")), fit("other", engine=Proposer("fail"))])
+
+
+def test_a_failed_search_stops_the_others_of_its_fit() -> None:
+    """The first restart fails; the second would go on forever."""
+    with ThreadPoolExecutor(3) as executor, pytest.raises(EngineError, match="no luck"):
+        distill([fit(engine=Proposer("fail first"))], executor=executor)
 
 
 def test_an_interrupt_stops_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    from symcompile.passes import distill as module
+    from symcompile.passes import distill_run as module
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
@@ -210,8 +219,8 @@ def test_the_journal_is_found_again(tmp_path: Path) -> None:
 
 def test_a_damaged_journal_counts_as_none(tmp_path: Path) -> None:
     distill([fit()], run_dir=tmp_path)
-    (file,) = (tmp_path / "fronts").iterdir()
-    file.write_text(json.dumps({"front": {"equations": 3}}))
+    for file in tmp_path.rglob("*.json"):
+        file.write_text(json.dumps({"front": {"equations": 3}}))
     assert len(distill([fit()], run_dir=tmp_path)["edge[0]"]) > 0
     assert len(CALLS) == 4
 

@@ -1,0 +1,277 @@
+"""The journal: what is finished is on disk at once, whatever was damaged counts as none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+
+from symcompile.equation import Equation
+from symcompile.errors import ArtifactError
+from symcompile.operators import OperatorSet
+from symcompile.pareto import ParetoFront
+from symcompile.passes.distill import Fit, distill
+from symcompile.passes.journal import Journal, search_fingerprint
+
+KEYS, RESTARTS = ("a", "b", "c", "d"), 3
+OPERATORS = OperatorSet.of(None)
+
+
+@dataclass(frozen=True)
+class Logging:
+    """An engine that writes down when a search starts and ends."""
+
+    log: str
+    seconds: float = 0.0
+    restarts: int = RESTARTS
+    max_complexity: int = 30
+    name: str = "logging"
+    operators: OperatorSet = OPERATORS
+
+    def fit(
+        self, X: np.ndarray, y: np.ndarray, *, names: Sequence[str], seed: int = 0, **options: Any
+    ) -> ParetoFront:
+        self.note(f"start {y[0]} {seed}")
+        time.sleep(self.seconds)
+        expr = sympy.Float(1.1) * sympy.Symbol(names[0]) + sympy.Float(seed * 1e-9)
+        self.note(f"end {y[0]} {seed}")
+        return ParetoFront((Equation.of(expr, names, self.operators, 1.0),), 1.0)
+
+    def note(self, text: str) -> None:
+        with open(self.log, "a") as file:
+            file.write(text + "\n")
+
+    def describe(self) -> dict[str, Any]:
+        return {"engine": self.name}
+
+
+def fits(log: Path, seconds: float = 0.0, block: str = "") -> list[Fit]:
+    X = np.random.default_rng(0).uniform(0, 1, (120, 2))
+    engine, found = Logging(str(log), seconds), []
+    for k, key in enumerate(KEYS):
+        y = (k - 2.5) * X[:, 0] + 1.25
+        found.append(Fit(key, X[:90], y[:90], X[90:], y[90:], ("a", "b"), engine, block=block))
+    return found
+
+
+def noted(log: Path, what: str) -> list[tuple[str, ...]]:
+    """First output and seed of each search that started, or ended."""
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    return [tuple(line[1:]) for line in lines if line[0] == what]
+
+
+def entries(run_dir: Path) -> list[Path]:
+    return sorted(run_dir.rglob("*.json"))
+
+
+def on_disk(run_dir: Path, log: Path) -> set[tuple[str, ...]]:
+    """Output and seed of the searches whose results the journal holds."""
+    return {
+        (str(fit.y_fit[0]), str(restart * 1_000_003))
+        for fit in fits(log)
+        for restart in range(RESTARTS)
+        if (run_dir / "searches" / f"{search_fingerprint(fit, restart)}.json").exists()
+    }
+
+
+def test_a_front_is_on_disk_before_the_next_fit_is_searched(tmp_path: Path) -> None:
+    seen = []
+
+    def watch(key: str, done: float, best: str) -> None:
+        seen.append((key, len(list((tmp_path / "fronts").iterdir()))))
+
+    with ThreadPoolExecutor(1) as executor:
+        distill(fits(tmp_path / "log"), executor=executor, progress=watch, run_dir=tmp_path)
+    for key, n_fronts in seen:
+        assert KEYS.index(key) <= n_fronts <= KEYS.index(key) + 1
+
+
+RUN = """
+import sys
+from pathlib import Path
+from test_journal import fits
+from symcompile.passes.distill import distill
+fronts = distill(fits(Path(sys.argv[1]), 0.1, 'one'), run_dir=sys.argv[2])
+print({key: str(front) for key, front in fronts.items()})
+"""
+
+
+def started(log: Path, run_dir: Path) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(log), str(run_dir)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(holds: Any) -> None:
+    for _ in range(6000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise TimeoutError
+
+
+def test_nothing_finished_is_searched_twice_after_a_kill(tmp_path: Path) -> None:
+    """Killed after every third search; each run starts none of those that are on disk."""
+    run_dir, before = tmp_path / "run", set()
+    for n in (1, 4, 7, 10):
+        log = tmp_path / f"log{n}"
+        process = started(log, run_dir)
+        wait_until(lambda n=n, log=log: len(on_disk(run_dir, log)) >= n)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not before & set(noted(log, "start"))
+        before = on_disk(run_dir, log)
+    last = started(tmp_path / "last", run_dir)
+    output, _ = last.communicate(timeout=60)
+    assert not before & set(noted(tmp_path / "last", "start"))
+    fresh = distill(fits(tmp_path / "fresh", block="one"))
+    assert output.strip() == str({key: str(front) for key, front in fresh.items()})
+
+
+def test_a_finished_search_is_on_disk_while_its_fit_is_searched(tmp_path: Path) -> None:
+    """With a search that hangs, what the others found is kept."""
+    release, kept = threading.Event(), []
+
+    @dataclass(frozen=True)
+    class Hanging(Logging):
+        def fit(self, *arguments: Any, **options: Any) -> ParetoFront:
+            if options["seed"] == 0:
+                wait_until(lambda: len(entries(tmp_path)) == RESTARTS - 1)
+                kept.extend(entries(tmp_path))
+                release.set()
+            return super().fit(*arguments, **options)
+
+    (first, *_) = fits(tmp_path / "log")
+    fit = Fit(**{**vars(first), "engine": Hanging(str(tmp_path / "log"))})
+    with ThreadPoolExecutor(3) as executor:
+        distill([fit], executor=executor, run_dir=tmp_path)
+    assert release.is_set()
+    assert {path.parent.name for path in kept} == {"searches"}
+
+
+def sealed(body: str) -> bytes:
+    """Forged: damage alone does not get past the first line."""
+    import hashlib
+
+    return f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}".encode()
+
+
+def without_instructions() -> str:
+    program = {"version": 1, "n_inputs": 1, "n_slots": 0, "instructions": [], "outputs": [0]}
+    row = {"symbols": ["a"], "constants": [], "complexity": 1, "loss": 1.0, "holdout_loss": None}
+    return json.dumps({"variance": 1.0, "choice": None, "equations": [{**row, "program": program}]})
+
+
+DAMAGE = {
+    "nothing": b"",
+    "noise": bytes(range(256)) * 4,
+    "deep": b"[" * 200_000,
+    "deep and sealed": sealed("[" * 200_000),
+    "another type": sealed('{"equations": 3}'),
+    "a list": sealed("[]"),
+    "no program": sealed(without_instructions()),
+    "a huge number": sealed('{"variance": 1e400, "choice": 0, "equations": []}'),
+    "many digits": sealed('{"variance": %s, "choice": null, "equations": []}' % ("9" * 10_000)),
+    "a surrogate": sealed('{"variance": "\\ud800", "equations": []}'),
+    "of before": json.dumps({"key": "a", "front": {"variance": 1, "equations": []}}).encode(),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+def test_damage_counts_as_none(tmp_path: Path, content: bytes) -> None:
+    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+    for path in entries(tmp_path / "run"):
+        path.write_bytes(content)
+    again = distill(fits(tmp_path / "again"), run_dir=tmp_path / "run")
+    assert again == first
+    assert len(noted(tmp_path / "again", "start")) == len(KEYS) * RESTARTS
+    distill(fits(tmp_path / "third"), run_dir=tmp_path / "run")
+    assert not noted(tmp_path / "third", "start")
+
+
+def test_one_other_digit_counts_as_damage(tmp_path: Path) -> None:
+    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+    for path in entries(tmp_path / "run"):
+        text = path.read_text()
+        assert '"complexity": ' in text
+        path.write_text(text.replace('"complexity": ', '"complexity": 1'))
+    assert distill(fits(tmp_path / "log"), run_dir=tmp_path / "run") == first
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
+def test_pipes_and_links_count_as_none(tmp_path: Path) -> None:
+    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+    for k, path in enumerate(entries(tmp_path / "run")):
+        path.unlink()
+        if k % 2:
+            os.mkfifo(path)
+        else:
+            path.symlink_to(path)
+    assert distill(fits(tmp_path / "log"), run_dir=tmp_path / "run") == first
+
+
+def test_several_may_share_a_folder(tmp_path: Path) -> None:
+    def one(k: int) -> Any:
+        return distill(fits(tmp_path / f"log{k}"), run_dir=tmp_path / "run")
+
+    with ThreadPoolExecutor(3) as threads:
+        first, *others = threads.map(one, range(3))
+    assert all(other == first for other in others)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ArtifactError, match=r"can't write to run_dir .*No space left"):
+        distill(fits(tmp_path / "log"), run_dir=tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ArtifactError, match="can't write to run_dir"):
+        distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    Journal(tmp_path)
+    old, new = tmp_path / "fronts" / "old.part", tmp_path / "fronts" / "new.part"
+    for path in (old, new):
+        path.write_text("half of")
+    os.utime(old, (0, 0))
+    Journal(tmp_path)
+    assert [path.name for path in (tmp_path / "fronts").iterdir()] == ["new.part"]
+
+
+def test_forms_of_others_are_tried_once(tmp_path: Path) -> None:
+    (fit, *_) = fits(tmp_path / "log")
+    front = distill([fit])["a"]
+    made: list[str] = []
+
+    def make(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
+        made.append(fit.key)
+        return front
+
+    for _ in range(2):
+        assert Journal(tmp_path).shared(fit, front, list(front), make) == front
+    assert Journal(tmp_path).shared(fit, front, list(front)[:1], make) == front
+    assert Journal(None).shared(fit, front, list(front), make) == front
+    assert len(made) == 3
