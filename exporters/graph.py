@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from symcompile.agreement import agree
+from symcompile.agreement import agree, agree_in_gradients, agree_without_gradients
 from symcompile.calling import evaluating, rows, take
 from symcompile.errors import ExportError
 from symcompile.hybrid import Batch, Hybrid, submodule_path
@@ -42,6 +43,7 @@ def graph_module(hybrid: Hybrid, *, inline: bool = True) -> fx.GraphModule:
     how = "fx"
     if traced is None:
         traced, how = _exported(hybrid, regions, note), "torch.export"
+        note = _warn_of_other_gradients(hybrid, traced, note)
     if inline:
         _inline_blocks(traced, _blocks(hybrid.module, regions))
     traced.graph.lint()
@@ -106,12 +108,30 @@ def _disagreement(module: nn.Module, traced: nn.Module, example: Batch) -> str:
                 return "the graph traced by torch.fx has a batch size baked in"
     # On copies: a forward in training mode moves batch-norm statistics.
     both = deepcopy((module, traced), module, traced)
-    for one in both:
-        one.train()
-    with torch.no_grad():
-        if not agree(*both, example):
+    for training in (False, True):
+        for one in both:
+            one.train(training)
+        if training and not agree(*both, example):
             return "the graph traced by torch.fx has the evaluation or training mode baked in"
+        if not agree_in_gradients(*both, example) or not agree_without_gradients(*both, example):
+            return "the graph traced by torch.fx trains otherwise than the model"
     return ""
+
+
+_OTHER_GRADIENTS = (
+    "the exported graph trains otherwise than the model: an autograd.Function with a backward of"
+    " its own, torch.inference_mode, or a forward that switches gradients on, is the usual cause"
+)
+
+
+def _warn_of_other_gradients(hybrid: Hybrid, exported: fx.GraphModule, note: str) -> str:
+    """The note, with what the graph of torch.export has lost in training."""
+    assert hybrid.example is not None
+    both = deepcopy((hybrid.module, exported), hybrid.module, exported)
+    if agree_in_gradients(*both, hybrid.example) and agree_without_gradients(*both, hybrid.example):
+        return note
+    warnings.warn(_OTHER_GRADIENTS, stacklevel=4)
+    return f"{note}; {_OTHER_GRADIENTS}"
 
 
 # --- by torch.export -----------------------------------------------------------------------------

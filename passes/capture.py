@@ -3,8 +3,9 @@
 torch.fx follows one path through a forward. Where the path depends on an optional argument, on the
 mode or on a size, the trace is wrong without any error, so each one is compared with the model at
 once: in evaluation mode, in training mode, on another number of rows, and without the arguments
-that may be left out. A model that can't be traced, or whose trace disagrees, is captured at module
-boundaries instead: its own class stays the root.
+that may be left out; not in its values alone, but in its gradients and under no_grad as well. A
+model that can't be traced, or whose trace disagrees, is captured at module boundaries instead: its
+own class stays the root.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from symcompile.agreement import agree, attempt
+from symcompile.agreement import (
+    agree,
+    agree_in_gradients,
+    agree_without_gradients,
+    attempt,
+)
 from symcompile.calling import evaluating, rows, take
 from symcompile.errors import CaptureError
 from symcompile.hybrid import Batch
@@ -25,6 +31,10 @@ from symcompile.state import deepcopy, match_persistence, preserving
 
 FX = "fx"
 BOUNDARIES = "module boundaries"
+OTHER_GRADIENTS = (
+    "the traced graph trains otherwise than the model: torch.fx loses torch.no_grad and its like"
+    " inside of a forward, and backwards of one's own"
+)
 
 
 @dataclass(frozen=True)
@@ -153,14 +163,20 @@ def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> s
             return f"the model raises {type(error).__name__} on the data: {_first_line(error)}"
         if not agree(model, traced, example):
             return "the traced graph gives other values than the model"
+        if not _learns_alike(model, traced, example):
+            return OTHER_GRADIENTS
         if not agree(model, traced, _resized(example)):
             return "the traced graph has a batch size baked in"
         for name, shorter in _without_optional(model, example):
             if not agree(model, traced, shorter):
                 return f"the traced graph has the use of the optional argument {name!r} baked in"
-    if not _agree_in_training(model, traced, example):
-        return "the traced graph has the evaluation or training mode baked in"
-    return None
+    return _disagreement_in_training(model, traced, example)
+
+
+def _learns_alike(model: nn.Module, traced: nn.Module, example: Batch) -> bool:
+    return agree_in_gradients(model, traced, example) and agree_without_gradients(
+        model, traced, example
+    )
 
 
 def _resized(example: Batch) -> Batch:
@@ -184,12 +200,14 @@ def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, B
         yield name, Batch(example.args[: len(positional)], example.kwargs)
 
 
-def _agree_in_training(model: nn.Module, traced: fx.GraphModule, example: Batch) -> bool:
+def _disagreement_in_training(model: nn.Module, traced: nn.Module, example: Batch) -> str | None:
     # On copies: a forward in training mode moves batch-norm statistics.
     ours = deepcopy((model, traced), model, traced)
     for module in ours:
         module.train()
-    return agree(*ours, example)
+    if not agree(*ours, example):
+        return "the traced graph has the evaluation or training mode baked in"
+    return None if _learns_alike(*ours, example) else OTHER_GRADIENTS
 
 
 def _first_line(error: Exception) -> str:

@@ -218,21 +218,17 @@ class _Reader:
     def read_grad_mode(self, node: fx.Node, owner: nn.Module) -> None:
         """`torch.no_grad()` inside of a forward: its graph in line, cut off from the gradient.
 
-        With every tensor that enters detached, nothing inside can ask for a gradient; writes in
-        place still reach the tensor that was detached, as they do under no_grad.
+        With every tensor that enters and leaves detached, nothing inside can ask for a gradient,
+        the constants of blocks included; writes in place still reach the tensor that was detached,
+        as they do under no_grad.
         """
         enabled, reference, *given = node.args
         inner = getattr(owner, str(reference.target))  # type: ignore[union-attr]
         placeholders = [n for n in inner.graph.nodes if n.op == "placeholder"]
         for placeholder, value in zip(placeholders, given, strict=True):
             self.values[placeholder] = self.encode(value)
-            if not enabled and isinstance(placeholder.meta.get("val"), torch.Tensor):
-                self.values[placeholder] = self.emit(
-                    f"{node.name}_{placeholder.name}",
-                    "aten.detach.default",
-                    [self.values[placeholder]],
-                    {},
-                )
+            if not enabled:
+                self.values[placeholder] = self.detached(placeholder, node.name)
         for one in inner.graph.nodes:
             if one.op == "call_function":
                 if not enabled and one.target is torch.ops.higher_order.wrap_with_set_grad_enabled:
@@ -242,7 +238,17 @@ class _Reader:
                 self.values[one] = self.read_call(one, inner)
             elif one.op == "output":
                 outputs = one.args[0] if isinstance(one.args[0], (tuple, list)) else [one.args[0]]
-                self.results[node] = [self.encode(value) for value in outputs]
+                self.results[node] = [
+                    self.encode(value) if enabled else self.detached(value, node.name)
+                    for value in outputs
+                ]
+
+    def detached(self, value: Any, name: str) -> Any:
+        """A value without its history, where it is a tensor."""
+        if not isinstance(value, fx.Node) or not isinstance(value.meta.get("val"), torch.Tensor):
+            return self.encode(value)
+        found = self.encode(value)
+        return self.emit(f"{name}_{value.name}", "aten.detach.default", [found], {})
 
     def read_output(self, node: fx.Node) -> Any:
         """The structure that the model returns, node by node."""

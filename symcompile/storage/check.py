@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from symcompile.agreement import agree_in_gradients, agree_without_gradients
 from symcompile.aten.graph import StoredGraph, decode
 from symcompile.calling import evaluating, leaves, map_tensors, rows, same, take
 from symcompile.errors import ArtifactError
@@ -20,9 +21,13 @@ MODES = (
     "after loading, train() acts as eval() does: the forward takes other steps in training mode"
     " than in evaluation mode, and one graph can't hold both"
 )
+GRAD_MODES = (
+    "after loading, a call under torch.no_grad acts otherwise than the original's: a forward that"
+    " switches gradients on, or asks whether they are, is the usual cause"
+)
 GRADIENTS = (
     "after loading, gradients are those of the operators that were run, not those of the original:"
-    " an autograd.Function with a backward of its own is the usual cause"
+    " an autograd.Function with a backward of its own is the usual cause, or torch.inference_mode"
 )
 
 
@@ -52,20 +57,12 @@ def differences(
                     " than its forward; a forward that depends on Python values which change from"
                     " call to call is the usual cause"
                 )
-        gradients = _agree(*(_gradients(model, batch) for model in (stored, module)))
+        parameters = dict(module.named_parameters()), dict(stored.named_parameters())
+        gradients = agree_in_gradients(module, stored, batch, parameters)
+        grad_modes = agree_without_gradients(module, stored, batch)
     modes = graph.document["modes"] == "both"
-    return [MODES] * (not modes) + [GRADIENTS] * (not gradients)
-
-
-def _gradients(module: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-    """Derivatives of the summed squares of the results by the parameters, where there are any."""
-    results = [t for t in leaves(_attempt(module, batch)) if isinstance(t, torch.Tensor)]
-    total = sum(t.abs().square().sum() for t in results if t.requires_grad)
-    wanted = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    if not isinstance(total, torch.Tensor) or not wanted:
-        return {}
-    found = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
-    return {name: slope for name, slope in zip(wanted, found, strict=True) if slope is not None}
+    found = {MODES: modes, GRADIENTS: gradients, GRAD_MODES: grad_modes}
+    return [difference for difference, holds in found.items() if not holds]
 
 
 def _attempt(module: nn.Module, batch: Batch) -> Any:
