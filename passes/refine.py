@@ -150,7 +150,7 @@ def refine(
         pool.finished(),
         holdout.variance,
         loss=holdout.measure,
-        constant_loss=math.nan if holdout.measure.is_squared else holdout.constant_loss,
+        constant_loss=None if holdout.measure.is_squared else holdout.constant_loss,
     )
 
 

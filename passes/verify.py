@@ -225,9 +225,29 @@ def _gradients(reference: Reference, keys: Sequence[int], block: Function) -> di
     return figures
 
 
-def refusal_reason(
+class Refused(NamedTuple):
+    """Why equations must not stand in a block's place.
+
+    `outputs` are those whose equations are to blame; none where it is all of them together. `what`
+    was found, in a sentence, and advice what to type instead.
+    """
+
+    what: str
+    advice: str = ""
+    outputs: tuple[int, ...] = ()
+
+    def reason(self, path: str, closest: str = "") -> str:
+        """In full, with the best that there was."""
+        others = f". No other equation of the front passes: {closest}" if closest else ""
+        if not self.advice:
+            return f"{self.what}{others}"
+        insist = f"or insist with compiled.choose({path!r}, complexity=...)"
+        return f"{self.what}{others}. {self.advice}, {insist}."
+
+
+def refusal(
     fidelity: Fidelity, tolerance: float | None, beat_linear: bool, *, region: Region
-) -> str | None:
+) -> Refused | None:
     """Why a rewrite must not be made, with the figures and what to type; None if it may be.
 
     Refused are equations undefined on recorded samples or not finite on held-out ones, always;
@@ -235,9 +255,9 @@ def refusal_reason(
     linear map under `beat_linear`. Each output counts for itself; after a projection of the
     outputs, the real outputs count together.
     """
-    rows = {f"output {key}": row for key, row in fidelity.outputs.items()}
+    rows: dict[int | None, OutputFidelity] = dict(fidelity.outputs.items())
     if region.projection_out is not None and fidelity.total is not None:
-        rows = {"outputs": fidelity.total}
+        rows = {None: fidelity.total}
     for problems, advice in (
         (_undefined(fidelity), _OTHER_FORM),
         (_not_finite(rows), _OTHER_FORM),
@@ -245,9 +265,13 @@ def refusal_reason(
         (_worse_than_linear(rows) if beat_linear else [], _WORSE),
     ):
         if problems:
-            insist = f"or insist with compiled.choose({region.path!r}, complexity=...)"
-            return f"{_listed(problems)}. {advice}, {insist}."
+            blamed = dict.fromkeys(output for output, _ in problems)
+            text = _listed([text for _, text in problems])
+            return Refused(text, advice, tuple(one for one in blamed if one is not None))
     return None
+
+
+Problem = tuple[int | None, str]
 
 
 _OTHER_FORM = (
@@ -258,38 +282,51 @@ _ABOVE = "Tolerance is {tolerance}: raise tolerance=, try " + _SEARCH_MORE
 _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
 
 
-def _undefined(fidelity: Fidelity) -> list[str]:
+def _name(output: int | None) -> str:
+    return "outputs" if output is None else f"output {output}"
+
+
+def _undefined(fidelity: Fidelity) -> list[Problem]:
     return [
-        f"output {issue.output} is undefined on recorded samples: in {_short(issue.operation)}"
-        f" {issue.problem} at {_point(issue.where)}"
+        (
+            issue.output,
+            f"output {issue.output} is undefined on recorded samples: in {_short(issue.operation)}"
+            f" {issue.problem} at {_point(issue.where)}",
+        )
         for issue in fidelity.domain
         if issue.on_data
     ]
 
 
-def _not_finite(rows: Mapping[str, OutputFidelity]) -> list[str]:
+def _not_finite(rows: Mapping[int | None, OutputFidelity]) -> list[Problem]:
     return [
-        f"{name} is not finite on held-out samples"
-        for name, row in rows.items()
+        (output, f"{_name(output)} is not finite on held-out samples")
+        for output, row in rows.items()
         if not math.isfinite(row.equation.max_error)
     ]
 
 
-def _above(rows: Mapping[str, OutputFidelity], tolerance: float | None) -> list[str]:
+def _above(rows: Mapping[int | None, OutputFidelity], tolerance: float | None) -> list[Problem]:
     if tolerance is None:
         return []
     return [
-        f"{name}: relative L2 {row.equation.relative_l2:.3g} on held-out samples"
-        for name, row in rows.items()
+        (
+            output,
+            f"{_name(output)}: relative L2 {row.equation.relative_l2:.3g} on held-out samples",
+        )
+        for output, row in rows.items()
         if not row.equation.relative_l2 <= tolerance
     ]
 
 
-def _worse_than_linear(rows: Mapping[str, OutputFidelity]) -> list[str]:
+def _worse_than_linear(rows: Mapping[int | None, OutputFidelity]) -> list[Problem]:
     return [
-        f"{name} is worse than a linear map of the same inputs: relative L2"
-        f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}"
-        for name, row in rows.items()
+        (
+            output,
+            f"{_name(output)} is worse than a linear map of the same inputs: relative L2"
+            f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}",
+        )
+        for output, row in rows.items()
         if not row.beats_linear
     ]
 

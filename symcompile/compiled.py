@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from symcompile.absorb import absorb
+from symcompile.acceptance import Conditions, Judged, Search, moved, settled, tried
 from symcompile.aten.around import called
 from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, run, without_gradients
@@ -41,7 +42,7 @@ from symcompile.parts import (
     scored,
     vacant,
 )
-from symcompile.passes import rewrite, verify
+from symcompile.passes import rewrite
 from symcompile.passes.assemble import copy_block
 from symcompile.pipeline import LogEntry
 from symcompile.recording import Recording
@@ -203,13 +204,13 @@ class Compiled:
             raise ChoiceError(
                 f"{path!r} has no equation for output {missing[0]}: choose one for it as well"
             )
-        before = (part.lowered, part.equations, part.outcome)
+        before = (part.lowered, part.equations, part.outcome, part.provenance)
         block = self.module.get_submodule(submodule_path(path))
         self._install(path, part, chosen)
         error = self._failure()
         if error is not None:
             self._put(part, block)
-            part.lowered, part.equations, part.outcome = before
+            part.lowered, part.equations, part.outcome, part.provenance = before
             raise does_not_run(path, error) from error
 
     def simplify(
@@ -386,16 +387,20 @@ class Compiled:
             why = part.fronts[empty[0]].reason or "the search found no usable equation"
             self._refuse(path, part, f"no equation for output {empty[0]}: {why}")
             return
-        try:
-            self._install(path, part, default_choice(part))
-        except ChoiceError as error:
-            self._refuse(path, part, str(error))
+        comparison = self._comparison(part)
+        conditions = Conditions(tolerance, beat_linear)
+        search = Search(part.fronts, default_choice(part), comparison.reference, conditions)
+
+        def attempt(equations: dict[int, Equation]) -> Judged:
+            return tried(comparison, equations, self._lower(part.region, equations), conditions)
+
+        found, why = settled(search, attempt)
+        fidelity = found.complete(comparison)
+        if found.refused is not None or fidelity is None:
+            self._refuse(path, part, why, fidelity)
             return
-        assert isinstance(part.outcome, Rewrite)
-        fidelity = part.outcome.fidelity
-        reason = verify.refusal_reason(fidelity, tolerance, beat_linear, region=part.region)
-        if reason is not None:
-            self._refuse(path, part, reason, fidelity)
+        part.provenance = moved(part.provenance, why)
+        self._accept(part, found.equations, found.lowered, fidelity)
 
     def _refuse_what_does_not_run(self) -> None:
         """A model may reach into its blocks, past their forward: such blocks stay neural."""
@@ -428,9 +433,15 @@ class Compiled:
         equations = dict(sorted(equations.items()))
         lowered = self._lower(part.region, equations)
         fidelity = self._measure(part, equations, lowered.module)
+        part.provenance = moved(part.provenance, "")
+        self._accept(part, equations, lowered, fidelity)
+
+    def _accept(
+        self, part: Part, equations: dict[int, Equation], lowered: Lowered, fidelity: Fidelity
+    ) -> None:
         self._put(part, lowered.module)
         trainable(lowered.module, self._trainable)
-        part.lowered, part.equations = lowered, equations
+        part.lowered, part.equations = lowered, dict(sorted(equations.items()))
         part.outcome = rewrite_of(part, self._record, fidelity)
 
     def _measure_again(self, path: str, part: Part) -> None:
@@ -440,10 +451,12 @@ class Compiled:
         part.outcome = rewrite_of(part, self._record, fidelity)
 
     def _measure(self, part: Part, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
+        return self._comparison(part).measure(equations, block)
+
+    def _comparison(self, part: Part) -> Comparison:
         if part.baseline is None:
             part.baseline = controls_of(self._record, part.region.path)
-        comparison = Comparison(self._neural, self._record, part.region, part.baseline)
-        return comparison.measure(equations, block)
+        return Comparison(self._neural, self._record, part.region, part.baseline)
 
     def _lower(self, region: Region, equations: Mapping[int, Equation]) -> Lowered:
         complete = set(equations) == set(range(region.n_equations))

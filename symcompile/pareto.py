@@ -51,7 +51,7 @@ class ParetoFront:
         choice: index of the default choice where more is known than the front itself tells, see
             `passes/complete.py`; None leaves it to `knee`.
         loss: what the equations were fitted and are ranked by, with its scale.
-        constant_loss: that loss of the best constant; NaN where it is the variance.
+        constant_loss: that loss of the best constant; None where it is the variance.
         reason: why there is no equation, where a search failed; not stored.
     """
 
@@ -59,7 +59,7 @@ class ParetoFront:
     variance: float
     choice: int | None = None
     loss: Loss = SQUARED
-    constant_loss: float = math.nan
+    constant_loss: float | None = None
     reason: str = ""
 
     @classmethod
@@ -69,7 +69,7 @@ class ParetoFront:
         variance: float,
         *,
         loss: Loss = SQUARED,
-        constant_loss: float = math.nan,
+        constant_loss: float | None = None,
     ) -> ParetoFront:
         """Keep what no simpler or equally simple equation beats; NaN losses are dropped."""
         kept: list[Equation] = []
@@ -77,7 +77,7 @@ class ParetoFront:
             measured = measured_loss(equation)
             if math.isfinite(measured) and (not kept or measured < measured_loss(kept[-1])):
                 kept.append(equation)
-        return cls(tuple(kept), float(variance), None, loss, float(constant_loss))
+        return cls(tuple(kept), float(variance), None, loss, constant_loss)
 
     def grown(self, more: Iterable[Equation]) -> ParetoFront:
         """The front that these and its own equations come to, without a choice of its own."""
@@ -153,7 +153,7 @@ class ParetoFront:
 
     def log_losses(self) -> list[float]:
         """Natural log of each loss, floored where it is but rounding."""
-        constant = self.variance if math.isnan(self.constant_loss) else self.constant_loss
+        constant = self.variance if self.constant_loss is None else self.constant_loss
         floor = max(constant * ROUNDING, 1e-300)
         return [math.log(max(measured_loss(equation), floor)) for equation in self]
 
@@ -176,7 +176,8 @@ class ParetoFront:
             if choice is not None and (type(choice) is not int or not 0 <= choice < len(equations)):
                 raise ValueError(f"its choice is {choice!r} of {len(equations)} equations")
             loss = Loss.from_json(data["loss"]) if "loss" in data else SQUARED
-            constant = float(data.get("constant_loss", math.nan))
+            constant = data.get("constant_loss")
+            constant = None if constant is None else float(constant)
             return cls(equations, float(data["variance"]), choice, loss, constant)
         except (KeyError, TypeError, ValueError, AttributeError, EngineError) as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error

@@ -14,6 +14,9 @@ from symcompile.equation import Equation
 from symcompile.pareto import ParetoFront
 from symcompile.region import Region
 
+# Key in a provenance: why equations are not the default choice of their fronts.
+MOVED = "moved"
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -149,7 +152,8 @@ class Rewrite:
         equations: the chosen equation of each replaced output.
         fronts: all equations that can be chosen instead.
         fidelity: how well they do.
-        provenance: engine, its version and options, seed, sample counts, as plain data.
+        provenance: engine, its version and options, seed, sample counts, as plain data; `moved`
+            tells why the equations are not the default choice, where the compiler chose others.
         ranges: recorded (lowest, highest) of each input column.
         probes: a few recorded inputs [n_probes, n_inputs] as nested lists, for `diff`.
     """

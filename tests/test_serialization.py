@@ -355,7 +355,7 @@ def test_fronts_from_before_there_was_a_choice_are_read() -> None:
 
 
 def test_files_from_before_a_front_named_its_loss_are_read() -> None:
-    squared = dataclasses.replace(FRONT, loss=SQUARED, constant_loss=math.nan)
+    squared = dataclasses.replace(FRONT, loss=SQUARED, constant_loss=None)
     data = outcome_to_json(dataclasses.replace(REWRITE, fronts={0: squared}))
     stored = data["fronts"]["0"]
     del stored["loss"], stored["constant_loss"]

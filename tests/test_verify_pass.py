@@ -25,7 +25,7 @@ from symcompile.passes.verify import (
     Reference,
     Samples,
     measure,
-    refusal_reason,
+    refusal,
     with_asides,
 )
 from symcompile.region import (
@@ -113,6 +113,13 @@ def measured(
     reference = Reference(of, fit, holdout, baseline or controls(*fit), neural)
     block = installed(of, given, rest)
     return with_asides(measure(reference, given, block), reference, block, Asides())
+
+
+def refusal_reason(
+    found: Fidelity, tolerance: float | None, beat_linear: bool, *, region: Region
+) -> str | None:
+    refused = refusal(found, tolerance, beat_linear, region=region)
+    return None if refused is None else refused.reason(region.path)
 
 
 def test_the_exact_law_is_perfect_in_every_respect() -> None:

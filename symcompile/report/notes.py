@@ -9,6 +9,7 @@ from typing import NamedTuple
 from symcompile.equation import Equation
 from symcompile.report import WORSE, Report, chosen, label, real_rows, runner_up
 from symcompile.rewrite import (
+    MOVED,
     DomainIssue,
     EndToEnd,
     Fidelity,
@@ -100,6 +101,9 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
         for what, why in fidelity.unmeasured.items():
             yield "not measured", f"{what} ({cut(why, 120)})"
     if isinstance(outcome, Rewrite):
+        if MOVED in outcome.provenance:
+            found = outcome.provenance[MOVED]
+            yield "choice", f"the simplest that passes, since of the default choice: {found}"
         yield from _runners_up(path, outcome)
         yield from _named("latency", [_latency(one) for one in outcome.fidelity.latency])
 

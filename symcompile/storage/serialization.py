@@ -96,7 +96,7 @@ _FRONT = record(
     variance=NUMBER,
     choice=optional(COUNT),
     loss=_LOSS,
-    constant_loss=NUMBER,
+    constant_loss=optional(NUMBER),
 )
 
 
