@@ -52,7 +52,7 @@ from symcompile.model_rows import (
     weight_rows,
 )
 from symcompile.region_rows import region_row
-from symcompile.rewrite import Outcome, Refusal
+from symcompile.rewrite import Outcome, Refusal, check_constants
 from symcompile.state import same_random_state
 from symcompile.storage.schemas import MANIFEST
 
@@ -66,9 +66,10 @@ Json = dict[str, Any]
 def manifest(hybrid: Hybrid, path: str | os.PathLike[str] | None = None) -> Json:
     """The manifest of a compiled model as plain data; written to `path` too if one is given.
 
-    Raises ExportError if the file can't be written.
+    Raises ExportError if the file can't be written, or a constant is not finite.
     """
     outcomes = dict(sorted(hybrid.outcomes.items()))
+    check_constants(outcomes, ExportError)
     module = hybrid.module
     example = example_of(hybrid.example, outcomes, module)
     stored, note = _stored(hybrid, example, outcomes)

@@ -30,7 +30,7 @@ from symcompile.exporters.onnx_translation import assemble
 from symcompile.hybrid import Batch, Hybrid, submodule_path
 from symcompile.lowering import without_guards
 from symcompile.opaque import Exported, block_calls, export_program, replaced
-from symcompile.rewrite import Rewrite
+from symcompile.rewrite import Rewrite, check_constants
 from symcompile.state import deepcopy, same_random_state
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
@@ -97,6 +97,7 @@ def onnx(
     """
     version, target = _opset(opset), _writable(path)
     outcomes = hybrid.outcomes
+    check_constants(outcomes, ExportError)
     rewrites = {p: o for p, o in outcomes.items() if isinstance(o, Rewrite)}
     module, example = _on_cpu(hybrid, dtype)
     module = _for_inference(module, rewrites)

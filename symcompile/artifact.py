@@ -40,7 +40,7 @@ from symcompile.hybrid import Batch, submodule_path
 from symcompile.model_rows import example_of, model_row
 from symcompile.recording import Recording
 from symcompile.region import Region
-from symcompile.rewrite import Outcome, Refusal, Rewrite
+from symcompile.rewrite import Outcome, Refusal, Rewrite, check_constants
 from symcompile.state import deepcopy, same_random_state
 from symcompile.storage import container
 from symcompile.storage.check import differences
@@ -108,9 +108,11 @@ def write(
         example: a batch to trace the model with; may be None where the region is the whole model.
 
     Warns where a loaded model will differ from this one in training. Raises ArtifactError if the
-    model's forward can't be stored (which operator or argument it is about is named), if what was
+    model's forward can't be stored (which operator or argument it is about is named), if a constant
+    is not finite, if what was
     stored computes something else, or if the file can't be written.
     """
+    check_constants(outcomes, ArtifactError)
     outcomes, recording = _storable(outcomes, recording)
     given = example_of(example, outcomes, module)
     if given is None:

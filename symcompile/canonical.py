@@ -301,9 +301,10 @@ class _Fold:
             return self.of_exp(self.product([exponent, base.args[0]]))
         if isinstance(base, sympy.Abs) and exponent.is_Integer and int(exponent) % 2 == 0:
             return self.power(base.args[0], exponent)
-        whole = bool(exponent.is_Integer)
         if not is_constant(exponent) or is_constant(base):
             return base**exponent
+        exponent = slots.exact_exponent(exponent, self.values)
+        whole = bool(exponent.is_Integer)
         scale, rest = self.pulled(base, positive=not whole)
         if scale == 1.0:
             return base**exponent

@@ -49,7 +49,7 @@ from symcompile.recording import Recording
 from symcompile.refitting import Recorded
 from symcompile.region import Region
 from symcompile.report import Report
-from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite
+from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite, check_constants
 from symcompile.simplify import Adapt, Trial, check, search
 from symcompile.state import preserving, same_random_state
 
@@ -247,13 +247,15 @@ class Compiled:
             one kept: it has been trained, even if nothing could be left out.
 
         Raises:
-            ChoiceError: unknown path, the region is neural, or `adapt` gives no number. Nothing is
+            ChoiceError: unknown path, the region is neural, a constant is not finite, or `adapt`
+                gives no number, or none that is finite for the equations as they are. Nothing is
                 changed then, nor by what `adapt` raises.
         """
         check(adapt, tolerance, enough)
         part = self._part(path)
         if part.lowered is None:
             raise ChoiceError(f"{path!r} is neural: choose an equation for it first")
+        check_constants({path: self.outcomes[path]}, ChoiceError)
 
         def build(equations: Mapping[int, Equation]) -> nn.Module:
             module = copy.deepcopy(self.module)
@@ -350,9 +352,10 @@ class Compiled:
         compiled = cls(loaded.module, parts, refused, neural, loaded.recording)
         for name, part in parts.items():
             if isinstance(part.outcome, Rewrite):
-                part.equations = dict(part.outcome.equations)
+                stored = part.outcome.equations.items()
+                part.equations = {k: one.with_exact_exponents() for k, one in stored}
                 part.lowered = compiled._lower(part.region, part.equations)
-                restore_constants(part.lowered.module, loaded.blocks[name], name)
+                restore_constants(part.lowered, loaded.blocks[name], name)
                 compiled._put(part, part.lowered.module)
         return compiled.trainable_constants(bool(loaded.notes.get("trainable")))
 
@@ -430,7 +433,7 @@ class Compiled:
 
     def _install(self, path: str, part: Part, equations: dict[int, Equation]) -> None:
         """Lower, measure, and only then change the hybrid."""
-        equations = dict(sorted(equations.items()))
+        equations = {k: one.with_exact_exponents() for k, one in sorted(equations.items())}
         lowered = self._lower(part.region, equations)
         fidelity = self._measure(part, equations, lowered.module)
         part.provenance = moved(part.provenance, "")

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import sympy
 
 from symcompile.equation import Equation
 from symcompile.evaluation import Array, trace
 from symcompile.intervals import Interval, bounds, excludes_zero
+from symcompile.printing import as_text
 from symcompile.program import Instruction, Program, to_sympy
 from symcompile.region import Region
 from symcompile.rewrite import DomainIssue
@@ -389,4 +389,4 @@ def _text(origin: _Origin, constants: Sequence[float]) -> str:
     )
     expr = to_sympy(cut, origin.symbols)[0]
     rounded = [float(f"{value:.4g}") for value in constants]
-    return str(sympy.sstr(fill(expr, rounded), full_prec=False))
+    return as_text(fill(expr, rounded), origin.symbols)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import sympy
 from sympy import Expr
-from sympy.printing.pycode import PythonCodePrinter
 
 from symcompile import slots
 from symcompile.complexity import complexity
 from symcompile.errors import ExpressionError
 from symcompile.evaluation import Array, evaluate
 from symcompile.operators import OperatorSet
+from symcompile.printing import as_latex, as_python, as_text
 from symcompile.program import Program, from_sympy, to_sympy
 
 
@@ -89,12 +89,12 @@ class Equation:
 
     def latex(self, digits: int = 4) -> str:
         """LaTeX, constants rounded to `digits` significant digits."""
-        return str(sympy.latex(self.rounded(digits)))
+        return as_latex(self.rounded(digits), self.symbols)
 
     def text(self, digits: int = 4) -> str:
         """One line for people, constants rounded to `digits` significant digits."""
         if digits not in self._texts:
-            self._texts[digits] = str(sympy.sstr(self.rounded(digits), full_prec=False))
+            self._texts[digits] = as_text(self.rounded(digits), self.symbols)
         return self._texts[digits]
 
     @cached_property
@@ -113,10 +113,9 @@ class Equation:
         )
 
     def to_python(self, name: str = "equation") -> str:
-        """Source of a plain Python function of the inputs, which needs only `import math`."""
-        body = _PythonPrinter().doprint(self.sympy)
-        arguments = ", ".join(self.symbols)
-        return f"import math\n\n\ndef {name}({arguments}):\n    return {body}\n"
+        """Source of a plain Python function of the inputs, in their order, which needs only
+        `import math`. An input that is called as something of Python's gets an underscore."""
+        return as_python(self.sympy, self.symbols, name)
 
     def predict(self, X: Array) -> Array:
         """Values [n_samples] in float64 for X [n_samples, n_inputs]."""
@@ -138,6 +137,12 @@ class Equation:
         return replace(
             self, constants=values, loss=unknown, holdout_loss=unknown, holdout_mse=unknown
         )
+
+    def with_exact_exponents(self) -> Equation:
+        """The same function; constants that are whole exponents, as earlier versions have stored
+        them, become part of the form. The others keep their slots."""
+        form = slots.exact_exponents(self.form, self.constants)
+        return self if form is self.form else replace(self, form=form)
 
     def to_json(self, *, text: bool = True) -> dict[str, Any]:
         """Plain data. The text is for people: never read back, and what takes longest to make."""
@@ -167,15 +172,13 @@ class Equation:
             raise ExpressionError("stored equation: inputs or constants do not fit its program")
         return cls(to_sympy(program, symbols)[0], symbols, constants, cost, *losses)
 
+    @property
+    def form_text(self) -> str:
+        """The form on one line, with c[0], c[1], ... in the places of the constants."""
+        return as_text(self.form, self.symbols)
+
     def __str__(self) -> str:
         return self.text()
-
-
-class _PythonPrinter(PythonCodePrinter):  # type: ignore[misc]
-    """Powers of one half as math.sqrt, everything else as sympy prints it."""
-
-    def _print_Float(self, expr: sympy.Float) -> str:
-        return repr(float(expr))
 
 
 def _finite(value: float) -> float | None:

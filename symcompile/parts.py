@@ -41,10 +41,12 @@ class Part:
     baseline: Controls | None = None
 
 
-def restore_constants(block: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
+def restore_constants(lowered: Lowered, state: Mapping[str, torch.Tensor], path: str) -> None:
     """Constants as they were trained; ArtifactError if they do not fit the equations."""
+    # Earlier versions stored whole exponents among them.
+    used = {name: value for name, value in state.items() if name not in lowered.unplaced}
     try:
-        block.load_state_dict(dict(state))
+        lowered.module.load_state_dict(used)
     except RuntimeError as error:
         raise ArtifactError(f"constants of {path!r} do not fit its equations: {error}") from None
 

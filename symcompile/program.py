@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.slots import real, slot, slot_index
+from symcompile.slots import exact_exponent, real, slot, slot_index
 
 UNARY: dict[str, Callable[..., Any]] = {
     "neg": lambda a: -a,
@@ -305,6 +305,8 @@ class _Builder:
         return indices[0] if len(indices) == 1 else self.emit(op, indices)
 
     def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> int:
+        if exponent.is_Float:
+            exponent = exact_exponent(exponent)
         if exponent.is_Number and exponent.is_negative:
             return self.emit("div", [self.emit("number", (), 1), self.visit(base**-exponent)])
         if exponent == sympy.Rational(1, 2):

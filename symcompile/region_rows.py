@@ -75,7 +75,7 @@ def _equation(rewrite: Rewrite, output: int) -> Json:
     equation = rewrite.equations[output]
     row: Json = {
         "equation": equation.text(DIGITS),
-        "form": str(equation.form),
+        "form": equation.form_text,
         "constants": {f"c[{k}]": _number(c) for k, c in enumerate(equation.constants)},
         "variables": list(equation.symbols),
         "complexity": equation.complexity,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symcompile.equation import Equation
+from symcompile.errors import SymCompileError
 from symcompile.pareto import ParetoFront
 from symcompile.region import Region
 
@@ -190,3 +191,17 @@ class Refusal:
 
 
 Outcome = Rewrite | Refusal
+
+
+def check_constants(outcomes: Mapping[str, Outcome], error: type[SymCompileError]) -> None:
+    """Raise `error` if a constant of an installed equation is no number any more: training can do
+    that, and nothing that is written down could say what such an equation computes."""
+    for path, outcome in outcomes.items():
+        for output, one in outcome.equations.items() if isinstance(outcome, Rewrite) else ():
+            for k, value in enumerate(one.constants):
+                if not math.isfinite(value):
+                    raise error(
+                        f"block {path!r}, output {output}: constant {k} of {one} is {value}, after"
+                        f" training or loading a state: choose({path!r}, ...) an equation again,"
+                        f" or restore({path!r})"
+                    )

@@ -89,6 +89,11 @@ def search(
     """
     shortening = _Shortening(build, adapt, tolerance, enough)
     recorded = shortening.start(equations, recorded)
+    if not math.isfinite(shortening.best.loss):
+        raise ChoiceError(
+            f"adapt returned a loss of {shortening.best.loss}, as if the training around the"
+            " equations had diverged: train with fewer steps or a lower rate; nothing was changed"
+        )
     shortening.leave_out_inputs(recorded)
     shortening.leave_out_terms(recorded.operators)
     shortening.complete(recorded)

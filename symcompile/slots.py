@@ -18,6 +18,9 @@ from symcompile.errors import ExpressionError
 _LARGEST = 1000
 _DENOMINATORS = (1, 2, 3, 4, 5, 6, 8, 9, 12)
 
+# Whole exponents up to this are exact; what is beyond overflows whatever it is.
+_LARGEST_EXPONENT = 10_000
+
 _NAME = re.compile(r"c\[(\d+)\]\Z")
 
 
@@ -66,8 +69,12 @@ def exact(value: float) -> sympy.Expr:
     """The whole number, fraction or multiple of pi that a constant is to the last bit, else itself.
 
     A fitted or trained constant meets none of these bit by bit; one that was snapped does, so a
-    slot stays trainable and still reads as `pi` until training moves it.
+    slot stays trainable and still reads as `pi` until training moves it. One that training has
+    driven out of the numbers is a symbol, `nan` or `inf`: sympy's own would swallow what is around.
     """
+    if not math.isfinite(value):
+        symbol = sympy.Symbol("nan" if math.isnan(value) else "inf")
+        return -symbol if value < 0 else symbol
     if abs(value) > _LARGEST:
         return sympy.Float(value)
     if value == round(value):
@@ -95,6 +102,44 @@ def walk(expr: sympy.Basic) -> Iterator[sympy.Basic]:
         pending += reversed(node.args)
 
 
+def exact_exponents(expr: sympy.Expr, constants: Sequence[float] = ()) -> sympy.Expr:
+    """The expression with exponents that are whole, or one half, as exact numbers.
+
+    They belong to the form: a float in the place of the 2 in x**2 could be trained, and its
+    derivative is NaN wherever x is negative.
+
+    Args:
+        constants: value of each slot; slots keep their numbers, also where one is not used any
+            more.
+    """
+    if not any(node.is_Pow and _is_inexact(node.exp) for node in walk(expr)):
+        return expr
+    args = [
+        exact_exponents(arg, constants) if isinstance(arg, sympy.Expr) else arg for arg in expr.args
+    ]
+    if not (expr.is_Pow and _is_inexact(expr.exp)):
+        return rebuilt(expr, args)
+    return sympy.Pow(args[0], exact_exponent(expr.exp, constants))
+
+
+def exact_exponent(exponent: sympy.Expr, constants: Sequence[float] = ()) -> sympy.Expr:
+    """An exponent of numbers and slots as the whole number or half that it is, else itself."""
+    values = {slot(k): sympy.Float(value) for k, value in enumerate(constants)}
+    try:
+        value = float(exponent.xreplace(values))
+    except (TypeError, ValueError, OverflowError):  # a slot whose value is not known
+        return exponent
+    if abs(value) == 0.5:
+        return sympy.Rational(round(2 * value), 2)
+    whole = abs(value) <= _LARGEST_EXPONENT and value == round(value)
+    return sympy.Integer(round(value)) if whole else exponent
+
+
+def _is_inexact(exponent: sympy.Expr) -> bool:
+    """Whether it is constant, with a float or a slot in it."""
+    return is_constant(exponent) and (bool(exponent.free_symbols) or exponent.has(sympy.Float))
+
+
 def rebuilt(expr: sympy.Basic, args: Sequence[sympy.Basic]) -> sympy.Basic:
     """The expression with these arguments; itself where they are its own, since sympy compares each
     two arguments of a Min or Max again whenever one is built."""
@@ -104,12 +149,13 @@ def rebuilt(expr: sympy.Basic, args: Sequence[sympy.Basic]) -> sympy.Basic:
 def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Replace every floating-point number of `expr` by a slot, in the order of a walk.
 
-    Whole numbers, fractions, pi and E are exact and stay in the form. Raises ExpressionError for an
+    Whole numbers, fractions, pi and E are exact and stay in the form; so do exponents that are
+    whole, see `exact_exponents`. Raises ExpressionError for an
     expression that has slots already: their values are not known here.
     """
     if slots_of(expr):
         raise ExpressionError(f"{expr} has open constants: write their values in first")
-    expr = real(expr)
+    expr = exact_exponents(real(expr))
     floats: dict[sympy.Expr, int] = {}
     for node in walk(expr):
         if node.is_Float and node not in floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,8 @@ class Target:
         names = (self.names,) if isinstance(self.names, str) else self._tuple("names", self.names)
         if not names or not all(is_name(n) for n in names):
             raise self._bad("names", names, "identifiers such as ('x', 't')")
-        if len(set(names)) < len(names):
+        # Python's grammar, and so ours, takes the micro sign for the Greek letter mu.
+        if len({unicodedata.normalize("NFKC", name) for name in names}) < len(names):
             raise self._bad("names", names, "each name once")
         if self.domain is not None and set(names) != set(self.domain):
             raise self._bad("names", names, f"the names of domain, {', '.join(self.domain)}")

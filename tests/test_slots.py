@@ -1,5 +1,7 @@
 """Slots: numbered places of fitted constants."""
 
+import math
+
 import numpy as np
 import pytest
 import sympy
@@ -58,3 +60,35 @@ def test_exact_numbers_are_known_by_their_bits() -> None:
 def test_constants_that_are_exact_to_the_last_bit_read_as_exact() -> None:
     found = slots.fill(c(0) * x + c(1) * y + c(2), [2.0, 0.1, float(sympy.pi)])
     assert found == 2 * x + sympy.Float(0.1) * y + sympy.pi
+
+
+@pytest.mark.parametrize(
+    ("expr", "expected"),
+    [
+        (x ** sympy.Float(2.0), x**2),
+        (x ** sympy.Float(-1.0), 1 / x),
+        (x ** sympy.Float(0.5), sympy.sqrt(x)),
+        (x ** sympy.Float(-0.5), 1 / sympy.sqrt(x)),
+        (sympy.sin(x ** sympy.Float(3.0)) ** sympy.Float(2.0), sympy.sin(x**3) ** 2),
+        (sympy.Float(2.0) * x ** sympy.Float(2.0) + sympy.Float(2.0), c(0) + c(0) * x**2),
+        (x ** sympy.Float(1.0) + x ** sympy.Float(0.0), x + 1),
+        (x ** sympy.Float(1.7), x ** c(0)),
+        (x ** sympy.Float(1e6), x ** c(0)),
+        (sympy.Float(2.0) ** x, c(0) ** x),
+    ],
+)
+def test_whole_exponents_belong_to_the_form(expr: sympy.Expr, expected: sympy.Expr) -> None:
+    assert slots.extract(expr)[0] == expected
+
+
+def test_slots_in_exponents_become_exact_where_their_values_are() -> None:
+    form = c(0) * x ** c(1) + y ** (c(2) / 2) + x ** c(3) + y**2
+    found = slots.exact_exponents(form, (2.0, 2.0, 6.0, 2.5))
+    assert found == c(0) * x**2 + y**3 + x ** c(3) + y**2
+    assert slots.exact_exponents(form, (2.0, 2.1, 6.1, 2.5)) == form
+    assert slots.exact_exponents(form) == form  # values that nobody knows
+
+
+def test_constants_that_are_no_numbers_have_names() -> None:
+    found = slots.fill(c(0) * x + c(1) - c(2) * y, (math.nan, 1.5, -math.inf))
+    assert found == sympy.Symbol("nan") * x + 1.5 + sympy.Symbol("inf") * y

@@ -44,6 +44,7 @@ def test_kinds_of_paths(path: str, is_range: bool, is_glob: bool) -> None:
 
 WRONG: list[tuple[str, Any]] = [
     ("names", ("x", "x")),
+    ("names", ("\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}")),
     ("names", ("1x",)),
     ("names", ("lambda",)),
     ("names", ()),

@@ -100,7 +100,7 @@ def _facts(block: Block) -> Iterator[tuple[str, Any]]:
 def _equation(place: str, output: Output) -> Iterator[str]:
     equation = output.equation
     yield f"{place} = {equation.text(DIGITS)}"
-    yield f"{place} form: {equation.form}"
+    yield f"{place} form: {equation.form_text}"
     for slot, value in enumerate(equation.constants):
         yield f"{place} c[{slot}] = {value!r}"
     yield f"{place} variables: {', '.join(equation.symbols)}"

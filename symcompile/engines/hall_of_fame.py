@@ -17,7 +17,7 @@ from symcompile.equation import Equation
 from symcompile.errors import EngineError, ExpressionError
 from symcompile.operators import VOCABULARY, OperatorSet
 from symcompile.parser import FUNCTIONS, parse
-from symcompile.slots import renumber, slot
+from symcompile.slots import exact_exponents, renumber, slot
 
 # A sign that touches its digits belongs to the number: PySR puts blanks around its operators. So
 # "-1.5 ^ x0" is (-1.5)^x0 here, which Python's and sympy's grammars would read as -(1.5^x0).
@@ -55,7 +55,7 @@ def read_equation(text: str, names: Sequence[str], operators: OperatorSet) -> Eq
         raise EngineError(f"can't read PySR's equation {text!r}: {error}") from error
     targets = [*map(sympy.Symbol, names), *map(slot, range(len(constants)))]
     expr = expr.xreplace(dict(zip(map(sympy.Symbol, symbols), targets, strict=True)))
-    form, kept = renumber(expr, constants)
+    form, kept = renumber(exact_exponents(expr, constants), constants)
     return Equation(form, tuple(names), kept, complexity(form, operators))
 
 

@@ -23,7 +23,7 @@ from torch import fx, nn
 
 from symcompile.equation import Equation
 from symcompile.errors import LoweringError
-from symcompile.lowering.codegen import Generator, Place
+from symcompile.lowering.codegen import Generator, Place, name_of
 from symcompile.region import Region
 
 _CONSTANT = re.compile(r"(y\d+_c\d+|affine\d+_(weight|bias))\Z")
@@ -45,6 +45,12 @@ class Lowered:
     equations: Mapping[int, Equation]
     places: Mapping[tuple[int, int], Place]
     dtype: torch.dtype
+
+    @property
+    def unplaced(self) -> frozenset[str]:
+        """What constants that no form uses would be called."""
+        every = ((n, k) for n, one in self.equations.items() for k in range(len(one.constants)))
+        return frozenset(name_of(*key) for key in every if key not in self.places)
 
 
 def lower(

@@ -33,6 +33,11 @@ class Place(NamedTuple):
     position: int
 
 
+def name_of(equation: int, slot: int) -> str:
+    """What a constant is called in the module."""
+    return f"y{equation}_c{slot}"
+
+
 class Generator:
     """One run of `lower`; `dtype` afterwards is that of the constants, `places` where they sit."""
 
@@ -171,7 +176,7 @@ class Generator:
         if instruction.op == "input":
             return self._column(instruction.value)
         number, index = self.joint.slots[instruction.value]
-        name = f"y{number}_c{index}"
+        name = name_of(number, index)
         self.places[number, index] = Place(name, 0)
         return self._buffer(name, self._value_of(instruction.value))
 

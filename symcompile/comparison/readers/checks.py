@@ -299,7 +299,7 @@ def check_text(where: str, found: Any, equation: Equation) -> None:
 
 def check_form(where: str, found: Any, equation: Equation) -> None:
     """The same for the form, which has c[0], c[1], ... in the places of the constants."""
-    expected = str(equation.form)
+    expected = equation.form_text
     if found is None or found == expected:
         return
     shown_form = text(found, f"{where}: form")
@@ -314,7 +314,7 @@ def check_form(where: str, found: Any, equation: Equation) -> None:
 
 def _check_complexity(where: str, equation: Equation, form: Any, costs: Any) -> None:
     """Where the form is spelled as it was when its complexity was counted."""
-    if form != str(equation.form):
+    if form != equation.form_text:
         return
     try:
         operators = OperatorSet.of(mapping(costs, where))
