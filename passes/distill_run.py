@@ -11,7 +11,6 @@ its task is tried once more, in a process of its own where the whole pool died w
 from __future__ import annotations
 
 import math
-import threading
 import time
 import traceback
 from collections import deque
@@ -24,6 +23,7 @@ from concurrent.futures import (
     Future,
     wait,
 )
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -71,6 +71,32 @@ class Failure:
 class Stopped(BaseException):
     """Raised in searching threads whose result nobody waits for. No engine catches it as one of
     its own errors."""
+
+
+class Watch:
+    """What a search in this process tells its progress, and by what it is stopped."""
+
+    def __init__(self, tell: ProgressCallback) -> None:
+        self.tell = tell
+        self.stopped = False
+        self.halt: Callable[[BaseException], None] | None = None
+
+    def __call__(self, progress: SearchProgress) -> None:
+        if self.stopped:
+            raise Stopped
+        self.tell(progress)
+
+    def on_stop(self, halt: Callable[[BaseException], None]) -> None:
+        """See `Engine.fit`; the last one given counts."""
+        self.halt = halt
+        if self.stopped:
+            halt(Stopped())
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self.halt is not None:
+            with suppress(Exception):  # whatever an engine does
+                self.halt(Stopped())
 
 
 def attempt(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -126,7 +152,7 @@ class Run:
         self.search, self.refine = search, refine
         self.journal, self.progress = journal, progress
         self.n_fits = n_fits or len(fits)
-        self.stop = threading.Event()
+        self.watches: dict[Task, Watch] = {}
         self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}
         self.share: dict[str, dict[int, float]] = {fit.key: {} for fit in fits}
         self.lowest: dict[str, float] = {}
@@ -136,6 +162,7 @@ class Run:
         self.repeated: set[Task] = set()
         self.under_way: dict[Future[Any], Flight] = {}
         self.heard = time.monotonic()
+        self.urgent: deque[Task] = deque()
         self.waiting = deque(
             Task(fit.key, restart) for fit in fits for restart in range(self.restarts(fit))
         )
@@ -150,9 +177,9 @@ class Run:
                 self.receive()
                 self.give_up_late()
         except BaseException:
-            self.stop.set()
             for future in self.under_way:
                 future.cancel()
+            self.stop(*self.fits)
             raise
         finally:
             self.crew.close()
@@ -178,14 +205,14 @@ class Run:
 
     def send(self) -> bool:
         """Give the workers what they have room for; whether there is anything to wait for."""
-        while self.waiting and (len(self.under_way) < self.crew.room):
-            task = self.waiting.popleft()
+        while (queue := self.urgent or self.waiting) and len(self.under_way) < self.crew.room:
+            task = queue.popleft()
             if task.key not in self.failed and not self.remembered(task):
                 self.submit(task)
-        if self.waiting and not self.under_way:
-            for task in self.waiting:
+        if queue and not self.under_way:
+            for task in (*self.urgent, *self.waiting):
                 self.fail(task.key, "every worker is busy with a search that ignores its budget")
-            self.waiting.clear()
+            self.empty()
         return bool(self.under_way)
 
     def remembered(self, task: Task) -> bool:
@@ -203,7 +230,11 @@ class Run:
             self.under_way[self.crew.submit(attempt, *self.call(task))] = Flight(task, since)
         except EngineError as error:  # what is under way is still waited for, and kept
             self.refused = error
-            self.waiting.clear()
+            self.empty()
+
+    def empty(self) -> None:
+        self.urgent.clear()
+        self.waiting.clear()
 
     def call(self, task: Task) -> tuple[Any, ...]:
         fit, restart = self.fits[task.key], task.restart
@@ -212,20 +243,18 @@ class Run:
             found = sorted(self.found[task.key].items())
             return self.refine, fit, [equation for _, part in found for equation in part]
         if self.crew.shares_memory:
-            return self.search, fit, restart, self.watcher(task.key, restart)
+            return self.search, fit, restart, self.watch(task.key, restart)
         return self.search, fit, restart
 
-    def watcher(self, key: str, restart: int) -> ProgressCallback:
-        def watch(progress: SearchProgress) -> None:
-            if self.stop.is_set() or key in self.failed:
-                raise Stopped
+    def watch(self, key: str, restart: int) -> Watch:
+        def tell(progress: SearchProgress) -> None:
             # Of several restarts, the one that is ahead is shown.
             ahead = progress.loss < self.lowest.get(key, math.inf)
             if ahead:
                 self.lowest[key] = progress.loss
             self.advance(key, restart, progress.done, progress.equation if ahead else "")
 
-        return watch
+        return self.watches.setdefault(Task(key, restart), Watch(tell))
 
     def advance(self, key: str, restart: int, done: float, best: str) -> None:
         self.share[key][restart] = done
@@ -237,11 +266,12 @@ class Run:
 
     def receive(self) -> None:
         finished, _ = wait(self.under_way, timeout=_TICK, return_when=FIRST_COMPLETED)
-        for future in finished:
+        for future in [one for one in self.under_way if one in finished]:
             self.heard = time.monotonic()
             self.take(self.under_way.pop(future).task, future)
 
     def take(self, task: Task, future: Future[Any]) -> None:
+        self.watches.pop(task, None)
         try:
             result = future.result()
         except (BrokenExecutor, CancelledError) as error:
@@ -263,7 +293,7 @@ class Run:
         self.found[key][restart] = found
         self.advance(key, restart, 1.0, "")
         if len(self.found[key]) == self.restarts(self.fits[key]):
-            self.waiting.appendleft(Task(key))
+            self.urgent.append(Task(key))
 
     def refined(self, key: str, front: ParetoFront) -> None:
         self.done[key] = front
@@ -276,11 +306,17 @@ class Run:
             self.fail(task.key, f"the worker of its {_name(task)} died twice: {described(error)}")
             return
         self.repeated.add(task)
-        self.waiting.appendleft(task)
+        self.urgent.append(task)
+
+    def stop(self, *keys: str) -> None:
+        for task, watch in self.watches.items():
+            if task.key in keys:
+                watch.stop()
 
     def fail(self, key: str, reason: str) -> None:
         if key not in self.failed:
             self.failed[key] = reason
+            self.stop(key)
             if self.progress is not None:
                 self.progress(key, 1.0, "")
 

@@ -64,9 +64,13 @@ def symcompile(
         holdout: share of the samples that no fit may see.
         n_samples: samples kept of each region.
         seed: same seed, same machine, same equations (as long as no budget ends the search).
-        budget: seconds of search for each equation; None for the engine's own amount of work.
-        executor: runs the searches; None for threads of this process.
-        run_dir: journal of finished searches; a killed compile resumes from it.
+        budget: seconds for each equation; None for the engine's own amount of work. A search that
+            has not ended after twice that and ten seconds more is given up, and its output refused.
+        executor: runs the searches; None for threads of this process. An interrupt (Ctrl-C) ends
+            these within seconds, whatever an engine does. A worker that dies gets a second chance:
+            where the whole process pool broke, in a process like those of the pool.
+        run_dir: journal of finished searches and fronts; a killed compile resumes from it. Several
+            processes may share it.
         progress: show a progress bar where there is a terminal.
         loss: what equations are fitted and ranked by: "squared"; "absolute" or "cauchy", for which
             a few outliers count little; "auto" is "cauchy" for outputs with heavy tails and
@@ -79,7 +83,9 @@ def symcompile(
     Raises:
         TargetError: a target matches nothing, overlaps another, or has bad options.
         DataError: data is missing, empty, not finite, constant, or does not fit the model.
-        EngineError: the engine is missing, an option is unknown, or a search failed.
+        EngineError: the engine is missing, an option is unknown, all searches failed, or the
+            executor takes no more of them. Where some fail, their targets stay neural.
+        ArtifactError: `run_dir` can't be written to.
     """
     options = Options(
         operators,
@@ -156,10 +162,12 @@ def distill(
         loss: as for `symcompile`.
 
     Returns:
-        The Pareto front of each output, by number.
+        The Pareto front of each output, by number. Where the search of one failed its front is
+        empty, and `front.reason` says why; to choose from it raises ChoiceError with that reason.
 
     Raises:
         DataError: arrays of the wrong shape, too few, not finite.
+        EngineError: as for `symcompile`.
     """
     options = Options(
         operators,

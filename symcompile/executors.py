@@ -20,7 +20,7 @@ from typing import Any
 from symcompile.errors import EngineError
 
 # Seconds that a thread gets to end after it was told to.
-_GRACE = 1.5
+_GRACE = 2.0
 
 
 class InThisThread(Executor):

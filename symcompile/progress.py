@@ -25,9 +25,9 @@ class ProgressBar:
 
     def __call__(self, key: str, done: float, best: str) -> None:
         """Fit `key` has done this share of its work; `best` is its best equation, or empty."""
-        if self.bar is None:
-            return
         with self.lock:
+            if self.bar is None:  # closed, perhaps while a thread that was left alone goes on
+                return
             before = self.shares.get(key, 0.0)
             self.shares[key] = max(before, done)
             if best:
@@ -35,9 +35,10 @@ class ProgressBar:
             self.bar.update(self.shares[key] - before)
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        with self.lock:
+            if self.bar is not None:
+                self.bar.close()
+                self.bar = None
 
     def __enter__(self) -> ProgressBar:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
@@ -16,7 +17,10 @@ from torch import nn
 
 import symcompile as package
 from symcompile import ParetoFront, SymCompileError, Target, distill, symcompile
-from symcompile.errors import DataError, EngineError, TargetError
+from symcompile.engines.operon import OperonEngine
+from symcompile.engines.operon_search import SearchOptions
+from symcompile.errors import ChoiceError, DataError, EngineError, TargetError
+from symcompile.operators import OperatorSet
 
 QUICK: dict[str, Any] = {
     "operators": ["+", "*"],
@@ -160,3 +164,50 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Failing(OperonEngine):
+    """Fails where the output has a positive mean."""
+
+    restarts: int = 1
+    search: SearchOptions = SearchOptions(population=50, generations=2)  # noqa: RUF009
+
+    def candidates(self, X: Any, y: Any, **options: Any) -> Any:
+        if y.mean() > 0:
+            raise RuntimeError("lost the thread")
+        return super().candidates(X, y, **options)
+
+
+def test_an_output_whose_search_fails_has_an_empty_front_that_says_why() -> None:
+    Y = np.column_stack([product(X) - 5.0, product(X) + 5.0])
+    engine = Failing(OperatorSet.of(["+", "*"]))
+    fronts = distill(X, Y, engine=engine, progress=False)
+    assert fronts[0].equations
+    assert not fronts[1].equations
+    with pytest.raises(ChoiceError, match=r"its search failed: RuntimeError: lost the thread"):
+        _ = fronts[1].best
+    with pytest.raises(EngineError, match=r"'output\[0\]' failed: .*lost the thread"):
+        distill(X, Y[:, 1], engine=engine, progress=False)
+
+
+def test_a_target_whose_search_fails_is_refused_with_the_reason() -> None:
+    class Shifted(nn.Module):
+        def __init__(self, shift: float) -> None:
+            super().__init__()
+            self.shift = nn.Parameter(torch.tensor(shift))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :1] * x[:, 1:] + self.shift
+
+    model = nn.Sequential()
+    model.add_module("low", Shifted(-5.0))
+    model.add_module("wide", nn.Linear(1, 2))
+    model.add_module("high", Shifted(50.0))
+    batch = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    engine = Failing(OperatorSet.of(["+", "*"]))
+    compiled = symcompile(model, ["low", "high"], batch, engine=engine, progress=False)
+    assert list(compiled.equations) == ["low"]
+    reason = compiled.outcomes["high"].reason  # type: ignore[union-attr]
+    assert reason == "no equation for output 0: its search failed: RuntimeError: lost the thread"
+    assert "lost the thread" in str(compiled.report)

@@ -1,5 +1,6 @@
 """The operon engine: laws found, limits kept, data of every odd shape."""
 
+import threading
 import time
 from typing import Any
 
@@ -209,3 +210,44 @@ def test_values_that_overflow_are_not_scaled_and_say_nothing() -> None:
     scale, _ = _scale_and_offset(np.array([0.0, 1e200, -1e200, 1.0]), y, None)
     assert scale == 1.0
     assert _scale_and_offset(2 * y, y + 1, None) == pytest.approx((0.5, 1.0))
+
+
+def test_a_search_ends_in_the_midst_of_a_generation() -> None:
+    """Of this size, a generation takes far longer than the budget, or than what waits here."""
+    X = uniform(300, 4)
+    large = engine(population=50_000, generations=10_000, max_rows=300)
+    start = time.monotonic()
+    assert large.fit(X, np.sin(X).sum(axis=1), names=("a", "b", "c", "d"), budget=0.5).equations
+    assert time.monotonic() - start < 5.0
+
+
+class Watch:
+    """A progress that can stop its search."""
+
+    def __init__(self) -> None:
+        self.halts: list[Any] = []
+
+    def __call__(self, progress: SearchProgress) -> None: ...
+
+    def on_stop(self, halt: Any) -> None:
+        self.halts.append(halt)
+
+
+def test_a_search_is_halted_from_another_thread() -> None:
+    X, watch, raised = uniform(300, 4), Watch(), []
+
+    def search() -> None:
+        large = engine(population=20_000, generations=10_000)
+        try:
+            large.fit(X, np.sin(X).sum(axis=1), names=("a", "b", "c", "d"), progress=watch)
+        except KeyError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=search, daemon=True)
+    thread.start()
+    while not watch.halts:
+        time.sleep(0.01)
+    error = KeyError("nobody waits")
+    watch.halts[-1](error)
+    thread.join(60)
+    assert raised == [error]

@@ -23,6 +23,13 @@ class SearchProgress:
 ProgressCallback = Callable[[SearchProgress], None]
 
 
+def on_stop(progress: ProgressCallback | None, halt: Callable[[BaseException], None]) -> None:
+    """Have `halt` called once nobody waits for a search any more, where its progress can tell."""
+    register = getattr(progress, "on_stop", None)
+    if register is not None:
+        register(halt)
+
+
 @runtime_checkable
 class Engine(Protocol):
     """One search for one output.
@@ -65,7 +72,9 @@ class Engine(Protocol):
             names: one name for each column, used as the equations' symbols.
             seed: same seed, same machine, same front, unless `budget` ends the search.
             budget: seconds of search, or None for the engine's own amount of work.
-            progress: called now and then from the searching thread.
+            progress: called now and then from the searching thread; what it raises ends the search.
+                Where it has a method `on_stop`, an engine may give that a function which is called
+                with an exception, from another thread, once nobody waits for the search any more.
 
         Returns:
             A front with losses on the data given (held-out losses are measured later).

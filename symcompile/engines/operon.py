@@ -17,7 +17,7 @@ import sympy
 
 from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
-from symcompile.engines.base import ProgressCallback, SearchProgress
+from symcompile.engines.base import ProgressCallback, SearchProgress, on_stop
 from symcompile.engines.operon_search import Archive, Search, SearchOptions, best_first
 from symcompile.engines.operon_tree import TreeNode, expression
 from symcompile.equation import Equation
@@ -144,7 +144,7 @@ class OperonEngine:
         seconds = None if budget is None else budget * (1.0 - _READ_SHARE)
         trees = runs.search(seed, seconds, progress)
         deadline = math.inf if budget is None else time.monotonic() + budget * _READ_SHARE
-        found = [mean, *runs.equations(trees, deadline)]
+        found = [mean, *runs.equations(trees, deadline, progress)]
         return _distinct(equation for equation in found if equation is not None)
 
     def _from_tree(self, tree: Sequence[TreeNode], runs: _Runs) -> Equation | None:
@@ -224,7 +224,9 @@ class _Runs:
                 loss = archive.lowest()[0] * float(self.y.var())
                 progress(SearchProgress(min(used, 1.0), self._shown(archive), loss))
 
-            archive = self._one(seed + run * _SEED_STEP, deadline, each)
+            search = self._search(seed + run * _SEED_STEP)
+            on_stop(progress, search.halt)
+            archive = search.run(deadline, each)
             archives.append(archive)
             run += 1
             if archive.lowest()[0] <= 1e-12:
@@ -232,12 +234,17 @@ class _Runs:
         return archives[0].trees() if budget is None else best_first(archives)
 
     def equations(
-        self, trees: Iterable[tuple[TreeNode, ...]], deadline: float
+        self,
+        trees: Iterable[tuple[TreeNode, ...]],
+        deadline: float,
+        progress: ProgressCallback | None,
     ) -> Iterator[Equation | None]:
         """What trees say, as far as they are read by the deadline; None for one of no use."""
         for tree in trees:
             if time.monotonic() >= deadline:
                 return
+            if progress is not None:
+                progress(SearchProgress(1.0))
             yield self.engine._from_tree(tree, self)
 
     def _shown(self, archive: Archive) -> str:
@@ -248,7 +255,7 @@ class _Runs:
             self.shown = tree, equation.text() if equation is not None else ""
         return self.shown[1]
 
-    def _one(self, seed: int, deadline: float, each: Any) -> Archive:
+    def _search(self, seed: int) -> Search:
         seed %= 2**63
         rows = self._rows(np.random.default_rng(seed))
         y = self.y[rows]
@@ -257,7 +264,7 @@ class _Runs:
             [self.X[np.ix_(rows, self.columns)] * self.scales, (y - y.mean()) / spread]
         )
         length = self.engine.max_length
-        return Search(data, self.types, length, self.engine.search, seed).run(deadline, each)
+        return Search(data, self.types, length, self.engine.search, seed)
 
     def _rows(self, rng: np.random.Generator) -> Array:
         """Rows to look at: drawn by weight if there are weights, repeated if there are few."""

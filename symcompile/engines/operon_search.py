@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -256,7 +258,8 @@ class Search:
                 self.stop()
 
         generator = self.op.RandomGenerator(np.uint64(self.seed))
-        self.algorithm.Run(generator, observe, 1, False)
+        with _at(deadline, self.stop):
+            self.algorithm.Run(generator, observe, 1, False)
         if self.error is not None:
             raise self.error
         self._collect()
@@ -282,10 +285,32 @@ class Search:
             state["length"], state["since"] = length, generation
         return bool(generation - state["since"] >= _EXACT_PATIENCE)
 
+    def halt(self, error: BaseException) -> None:
+        """Ends the run from another thread, and has it raise this error."""
+        self.error = error
+        self.stop()
+
     def stop(self) -> None:
-        """Ends the run: operon stops when an evaluator's budget is used up."""
+        """Ends the run, in the midst of a generation: operon stops when an evaluator's budget is
+        used up. For any thread."""
         for evaluator in self.evaluators:
             evaluator.Budget = 1
+
+
+@contextmanager
+def _at(deadline: float, call: Callable[[], None]) -> Iterator[None]:
+    """Have something called at a `time.monotonic()`, unless this is left before: with many
+    individuals a generation alone takes longer than a budget."""
+    if deadline == math.inf:
+        yield
+        return
+    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), call)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _true_names(op: Any) -> dict[str, str]:
