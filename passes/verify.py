@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from symcompile.aside import Asides
 from symcompile.derivatives import Function, spread
@@ -24,8 +25,16 @@ from symcompile.errors import DataError
 from symcompile.evaluation import Array
 from symcompile.extrapolation import shell
 from symcompile.fidelity import Controls, agreement, relative_l2
+from symcompile.precision import Examined
 from symcompile.region import Region
-from symcompile.rewrite import Agreement, DomainIssue, EndToEnd, Fidelity, OutputFidelity, Projected
+from symcompile.rewrite import (
+    LOSES_DIGITS,
+    Agreement,
+    EndToEnd,
+    Fidelity,
+    OutputFidelity,
+    Projected,
+)
 
 _EXTRAPOLATION_ROWS = 1024
 _GRADIENT_ROWS = 512
@@ -136,6 +145,7 @@ def measure(
     block: Function,
     *,
     end_to_end: EndToEnd | None = None,
+    examined: Examined | None = None,
 ) -> Fidelity:
     """Fidelity of the block that computes `equations`, as far as a verdict needs it.
 
@@ -143,6 +153,7 @@ def measure(
         equations: by number of the equation; where the region projects its outputs these give
             components, and `outputs` of the result compares components, `total` real outputs.
         block: gives all outputs of the region, those that it leaves neural included.
+        examined: how it did on all that was recorded.
     """
     region, keys = reference.region, sorted(equations)
     X, Y = reference.holdout
@@ -151,12 +162,21 @@ def measure(
     )
     rows = {k: OutputFidelity(found[k], mean[k], linear[k]) for k in (*keys, _TOTAL)}
     total = rows.pop(_TOTAL)
-    issues: list[DomainIssue] = []
-    for output, equation in sorted(equations.items()):
-        issues.extend(check(equation, region, reference.recorded, output, seed=reference.seed))
+    domain = partial(check, region=region, X=reference.recorded, seed=reference.seed)
+    if examined is not None:
+        domain = partial(domain, dtype=examined.dtype, sound=examined.sound)
+    issues = [issue for key in keys for issue in domain(equations[key], output=key)]
     removed = region.parameters if set(keys) == set(range(region.n_equations)) else 0
-    kept = reference.projections
-    return Fidelity(rows, end_to_end, removed, tuple(issues), (), total, projections=kept)
+    return Fidelity(
+        rows,
+        end_to_end,
+        removed,
+        tuple(issues),
+        (),
+        total,
+        projections=reference.projections,
+        shortfalls=() if examined is None else examined.shortfalls,
+    )
 
 
 def with_asides(
@@ -250,7 +270,9 @@ def refusal(
 ) -> Refused | None:
     """Why a rewrite must not be made, with the figures and what to type; None if it may be.
 
-    Refused are equations undefined on recorded samples or not finite on held-out ones, always;
+    Refused are equations undefined on recorded samples or not finite on held-out ones, and blocks
+    that do not compute their equations, since their floating type has not the range or the digits,
+    always;
     those above `tolerance` (relative L2, held out) where one is given; and those worse than a
     linear map under `beat_linear`. Each output counts for itself; after a projection of the
     outputs, the real outputs count together.
@@ -259,6 +281,7 @@ def refusal(
     if region.projection_out is not None and fidelity.total is not None:
         rows = {None: fidelity.total}
     for problems, advice in (
+        (_out_of_range(fidelity, region), _RESCALE),
         (_undefined(fidelity), _OTHER_FORM),
         (_not_finite(rows), _OTHER_FORM),
         (_above(rows, tolerance), _ABOVE.format(tolerance=tolerance)),
@@ -277,6 +300,10 @@ Problem = tuple[int | None, str]
 _OTHER_FORM = (
     "Try operators= without the one in trouble, features= that stay clear of it, another seed="
 )
+_RESCALE = (
+    "Its equation is right in float64: give features= or a model that scale inputs and outputs"
+    " towards 1, compile model.double()"
+)
 _SEARCH_MORE = "a larger max_complexity=, more operators=, features=, a longer budget="
 _ABOVE = "Tolerance is {tolerance}: raise tolerance=, try " + _SEARCH_MORE
 _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
@@ -284,6 +311,18 @@ _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
 
 def _name(output: int | None) -> str:
     return "outputs" if output is None else f"output {output}"
+
+
+def _out_of_range(fidelity: Fidelity, region: Region) -> list[Problem]:
+    """Lost digits count where they, not the equation, make most of the error."""
+    half = math.sqrt(torch.finfo(getattr(torch, region.dtype)).eps)
+    found: list[Problem] = []
+    for one in fidelity.shortfalls:
+        row = fidelity.total if one.output is None else fidelity.outputs.get(one.output)
+        error = math.inf if row is None else row.equation.relative_l2
+        if one.problem != LOSES_DIGITS or not error <= 2 * one.error + half:
+            found.append((one.output, f"{_name(one.output)} {one}"))
+    return found
 
 
 def _undefined(fidelity: Fidelity) -> list[Problem]:

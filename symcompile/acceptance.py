@@ -63,7 +63,7 @@ def tried(
 ) -> Judged:
     """Judge a lowered block by what is measured on it."""
     try:
-        fidelity = comparison.judge(equations, lowered.module)
+        fidelity = comparison.judge(equations, lowered)
     except ChoiceError as error:
         return Judged(equations, lowered, None, Refused(str(error)))
     refused = refusal(
@@ -166,7 +166,8 @@ class Search:
         key = (output, equation)
         if key not in self._defined:
             recorded, seed = self.reference.recorded, self.reference.seed
-            issues = check(equation, self.region, recorded, output, seed=seed)
+            # A block that its own type is too narrow for computes in float64.
+            issues = check(equation, self.region, recorded, output, seed=seed, dtype="float64")
             self._defined[key] = not any(issue.on_data for issue in issues)
         return self._defined[key]
 

@@ -45,6 +45,7 @@ from symcompile.parts import (
 from symcompile.passes import rewrite
 from symcompile.passes.assemble import copy_block
 from symcompile.pipeline import LogEntry
+from symcompile.precision import lower_in_range
 from symcompile.recording import Recording
 from symcompile.refitting import Recorded
 from symcompile.region import Region
@@ -354,7 +355,7 @@ class Compiled:
             if isinstance(part.outcome, Rewrite):
                 stored = part.outcome.equations.items()
                 part.equations = {k: one.with_exact_exponents() for k, one in stored}
-                part.lowered = compiled._lower(part.region, part.equations)
+                part.lowered = compiled._lower_again(part.outcome, part.equations)
                 restore_constants(part.lowered, loaded.blocks[name], name)
                 compiled._put(part, part.lowered.module)
         return compiled.trainable_constants(bool(loaded.notes.get("trainable")))
@@ -435,7 +436,7 @@ class Compiled:
         """Lower, measure, and only then change the hybrid."""
         equations = {k: one.with_exact_exponents() for k, one in sorted(equations.items())}
         lowered = self._lower(part.region, equations)
-        fidelity = self._measure(part, equations, lowered.module)
+        fidelity = self._measure(part, equations, lowered)
         part.provenance = moved(part.provenance, "")
         self._accept(part, equations, lowered, fidelity)
 
@@ -448,13 +449,13 @@ class Compiled:
         part.outcome = rewrite_of(part, self._record, fidelity)
 
     def _measure_again(self, path: str, part: Part) -> None:
+        assert part.lowered is not None
         part.equations = self._current(part)
-        fresh = self._lower(part.region, part.equations)
-        fidelity = self._measure(part, part.equations, fresh.module)
+        fidelity = self._measure(part, part.equations, part.lowered)
         part.outcome = rewrite_of(part, self._record, fidelity)
 
-    def _measure(self, part: Part, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
-        return self._comparison(part).measure(equations, block)
+    def _measure(self, part: Part, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
+        return self._comparison(part).measure(equations, lowered)
 
     def _comparison(self, part: Part) -> Comparison:
         if part.baseline is None:
@@ -462,11 +463,32 @@ class Compiled:
         return Comparison(self._neural, self._record, part.region, part.baseline)
 
     def _lower(self, region: Region, equations: Mapping[int, Equation]) -> Lowered:
+        """Lower in the narrowest floating type that holds what was recorded."""
+        neural, device = self._rest(region, equations), self._device
+        samples = self._record.samples[region.path]
+        return lower_in_range(region, equations, samples.X, samples.Y, device=device, neural=neural)
+
+    def _lower_again(self, rewrite: Rewrite, equations: Mapping[int, Equation]) -> Lowered:
+        """Lower as an artifact says."""
+        region = rewrite.region
+        return lower(
+            region,
+            equations,
+            dtype=getattr(torch, region.dtype),
+            inner=getattr(torch, rewrite.computes_in) if rewrite.computes_in else None,
+            device=self._device,
+            neural=self._rest(region, equations),
+        )
+
+    def _rest(self, region: Region, equations: Mapping[int, Equation]) -> nn.Module | None:
+        """The neural block for the outputs that have no equation."""
         complete = set(equations) == set(range(region.n_equations))
-        neural = None if complete else self._neural_copy(region.path)
-        device, _ = home(self._neural.root or self.module)
-        dtype = getattr(torch, region.dtype)
-        return lower(region, equations, dtype=dtype, device=device, neural=neural)
+        return None if complete else self._neural_copy(region.path)
+
+    @property
+    def _device(self) -> torch.device:
+        root = self._neural.root
+        return home(self.module if root is None else root)[0]
 
     def _put(self, part: Part, block: nn.Module) -> None:
         rewrite.install(self.module, part.region, block)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +71,27 @@ def autograd(
         return np.stack([_to_array(slope) for slope in slopes], axis=1)
 
     return Function(values, gradient)
+
+
+def sound(
+    call: Callable[[torch.Tensor], torch.Tensor],
+    X: Array,
+    columns: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+) -> Array:
+    """Rows [n] on which these outputs of a block, and their slopes, are finite numbers."""
+    most = max(1, _ENTRIES // (X.shape[1] + len(columns)))
+    found = [np.ones(0, dtype=bool)]
+    with torch.enable_grad():
+        for start in range(0, len(X), most):
+            part = torch.as_tensor(X[start : start + most]).to(device=device, dtype=dtype)
+            rows = part.clone().requires_grad_()
+            outputs = call(rows.clone())[:, list(columns)]
+            slope = _slope(outputs, rows, 0.0)
+            fine = torch.isfinite(outputs).all(dim=1) & torch.isfinite(slope).all(dim=1)
+            found.append(fine.cpu().numpy())
+    return np.concatenate(found)
 
 
 def _slope(output: torch.Tensor, rows: torch.Tensor, constant: float) -> torch.Tensor:

@@ -27,7 +27,7 @@ from symcompile.region import Region
 from symcompile.rewrite import DomainIssue
 from symcompile.slots import fill
 
-# Largest finite number of the type a block works in; float64 for every other type.
+# Largest finite number of the type a block computes in; float64 for every other type.
 LARGEST = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38}
 # A denominator this small, relative to its largest value seen, is as good as zero.
 VANISHES = 1e-9
@@ -116,7 +116,14 @@ class _Origin(NamedTuple):
 
 
 def check(
-    equation: Equation, region: Region, X: Array, output: int, *, seed: int = 0
+    equation: Equation,
+    region: Region,
+    X: Array,
+    output: int,
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    sound: bool = False,
 ) -> tuple[DomainIssue, ...]:
     """Operations of an equation that are undefined on recorded samples or inside their box.
 
@@ -124,6 +131,10 @@ def check(
         X: recorded raw inputs of the region [n_samples, n_inputs]; rows that are not finite are
             left out.
         output: number of the equation, copied into the issues.
+        dtype: that the block computes in, the region's own by default.
+        sound: whether the block was seen to give finite values and slopes on all of X. Then only
+            poles between its rows are trouble on data: what overflows or is undefined on the way
+            does no harm there.
 
     Returns:
         One issue for each operation that is in trouble, none for those that merely take its result.
@@ -133,17 +144,20 @@ def check(
     X = X[np.isfinite(X).all(axis=1)]
     if len(X) == 0:
         return ()
-    return _Search(equation, region, output).issues(X, np.random.default_rng(seed))
+    search = _Search(equation, region, output, dtype or region.dtype, sound)
+    return search.issues(X, np.random.default_rng(seed))
 
 
 class _Search:
     """One equation over the raw inputs of its region."""
 
-    def __init__(self, equation: Equation, region: Region, output: int) -> None:
-        self.equation, self.region, self.output = equation, region, output
+    def __init__(
+        self, equation: Equation, region: Region, output: int, dtype: str, sound: bool
+    ) -> None:
+        self.equation, self.region, self.output, self.sound = equation, region, output, sound
         self.program, self.origins = _compose(equation, region)
         self.reached = _reached(self.program)
-        self.largest = LARGEST.get(region.dtype, np.finfo(np.float64).max)
+        self.largest = LARGEST.get(dtype, np.finfo(np.float64).max)
 
     def issues(self, X: Array, rng: np.random.Generator) -> tuple[DomainIssue, ...]:
         low, high = X.min(axis=0), X.max(axis=0)
@@ -151,7 +165,8 @@ class _Search:
         if not open_checks:
             return ()
         found: dict[int, DomainIssue] = {}
-        self._look(open_checks, X, True, found)
+        harmful = [one for one in open_checks if not self.sound or one.hazard.kind == "nonzero"]
+        self._look(harmful, X, True, found)
         self._look(open_checks, _box_sample(low, high, rng), False, found)
         for one in open_checks:
             if one.hazard.kind != "finite" and not self._upstream(one, found):

@@ -22,7 +22,9 @@ from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.fidelity import Controls, controls
 from symcompile.hybrid import Batch
 from symcompile.latency import latency
+from symcompile.lowering import Lowered
 from symcompile.passes import verify
+from symcompile.precision import examine
 from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.region_call import Rows, in_place_of, on_rows, replaced
@@ -66,22 +68,29 @@ class Comparison:
     baseline: Controls
     asides: Asides = field(default_factory=Asides)
 
-    def judge(self, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
-        """Fidelity of `equations`, lowered to `block`, as far as a verdict needs it.
+    def judge(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
+        """Fidelity of a lowered block as far as a verdict needs it.
+
+        Args:
+            equations: what it computes, with the constants that it has now.
 
         Raises ChoiceError if the model does not run with the block in place.
         """
+        block, samples = lowered.module, self.record.samples[self.region.path]
         with self._at_rest(block):
             return verify.measure(
                 self.reference,
                 equations,
                 self._function(block, constant=0.0),
                 end_to_end=self._end_to_end(block),
+                examined=examine(
+                    self.region, equations, lowered, samples.X, samples.Y, self._device(block)
+                ),
             )
 
-    def measure(self, equations: Mapping[int, Equation], block: nn.Module) -> Fidelity:
+    def measure(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
         """The same with what no verdict depends on: gradients, extrapolation and latency."""
-        return self.complete(self.judge(equations, block), block)
+        return self.complete(self.judge(equations, lowered), lowered.module)
 
     def complete(self, fidelity: Fidelity, block: nn.Module) -> Fidelity:
         """What `judge` has left out."""

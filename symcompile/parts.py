@@ -14,7 +14,7 @@ from symcompile.equation import Equation
 from symcompile.errors import ArtifactError
 from symcompile.fidelity import Controls
 from symcompile.losses import SQUARED
-from symcompile.lowering import Lowered
+from symcompile.lowering import Lowered, inner_types
 from symcompile.measuring import N_PROBES
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
@@ -118,7 +118,15 @@ def rewrite_of(part: Part, record: Recording, fidelity: Fidelity) -> Rewrite:
         part.provenance,
         samples.ranges,
         probes,
+        _computes_in(part),
     )
+
+
+def _computes_in(part: Part) -> str:
+    assert part.lowered is not None
+    usual = inner_types(getattr(torch, part.region.dtype))[0]
+    wide = part.lowered.dtype != usual
+    return str(part.lowered.dtype).removeprefix("torch.") if wide else ""
 
 
 def refusal_of(part: Part, reason: str, fidelity: Fidelity | None = None) -> Refusal:

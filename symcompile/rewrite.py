@@ -95,6 +95,36 @@ class DomainIssue:
     on_data: bool
 
 
+OVERFLOWS = "overflows"
+UNDERFLOWS = "underflows to zero"
+LOSES_DIGITS = "loses its digits"
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """An equation that its block does not compute: the floating type has not the range or digits.
+
+    Attributes:
+        output: number of the equation; None for all of them, where outputs are projected.
+        problem: OVERFLOWS, UNDERFLOWS or LOSES_DIGITS.
+        dtype: that the block works in, in words.
+        count, n_samples: on how many of the recorded samples.
+        error: relative L2 of the equation itself on them, in float64.
+    """
+
+    output: int | None
+    problem: str
+    dtype: str
+    count: int
+    n_samples: int
+    error: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.problem} in {self.dtype} on {self.count} of {self.n_samples} recorded samples"
+        )
+
+
 @dataclass(frozen=True)
 class Projected:
     """What a projection of a region's inputs or outputs keeps of them, on held-out samples.
@@ -132,6 +162,7 @@ class Fidelity:
             is a projection, its controls without any; None where nothing was measured.
         unmeasured: why a side measurement has no figure, by what could not be measured.
         projections: what is lost by projecting "inputs" and "outputs", as far as the region does.
+        shortfalls: equations that the block itself does not compute; none for most blocks.
     """
 
     outputs: Mapping[int, OutputFidelity]
@@ -142,6 +173,7 @@ class Fidelity:
     total: OutputFidelity | None = None
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     projections: Mapping[str, Projected] = field(default_factory=dict)
+    shortfalls: tuple[Shortfall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,6 +189,7 @@ class Rewrite:
             tells why the equations are not the default choice, where the compiler chose others.
         ranges: recorded (lowest, highest) of each input column.
         probes: a few recorded inputs [n_probes, n_inputs] as nested lists, for `diff`.
+        computes_in: floating type inside of the block where it is wider than usual, else "".
     """
 
     region: Region
@@ -166,6 +199,7 @@ class Rewrite:
     provenance: Mapping[str, Any]
     ranges: tuple[tuple[float, float], ...] = ()
     probes: tuple[tuple[float, ...], ...] = ()
+    computes_in: str = ""
 
     @property
     def path(self) -> str:

@@ -7,8 +7,9 @@ buffers, or parameters after `trainable(module, True)`, under the same names:
 - `affine0_weight` and `affine0_bias` hold the constants of affine sums over the first input tensor,
   which are computed by one matrix product (see `affine`).
 
-A block that works in float16 or bfloat16 computes in float32 inside. Under autocast the matrix
-product runs in the lower precision, as it does in `nn.Linear`; everything else does not.
+A block that works in float16 or bfloat16 computes in float32 inside, and any block in float64 where
+it would not hold its way otherwise (see `symcompile.precision`). Under autocast a matrix product in
+float32 runs in the lower precision, as it does in `nn.Linear`; everything else does not.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from symcompile.errors import LoweringError
 from symcompile.lowering.codegen import Generator, Place, name_of
 from symcompile.region import Region
 
+_HALF = (torch.float16, torch.bfloat16)
 _CONSTANT = re.compile(r"(y\d+_c\d+|affine\d+_(weight|bias))\Z")
 
 
@@ -38,7 +40,7 @@ class Lowered:
         equations: what it was lowered from.
         places: for (equation, slot) the place of the constant. A slot that the form does not use
             has none.
-        dtype: of the constants when lowered.
+        dtype: that it computes in, and of its constants.
     """
 
     module: fx.GraphModule
@@ -58,6 +60,7 @@ def lower(
     equations: Mapping[int, Equation],
     *,
     dtype: torch.dtype,
+    inner: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     neural: nn.Module | None = None,
 ) -> Lowered:
@@ -66,6 +69,7 @@ def lower(
     Args:
         equations: by number, 0 to `region.n_equations - 1`.
         dtype: floating type that the neural block works in.
+        inner: floating type to compute in, the first of `inner_types(dtype)` by default.
         neural: the neural block, for outputs without an equation; dropped if there are none.
 
     Raises LoweringError if an equation does not fit the region, uses a function that torch lacks,
@@ -79,8 +83,15 @@ def lower(
             f"region {region.path!r}: no equation for outputs {missing}, and no neural block to"
             " compute them: pass neural="
         )
-    generator = Generator(region, equations, dtype, torch.device(device), neural)
+    wide = inner or inner_types(dtype)[0]
+    generator = Generator(region, equations, dtype, wide, torch.device(device), neural)
     return Lowered(generator.run(), generator.equations, generator.places, generator.dtype)
+
+
+def inner_types(dtype: torch.dtype) -> tuple[torch.dtype, ...]:
+    """What a block of this type can compute in, from the cheapest to the widest."""
+    narrow = torch.float32 if dtype in _HALF else dtype
+    return (narrow,) if narrow == torch.float64 else (narrow, torch.float64)
 
 
 def read_constants(

@@ -17,13 +17,12 @@ from symcompile.evaluation import Array
 from symcompile.lowering import joint
 from symcompile.lowering.affine import Entries, Gather, plan
 from symcompile.lowering.emission import Emitter, GraphWriter, Value
+from symcompile.lowering.raised import Raised
 from symcompile.lowering.signature import Arguments, assemble
 from symcompile.program import Instruction
 from symcompile.region import Interface, Region
 
 NEURAL = "neural"
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class Place(NamedTuple):
@@ -39,21 +38,27 @@ def name_of(equation: int, slot: int) -> str:
 
 
 class Generator:
-    """One run of `lower`; `dtype` afterwards is that of the constants, `places` where they sit."""
+    """One run of `lower`; `dtype` is that of the constants, `places` afterwards where they sit.
+
+    Args:
+        dtype: that the block is called in.
+        inner: that it computes in.
+    """
 
     def __init__(
         self,
         region: Region,
         equations: Mapping[int, Equation],
         dtype: torch.dtype,
+        inner: torch.dtype,
         device: torch.device,
         neural: nn.Module | None,
     ) -> None:
         self.region, self.device = region, device
         self.equations = {k: equations[k] for k in sorted(equations)}
         self.joint = joint.combine(region, self.equations)
-        self.raised = dtype in _HALF
-        self.dtype = torch.float32 if self.raised else dtype
+        self.raised = inner != dtype
+        self.dtype = inner
         self.complete = len(self.equations) == region.n_equations
         self.root = nn.Module()
         if not self.complete:
@@ -86,6 +91,8 @@ class Generator:
         # A call_module is judged by its module, which a graph without owner does not know.
         graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "call_module", "output"))
         graph.lint()
+        if self.raised:
+            return Raised(self.root, graph, class_name="Equations", inner=self.dtype)
         return fx.GraphModule(self.root, graph, class_name="Equations")
 
     # Inputs
@@ -93,7 +100,7 @@ class Generator:
     def _raised(self, node: fx.Node) -> fx.Node:
         if not self.raised:
             return node
-        return self.writer.call(torch.ops.aten.to.dtype, node, torch.float32)
+        return self.writer.call(torch.ops.aten.to.dtype, node, self.dtype)
 
     def _sources(self) -> tuple[list[tuple[fx.Node, bool]], list[tuple[int, int]], list[int]]:
         """Tensors that the columns of the program come from (with whether they are scalar), tensor
@@ -128,7 +135,7 @@ class Generator:
         return self.writer.call(torch.unsqueeze, node, -1) if scalar else node
 
     def _linear(self, node: fx.Node, weight: fx.Node, bias: fx.Node | None) -> fx.Node:
-        if self.raised:  # .half() reaches the constants too
+        if self.raised:  # .double() reaches the constants, but not what is made of the inputs
             weight = self.writer.call(torch.ops.aten.type_as.default, weight, node)
             if bias is not None:
                 bias = self.writer.call(torch.ops.aten.type_as.default, bias, node)

@@ -93,6 +93,7 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
     if fidelity is not None:
         yield from _named("warning", [*_constant(outcome), *_worse(outcome)])
         yield from _named("projection", list(_projections(fidelity)))
+        yield from _named("precision", list(_precision(outcome, fidelity)))
         yield from _named(
             "domain", [_domain(one, outcome) for one in fidelity.domain], DOMAIN_ISSUES
         )
@@ -161,6 +162,17 @@ def _projections(fidelity: Fidelity) -> Iterator[str]:
 def _percent(share: float) -> str:
     """Rounded down, so that what is lost shows."""
     return f"{math.floor(share * 1e4) / 1e2:.4g} %" if math.isfinite(share) else figure(share)
+
+
+def _precision(outcome: Outcome, fidelity: Fidelity) -> Iterator[str]:
+    region = outcome.region
+    for one in fidelity.shortfalls:
+        yield f"{'together' if one.output is None else label(region, one.output)} {one}"
+    if isinstance(outcome, Rewrite) and outcome.computes_in:
+        yield (
+            f"computes in {outcome.computes_in} inside: {outcome.region.dtype} has not the range or"
+            " the digits for it"
+        )
 
 
 def _end_to_end(change: EndToEnd) -> str:

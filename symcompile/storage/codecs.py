@@ -182,6 +182,15 @@ def optional(inner: Codec) -> Codec:
     )
 
 
+def one_of(*words: str) -> Codec:
+    def read(data: Any) -> Any:
+        if data not in words:
+            raise wrong(data, f"one of {', '.join(map(repr, words))}")
+        return data
+
+    return Codec(lambda value: value, read)
+
+
 def many(inner: Codec) -> Codec:
     """A tuple of any length."""
 

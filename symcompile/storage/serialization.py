@@ -34,6 +34,7 @@ from symcompile.rewrite import (
     Projected,
     Refusal,
     Rewrite,
+    Shortfall,
 )
 from symcompile.storage.codecs import (
     ARRAY,
@@ -51,6 +52,7 @@ from symcompile.storage.codecs import (
     by_name,
     by_number,
     many,
+    one_of,
     optional,
     ordered,
     pair,
@@ -176,7 +178,7 @@ _OUTPUT = record(
 
 FIDELITY = record(
     Fidelity,
-    later=("unmeasured", "projections"),
+    later=("unmeasured", "projections", "shortfalls"),
     outputs=by_number(_OUTPUT),
     end_to_end=optional(record(EndToEnd, equation=NUMBER, mean=NUMBER, linear=NUMBER, data=TEXT)),
     parameters_removed=COUNT,
@@ -194,10 +196,22 @@ FIDELITY = record(
     total=optional(_OUTPUT),
     unmeasured=by_name(TEXT),
     projections=by_name(record(Projected, variance=NUMBER, relative_l2=NUMBER)),
+    shortfalls=many(
+        record(
+            Shortfall,
+            output=optional(COUNT),
+            problem=TEXT,
+            dtype=TEXT,
+            count=COUNT,
+            n_samples=COUNT,
+            error=NUMBER,
+        )
+    ),
 )
 
 _REWRITE = record(
     Rewrite,
+    later=("computes_in",),
     region=REGION,
     equations=by_number(EQUATION),
     fronts=by_number(FRONT),
@@ -205,6 +219,7 @@ _REWRITE = record(
     provenance=DATA,
     ranges=many(pair(NUMBER, NUMBER)),
     probes=many(many(NUMBER)),
+    computes_in=one_of("", "float64"),
 )
 
 _REFUSAL = record(
