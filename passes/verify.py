@@ -272,8 +272,8 @@ def refusal(
 
     Refused are equations undefined on recorded samples or not finite on held-out ones, and blocks
     that do not compute their equations, since their floating type has not the range or the digits,
-    always;
-    those above `tolerance` (relative L2, held out) where one is given; and those worse than a
+    and what makes the model's output other than finite, always; those above `tolerance` (relative
+    L2, held out, of the block and of the model's output) where one is given; and those worse than a
     linear map under `beat_linear`. Each output counts for itself; after a projection of the
     outputs, the real outputs count together.
     """
@@ -284,7 +284,9 @@ def refusal(
         (_out_of_range(fidelity, region), _RESCALE),
         (_undefined(fidelity), _OTHER_FORM),
         (_not_finite(rows), _OTHER_FORM),
+        (_breaks(fidelity), _OTHER_FORM),
         (_above(rows, tolerance), _ABOVE.format(tolerance=tolerance)),
+        (_moves(fidelity, tolerance), _ABOVE.format(tolerance=tolerance)),
         (_worse_than_linear(rows) if beat_linear else [], _WORSE),
     ):
         if problems:
@@ -356,6 +358,22 @@ def _above(rows: Mapping[int | None, OutputFidelity], tolerance: float | None) -
         for output, row in rows.items()
         if not row.equation.relative_l2 <= tolerance
     ]
+
+
+def _breaks(fidelity: Fidelity) -> list[Problem]:
+    change = fidelity.end_to_end
+    if change is None or change.finite:
+        return []
+    found = f"the model's output is not finite on {change.data}, where the original's is"
+    return [(None, found)]
+
+
+def _moves(fidelity: Fidelity, tolerance: float | None) -> list[Problem]:
+    change = fidelity.end_to_end
+    if tolerance is None or change is None or not change.equation > tolerance:
+        return []
+    found = f"the model's output moves by {change.equation:.3g} (relative L2) on {change.data}"
+    return [(None, found)]
 
 
 def _worse_than_linear(rows: Mapping[int | None, OutputFidelity]) -> list[Problem]:

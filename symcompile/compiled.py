@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from symcompile.absorb import absorb
 from symcompile.acceptance import Conditions, Judged, Search, moved, settled, tried
+from symcompile.aside import Asides
 from symcompile.aten.around import called
 from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, run, without_gradients
@@ -50,9 +51,15 @@ from symcompile.recording import Recording
 from symcompile.refitting import Recorded
 from symcompile.region import Region
 from symcompile.report import Report
-from symcompile.rewrite import Fidelity, Outcome, Refusal, Rewrite, check_constants
+from symcompile.rewrite import EndToEnd, Fidelity, Outcome, Refusal, Rewrite, check_constants
 from symcompile.simplify import Adapt, Trial, check, search
 from symcompile.state import preserving, same_random_state
+
+_BREAKS_TOGETHER = (
+    "Together with the equations of other targets the model's output is not finite on held-out"
+    " data, where the original's is. Give a lower tolerance=, or more data, or insist with"
+    " compiled.choose({path!r}, complexity=...)."
+)
 
 
 class Compiled:
@@ -109,6 +116,7 @@ class Compiled:
             limit = part.region.target.tolerance or tolerance
             compiled._install_best(path, part, limit, beat_linear)
         compiled._refuse_what_does_not_run()
+        compiled._refuse_what_breaks_together()
         return compiled
 
     # --- what it shows -----------------------------------------------------------------------
@@ -161,9 +169,8 @@ class Compiled:
 
         NaN where the compiler never saw data for the model itself.
         """
-        if self._neural.root is None or not self._record.batches:
-            return float("nan")
-        return change_of_whole(self._neural.root, self.module, self._record)
+        change = self._change()
+        return float("nan") if change is None else change.equation
 
     # --- what it does ------------------------------------------------------------------------
 
@@ -414,6 +421,49 @@ class Compiled:
                 return
             if isinstance(part.outcome, Rewrite):
                 self._refuse(path, part, str(does_not_run(path, error)), part.outcome.fidelity)
+
+    def _refuse_what_breaks_together(self) -> None:
+        """Blocks that do no harm alone may do it together, such as two that each double what a
+        third squares."""
+        while not self._finite():
+            replaced = [p for p, one in self._parts.items() if isinstance(one.outcome, Rewrite)]
+            if len(replaced) < 2:
+                return
+            path = self._culprit(replaced)
+            fidelity = self._parts[path].outcome.fidelity
+            self._refuse(path, self._parts[path], _BREAKS_TOGETHER.format(path=path), fidelity)
+
+    def _culprit(self, replaced: Sequence[str]) -> str:
+        """The first without which the model's output is finite, by what each does alone."""
+
+        def alone(path: str) -> float:
+            fidelity = self._parts[path].outcome.fidelity
+            change = None if fidelity is None else fidelity.end_to_end
+            return 0.0 if change is None else -change.equation
+
+        ordered = sorted(replaced, key=alone)
+        for path in ordered:
+            part = self._parts[path]
+            block = self.module.get_submodule(submodule_path(path))
+            self._put(part, self._neural_copy(path))
+            finite = self._finite()
+            self._put(part, block)
+            if finite:
+                return path
+        return ordered[0]
+
+    def _finite(self) -> bool:
+        """Whether the hybrid runs, and gives finite numbers wherever the original does."""
+        change = self._change()
+        unknown = self._neural.root is None or not self._record.batches
+        return unknown or (change is not None and change.finite)
+
+    def _change(self) -> EndToEnd | None:
+        """What the hybrid gives beside the original; None where that can't be told."""
+        root = self._neural.root
+        if root is None or not self._record.batches:
+            return None
+        return Asides().get("", lambda: change_of_whole(root, self.module, self._record))
 
     def _failure(self) -> Exception | None:
         """What the hybrid raises on the example."""

@@ -57,8 +57,9 @@ def symcompile(
         max_complexity: the most complex equation allowed.
         engine: "auto", "operon", "pysr", or an Engine.
         engine_options: options of the engine named.
-        tolerance: take no equation whose held-out relative L2 error is above it: where that of the
-            default choice is, the simplest one of the front that passes; if none does, refuse.
+        tolerance: take no equation whose held-out relative L2 error is above it, or by which the
+            model's output moves by more than that (relative L2, end to end): where the default
+            choice is such, take the simplest one of the front that passes; if none does, refuse.
         beat_linear: in the same way take no equation that the best linear map of the block's inputs
             beats.
         holdout: share of the samples that no fit may see.

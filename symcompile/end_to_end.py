@@ -36,20 +36,24 @@ def end_to_end(
         DataError: a replacement changes the structure or a shape of the model's output.
     """
     change, size, counted = dict.fromkeys(replaced, 0.0), 0.0, 0
+    broken = set()
     with torch.no_grad():
         for batch in batches:
             before = [_flat(tensor) for tensor in _floats(original(batch))]
             finite = [torch.isfinite(tensor) for tensor in before]
-            size += sum(_square(t[ok]) for t, ok in zip(before, finite, strict=True))
+            size = math.hypot(size, *(_norm(t[ok]) for t, ok in zip(before, finite, strict=True)))
             counted += sum(int(ok.sum()) for ok in finite)
             for name, run in replaced.items():
                 after = [_flat(tensor) for tensor in _floats(run(batch))]
                 _same_shapes(name, before, after)
-                pairs = zip(before, after, finite, strict=True)
-                change[name] += sum(_square((b - a)[ok]) for b, a, ok in pairs)
+                pairs = list(zip(before, after, finite, strict=True))
+                moved = (_norm((b - a)[ok]) for b, a, ok in pairs)
+                change[name] = math.hypot(change[name], *moved)
+                if not all(bool(torch.isfinite(a[ok]).all()) for _, a, ok in pairs):
+                    broken.add(name)
     shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
     equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
-    return EndToEnd(equation, mean, linear, data)
+    return EndToEnd(equation, mean, linear, data, "equation" not in broken)
 
 
 def _floats(value: Any) -> Iterator[torch.Tensor]:
@@ -74,16 +78,18 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
     return real.reshape(-1).cpu().to(torch.float64)
 
 
-def _square(values: torch.Tensor) -> float:
-    """Sum of squares; infinity where a value is not finite."""
-    total = float(values.square().sum())
-    return math.inf if math.isnan(total) else total
+def _norm(values: torch.Tensor) -> float:
+    """Euclidean norm, safe from overflow of squares; infinity where a value is not finite."""
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    if not 0.0 < largest < math.inf:
+        return math.inf if math.isnan(largest) else largest
+    return largest * float((values / largest).square().sum().sqrt())
 
 
 def _share(moved: float, size: float) -> float:
     if size == 0.0:
         return math.inf if moved > 0 else 0.0
-    return math.sqrt(moved / size)
+    return moved / size
 
 
 def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor]) -> None:

@@ -198,15 +198,15 @@ def controls_of(record: Recording, path: str) -> Controls:
     return controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
 
 
-def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recording) -> float:
-    """Relative L2 change of the model's output with all targets replaced; NaN without batches."""
+def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recording) -> EndToEnd:
+    """What all targets together do to the model's output; NaN without batches."""
     with same_random_state(), evaluating(original, hybrid):
         return end_to_end(
             partial(_call, original),
             {"equation": partial(_call, hybrid)},
             record.batches,
             record.batches_are,
-        ).equation
+        )
 
 
 def _call(module: nn.Module, batch: Batch) -> Any:

@@ -68,12 +68,14 @@ class EndToEnd:
         equation, mean, linear: by what it was replaced.
         data: "held-out batches", "held-out rows", or "recorded batches" where nothing could be
             held out.
+        finite: whether the output with equations is finite wherever it was.
     """
 
     equation: float
     mean: float
     linear: float
     data: str
+    finite: bool = True
 
 
 @dataclass(frozen=True)

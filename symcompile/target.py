@@ -31,7 +31,8 @@ class Target:
         outputs: which output features to replace; the others stay neural. None means all.
         operators: operators for this target, see `OperatorSet.of`.
         max_complexity: the most complex equation allowed for this target.
-        tolerance: refuse an equation whose held-out relative L2 error is above it.
+        tolerance: refuse an equation whose held-out relative L2 error is above it, or by which the
+            model's output moves by more than that (relative L2, end to end).
     """
 
     path: str

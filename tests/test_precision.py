@@ -7,23 +7,21 @@ import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from hybrids import Fake, region_of
+from installed import OPERATORS, compiled_with
 from torch import nn
 
-from symcompile import Compiled, exporters, load, record
+from symcompile import Compiled, Target, diff, exporters, load, record
 from symcompile.equation import Equation
 from symcompile.lowering import lower
-from symcompile.measuring import Neural
-from symcompile.operators import VOCABULARY, OperatorSet
-from symcompile.pareto import ParetoFront
 from symcompile.parser import parse
-from symcompile.passes.record import capture_targets
-from symcompile.passes.verify import refusal_reason
+from symcompile.passes.reduce import reduce
+from symcompile.passes.verify import refusal
 from symcompile.rewrite import (
     LOSES_DIGITS,
     Agreement,
@@ -33,9 +31,6 @@ from symcompile.rewrite import (
     Rewrite,
     Shortfall,
 )
-from symcompile.target import Target
-
-OPERATORS = OperatorSet.of(list(VOCABULARY))
 
 
 class Exact(nn.Module):
@@ -87,27 +82,10 @@ LAWS = {
 }  # fmt: skip
 
 
-def compiled_of(
-    law: Law,
-    text: str = "",
-    tolerance: float | None = None,
-    features: dict[str, str] | None = None,
-) -> Compiled:
+def compiled_of(law: Law, text: str = "", **options: Any) -> Compiled:
     """`text` in the place of a block that gives the law; no search."""
-    model, rows = nn.Sequential(Exact(law.text, len(law.low))), law.rows()
-    recording = record(model, Target("0", features=features), rows)
-    samples, region = recording["0"], recording.regions["0"]
-    found = Equation.of(parse(text or law.text, region.variables), region.variables, OPERATORS)
-    front = ParetoFront((replace(found, loss=0.0, holdout_loss=0.0),), float(samples.Y.var()))
-    root = capture_targets(model, [Target("0")], recording.batches[0]).root
-    return Compiled.build(
-        Neural(root),
-        recording,
-        {"0": {0: front}},
-        engines={"0": {"operators": dict.fromkeys(VOCABULARY, 1)}},
-        operators={"0": OPERATORS},
-        tolerance=tolerance,
-    )
+    model = nn.Sequential(Exact(law.text, len(law.low)))
+    return compiled_with(model, {"0": [text or law.text]}, law.rows(), **options)
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
@@ -218,12 +196,13 @@ def test_lost_digits_that_no_type_has_count_only_where_they_make_the_error() -> 
     of = region_of("0", Fake(["x0"], 1))
     for error, refused in ((1e-9, False), (3e-4, False), (1e-2, True)):
         row = OutputFidelity(Agreement(1 - error**2, error, 1.0))
-        reason = refusal_reason(Fidelity({0: row}, shortfalls=(one,)), None, False, region=of)
-        assert (reason is not None) == refused
-        assert reason is None or "Output 0 loses its digits in float64 on 30 of 300" in reason
+        found = refusal(Fidelity({0: row}, shortfalls=(one,)), None, False, region=of)
+        assert (found is not None) == refused
+        assert found is None or found.outputs == (0,)
+        assert found is None or "Output 0 loses its digits in float64 on 30 of 300" in found.what
     row = OutputFidelity(Agreement(0.9996, 0.02, 1.0))
     worse = replace(one, error=0.015)
-    assert refusal_reason(Fidelity({0: row}, shortfalls=(worse,)), None, False, region=of) is None
+    assert refusal(Fidelity({0: row}, shortfalls=(worse,)), None, False, region=of) is None
 
 
 def test_features_are_part_of_the_block() -> None:
@@ -245,18 +224,45 @@ def test_several_outputs_of_which_one_overflows() -> None:
             return torch.stack([x[:, 0] * 2, x[:, 0] / 1e20 * x[:, 1]], dim=1)
 
     law = Law("x0", (1e24, 1e22), (9e24, 9e22))
-    model = nn.Sequential(Two())
-    recording = record(model, "0", law.rows())
-    region = recording.regions["0"]
-    fronts = {
-        k: ParetoFront((replace(Equation.of(parse(t, region.variables), region.variables,
-                                            OPERATORS), loss=0.0, holdout_loss=0.0),), 1.0)
-        for k, t in enumerate(("2*x0", "1e-20*x0*x1"))
-    }  # fmt: skip
-    root = capture_targets(model, [Target("0")], recording.batches[0]).root
-    found = Compiled.build(
-        Neural(root), recording, {"0": fronts}, engines={"0": {}}, operators={"0": OPERATORS}
-    ).outcomes["0"]
+    found = compiled_with(nn.Sequential(Two()), {"0": ["2*x0", "1e-20*x0*x1"]}, law.rows())
+    one = found.outcomes["0"]
+    assert isinstance(one, Rewrite)
+    assert one.computes_in == "float64"
+    assert all(row.equation.r2 > 0.999 for row in one.fidelity.outputs.values())
+
+
+def test_projected_outputs_are_compared_as_they_are_installed() -> None:
+    slopes = np.array([3e-20, 4e-20])
+
+    class Line(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            product = x[:, :1].double() * x[:, 1:].double()
+            return (product * torch.from_numpy(slopes)).to(x.dtype)
+
+    rows, target = Law("x0", (1e24, 1e22), (9e24, 9e22)).rows(), Target("0", reduce=(None, 1))
+    recording = record(nn.Sequential(Line()), target, rows)
+    projection = reduce(recording.regions["0"], recording["0"]).projection_out
+    assert projection is not None
+    (axis,) = projection.components
+    text = f"{float(axis @ slopes)!r}*x0*x1 - {float(axis @ projection.mean)!r}"
+    compiled = compiled_with(nn.Sequential(Line()), {"0": [text]}, rows, reduce=(None, 1))
+    found = compiled.outcomes["0"]
     assert isinstance(found, Rewrite)
     assert found.computes_in == "float64"
-    assert all(row.equation.r2 > 0.999 for row in found.fidelity.outputs.values())
+    assert found.fidelity.shortfalls == ()
+    assert found.fidelity.total is not None
+    assert found.fidelity.total.equation.relative_l2 < 1e-6
+    compiled.choose("0", "x0*x1")
+    (one,) = compiled.outcomes["0"].fidelity.shortfalls  # type: ignore[union-attr]
+    assert (one.output, one.problem) == (None, "overflows")
+    assert "together overflows in float32" in str(compiled.report)
+
+
+def test_two_forms_of_one_function_are_the_same_to_a_comparison() -> None:
+    law = Law("x0*x1 + 0.3*x0", (-2.0, -2.0), (2.0, 2.0))
+    model = nn.Sequential(Exact("1.1*x0*x1 + 0.35*x0", 2), nn.Linear(1, 3), nn.Tanh())
+    forms = ("x0*x1 + 0.3*x0", "x0*(x1 + 0.3)", "0.3*x0*(1 + x1/0.3)")
+    first, *others = (compiled_with(model, {"0": [form]}, law.rows()) for form in forms)
+    for other in others:
+        for old, new in ((first, other), (other, first)):
+            assert diff(old, new, fail_on="fidelity").same

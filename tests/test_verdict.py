@@ -168,3 +168,31 @@ def test_names_of_rules(text: str | list[str] | None, names: tuple[str, ...]) ->
 def test_rules_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ComparisonError, match="expected"):
         Rules(**wrong)  # type: ignore[arg-type]
+
+
+# --- rounding --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "same"), [("float32", True), ("float16", True), ("float64", False), (None, False)]
+)
+def test_what_rounding_explains_is_no_fall(dtype: str | None, same: bool) -> None:
+    """Of two forms of one function, figures differ in their last digits."""
+    whole = BlockDiff(
+        "law", REWRITTEN, old_end_to_end=1.732561928, new_end_to_end=1.732561932, dtype=dtype
+    )
+    assert judged(whole) == ([] if same else ["fidelity"])
+    old, new = Accuracy(0.9996, 0.02, 0.1), Accuracy(0.9996 - 4e-9, 0.02 + 1e-8, 0.1)
+    assert judged(block(dtype=dtype, old_accuracy=old, new_accuracy=new)) == (
+        [] if same else ["fidelity"]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", None])
+def test_what_rounding_does_not_explain_is_a_fall(dtype: str | None) -> None:
+    whole = BlockDiff("law", REWRITTEN, old_end_to_end=0.01, new_end_to_end=0.010001, dtype=dtype)
+    assert judged(whole) == ["fidelity"]
+    old = Accuracy(0.9996, 0.02, 0.1)
+    for new in (Accuracy(0.99959, 0.02, 0.1), Accuracy(0.9996, 0.020001, 0.1)):
+        found = judged(block(dtype=dtype, old_accuracy=old, new_accuracy=new))
+        assert found == ["fidelity"]

@@ -24,6 +24,7 @@ from symcompile.comparison.result import (
     EquationDiff,
     gravest,
 )
+from symcompile.comparison.rounding import epsilon
 from symcompile.comparison.snapshot import Block, Output, Snapshot, Span
 from symcompile.evaluation import Array
 
@@ -278,8 +279,11 @@ def _described(found: BlockDiff, old: Block | None, new: Block | None) -> BlockD
     notes = list(found.notes)
     if old is not None and new is not None:
         notes += _ranges(old, new)
+    dtype = _coarser(before.dtype, after.dtype)
     return replace(
         found,
+        equations=tuple(replace(one, dtype=dtype) for one in found.equations),
+        dtype=dtype,
         notes=tuple(notes),
         old_status=None if old is None else old.status,
         new_status=None if new is None else new.status,
@@ -292,6 +296,11 @@ def _described(found: BlockDiff, old: Block | None, new: Block | None) -> BlockD
         old_parameters_removed=before.parameters_removed,
         new_parameters_removed=after.parameters_removed,
     )
+
+
+def _coarser(old: str | None, new: str | None) -> str | None:
+    known = [one for one in (old, new) if one is not None]
+    return max(known, key=epsilon, default=None)
 
 
 def engine(block: Block) -> str:

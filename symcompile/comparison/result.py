@@ -62,6 +62,7 @@ class EquationDiff:
         points: on how many points that was.
         evidence: how "same function" was decided, for people; "" where it was not a question.
         old_complexity, new_complexity, old_operators, new_operators: None where there is none.
+        dtype: floating type that the accuracies were measured in; None where unknown.
     """
 
     path: str
@@ -81,6 +82,7 @@ class EquationDiff:
     new_operators: int | None = None
     old_accuracy: Accuracy = NOT_MEASURED
     new_accuracy: Accuracy = NOT_MEASURED
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class BlockDiff:
         old_engine, new_engine: name, version and seed of the search, "" where unknown.
         old_accuracy, new_accuracy: of all outputs together.
         old_end_to_end, new_end_to_end: relative L2 change of the model's output.
+        dtype: floating type that these were measured in; None where unknown.
     """
 
     path: str
@@ -116,6 +119,7 @@ class BlockDiff:
     new_end_to_end: float | None = None
     old_parameters_removed: int | None = None
     new_parameters_removed: int | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from symcompile.comparison import rounding
 from symcompile.comparison.result import (
     ADDED,
     CHANGED,
@@ -22,8 +23,6 @@ from symcompile.comparison.rules import WEIGHTS as NEURAL
 from symcompile.comparison.snapshot import Accuracy
 from symcompile.comparison.whole import CHANGED_VALUES
 
-# A stored R2 is no better than the rounding of the samples it was computed from.
-_NOISE = 1e-9
 _MODEL = "model"
 
 
@@ -75,26 +74,26 @@ def _of_equation(rules: Rules, one: EquationDiff) -> Iterator[Violation]:
 
 
 def _of_fidelity(rules: Rules, block: BlockDiff) -> Iterator[Violation]:
-    limit = rules.max_fidelity_drop + _NOISE
+    drop = rules.max_fidelity_drop
     for one in block.equations:
         where = f"{one.path}[{one.output}]"
-        yield from _fell(where, one.old_accuracy, one.new_accuracy, limit)
+        yield from _fell(where, one.old_accuracy, one.new_accuracy, drop, one.dtype)
     if len(block.equations) != 1:  # else it is that equation's
-        yield from _fell(block.path, block.old_accuracy, block.new_accuracy, limit)
-    if _rose(block.old_end_to_end, block.new_end_to_end, limit):
-        yield Violation(
-            FIDELITY,
-            block.path,
-            f"end-to-end error {block.old_end_to_end:.6g} -> {block.new_end_to_end:.6g}",
-        )
+        yield from _fell(block.path, block.old_accuracy, block.new_accuracy, drop, block.dtype)
+    old, new = block.old_end_to_end, block.new_end_to_end
+    if _rose(old, new, drop + rounding.of_error(block.dtype, old, new)):
+        yield Violation(FIDELITY, block.path, f"end-to-end error {old:.6g} -> {new:.6g}")
 
 
-def _fell(where: str, old: Accuracy, new: Accuracy, limit: float) -> Iterator[Violation]:
-    if _rose(new.r2, old.r2, limit):
+def _fell(
+    where: str, old: Accuracy, new: Accuracy, drop: float, dtype: str | None
+) -> Iterator[Violation]:
+    if _rose(new.r2, old.r2, drop + rounding.of_r2(dtype, old, new)):
         yield Violation(FIDELITY, where, f"R2 {old.r2:.6g} -> {new.r2:.6g}")
-    elif _rose(old.relative_l2, new.relative_l2, limit):
-        text = f"relative L2 error {old.relative_l2:.6g} -> {new.relative_l2:.6g}"
-        yield Violation(FIDELITY, where, text)
+        return
+    before, after = old.relative_l2, new.relative_l2
+    if _rose(before, after, drop + rounding.of_error(dtype, before, after)):
+        yield Violation(FIDELITY, where, f"relative L2 error {before:.6g} -> {after:.6g}")
 
 
 def _rose(old: float | None, new: float | None, limit: float) -> bool:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from symcompile.comparison import rounding
 from symcompile.comparison.result import BlockDiff, EquationDiff
 from symcompile.comparison.snapshot import Accuracy
 from symcompile.report.notes import cut
@@ -17,8 +18,6 @@ from symcompile.report.notes import cut
 UNKNOWN = "-"
 # A name or sentence longer than this is cut in what people read.
 LONG = 160
-# What an accuracy may move by without having changed: the rounding of the samples behind it.
-_NOISE = 1e-9
 
 
 # --- strings and figures -------------------------------------------------------------------------
@@ -137,18 +136,26 @@ def equation_metrics(one: EquationDiff) -> list[Metric]:
         _count("complexity", one.old_complexity, one.new_complexity, ("simpler", "more complex")),
         _count("operators", one.old_operators, one.new_operators, ("fewer", "more")),
     ]
-    return _shown([*cost, *_accuracy(one.old_accuracy, one.new_accuracy)], sides)
+    return _shown([*cost, *_accuracy(one.old_accuracy, one.new_accuracy, one.dtype)], sides)
 
 
 def block_metrics(block: BlockDiff) -> list[Metric]:
     """Accuracy of a block as a whole: of all its outputs, unless its only equation says it too."""
     sides = _sides(block)
-    total = _accuracy(block.old_accuracy, block.new_accuracy)
+    total = _accuracy(block.old_accuracy, block.new_accuracy, block.dtype)
     if len(block.equations) == 1:
         only = block.equations[0]
-        total = [] if total == _accuracy(only.old_accuracy, only.new_accuracy) else total
+        total = (
+            [] if total == _accuracy(only.old_accuracy, only.new_accuracy, only.dtype) else total
+        )
     rest = [
-        _measured("end to end", block.old_end_to_end, block.new_end_to_end, False),
+        _measured(
+            "end to end",
+            block.old_end_to_end,
+            block.new_end_to_end,
+            False,
+            rounding.of_error(block.dtype, block.old_end_to_end, block.new_end_to_end),
+        ),
         _count(
             "parameters removed", block.old_parameters_removed, block.new_parameters_removed, None
         ),
@@ -164,7 +171,8 @@ def totals(block: BlockDiff) -> tuple[Metric, Metric]:
     sides = _sides(block)
     old_r2 = _lowest(block.old_accuracy, (one.old_accuracy for one in block.equations))
     new_r2 = _lowest(block.new_accuracy, (one.new_accuracy for one in block.equations))
-    r2s = _shown([_measured("R2", old_r2, new_r2, True)], sides)
+    noise = rounding.of_r2(block.dtype, block.old_accuracy, block.new_accuracy)
+    r2s = _shown([_measured("R2", old_r2, new_r2, True, noise)], sides)
     old = _total(one.old_complexity for one in block.equations if one.old is not None)
     new = _total(one.new_complexity for one in block.equations if one.new is not None)
     costs = _shown([_count("complexity", old, new, ("simpler", "more complex"))], sides)
@@ -191,18 +199,26 @@ def _total(costs: Iterable[int | None]) -> int | None:
     return sum(whole) if found and len(whole) == len(found) else None
 
 
-def _accuracy(old: Accuracy, new: Accuracy) -> list[Metric]:
+def _accuracy(old: Accuracy, new: Accuracy, dtype: str | None) -> list[Metric]:
     return [
-        _measured(word, getattr(old, field), getattr(new, field), rising)
+        _measured(
+            word,
+            getattr(old, field),
+            getattr(new, field),
+            rising,
+            rounding.allowed(dtype, field, old, new),
+        )
         for word, field, rising in _ACCURACY
     ]
 
 
-def _measured(word: str, old: float | None, new: float | None, rising: bool) -> Metric:
+def _measured(
+    word: str, old: float | None, new: float | None, rising: bool, noise: float
+) -> Metric:
     show: Callable[[float | None, int], str] = r2 if word == "R2" else figure
     if old is None or new is None or not (known(old) and known(new)):
         return Metric(word, show(old, 5 if rising else 3), show(new, 5 if rising else 3))
-    if abs(new - old) <= _NOISE:
+    if abs(new - old) <= noise:
         return Metric(word, *apart(show, new, new, 5 if rising else 3, 0))
     good = (new > old) == rising
     texts = apart(show, old, new, 5 if rising else 3, 12)
