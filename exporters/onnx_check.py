@@ -16,7 +16,8 @@ from symcompile.calling import run, tensors, without_gradients
 from symcompile.errors import ExportError
 from symcompile.evaluation import Array
 from symcompile.exporters.onnx_batches import batch_size, of_size, shorter
-from symcompile.hybrid import Batch
+from symcompile.hybrid import Batch, submodule_path
+from symcompile.lowering.raised import Raised
 from symcompile.opaque import Exported
 
 BATCH_SIZES = (1, 7, 1000)
@@ -72,7 +73,7 @@ def check_values(
 
     Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ.
     """
-    session = open_session(data, dtype, blocks)
+    session = open_session(data, dtype, blocks, _inside(module, blocks.values()))
     limit = TOLERANCE[dtype]
     largest = 0.0
     compared: list[int | None] = []
@@ -115,8 +116,22 @@ def first_that_runs(
     return errors[0] if errors else ValueError("there is no batch of this size")
 
 
-def open_session(data: bytes, dtype: torch.dtype, blocks: Mapping[str, str]) -> Any:
-    """An ONNX Runtime session on the CPU; ExportError names an operator that has no kernel."""
+def _inside(module: nn.Module, paths: Iterable[str]) -> dict[str, torch.dtype]:
+    """What blocks compute in that compute in a wider type than the model."""
+    found = {path: module.get_submodule(submodule_path(path)) for path in paths}
+    return {path: block.inner for path, block in found.items() if isinstance(block, Raised)}
+
+
+def open_session(
+    data: bytes,
+    dtype: torch.dtype,
+    blocks: Mapping[str, str],
+    inside: Mapping[str, torch.dtype] | None = None,
+) -> Any:
+    """An ONNX Runtime session on the CPU; ExportError names an operator that has no kernel.
+
+    `inside` tells the type that a target computes in, where that is not `dtype`.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -124,20 +139,31 @@ def open_session(data: bytes, dtype: torch.dtype, blocks: Mapping[str, str]) -> 
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its error classes share no public root
-        raise _no_session(error, dtype, blocks) from error
+        raise _no_session(error, dtype, blocks, inside or {}) from error
 
 
-def _no_session(error: Exception, dtype: torch.dtype, blocks: Mapping[str, str]) -> ExportError:
-    name = str(dtype).removeprefix("torch.")
+def _no_session(
+    error: Exception,
+    dtype: torch.dtype,
+    blocks: Mapping[str, str],
+    inside: Mapping[str, torch.dtype],
+) -> ExportError:
     missing = _NO_KERNEL.search(str(error))
     if missing is None:
         return ExportError(f"ONNX Runtime can't load the model: {first_line(error)}")
     operator, node = missing.groups()
     # Node names in a function begin with its name, which ONNX Runtime repeats before them.
     held = [name for name in blocks if f"{name}/" in node]
-    place = f"target {blocks[max(held, key=len)]!r}" if held else f"node {node!r}"
+    target = blocks[max(held, key=len)] if held else None
+    place = f"node {node!r}" if target is None else f"target {target!r}"
+    name = str(inside.get(target or "", dtype)).removeprefix("torch.")
     advice = "export with dtype='float32'"
-    if name != "float64":
+    if target in inside:
+        advice = (
+            f"it computes in {name} since {dtype} does not hold its way; give features= that scale"
+            " its inputs towards 1, or check=False for another runtime"
+        ).replace("torch.", "")
+    elif name != "float64":
         advice = "choose another opset, or check=False for another runtime"
     return ExportError(
         f"ONNX Runtime's CPU kernels have no {operator} for {name}, which {place} needs: {advice}"

@@ -18,6 +18,7 @@ from torch import nn
 
 from symcompile import Compiled, Target, diff, exporters, load, record
 from symcompile.equation import Equation
+from symcompile.errors import ExportError
 from symcompile.lowering import lower
 from symcompile.parser import parse
 from symcompile.passes.reduce import reduce
@@ -157,6 +158,13 @@ def test_onnx_is_equal(name: str, functions: bool, tmp_path: Path) -> None:
         given = rows.numpy() if dtype is None else rows.numpy().astype(dtype)
         (found,) = session.run(None, {session.get_inputs()[0].name: given})
         assert close(torch.from_numpy(found), compiled.module(rows))
+
+
+@pytest.mark.parametrize("functions", [True, False])
+def test_onnx_names_what_runtimes_lack_in_the_wider_type(functions: bool, tmp_path: Path) -> None:
+    law = Law("erf(x0*x1*1e-46)", (1e24, 1e22), (9e24, 9e22))
+    with pytest.raises(ExportError, match=r"no Erf for float64, which target '0' needs: it comput"):
+        exporters.onnx(compiled_of(law), tmp_path / "a.onnx", functions=functions)
 
 
 def test_a_result_that_the_type_does_not_hold_is_refused() -> None:
