@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from symcompile.engines.base import Engine, ProgressCallback
@@ -125,6 +125,7 @@ def distill(
             tell(progress, fit.key, known)
     waiting = [fit for fit in fits if fit.key not in fronts]
     if waiting:
+        journal.check_writable()
         with _workers(waiting, executor) as workers:
             run = Run(
                 waiting,
@@ -170,7 +171,8 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
                 f"engine {fit.engine.name!r} found {one!r}: expected an Equation in"
                 f" {', '.join(fit.names)}"
             )
-    return found
+    # No loss is like any other that is none: what the journal gives back is the same.
+    return [e if math.isfinite(e.loss) else replace(e, loss=math.nan) for e in found]
 
 
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:

@@ -163,9 +163,7 @@ class Run:
         self.under_way: dict[Future[Any], Flight] = {}
         self.heard = time.monotonic()
         self.urgent: deque[Task] = deque()
-        self.waiting = deque(
-            Task(fit.key, restart) for fit in fits for restart in range(self.restarts(fit))
-        )
+        self.waiting = deque(task for fit in fits for task in self.tasks(fit))
 
     def fronts(self) -> dict[str, ParetoFront]:
         """The front of each fit; an empty one, with the reason, where its search failed.
@@ -194,6 +192,10 @@ class Run:
 
     def nothing(self, key: str) -> ParetoFront:
         return ParetoFront((), self.fits[key].samples[1].variance, reason=self.failed[key])
+
+    def tasks(self, fit: Fit) -> list[Task]:
+        """The searches of a fit; where there are none, what needs no search is refined."""
+        return [Task(fit.key, k) for k in range(self.restarts(fit))] or [Task(fit.key)]
 
     def restarts(self, fit: Fit) -> int:
         """Searches of one fit: the engine's number, or with a budget one for each idle worker."""

@@ -24,7 +24,7 @@ import numpy as np
 
 from symcompile._version import __version__
 from symcompile.equation import Equation
-from symcompile.errors import ArtifactError, SymCompileError
+from symcompile.errors import ArtifactError, EngineError, SymCompileError
 from symcompile.evaluation import Array
 from symcompile.pareto import ParetoFront
 from symcompile.storage.limits import check_equation
@@ -48,10 +48,16 @@ class Journal:
         """Raises ArtifactError if the folder can't be made."""
         self.run_dir = None if run_dir is None else Path(run_dir)
         if self.run_dir is not None:
-            for kind in ("searches", "fronts", "shared"):
+            for folder in (self.run_dir / kind for kind in ("searches", "fronts", "shared")):
                 with _writing(self.run_dir):
-                    (self.run_dir / kind).mkdir(parents=True, exist_ok=True)
-                _remove_stale(self.run_dir / kind)
+                    folder.mkdir(parents=True, exist_ok=True)
+                _remove_stale(folder)
+
+    def check_writable(self) -> None:
+        """Raises ArtifactError before anything is searched that could not be kept."""
+        if self.run_dir is not None:
+            with _writing(self.run_dir), tempfile.TemporaryFile(dir=self.run_dir):
+                pass
 
     def find_search(self, fit: Fit, restart: int) -> list[Equation] | None:
         """What an equal search found."""
@@ -79,8 +85,9 @@ class Journal:
         """What `make` gives for these three, made only where it is not known."""
 
         def name() -> str:
-            parts = fingerprint(fit), _body(front), _body(ParetoFront(tuple(others), 0.0))
-            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+            parts = front, ParetoFront(tuple(others), 0.0)
+            stored = [json.dumps(part.to_json(text=False)) for part in parts]
+            return hashlib.sha256("\n".join([fingerprint(fit), *stored]).encode()).hexdigest()
 
         found = self._find("shared", fit, name)
         if found is None:
@@ -92,8 +99,9 @@ class Journal:
         """None where there is no file, and where it does not hold what was once written."""
         if self.run_dir is None:
             return None
+        path = self.run_dir / kind / f"{name()}.json"
         try:
-            front = _read(self.run_dir / kind / f"{name()}.json")
+            front = _read(path)
         except Exception:  # whatever a damaged file leads to
             return None
         return front if all(one.symbols == fit.names for one in front) else None
@@ -105,10 +113,9 @@ class Journal:
         try:
             body = _body(front)
             _check(json.loads(body))
-            path = self.run_dir / kind / f"{name()}.json"
         except (ValueError, SymCompileError):
             return
-        _write(path, f"{_seal(body)}\n{body}")
+        _write(self.run_dir / kind / f"{name()}.json", f"{_seal(body)}\n{body}")
 
 
 def _body(front: ParetoFront) -> str:
@@ -143,6 +150,7 @@ def _check(data: Any) -> None:
 def _write(path: Path, text: str) -> None:
     """So that a reader sees all of it or nothing, after a failure of power as well."""
     with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=_PART)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -166,9 +174,10 @@ def _remove_stale(folder: Path) -> None:
 def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a name with a null character
+        problem = getattr(error, "strerror", None) or error
         raise ArtifactError(
-            f"can't write to run_dir ({directory}): {error.strerror or error}: give a folder that"
+            f"can't write to run_dir ({str(directory)!r}): {problem}: give a folder that"
             " can be written to, or leave run_dir out"
         ) from error
 
@@ -200,7 +209,11 @@ def _search_settings(fit: Fit) -> dict[str, Any]:
 
 
 def _digest(settings: dict[str, Any], arrays: Sequence[Array | None]) -> str:
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    try:
+        text = json.dumps(settings, sort_keys=True, default=str)
+    except (TypeError, ValueError) as error:  # keys of two types, or a circle
+        raise EngineError(f"describe() of the engine gives no plain data: {error}") from error
+    digest = hashlib.sha256(text.encode())
     for array in arrays:
         _update(digest, array)
     return digest.hexdigest()

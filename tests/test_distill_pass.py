@@ -203,6 +203,12 @@ def test_an_interrupt_stops_the_searches(monkeypatch: pytest.MonkeyPatch) -> Non
     assert threading.active_count() == before
 
 
+def test_without_a_search_there_is_what_needs_none() -> None:
+    front = distill([fit(engine=Proposer(restarts=0))])["edge[0]"]
+    assert front.best.holdout_loss < 1e-20
+    assert not CALLS
+
+
 def test_equal_keys_are_refused() -> None:
     with pytest.raises(EngineError, match="different keys"):
         distill([fit(), fit()])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 import sympy
 
 from symcompile.equation import Equation
-from symcompile.errors import ArtifactError
+from symcompile.errors import ArtifactError, EngineError
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.passes.distill import Fit, distill
@@ -275,3 +276,45 @@ def test_forms_of_others_are_tried_once(tmp_path: Path) -> None:
     assert Journal(tmp_path).shared(fit, front, list(front)[:1], make) == front
     assert Journal(None).shared(fit, front, list(front), make) == front
     assert len(made) == 3
+
+
+def test_nothing_is_searched_that_could_not_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+
+    def read_only(*arguments: Any, **options: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    assert distill(fits(tmp_path / "log"), run_dir=tmp_path / "run") == first
+    with pytest.raises(ArtifactError, match="Read-only file system"):
+        distill(fits(tmp_path / "other"), run_dir=tmp_path / "new")
+    assert not noted(tmp_path / "other", "start")
+
+
+def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    def remove(key: str, done: float, best: str) -> None:
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+    with ThreadPoolExecutor(1) as executor:
+        distill(
+            fits(tmp_path / "log"), executor=executor, progress=remove, run_dir=tmp_path / "run"
+        )
+
+
+def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="null"):
+        distill(fits(tmp_path / "log"), run_dir=f"{tmp_path}/\0")
+
+
+def test_an_engine_that_describes_itself_in_other_than_plain_data_is_told(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Odd(Logging):
+        def describe(self) -> dict[Any, Any]:
+            return {1: "one", "two": 2}
+
+    (first, *_) = fits(tmp_path / "log")
+    fit = Fit(**{**vars(first), "engine": Odd(str(tmp_path / "log"))})
+    with pytest.raises(EngineError, match=r"describe.. of the engine gives no plain data"):
+        distill([fit], run_dir=tmp_path / "run")
