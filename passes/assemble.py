@@ -12,6 +12,7 @@ from typing import Any
 from torch import fx, nn
 
 from symcompile.errors import CaptureError
+from symcompile.preserving import uncopyable
 from symcompile.state import deepcopy, match_persistence
 
 
@@ -20,6 +21,20 @@ class Vacant(nn.Module):
 
     def forward(self, *args: object, **kwargs: object) -> object:
         raise RuntimeError("a vacant region was called: no block was put in its place")
+
+
+def private_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
+    """A copy of the user's model, which runs in its place: no forward can touch the original.
+
+    With `sharing` what can't be copied (a lock, a file) is held by both.
+    Raises CaptureError if the model can't be copied.
+    """
+    try:
+        return _deepcopy(model, {})
+    except CaptureError:
+        if not sharing:
+            raise
+    return _deepcopy(model, dict(uncopyable(model)))
 
 
 def vacate(root: nn.Module, paths: Iterable[str]) -> nn.Module:

@@ -11,9 +11,11 @@ own class stays the root.
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -24,10 +26,11 @@ from symcompile.agreement import (
     agree_without_gradients,
     attempt,
 )
-from symcompile.calling import evaluating, rows, take
+from symcompile.calling import evaluating, rows, take, training
 from symcompile.errors import CaptureError
 from symcompile.hybrid import Batch
-from symcompile.state import deepcopy, match_persistence, preserving
+from symcompile.preserving import preserving
+from symcompile.state import match_persistence
 
 FX = "fx"
 BOUNDARIES = "module boundaries"
@@ -93,6 +96,15 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.targets = {id(target) for target in targets}
         self.enter_all = enter_all
+        self.thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        # torch.fx patches nn.Module for the whole process while it traces.
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # The graph would call the original's own ScriptMethod, whatever module it is copied to.
@@ -201,13 +213,10 @@ def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, B
 
 
 def _disagreement_in_training(model: nn.Module, traced: nn.Module, example: Batch) -> str | None:
-    # On copies: a forward in training mode moves batch-norm statistics.
-    ours = deepcopy((model, traced), model, traced)
-    for module in ours:
-        module.train()
-    if not agree(*ours, example):
-        return "the traced graph has the evaluation or training mode baked in"
-    return None if _learns_alike(*ours, example) else OTHER_GRADIENTS
+    with training(model, traced):
+        if not agree(model, traced, example):
+            return "the traced graph has the evaluation or training mode baked in"
+        return None if _learns_alike(model, traced, example) else OTHER_GRADIENTS
 
 
 def _first_line(error: Exception) -> str:

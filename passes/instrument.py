@@ -1,8 +1,8 @@
 """Instrument: run data through a captured model and record what each region receives and gives.
 
 Recording happens in evaluation mode by forward hooks, which are gone afterwards; modes, buffers and
-attributes of the model are left as found. Samples go through reservoirs, so memory is bounded by
-`n_samples` and the largest batch.
+attributes of the model are left as found, after each batch. Samples go through reservoirs, so that
+memory is bounded by `n_samples` and the largest batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from symcompile.errors import DataError
 from symcompile.hybrid import Batch
 from symcompile.passes.recorder import Observed, Recorder
 from symcompile.passes.splitting import Splitter
-from symcompile.state import preserving
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def instrument(
     """
     recorder = Recorder(root, tuple(paths), n_samples, holdout, seed)
     splitter = Splitter(root, recorder, holdout, seed)
-    with preserving(root), evaluating(root), recorder.attached():
+    with evaluating(root), recorder.attached():
         for batch in batches:
             splitter.feed(batch)
     if not splitter.count:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from symcompile.calling import map_tensors, same
+from symcompile.preserving import preserving
 from symcompile.region import Interface, Key, Parameter, TensorInput, TensorOutput
 from symcompile.region_call import rows_of
 
@@ -274,7 +275,8 @@ def _is_pointwise(
     chosen = map_tensors(lambda t: t[index] if t.ndim else t.clone(), dict(call.arguments))
     args, kwargs = unbind(module, chosen)
     try:
-        found, _ = _outputs(module(*args, **kwargs))
+        with preserving(module):
+            found, _ = _outputs(module(*args, **kwargs))
         return len(found) == len(outputs) and all(
             same(a.detach(), b[index].detach()) for a, b in zip(found, outputs, strict=True)
         )

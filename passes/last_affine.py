@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from symcompile.calling import evaluating
 from symcompile.errors import PruningError
-from symcompile.state import preserving
+from symcompile.preserving import preserving
 
 _MODULES = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh),

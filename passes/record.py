@@ -9,13 +9,17 @@ from itertools import chain
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from symcompile.agreement import attempt
+from symcompile.calling import evaluating
 from symcompile.errors import DataError, TargetError
 from symcompile.hybrid import Batch
+from symcompile.passes.assemble import private_copy
 from symcompile.passes.capture import Capture, capture, require_fx
 from symcompile.passes.instrument import Observation, instrument
 from symcompile.passes.partition import partition, refuse_overlap
 from symcompile.passes.recorder import Observed
 from symcompile.passes.resolve import Resolved, resolve
+from symcompile.preserving import put_back
 from symcompile.recording import NO_BATCHES, Recording, fingerprint
 from symcompile.region import Region
 from symcompile.target import Target
@@ -23,27 +27,49 @@ from symcompile.target import Target
 
 @dataclass(frozen=True)
 class Captured:
-    """A captured model whose every target is a submodule of `root` (or "." for `root` itself)."""
+    """A captured model whose every target is a submodule of `root` (or "." for `root` itself).
+
+    `model` is the copy of the user's model that was captured: it runs where data has to run through
+    the model, and the original never does. `fingerprint` is the original's, before anything ran.
+    """
 
     root: nn.Module
     kind: str
     note: str
     targets: dict[str, Target]
+    model: nn.Module
+    fingerprint: str = ""
 
 
-def capture_targets(model: nn.Module, targets: Iterable[Target], example: Batch | None) -> Captured:
-    """Resolve, capture and partition.
+def capture_targets(
+    original: nn.Module,
+    targets: Iterable[Target],
+    example: Batch | None,
+    *,
+    known: str = "",
+    sharing: bool = False,
+) -> Captured:
+    """Resolve, copy, capture and partition.
 
-    Raises TargetError or CaptureError; the model is left as it was.
+    The model is only ever read. `known` is its fingerprint, if somebody knows it already. With
+    `sharing` the copy shares with the model what can't be copied.
+    Raises TargetError or CaptureError.
     """
-    _require_weights(model)
-    resolved = resolve(model, targets)
+    require_weights(original)
+    resolved = resolve(original, targets)
+    known = known or fingerprint(original)
+    model = private_copy(original, sharing=sharing)
     paths = [one.path for one in resolved if not one.target.is_node_range and one.path != "."]
     if any(one.path == "." for one in resolved):
         captured = Capture(model, "whole model")
     else:
         captured = capture(model, paths, example)
-    return _partitioned(captured, resolved)
+    if example is not None:
+        with evaluating(captured.root):
+            attempt(captured.root, example)  # at least once, to see what it writes into
+    for one in (model, captured.root):
+        put_back(one, original)
+    return _partitioned(captured, resolved, model, known)
 
 
 def observe(
@@ -59,9 +85,7 @@ def observe(
     )
 
 
-def recording(
-    model: nn.Module, captured: Captured, observation: Observation, seed: int
-) -> Recording:
+def recording(captured: Captured, observation: Observation, seed: int) -> Recording:
     """Name the inputs and gather what was observed into one immutable value."""
     regions, samples, refused = {}, {}, {}
     for path, found in observation.regions.items():
@@ -76,7 +100,7 @@ def recording(
         refused,
         observation.batches,
         observation.batches_are,
-        fingerprint(model),
+        captured.fingerprint,
         captured.kind,
         captured.note,
         seed,
@@ -88,7 +112,9 @@ def without_model(record: Recording) -> Recording:
     return replace(record, batches=(), batches_are=NO_BATCHES)
 
 
-def _partitioned(captured: Capture, resolved: Sequence[Resolved]) -> Captured:
+def _partitioned(
+    captured: Capture, resolved: Sequence[Resolved], model: nn.Module, known: str
+) -> Captured:
     ranges = [one.path for one in resolved if one.target.is_node_range]
     if ranges:
         paths = [one.path for one in resolved if one.path not in ranges]
@@ -99,7 +125,7 @@ def _partitioned(captured: Capture, resolved: Sequence[Resolved]) -> Captured:
         if one.target.is_node_range:
             path = partition(require_fx(captured, path), path)
         targets[path] = one.target
-    return Captured(captured.root, captured.kind, captured.note, targets)
+    return Captured(captured.root, captured.kind, captured.note, targets, model, known)
 
 
 def _region(captured: Captured, path: str, found: Observed) -> Region:
@@ -141,7 +167,7 @@ def check_outputs(region: Region) -> None:
         )
 
 
-def _require_weights(model: nn.Module) -> None:
+def require_weights(model: nn.Module) -> None:
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
             raise DataError(f"{name!r} has no shape yet: run the model on a batch once")

@@ -20,7 +20,7 @@ from symcompile.passes.interface import Call, UnsupportedError
 from symcompile.passes.sampling import Reservoir
 from symcompile.recording import Samples
 from symcompile.region import Interface
-from symcompile.state import preserving
+from symcompile.state import deepcopy
 
 MIN_SAMPLES = 10
 
@@ -46,6 +46,8 @@ class _Trail:
     held: Reservoir
     found: Observed = field(default_factory=Observed)
     settings: Any = None
+    # The module as it was before its first call, for what is tried out on it afterwards.
+    twin: nn.Module | None = None
     pending: list[tuple[Array, Array]] = field(default_factory=list)
     arguments: list[dict[str, Any]] = field(default_factory=list)
 
@@ -131,6 +133,8 @@ class Recorder:
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
             if self._listening and not trail.found.refused:
                 with _refusing(trail):
+                    if trail.found.face is None and trail.twin is None:
+                        trail.twin = _twin(module)
                     # Cloned now, because the block may write into its inputs.
                     bound = interface.bind(module, args, kwargs)
                     trail.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
@@ -164,8 +168,9 @@ class Recorder:
                 " compile the model without that autocast, or in half precision"
             )
         _array(interface.input_tensors(call.arguments)[0][2])
-        with self.paused(), preserving(trail.module):
-            trail.found.face = interface.interface(trail.module, call)
+        with self.paused():
+            trail.found.face = interface.interface(trail.twin or trail.module, call)
+        trail.twin = None
         trail.found.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
         trail.found.settings = interface.literal_settings(call.arguments)
         trail.settings = interface.settings(call.arguments)
@@ -191,6 +196,13 @@ def _refusing(trail: _Trail) -> Iterator[None]:
     except UnsupportedError as reason:
         trail.found.refused = str(reason)
         trail.clear()
+
+
+def _twin(module: nn.Module) -> nn.Module | None:
+    try:
+        return deepcopy(module, module)
+    except Exception:  # whatever a user's module makes deepcopy raise
+        return None
 
 
 def _autocast() -> tuple[bool, ...]:

@@ -17,6 +17,7 @@ from symcompile.calling import map_tensors, rows, run, same, take, tensors
 from symcompile.errors import DataError, SymCompileError
 from symcompile.hybrid import Batch
 from symcompile.passes.recorder import Recorder
+from symcompile.preserving import preserving
 from symcompile.recording import HELD_OUT_BATCHES, HELD_OUT_ROWS, NO_BATCHES, RECORDED_BATCHES
 
 # End-to-end figures need a model run per control and choice: that many elements are plenty.
@@ -87,17 +88,18 @@ class Splitter:
             self.elements += sum(t.numel() for t in tensors((batch.args, batch.kwargs)))
 
     def _forward(self, batch: Batch) -> Any:
-        """Without gradients, unless the forward itself differentiates."""
+        """Without gradients, unless the forward itself differentiates; always from the state that
+        the model had, so that no batch depends on those before it."""
         if self.without_grad:
             try:
-                with torch.no_grad():
+                with torch.no_grad(), preserving(self.root):
                     return run(self.root, batch)
             except RuntimeError as error:
                 self.recorder.discard()
                 if "grad" not in str(error):
                     raise
                 self.without_grad = False
-        with torch.enable_grad():
+        with torch.enable_grad(), preserving(self.root):
             return map_tensors(torch.Tensor.detach, run(self.root, batch))
 
     def _rows_are_independent(self, batch: Batch) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from symcompile.calling import evaluating, run, without_gradients
 from symcompile.hybrid import Batch
-from symcompile.state import preserving, same_random_state
+from symcompile.preserving import preserving
+from symcompile.state import same_random_state
 
 # How far a difference may be from constant: a share of itself, and one of what it is a part of.
 _CONSTANT, _ROUNDING = 1e-3, 1e-5

@@ -17,7 +17,7 @@ from torch import nn
 
 from symcompile.calling import TOLERANCE, home, leaves, map_tensors, run, same, tensors
 from symcompile.hybrid import Batch
-from symcompile.state import preserving
+from symcompile.preserving import preserving
 
 Gradients = dict[str, torch.Tensor]
 Parameters = Mapping[str, torch.Tensor]
@@ -104,9 +104,9 @@ def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradie
                 total = _weighted_sum(run(module, batch))
                 if total is not None:
                     total.backward()
+                return {name: one.grad for name, one in sources.items() if one.grad is not None}
         except Exception:  # whatever a user's forward or backward raises
             return None
-        return {name: one.grad for name, one in sources.items() if one.grad is not None}
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -68,17 +68,26 @@ def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     return pytree.tree_map(lambda v: function(v) if isinstance(v, torch.Tensor) else v, value)
 
 
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
+def evaluating(*modules: nn.Module) -> AbstractContextManager[None]:
     """Evaluation mode inside; outside every submodule has the mode that it had."""
+    return _in_mode(modules, False)
+
+
+def training(*modules: nn.Module) -> AbstractContextManager[None]:
+    """Training mode inside; outside every submodule has the mode that it had."""
+    return _in_mode(modules, True)
+
+
+@contextmanager
+def _in_mode(modules: Iterable[nn.Module], mode: bool) -> Iterator[None]:
     modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         for module in modules:
-            module.eval()
+            module.train(mode)
         yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for part, before in modes:
+            part.training = before
 
 
 def same(first: Any, second: Any) -> bool:

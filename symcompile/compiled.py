@@ -47,13 +47,14 @@ from symcompile.passes import rewrite
 from symcompile.passes.assemble import copy_block
 from symcompile.pipeline import LogEntry
 from symcompile.precision import lower_in_range
+from symcompile.preserving import preserving
 from symcompile.recording import Recording
 from symcompile.refitting import Recorded
 from symcompile.region import Region
 from symcompile.report import Report
 from symcompile.rewrite import EndToEnd, Fidelity, Outcome, Refusal, Rewrite, check_constants
 from symcompile.simplify import Adapt, Trial, check, search
-from symcompile.state import preserving, same_random_state
+from symcompile.state import same_random_state
 
 _BREAKS_TOGETHER = (
     "Together with the equations of other targets the model's output is not finite on held-out"

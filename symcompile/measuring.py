@@ -25,6 +25,7 @@ from symcompile.latency import latency
 from symcompile.lowering import Lowered
 from symcompile.passes import verify
 from symcompile.precision import examine
+from symcompile.preserving import preserving
 from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.region_call import Rows, in_place_of, on_rows, replaced
@@ -175,8 +176,11 @@ class Comparison:
             given = np.ascontiguousarray(np.resize(X, (batch, X.shape[1])))
             return (torch.from_numpy(given).to(device, dtype),)
 
-        calls = on_rows(self.region, self._original), on_rows(self.region, block)
-        return latency(*calls, rows, LATENCY_BATCHES, seconds=0.1)
+        neural, equation = (
+            on_rows(self.region, one, kept=False) for one in (self._original, block)
+        )
+        with preserving(self._original, block):
+            return latency(neural, equation, rows, LATENCY_BATCHES, seconds=0.1)
 
 
 def does_not_run(path: str, error: Exception) -> ChoiceError:
@@ -210,15 +214,17 @@ def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recording) -
 
 
 def _call(module: nn.Module, batch: Batch) -> Any:
-    return without_gradients(lambda: run(module, batch))
+    with preserving(module):
+        return without_gradients(lambda: run(module, batch))
 
 
 def _replaced(root: nn.Module, region: Region, function: Callable[..., Any], batch: Batch) -> Any:
     if region.path == ".":
         return without_gradients(lambda: function(*batch.args, **batch.kwargs))
-    return without_gradients(
-        lambda: replaced(root, {region.path: function}, lambda: run(root, batch))
-    )
+    with preserving(root):
+        return without_gradients(
+            lambda: replaced(root, {region.path: function}, lambda: run(root, batch))
+        )
 
 
 def _linear(control: Any) -> Rows:

@@ -24,9 +24,10 @@ from symcompile.aten.signature import arguments_of
 from symcompile.calling import evaluating, home, rows, run, take, without_gradients
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering.codegen import NEURAL
+from symcompile.preserving import preserving
 from symcompile.region_call import arguments
 from symcompile.rewrite import Outcome, Rewrite
-from symcompile.state import preserving, same_random_state
+from symcompile.state import same_random_state
 
 Json = dict[str, Any]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,22 +11,29 @@ from torch import nn
 
 from symcompile.calling import tensors
 from symcompile.opaque import build_arguments, build_structure, pick_tensors
+from symcompile.preserving import preserving
 from symcompile.region import Interface, Region
 
 Rows = Callable[[torch.Tensor], torch.Tensor]
 
 
-def on_rows(region: Region, module: nn.Module) -> Rows:
-    """The block as a function of rows [n_samples, n_inputs], giving [n_samples, n_outputs]."""
-    return rows_of(region.interface, region.settings, module)
+def on_rows(region: Region, module: nn.Module, *, kept: bool = True) -> Rows:
+    """The block as a function of rows [n_samples, n_inputs], giving [n_samples, n_outputs].
+
+    Each call starts from the state that the module has now, unless `kept` is False.
+    """
+    return rows_of(region.interface, region.settings, module, kept=kept)
 
 
-def rows_of(interface: Interface, settings: Mapping[str, Any], module: nn.Module) -> Rows:
+def rows_of(
+    interface: Interface, settings: Mapping[str, Any], module: nn.Module, *, kept: bool = True
+) -> Rows:
     """The same for a block that is not a region yet; settings are as they were recorded."""
 
     def call(rows: torch.Tensor) -> torch.Tensor:
         args, kwargs = arguments(interface, settings, rows)
-        found = tensors(module(*args, **kwargs))
+        with preserving(module) if kept else nullcontext():
+            found = tensors(module(*args, **kwargs))
         return torch.cat([t.reshape(len(rows), -1) for t in found], dim=-1)
 
     def one_by_one(rows: torch.Tensor) -> torch.Tensor:

@@ -26,11 +26,13 @@ from symcompile.passes.record import (
     check_outputs,
     observe,
     recording,
+    require_weights,
     without_model,
 )
 from symcompile.passes.reduce import reduce as reduce_region
 from symcompile.passes.resolve import resolve
 from symcompile.pipeline import Compilation, Pass
+from symcompile.preserving import put_back
 from symcompile.progress import ProgressBar
 from symcompile.recording import NO_BATCHES, Recording, Samples
 from symcompile.region import Region
@@ -38,10 +40,14 @@ from symcompile.state import same_random_state
 from symcompile.target import Target
 
 
-def recording_passes(options: Options) -> tuple[Pass, ...]:
-    """From a model to a recording of its targets."""
+def recording_passes(options: Options, *, sharing: bool = True) -> tuple[Pass, ...]:
+    """From a model to a recording of its targets.
+
+    With `sharing` a model that can't be copied is recorded all the same, by a copy that shares with
+    it what there is one of; a hybrid can't be made of it.
+    """
     return (
-        Pass("capture", (), ("captured",), _capture),
+        Pass("capture", (), ("captured",), partial(_capture, sharing)),
         Pass("instrument", ("captured",), ("recording",), partial(_instrument, options)),
     )
 
@@ -49,36 +55,46 @@ def recording_passes(options: Options) -> tuple[Pass, ...]:
 def compiling_passes(options: Options) -> tuple[Pass, ...]:
     """From a model to a Compiled."""
     return (
-        *recording_passes(options),
+        *recording_passes(options, sharing=False),
         Pass("reduce", ("recording",), ("recording",), _reduce),
         Pass("distill", ("recording",), ("fronts",), partial(_distill, options)),
         Pass("rewrite", ("captured", "fronts"), ("compiled",), partial(_rewrite, options)),
     )
 
 
-def _capture(state: Compilation) -> Compilation:
-    """Capture and partition; `data` becomes an iterator of batches, unless it is a Recording."""
+def _capture(sharing: bool, state: Compilation) -> Compilation:
+    """Copy, capture and partition; `data` becomes an iterator of batches, unless it is a Recording.
+
+    What runs is the copy: the user's model is only ever read.
+    """
+    require_weights(state.model)
     with same_random_state():
-        if state.data is None:
+        data, example, known = state.data, None, ""
+        if data is None:
             _require_domains(state.targets)
-            return state.with_(captured=capture_targets(state.model, state.targets, None))
-        if isinstance(state.data, Recording):
-            state.data.check(state.model)
-            example = state.data.batches[0] if state.data.batches else None
-            return state.with_(captured=capture_targets(state.model, state.targets, example))
-        first, batches = as_batches(state.data, state.model)
-        captured = capture_targets(state.model, state.targets, first)
-        return state.with_(captured=captured, data=batches)
+        elif isinstance(data, Recording):
+            data.check(state.model)
+            example = data.batches[0] if data.batches else None
+            known = data.fingerprint
+        else:
+            example, data = as_batches(data, state.model)
+        captured = capture_targets(
+            state.model, state.targets, example, known=known, sharing=sharing
+        )
+        return state.with_(captured=captured, data=data)
 
 
 def _instrument(options: Options, state: Compilation) -> Compilation:
+    captured: Captured = state.captured
     with same_random_state():
         if isinstance(state.data, Recording):
-            return state.with_(recording=_reused(state.captured, state.data))
+            return state.with_(recording=_reused(captured, state.data))
         if state.data is None:
-            return state.with_(recording=_sampled(options, state))
-        seen = observe(state.captured, state.data, options.n_samples, options.holdout, options.seed)
-        found = recording(state.model, state.captured, seen, options.seed)
+            found = _sampled(options, captured, state.targets)
+        else:
+            seen = observe(captured, state.data, options.n_samples, options.holdout, options.seed)
+            found = recording(captured, seen, options.seed)
+        put_back(captured.root, state.model)
     return state.with_(recording=found, data=None)
 
 
@@ -175,16 +191,16 @@ def _retargeted(region: Region, target: Target) -> Region:
     return found
 
 
-def _sampled(options: Options, state: Compilation) -> Recording:
+def _sampled(options: Options, captured: Captured, targets: Sequence[Target]) -> Recording:
     """Draw the inputs of each target from its domain."""
-    model, seed, captured = state.model, options.seed, state.captured
+    model, seed = captured.model, options.seed
     found: list[Recording] = []
-    for one in resolve(model, state.targets):
+    for one in resolve(model, targets):
         part = model if one.path == "." else model.get_submodule(one.path)
         batch = sampled_batch(one.target, part, options.n_samples, seed)
-        alone = Captured(part, captured.kind, captured.note, {".": one.target})
+        alone = replace(captured, root=part, targets={".": one.target})
         seen = observe(alone, iter([batch]), options.n_samples, options.holdout, seed)
-        found.append(_renamed(recording(model, alone, seen, seed), one.path))
+        found.append(_renamed(recording(alone, seen, seed), one.path))
     return found[0] if len(found) == 1 else _merged(found)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import CellType, FunctionType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,53 +15,30 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from symcompile.preserving import carry_notes
+
 T = TypeVar("T")
 
 
-@contextmanager
-def preserving(*modules: nn.Module) -> Iterator[None]:
-    """What a forward leaves behind on the modules (counters, caches, moved buffers) is undone."""
-    # A ScriptModule's attributes are C++ values; its buffers are here as everyone's.
-    every = {id(part): part for module in modules for part in module.modules()}.values()
-    parts = [part for part in every if not isinstance(part, torch.jit.ScriptModule)]
-    scripted = [
-        buffer
-        for part in every
-        if isinstance(part, torch.jit.ScriptModule)
-        for buffer in part.buffers(recurse=False)
-    ]
-    plain = [(part, dict(part.__dict__)) for part in parts]
-    buffers = [(part, dict(part._buffers)) for part in parts]
-    kept = [(b, b.detach().clone()) for _, own in buffers for b in own.values() if b is not None]
-    kept += [(buffer, buffer.detach().clone()) for buffer in scripted]
-    try:
-        yield
-    finally:
-        for part, attributes in plain:
-            part.__dict__.clear()
-            part.__dict__.update(attributes)
-        for part, own in buffers:
-            part._buffers.clear()
-            part._buffers.update(own)
-        with torch.no_grad():
-            for buffer, value in kept:
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
+# Random generators, filters of warnings and what torch.fx patches belong to the whole process: of
+# two threads that compile, one runs its model after the other.
+_alone = threading.RLock()
 
 
 @contextmanager
 def same_random_state() -> Iterator[None]:
     """Random numbers that models and loaders draw inside are given back: Python's, numpy's and
-    torch's generators are outside as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        # Devices that were never used have no state to keep.
-        used = torch.cuda.is_available() and torch.cuda.is_initialized()
-        with torch.random.fork_rng(devices=None if used else []):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+    torch's generators are outside as they were. One thread at a time is inside."""
+    with _alone:
+        python, numpy = random.getstate(), np.random.get_state()
+        try:
+            # Devices that were never used have no state to keep.
+            used = torch.cuda.is_available() and torch.cuda.is_initialized()
+            with torch.random.fork_rng(devices=None if used else []):
+                yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = None) -> T:
@@ -70,15 +49,58 @@ def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = Non
     to copy its history.
     """
     known = {} if memo is None else memo
-    for part in (part for module in modules for part in module.modules()):
-        for leaf in pytree.tree_leaves(_attributes(part)):
-            if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
-                known.setdefault(id(leaf), leaf.detach().clone())
+    parts = [part for module in modules for part in module.modules()]
+    leaves = [leaf for part in parts for leaf in pytree.tree_leaves(_attributes(part))]
+    for leaf in leaves:
+        if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
+            known.setdefault(id(leaf), leaf.detach().clone())
+    bound = [_unbound(leaf, parts) for leaf in leaves if isinstance(leaf, FunctionType)]
+    known |= {id(function): twin for function, twin, _ in bound if twin is not function}
     copied = copy.deepcopy(thing, known)
+    for _, _, cells in bound:
+        for cell, part in cells:
+            cell.cell_contents = known.get(id(part), part)
+    carry_notes((part, known[id(part)]) for part in parts if id(part) in known)  # type: ignore[misc]
     for part in pytree.tree_leaves(copied):
         if isinstance(part, nn.Module):
             _cut_off(part)
     return copied
+
+
+def _unbound(
+    function: FunctionType, parts: Sequence[nn.Module]
+) -> tuple[FunctionType, FunctionType, list[tuple[CellType, nn.Module]]]:
+    """A function that modules hold, and a twin whose cells with modules in them are still empty,
+    each with the module whose copy it gets: deepcopy shares functions, and those of a copy would
+    call the original."""
+    cells: list[tuple[CellType, nn.Module]] = []
+    closure: list[CellType] = []
+    for cell in function.__closure__ or ():
+        content = _content(cell)
+        if isinstance(content, nn.Module) and any(content is part for part in parts):
+            cells.append((CellType(), content))
+            closure.append(cells[-1][0])
+        else:
+            closure.append(cell)
+    if not cells:
+        return function, function, []
+    twin = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        tuple(closure),
+    )
+    twin.__dict__.update(function.__dict__)
+    twin.__kwdefaults__ = function.__kwdefaults__
+    return function, twin, cells
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty
+        return None
 
 
 def _cut_off(copied: nn.Module) -> None:

@@ -21,7 +21,8 @@ from symcompile.calling import (
     without_gradients,
 )
 from symcompile.hybrid import Batch
-from symcompile.state import match_persistence, preserving
+from symcompile.preserving import preserving
+from symcompile.state import match_persistence
 
 
 def batch(*args: Any, **kwargs: Any) -> Batch:

@@ -64,12 +64,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], list[str], Batch, str]] = {
         batch(X),
         "block is not called as a module",
     ),
-    "can't be copied": (
-        lambda: Calling(_uncopyable(), lambda block, x: block(x)),
-        ["block"],
-        batch(X),
-        "pickle",
-    ),
 }
 
 
@@ -104,6 +98,34 @@ def test_says_why_it_stays_at_module_boundaries(
     assert state_of(model) == before
     assert same(tuple(example), tuple(batch_before))
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_cannot_be_copied_is_traced() -> None:
+    model = Calling(_uncopyable(), lambda block, x: block(x))
+    assert capture(model, ["block"], batch(X)).kind == FX
+
+
+def test_other_threads_call_modules_while_one_traces() -> None:
+    """torch.fx patches nn.Module for all threads."""
+    others: list[torch.Tensor] = []
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.other = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            thread = threading.Thread(target=lambda: others.append(elsewhere(X)))
+            thread.start()
+            thread.join()
+            return self.block(x)
+
+    elsewhere = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    found = capture(Slow(), ["block"], batch(X))
+    assert found.kind == FX
+    assert len(others) > 1
+    for one in others:
+        torch.testing.assert_close(one, elsewhere(X))
 
 
 def test_no_data_no_trace() -> None:

@@ -21,7 +21,7 @@ def record(model: nn.Module, *targets: str | Target, data: Any = X) -> Recording
     first, batches = as_batches(data, model)
     captured = capture_targets(model, as_targets(targets), first)
     seen = observe(captured, batches, n_samples=100, holdout=0.2, seed=0)
-    return recording(model, captured, seen, seed=0)
+    return recording(captured, seen, seed=0)
 
 
 def test_regions_know_what_they_replace() -> None:

@@ -19,9 +19,10 @@ from symcompile.calling import evaluating, map_tensors, run, same, without_gradi
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.opaque import as_block, bound, with_opaque_blocks
+from symcompile.preserving import preserving
 from symcompile.region import Region
 from symcompile.rewrite import Outcome, Rewrite
-from symcompile.state import preserving, same_random_state
+from symcompile.state import same_random_state
 
 Regions = dict[str, Region]
 T = TypeVar("T")

@@ -60,6 +60,9 @@ class _Origin:
     device: torch.device
     code: str
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Origin:
+        return self  # nobody changes it, and the document is as large as the graph
+
 
 # What fx keeps in an instance and makes anew with a graph.
 _OF_FX = ("_graph", "_code", "_lineno_map", "_prologue_start", "_replace_hooks")
