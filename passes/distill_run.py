@@ -44,6 +44,8 @@ _TICK = 0.5
 _PATIENCE = 10.0
 # Share of a fit's work that its searches are, for whoever watches.
 _SEARCH_SHARE = 0.65
+# Characters of the reason for a failure.
+_LONGEST = 300
 
 
 class Progress(Protocol):
@@ -115,9 +117,6 @@ def described(error: BaseException) -> str:
     text = str(error) if isinstance(error, SymCompileError) else "".join(lines)
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
-
-
-_LONGEST = 300
 
 
 class Flight(NamedTuple):

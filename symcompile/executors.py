@@ -129,12 +129,13 @@ def available_cores() -> int:
 
 
 class Crew:
-    """The workers of an executor. A process pool that broke is replaced by `Processes`."""
+    """The workers of an executor. A process pool that broke at work is replaced by `Processes`."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.size = number_of_workers(executor) or math.inf
         self.lost: list[Future[Any]] = []
+        self.worked = False
 
     @property
     def own(self) -> bool:
@@ -160,16 +161,22 @@ class Crew:
     def submit(self, *call: Any) -> Future[Any]:
         """Raises EngineError where the executor takes no more work."""
         try:
-            return _future(self.executor.submit(*call))
-        except BrokenExecutor as error:
-            if not isinstance(self.executor, ProcessPoolExecutor):
-                raise _takes_nothing(error) from error
-            self.executor = Processes(self.executor)
-            return self.executor.submit(*call)
+            future = self._submitted(*call)
         except EngineError:
             raise
         except Exception as error:
             raise _takes_nothing(error) from error
+        self.worked = True
+        return future
+
+    def _submitted(self, *call: Any) -> Future[Any]:
+        try:
+            return _future(self.executor.submit(*call))
+        except BrokenExecutor:
+            if not (self.worked and isinstance(self.executor, ProcessPoolExecutor)):
+                raise
+            self.executor = Processes(self.executor)
+            return self.executor.submit(*call)
 
     def give_up(self, future: Future[Any]) -> None:
         future.cancel()

@@ -301,6 +301,13 @@ def test_an_executor_that_is_shut_down_is_named() -> None:
             distill(some(Engine()), executor=pool)
 
 
+def test_a_pool_that_was_broken_before_is_named(processes: ProcessPoolExecutor) -> None:
+    with pytest.raises(BrokenExecutor):
+        processes.submit(os._exit, 1).result()
+    with pytest.raises(EngineError, match=r"takes no more searches .*terminated abruptly"):
+        distill(some(Engine()), executor=processes)
+
+
 def test_what_runs_at_a_shut_down_is_kept(tmp_path: Path) -> None:
     pool = ThreadPoolExecutor(2)
 
