@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -26,6 +26,24 @@ def of_size(example: Batch, sizes: Sizes, size: int) -> Iterator[Batch]:
         shapes = sizes.shapes_at({**known, **moved})
         if all(count is None or count >= 0 for shape in shapes for count in shape):
             yield resized(example, shapes)
+
+
+def largest_that_fits(
+    example: Batch, sizes: Sizes, size: int, fits: Callable[[Batch], bool]
+) -> int:
+    """The largest number of rows up to `size` that fits, and 1 if none does."""
+
+    def fitting(rows: int) -> bool:
+        batch = next(of_size(example, sizes, rows), None)
+        return batch is None or fits(batch)
+
+    if fitting(size):
+        return size
+    low, high = 1, size  # the first does, or has to do; the second does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fitting(middle) else (low, middle)
+    return low
 
 
 def with_one_row_more(example: Batch, sizes: Sizes) -> Iterator[Batch]:

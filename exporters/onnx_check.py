@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,22 @@ from torch import nn
 from symcompile.calling import run, tensors, without_gradients
 from symcompile.errors import ExportError
 from symcompile.evaluation import Array
-from symcompile.exporters.onnx_batches import batch_size, of_size, shorter
+from symcompile.exporters.onnx_batches import (
+    batch_size,
+    largest_that_fits,
+    of_size,
+    shorter,
+)
+from symcompile.exporters.onnx_footprint import peak_bytes
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering.raised import Raised
 from symcompile.opaque import Exported
 
 BATCH_SIZES = (1, 7, 1000)
+# What inputs and values of a run may take at once.
+_MOST_BYTES = 2**27
+# Elements that are compared at once, in float64.
+_AT_ONCE = 2**20
 
 # Largest accepted |difference|, as a fraction of the largest |value| of the same output feature.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2}
@@ -54,7 +65,8 @@ def check_structure(proto: Any) -> None:
 
 
 def check_values(
-    data: bytes,
+    path: Path,
+    proto: Any,
     module: nn.Module,
     example: Batch,
     exported: Exported,
@@ -64,8 +76,14 @@ def check_values(
 ) -> Agreement:
     """Run the model in ONNX Runtime and the module in torch on the same batches.
 
+    The sizes are the example's, 1, 7 and 1000 rows, as far as the values that a run holds at once
+    stay within 128 MiB, and one row in any case: what more rows would show, a kernel that works in
+    other pieces and sums that round elsewhere, is seen with fewer where rows are large. A last
+    batch has all other free sizes about halved.
+
     Args:
-        data: the serialized model.
+        path: the file.
+        proto: the same model, whose weights may be elsewhere.
         module: what it was exported from, on the CPU, in evaluation mode.
         example: recorded inputs, from which batches are made within their range.
         exported: the program that it was translated from, which tells the sizes that are free.
@@ -73,11 +91,12 @@ def check_values(
 
     Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ.
     """
-    session = open_session(data, dtype, blocks, _inside(module, blocks.values()))
+    session = open_session(path, dtype, blocks, _inside(module, blocks.values()))
     limit = TOLERANCE[dtype]
+    fits = partial(_fits, proto, [one.name for one in session.get_inputs()])
     largest = 0.0
     compared: list[int | None] = []
-    for versions in _batches(example, exported):
+    for versions in _batches(example, exported, fits):
         ran = first_that_runs(module, versions)
         if isinstance(ran, Exception):
             if not compared:
@@ -91,16 +110,26 @@ def check_values(
     return Agreement(tuple(dict.fromkeys(one for one in compared if one)), largest, limit)
 
 
-def _batches(example: Batch, exported: Exported) -> Iterator[Iterable[Batch]]:
+def _batches(
+    example: Batch, exported: Exported, fits: Callable[[Batch], bool]
+) -> Iterator[Iterable[Batch]]:
     """What to compare on, the example first; of each, versions to be tried in turn."""
     sizes = exported.sizes
     count = batch_size(example, sizes)
-    given = exported.example if count is None else example
-    yield [given]
-    if count is not None:
-        for size in sorted({*BATCH_SIZES} - {count}):
-            yield of_size(example, sizes, size)
+    given = exported.example
+    if count is None:
+        yield [given]
+    else:
+        wanted = [largest_that_fits(example, sizes, size, fits) for size in (count, *BATCH_SIZES)]
+        given = example if wanted[0] == count else next(of_size(example, sizes, wanted[0]))
+        for size in dict.fromkeys(wanted):
+            yield [given] if size == wanted[0] else of_size(example, sizes, size)
     yield shorter(given, sizes)
+
+
+def _fits(proto: Any, names: Sequence[str], batch: Batch) -> bool:
+    shapes = [tuple(tensor.shape) for tensor in tensors((batch.args, batch.kwargs))]
+    return peak_bytes(proto, dict(zip(names, shapes, strict=False))) <= _MOST_BYTES
 
 
 def first_that_runs(
@@ -123,7 +152,7 @@ def _inside(module: nn.Module, paths: Iterable[str]) -> dict[str, torch.dtype]:
 
 
 def open_session(
-    data: bytes,
+    path: Path,
     dtype: torch.dtype,
     blocks: Mapping[str, str],
     inside: Mapping[str, torch.dtype] | None = None,
@@ -136,8 +165,10 @@ def open_session(
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    # An arena would keep what the largest batch took, beside what torch takes for it.
+    options.enable_cpu_mem_arena = False
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its error classes share no public root
         raise _no_session(error, dtype, blocks, inside or {}) from error
 
@@ -217,17 +248,21 @@ def _compare(
 def relative_difference(a: Array, b: Array) -> float:
     """Largest |a - b| of each feature as a fraction of its largest |a|; NaN and infinities have to
     sit at the same places, else the result is infinite."""
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    finite = np.isfinite(a)
-    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(
-        a[~finite], b[~finite], equal_nan=True
-    ):
-        return float("inf")
+    a, b = np.asarray(a), np.asarray(b)
     if a.size == 0:
         return 0.0
     features = a.shape[-1] if a.ndim > 1 else 1
-    a, b = (np.where(finite, v, 0.0).reshape(-1, features) for v in (a, b))
-    scale, difference = np.abs(a).max(axis=0), np.abs(a - b).max(axis=0)
+    a, b = a.reshape(-1, features), b.reshape(-1, features)
+    scale, difference = np.zeros(features), np.zeros(features)
+    rows = max(1, _AT_ONCE // features)
+    for start in range(0, len(a), rows):
+        x, y = (v[start : start + rows].astype(np.float64) for v in (a, b))
+        finite = np.isfinite(x)
+        if not np.array_equal(np.where(finite, 0.0, x), np.where(np.isfinite(y), 0.0, y), True):
+            return float("inf")
+        x, y = np.where(finite, x, 0.0), np.where(finite, y, 0.0)
+        scale = np.maximum(scale, np.abs(x).max(axis=0))
+        difference = np.maximum(difference, np.abs(x - y).max(axis=0))
     # A feature that is but rounding (sin(pi), say) is judged by the scale of its neighbours.
     floor = max(float(scale.max()) * 1e-6, 1e-30)
     return float((difference / np.maximum(scale, floor)).max())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from symcompile.exporters.onnx_check import (
     first_line,
     first_that_runs,
 )
+from symcompile.exporters.onnx_file import set_aside, without_weights, write
 from symcompile.exporters.onnx_flat import flat_calls, inlined
 from symcompile.exporters.onnx_metadata import model_metadata
 from symcompile.exporters.onnx_operators import Signature
@@ -35,7 +38,6 @@ from symcompile.state import deepcopy, same_random_state
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
 DEFAULT_OPSET = 18
-_MOST_BYTES = 2**31 - 1
 _FIXING = "len(x) and int(x.shape[0]) fix the number of rows, x.shape[0] does not"
 
 
@@ -50,6 +52,8 @@ class OnnxFile:
         functions: target of each symbolic function by the function's name; empty in flat mode.
         agreement: how ONNX Runtime compared with torch; None with check=False.
         note: what of the shapes is fixed, and why; empty where nothing is.
+        weights: the file beside it that holds the weights, where they pass the 2 GiB that one file
+            can hold; the model finds it by its name, in its own folder. None in other cases.
     """
 
     path: Path
@@ -59,6 +63,7 @@ class OnnxFile:
     functions: Mapping[str, str]
     agreement: Agreement | None
     note: str = ""
+    weights: Path | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -92,6 +97,8 @@ def onnx(
         check: run ONNX Runtime at several batch sizes against torch before writing the file. False
             is for other runtimes, and for forwards that draw random numbers.
 
+    A model of more than 2 GiB gets its weights in a second file, `<path>.data`.
+
     Raises ExportError, and leaves no file behind, if the model can't be exported, ONNX Runtime has
     no kernel for one of its operators, its results differ, or the file can't be written.
     """
@@ -107,12 +114,19 @@ def onnx(
     if dynamic_batch:
         _require_free_batch(module, example, exported)
     model, signatures = assemble(module, exported, rewrites, version)
+    weights = set_aside(model)
     proto = _to_proto(hybrid, exported, model, signatures, functions)
+    del model
+    check_structure(without_weights(proto))
     names = {name: signature[0] for name, signature in signatures.items()}
-    data = _serialized(proto)
-    check_structure(proto)
-    agreement = _compared(data, module, example, exported, working, names) if check else None
-    _write(data, target)
+    agreement, files = None, []
+    with _beside(target) as draft:
+        files = write(proto, weights, draft)
+        if check:
+            agreement = check_values(
+                draft, proto, module, example, exported, dtype=working, blocks=names
+            )
+        _put(files, target.parent)
     return OnnxFile(
         target,
         version,
@@ -121,25 +135,7 @@ def onnx(
         names if functions else {},
         agreement,
         exported.note,
-    )
-
-
-def _compared(
-    data: bytes,
-    module: nn.Module,
-    example: Batch,
-    exported: Exported,
-    working: torch.dtype,
-    names: Mapping[str, str],
-) -> Agreement:
-    """ONNX Runtime against torch."""
-    return check_values(
-        data,
-        module,
-        example,
-        exported,
-        dtype=working,
-        blocks=names,
+        target.with_name(files[0].name) if len(files) > 1 else None,
     )
 
 
@@ -180,11 +176,11 @@ def _on_cpu(hybrid: Hybrid, dtype: str | None) -> tuple[nn.Module, Batch]:
         raise ExportError(
             "there is no example batch to trace the model with: compile with data=, then export"
         )
+    wanted = None if dtype is None else getattr(torch, dtype)
     try:
-        module = deepcopy(hybrid.module, hybrid.module)
+        module = deepcopy(hybrid.module, hybrid.module, memo=_shared(hybrid.module, wanted))
     except Exception as error:  # whatever a user's module raises when it is copied
         raise ExportError(f"the model can't be copied: {first_line(error)}") from error
-    wanted = None if dtype is None else getattr(torch, dtype)
     module = module.eval().to(device="cpu", dtype=wanted)
 
     def convert(tensor: torch.Tensor) -> torch.Tensor:
@@ -193,6 +189,17 @@ def _on_cpu(hybrid: Hybrid, dtype: str | None) -> tuple[nn.Module, Batch]:
     example = hybrid.example
     args, kwargs = map_tensors(convert, (tuple(example.args), dict(example.kwargs)))
     return module, Batch(args, kwargs)
+
+
+def _shared(module: nn.Module, dtype: torch.dtype | None) -> dict[int, object]:
+    """What a copy for reading has in common with the module: its parameters, unless they have to be
+    moved or converted. Buffers are copied, since a forward may write into them."""
+    parameters = list(module.parameters())
+    as_wanted = all(
+        p.device.type == "cpu" and (dtype in (None, p.dtype) or not p.is_floating_point())
+        for p in parameters
+    )
+    return {id(p): p for p in parameters} if as_wanted else {}
 
 
 def _for_inference(module: nn.Module, paths: Iterable[str]) -> nn.Module:
@@ -258,7 +265,7 @@ def _to_proto(
     signatures: Mapping[str, Signature],
     functions: bool,
 ) -> Any:
-    """The model with its metadata, as an onnx.ModelProto."""
+    """The model with its metadata, as an onnx.ModelProto whose weights are set aside."""
     import onnx_ir
 
     proto = onnx_ir.to_proto(model)
@@ -269,23 +276,20 @@ def _to_proto(
     return proto if functions else inlined(proto)
 
 
-def _serialized(proto: Any) -> bytes:
-    size = proto.ByteSize()
-    if size > _MOST_BYTES:
-        raise ExportError(
-            f"the model takes {size / 2**30:.1f} GiB: an ONNX file holds at most 2 GiB; export with"
-            " dtype='float32', or export the part that holds the equations on its own"
-        )
-    return bytes(proto.SerializeToString())
-
-
-def _write(data: bytes, target: Path) -> None:
-    """All of it or nothing: a temporary file beside the target takes its place."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A file of the target's name in a folder of its own beside it, which is gone afterwards."""
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, target)
+        folder.mkdir()
+        yield folder / target.name
     except OSError as error:
         raise ExportError(f"can't write {str(target)!r}: {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(files: Iterable[Path], folder: Path) -> None:
+    """All of it or nothing: what is finished takes the place of what was there, the model last."""
+    for one in files:
+        os.replace(one, folder / one.name)

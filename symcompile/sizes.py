@@ -51,8 +51,9 @@ class Sizes:
 
     @property
     def others(self) -> tuple[sympy.Symbol, ...]:
-        """The symbols of all other free sizes."""
-        return tuple(symbol for symbol in self.traced if symbol != self.batch)
+        """The symbols of free sizes that have nothing to do with the batch size."""
+        moving = {symbol for group in self.companions() for symbol in group}
+        return tuple(symbol for symbol in self.traced if symbol not in moving)
 
     def values_in(self, shapes: Sequence[Sequence[int]]) -> dict[sympy.Symbol, int]:
         """What the symbols are where the tensors have these shapes."""

@@ -184,6 +184,26 @@ def test_other_free_sizes_are_compared_as_well(tmp_path) -> None:
         exporters.onnx(hybrid, tmp_path / "a.onnx")
 
 
+class Language(nn.Module):
+    """Few bytes in, many out: 20,000 numbers for each token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20_000, 8)
+        self.body = nn.Identity()
+
+    def forward(self, tokens):
+        return self.body(self.embedding(tokens)) @ self.embedding.weight.T
+
+
+def test_batches_are_as_large_as_what_comes_out_allows(tmp_path) -> None:
+    body = {"body": Fake([f"sin(x{k})" for k in range(8)], 8)}
+    example = Batch((tokens(50, 64, 20_000),), {})
+    file = exporters.onnx(hybrid_of(Language(), body, example), tmp_path / "a.onnx")
+    # 5.1 MB of results for each sequence, of which 26 stay below 128 MiB: neither 50 nor 1000.
+    assert file.agreement.batch_sizes == (26, 1, 7)
+
+
 # --- the batches themselves --------------------------------------------------------------------
 
 
