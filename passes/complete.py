@@ -129,7 +129,7 @@ def _better(fit: Samples, holdout: Samples, trial: Equation, equation: Equation)
     with np.errstate(all="ignore"):
         for part in (holdout, fit):
             loss = part.measure
-            before, after = (loss.of(one.predict(part.X) - part.y) for one in (equation, trial))
+            before, after = (loss.of(part.residual(one)) for one in (equation, trial))
             weights = np.ones(len(part.y)) if part.weights is None else part.weights
             gains.append((before - after) * weights / weights.mean())
     gain = np.concatenate(gains)

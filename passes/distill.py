@@ -50,6 +50,7 @@ class Fit:
         budget: seconds for this fit, search and refine, or None for the engine's amount of work.
         refine: options of the refine pass.
         loss: what equations are fitted and ranked by, see `symcompile.losses`.
+        folds: fold of each row, where none are held out: rows to rank on are then those to fit to.
         block: fits of one block try each other's forms; they have the same columns. Empty for a fit
             on its own.
     """
@@ -68,6 +69,7 @@ class Fit:
     refine: Refine = field(default_factory=Refine)
     loss: str = "squared"
     block: str = ""
+    folds: Array | None = None
 
     @property
     def measure(self) -> Loss:
@@ -80,7 +82,7 @@ class Fit:
         loss = self.measure
         return (
             Samples(self.X_fit, self.y_fit, self.weights, loss),
-            Samples(self.X_holdout, self.y_holdout, self.holdout_weights, loss),
+            Samples(self.X_holdout, self.y_holdout, self.holdout_weights, loss, self.folds),
         )
 
 

@@ -17,6 +17,7 @@ from symcompile.errors import DataError
 from symcompile.hybrid import Batch
 from symcompile.passes.recorder import Observed, Recorder
 from symcompile.passes.splitting import Splitter
+from symcompile.recording import RECORDED_BATCHES
 
 
 @dataclass(frozen=True)
@@ -55,4 +56,8 @@ def instrument(
             splitter.feed(batch)
     if not splitter.count:
         raise DataError("data is empty: give at least one batch")
-    return Observation(recorder.finish(), tuple(splitter.kept()), splitter.kind())
+    regions, kind = recorder.finish(), splitter.kind()
+    recorded = [one.samples for one in regions.values() if one.samples is not None]
+    if recorded and not all(samples.holdout.any() for samples in recorded):
+        kind = RECORDED_BATCHES
+    return Observation(regions, tuple(splitter.kept()), kind)

@@ -192,7 +192,7 @@ def fingerprint(fit: Fit) -> str:
     """SHA-256 over everything that determines a front: data, options, engine, seed, version."""
     settings = {**_search_settings(fit), "refine": asdict(fit.refine)}
     fitted, held = (fit.X_fit, fit.y_fit, fit.weights), (fit.X_holdout, fit.y_holdout)
-    return _digest(settings, (*fitted, *held, fit.holdout_weights))
+    return _digest(settings, (*fitted, *held, fit.holdout_weights, fit.folds))
 
 
 def _search_settings(fit: Fit) -> dict[str, Any]:

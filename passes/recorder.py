@@ -15,14 +15,13 @@ from torch import nn
 from symcompile.calling import equal, map_tensors, tensors
 from symcompile.errors import DataError
 from symcompile.evaluation import Array
+from symcompile.folds import SMALL
 from symcompile.passes import interface
 from symcompile.passes.interface import Call, UnsupportedError
 from symcompile.passes.sampling import Reservoir
-from symcompile.recording import Samples
+from symcompile.recording import MIN_SAMPLES, Samples
 from symcompile.region import Interface
 from symcompile.state import deepcopy
-
-MIN_SAMPLES = 10
 
 
 @dataclass
@@ -180,13 +179,16 @@ class Recorder:
         parts = [rows for rows in (fit, held) if rows]
         X, Y = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
         mask = np.zeros(len(X), dtype=bool)
-        if trail.fit.seen and trail.held.seen:
-            mask[len(fit[0]) :] = True
-        else:
-            order = np.random.default_rng(self.seed).permutation(len(X))
-            mask[order[: math.ceil(len(X) * self.holdout)]] = True
+        if len(X) >= SMALL and self.holdout:
+            split = trail.fit.seen and trail.held.seen
+            mask[self._afterwards(len(X)) if not split else slice(len(fit[0]), None)] = True
         _require_enough(path, X)
         return Samples(X, Y, mask)
+
+    def _afterwards(self, count: int) -> Array:
+        """Rows to hold out where that was not decided before the model ran."""
+        order = np.random.default_rng(self.seed).permutation(count)
+        return order[: math.ceil(count * self.holdout)]
 
 
 @contextmanager
@@ -240,7 +242,7 @@ def _require_enough(path: str, X: Array) -> None:
     if count < MIN_SAMPLES:
         raise DataError(
             f"target {path!r}: {count} sample{'s' * (count != 1)} recorded, at least {MIN_SAMPLES}"
-            " are needed (hundreds are better): give more data"
+            " are needed: give more data"
         )
     if np.all(X[0] == X):
         raise DataError(

@@ -19,12 +19,14 @@ import sympy
 
 from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
+from symcompile.description import nats_per_node
 from symcompile.equation import Equation
 from symcompile.evaluation import Array, evaluate
+from symcompile.folds import SMALL, moves
 from symcompile.least_squares import fit_constants
 from symcompile.losses import SQUARED, Loss, first_weights
 from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
+from symcompile.pareto import Few, ParetoFront
 from symcompile.passes.drop_terms import reductions
 from symcompile.passes.snap import exact_values, reopen
 from symcompile.slots import renumber, slot
@@ -60,13 +62,15 @@ class Refine:
 class Samples:
     """What equations are fitted to, and what they are judged by.
 
-    X [n_samples, n_inputs], y [n_samples]; weights [n_samples] or None for equal ones.
+    X [n_samples, n_inputs], y [n_samples]; weights [n_samples] or None for equal ones. With `folds`
+    [n_samples] equations are judged on each fold by constants fitted to the others.
     """
 
     X: Array
     y: Array
     weights: Array | None = None
     measure: Loss = SQUARED
+    folds: Array | None = None
 
     @property
     def centre(self) -> float:
@@ -99,14 +103,24 @@ class Samples:
         weights = None if self.weights is None else self.weights[:rows]
         return Samples(self.X[:rows], self.y[:rows], weights, self.measure)
 
+    def residual(self, equation: Equation) -> Array:
+        """Error of an equation on each sample."""
+        value = evaluate(equation.program, self.X, equation.constants)[:, 0]
+        with np.errstate(all="ignore"):
+            residual = np.asarray(value - self.y)
+            if self.folds is None:
+                return residual
+            return residual + moves(
+                equation, self.X, self.y, self.folds, self.weights, self.measure
+            )
+
     def loss(self, equation: Equation) -> float:
         return self.losses(equation)[0]
 
     def losses(self, equation: Equation) -> tuple[float, float]:
         """The mean loss of an equation, and its mean squared error."""
-        value = evaluate(equation.program, self.X, equation.constants)[:, 0]
+        residual = self.residual(equation)
         with np.errstate(all="ignore"):
-            residual = value - self.y
             loss = self.measure.mean(residual, self.weights)
             if self.measure.is_squared:
                 return loss, loss
@@ -138,6 +152,7 @@ def refine(
         held-out loss than every simpler one. The constant mean is always among the candidates.
     """
     options = options or Refine()
+    few = holdout.folds is not None and len(holdout.y) < SMALL
     pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
@@ -150,6 +165,7 @@ def refine(
         pool.finished(),
         holdout.variance,
         loss=holdout.measure,
+        few=Few(len(holdout.y), nats_per_node(operators, len(names))) if few else None,
         constant_loss=None if holdout.measure.is_squared else holdout.constant_loss,
     )
 
@@ -286,10 +302,18 @@ class _Pool:
                 best = min(best, equation.loss)
         return kept
 
+    @property
+    def slack(self) -> float:
+        """Losses on n rows differ by chance by a factor exp(sqrt(2 / n)): where these are also the
+        rows to rank on, more than the closest form of each complexity has to be ranked."""
+        rows = len(self.holdout.y)
+        few = self.holdout.folds is not None and rows < SMALL
+        return math.expm1(2.0 * math.sqrt(2.0 / rows)) if few else 0.1
+
     def finished(self) -> list[Equation]:
         """The front fitted to all rows, measured on held-out samples, constants snapped."""
         result = []
-        for equation in self.front(0.1, self.max_complexity):
+        for equation in self.front(self.slack, self.max_complexity):
             measured = self.measured(self.fitted(equation, self.fit, 30))
             if measured is None:
                 continue
@@ -356,9 +380,8 @@ class _Pool:
 
     def as_good(self, trial: Equation, equation: Equation) -> bool:
         """Whether held-out errors of the two differ by no more than their noise."""
-        X, y = self.holdout.X, self.holdout.y
-        loss = self.holdout.measure.of
-        worse = loss(trial.predict(X) - y) - loss(equation.predict(X) - y)
-        noise = 2.0 * float(worse.std()) / math.sqrt(len(y))
+        loss, residual = self.holdout.measure.of, self.holdout.residual
+        worse = loss(residual(trial)) - loss(residual(equation))
+        noise = 2.0 * float(worse.std()) / math.sqrt(len(worse))
         rounding = 1e-15 * self.holdout.constant_loss
         return float(np.average(worse, weights=self.holdout.weights)) <= noise + rounding

@@ -3,10 +3,12 @@
 Where the rows of a batch do not influence each other (tested on the first batch), rows are split
 before the model runs, so that a held-out sample comes from a held-out input. Else every k-th batch
 is held out. Where there are too few batches for that, samples have to be split after the fact.
+Samples that are too few to set any aside are put together again, see `symcompile.folds`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +34,7 @@ class Splitter:
     def __init__(self, root: nn.Module, recorder: Recorder, holdout: float, seed: int) -> None:
         self.root, self.recorder, self.holdout = root, recorder, holdout
         self.random = torch.Generator().manual_seed(seed)
-        self.every = max(2, round(1 / holdout))
+        self.every = max(2, round(1 / holdout)) if holdout else sys.maxsize
         self.by_rows: bool | None = None
         self.without_grad = True
         self.count, self.quota, self.elements = 0, 0.0, 0

@@ -24,7 +24,8 @@ from symcompile.equation import Equation
 from symcompile.errors import DataError
 from symcompile.evaluation import Array
 from symcompile.extrapolation import shell
-from symcompile.fidelity import Controls, agreement, relative_l2
+from symcompile.fidelity import Controls, agreement, controls, relative_l2
+from symcompile.folds import moves
 from symcompile.precision import Examined
 from symcompile.region import Region
 from symcompile.rewrite import (
@@ -58,8 +59,11 @@ class Reference:
 
     Attributes:
         fit: what equations and controls were fitted to.
-        holdout: what neither has seen.
+        holdout: what neither has seen; where nothing is held out the same as `fit`.
         baseline: the controls.
+        folds: of each sample, where nothing is held out: equations and controls are then judged on
+            each fold by constants fitted to the others, see `symcompile.folds`.
+        weights: of the samples, with folds.
         neural: the neural block; without it there are no gradients, and no extrapolation.
 
     Raises:
@@ -72,6 +76,8 @@ class Reference:
     baseline: Controls
     neural: Function | None = None
     seed: int = 0
+    folds: Array | None = None
+    weights: Array | None = None
 
     def __post_init__(self) -> None:
         if len(self.holdout.X) == 0:
@@ -82,12 +88,50 @@ class Reference:
     @cached_property
     def recorded(self) -> Array:
         """Every recorded input [n_samples, n_inputs]."""
-        return np.concatenate([self.fit.X, self.holdout.X])
+        return (
+            self.fit.X if self.folds is not None else np.concatenate([self.fit.X, self.holdout.X])
+        )
 
     @cached_property
     def controls(self) -> tuple[Array, ...]:
         """What mean and linear map give on held-out samples, each [n_holdout, n_outputs]."""
-        return tuple(one.predict(self.holdout.X) for one in self.baseline)
+        X, Y = self.holdout
+        if self.folds is None:
+            return tuple(one.predict(X) for one in self.baseline)
+        result = tuple(np.empty_like(Y) for _ in self.baseline)
+        for fold in np.unique(self.folds):
+            rest, out = self.folds != fold, self.folds == fold
+            weights = None if self.weights is None else self.weights[rest]
+            for values, one in zip(result, controls(X[rest], Y[rest], weights), strict=True):
+                values[out] = one.predict(X[out])
+        return result
+
+    @cached_property
+    def variables(self) -> Array:
+        return self.region.variable_values(self.holdout.X)
+
+    @cached_property
+    def wanted(self) -> Array:
+        """What equations have to give on held-out samples [n_holdout, n_equations]."""
+        return self.region.equation_values(self.holdout.Y)
+
+    def moves_of(self, output: int, equation: Equation) -> Array:
+        """What an equation gives on held-out samples beyond its own values [n_holdout], since its
+        constants are fitted without them; zero where they have not seen them anyway."""
+        if self.folds is None:
+            return np.zeros(len(self.variables))
+        return moves(equation, self.variables, self.wanted[:, output], self.folds, self.weights)
+
+    def left_out(self, equations: Mapping[int, Equation], values: Array) -> Array:
+        """Outputs [n_holdout, n_outputs] of a block, each row by constants fitted without it."""
+        if self.folds is None:
+            return values
+        added = np.zeros_like(self.wanted)
+        for output, equation in equations.items():
+            added[:, output] = self.moves_of(output, equation)
+        projection = self.region.projection_out
+        with np.errstate(all="ignore"):
+            return values + (added if projection is None else added @ projection.components)
 
     @cached_property
     def beyond(self) -> Samples:
@@ -158,7 +202,8 @@ def measure(
     region, keys = reference.region, sorted(equations)
     X, Y = reference.holdout
     found, mean, linear = (
-        _compare(region, keys, values, Y) for values in (block.values(X), *reference.controls)
+        _compare(region, keys, values, Y)
+        for values in (reference.left_out(equations, block.values(X)), *reference.controls)
     )
     rows = {k: OutputFidelity(found[k], mean[k], linear[k]) for k in (*keys, _TOTAL)}
     total = rows.pop(_TOTAL)

@@ -107,9 +107,8 @@ class Search:
         self.fronts, self.reference, self.conditions = fronts, reference, conditions
         self.region = reference.region
         self.chosen: Choice = dict(chosen)
-        self.variables = self.region.variable_values(reference.holdout.X)
-        self.truth = self.region.equation_values(reference.holdout.Y)
-        self._values: dict[Equation, Array] = {}
+        self.truth = reference.wanted
+        self._values: dict[tuple[int, Equation], Array] = {}
         self._defined: dict[tuple[int, Equation], bool] = {}
         self._left = {output: self._alone(output) for output in self.chosen}
 
@@ -154,13 +153,15 @@ class Search:
         linear = relative_l2(self.reference.controls[1][:, output], self.truth[:, output])
         return self.conditions.met(error, linear) and self._is_defined(output, equation)
 
-    def _value(self, equation: Equation) -> Array:
-        if equation not in self._values:
-            self._values[equation] = equation.predict(self.variables)
-        return self._values[equation]
+    def _value(self, output: int, equation: Equation) -> Array:
+        key = (output, equation)
+        if key not in self._values:
+            values = equation.predict(self.reference.variables)
+            self._values[key] = values + self.reference.moves_of(output, equation)
+        return self._values[key]
 
     def _error(self, output: int, equation: Equation) -> float:
-        return relative_l2(self._value(equation), self.truth[:, output])
+        return relative_l2(self._value(output, equation), self.truth[:, output])
 
     def _is_defined(self, output: int, equation: Equation) -> bool:
         key = (output, equation)
@@ -211,7 +212,7 @@ class Search:
     def _gain(self, output: int, equation: Equation) -> float:
         """Components are orthonormal, so their squared errors add up to that of real outputs."""
         before, after = (
-            float(np.square(self._value(one) - self.truth[:, output]).sum())
+            float(np.square(self._value(output, one) - self.truth[:, output]).sum())
             for one in (self.chosen[output], equation)
         )
         gain = before - after if math.isfinite(before) else math.inf
@@ -223,7 +224,7 @@ class Search:
         assert projection is not None
         components = self.truth.copy()
         for output, equation in chosen.items():
-            components[:, output] = self._value(equation)
+            components[:, output] = self._value(output, equation)
         real = self.reference.holdout.Y
         with np.errstate(all="ignore"):
             return agreement(projection.reconstruct(components), real).relative_l2

@@ -11,7 +11,8 @@ import torch
 
 from symcompile.errors import DataError
 from symcompile.evaluation import Array
-from symcompile.recording import Samples
+from symcompile.folds import SMALL
+from symcompile.recording import MIN_SAMPLES, Samples
 from symcompile.target import Target
 
 
@@ -80,13 +81,14 @@ def read_weights(weights: Any, count: int) -> Array | None:
 
 
 def split(X: Array, Y: Array, weights: Array | None, holdout: float, seed: int) -> Samples:
-    """Samples with a random share held out."""
-    if len(X) < 10:
-        raise DataError(f"{len(X)} samples: at least 10 are needed (hundreds are better)")
+    """Samples with a random share held out, of a few none."""
+    if len(X) < MIN_SAMPLES:
+        raise DataError(f"{len(X)} samples: at least {MIN_SAMPLES} are needed")
     if not np.ptp(X, axis=0).any():
         raise DataError(
             "the inputs never change, so there is nothing to learn: give data that varies"
         )
     held = np.zeros(len(X), dtype=bool)
-    held[np.random.default_rng(seed).permutation(len(X))[: math.ceil(len(X) * holdout)]] = True
+    if len(X) >= SMALL:
+        held[np.random.default_rng(seed).permutation(len(X))[: math.ceil(len(X) * holdout)]] = True
     return Samples(X, Y, held, weights)

@@ -62,7 +62,10 @@ def symcompile(
             choice is such, take the simplest one of the front that passes; if none does, refuse.
         beat_linear: in the same way take no equation that the best linear map of the block's inputs
             beats.
-        holdout: share of the samples that no fit may see.
+        holdout: share of the samples that no fit may see. Of fewer than 50 none are held out: they
+            are all fitted to, and equations are ranked and reported by leave-one-out. 0 does the
+            same for more samples, by ten folds: no sample is lost to the fit, and in return no
+            figure tells what was chosen with the judging samples in sight.
         n_samples: samples kept of each region.
         seed: same seed, same machine, same equations (as long as no budget ends the search).
         budget: seconds for each equation; None for the engine's own amount of work. A search that
@@ -160,6 +163,7 @@ def distill(
         X: inputs [n_samples, n_inputs] (1-D counts as one input), or the outputs.
         names: one name for each input; x0, x1, ... when left out.
         weights: weight of each sample's loss [n_samples].
+        holdout: as for `symcompile`: from 4 rows on, and of fewer than 50 none are held out.
         loss: as for `symcompile`.
 
     Returns:

@@ -109,10 +109,12 @@ class Comparison:
         return verify.Reference(
             self.region,
             verify.Samples(samples.X_fit, samples.Y_fit),
-            verify.Samples(samples.X_holdout, samples.Y_holdout),
+            verify.Samples(samples.X[samples.judged], samples.Y[samples.judged]),
             self.baseline,
             None if self._original is None else self._function(self._original),
             self.record.seed,
+            samples.folds,
+            samples.weights,
         )
 
     @cached_property

@@ -13,6 +13,7 @@ from symcompile.engines import Engine, create
 from symcompile.errors import DataError, EngineError, TargetError
 from symcompile.losses import check_loss
 from symcompile.operators import OperatorSet
+from symcompile.recording import MIN_SAMPLES
 from symcompile.target import Target
 
 Operators = OperatorSet | Iterable[str] | Mapping[str, int] | None
@@ -69,12 +70,14 @@ class Options:
         )
 
     def _check_sampling(self) -> None:
-        if not _is_number(self.holdout) or not 0 < self.holdout < 1:
+        if not _is_number(self.holdout) or not 0 <= self.holdout < 1:
             raise DataError(
-                f"holdout is {self.holdout!r}: expected a share between 0 and 1, such as 0.2"
+                f"holdout is {self.holdout!r}: expected a share from 0 to below 1, such as 0.2"
             )
-        if type(self.n_samples) is not int or self.n_samples < 10:
-            raise DataError(f"n_samples is {self.n_samples!r}: expected a whole number from 10 up")
+        if type(self.n_samples) is not int or self.n_samples < MIN_SAMPLES:
+            raise DataError(
+                f"n_samples is {self.n_samples!r}: expected a whole number from {MIN_SAMPLES} up"
+            )
         if type(self.seed) is not int or self.seed < 0:
             raise DataError(f"seed is {self.seed!r}: expected a whole number from 0 up")
 

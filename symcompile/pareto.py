@@ -41,6 +41,14 @@ class RunnerUp(NamedTuple):
     margin: float
 
 
+class Few(NamedTuple):
+    """How many rows rank a front, and the nats that it takes to name a form for each unit of its
+    complexity, see `symcompile.description`."""
+
+    rows: int
+    price: float
+
+
 @dataclass(frozen=True)
 class ParetoFront:
     """Equations by ascending complexity, each with a lower held-out loss than all before it.
@@ -52,7 +60,9 @@ class ParetoFront:
             `passes/complete.py`; None leaves it to `knee`.
         loss: what the equations were fitted and are ranked by, with its scale.
         constant_loss: that loss of the best constant; None where it is the variance.
-        reason: why there is no equation, where a search failed; not stored.
+        few: where few rows rank the equations, how many, and what a form costs to name; None where
+            there are enough rows to leave the choice to `knee`.
+        reason: why there is no equation, where a search failed.
     """
 
     equations: tuple[Equation, ...]
@@ -61,6 +71,7 @@ class ParetoFront:
     loss: Loss = SQUARED
     constant_loss: float | None = None
     reason: str = ""
+    few: Few | None = None
 
     @classmethod
     def of(
@@ -70,6 +81,7 @@ class ParetoFront:
         *,
         loss: Loss = SQUARED,
         constant_loss: float | None = None,
+        few: Few | None = None,
     ) -> ParetoFront:
         """Keep what no simpler or equally simple equation beats; NaN losses are dropped."""
         kept: list[Equation] = []
@@ -77,12 +89,16 @@ class ParetoFront:
             measured = measured_loss(equation)
             if math.isfinite(measured) and (not kept or measured < measured_loss(kept[-1])):
                 kept.append(equation)
-        return cls(tuple(kept), float(variance), None, loss, constant_loss)
+        return cls(tuple(kept), float(variance), None, loss, constant_loss, few=few)
 
     def grown(self, more: Iterable[Equation]) -> ParetoFront:
         """The front that these and its own equations come to, without a choice of its own."""
         return ParetoFront.of(
-            [*self, *more], self.variance, loss=self.loss, constant_loss=self.constant_loss
+            [*self, *more],
+            self.variance,
+            loss=self.loss,
+            constant_loss=self.constant_loss,
+            few=self.few,
         )
 
     def __len__(self) -> int:
@@ -100,20 +116,33 @@ class ParetoFront:
 
     @property
     def best(self) -> Equation:
-        """The default choice: the knee of the front, see `knee`, or what completes it."""
-        return self.select("knee") if self.choice is None else self[self.choice]
+        """The default choice: the knee of the front, see `knee`, or what completes it. Where few
+        rows rank the equations, that of the shortest description, see `descriptions`."""
+        if self.choice is not None:
+            return self[self.choice]
+        if self.few is None or not self.equations:
+            return self.select("knee")
+        return self[_shortest(descriptions(self))]
 
     @property
     def runner_up(self) -> RunnerUp | None:
-        """The next-best equation under `knee`; None where there is no second one."""
+        """The next-best equation under the default rule; None where there is no second one."""
         if len(self) < 2:
             return None
+        if self.few is not None:
+            return self._next_shortest(descriptions(self))
         part, picked = _part(self), knee(self) if self.choice is None else self.choice
         offset, values = len(self) - len(part), _corners(part)
         order = [offset + i for i in sorted(range(len(part)), key=lambda i: (-values[i], i))]
         second = next((i for i in order[1:] + order[:1] if i != picked), picked - 1)
         best, other = values[order[0] - offset], values[max(second - offset, 0)]
         return RunnerUp(self[second], min((best - other) / max(best, LEAST_STEP), 1.0))
+
+    def _next_shortest(self, lengths: list[float]) -> RunnerUp:
+        picked = _shortest(lengths) if self.choice is None else self.choice
+        second = min((i for i in range(len(self)) if i != picked), key=lambda i: (lengths[i], i))
+        gained = max(lengths[0] - lengths[picked], LEAST_STEP)
+        return RunnerUp(self[second], min((lengths[second] - lengths[picked]) / gained, 1.0))
 
     @property
     def most_accurate(self) -> Equation:
@@ -145,7 +174,8 @@ class ParetoFront:
 
     def r2(self, equation: Equation) -> float:
         """Coefficient of determination of one of the equations on held-out samples: one minus mean
-        squared error over variance, whatever the loss is. NaN where either is not known."""
+        squared error over variance, whatever the loss is. NaN where either is not known. Where
+        nothing is held out, see `symcompile.folds`, each row is left out in turn instead."""
         error = equation.holdout_mse
         if math.isnan(error) and self.loss.is_squared:
             error = measured_loss(equation)
@@ -165,6 +195,8 @@ class ParetoFront:
             stored["choice"] = self.choice
         if not self.loss.is_squared:
             stored |= {"loss": self.loss.to_json(), "constant_loss": self.constant_loss}
+        if self.few is not None:
+            stored["few"] = list(self.few)
         return stored
 
     @classmethod
@@ -178,7 +210,8 @@ class ParetoFront:
             loss = Loss.from_json(data["loss"]) if "loss" in data else SQUARED
             constant = data.get("constant_loss")
             constant = None if constant is None else float(constant)
-            return cls(equations, float(data["variance"]), choice, loss, constant)
+            few = _read_few(data["few"]) if "few" in data else None
+            return cls(equations, float(data["variance"]), choice, loss, constant, few=few)
         except (KeyError, TypeError, ValueError, AttributeError, EngineError) as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error
 
@@ -186,6 +219,8 @@ class ParetoFront:
         robust = not self.loss.is_squared
         name = f"{self.loss.name} loss"
         rows = [f"{'complexity':>10}  {'R2':>10}  {f'{name:>13}  ' * robust}equation"]
+        if self.few is not None:
+            rows.insert(0, f"R2 by leave-one-out over {self.few.rows} rows")
         best = self.best if self.equations else None
         for equation in self:
             mark = " <- chosen" if equation is best else ""
@@ -193,6 +228,13 @@ class ParetoFront:
             row = f"{equation.complexity:>10}  {self.r2(equation):>10.6f}  {loss}{equation}{mark}"
             rows.append(row)
         return "\n".join(rows)
+
+
+def _read_few(data: Any) -> Few:
+    rows, price = data
+    if type(rows) is not int or rows < 1 or not 0 < float(price) < math.inf:
+        raise ValueError(f"few rows are {data!r}")
+    return Few(rows, float(price))
 
 
 def measured_loss(equation: Equation) -> float:
@@ -279,6 +321,31 @@ def _corners(front: ParetoFront) -> list[float]:
         if slope(i - 1, i) >= LEAST_STEP:
             before = i
     return values
+
+
+def descriptions(front: ParetoFront) -> list[float]:
+    """Nats that it takes to write down the outputs by each equation of a front that few rows rank.
+
+    With few rows a corner says little: among the many forms that a search has tried on these very
+    rows there is one for every step. What counts is whether a form with its constants is shorter
+    than what it saves (minimum message length, Wallace and Freeman 1987). To name the form has its
+    price for each unit of complexity. To give n outputs to within their errors takes n / 2 *
+    ln(loss), and to give k constants as exactly as the errors need it k / 2 * (ln(n) - ln(loss)),
+    with losses in units of the variance: each constant uses up one row, whatever it gains on it.
+    """
+    assert front.few is not None
+    rows, price = front.few
+    zero = front.log_losses()[0] if front.variance <= 0 else math.log(front.variance)
+    lengths = []
+    for log, equation in zip(front.log_losses(), front, strict=True):
+        k = len(equation.constants)
+        constants = 0.5 * k * math.log(rows)
+        lengths.append(0.5 * (rows - k) * (log - zero) + constants + price * equation.complexity)
+    return lengths
+
+
+def _shortest(lengths: list[float]) -> int:
+    return min(range(len(lengths)), key=lambda i: (lengths[i], i))
 
 
 def price(front: ParetoFront) -> int:

@@ -13,6 +13,7 @@ from torch import nn
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError
 from symcompile.fidelity import Controls
+from symcompile.folds import in_words
 from symcompile.losses import SQUARED
 from symcompile.lowering import Lowered, inner_types
 from symcompile.measuring import N_PROBES
@@ -89,8 +90,9 @@ def scored(part: Part, record: Recording, output: int, equation: Equation) -> Eq
         Samples(
             V[rows], y[rows], None if samples.weights is None else samples.weights[rows], measure
         )
-        for rows in (~samples.holdout, samples.holdout)
+        for rows in (~samples.holdout, samples.judged)
     )
+    held = replace(held, folds=samples.folds)
     holdout, squares = held.losses(equation)
     return replace(equation, loss=fit.loss(equation), holdout_loss=holdout, holdout_mse=squares)
 
@@ -98,18 +100,21 @@ def scored(part: Part, record: Recording, output: int, equation: Equation) -> Eq
 def provenance_of(
     record: Recording, path: str, engine: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
-    held = record.samples[path].holdout
+    samples = record.samples[path]
+    held, folds = samples.holdout, samples.folds
+    judged = {} if folds is None else {"judged_by": in_words(len(held))}
     return {
         "engine": dict(engine),
         "seed": seed,
         "n_fit": int((~held).sum()),
         "n_holdout": int(held.sum()),
+        **judged,
     }
 
 
 def rewrite_of(part: Part, record: Recording, fidelity: Fidelity) -> Rewrite:
     samples = record.samples[part.region.path]
-    probes = tuple(tuple(map(float, row)) for row in samples.X_holdout[:N_PROBES])
+    probes = tuple(tuple(map(float, row)) for row in samples.X[samples.judged][:N_PROBES])
     return Rewrite(
         part.region,
         dict(part.equations),

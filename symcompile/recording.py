@@ -17,11 +17,14 @@ from torch import nn
 
 from symcompile.errors import ArtifactError, DataError, StaleRecordingError
 from symcompile.evaluation import Array
+from symcompile.folds import fold_numbers
 from symcompile.hybrid import Batch
 from symcompile.region import Region
 from symcompile.storage.serialization import region_from_json, region_to_json
 
 FORMAT = 1
+# From fewer rows nothing can be told: a line has two constants, and is judged on a third row.
+MIN_SAMPLES = 4
 
 HELD_OUT_BATCHES = "held-out batches"
 HELD_OUT_ROWS = "held-out rows"
@@ -36,7 +39,8 @@ class Samples:
     Attributes:
         X: inputs [n_samples, n_inputs], float64.
         Y: outputs [n_samples, n_outputs], float64.
-        holdout: which samples no fit may see [n_samples], bool.
+        holdout: which samples no fit may see [n_samples], bool; none of them where there are few,
+            see `folds`.
         weights: weight of each sample's squared error [n_samples], or None.
     """
 
@@ -44,6 +48,21 @@ class Samples:
     Y: Array
     holdout: Array
     weights: Array | None = None
+
+    @property
+    def folds(self) -> Array | None:
+        """The fold of each sample [n_samples], where none is held out: equations are then judged on
+        each fold by constants that are fitted to the others."""
+        return None if self.holdout.any() else fold_numbers(len(self.holdout))
+
+    @property
+    def judged(self) -> Array:
+        """Which samples equations are judged on [n_samples]: those held out, else all."""
+        return self.holdout if self.holdout.any() else ~self.holdout
+
+    @property
+    def weights_judged(self) -> Array | None:
+        return None if self.weights is None else self.weights[self.judged]
 
     @property
     def X_fit(self) -> Array:

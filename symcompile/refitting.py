@@ -38,7 +38,8 @@ class Recorded:
         names: of the columns of V.
         V: [n_samples, n_variables].
         Y: [n_samples, n_equations].
-        held: which samples no fit saw [n_samples].
+        held: which samples no fit saw [n_samples]; none of them where there are few.
+        folds: of each sample, where none are held out, see `symcompile.folds`.
         operators: what equations may use.
         fronts: of each output.
         loss: what equations are fitted by, see `symcompile.losses`.
@@ -51,6 +52,7 @@ class Recorded:
     operators: OperatorSet
     fronts: Mapping[int, ParetoFront]
     loss: str = "auto"
+    folds: Array | None = None
 
     @classmethod
     def of(
@@ -62,7 +64,8 @@ class Recorded:
     ) -> Recorded:
         samples = record.samples[region.path]
         V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
-        return cls(region.variables, V, Y, samples.holdout, operators, fronts)
+        held, folds = samples.holdout, samples.folds
+        return cls(region.variables, V, Y, held, operators, fronts, folds=folds)
 
     @property
     def max_complexity(self) -> int:
@@ -197,7 +200,7 @@ class Recorded:
         fit, held = (
             Samples(V[rows], self.Y[rows, output], None, loss) for rows in (~self.held, self.held)
         )
-        return fit, held
+        return fit, held if self.folds is None else replace(fit, folds=self.folds)
 
     def lost(self, output: int, equation: Equation, other: Equation) -> float:
         """Nats of held-out loss from one equation to another."""

@@ -258,8 +258,8 @@ def fit_of(
     """The fit of one output y [n_samples] in `variables` [n_samples, n_variables]."""
     # In random order, so that a search or a fit may look at the first rows alone.
     order = np.random.default_rng(options.seed).permutation(len(y))
-    fit, held = order[~samples.holdout[order]], order[samples.holdout[order]]
-    weights = samples.weights
+    fit, held = order[~samples.holdout[order]], order[samples.judged[order]]
+    weights, folds = samples.weights, samples.folds
     return Fit(
         f"{block}[{output}]",
         variables[fit],
@@ -274,6 +274,7 @@ def fit_of(
         options.budget,
         loss=options.loss,
         block=block,
+        folds=None if folds is None else folds[held],
     )
 
 

@@ -198,8 +198,8 @@ ERRORS: dict[str, tuple[nn.Module, tuple[Any, ...], str]] = {
         "'block': output 0 is ",
     ),
     "constant": (Net(), (torch.ones(50, 2),), "never change over 50 samples"),
-    "one sample": (Net(), (torch.ones(1, 2),), "1 sample recorded, at least 10"),
-    "few": (Net(), (X[:9],), "9 samples recorded, at least 10"),
+    "one sample": (Net(), (torch.ones(1, 2),), "1 sample recorded, at least 4"),
+    "few": (Net(), (X[:3],), "3 samples recorded, at least 4"),
     "nothing": (Net(), (), "data is empty"),
 }
 

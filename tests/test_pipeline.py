@@ -72,7 +72,7 @@ def broken(name: str) -> Pass:
             return state.with_(recording=replace(recording, samples={}))
         if name == "holdout":
             spoiled = {
-                path: replace(samples, holdout=samples.holdout & False)
+                path: replace(samples, holdout=samples.holdout | True)
                 for path, samples in recording.samples.items()
             }
             return state.with_(recording=replace(recording, samples=spoiled))
@@ -86,7 +86,7 @@ def broken(name: str) -> Pass:
     [
         ("regions", r"\['0', '2'\] are lost"),
         ("samples", "region '0' has no samples"),
-        ("holdout", "nothing held out"),
+        ("holdout", "nothing to fit"),
         ("fronts", "no front for outputs"),
     ],
 )

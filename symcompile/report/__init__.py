@@ -33,7 +33,8 @@ class Report:
             where it was not measured.
 
     Of an outcome's provenance it shows, where they are there: `engine` (a name, or a mapping with
-    `name` and `version`), `seed`, `n_fit` and `n_holdout` (samples).
+    `name` and `version`), `seed`, `n_fit` and `n_holdout` (samples), `judged_by` (in words, where
+    none are held out).
     """
 
     outcomes: Mapping[str, Outcome]
@@ -103,7 +104,8 @@ def origin(report: Report) -> list[str]:
     """Capture, engines, seeds and sample counts, each named once."""
     found = [f"capture {report.capture}"] if report.capture else []
     found += _distinct("engine", (_engine(one.provenance) for one in report.outcomes.values()))
-    for label, key in (("seed", "seed"), ("fitted", "n_fit"), ("held out", "n_holdout")):
+    counts = ("fitted", "n_fit"), ("held out", "n_holdout"), ("judged by", "judged_by")
+    for label, key in (("seed", "seed"), *counts):
         values = (one.provenance.get(key) for one in report.outcomes.values())
         found += _distinct(label, (None if v is None else str(v) for v in values))
     return found

@@ -97,6 +97,8 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
         yield from _named(
             "domain", [_domain(one, outcome) for one in fidelity.domain], DOMAIN_ISSUES
         )
+        if "judged_by" in outcome.provenance:
+            yield "judged by", _folds(str(outcome.provenance["judged_by"]))
         if fidelity.end_to_end is not None:
             yield "end to end", _end_to_end(fidelity.end_to_end)
         for what, why in fidelity.unmeasured.items():
@@ -137,6 +139,14 @@ def _constant(outcome: Outcome) -> Iterator[str]:
     yield (
         f"{labels}: a constant stands in place of the block{of}, which no input moves any more."
         " Either the block hardly varies on this data, or no equation in reach says how it does"
+    )
+
+
+def _folds(judged_by: str) -> str:
+    return (
+        f"{judged_by}, since all were fitted to: in place of held-out samples, each row is"
+        " predicted by constants, and by controls, that were fitted without it. That the form was"
+        " chosen with all of them in sight is not in these figures"
     )
 
 

@@ -14,7 +14,7 @@ from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.losses import Loss
 from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
+from symcompile.pareto import Few, ParetoFront
 from symcompile.region import (
     Interface,
     Parameter,
@@ -93,12 +93,14 @@ EQUATION = Codec(_write_equation, _read_equation)
 _LOSS = Codec(Loss.to_json, _read_loss)
 _FRONT = record(
     ParetoFront,
-    later=("choice", "loss", "constant_loss"),
+    later=("choice", "loss", "constant_loss", "few", "reason"),
     equations=many(EQUATION),
     variance=NUMBER,
     choice=optional(COUNT),
     loss=_LOSS,
     constant_loss=optional(NUMBER),
+    few=optional(record(Few, rows=COUNT, price=NUMBER)),
+    reason=TEXT,
 )
 
 
@@ -176,11 +178,21 @@ _OUTPUT = record(
     gradient=NUMBER,
 )
 
+_END_TO_END = record(
+    EndToEnd,
+    later=("finite",),
+    equation=NUMBER,
+    mean=NUMBER,
+    linear=NUMBER,
+    data=TEXT,
+    finite=FLAG,
+)
+
 FIDELITY = record(
     Fidelity,
     later=("unmeasured", "projections", "shortfalls"),
     outputs=by_number(_OUTPUT),
-    end_to_end=optional(record(EndToEnd, equation=NUMBER, mean=NUMBER, linear=NUMBER, data=TEXT)),
+    end_to_end=optional(_END_TO_END),
     parameters_removed=COUNT,
     domain=many(
         record(

@@ -1,0 +1,282 @@
+"""Few rows: leaving each out against explicit refits, the choice among them, and their laws."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from torch import nn
+
+from symcompile import distill, load, record, symcompile
+from symcompile.arrays import split
+from symcompile.description import nats_per_node
+from symcompile.equation import Equation
+from symcompile.errors import DataError, ExpressionError
+from symcompile.evaluation import Array
+from symcompile.fidelity import agreement, controls
+from symcompile.folds import SMALL, fold_numbers, in_words, moves
+from symcompile.least_squares import fit_constants
+from symcompile.operators import OperatorSet
+from symcompile.pareto import Few, ParetoFront, descriptions
+from symcompile.parser import parse
+from symcompile.recording import Recording
+
+OPERATORS = OperatorSet.of(["+", "*", "sqrt", "square", "cube", "exp"])
+QUICK: dict[str, Any] = {
+    "engine": "operon",
+    "engine_options": {"restarts": 1, "population": 100, "generations": 3},
+    "operators": ["+", "*", "sqrt", "square", "cube"],
+    "progress": False,
+}
+# Semi-major axes in astronomical units, sidereal periods in days: Mercury to Saturn.
+AXES = np.array([0.387, 0.723, 1.0, 1.524, 5.203, 9.537])
+DAYS = np.array([87.97, 224.70, 365.26, 686.98, 4332.6, 10759.2])
+RNG = np.random.default_rng(0)
+
+
+def equation(text: str, *names: str) -> Equation:
+    return Equation.of(parse(text, names), names, OPERATORS)
+
+
+def fitted(text: str, X: Array, y: Array, weights: Array | None = None) -> Equation:
+    found = equation(text, "x")
+    fit = fit_constants(found.program, X, y, weights, found.constants, 100, 1e-14)
+    return found.with_constants(fit.constants)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("text", ["1.5*x + 0.5", "0.7*exp(0.4*x) + 0.1", "x**2"])
+def test_rows_left_out_are_predicted_as_by_explicit_refits(text: str, weighted: bool) -> None:
+    X = np.linspace(0.5, 3, 9)[:, None]
+    y = np.exp(0.5 * X[:, 0]) + 1e-3 * RNG.normal(size=9)
+    weights = RNG.uniform(0.2, 2, 9) if weighted else None
+    found = fitted(text, X, y, weights)
+    errors = found.predict(X) - y + moves(found, X, y, fold_numbers(9), weights)
+    for row in range(9):
+        rest = np.arange(9) != row
+        w = None if weights is None else weights[rest]
+        again = fit_constants(found.program, X[rest], y[rest], w, found.constants, 100, 1e-14)
+        expected = found.with_constants(again.constants).predict(X[[row]])[0] - y[row]
+        assert errors[row] == pytest.approx(expected, rel=0.02, abs=1e-6)
+
+
+def test_folds_of_several_rows_are_left_out_together() -> None:
+    X = RNG.uniform(0, 1, (200, 1))
+    y = 2 * X[:, 0] + RNG.normal(size=200)
+    folds = fold_numbers(200)
+    assert sorted(np.bincount(folds)) == [20] * 10
+    found = fitted("1.5*x + 0.5", X, y)
+    errors = found.predict(X) - y + moves(found, X, y, folds)
+    for fold in range(10):
+        line = np.polyfit(X[folds != fold, 0], y[folds != fold], 1)
+        expected = np.polyval(line, X[folds == fold, 0]) - y[folds == fold]
+        np.testing.assert_allclose(errors[folds == fold], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_constants_that_hang_on_single_rows_are_found_out() -> None:
+    X, y = np.arange(1.0, 5.0)[:, None], np.array([1.0, 5.0, 2.0, 4.0])
+    cubic = fitted("1.1*x**3 + 1.2*x**2 + 1.3*x + 1.4", X, y)
+    assert np.isinf(moves(cubic, X, y, fold_numbers(4))).all()
+    step = equation("0.5*where(x > 3.5, 1, 0)", "x")
+    found = moves(step, X, y, fold_numbers(4))
+    assert np.isinf(found[3])
+    assert not found[:3].any()
+
+
+def test_an_equation_by_hand_is_not_refitted_to_look_better() -> None:
+    """What leaving out adds is added to the errors that it has, it does not replace them."""
+    X = np.linspace(1, 2, 8)[:, None]
+    y = 2 * X[:, 0]
+    found = equation("5.0*x", "x")
+    np.testing.assert_allclose(moves(found, X, y, fold_numbers(8)), 0.0, atol=1e-12)
+
+
+# --- the choice ----------------------------------------------------------------------------------
+
+
+def few(rows: int, *equations: tuple[str, float], variance: float = 1.0) -> ParetoFront:
+    found = [replace(equation(text, "x"), loss=loss, holdout_loss=loss) for text, loss in equations]
+    return ParetoFront.of(found, variance, few=Few(rows, 1.5))
+
+
+def test_the_shortest_description_of_few_rows_is_no_curve_through_all_of_them() -> None:
+    """Losses as six planets give them: five constants, each row left out, are 1e7 times closer."""
+    front = few(
+        6,
+        ("0.4", 1.4),
+        ("x*sqrt(x)", 1e-7),
+        ("1.3*x*(x + 752.9*sqrt(x + 0.012)) - 0.003", 2e-10),
+        ("0.006*x**2 + 0.96*x*(sqrt(x - 0.2) + 0.1) + 0.05", 1e-14),
+    )
+    assert front.best.form == sympy.Symbol("x") ** sympy.Rational(3, 2)
+    assert front.most_accurate.complexity > 10
+    second = front.runner_up
+    assert second is not None
+    assert second.equation != front.best
+    assert 0 < second.margin <= 1
+    assert str(front).startswith("R2 by leave-one-out over 6 rows\n")
+
+
+def test_a_constant_is_a_row_and_its_name() -> None:
+    front = few(10, ("0.4", 1.1), ("2.5*x", 1e-3))
+    lengths = descriptions(front)
+    assert lengths[0] == pytest.approx(4.5 * math.log(1.1) + 0.5 * math.log(10) + 1.5)
+    assert lengths[1] == pytest.approx(4.5 * math.log(1e-3) + 0.5 * math.log(10) + 4.5)
+
+
+def test_few_rows_stay_with_a_front_that_grows_or_is_stored() -> None:
+    front = few(6, ("0.4", 1.4), ("x*sqrt(x)", 1e-7))
+    assert front.grown([]).few == Few(6, 1.5)
+    data = json.loads(json.dumps(front.to_json()))
+    assert ParetoFront.from_json(data) == front
+    for wrong in ([6], [6, "x"], [0, 1.5], [6, 0.0], 3):
+        with pytest.raises(ExpressionError, match="not a stored Pareto front"):
+            ParetoFront.from_json({**data, "few": wrong})
+
+
+def forms(complexity: int, leaves: int, unary: int, binary: int) -> int:
+    """Trees of single costs up to the order of arguments, no function of a function."""
+    plain = [0, leaves]
+    whole = [0, leaves]
+    for n in range(2, complexity + 1):
+        pairs = sum(whole[k] * whole[n - 1 - k] for k in range(1, n - 1))
+        plain.append(binary * pairs // 2)
+        whole.append(plain[n] + unary * plain[n - 1])
+    return whole[complexity]
+
+
+@pytest.mark.parametrize(("names", "inputs"), [("+ * sqrt square cube", 1), ("+ * inv", 3)])
+def test_the_price_of_a_node_is_the_growth_of_forms(names: str, inputs: int) -> None:
+    operators = OperatorSet.of(names.split())
+    counts = [forms(n, inputs + 1, len(operators) - 2, 2) for n in (300, 320)]
+    growth = (math.log(counts[1]) - math.log(counts[0])) / 20
+    assert nats_per_node(operators, inputs) == pytest.approx(growth, abs=0.02)
+
+
+def test_no_node_is_free() -> None:
+    assert nats_per_node(OperatorSet.of(["sin"]), 1) == pytest.approx(math.log(2))
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["days", "years"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_six_planets_give_keplers_law(unit: str, seed: int) -> None:
+    T = DAYS / (365.26 if unit == "years" else 1.0)
+    front = distill(AXES, T, names=["a"], seed=seed, **QUICK)[0]
+    fresh = np.array([[2.77], [19.19], [30.07]])  # Ceres, Uranus, Neptune
+    periods = fresh[:, 0] ** 1.5 * (365.26 if unit == "days" else 1.0)
+    np.testing.assert_allclose(front.best.predict(fresh), periods, rtol=2e-3)
+    assert front.best.complexity <= 6
+    assert front.few == Few(6, nats_per_node(OperatorSet.of(QUICK["operators"]), 1))
+
+
+@pytest.mark.parametrize("rows", [4, 6, 20])
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_line_through_few_rows_is_a_line(rows: int, noise: float) -> None:
+    rng = np.random.default_rng(rows)
+    x = np.linspace(1, 10, rows)
+    y = 70 * x * (1 + noise * rng.normal(size=rows))
+    best = distill(x, y, **QUICK)[0].best
+    assert best.complexity <= 5
+    np.testing.assert_allclose(best.predict(np.array([[14.0]])), 980.0, rtol=0.1)
+
+
+def test_weights_count_where_rows_are_few() -> None:
+    x = np.linspace(1, 3, 12)
+    y = x**2
+    y[[2, 7]] = 40.0
+    weights = np.ones(12)
+    weights[[2, 7]] = 0.0
+    front = distill(x, y, weights=weights, **QUICK)[0]
+    np.testing.assert_allclose(front.best.predict(x[:, None]), x**2, rtol=1e-6)
+    kept = weights > 0
+    assert front.variance == pytest.approx(y[kept].var())
+
+
+@pytest.mark.parametrize("rows", [60, 300])
+def test_nothing_need_be_held_out(rows: int) -> None:
+    x = RNG.uniform(1, 3, rows)
+    front = distill(x, x**2 + 1, holdout=0, **QUICK)[0]
+    assert front.few is None
+    np.testing.assert_allclose(front.best.predict(x[:, None]), x**2 + 1, rtol=1e-6)
+    assert front.variance == pytest.approx((x**2).var())
+
+
+def test_three_rows_are_too_few() -> None:
+    with pytest.raises(DataError, match="3 samples: at least 4 are needed"):
+        distill(AXES[:3], DAYS[:3], **QUICK)
+    for share in (-0.1, 1.0, "none"):
+        with pytest.raises(DataError, match="expected a share from 0 to below 1"):
+            distill(AXES, DAYS, holdout=share, **QUICK)
+
+
+def test_enough_rows_are_held_out_as_ever() -> None:
+    X = RNG.normal(size=(SMALL, 2))
+    samples = split(X, X, None, 0.2, 0)
+    assert (samples.holdout.sum(), samples.folds) == (10, None)
+    assert (samples.judged == samples.holdout).all()
+    fewer = split(X[1:], X[1:], None, 0.2, 0)
+    assert not fewer.holdout.any()
+    assert fewer.judged.all()
+    assert fewer.folds is not None
+    assert in_words(49) == "leave-one-out over 49 rows"
+    assert in_words(50) == "10-fold cross-validation over 50 rows"
+
+
+# --- a block -------------------------------------------------------------------------------------
+
+
+class Period(nn.Module):
+    def forward(self, a: torch.Tensor) -> torch.Tensor:
+        return 365.26 * a * torch.sqrt(a)
+
+
+class Orbit(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.law, self.rest = Period(), nn.Linear(1, 1, dtype=torch.float64)
+
+    def forward(self, a: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.rest(self.law(a))
+        return found
+
+
+def test_a_block_of_six_rows_is_replaced_and_the_report_says_how_it_was_judged(
+    tmp_path: Path,
+) -> None:
+    data = torch.from_numpy(AXES)[:, None]
+    model = Orbit()
+    recorded = record(model, "law", data)
+    recorded.save(tmp_path / "six.safetensors")
+    recorded = Recording.load(tmp_path / "six.safetensors")
+    assert recorded.batches_are == "recorded batches"
+    compiled = symcompile(model, "law", recorded, **QUICK)
+    text = " ".join(str(compiled.report).split())
+    assert "held out 0 | judged by leave-one-out over 6 rows" in text
+    assert "That the form was chosen with all of them in sight" in text
+    assert "on recorded batches" in text
+    row = compiled.outcomes["law"].fidelity.outputs[0]  # type: ignore[union-attr]
+    assert row.equation.relative_l2 < 1e-9
+    X, Y = recorded["law"].X, recorded["law"].Y
+    rows = [
+        controls(np.delete(X, k, 0), np.delete(Y, k, 0)).linear.predict(X[[k]])[0] for k in range(6)
+    ]
+    assert row.linear.relative_l2 == pytest.approx(agreement(np.stack(rows), Y).relative_l2)
+    compiled.choose("law", "500.0*x0")
+    found = compiled.outcomes["law"].fidelity.outputs[0].equation  # type: ignore[union-attr]
+    worst = np.linalg.norm(500 * X - Y) / np.linalg.norm(Y)
+    assert found.relative_l2 > 0.9 * worst
+    compiled.choose("law", rule="knee")
+    compiled.save(tmp_path / "six.symc")
+    loaded = load(tmp_path / "six.symc")
+    assert loaded.fronts["law"][0] == compiled.fronts["law"][0]
+    assert "leave-one-out over 6 rows" in str(loaded.report)
