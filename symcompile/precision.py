@@ -29,8 +29,8 @@ from symcompile.region import Region
 from symcompile.region_call import on_rows
 from symcompile.rewrite import LOSES_DIGITS, OVERFLOWS, UNDERFLOWS, Shortfall
 
-# Next to the zeros of an equation no digits are left in any type: of samples spread evenly about
-# one in three thousand is that near in float32. More of them than this are not explained so.
+# Next to the zeros of an equation nothing is left in any type: of samples spread evenly that is one
+# in millions in float32. A share above this is not explained so.
 _NEAR_ZEROS = 0.01
 # A block that takes one sample at a time is looked at on fewer of them.
 _ONE_BY_ONE = 512
@@ -167,9 +167,10 @@ def _shortfall(
 
 
 def _without_digits(found: Array, wanted: Array, outer: torch.dtype) -> Array:
-    """Samples [n] that have less than half of their digits, if that is not explained by rounding.
+    """Samples [n] without half of the digits of the type, where rounding does not explain them:
+    together they have not got them either, or many have nothing left at all.
 
-    On top comes the rounding of the result, for which the smallest numbers have fewer digits.
+    The rounding of the result comes on top; the smallest numbers have fewer digits.
     """
     limits = torch.finfo(outer)
     allowed = math.sqrt(torch.finfo(inner_types(outer)[0]).eps) + limits.eps
@@ -177,8 +178,9 @@ def _without_digits(found: Array, wanted: Array, outer: torch.dtype) -> Array:
     error = np.maximum(error - limits.tiny * limits.eps, 0.0)
     lost = np.asarray(error > allowed * size)
     scale = max(float(size.max(initial=0.0)), limits.tiny)
-    explained = np.linalg.norm(error / scale) <= allowed * np.linalg.norm(size / scale)
-    if explained and lost.sum() <= _NEAR_ZEROS * lost.size:
+    together = np.linalg.norm(error / scale) <= allowed * np.linalg.norm(size / scale)
+    gone = np.asarray(error > size / 2)
+    if together and gone.sum() <= _NEAR_ZEROS * gone.size:
         return np.zeros_like(lost)
     return lost
 

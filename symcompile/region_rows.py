@@ -53,6 +53,7 @@ def _described(region: Region, outcome: Outcome) -> Json:
     spans = spans or [None] * len(region.names)
     row: Json = {
         "dtype": region.dtype,
+        **_inside(outcome),
         "calls": region.calls,
         "inputs": dict(zip(region.names, spans, strict=True)),
         "columns": list(region.names),
@@ -69,6 +70,13 @@ def _described(region: Region, outcome: Outcome) -> Json:
                 _array_digest(projection.mean, projection.components),
             ]
     return row
+
+
+def _inside(outcome: Outcome) -> Json:
+    """The wider type that a block computes in, if it does."""
+    if isinstance(outcome, Rewrite) and outcome.computes_in:
+        return {"computes_in": outcome.computes_in}
+    return {}
 
 
 def _equation(rewrite: Rewrite, output: int) -> Json:

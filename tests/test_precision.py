@@ -77,6 +77,7 @@ LAWS = {
     "float16": Law("x0**9/x1**8", (3e4, 4.5e4), (4e4, 6e4), HALF),
     "float16, float32 will do": Law("x0*x1/x2", (1e3, 1e3, 1e3), (3e3, 3e3, 9e3), HALF, False),
     "nothing wrong": Law("0.5*sin(3.0*x0)*exp(x1) + x0", (-2.0, -2.0), (2.0, 2.0), wide=False),
+    "a phase of a few turns": Law("sin(100.0*x0)", (0.0,), (1.0,), wide=False),
     "next to a zero": Law("x0 - 0.7123", (0.0,), (1.0,), wide=False),
     "nothing wrong in float64": Law("6.674e-11*x0*x1/x2**2", (1e24, 1e22, 1e8), (9e24, 9e22, 9e8),
                                     DOUBLE, False),
@@ -143,6 +144,14 @@ def test_it_can_be_moved_copied_stored_and_trained(name: str, tmp_path: Path) ->
         assert torch.isfinite(constant.grad).all()
         assert inputs.grad is not None
         assert torch.isfinite(inputs.grad).all()
+
+
+def test_a_manifest_says_so(tmp_path: Path) -> None:
+    compiled = compiled_of(LAWS["charges"])
+    row = exporters.manifest(compiled, tmp_path / "a.json")["regions"]["0"]
+    assert (row["dtype"], row["computes_in"]) == ("float32", "float64")
+    assert diff(tmp_path / "a.json", compiled.save(tmp_path / "a.symc")).same
+    assert diff(tmp_path / "a.json", compiled).same
 
 
 @pytest.mark.parametrize("name", ["charges", "float16"])
