@@ -1,4 +1,4 @@
-"""Evaluate a program with numpy in float64: values, and derivatives by constants or inputs.
+"""Evaluate a program with numpy in float64: values, and derivatives by constants.
 
 Invalid operations give NaN or infinity, never an exception: the caller decides what they mean.
 """
@@ -113,7 +113,7 @@ def _step(op: str, args: list[Any], value: Any, X: Array, constants: Any) -> Any
 def jacobian(program: Program, X: Array, constants: Sequence[float] | Array) -> tuple[Array, Array]:
     """Value [n_samples] of the first output, and its derivative by each constant
     [n_samples, n_slots], by forward-mode differentiation."""
-    values, slopes = _forward(program, X, constants, "slot")
+    values, slopes = _forward(program, X, constants)
     last = program.outputs[0]
     J = np.zeros((X.shape[0], program.n_slots))
     for column, slope in slopes[last].items():
@@ -121,25 +121,15 @@ def jacobian(program: Program, X: Array, constants: Sequence[float] | Array) -> 
     return np.broadcast_to(values[last], (X.shape[0],)).astype(float), J
 
 
-def input_jacobian(program: Program, X: Array, constants: Sequence[float] | Array) -> Array:
-    """Derivative of every output by every input, [n_samples, n_outputs, n_inputs]."""
-    _, slopes = _forward(program, X, constants, "input")
-    J = np.zeros((X.shape[0], len(program.outputs), program.n_inputs))
-    for position, index in enumerate(program.outputs):
-        for column, slope in slopes[index].items():
-            J[:, position, column] = slope
-    return J
-
-
 def _forward(
-    program: Program, X: Array, constants: Sequence[float] | Array, by: str
+    program: Program, X: Array, constants: Sequence[float] | Array
 ) -> tuple[list[Any], list[dict[int, Any]]]:
-    """Values of all instructions, and their derivatives by the leaves named `by`."""
+    """Values of all instructions, and their derivatives by the constants."""
     with np.errstate(all="ignore"):
         values = trace(program, X, constants)
         slopes: list[dict[int, Any]] = []
         for position, (op, args, value) in enumerate(program.instructions):
-            if op == by:
+            if op == "slot":
                 slopes.append({value: 1.0})
             else:
                 slopes.append(_chain(op, args, value, values, position, slopes))

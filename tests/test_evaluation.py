@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.evaluation import FOLDS, UNARY, evaluate, input_jacobian, jacobian
+from symcompile.evaluation import FOLDS, UNARY, evaluate, jacobian
 from symcompile.program import Instruction, Program, from_sympy
 from symcompile.slots import slot
 
@@ -84,21 +84,6 @@ def test_power_where_and_shared_subexpressions() -> None:
     program = from_sympy([form], ["x", "y"], 4)
     X = np.random.default_rng(1).uniform(0.3, 1.0, (50, 2))
     assert_slopes(program, X, [2.0, 0.3, 1.7, 0.6])
-
-
-def test_input_jacobian_against_differences() -> None:
-    x, y = sympy.symbols("x y")
-    forms = [sympy.exp(x * y) / (1 + y), sympy.sin(x) + sympy.Integer(2)]
-    program = from_sympy(forms, ["x", "y"], 0)
-    X = np.random.default_rng(2).uniform(0.1, 1.0, (20, 2))
-    J, step = input_jacobian(program, X, ()), 1e-6
-    for column in range(2):
-        moved = np.zeros(2)
-        moved[column] = step
-        difference = (evaluate(program, X + moved, ()) - evaluate(program, X - moved, ())) / (
-            2 * step
-        )
-        np.testing.assert_allclose(J[:, :, column], difference, atol=1e-8)
 
 
 def test_invalid_operations_give_nan_or_infinity_without_a_warning() -> None:
