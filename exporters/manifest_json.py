@@ -54,6 +54,7 @@ from symcompile.model_rows import (
 from symcompile.region_rows import region_row
 from symcompile.rewrite import Outcome, Refusal, check_constants
 from symcompile.state import same_random_state
+from symcompile.storage.files import refuse_special
 from symcompile.storage.schemas import MANIFEST
 
 # A list longer than this stands on several lines.
@@ -149,6 +150,7 @@ def _lines(value: Any, indent: str) -> str:
 
 
 def _write(path: str | os.PathLike[str], content: str) -> None:
+    refuse_special(path, ExportError)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

@@ -35,6 +35,7 @@ from symcompile.lowering import without_guards
 from symcompile.opaque import Exported, block_calls, export_program, replaced
 from symcompile.rewrite import Rewrite, check_constants
 from symcompile.state import deepcopy, same_random_state
+from symcompile.storage.files import refuse_special
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
 DEFAULT_OPSET = 18
@@ -165,6 +166,7 @@ def _writable(path: str | os.PathLike[str]) -> Path:
             raise ExportError(f"can't write {str(target)!r}: there is no directory {target.parent}")
     except OSError as error:
         raise ExportError(f"can't write {str(target)!r}: {error}") from error
+    refuse_special(target, ExportError)
     return target
 
 

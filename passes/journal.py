@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +25,11 @@ from symcompile._version import __version__
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, EngineError, SymCompileError
 from symcompile.evaluation import Array
-from symcompile.pareto import ParetoFront
+from symcompile.pareto import ParetoFront, check_front
+from symcompile.storage.documents import from_json
+from symcompile.storage.files import content
 from symcompile.storage.limits import check_equation
+from symcompile.storage.reading import or_none, reading
 
 if TYPE_CHECKING:
     from symcompile.passes.distill import Fit
@@ -100,11 +102,9 @@ class Journal:
         if self.run_dir is None:
             return None
         path = self.run_dir / kind / f"{name()}.json"
-        try:
-            front = _read(path)
-        except Exception:  # whatever a damaged file leads to
-            return None
-        return front if all(one.symbols == fit.names for one in front) else None
+        front = or_none(lambda: _read(path, ascending=kind != "searches"))
+        known = front is not None and all(one.symbols == fit.names for one in front)
+        return front if known else None
 
     def _keep(self, kind: str, front: ParetoFront, name: Callable[[], str]) -> None:
         """What could not be read back is not kept: it is searched for again."""
@@ -127,19 +127,18 @@ def _seal(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
-def _read(path: Path) -> ParetoFront:
-    # Not blocking: where a pipe has taken the file's place nobody may be at its other end.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(handle, encoding="utf-8") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
-            raise ValueError(f"{path} is no file of a journal")
-        seal, _, body = file.read().partition("\n")
-    if seal != _seal(body):
-        raise ValueError(f"{path} was damaged")
-    data = json.loads(body)
-    _check(data)
-    return ParetoFront.from_json(data)
+def _read(path: Path, *, ascending: bool = True) -> ParetoFront:
+    """What a file holds; what one search found may stand in any order."""
+    with reading(path):
+        seal, _, body = content(path, _LARGEST).decode().partition("\n")
+        if seal != _seal(body):
+            raise ArtifactError("it was damaged")
+        data = from_json(body.encode())
+        _check(data)
+        front = ParetoFront.from_json(data)
+        if ascending:
+            check_front(front)
+        return front
 
 
 def _check(data: Any) -> None:

@@ -33,17 +33,20 @@ from torch import nn
 from symcompile._version import __version__
 from symcompile.aten.around import stored_graphs
 from symcompile.aten.graph import StoredGraph, decode
+from symcompile.aten.signature import check_signature
 from symcompile.aten.values import decode_value, encode_value
 from symcompile.calling import map_tensors
-from symcompile.errors import ArtifactError, SymCompileError
+from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.model_rows import example_of, model_row
+from symcompile.one_line import shown
 from symcompile.recording import Recording
 from symcompile.region import Region
 from symcompile.rewrite import Outcome, Refusal, Rewrite, check_constants
 from symcompile.state import deepcopy, same_random_state
 from symcompile.storage import container
 from symcompile.storage.check import differences
+from symcompile.storage.reading import part, reading, said
 from symcompile.storage.serialization import outcome_from_json, outcome_to_json, region_to_json
 
 State = Mapping[str, torch.Tensor]
@@ -250,16 +253,8 @@ def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Lo
     Raises ArtifactError if the file is missing, damaged, or written by a newer version.
     """
     place = _usable(device)
-    with container.Archive(path) as archive:
-        try:
-            return _read(archive, place)
-        except ArtifactError:
-            raise
-        except SymCompileError as error:
-            raise ArtifactError(f"can't read {archive.path!r}: {error}") from error
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            # A document whose checksums are right and whose form is not: made by hand.
-            raise ArtifactError(f"can't read {archive.path!r}: {_line(error)}") from error
+    with reading(path), container.Archive(path) as archive:
+        return _read(archive, place)
 
 
 def _usable(device: torch.device | str) -> torch.device:
@@ -267,19 +262,28 @@ def _usable(device: torch.device | str) -> torch.device:
         return torch.empty(0, device=torch.device(device)).device
     except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
         raise ArtifactError(
-            f"device is {device!r}, which this torch can't use ({_line(error)}): pass device='cpu'"
+            f"device is {device!r}, which this torch can't use ({said(error)}): pass device='cpu'"
         ) from error
 
 
 def outcomes(path: str | os.PathLike[str]) -> tuple[dict[str, Outcome], dict[str, Any]]:
     """The outcomes and the manifest of an artifact, without its model."""
-    with container.Archive(path) as archive:
+    with reading(path), container.Archive(path) as archive:
+        check_signature(graph_document(archive))
         return read_outcomes(archive), archive.manifest
+
+
+def graph_document(archive: container.Archive) -> Any:
+    """What the graph of an open artifact says, checked to be an object."""
+    document = archive.document("graph")
+    if type(document) is not dict:
+        raise ArtifactError("graph: it is not the JSON object of a graph")
+    return document
 
 
 def _read(archive: container.Archive, device: torch.device) -> Loaded:
     manifest, found = archive.manifest, read_outcomes(archive)
-    graph = StoredGraph(archive.document("graph"), archive.tensors("tensors"))
+    graph = StoredGraph(graph_document(archive), archive.tensors("tensors"))
     states = _block_states(archive)
     # A region that stayed neural may be part of the graph.
     paths = [path for path, outcome in found.items() if outcome.region is not None]
@@ -311,14 +315,15 @@ def read_outcomes(archive: container.Archive, *, fronts: bool = True) -> dict[st
 
     Raises ArtifactError naming the region whose outcome is none.
     """
+    document = archive.document("outcomes")
+    if type(document) is not dict:
+        raise ArtifactError("outcomes.json is not an object")
     found = {}
-    for path, data in archive.document("outcomes").items():
-        try:
-            found[path] = outcome_from_json(data if fronts else {**data, "fronts": {}})
-        except ArtifactError as error:
-            raise ArtifactError(
-                f"can't read {archive.path!r}: outcome of {path!r}: {error}"
-            ) from error
+    for path, data in document.items():
+        with part(f"outcome of {shown(path)}"):
+            found[path] = outcome_from_json(data, fronts=fronts)
+            if found[path].path != path:
+                raise ArtifactError(f"it is that of {shown(found[path].path)}")
     return found
 
 
@@ -367,8 +372,3 @@ def _example_of(archive: container.Archive, device: torch.device) -> Batch:
 
     args, kwargs = (decode_value(part, leaf, device) for part in archive.document("example"))
     return Batch(tuple(args), dict(kwargs))
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

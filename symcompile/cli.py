@@ -13,6 +13,8 @@ from symcompile.cli_git import add_git
 from symcompile.comparison.formats import FORMATS
 from symcompile.comparison.rules import CATEGORIES, Rules
 from symcompile.errors import ExportError, SymCompileError
+from symcompile.one_line import one_line
+from symcompile.storage.files import without_waiting
 
 DIFFERENT, TROUBLE = 1, 2
 
@@ -27,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a closed pipe is an answer and not a complaint at exit
         return status
     except SymCompileError as error:
-        print(f"symcompile: {error}", file=sys.stderr)
+        print(f"symcompile: {one_line(str(error))}", file=sys.stderr)
         return TROUBLE
     except BrokenPipeError:
         # The reader of our output went away, as `head` does; Python would complain once more.
@@ -118,8 +120,11 @@ def _show(options: argparse.Namespace) -> int:
     if options.lines:
         from symcompile.comparison.lines import lines
         from symcompile.comparison.readers import read
+        from symcompile.storage.reading import reading
 
-        print(lines(read(options.file)), end="")
+        with reading(options.file):
+            shown = lines(read(options.file))
+        print(shown, end="")
         return 0
     from symcompile.summary import summary
 
@@ -130,6 +135,7 @@ def _show(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from symcompile import load
     from symcompile.exporters import by_ending
+    from symcompile.storage.reading import wall
 
     by_ending.format_of(options.out)  # before anything is read
     given = {
@@ -138,8 +144,9 @@ def _export(options: argparse.Namespace) -> int:
         "functions": False if options.flat else None,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    by_ending.export(load(options.file), options.out, **chosen)
-    print(f"wrote {options.out}")
+    with wall("can't export", options.file, kind=ExportError):
+        by_ending.export(load(options.file), options.out, **chosen)
+    print(f"wrote {one_line(options.out)}")
     return 0
 
 
@@ -173,10 +180,12 @@ def _color(options: argparse.Namespace) -> bool:
 
 def _write(path: str, text: str) -> None:
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=without_waiting) as file:
+            os.set_blocking(file.fileno(), True)
             file.write(text if text.endswith("\n") else text + "\n")
-    except OSError as error:
-        raise ExportError(f"can't write {path!r}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"can't write {path!r}: {reason}") from error
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from symcompile.errors import SymCompileError
+from symcompile.one_line import one_line
 
 DIFFERENT, TROUBLE = 1, 2
 
@@ -56,7 +57,6 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _compare(file: str, options: argparse.Namespace) -> int:
     from symcompile import git
-    from symcompile.comparison.one_line import one_line
 
     rules = {name: getattr(options, name) for name in ("fail_on", "rtol", "atol")}
     found = git.since(file, options.since, **rules, max_fidelity_drop=options.max_fidelity_drop)
@@ -80,7 +80,7 @@ def _answered(run: Callable[[], int | None]) -> int:
     try:
         return run() or 0
     except SymCompileError as error:
-        print(f"symcompile: {error}", file=sys.stderr)
+        print(f"symcompile: {one_line(str(error))}", file=sys.stderr)
         return TROUBLE
 
 

@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy
 import torch
@@ -19,7 +19,7 @@ from symcompile.aten.around import called
 from symcompile.batches import as_batch
 from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.equation import Equation
-from symcompile.errors import ArtifactError, ChoiceError
+from symcompile.errors import ArtifactError, ChoiceError, ExportError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering import Lowered, lower, read_constants, trainable
 from symcompile.measuring import (
@@ -55,6 +55,10 @@ from symcompile.report import Report
 from symcompile.rewrite import EndToEnd, Fidelity, Outcome, Refusal, Rewrite, check_constants
 from symcompile.simplify import Adapt, Trial, check, search
 from symcompile.state import same_random_state
+from symcompile.storage.reading import reading, wall
+
+if TYPE_CHECKING:
+    from symcompile.artifact import Loaded
 
 _BREAKS_TOGETHER = (
     "Together with the equations of other targets the model's output is not finite on held-out"
@@ -89,6 +93,7 @@ class Compiled:
         self._neural = neural
         self._record = record
         self._trainable = False
+        self._source: str | None = None  # the file that it was loaded from
         self.log: tuple[LogEntry, ...] = ()
 
     @classmethod
@@ -343,11 +348,16 @@ class Compiled:
         """
         from symcompile import artifact
 
-        loaded = artifact.read(path, device)
+        with reading(path):
+            compiled = cls._put_together(artifact.read(path, device))
+        compiled._source = os.fspath(path)
+        return compiled
+
+    @classmethod
+    def _put_together(cls, loaded: Loaded) -> Compiled:
+        """Raises ArtifactError if the parts do not fit each other."""
         if loaded.recording is None:
-            raise ArtifactError(
-                f"{os.fspath(path)!r} holds no recording: it was not made by save()"
-            )
+            raise ArtifactError("it holds no recording: it was not made by save()")
         exchangeable = called(loaded.module, loaded.outcomes)
         parts, refused = {}, {}
         for name, outcome in loaded.outcomes.items():
@@ -376,7 +386,10 @@ class Compiled:
         """
         from symcompile.exporters import by_ending
 
-        return by_ending.export(self, path, **options)
+        if self._source is None:
+            return by_ending.export(self, path, **options)
+        with wall("can't export the model of", self._source, kind=ExportError):
+            return by_ending.export(self, path, **options)
 
     def __repr__(self) -> str:
         lines = []

@@ -17,9 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 from symcompile.comparison.lines import lines
-from symcompile.comparison.one_line import one_line
 from symcompile.comparison.result import GraphDiff
 from symcompile.errors import ArtifactError, ComparisonError, SymCompileError
+from symcompile.one_line import one_line
+from symcompile.storage.files import opened
 
 SETTINGS = {
     "diff.symcompile.textconv": "symcompile git textconv --",
@@ -58,10 +59,11 @@ def textconv(path: str) -> str:
 def _digest(path: str) -> str:
     """What tells two files apart that can't be read, so that git shows that there was a change."""
     try:
-        with open(path, "rb") as file:
-            return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        return f"no sha256: {error.strerror or error}"
+        with opened(path) as file:
+            return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"  # type: ignore[arg-type]
+    except (OSError, SymCompileError) as error:
+        reason = getattr(error.__context__ or error, "strerror", None) or str(error)
+        return one_line(f"no sha256: {reason.replace(repr(path), 'this file')}")
 
 
 def driver(
@@ -187,12 +189,10 @@ def _content(commit: str, name: str) -> Iterator[str]:
 
 def _pointer(path: str) -> str | None:
     """The text of a Git LFS pointer, None for anything else."""
-    if not os.path.isfile(path):
-        return None
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             data = file.read(_MAX_POINTER + 1)
-    except OSError:
+    except (OSError, SymCompileError):
         return None  # the reader has the words for it
     if not data.startswith(_POINTER) or len(data) > _MAX_POINTER:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from symcompile.equation import Equation
@@ -235,6 +236,19 @@ def _read_few(data: Any) -> Few:
     if type(rows) is not int or rows < 1 or not 0 < float(price) < math.inf:
         raise ValueError(f"few rows are {data!r}")
     return Few(rows, float(price))
+
+
+def check_front(front: ParetoFront) -> None:
+    """Raise ExpressionError for a front that was read and is none.
+
+    The rules divide by the steps of complexity, so each equation has to be longer than the one
+    before it.
+    """
+    costs, choice = front.complexities, front.choice
+    if any(a >= b for a, b in pairwise(costs)):
+        raise ExpressionError(f"complexities {list(costs[:20])} of a front do not ascend")
+    if choice is not None and (type(choice) is not int or not 0 <= choice < len(front)):
+        raise ExpressionError(f"choice: is {choice!r}, of {len(front)} equations")
 
 
 def measured_loss(equation: Equation) -> float:

@@ -14,12 +14,15 @@ import math
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from itertools import takewhile
 from typing import Any
 
 import sympy
 from sympy.logic.boolalg import Boolean
 
 from symcompile.errors import ExpressionError
+from symcompile.storage.limits import Gauge, Size
+from symcompile.text_size import measure
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 200
@@ -76,6 +79,8 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.BitXor: lambda a, b: sympy.Pow(a, b),
 }
 
+_SUMS = (ast.Add, ast.Sub)
+
 _LOGIC: dict[type, Callable[[Any, Any], Any]] = {ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
 
 _UNARY: dict[type, Callable[[Any], Any]] = {ast.USub: lambda a: -a, ast.UAdd: lambda a: a}
@@ -98,7 +103,23 @@ def parse(
     """The sympy expression that `text` spells over `symbols`.
 
     Both `**` and `^` are powers; `names` are those of constants. ExpressionError names what is not
-    allowed or not known.
+    allowed or not known, or says that the expression would take sympy too long to build.
+    """
+    return parse_measured(text, symbols, {}, Gauge(), functions=functions, names=names)[0]
+
+
+def parse_measured(
+    text: str,
+    symbols: Collection[str],
+    sizes: Mapping[str, Size],
+    gauge: Gauge,
+    *,
+    functions: Mapping[str, Callable[..., Any]] = FUNCTIONS,
+    names: Mapping[str, sympy.Expr] = NAMES,
+) -> tuple[sympy.Expr, Size]:
+    """The same with the size of the expression, measured by a gauge that other texts may share.
+
+    `sizes` are those of the symbols that stand for expressions.
     """
     if not isinstance(text, str):
         raise ExpressionError(f"expected an expression as text, got {type(text).__name__}")
@@ -107,14 +128,16 @@ def parse(
     _refuse_strange_characters(text, symbols)
     reader = _Reader(text, symbols, functions, names)
     try:
-        result = reader.read(_tree(text), 0)
+        tree = _tree(text)
+        size = reader.measure(tree, gauge, sizes)
+        result = reader.read(tree, 0)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, ExpressionError):
             raise
         raise ExpressionError(f"can't read expression {_short(text)}: {error}") from error
     if _is_test(result):
         raise reader.refuse("is a comparison, not a number: write where(..., 1, 0)")
-    return result
+    return result, size
 
 
 def _tree(text: str) -> ast.expr:
@@ -146,6 +169,12 @@ class _Reader:
         self.text, self.functions, self.names = text, functions, names
         # Python's grammar gives names in normal form: the micro sign as the Greek letter mu.
         self.symbols = {unicodedata.normalize("NFKC", name): name for name in symbols}
+
+    def measure(self, tree: ast.expr, gauge: Gauge, sizes: Mapping[str, Size]) -> Size:
+        try:
+            return measure(tree, gauge, sizes)
+        except ExpressionError as error:
+            raise self.refuse(f"is too large: {error}") from None
 
     def read(self, node: ast.AST, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -208,14 +237,31 @@ class _Reader:
         while isinstance(chain[-1].left, ast.BinOp) and type(chain[-1].left.op) in _BINARY:
             chain.append(chain[-1].left)
         value = self.read(chain[-1].left, depth + 1)
-        for one in reversed(chain):
-            value = self.combine(type(one.op), value, self.read(one.right, depth + 1))
+        chain.reverse()
+        while chain:
+            terms = list(takewhile(lambda one: type(one.op) in _SUMS, chain))
+            if terms:
+                value = self.sum(value, terms, depth)
+            else:
+                value = self.combine(type(chain[0].op), value, self.read(chain[0].right, depth + 1))
+            chain = chain[len(terms) or 1 :]
         return value
 
+    def sum(self, first: sympy.Expr, rest: list[ast.BinOp], depth: int) -> sympy.Expr:
+        """All at once: one after the other, sympy would sort what it has again for each term."""
+        terms = [self.operand(first)]
+        for one in rest:
+            term = self.operand(self.read(one.right, depth + 1))
+            terms.append(-term if isinstance(one.op, ast.Sub) else term)
+        return self.checked(sympy.Add(*terms))
+
+    def operand(self, value: Any) -> sympy.Expr:
+        if isinstance(value, sympy.Expr):
+            return value
+        raise self.refuse(f"calculates with {value}: write where({value}, 1, 0)")
+
     def combine(self, op: type, left: sympy.Expr, right: sympy.Expr) -> sympy.Expr:
-        for operand in (left, right):
-            if not isinstance(operand, sympy.Expr):
-                raise self.refuse(f"calculates with {operand}: write where({operand}, 1, 0)")
+        left, right = self.operand(left), self.operand(right)
         if op is ast.Div and right.is_zero:
             raise self.refuse("divides by zero")
         return self.power(left, right) if op is ast.Pow else self.checked(_BINARY[op](left, right))

@@ -19,12 +19,19 @@ from symcompile.errors import ArtifactError, DataError, StaleRecordingError
 from symcompile.evaluation import Array
 from symcompile.folds import fold_numbers
 from symcompile.hybrid import Batch
+from symcompile.one_line import shown
 from symcompile.region import Region
+from symcompile.storage.codecs import MAX_DEPTH, TEXT, whole
+from symcompile.storage.documents import NotJsonError, from_json
+from symcompile.storage.files import opened, refuse_special, size
+from symcompile.storage.reading import part, reading
 from symcompile.storage.serialization import region_from_json, region_to_json
+from symcompile.storage.tensors import read_tensors
 
 FORMAT = 1
 # From fewer rows nothing can be told: a line has two constants, and is judged on a third row.
 MIN_SAMPLES = 4
+_KEY = "symcompile.recording"
 
 HELD_OUT_BATCHES = "held-out batches"
 HELD_OUT_ROWS = "held-out rows"
@@ -164,22 +171,19 @@ class Recording:
     @classmethod
     def unpack(cls, header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
         """Read `pack` back; ArtifactError if it is damaged."""
-        try:
+        with part("its recording"):
             return _unpack(header, tensors)
-        except ArtifactError:
-            raise
-        except Exception as error:  # whatever damage makes the readers raise
-            raise ArtifactError(f"not a stored recording: {error!r}") from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file; ArtifactError if that can't be done."""
         from safetensors.torch import save_file
 
+        refuse_special(path, what="recording ")
         target = Path(path)
         header, tensors = self.pack()
         temporary = target.with_name(target.name + ".part")
         try:
-            save_file(tensors, temporary, metadata={"symcompile.recording": json.dumps(header)})
+            save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
             os.replace(temporary, target)
         except Exception as error:  # safetensors' own error class derives from Exception alone
             with suppress(OSError):
@@ -190,17 +194,17 @@ class Recording:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:
         """Read what `save` wrote; ArtifactError if it is missing or damaged."""
-        from safetensors import safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["symcompile.recording"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with reading(path, "recording"), opened(path) as file:
+            tensors, metadata = read_tensors(file, size(file))
+            if _KEY not in metadata:
+                raise ArtifactError(
+                    "it is no recording: its header does not tell what was recorded"
+                )
+            try:
+                header = from_json(metadata[_KEY].encode())
+            except NotJsonError as error:
+                raise ArtifactError(f"what its header tells {error}") from error
             return cls.unpack(header, tensors)
-        except ArtifactError as error:
-            raise ArtifactError(f"recording {str(path)!r}: {error}") from error
-        except Exception as error:  # whatever a damaged file makes the readers raise
-            raise ArtifactError(f"can't read recording {str(path)!r}: {error}") from error
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -246,29 +250,62 @@ def _pack(recording: Recording) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
-    if header.get("format") != FORMAT:
-        raise ArtifactError(f"recording of format {header.get('format')!r}: expected {FORMAT}")
-    regions = {path: region_from_json(data) for path, data in header["regions"].items()}
+    if type(header) is not dict or header.get("format") != FORMAT:
+        found = header.get("format") if type(header) is dict else header
+        raise ArtifactError(f"recording of format {shown(found)}: expected {FORMAT}")
+    regions: dict[str, Region] = {}
+    for path, data in _object(header, "regions").items():
+        regions[path] = region_from_json(data)
+        if regions[path].path != path:
+            raise ArtifactError(f"region {shown(path)} is {shown(regions[path].path)}")
     samples = {path: _unpack_samples(path, region, tensors) for path, region in regions.items()}
-    batches = tuple(
-        Batch(tuple(_restore(b["args"], tensors)), dict(_restore(b["kwargs"], tensors)))
-        for b in header["batches"]
-    )
-    keys = ("batches_are", "fingerprint", "capture", "note", "seed")
+    refused = {path: TEXT.read(text) for path, text in _object(header, "refused").items()}
+    batches = tuple(_unpack_batch(data, tensors) for data in _list(header.get("batches")))
+    texts = ("batches_are", "fingerprint", "capture", "note")
     return Recording(
-        regions, samples, header["refused"], batches, **{key: header[key] for key in keys}
+        regions,
+        samples,
+        refused,
+        batches,
+        **{key: TEXT.read(header.get(key)) for key in texts},
+        seed=whole(-(2**63)).read(header.get("seed")),
     )
+
+
+def _object(header: Mapping[str, Any], key: str) -> dict[str, Any]:
+    if type(header.get(key)) is not dict:
+        raise ArtifactError(f"{key} is {shown(header.get(key))}, expected an object")
+    return header[key]  # type: ignore[no-any-return]
+
+
+def _list(data: Any) -> list[Any]:
+    if type(data) is not list:
+        raise ArtifactError(f"found {shown(data)}, expected a list")
+    return data
+
+
+def _unpack_batch(data: Any, tensors: Mapping[str, torch.Tensor]) -> Batch:
+    with part("a batch"):
+        args, kwargs = (_restore(data[key], tensors) for key in ("args", "kwargs"))
+        if type(args) not in (tuple, list) or type(kwargs) is not dict:
+            raise ArtifactError("its arguments are no list and no object")
+        return Batch(tuple(args), kwargs)
 
 
 def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tensor]) -> Samples:
-    X, Y, holdout = (tensors[f"samples/{path}/{name}"].numpy() for name in ("X", "Y", "holdout"))
+    names = [f"samples/{path}/{name}" for name in ("X", "Y", "holdout")]
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ArtifactError(f"it does not hold {shown(missing[0])}")
+    X, Y, holdout = (tensors[name].numpy() for name in names)
+    count = len(X) if X.ndim else 0
     stored = tensors.get(f"samples/{path}/weights")
     weights = None if stored is None else stored.numpy()
     expected = {
-        "X": (X, (len(X), region.interface.n_inputs), np.float64),
-        "Y": (Y, (len(X), region.interface.n_outputs), np.float64),
-        "holdout": (holdout, (len(X),), np.bool_),
-        "weights": (weights, (len(X),), np.float64),
+        "X": (X, (count, region.interface.n_inputs), np.float64),
+        "Y": (Y, (count, region.interface.n_outputs), np.float64),
+        "holdout": (holdout, (count,), np.bool_),
+        "weights": (weights, (count,), np.float64),
     }
     for name, (array, shape, kind) in expected.items():
         if array is None:
@@ -299,15 +336,17 @@ def _store(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     raise ArtifactError(f"can't store a batch that holds a {type(value).__name__}")
 
 
-def _restore(data: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+def _restore(data: Any, tensors: Mapping[str, torch.Tensor], depth: int = 0) -> Any:
+    if depth > MAX_DEPTH or type(data) is not dict or not data:
+        raise ArtifactError(f"found {shown(data)}, {depth} deep, expected a stored value")
     kind, value = next(iter(data.items()))
     if kind == "tensor":
         return tensors[value].requires_grad_(data["requires_grad"] is True)
     if kind in ("tuple", "list"):
-        items = [_restore(v, tensors) for v in value]
+        items = [_restore(v, tensors, depth + 1) for v in _list(value)]
         return tuple(items) if kind == "tuple" else items
-    if kind == "dict":
-        return {key: _restore(item, tensors) for key, item in value.items()}
+    if kind == "dict" and type(value) is dict:
+        return {key: _restore(item, tensors, depth + 1) for key, item in value.items()}
     if kind == "value" and (value is None or isinstance(value, (bool, int, float, str))):
         return value
     raise ArtifactError(f"a batch holds {kind!r}: expected tensors and plain values")

@@ -12,8 +12,9 @@ import sympy
 
 from symcompile.errors import ExpressionError
 from symcompile.evaluation import Array, evaluate
-from symcompile.parser import parse
+from symcompile.parser import parse_measured
 from symcompile.program import Program, from_sympy
+from symcompile.storage.limits import Gauge, Size
 from symcompile.target import Target
 
 Key = int | str
@@ -208,10 +209,13 @@ def read_features(
     if not definitions:
         return tuple(sympy.Symbol(name) for name in names)
     known: dict[str, sympy.Expr] = {}
+    sizes: dict[str, Size] = {}
+    gauge = Gauge()
     for name, text in definitions.items():
         try:
-            expr = parse(text, [*names, *known])
+            expr, sizes[name] = parse_measured(text, [*names, *known], sizes, gauge)
         except ExpressionError as error:
             raise ExpressionError(f"target {path!r}, feature {name!r}: {error}") from None
         known[name] = expr.xreplace({sympy.Symbol(n): value for n, value in known.items()})
+    gauge.done(sum(len(text) for text in definitions.values()) // 4)
     return tuple(known.values())

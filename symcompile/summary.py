@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from symcompile.comparison.one_line import one_line
-from symcompile.comparison.readers import files, read
+from symcompile.comparison.readers import read
 from symcompile.comparison.snapshot import DIGITS, Accuracy, Block, Snapshot, Tensor
+from symcompile.one_line import one_line
+from symcompile.storage import files
+from symcompile.storage.reading import reading
 
 _MAX_TEXT = 200
 _COLUMNS = ("target", "complexity", "R2", "rel. L2", "equation")
@@ -30,11 +32,12 @@ class Row(NamedTuple):
 
 def summary(path: str | os.PathLike[str]) -> str:
     """The equations in a file. ArtifactError if it is missing, damaged, or of another kind."""
-    if files.head(path).startswith(b"PK"):
-        return _of_artifact(path)
-    snapshot = read(path)
-    table = ["", *_table(_rows(snapshot))] if snapshot.equations_known else []
-    return "\n".join([*_about(snapshot), *table])
+    with reading(path):
+        if files.head(path).startswith(b"PK"):
+            return _of_artifact(path)
+        snapshot = read(path)
+        table = ["", *_table(_rows(snapshot))] if snapshot.equations_known else []
+        return "\n".join([*_about(snapshot), *table])
 
 
 def _of_artifact(path: str | os.PathLike[str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Collection
 from contextlib import suppress
@@ -110,6 +111,9 @@ def _command() -> str:
 
 def _update(compiled: Any, path: Path) -> None:
     """Write the golden file if its bytes change, and say so."""
+    from symcompile.storage.files import refuse_special
+
+    refuse_special(path)
     before = path.read_bytes() if path.is_file() else None
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -157,4 +161,7 @@ def _copy(source: Path, path: Path) -> None:
             f"{str(source)!r} can't become a golden file that ends in {path.suffix!r}: a copy keeps"
             " its format"
         )
-    path.write_bytes(source.read_bytes())
+    from symcompile.storage.files import opened
+
+    with opened(source) as file, open(path, "wb") as copy:
+        shutil.copyfileobj(file, copy)

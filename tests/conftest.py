@@ -12,6 +12,12 @@ SLOWEST = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fuzzing")
+    group.addoption("--fuzz", type=int, help="mutated files of each kind, instead of a few")
+    group.addoption("--fuzz-seed", type=int, default=1, help="seed of the first one")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         return SLOWEST.index(item.path.name) if item.path.name in SLOWEST else len(SLOWEST)

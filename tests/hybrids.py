@@ -94,4 +94,4 @@ def rewrite_of(region: Region, equations: Mapping[int, Equation], fake: Fake) ->
     )
     fronts = {k: ParetoFront((one,), 1.0) for k, one in equations.items()}
     ranges = tuple(fake.ranges) or tuple((-1.0, 2.0) for _ in region.names)
-    return Rewrite(region, equations, fronts, fidelity, {"engine": "hand"}, ranges)
+    return Rewrite(region, equations, fronts, fidelity, {"engine": {"name": "hand"}}, ranges)

@@ -15,7 +15,8 @@ import torch
 
 from symcompile.errors import ArtifactError
 from symcompile.storage import container
-from symcompile.storage.container import Archive, NotJsonError, from_json, write
+from symcompile.storage.container import Archive, write
+from symcompile.storage.documents import NotJsonError, from_json, to_json
 
 MANIFEST = {"name": "heat", "constants": [0.1, 1e-300, -0.0, 3], "unit": "°C"}
 DOCUMENTS = {"graph": {"nodes": [{"b": 1, "a": [None, True, "x"]}]}, "neural/0": {}}
@@ -162,7 +163,7 @@ def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], **options:
 def forged(path: Path, members: Mapping[str, bytes], **manifest: Any) -> Path:
     """An artifact whose checksums are all right, as an attacker would write it."""
     index = {name: container._entry(data) for name, data in members.items()}
-    head = container.to_json({"format": 1, "members": index, **manifest})
+    head = to_json({"format": 1, "members": index, **manifest})
     target = path.with_name("forged.symc")
     with open(target, "wb") as file:
         container._write_zip(file, {"manifest.json": head, **members})

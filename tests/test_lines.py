@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from symcompile.comparison.lines import lines
-from symcompile.comparison.one_line import one_line
 from symcompile.comparison.snapshot import Accuracy, Block, Node, Output, Snapshot, Tensor
 from symcompile.equation import Equation
+from symcompile.one_line import one_line
 from symcompile.operators import OperatorSet
 from symcompile.parser import parse
 

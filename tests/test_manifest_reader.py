@@ -404,7 +404,7 @@ def deep_arguments(documents: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without_a_block, "KeyError: 'refused'"),
+        (without_a_block, "blocks.json does not list block 'refused'"),
         (exponential, "region 'featured', output 0: instruction 14"),
         (many_probes, "probes has 1600 entries, at most 1000"),
         (no_weights, "nowhere"),

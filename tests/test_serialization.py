@@ -91,14 +91,16 @@ REGION = Region(
     parameters=321,
     calls=2,
     settings={"mask": None, "mode": "same", "size": (2, 3)},
-    projection_out=Projection(np.array([0.1, 1 / 3]), np.array([[1.0, 0.0], [0.0, -1e-17]])),
+    projection_out=Projection(
+        np.array([0.1, 1 / 3, 2.0]), np.array([[1.0, 0.0, 0.5], [0.0, -1e-17, 0.25]])
+    ),
 )
 
 OUTPUT = OutputFidelity(
     Agreement(0.99, 0.1 + 0.2, 3e-5), Agreement(), Agreement(0.5, math.inf, 1.0), gradient=0.125
 )
 FIDELITY = Fidelity(
-    {0: OUTPUT, 10: OUTPUT},
+    {0: OUTPUT, 1: OUTPUT},
     EndToEnd(0.01, 1.0, 0.5, "held-out rows"),
     1234,
     (DomainIssue(1, "log(x)", "x changes sign", {"x": 0.0}, True),),
@@ -114,7 +116,9 @@ REWRITE = Rewrite(
     REGION, {0: LAW, 1: SIMPLE}, {0: FRONT, 1: FRONT}, FIDELITY, PROVENANCE,
     ((0.0, 1.0), (-1.5, 2.0)), ((0.25, 0.5), (0.75, -1.0)),
 )  # fmt: skip
-REFUSAL = Refusal("head", "the linear map does better", REGION, {0: FRONT}, FIDELITY, PROVENANCE)
+REFUSAL = Refusal(
+    "layers.0.mlp", "the linear map does better", REGION, {0: FRONT}, FIDELITY, PROVENANCE
+)
 
 
 def through(data: Any) -> Any:
@@ -155,12 +159,12 @@ def test_regions_come_back() -> None:
     assert found.variables == ("x", "t")
     assert list(found.target.features or ()) == ["x", "t"]
     assert list(found.target.domain or ()) == ["b", "a"]
-    plain = Region("a", Target("a"), Interface((), (), ()), ())
+    plain = Region("a", Target("a"), Interface((), (), (), None), ())
     assert_equal(region_from_json(through(region_to_json(plain))), plain)
 
 
 def test_json_is_the_same_every_time() -> None:
-    twin = dataclasses.replace(FIDELITY, outputs={10: OUTPUT, 0: OUTPUT})
+    twin = dataclasses.replace(FIDELITY, outputs={1: OUTPUT, 0: OUTPUT})
     other = dataclasses.replace(REWRITE, fidelity=twin)
     assert json.dumps(outcome_to_json(other)) == json.dumps(outcome_to_json(REWRITE))
 

@@ -18,6 +18,7 @@ import torch
 from torch import fx, nn
 
 from symcompile.aten.operators import resolve
+from symcompile.aten.signature import check_signature
 from symcompile.aten.values import decode_value, identifier, named_tuple, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import submodule_path
@@ -215,6 +216,7 @@ class _Builder:
         return rows
 
     def build(self) -> fx.Graph:
+        check_signature(self.document)
         for row in self.rows("signature"):
             self.add_parameter(row)
         for row in self.rows("containers"):
@@ -232,10 +234,8 @@ class _Builder:
         return self.graph
 
     def add_parameter(self, row: Json) -> None:
-        target = row.get("name")
-        name = identifier(target.lstrip("*") if type(target) is str else target)
-        if target not in (name, "*" + name, "**" + name) or name in self.parameters:
-            raise ArtifactError(f"graph: parameter {target!r} can't stand in a signature")
+        target = str(row["name"])
+        name = identifier(target.lstrip("*"))
         default = (self.value(row["default"]),) if "default" in row else ()
         if default and not (default[0] is None or type(default[0]) in (bool, int, float, str)):
             raise ArtifactError(f"graph: default of {name!r} is not a plain value")

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from symcompile.aten.values import encode_value, identifier
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch
+from symcompile.one_line import shown
 
 Json = dict[str, Any]
 
@@ -28,6 +29,29 @@ def read_signature(module: nn.Module) -> list[Json]:
             row["default"] = _literal(parameter.default)
         rows.append(row)
     return rows
+
+
+def check_signature(document: Any) -> None:
+    """Raise ArtifactError if the parameters in a graph document are none that Python would take."""
+    rows = document.get("signature")
+    if type(rows) is not list or not all(type(row) is dict for row in rows):
+        raise ArtifactError("graph: 'signature' is not a list of objects")
+    names: set[str] = set()
+    stars, optional = "", False
+    for row in rows:
+        target = row.get("name")
+        name = identifier(target.lstrip("*") if type(target) is str else target)
+        mark = target.removesuffix(name)
+        if mark not in ("", "*", "**") or name in names or name == "self":
+            raise ArtifactError(f"graph: parameter {shown(target)} can't stand in a signature")
+        if stars == "**" or (mark == "*" and stars):
+            raise ArtifactError(f"graph: parameter {shown(target)} stands after {stars!r}")
+        if optional and not stars and not mark and "default" not in row:
+            raise ArtifactError(f"graph: parameter {shown(target)} has no default, one before has")
+        if mark and "default" in row:
+            raise ArtifactError(f"graph: parameter {shown(target)} has a default")
+        names.add(name)
+        stars, optional = mark or stars, optional or "default" in row
 
 
 def _stars(parameter: inspect.Parameter) -> str:

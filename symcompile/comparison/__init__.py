@@ -42,12 +42,17 @@ def diff(
     """
     from symcompile.comparison.compare import compare
     from symcompile.comparison.readers import read_pair
+    from symcompile.storage.reading import wall
 
     if not time_limit >= 0:
         raise ComparisonError(f"time_limit is {time_limit!r}: expected seconds from 0")
     rules = Rules(categories(fail_on), rtol, atol, max_fidelity_drop)
     old, new = read_pair(a, b)
-    return compare(old, new, rules, time_limit)
+    files = [one.source for one in (old, new) if one.from_file]
+    if not files:
+        return compare(old, new, rules, time_limit)
+    with wall("can't compare", *files, kind=ComparisonError):
+        return compare(old, new, rules, time_limit)
 
 
 __all__ = ["GraphDiff", "Rules", "diff"]

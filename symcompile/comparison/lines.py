@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from symcompile.comparison.one_line import one_line
 from symcompile.comparison.snapshot import (
     DIGITS,
     Accuracy,
@@ -21,6 +20,7 @@ from symcompile.comparison.snapshot import (
     Snapshot,
     Tensor,
 )
+from symcompile.one_line import one_line
 
 _ACCURACY = {
     "r2": "R2",

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symcompile.comparison.rules import Rules
-from symcompile.comparison.snapshot import NOT_MEASURED, Accuracy, Node
+from symcompile.comparison.snapshot import IN_MEMORY, NOT_MEASURED, Accuracy, Node
+from symcompile.errors import ComparisonError
+from symcompile.storage.reading import wall
 
 IDENTICAL = "identical"
 REWRITTEN = "rewritten, same function"
@@ -253,9 +255,13 @@ class GraphDiff:
 
         Raises ValueError for another name.
         """
-        from symcompile.comparison.formats import render
+        from symcompile.comparison.formats import FORMATS, render
 
-        return render(self, format, **options)
+        files = [one.source for one in (self.old, self.new) if one.kind not in IN_MEMORY]
+        if not files or format not in FORMATS:
+            return render(self, format, **options)
+        with wall("can't show the comparison of", *files, kind=ComparisonError):
+            return render(self, format, **options)
 
     def __str__(self) -> str:
         return self.render("text")

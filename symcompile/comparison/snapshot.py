@@ -16,6 +16,8 @@ Span = tuple[float, float]
 Shape = tuple[int | str, ...]
 UNKNOWN_RANK: Shape = ("...",)
 
+IN_MEMORY = ("Compiled", "GraphModule")
+
 DIGITS = 6  # significant ones in the texts of equations
 
 
@@ -169,3 +171,8 @@ class Snapshot:
     nodes: tuple[Node, ...] = ()
     probes: ModelProbes | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def from_file(self) -> bool:
+        """Whether anyone may have written it."""
+        return self.kind not in IN_MEMORY

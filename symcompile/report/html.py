@@ -5,9 +5,10 @@ No scripts, no outside assets; colours are the page's own, so light and dark the
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
-from html import escape
 
+from symcompile.one_line import one_line
 from symcompile.report import (
     WORSE,
     Report,
@@ -55,7 +56,7 @@ _STYLE = """
 
 
 def render(report: Report) -> str:
-    parts = [f"<style>{_STYLE}</style>", f"<h3>{escape(headline(report))}</h3>"]
+    parts = [f"<style>{_STYLE}</style>", f"<h3>{_plain(headline(report))}</h3>"]
     parts.append(_quiet(" · ".join(origin(report))))
     if report.note:
         parts.append(_quiet(f"not traced by torch.fx: {report.note}"))
@@ -69,14 +70,14 @@ def render(report: Report) -> str:
 def _section(path: str, outcome: Outcome) -> str:
     parts = [f"<h4>{_title(path, outcome)}</h4>"]
     if isinstance(outcome, Refusal):
-        parts.append(f"<p>{escape(outcome.reason)}</p>")
+        parts.append(f"<p>{_plain(outcome.reason)}</p>")
     parts += [_equation(outcome, output) for output in chosen(outcome)]
     if chosen(outcome) and outcome.region is not None:
         parts += [_quiet(f"where {line}", "quiet where") for line in where_from(outcome.region)]
     rows = metrics_rows(outcome)
     parts += [_figures(rows)] if rows else []
     remarks = "".join(
-        f'<tr><td class="quiet">{escape(name)}</td><td>{escape(text)}</td></tr>'
+        f'<tr><td class="quiet">{_plain(name)}</td><td>{_plain(text)}</td></tr>'
         for name, text in notes(path, outcome)
     )
     return "".join(parts) + (f'<table class="notes">{remarks}</table>' if remarks else "")
@@ -86,17 +87,17 @@ def _title(path: str, outcome: Outcome) -> str:
     name, _, rest = title(path, outcome).rpartition(": ")
     state, comma, sizes = rest.partition(", ")
     kind = "good" if isinstance(outcome, Rewrite) else "bad"
-    return f'{escape(name)}: <span class="{kind}">{escape(state)}</span>{comma}{escape(sizes)}'
+    return f'{_plain(name)}: <span class="{kind}">{_plain(state)}</span>{comma}{_plain(sizes)}'
 
 
 def _equation(outcome: Outcome, output: int) -> str:
     text = chosen(outcome)[output].text()
     sign = "=" if isinstance(outcome, Rewrite) else "~"
-    lead = escape(f"{label(outcome.region, output)} {sign} ")
+    lead = _plain(f"{label(outcome.region, output)} {sign} ")
     if len(text) <= LONG:
-        return f'<div class="equation"><code>{lead}{escape(text)}</code></div>'
+        return f'<div class="equation"><code>{lead}{_plain(text)}</code></div>'
     end = max(text.rfind(" ", 0, LONG), LONG // 2)
-    start, rest = escape(text[:end]), escape(text[end:])
+    start, rest = _plain(text[:end]), _plain(text[end:])
     return (
         f'<div class="equation"><code>{lead}{start}<details><summary> ...'
         f" ({len(text) - end} more characters)</summary>{rest}</details></code></div>"
@@ -107,7 +108,7 @@ def _figures(rows: Sequence[Row]) -> str:
     shown = columns(rows)
     kinds = [' class="control"' if c.top in ("mean", "linear") else "" for c in shown]
     heads = [
-        f"<th{kind}>{escape(c.top)}{'' if c.top.endswith('-') else '<br>'}{escape(c.bottom)}</th>"
+        f"<th{kind}>{_plain(c.top)}{'' if c.top.endswith('-') else '<br>'}{_plain(c.bottom)}</th>"
         for c, kind in zip(shown, kinds, strict=True)
     ]
     lines = [
@@ -115,14 +116,19 @@ def _figures(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         cells = [
-            f"<td{kind}>{escape(c.cell(row))}</td>" for c, kind in zip(shown, kinds, strict=True)
+            f"<td{kind}>{_plain(c.cell(row))}</td>" for c, kind in zip(shown, kinds, strict=True)
         ]
         mark = "" if row[2].beats_linear else WORSE
         lines.append(
-            f'<tr><td>{escape(row[0])}</td>{"".join(cells)}<td class="mark">{mark}</td></tr>'
+            f'<tr><td>{_plain(row[0])}</td>{"".join(cells)}<td class="mark">{mark}</td></tr>'
         )
     return f"<table>{''.join(lines)}</table>"
 
 
+def _plain(text: str) -> str:
+    """Text that a stranger may have written as HTML."""
+    return html.escape(one_line(text))
+
+
 def _quiet(text: str, kind: str = "quiet") -> str:
-    return f'<p class="{kind}">{escape(text)}</p>' if text else ""
+    return f'<p class="{kind}">{_plain(text)}</p>' if text else ""

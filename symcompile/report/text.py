@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from symcompile.one_line import one_line
 from symcompile.report import (
     WORSE,
     Report,
@@ -38,7 +39,8 @@ def render(report: Report) -> str:
         lines += ["", *_section(path, outcome)]
     if any(metrics_rows(outcome) for outcome in report.outcomes.values()):
         lines += ["", *_wrapped(LEGEND)]
-    return "\n".join(line.rstrip() for line in lines)
+    # Of a loaded model any of it may be what a stranger wrote.
+    return "\n".join(one_line(line.rstrip()) for line in lines)
 
 
 # --- all targets -----------------------------------------------------------------------------

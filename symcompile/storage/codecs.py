@@ -17,8 +17,13 @@ import torch
 
 from symcompile.aten.values import decode_value, encode_value
 from symcompile.errors import ArtifactError, SymCompileError
+from symcompile.one_line import shown
+from symcompile.target import is_name
 
 MAX_DEPTH = 32
+MAX_RANK = 32
+MAX_TEXT = 1_000_000  # characters
+_LARGEST = np.finfo(np.float64).max
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,7 @@ class Codec:
 
 
 def wrong(data: Any, expected: str) -> ArtifactError:
-    text = repr(data)
-    shown = text if len(text) <= 60 else text[:57] + "..."
-    return ArtifactError(f"found {shown}, expected {expected}")
+    return ArtifactError(f"found {data if data in ({}, []) else shown(data)}, expected {expected}")
 
 
 # --- leaves ----------------------------------------------------------------------------------
@@ -57,26 +60,77 @@ def _write_number(value: float) -> Any:
 def _read_number(data: Any) -> float:
     if data is None:
         return math.nan
-    if data in ("inf", "-inf") or type(data) in (int, float):
+    if type(data) is str and data in ("inf", "-inf"):
         return float(data)
-    raise wrong(data, "a number")
+    return _read_finite(data, "a number")
 
 
-TEXT = _plain(str, "text")
-COUNT = _plain(int, "a whole number")
+def _read_finite(data: Any, expected: str = "a finite number") -> float:
+    if type(data) in (int, float) and abs(data) <= _LARGEST:
+        return float(data)
+    raise wrong(data, expected)
+
+
+def _read_text(data: Any) -> str:
+    if type(data) is not str:
+        raise wrong(data, "text")
+    if len(data) > MAX_TEXT:
+        raise ArtifactError(f"found a text of {len(data)} characters, at most {MAX_TEXT}")
+    return data
+
+
+def whole(low: int, high: int = 2**63 - 1) -> Codec:
+    """Whole numbers from `low` to `high`."""
+
+    def read(data: Any) -> Any:
+        if type(data) is not int or not low <= data <= high:
+            raise wrong(data, f"a whole number from {low} to {high}")
+        return data
+
+    return Codec(int, read)
+
+
+def number(low: float, high: float = math.inf) -> Codec:
+    """Numbers from `low` to `high`, and NaN for what was not measured."""
+
+    def read(data: Any) -> float:
+        found = _read_number(data)
+        if found < low or found > high:
+            raise wrong(data, f"a number from {low:g} to {high:g}")
+        return found
+
+    return Codec(_write_number, read)
+
+
+def one_of(*known: str) -> Codec:
+    """One of a few words."""
+
+    def read(data: Any) -> str:
+        if type(data) is not str or data not in known:
+            raise wrong(data, f"one of {', '.join(map(repr, known))}")
+        return data
+
+    return Codec(str, read)
+
+
+TEXT = Codec(str, _read_text)
+COUNT = whole(0)
 FLAG = _plain(bool, "true or false")
 NUMBER = Codec(_write_number, _read_number)
+FINITE = Codec(_write_number, _read_finite)
 
 
 def _write_array(value: Any) -> Any:
     array = np.asarray(value, dtype=np.float64)
-    return {"shape": list(array.shape), "values": [_write_number(v) for v in array.ravel()]}
+    if not np.isfinite(array).all():
+        raise ArtifactError("can't store an array that is not finite")
+    return {"shape": list(array.shape), "values": array.ravel().tolist()}
 
 
 def _read_array(data: Any) -> Any:
     try:
-        shape, values = data["shape"], [_read_number(value) for value in data["values"]]
-        sound = all(type(size) is int and size >= 0 for size in shape)
+        shape, values = data["shape"], [_read_finite(value) for value in data["values"]]
+        sound = len(shape) <= MAX_RANK and all(type(size) is int and size >= 0 for size in shape)
         if not sound or math.prod(shape) != len(values):
             raise wrong(shape, f"the shape of {len(values)} values")
         return np.array(values, dtype=np.float64).reshape(shape)
@@ -140,7 +194,9 @@ def _read_structure(data: Any, depth: int = 0) -> Any:
 
 
 def _read_key(data: Any) -> Any:
-    if type(data) not in (int, str):
+    if type(data) is int:
+        return whole(-(2**63)).read(data)
+    if type(data) is not str:
         raise wrong(data, "a key")
     return data
 
@@ -157,6 +213,14 @@ def _read_identifier(data: Any) -> str:
     return data
 
 
+def _read_parameter(data: Any) -> str:
+    """As a signature has it, with its stars: torch.fx writes it into source."""
+    plain = data.lstrip("*") if type(data) is str else ""
+    if not is_name(plain) or plain == "self" or data not in (plain, "*" + plain, "**" + plain):
+        raise wrong(data, "the name of a parameter")
+    return str(data)
+
+
 def _no_leaf(value: Any) -> Any:
     return NotImplemented
 
@@ -170,6 +234,7 @@ STRUCTURE = Codec(_write_structure, _read_structure)
 KEY = Codec(lambda key: key, _read_key)
 LITERAL = Codec(lambda value: value, _read_literal)
 IDENTIFIER = Codec(str, _read_identifier)
+PARAMETER = Codec(str, _read_parameter)
 
 
 # --- composition -------------------------------------------------------------------------------
@@ -180,15 +245,6 @@ def optional(inner: Codec) -> Codec:
         lambda value: None if value is None else inner.write(value),
         lambda data: None if data is None else inner.read(data),
     )
-
-
-def one_of(*words: str) -> Codec:
-    def read(data: Any) -> Any:
-        if data not in words:
-            raise wrong(data, f"one of {', '.join(map(repr, words))}")
-        return data
-
-    return Codec(lambda value: value, read)
 
 
 def many(inner: Codec) -> Codec:
@@ -230,11 +286,16 @@ def by_number(inner: Codec) -> Codec:
     """A mapping from whole numbers, in ascending order."""
 
     def read(data: Any) -> Any:
-        if type(data) is not dict or not all(key.isdecimal() for key in data):
+        if type(data) is not dict or not all(map(_is_number_of, data)):
             raise wrong(data, "an object with whole numbers as keys")
         return {int(key): inner.read(data[key]) for key in sorted(data, key=int)}
 
     return Codec(lambda value: {str(k): inner.write(value[k]) for k in sorted(value)}, read)
+
+
+def _is_number_of(key: str) -> bool:
+    """As Python writes it: no signs, no leading zeros, no digits of other scripts."""
+    return key.isascii() and key.isdecimal() and len(key) < 10 and str(int(key)) == key
 
 
 def record(kind: type, later: Sequence[str] = (), **fields: Codec) -> Codec:

@@ -15,12 +15,10 @@ ArtifactError of one line.
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import os
 import re
 import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +26,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from symcompile.errors import ArtifactError
+from symcompile.storage.documents import MAX_JSON, NotJsonError, first_line, from_json, to_json
+from symcompile.storage.files import opened, refuse_special, size
 from symcompile.storage.schemas import ARTIFACT
+from symcompile.storage.tensors import read_tensors
+from symcompile.storage.zip_directory import directory_problem
 
 if TYPE_CHECKING:
     import torch
@@ -36,9 +38,7 @@ if TYPE_CHECKING:
 SUFFIX = ".symc"
 MANIFEST = "manifest.json"
 
-MAX_JSON = 64 * 2**20  # bytes of one document
 MAX_ALL_JSON = 256 * 2**20  # bytes of all documents together
-MAX_VALUES = 4_000_000  # numbers, texts and objects in one document
 MAX_MEMBERS = 10_000
 MAX_RATIO = 200  # deflated JSON of a model comes to 10 or 20
 
@@ -68,6 +68,7 @@ def write(
             raise ArtifactError(f"{name!r} can't be a member of a {SUFFIX} file")
     index = {name: _entry(data) for name, data in members.items()}
     head = to_json({**manifest, "format": ARTIFACT, "members": index}, indent=1)
+    refuse_special(path)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -102,22 +103,6 @@ def _is_json(name: str) -> bool:
     return name.endswith(".json")
 
 
-def to_json(value: Any, indent: int | None = None) -> bytes:
-    """JSON without NaN; keys keep their order, which may mean something to the writer."""
-    separators = (",", ":") if indent is None else (",", ": ")
-    try:
-        text = json.dumps(
-            value,
-            indent=indent,
-            separators=separators,
-            ensure_ascii=False,
-            allow_nan=False,
-        )
-        return (text + "\n").encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"can't store this as JSON: {error}") from error
-
-
 def to_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """Tensors on the CPU as the bytes of a safetensors file."""
     from safetensors.torch import save
@@ -143,18 +128,14 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._read_json = 0
+        self._file = opened(path)
         try:
-            self._zip = zipfile.ZipFile(self.path)
-        except FileNotFoundError:
-            raise ArtifactError(f"there is no file {self.path!r}") from None
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise self._damaged(f"it is not a zip archive ({_line(error)})") from error
-        try:
+            self._zip = self._opened_zip()
             self._members = self._directory()
             self.manifest = self._manifest()
             self._index = self._checked_index()
         except BaseException:
-            self._zip.close()
+            self._file.close()
             raise
 
     def __enter__(self) -> Archive:
@@ -167,6 +148,7 @@ class Archive:
         trace: TracebackType | None,
     ) -> None:
         self._zip.close()
+        self._file.close()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -181,13 +163,20 @@ class Archive:
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors of `name`.safetensors; ArtifactError if it is missing or damaged."""
-        from safetensors.torch import load
-
         data = self._checked(f"{name}.safetensors")
         try:
-            return load(data)
-        except Exception as error:  # whatever a damaged header makes the reader raise
-            raise self._damaged(f"{name}.safetensors: {_line(error)}") from error
+            return read_tensors(io.BytesIO(data), len(data))[0]
+        except ArtifactError as error:
+            raise self._damaged(f"{name}.safetensors: {error}") from error
+
+    def _opened_zip(self) -> zipfile.ZipFile:
+        problem = directory_problem(self._file, MAX_MEMBERS)
+        if problem:
+            raise self._damaged(problem)
+        try:
+            return zipfile.ZipFile(self._file)
+        except Exception as error:  # whatever a damaged directory makes the reader raise
+            raise self._damaged(f"it is not a zip archive ({first_line(error)})") from error
 
     def _directory(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()
@@ -199,7 +188,7 @@ class Archive:
             if problem:
                 raise self._damaged(f"member {info.filename[:80]!r} {problem}")
             members[info.filename] = info
-        if sum(info.compress_size for info in infos) > os.path.getsize(self.path):
+        if sum(info.compress_size for info in infos) > size(self._file):
             raise self._damaged("its members overlap")
         return members
 
@@ -252,15 +241,8 @@ class Archive:
         try:
             with self._zip.open(info) as file:
                 data = file.read(info.file_size + 1)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            ValueError,
-            NotImplementedError,
-        ) as error:
-            raise self._damaged(f"member {name!r}: {_line(error)}") from error
+        except Exception as error:  # zlib's, struct's, zipfile's, those of the system
+            raise self._damaged(f"member {name!r}: {first_line(error)}") from error
         if len(data) != info.file_size:
             raise self._damaged(f"member {name!r} is longer or shorter than declared")
         return data
@@ -286,41 +268,3 @@ def _member_problem(info: zipfile.ZipInfo, known: Iterable[str]) -> str | None:
     if info.file_size > MAX_RATIO * max(info.compress_size, 1024):
         return f"expands {info.file_size // max(info.compress_size, 1)} times"
     return None
-
-
-class NotJsonError(Exception):
-    """Why bytes are not an acceptable document; continues a sentence that names the member."""
-
-
-def from_json(data: bytes, limit: int = MAX_VALUES) -> Any:
-    """Parse a document of bounded size, without NaN; NotJsonError says why it can't be.
-
-    `limit` is the number of values that it may hold.
-    """
-    if len(data) > MAX_JSON:
-        raise NotJsonError(f"is {len(data)} bytes long, at most {MAX_JSON}")
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > limit:
-        raise NotJsonError(f"holds more than {limit} values")
-    try:
-        return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except RecursionError:
-        raise NotJsonError("is nested too deeply") from None
-    except ValueError as error:
-        raise NotJsonError(f"is not JSON ({_line(error)})") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):  # people would read the first value, and a program the last
-        name = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{name[:80]!r} stands twice in an object")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

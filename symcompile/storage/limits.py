@@ -8,7 +8,10 @@ program is measured first, without sympy.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 
 from symcompile.errors import ExpressionError
 from symcompile.evaluation import FOLDS, UNARY
+from symcompile.one_line import shown
 from symcompile.program import LEAVES, Program, number_value
 
 MAX_NODES = 50_000
@@ -23,20 +27,128 @@ MAX_DEPTH = 150
 # Constants without an input or a slot are computed by sympy while it builds an expression.
 MAX_EXACT = 1e100
 MAX_DIGITS = 60
+MAX_COMPLEXITY = 10**9
 # sympy takes several times as long for each further function that is nested in one of HYPERBOLIC,
 # since it looks for real parts there; for INVERSE, since it writes sin(atan(x)) with x twice; and
 # for ROOTS, whose signs it asks for.
 MAX_HYPERBOLIC = 5
 MAX_INVERSE = 8
 MAX_ROOTS = 20
-# Steps that sympy needs, each of them some tenths of a millisecond.
+# Steps that sympy needs, each of them about a tenth of a millisecond. That many for one equation,
+# and for all equations of a file beyond those that an ordinary equation needs for each operation.
 MAX_WORK = 20_000
+ORDINARY_WORK = 20
 
 HYPERBOLIC = ("sinh", "cosh", "tanh", "erf")
 INVERSE = ("asin", "acos", "atan")
 ROOTS = ("sqrt", "pow", "power", "tan")
 _FUNCTIONS = {*UNARY, "power", "pow"} - {"neg", "not", "abs", "sign", "floor", "ceil"}
 _EXTREMES = ("min", "max")
+# What sympy asks whether it is real, positive, larger: of that, every part that is no sum.
+_ASKED = {*UNARY, "pow", "where", "lt", "le", "eq", *_EXTREMES} - {"neg", "not"}
+_COMPARED = ("where", "lt", "le", "eq", *_EXTREMES)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of the expression of an instruction.
+
+    Attributes:
+        op: its outermost operation.
+        nodes, depth: of its tree.
+        functions: how many functions and powers are nested in each other.
+        all_functions: how many there are in its tree, cases and comparisons among them.
+        inverses, roots: how many of those that are nested are INVERSE or ROOTS.
+        terms: how many arguments it has once those of the same operation are taken in.
+    """
+
+    op: str
+    nodes: int = 1
+    depth: int = 1
+    functions: int = 0
+    all_functions: int = 0
+    inverses: int = 0
+    roots: int = 0
+    terms: int = 0
+
+
+class Gauge:
+    """Measures expressions operation by operation, before any of them is built.
+
+    Attributes:
+        work: steps that sympy needs for all of them.
+    """
+
+    def __init__(self) -> None:
+        self.work = 0
+
+    def add(self, op: str, inside: Sequence[Size] = ()) -> Size:
+        """The size of an operation on what was measured before.
+
+        Raises ExpressionError if that is out of all proportion.
+        """
+        size = _size(op, inside)
+        self.work += _work(size)
+        if size.nodes > MAX_NODES or size.depth > MAX_DEPTH or self.work > MAX_WORK:
+            raise ExpressionError(
+                f"an equation of more than {MAX_NODES} nodes, nested more than {MAX_DEPTH} deep, or"
+                f" built in more than {MAX_WORK} steps"
+            )
+        nested = size.functions if op in HYPERBOLIC else 0
+        if nested > MAX_HYPERBOLIC or size.inverses > MAX_INVERSE or size.roots > MAX_ROOTS:
+            raise ExpressionError("too many functions nested in each other")
+        return size
+
+    def done(self, operations: int) -> None:
+        """Nothing more is measured: what is left of the file's allowance gets smaller."""
+        left = _left.get()
+        if left is not None:
+            left[0] -= max(self.work - ORDINARY_WORK * operations, 0)
+            if left[0] < 0:
+                raise ExpressionError(
+                    f"the equations of the file take more than {MAX_WORK} steps beyond the ordinary"
+                    " to build"
+                )
+
+
+_left: ContextVar[list[int] | None] = ContextVar("_left", default=None)
+
+
+@contextmanager
+def allowance() -> Iterator[None]:
+    """What is measured inside shares MAX_WORK steps; within another allowance, that one."""
+    token = _left.set(_left.get() or [MAX_WORK])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _size(op: str, inside: Sequence[Size]) -> Size:
+    return Size(
+        op,
+        nodes=1 + sum(one.nodes for one in inside),
+        depth=1 + max((one.depth for one in inside), default=0),
+        functions=(op in _FUNCTIONS) + max((one.functions for one in inside), default=0),
+        all_functions=(op in _ASKED) + sum(one.all_functions for one in inside),
+        inverses=(op in INVERSE) + max((one.inverses for one in inside), default=0),
+        roots=(op in ROOTS) + max((one.roots for one in inside), default=0),
+        terms=sum(one.terms if one.op == op else 1 for one in inside),
+    )
+
+
+def _work(size: Size) -> int:
+    """sympy asks what lies below a function, and compares each two arguments of a Min or Max.
+
+    To ask takes it 0.1 ms times the square of how many functions there are, as measured on sums of
+    up to 50 of them, and about as much for any other node, more so in sums of hundreds. To compare
+    takes four times that.
+    """
+    work = 1 + size.terms + size.depth**2 // 50
+    if size.op in _ASKED and size.nodes > 2:
+        asked = size.nodes + size.nodes**2 // 600 + size.all_functions**2
+        work += 4 * asked if size.op in _COMPARED else asked
+    return work + (size.terms**2 if size.op in _EXTREMES else 0)
 
 
 def check_equation(data: Any) -> int:
@@ -50,30 +162,31 @@ def check_equation(data: Any) -> int:
         raise ExpressionError(f"not a stored equation: {error!r}") from error
     if type(symbols) is not list or not all(_is_name(name) for name in symbols):
         raise ExpressionError("the inputs of a stored equation are not identifiers")
+    if len(set(symbols)) < len(symbols):
+        raise ExpressionError("two inputs of a stored equation have the same name")
     if len(program.outputs) != 1:
         raise ExpressionError(f"a stored equation has {len(program.outputs)} outputs, expected 1")
+    _check_figures(data)
+    return check_program(program, data["constants"])
+
+
+def _check_figures(data: Any) -> None:
     constants = data.get("constants")
-    known = constants if type(constants) is list else []
-    return check_program(program, [one for one in known if type(one) in (int, float)])
+    if type(constants) is not list:
+        raise ExpressionError("the constants of a stored equation are no list")
+    for k, one in enumerate(constants):
+        if not _is_finite(one):
+            raise ExpressionError(f"constant c[{k}] is {shown(one)}, expected a finite number")
+    for key in ("loss", "holdout_loss"):
+        if data.get(key) is not None and not _is_finite(data[key]):
+            raise ExpressionError(f"{key} is {shown(data[key])}, expected a finite number")
+    cost = data.get("complexity")
+    if type(cost) is not int or not 1 <= cost <= MAX_COMPLEXITY:
+        raise ExpressionError(f"complexity is {shown(cost)}, expected a whole number from 1")
 
 
-@dataclass(frozen=True)
-class _Size:
-    """Of the expression of an instruction.
-
-    Attributes:
-        nodes, depth: of its tree.
-        functions: how many functions and powers are nested in each other.
-        inverses, roots: how many of these are INVERSE or ROOTS.
-        terms: how many arguments it has once those of the same operation are taken in.
-    """
-
-    nodes: int
-    depth: int
-    functions: int
-    inverses: int
-    roots: int
-    terms: int
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def check_program(program: Program, constants: Sequence[float] = ()) -> int:
@@ -81,68 +194,44 @@ def check_program(program: Program, constants: Sequence[float] = ()) -> int:
 
     Raises ExpressionError if they would be out of all proportion.
     """
-    sizes: list[_Size] = []
+    gauge = Gauge()
+    sizes: list[Size] = []
     exact: list[float | None] = []
-    work = 0
     for position, (op, args, value) in enumerate(program.instructions):
-        if op == "number":
-            _check_digits(value, position)
-        sizes.append(_size(program, op, args, sizes))
-        if op == "slot":
-            # Whole numbers are exact once they are written in, and so is a power of them.
-            exact.append(constants[value] if value < len(constants) else None)
-        else:
-            exact.append(_exact_value(op, [exact[a] for a in args], value))
-        work += _work(op, sizes[-1])
-        problem = _problem(op, sizes[-1], None if op == "slot" else exact[-1], work)
-        if problem:
-            raise ExpressionError(f"instruction {position} ({op!r}): {problem}")
-    return work
+        try:
+            if op == "number":
+                _check_digits(value)
+            sizes.append(gauge.add(op, [sizes[a] for a in args]))
+            exact.append(_checked_value(op, [exact[a] for a in args], value, constants))
+        except ExpressionError as error:
+            raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
+    gauge.done(len(sizes))
+    return gauge.work
 
 
-def _size(program: Program, op: str, args: tuple[int, ...], sizes: Sequence[_Size]) -> _Size:
-    inside = [sizes[a] for a in args]
-    same = [program.instructions[a].op == op for a in args]
-    return _Size(
-        nodes=1 + sum(one.nodes for one in inside),
-        depth=1 + max((one.depth for one in inside), default=0),
-        functions=(op in _FUNCTIONS) + max((one.functions for one in inside), default=0),
-        inverses=(op in INVERSE) + max((one.inverses for one in inside), default=0),
-        roots=(op in ROOTS) + max((one.roots for one in inside), default=0),
-        terms=sum(one.terms if k else 1 for one, k in zip(inside, same, strict=True)),
-    )
-
-
-def _work(op: str, size: _Size) -> int:
-    """sympy compares each two arguments of a Min or Max, and asks what lies below a function."""
-    return 1 + (size.terms**2 if op in _EXTREMES else size.terms) + size.depth**2 // 50
-
-
-def _problem(op: str, size: _Size, exact: float | None, work: int) -> str | None:
-    if size.nodes > MAX_NODES or size.depth > MAX_DEPTH or work > MAX_WORK:
-        return (
-            f"an equation of more than {MAX_NODES} nodes, nested more than {MAX_DEPTH} deep, or"
-            f" built in more than {MAX_WORK} steps"
-        )
-    if exact is not None and not abs(exact) <= MAX_EXACT:
-        return f"a constant beyond {MAX_EXACT:g}"
-    nested = size.functions if op in HYPERBOLIC else 0
-    if nested > MAX_HYPERBOLIC or size.inverses > MAX_INVERSE or size.roots > MAX_ROOTS:
-        return "too many functions nested in each other"
-    return None
+def _checked_value(
+    op: str, args: list[float | None], value: Any, constants: Sequence[float]
+) -> float | None:
+    if op == "slot":
+        # Whole numbers are exact once they are written in, and so is a power of them.
+        return constants[value] if value < len(constants) else None
+    found = _exact_value(op, args, value)
+    if found is not None and not abs(found) <= MAX_EXACT:
+        raise ExpressionError(f"a constant beyond {MAX_EXACT:g}")
+    return found
 
 
 def _is_name(name: Any) -> bool:
     return type(name) is str and name.isidentifier() and len(name) <= 200
 
 
-def _check_digits(value: Any, position: int) -> None:
+def _check_digits(value: Any) -> None:
     parts = value if isinstance(value, tuple) else (value,)
     for part in parts:
         if isinstance(part, int) and abs(part) >= 10**MAX_DIGITS:
-            raise ExpressionError(f"instruction {position}: a number of over {MAX_DIGITS} digits")
+            raise ExpressionError(f"a number of over {MAX_DIGITS} digits")
         if isinstance(part, float) and not math.isfinite(part):
-            raise ExpressionError(f"instruction {position}: {part} is not a finite number")
+            raise ExpressionError(f"{part} is not a finite number")
 
 
 def _exact_value(op: str, args: list[float | None], value: Any) -> float | None:

@@ -6,15 +6,19 @@ ArtifactError that names the place.
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import sympy
+
+from symcompile.aten.values import DTYPES
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.losses import Loss
 from symcompile.operators import OperatorSet
-from symcompile.pareto import Few, ParetoFront
+from symcompile.pareto import Few, ParetoFront, check_front
 from symcompile.region import (
     Interface,
     Parameter,
@@ -40,11 +44,14 @@ from symcompile.storage.codecs import (
     ARRAY,
     COUNT,
     DATA,
+    FINITE,
     FLAG,
     IDENTIFIER,
     KEY,
     LITERAL,
+    MAX_RANK,
     NUMBER,
+    PARAMETER,
     SETTING,
     STRUCTURE,
     TEXT,
@@ -52,14 +59,18 @@ from symcompile.storage.codecs import (
     by_name,
     by_number,
     many,
+    number,
     one_of,
     optional,
     ordered,
     pair,
     record,
+    whole,
     wrong,
 )
+from symcompile.storage.consistency import check_outcome, check_region
 from symcompile.storage.limits import check_equation
+from symcompile.storage.reading import part
 from symcompile.target import Target
 
 
@@ -69,6 +80,18 @@ def _read_equation(data: Any) -> Equation:
         return Equation.from_json(data)
     except SymCompileError as error:
         raise ArtifactError(str(error)) from error
+
+
+def _check_equation(data: Any) -> Equation:
+    """The same without its form, which takes most of the time to build."""
+    try:
+        check_equation(data)
+    except SymCompileError as error:
+        raise ArtifactError(str(error)) from error
+    figures = [math.nan if data[key] is None else data[key] for key in ("loss", "holdout_loss")]
+    return Equation(
+        sympy.S.Zero, tuple(data["symbols"]), tuple(data["constants"]), data["complexity"], *figures
+    )
 
 
 def _write_equation(equation: Equation) -> Any:
@@ -89,19 +112,25 @@ def _read_loss(data: Any) -> Loss:
         raise ArtifactError(str(error)) from error
 
 
+FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
+
 EQUATION = Codec(_write_equation, _read_equation)
+_UNBUILT = Codec(_write_equation, _check_equation)
 _LOSS = Codec(Loss.to_json, _read_loss)
-_FRONT = record(
-    ParetoFront,
-    later=("choice", "loss", "constant_loss", "few", "reason"),
-    equations=many(EQUATION),
-    variance=NUMBER,
-    choice=optional(COUNT),
-    loss=_LOSS,
-    constant_loss=optional(NUMBER),
-    few=optional(record(Few, rows=COUNT, price=NUMBER)),
-    reason=TEXT,
-)
+
+
+def _plain_front(equation: Codec) -> Codec:
+    return record(
+        ParetoFront,
+        later=("choice", "loss", "constant_loss", "few", "reason"),
+        equations=many(equation),
+        variance=number(0.0),
+        choice=optional(COUNT),
+        loss=_LOSS,
+        constant_loss=optional(number(0.0)),
+        few=optional(record(Few, rows=whole(1), price=number(0.0))),
+        reason=TEXT,
+    )
 
 
 def _write_front(front: ParetoFront) -> Any:
@@ -113,17 +142,20 @@ def _write_front(front: ParetoFront) -> Any:
             _write_equation(equation)
             choice = len(kept) if index == front.choice else choice
             kept.append(equation)
-    return _FRONT.write(replace(front, equations=tuple(kept), choice=choice))
+    return _plain_front(EQUATION).write(replace(front, equations=tuple(kept), choice=choice))
 
 
-def _read_front(data: Any) -> ParetoFront:
-    found: ParetoFront = _FRONT.read(data)
-    if found.choice is not None and not 0 <= found.choice < len(found):
-        raise ArtifactError(f"choice: is {found.choice}, of {len(found)} equations")
-    return found
+def _front(equation: Codec) -> Codec:
+    plain = _plain_front(equation)
+
+    def read(data: Any) -> ParetoFront:
+        found: ParetoFront = plain.read(data)
+        check_front(found)
+        return found
+
+    return Codec(_write_front, read)
 
 
-FRONT = Codec(_write_front, _read_front)
 OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
     lambda data: OperatorSet.of(by_name(COUNT).read(data)),
@@ -144,14 +176,18 @@ TARGET = record(
 
 INTERFACE = record(
     Interface,
-    parameters=many(record(Parameter, name=TEXT, has_default=FLAG, default=LITERAL)),
-    inputs=many(record(TensorInput, parameter=TEXT, keys=many(KEY), features=COUNT, scalar=FLAG)),
+    parameters=many(record(Parameter, name=PARAMETER, has_default=FLAG, default=LITERAL)),
+    inputs=many(
+        record(TensorInput, parameter=PARAMETER, keys=many(KEY), features=COUNT, scalar=FLAG)
+    ),
     outputs=many(record(TensorOutput, features=COUNT, scalar=FLAG)),
     structure=STRUCTURE,
-    sample_dims=COUNT,
+    sample_dims=whole(0, MAX_RANK),
     one_by_one=FLAG,
 )
 
+# NaN for what was not measured.
+_ERROR = number(0.0)
 _PROJECTION = optional(record(Projection, mean=ARRAY, components=ARRAY))
 
 REGION = record(
@@ -160,7 +196,7 @@ REGION = record(
     target=TARGET,
     interface=INTERFACE,
     names=many(IDENTIFIER),
-    dtype=TEXT,
+    dtype=one_of(*FLOATING),
     parameters=COUNT,
     calls=COUNT,
     settings=by_name(SETTING),
@@ -168,22 +204,22 @@ REGION = record(
     projection_out=_PROJECTION,
 )
 
-_AGREEMENT = record(Agreement, r2=NUMBER, relative_l2=NUMBER, max_error=NUMBER)
+_AGREEMENT = record(Agreement, r2=number(-math.inf, 1.0), relative_l2=_ERROR, max_error=_ERROR)
 _OUTPUT = record(
     OutputFidelity,
     equation=_AGREEMENT,
     mean=_AGREEMENT,
     linear=_AGREEMENT,
     extrapolation=_AGREEMENT,
-    gradient=NUMBER,
+    gradient=_ERROR,
 )
 
 _END_TO_END = record(
     EndToEnd,
     later=("finite",),
-    equation=NUMBER,
-    mean=NUMBER,
-    linear=NUMBER,
+    equation=_ERROR,
+    mean=_ERROR,
+    linear=_ERROR,
     data=TEXT,
     finite=FLAG,
 )
@@ -204,10 +240,10 @@ FIDELITY = record(
             on_data=FLAG,
         )
     ),
-    latency=many(record(Latency, batch=COUNT, neural=NUMBER, equation=NUMBER, threads=COUNT)),
+    latency=many(record(Latency, batch=COUNT, neural=_ERROR, equation=_ERROR, threads=COUNT)),
     total=optional(_OUTPUT),
     unmeasured=by_name(TEXT),
-    projections=by_name(record(Projected, variance=NUMBER, relative_l2=NUMBER)),
+    projections=by_name(record(Projected, variance=NUMBER, relative_l2=_ERROR)),
     shortfalls=many(
         record(
             Shortfall,
@@ -216,33 +252,55 @@ FIDELITY = record(
             dtype=TEXT,
             count=COUNT,
             n_samples=COUNT,
-            error=NUMBER,
+            error=_ERROR,
         )
     ),
 )
 
-_REWRITE = record(
-    Rewrite,
-    later=("computes_in",),
-    region=REGION,
-    equations=by_number(EQUATION),
-    fronts=by_number(FRONT),
-    fidelity=FIDELITY,
-    provenance=DATA,
-    ranges=many(pair(NUMBER, NUMBER)),
-    probes=many(many(NUMBER)),
-    computes_in=one_of("", "float64"),
-)
 
-_REFUSAL = record(
-    Refusal,
-    path=TEXT,
-    reason=TEXT,
-    region=optional(REGION),
-    fronts=by_number(FRONT),
-    fidelity=optional(FIDELITY),
-    provenance=DATA,
-)
+def _read_provenance(data: Any) -> Any:
+    """The name of an engine, or what it says of itself, is the one part that is used again."""
+    found = DATA.read(data)
+    if type(found) is not dict:
+        raise wrong(data, "an object")
+    engine = found.get("engine", {})
+    if type(engine) is not dict:
+        raise ArtifactError(f"engine: {wrong(engine, 'an object')}")
+    if engine.get("operators"):
+        OPERATORS.read(engine["operators"])
+    return found
+
+
+PROVENANCE = Codec(DATA.write, _read_provenance)
+
+
+def _outcomes(front: Codec) -> dict[str, Codec]:
+    """By status."""
+    rewrite = record(
+        Rewrite,
+        later=("computes_in",),
+        region=REGION,
+        equations=by_number(EQUATION),
+        fronts=by_number(front),
+        fidelity=FIDELITY,
+        provenance=PROVENANCE,
+        ranges=many(pair(FINITE, FINITE)),
+        probes=many(many(FINITE)),
+        computes_in=one_of("", "float64"),
+    )
+    refusal = record(
+        Refusal,
+        path=TEXT,
+        reason=TEXT,
+        region=optional(REGION),
+        fronts=by_number(front),
+        fidelity=optional(FIDELITY),
+        provenance=PROVENANCE,
+    )
+    return {"symbolic": rewrite, "neural": refusal}
+
+
+_OUTCOMES, _WITHOUT_FRONTS = _outcomes(_front(EQUATION)), _outcomes(_front(_UNBUILT))
 
 
 def region_to_json(region: Region) -> Any:
@@ -252,51 +310,34 @@ def region_to_json(region: Region) -> Any:
 
 def region_from_json(data: Any) -> Region:
     """Read `region_to_json` back; ArtifactError names what is wrong and where."""
-    region = REGION.read(data)
-    problem = _region_problem(region)
-    if problem:
-        raise ArtifactError(f"region {region.path!r}: {problem}")
-    return region  # type: ignore[no-any-return]
+    return _checked(REGION.read(data))
 
 
-def _region_problem(region: Region) -> str | None:
-    if len(region.names) != region.interface.n_inputs:
-        return f"{len(region.names)} names for {region.interface.n_inputs} inputs"
-    try:
-        _ = region.features
-    except SymCompileError as error:
-        return str(error)
-    for projection in (region.projection_in, region.projection_out):
-        if projection is not None and projection.components.shape[1:] != projection.mean.shape:
-            return "the arrays of a projection do not fit each other"
-    return None
+def _checked(region: Region) -> Region:
+    with part(f"region {region.path!r}"):
+        check_region(region)
+    return region
 
 
 def outcome_to_json(outcome: Outcome) -> Any:
     """Plain data of a rewrite or a refusal; "status" tells which."""
-    if isinstance(outcome, Rewrite):
-        return {"status": "symbolic", **_REWRITE.write(outcome)}
-    return {"status": "neural", **_REFUSAL.write(outcome)}
+    status = "symbolic" if isinstance(outcome, Rewrite) else "neural"
+    return {"status": status, **_OUTCOMES[status].write(outcome)}
 
 
-def outcome_from_json(data: Any) -> Outcome:
-    """Read `outcome_to_json` back; ArtifactError names what is wrong and where."""
+def outcome_from_json(data: Any, *, fronts: bool = True) -> Outcome:
+    """Read `outcome_to_json` back; ArtifactError names what is wrong and where.
+
+    Without `fronts` these are checked but not built, and the outcome has none.
+    """
     if type(data) is not dict or data.get("status") not in ("symbolic", "neural"):
         raise wrong(data, "an outcome with status symbolic or neural")
     rest = {name: value for name, value in data.items() if name != "status"}
-    outcome: Outcome = (_REWRITE if data["status"] == "symbolic" else _REFUSAL).read(rest)
+    codecs = _OUTCOMES if fronts else _WITHOUT_FRONTS
+    outcome: Outcome = codecs[data["status"]].read(rest)
     region = outcome.region
     if region is not None:
-        region_from_json(rest["region"])
-        _check_variables(region, outcome)
-    return outcome
-
-
-def _check_variables(region: Region, outcome: Outcome) -> None:
-    chosen = tuple(outcome.equations.values()) if isinstance(outcome, Rewrite) else ()
-    for equation in (*chosen, *(e for front in outcome.fronts.values() for e in front)):
-        if equation.symbols != region.variables:
-            raise ArtifactError(
-                f"region {region.path!r}: an equation is one of {', '.join(equation.symbols)},"
-                f" expected {', '.join(region.variables)}"
-            )
+        with part(f"region {region.path!r}"):
+            check_region(region)
+            check_outcome(region, outcome)
+    return outcome if fronts else replace(outcome, fronts={})

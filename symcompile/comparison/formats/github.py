@@ -27,7 +27,9 @@ from symcompile.comparison.formats.words import (
     verdict,
 )
 from symcompile.comparison.result import BlockDiff, EquationDiff, GraphDiff
+from symcompile.errors import ArtifactError
 from symcompile.report.notes import cut
+from symcompile.storage.files import content
 
 _FILES = ("artifact", "manifest", "ONNX")
 _TITLE, _MESSAGE = 120, 400
@@ -154,11 +156,9 @@ def _first_line(block: BlockDiff, places: Places) -> int | None:
 def _places(path: str | None) -> Places:
     """Lines of the equations, of a manifest with each key on a line of its own; else nothing."""
     try:
-        if path is None or not os.path.isfile(path) or os.path.getsize(path) > _MAX_MANIFEST:
-            return {}
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return dict(_equation_lines(file)) if file.read(1) == "{" else {}
-    except (OSError, ValueError):  # it is gone, or no JSON
+        text = "" if path is None else content(path, _MAX_MANIFEST).decode(errors="replace")
+        return dict(_equation_lines(iter(text.split("\n")))) if text[:1] == "{" else {}
+    except (OSError, ValueError, ArtifactError):  # it is gone, too long, or no JSON
         return {}
 
 

@@ -13,7 +13,7 @@ from symcompile.comparison.onnx.calls import DOMAIN, Call, Calls
 from symcompile.comparison.readers import checks, manifest
 from symcompile.comparison.snapshot import Block, ModelProbes
 from symcompile.errors import ArtifactError
-from symcompile.storage.container import NotJsonError, from_json
+from symcompile.storage.documents import NotJsonError, from_json
 
 _PREFIX = "symcompile."
 _VERSION, _MODEL = f"{_PREFIX}version", f"{_PREFIX}model"

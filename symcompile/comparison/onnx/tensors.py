@@ -20,6 +20,7 @@ from symcompile.comparison.readers.checks import printable, shown
 from symcompile.comparison.snapshot import Tensor
 from symcompile.errors import ArtifactError
 from symcompile.evaluation import Array
+from symcompile.storage.files import without_waiting
 
 _CHUNK = 2**20
 _EXTERNAL = 1  # onnx.TensorProto.EXTERNAL
@@ -206,7 +207,7 @@ class Tensors:
         location = entries.get("location", "")
         place = self._place(tensor, location)
         try:
-            with open(place, "rb", opener=_without_waiting) as file:
+            with open(place, "rb", opener=without_waiting) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise _wrong(tensor, f"lies in {shown(location)}, which is no plain file")
@@ -259,11 +260,6 @@ class Tensors:
             length -= len(part)
         self.known[extent] = total.hexdigest()[:16]
         return self.known[extent]
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Not for whoever may write into a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _number(tensor: Any, text: str) -> int:

@@ -7,9 +7,10 @@ import os
 import sys
 from typing import Any
 
-from symcompile.comparison.readers import files, manifest
+from symcompile.comparison.readers import manifest
 from symcompile.comparison.snapshot import Snapshot
 from symcompile.errors import ComparisonError
+from symcompile.storage import files
 
 ACCEPTED = (
     "a Compiled, a torch.fx.GraphModule, or the path of a .symc artifact, a manifest or an ONNX"

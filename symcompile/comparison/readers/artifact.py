@@ -13,6 +13,7 @@ import torch
 
 from symcompile import artifact
 from symcompile.aten.graph import StoredGraph
+from symcompile.aten.signature import check_signature
 from symcompile.comparison.readers import checks, manifest
 from symcompile.comparison.snapshot import Snapshot
 from symcompile.errors import ArtifactError
@@ -29,6 +30,7 @@ from symcompile.model_rows import (
 from symcompile.region_rows import region_row
 from symcompile.rewrite import Outcome, Refusal, Rewrite
 from symcompile.storage.container import Archive
+from symcompile.storage.reading import reading
 
 Json = dict[str, Any]
 State = dict[str, torch.Tensor]
@@ -40,7 +42,7 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     Raises ArtifactError if it is missing, damaged, of a newer version, or no artifact.
     """
     source = os.fspath(path)
-    with Archive(path) as archive, checks.reading(source):
+    with reading(source), Archive(path) as archive:
         checks.check_work(_programs(archive.document("outcomes")))
         found = artifact.read_outcomes(archive, fronts=False)
         graph, states = _graph(archive), _states(archive)
@@ -71,9 +73,8 @@ def _model(archive: Archive) -> Json:
 
 
 def _graph(archive: Archive) -> StoredGraph:
-    document = archive.document("graph")
-    if type(document) is not dict:
-        raise ArtifactError("graph: it is not the JSON object of a graph")
+    document = artifact.graph_document(archive)
+    check_signature(document)
     return StoredGraph(document, archive.tensors("tensors"))
 
 
@@ -101,6 +102,8 @@ def _digest(
     if outcome.region is None or not isinstance(outcome, Refusal):
         return None
     if path not in states:  # it is part of the graph
+        if any(row.get("path") == path for row in graph.document["nodes"]):
+            raise ArtifactError(f"blocks.json does not list block {path!r}, which its graph calls")
         return state_digest(tensors_inside(graph, path))
     number = archive.manifest["neural"].index(path)
     constants = constants_of(archive.document(f"neural/{number}"))

@@ -9,20 +9,20 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import sympy
 
 from symcompile import slots
-from symcompile.comparison.one_line import one_line
 from symcompile.comparison.snapshot import DIGITS, NOT_MEASURED, Accuracy, Output, Span
 from symcompile.complexity import complexity as count_complexity
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.evaluation import Array
+from symcompile.one_line import one_line
+from symcompile.one_line import shown as shown
 from symcompile.operators import OperatorSet
 from symcompile.parser import PRINTED_NAMES, parse
 from symcompile.program import Program, count_operators, from_sympy, to_sympy
@@ -39,7 +39,6 @@ ROUNDING = 1e-5
 # Of the largest value that an equation gives on its probes.
 PROBE_TOLERANCE = 1e-9
 
-_SHOWN = 60
 _WORD = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _TWO_WAYS = {"E", "exp", "sqrt", "Piecewise", "True"}
 _SLOT = re.compile(r"c\[(\d+)\]")
@@ -48,39 +47,9 @@ _SLOT = re.compile(r"c\[(\d+)\]")
 # --- messages --------------------------------------------------------------------------------
 
 
-@contextmanager
-def reading(source: str) -> Iterator[None]:
-    """Errors inside become an ArtifactError that names the file, in one printable line."""
-    try:
-        yield
-    except SymCompileError as error:
-        start = f"can't read {source!r}: "
-        reason = str(error).removeprefix(start)  # what opened the file may have said so already
-        raise ArtifactError(printable(start + reason, 2_000)) from error
-    except RecursionError:
-        raise ArtifactError(printable(f"can't read {source!r}: it is nested too deeply")) from None
-    except MemoryError:
-        raise ArtifactError(printable(f"can't read {source!r}: it takes too much memory")) from None
-    except (ArithmeticError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        # Whatever a file says that no check has thought of.
-        reason = f"{type(error).__name__}: {error}"
-        raise ArtifactError(printable(f"can't read {source!r}: {reason}", 500)) from error
-
-
 def wrong(where: str, data: Any, expected: str) -> ArtifactError:
     """The error for a value that is not what stands there in a file of ours."""
     return ArtifactError(f"{where} is {shown(data)}, expected {expected}")
-
-
-def shown(data: Any) -> str:
-    """A value for a message: short, whatever its size."""
-    if type(data) in (list, dict):
-        return f"{'a list' if type(data) is list else 'an object'} of {len(data)}"
-    if type(data) is str:
-        return printable(repr(data[:_SHOWN]) + "..." * (len(data) > _SHOWN))
-    if type(data) is int and data.bit_length() > 200:
-        return f"a number of {data.bit_length()} bits"
-    return "null" if data is None else printable(repr(data))
 
 
 def printable(value: str, limit: int = MAX_NAME) -> str:

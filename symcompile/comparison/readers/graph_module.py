@@ -16,6 +16,7 @@ from symcompile.comparison.snapshot import Shape, Snapshot, Tensor
 from symcompile.graph_rows import fx_rows
 from symcompile.model_rows import own_tensors, tensor_digest
 from symcompile.opaque import is_free
+from symcompile.storage.reading import reading
 
 NOTE = "no equations of symcompile in it: structure only"
 
@@ -27,7 +28,7 @@ def read(module: fx.GraphModule) -> Snapshot:
     "" and (). ArtifactError for a graph that is too large to be compared.
     """
     name = type(module).__name__
-    with checks.reading(name):
+    with reading(name):
         return Snapshot(
             source=name,
             kind="GraphModule",

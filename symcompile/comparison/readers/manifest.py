@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.comparison.readers import checks, files
+from symcompile.comparison.readers import checks
 from symcompile.comparison.readers.nodes import read_nodes
 from symcompile.comparison.snapshot import (
     NOT_MEASURED,
@@ -28,7 +28,9 @@ from symcompile.comparison.snapshot import (
 from symcompile.errors import ArtifactError
 from symcompile.evaluation import Array
 from symcompile.region import read_features
-from symcompile.storage.container import MAX_JSON, NotJsonError, from_json
+from symcompile.storage import files
+from symcompile.storage.documents import MAX_JSON, NotJsonError, from_json
+from symcompile.storage.reading import reading
 from symcompile.storage.schemas import MANIFEST
 
 Json = dict[str, Any]
@@ -71,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Json:
 
 def snapshot(data: Json, source: str, kind: str) -> Snapshot:
     """The content of a manifest as a snapshot; `source` is named in errors."""
-    with checks.reading(source):
+    with reading(source):
         model = checks.mapping(data.get("model", {}), "model")
         graph = checks.mapping(data.get("graph", {}), "graph")
         regions = checks.mapping(data["regions"], "regions")

@@ -17,9 +17,11 @@ from symcompile.comparison.onnx.proof import check_blocks
 from symcompile.comparison.onnx.rows import Rows, graph_rows
 from symcompile.comparison.onnx.tensors import Tensors, dtype_of
 from symcompile.comparison.onnx.text import function_digests
-from symcompile.comparison.readers import checks, files
+from symcompile.comparison.readers import checks
 from symcompile.comparison.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
 from symcompile.errors import ArtifactError
+from symcompile.storage import files
+from symcompile.storage.reading import reading
 
 FOREIGN = "no equations of symcompile in it: structure only"
 
@@ -34,7 +36,7 @@ def read(path: str) -> Snapshot:
     """
     with files.opened(path) as file:
         data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
-    with checks.reading(path):
+    with reading(path):
         return _snapshot(parse(data), path)
 
 

@@ -1,0 +1,92 @@
+"""Open what anyone may have put at a place: only regular files, never more of one than wanted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+from symcompile.errors import ArtifactError, SymCompileError
+
+Path = str | os.PathLike[str]
+
+_BINARY: int = getattr(os, "O_BINARY", 0)
+_WITHOUT_WAITING: int = getattr(os, "O_NONBLOCK", 0)
+_NO_FILE = "it is no regular file"
+
+
+def is_nothing(path: Path) -> bool:
+    """Whether this is /dev/null, which git names for the missing side of a new or deleted file."""
+    return os.fspath(path) in (os.devnull, "/dev/null")
+
+
+def head(path: Path, count: int = 64) -> bytes:
+    """The first bytes of a file.
+
+    Raises ArtifactError if it is empty, is no regular file, or can't be read.
+    """
+    with opened(path) as file:
+        found = file.read(count)
+    if not found:
+        raise unreadable(path, "it is empty, so it was truncated")
+    return found
+
+
+def content(path: Path, limit: int) -> bytes:
+    """All of a file that is at most `limit` bytes long; ArtifactError as in `head`."""
+    with opened(path) as file:
+        found = file.read(limit + 1)
+    if len(found) > limit:
+        raise unreadable(path, f"it is longer than {limit} bytes")
+    return found
+
+
+def opened(path: Path) -> BinaryIO:
+    """An open regular file; a pipe or a device is refused, not waited for."""
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | _WITHOUT_WAITING | _BINARY)
+    except FileNotFoundError:
+        raise ArtifactError(f"there is no file {name!r}") from None
+    except ValueError as error:  # a name with a null character
+        raise ArtifactError(f"can't read {name!r}: {error}") from None
+    except OSError as error:
+        special = error.errno == errno.ENXIO  # a socket
+        raise unreadable(path, _NO_FILE if special else _reason(error)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise unreadable(path, _NO_FILE)
+    return os.fdopen(descriptor, "rb")
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """An opener for `open`: whoever may read from or write into a pipe is not waited for."""
+    return os.open(path, flags | _WITHOUT_WAITING, 0o666)
+
+
+def size(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def refuse_special(path: Path, kind: type[SymCompileError] = ArtifactError, what: str = "") -> None:
+    """Before a file is put in the place of what is there: only of a file.
+
+    Raises an error of `kind` for a pipe, a device, a socket or a folder.
+    """
+    name = os.fspath(path)
+    try:
+        mode = os.stat(name).st_mode
+    except (OSError, ValueError):
+        return  # not there, or what writes has the words for it
+    if not stat.S_ISREG(mode):
+        raise kind(f"can't write {what}{name!r}: {_NO_FILE}")
+
+
+def unreadable(path: Path, reason: str) -> ArtifactError:
+    return ArtifactError(f"can't read {os.fspath(path)!r}: {reason}")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

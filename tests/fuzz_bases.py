@@ -1,0 +1,88 @@
+"""Valid files that mutants are made of: what symcompile writes of several kinds of models."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import saved
+import torch
+from diff_models import net, written
+from torch import nn
+
+import symcompile
+from symcompile import Target
+
+QUICK = {"restarts": 1, "population": 50, "generations": 2}
+
+
+class Gated(nn.Module):
+    """Several arguments, a mode, projections, a block that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.gate = nn.Linear(6, 4), nn.Linear(4, 4)
+
+    def forward(
+        self, batch: dict[str, torch.Tensor], *rest: torch.Tensor, power: int = 2
+    ) -> dict[str, torch.Tensor]:
+        h = torch.dropout(self.wide(batch["x"]), 0.1, self.training) + rest[0]
+        return {"y": self.gate(torch.tanh(self.gate(h))) ** power}
+
+
+def made(folder: Path, *, all_of_them: bool = True) -> dict[str, list[Path]]:
+    """Files of each kind; those that are there already are taken."""
+    names = ["law"] + ["gated"] * all_of_them
+    endings = {"symc": "symc", "manifest": "json", "recording": "safetensors"}
+    found = {kind: [folder / f"{name}.{end}" for name in names] for kind, end in endings.items()}
+    found["manifest"].append(folder / "net.json")
+    found["onnx"] = [
+        folder / "net.onnx",
+        *[folder / "law.onnx"] * all_of_them,
+        folder / "flat.onnx",
+    ]
+    found["journal"] = [folder / "journal.json"]
+    if not (folder / "done").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _write(folder, all_of_them)
+        (folder / "done").touch()
+    return found
+
+
+def _write(folder: Path, all_of_them: bool) -> None:
+    _write_hybrids(folder)
+    law = saved.compiled()
+    law.save(folder / "law.symc")
+    law.export(folder / "law.json")
+    law.recording.save(folder / "law.safetensors")
+    _write_journal(law, folder / "journal.json")
+    if all_of_them:
+        law.export(folder / "law.onnx")
+        _write_gated(folder)
+
+
+def _write_hybrids(folder: Path) -> None:
+    written(net(), "manifest", folder / "net")
+    written(net(), "onnx", folder / "net")
+    written(net(), "onnx", folder / "flat", functions=False)
+
+
+def _write_gated(folder: Path) -> None:
+    torch.manual_seed(1)
+    batch = ({"x": torch.randn(60, 6)}, torch.randn(60, 4))
+    found = symcompile.symcompile(
+        Gated(), [Target("wide", reduce=(3, 2)), Target("gate", outputs=(0, 2))], batch,
+        engine_options=QUICK, progress=False,
+    )  # fmt: skip
+    found.save(folder / "gated.symc")
+    found.export(folder / "gated.json")
+    found.recording.save(folder / "gated.safetensors")
+
+
+def _write_journal(law: symcompile.Compiled, path: Path) -> None:
+    from symcompile.passes import journal
+
+    body = journal._body(law.fronts["law"][0])
+    path.write_text(f"{journal._seal(body)}\n{body}")
