@@ -30,7 +30,7 @@ def make() -> tuple[nn.Module, Recording]:
     model.add_module("spare", nn.Linear(2, 2).bfloat16())
     targets = [Target("block", names=("a", "b", "t"), features={"r": "a*b"}), Target("spare")]
     captured = capture_targets(model, targets, Batch((X,), {}))
-    found = recording(model, captured, observe(captured, iter([Batch((X,), {})]), 50, 0.2, 3), 3)
+    found = recording(captured, observe(captured, iter([Batch((X,), {})]), 50, 0.2, 3), 3)
     samples = replace(found["block"], weights=np.linspace(0, 1, len(found["block"].X)))
     nested = Batch(
         (torch.ones(2, 3).requires_grad_(True), (1, [2.5, None])),
