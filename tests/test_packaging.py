@@ -34,6 +34,7 @@ AT_NO_COST = (*LOADED_ON_USE, "networkx", "numpy", "sympy", "torch")
 # The only modules that know both the passes and the exporters.
 ABOVE_THE_PASSES = {
     "__init__",
+    "acceptance",
     "cli",
     "comparison",
     "compiled",

@@ -33,6 +33,7 @@ from symcompile.rewrite import (
     Projected,
     Refusal,
     Rewrite,
+    Shortfall,
 )
 from symcompile.storage import serialization
 from symcompile.storage.limits import check_equation, check_program
@@ -106,7 +107,9 @@ FIDELITY = Fidelity(
     (DomainIssue(1, "log(x)", "x changes sign", {"x": 0.0}, True),),
     (Latency(1, 1e-5, 2e-6), Latency(1024, 1e-3, 1e-4, 2)),
     OUTPUT,
+    unmeasured={"latency": "ValueError: one row is too few"},
     projections={"inputs": Projected(0.9), "outputs": Projected(0.99, 0.1)},
+    shortfalls=(Shortfall(1, "overflows", "float32 (float64 inside)", 3, 40, 1e-3),),
 )
 PROVENANCE = {
     "engine": {"name": "operon", "options": {"pool": 1000, "rates": (0.1, 0.2)}},
@@ -174,6 +177,7 @@ def test_json_is_the_same_every_time() -> None:
     [
         *(Target, Region, Interface, Parameter, TensorInput, TensorOutput, Projection),
         *(ParetoFront, Agreement, OutputFidelity, EndToEnd, DomainIssue, Latency, Fidelity),
+        *(Projected, Shortfall),
         *(Rewrite, Refusal),
     ],
 )
