@@ -11,6 +11,7 @@ from torch import fx, nn
 from symcompile.calling import (
     equal,
     evaluating,
+    grad_mode,
     home,
     map_tensors,
     rows,
@@ -154,3 +155,19 @@ def test_buffers_stay_out_of_the_state_dict() -> None:
     assert "hidden" in traced.state_dict()
     match_persistence(traced, model)
     assert traced.state_dict().keys() == model.state_dict().keys()
+
+
+def test_the_mode_without_gradients_is_known() -> None:
+    weight = torch.ones(2, requires_grad=True)
+
+    def differentiates() -> torch.Tensor:
+        return torch.autograd.grad((weight**2).sum(), weight)[0]
+
+    assert grad_mode(lambda: weight * 2) is torch.no_grad
+    assert grad_mode(differentiates) is torch.enable_grad
+    with pytest.raises(RuntimeError, match="of its own"):
+        grad_mode(lambda: fail("of its own"))
+
+
+def fail(text: str) -> None:
+    raise RuntimeError(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,10 +39,12 @@ def region(
     return Region("edge", target, interface, names, dtype, projection_in=projection)
 
 
-def issues(text: str, X: Array = UNIT, of: Region | None = None) -> tuple[DomainIssue, ...]:
+def issues(
+    text: str, X: Array = UNIT, of: Region | None = None, **seen: Any
+) -> tuple[DomainIssue, ...]:
     of = of or region()
     equation = Equation.of(parse(text, of.variables), of.variables, OperatorSet.of(None))
-    return check(equation, of, X, 0)
+    return check(equation, of, X, 0, **seen)
 
 
 @pytest.mark.parametrize(
@@ -179,3 +183,18 @@ def test_same_seed_same_issues() -> None:
 def test_rows_that_are_not_finite_and_empty_recordings_are_left_out() -> None:
     assert issues("1/(a - 0.5)", np.array([[np.nan, 1.0], [0.1, 1.0], [0.2, 0.0]])) == ()
     assert issues("1/(a - 0.5)", np.empty((0, 2))) == ()
+
+
+def test_the_type_that_a_block_computes_in_counts() -> None:
+    assert issues("exp(200*a)")[0].on_data
+    assert issues("exp(200*a)", dtype="float64") == ()
+    assert issues("exp(20*a)", of=region(dtype="float16"), dtype="float32") == ()
+
+
+def test_what_does_the_block_no_harm_is_no_trouble_on_data() -> None:
+    """Its values and slopes were seen to be finite: 1/(1 + inf) is zero, and so is its slope."""
+    (issue,) = issues("1/(1 + exp(200*a))", sound=True)
+    assert not issue.on_data
+    assert issues("1/(1 + exp(200*a))")[0].on_data
+    (pole,) = issues("1/(a - 0.5)", sound=True)  # no sample meets it, but it lies between them
+    assert pole.on_data

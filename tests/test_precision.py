@@ -114,7 +114,10 @@ def test_what_is_installed_computes_its_equation(name: str) -> None:
     assert ("computes in float64 inside" in str(compiled.report)) == law.wide
 
 
-@pytest.mark.parametrize("name", [name for name, law in LAWS.items() if law.wide])
+@pytest.mark.parametrize(
+    "name",
+    ["gravity", "charges", "a constant that is no float32", "large terms that cancel", "float16"],
+)
 def test_it_can_be_moved_copied_stored_and_trained(name: str, tmp_path: Path) -> None:
     law = LAWS[name]
     compiled, rows = compiled_of(law), law.rows(50)
@@ -154,8 +157,7 @@ def test_a_manifest_says_so(tmp_path: Path) -> None:
     assert diff(tmp_path / "a.json", compiled).same
 
 
-@pytest.mark.parametrize("name", ["charges", "float16"])
-@pytest.mark.parametrize("functions", [True, False])
+@pytest.mark.parametrize(("name", "functions"), [("charges", True), ("float16", False)])
 def test_onnx_is_equal(name: str, functions: bool, tmp_path: Path) -> None:
     import onnxruntime
 
@@ -169,11 +171,10 @@ def test_onnx_is_equal(name: str, functions: bool, tmp_path: Path) -> None:
         assert close(torch.from_numpy(found), compiled.module(rows))
 
 
-@pytest.mark.parametrize("functions", [True, False])
-def test_onnx_names_what_runtimes_lack_in_the_wider_type(functions: bool, tmp_path: Path) -> None:
+def test_onnx_names_what_runtimes_lack_in_the_wider_type(tmp_path: Path) -> None:
     law = Law("erf(x0*x1*1e-46)", (1e24, 1e22), (9e24, 9e22))
     with pytest.raises(ExportError, match=r"no Erf for float64, which target '0' needs: it comput"):
-        exporters.onnx(compiled_of(law), tmp_path / "a.onnx", functions=functions)
+        exporters.onnx(compiled_of(law), tmp_path / "a.onnx")
 
 
 def test_a_result_that_the_type_does_not_hold_is_refused() -> None:
