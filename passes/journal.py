@@ -8,6 +8,7 @@ who writes the same name writes the same content.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -155,11 +156,30 @@ def _write(path: Path, text: str) -> None:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
-                os.fsync(handle)
-            os.replace(name, path)
+                _sync(handle)
+            _put(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _sync(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems have no such call
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+def _put(name: str, path: Path) -> None:
+    """In the place of what is there, unless another process reads that (Windows), or owns it: then
+    it says the same; or it is a folder, which says nothing and is left alone."""
+    try:
+        os.replace(name, path)
+    except (PermissionError, IsADirectoryError):
+        if not path.exists():
+            raise
+        Path(name).unlink()
 
 
 def _remove_stale(folder: Path) -> None:
