@@ -52,7 +52,8 @@ class OnnxFile:
         inputs, outputs: names, in order.
         functions: target of each symbolic function by the function's name; empty in flat mode.
         agreement: how ONNX Runtime compared with torch; None with check=False.
-        note: what of the shapes is fixed, and why; empty where nothing is.
+        note: what of the shapes is fixed, and why, and which results are left out since they are no
+            tensors; empty where nothing is.
         weights: the file beside it that holds the weights, where they pass the 2 GiB that one file
             can hold; the model finds it by its name, in its own folder. None in other cases.
     """
@@ -135,9 +136,14 @@ def onnx(
         tuple(one.name for one in proto.graph.output),
         names if functions else {},
         agreement,
-        exported.note,
+        "; ".join(filter(None, (exported.note, _without(exported)))),
         target.with_name(files[0].name) if len(files) > 1 else None,
     )
+
+
+def _without(exported: Exported) -> str:
+    found = ", ".join(exported.left_out)
+    return f"results that are no tensors are left out: {found}" if found else ""
 
 
 # --- what is asked for -------------------------------------------------------------------------

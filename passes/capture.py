@@ -30,6 +30,7 @@ from symcompile.calling import evaluating, rows, take, training
 from symcompile.errors import CaptureError
 from symcompile.hybrid import Batch
 from symcompile.preserving import preserving
+from symcompile.results import opaque_objects
 from symcompile.state import match_persistence
 
 FX = "fx"
@@ -170,9 +171,12 @@ def _submodule(root: nn.Module, path: str) -> nn.Module | None:
 def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> str | None:
     """Why a trace can't stand for the model, or None."""
     with evaluating(model, traced):
-        error = attempt(model, example)
-        if isinstance(error, Exception):
-            return f"the model raises {type(error).__name__} on the data: {_first_line(error)}"
+        result = attempt(model, example)
+        if isinstance(result, Exception):
+            return f"the model raises {type(result).__name__} on the data: {_first_line(result)}"
+        objects = opaque_objects(result)
+        if objects:
+            return f"the traced graph has an object that the model returns baked in: {objects[0]}"
         if not agree(model, traced, example):
             return "the traced graph gives other values than the model"
         if not _learns_alike(model, traced, example):

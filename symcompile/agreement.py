@@ -18,6 +18,7 @@ from torch import nn
 from symcompile.calling import TOLERANCE, home, leaves, map_tensors, run, same, tensors
 from symcompile.hybrid import Batch
 from symcompile.preserving import preserving
+from symcompile.results import storable
 
 Gradients = dict[str, torch.Tensor]
 Parameters = Mapping[str, torch.Tensor]
@@ -37,10 +38,15 @@ def agree_without_gradients(model: nn.Module, traced: nn.Module, batch: Batch) -
     expected, found = (attempt(one, batch, with_gradients=False) for one in (model, traced))
     if isinstance(expected, Exception):
         return True
-    if isinstance(found, Exception) or not same(expected, found):
+    # A stored graph has dicts in the place of dataclasses.
+    if isinstance(found, Exception) or not same(*map(_storable_leaves, (expected, found))):
         return False
     ours, theirs = ([t.requires_grad for t in tensors(one)] for one in (expected, found))
     return ours == theirs
+
+
+def _storable_leaves(value: object) -> list[Any]:
+    return leaves(storable(value))
 
 
 def agree_in_gradients(

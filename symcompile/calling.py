@@ -11,6 +11,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from symcompile.hybrid import Batch
+from symcompile.results import plain
 
 T = TypeVar("T")
 
@@ -24,12 +25,13 @@ TOLERANCE = {
 
 
 def run(module: nn.Module, batch: Batch) -> Any:
-    """One forward, hooks included, on copies of the batch: some models write into their inputs."""
+    """What one forward gives, in plain containers (`results.plain`). Hooks are included, and the
+    model gets copies of the batch: some write into their inputs."""
     batch = Batch(*map_tensors(torch.clone, (tuple(batch.args), dict(batch.kwargs))))
     if isinstance(module, fx.GraphModule):
         # A GraphModule's own __call__ prints an error to stderr, source and all, before raising it.
-        return nn.Module.__call__(module, *batch.args, **batch.kwargs)
-    return module(*batch.args, **batch.kwargs)
+        return plain(nn.Module.__call__(module, *batch.args, **batch.kwargs))
+    return plain(module(*batch.args, **batch.kwargs))
 
 
 def without_gradients(call: Callable[[], T]) -> T:

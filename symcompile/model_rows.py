@@ -19,13 +19,14 @@ from torch.utils import _pytree as pytree
 
 from symcompile.aten.decode import StoredModel
 from symcompile.aten.graph import StoredGraph
-from symcompile.aten.shapes import BATCH, dtype_name, place_of, plain_leaf, result_places
+from symcompile.aten.shapes import BATCH, dtype_name, place_of, plain_leaf
 from symcompile.aten.signature import arguments_of
 from symcompile.calling import evaluating, home, rows, run, take, without_gradients
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering.codegen import NEURAL
 from symcompile.preserving import preserving
 from symcompile.region_call import arguments
+from symcompile.results import result_places
 from symcompile.rewrite import Outcome, Rewrite
 from symcompile.state import same_random_state
 

@@ -23,6 +23,7 @@ from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial, reduce
+from itertools import product
 from types import MethodType
 from typing import Any
 
@@ -38,6 +39,7 @@ from symcompile.calling import evaluating, home, map_tensors, tensors
 from symcompile.errors import ExportError
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.region import Interface, Region
+from symcompile.results import left_out, storable
 from symcompile.sizes import Sizes, read_sizes
 from symcompile.sizes import is_free as is_free
 
@@ -64,6 +66,7 @@ class Exported:
             or "static".
         note: why it is not "all", or which part of it is fixed; empty where nothing is.
         sizes: those of the example's tensors, with a symbol for each that is free.
+        left_out: places and classes of results that are neither tensors nor numbers.
     """
 
     program: ExportedProgram
@@ -71,6 +74,7 @@ class Exported:
     dynamic: str
     note: str = ""
     sizes: Sizes = field(default_factory=Sizes)
+    left_out: tuple[str, ...] = ()
 
     @property
     def free_batch(self) -> bool:
@@ -107,16 +111,19 @@ def export_program(
     larger = _enlarged(example)
     attempts = [(larger, "all"), (larger, "batch"), (example, "static")]
     failures: list[Exception] = []
-    for batch, freedom in attempts if dynamic else attempts[-1:]:
+    for (one, missing), (batch, freedom) in product(
+        _with_storable_results(surrogate), attempts if dynamic else attempts[-1:]
+    ):
         try:
-            program = _export(surrogate, batch, freedom)
+            program = _export(one, batch, freedom)
         except ExportError:
             raise
         except Exception as error:  # whatever a forward raises under tracing is an answer
             failures.append(error)
             continue
         sizes = read_sizes(program, tensors((batch.args, batch.kwargs)))
-        return Exported(program, batch, *_freedom(sizes, freedom, dynamic, failures), sizes)
+        free = _freedom(sizes, freedom, dynamic, failures)
+        return Exported(program, batch, *free, sizes, tuple(dict.fromkeys(missing)))
     raise _explained(module, failures[-1]) from failures[-1]
 
 
@@ -268,9 +275,9 @@ def replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
     return clone
 
 
-def _shallow(module: nn.Module) -> nn.Module:
+def _shallow(module: nn.Module, kind: type[nn.Module] | None = None) -> nn.Module:
     """Not copy.copy: a user's __copy__ must not run, and that of a GraphModule recompiles."""
-    clone: nn.Module = object.__new__(type(module))
+    clone: nn.Module = object.__new__(kind or type(module))
     clone.__dict__.update(module.__dict__)
     return clone
 
@@ -294,6 +301,29 @@ def _spelled_out(module: nn.Module, example: Batch) -> nn.Module:
     )
     clone.__dict__["forward"] = spelled_out
     return clone
+
+
+def _with_storable_results(module: nn.Module) -> Iterator[tuple[nn.Module, list[str]]]:
+    """The module without what torch.export can't take among its results; the list notes these by
+    place whenever it runs.
+
+    Of a GraphModule torch.export reads the graph, past its forward: it is tried as it is first.
+    """
+    traced = isinstance(module, fx.GraphModule)
+    if traced:
+        yield module, []
+    missing: list[str] = []
+    forward = module.forward
+
+    def stored(*args: Any, **kwargs: Any) -> Any:
+        result = forward(*args, **kwargs)
+        missing.extend(left_out(result))
+        return storable(result)
+
+    stored.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    clone = _shallow(module, nn.Module if traced else type(module))
+    clone.__dict__["forward"] = stored
+    yield clone, missing
 
 
 def _result_dtypes(call: Block, region: Region, block: nn.Module) -> dict[torch.dtype, torch.dtype]:

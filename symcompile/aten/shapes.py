@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from symcompile.opaque import is_free
+from symcompile.results import Left, result_places
 
 Json = dict[str, Any]
 BATCH = "batch"
@@ -45,19 +46,10 @@ def place_of(row: Mapping[str, Any]) -> str:
     return str(row["parameter"]).lstrip("*") + keys
 
 
-def result_places(value: Any) -> Iterator[tuple[str, Any]]:
-    """Place and value of everything that a model returns; a single tensor is the "result"."""
-    try:
-        found = [
-            ("".join(map(str, key)), leaf) for key, leaf in pytree.tree_flatten_with_path(value)[0]
-        ]
-    except ValueError:  # a container of the user's that does not tell its keys
-        found = [(f"[{k}]", leaf) for k, leaf in enumerate(pytree.tree_leaves(value))]
-    yield from ((place or "result", leaf) for place, leaf in found)
-
-
 def plain_leaf(value: Any) -> list[str]:
     """Type and value of what is no tensor; of an object the type alone."""
+    if isinstance(value, Left):
+        return [value.kind]
     plain = value is None or type(value) in (bool, int, float, str)
     return [type(value).__name__, *([repr(value)[:100]] if plain else [])]
 

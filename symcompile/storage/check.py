@@ -14,7 +14,9 @@ from symcompile.aten.graph import StoredGraph, decode
 from symcompile.calling import evaluating, leaves, map_tensors, rows, same, take
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch, submodule_path
+from symcompile.preserving import preserving
 from symcompile.region import Region
+from symcompile.results import left_out, storable
 from symcompile.state import same_random_state
 
 MODES = (
@@ -62,7 +64,20 @@ def differences(
         grad_modes = agree_without_gradients(module, stored, batch)
     modes = graph.document["modes"] == "both"
     found = {MODES: modes, GRADIENTS: gradients, GRAD_MODES: grad_modes}
-    return [difference for difference, holds in found.items() if not holds]
+    differing = [difference for difference, holds in found.items() if not holds]
+    return [*differing, *_missing(module, batch)]
+
+
+def _missing(module: nn.Module, batch: Batch) -> list[str]:
+    """What of the results no graph can hold."""
+    with evaluating(module), same_random_state(), preserving(module), torch.no_grad():
+        missing = left_out(_attempt(module, batch))
+    if not missing:
+        return []
+    advice = ""
+    if any("Cache" in one for one in missing):
+        advice = "; model.config.use_cache = False before compiling leaves a cache out"
+    return [f"after loading, the model returns None for {', '.join(missing)}{advice}"]
 
 
 def _attempt(module: nn.Module, batch: Batch) -> Any:
@@ -82,5 +97,5 @@ def copied(batch: Batch) -> Batch:
 def _agree(found: Any, expected: Any) -> bool:
     if isinstance(found, Exception):
         return False
-    ours, theirs = leaves(found), leaves(expected)
+    ours, theirs = leaves(storable(found)), leaves(storable(expected))
     return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -9,13 +9,14 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.shapes import dtype_name, result_places
+from symcompile.aten.shapes import dtype_name
 from symcompile.comparison.readers import checks
 from symcompile.comparison.readers.nodes import read_nodes
 from symcompile.comparison.snapshot import Shape, Snapshot, Tensor
 from symcompile.graph_rows import fx_rows
 from symcompile.model_rows import own_tensors, tensor_digest
 from symcompile.opaque import is_free
+from symcompile.results import result_places
 from symcompile.storage.reading import reading
 
 NOTE = "no equations of symcompile in it: structure only"
