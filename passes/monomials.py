@@ -28,7 +28,7 @@ from symcompile.operators import OperatorSet
 DEGREES, MAX_MONOMIALS = (6, 5, 4, 3), 5000
 _FACTORS, _POWER, _SIGNED_POWER = 4, 3, 2
 _TERMS, _BEAM, _BRANCH, _KEPT = 4, 8, 8, 2
-_MAX_ROWS = 1500
+_MAX_ROWS, _ROWS_OF_A_TERM = 1500, 4
 _ROUNDS, _REWEIGHTED = 2, 6
 # What is left of a column beside those that are chosen, as a share of it: below, it is one of them.
 _NEW = 1e-6
@@ -49,7 +49,8 @@ def monomial_candidates(
     max_complexity: int,
     deadline: float = math.inf,
 ) -> list[Equation]:
-    """Sums of 1 to 4 monomials, for y [n_samples] in the columns of X [n_samples, n_inputs].
+    """Sums of 1 to 4 monomials, for y [n_samples] in the columns of X [n_samples, n_inputs]; of few
+    samples one for every four of them.
 
     Empty where the operators can't spell them, or where there are too many inputs for products of
     degree 3. Negative powers are those of inputs that are above 0 on every sample.
@@ -58,7 +59,7 @@ def monomial_candidates(
     X, y = X[::step], y[::step]
     ranges = _ranges(X, operators)
     exponents = _exponents(ranges)
-    if not exponents or len(y) < 4 * _TERMS:
+    if not exponents or len(y) < _ROWS_OF_A_TERM:
         return []
     problem = _Problem(X, y, None if weights is None else weights[::step], loss, ranges, deadline)
     found = []
@@ -272,7 +273,7 @@ def _pursuit(
     )
     beam: list[tuple[int, ...]] = [()]
     result: dict[tuple[int, ...], None] = {}
-    for _ in range(_TERMS):
+    for _ in range(min(_TERMS, len(y) // _ROWS_OF_A_TERM)):
         if time.monotonic() >= deadline:
             break
         longer = dict.fromkeys(s for chosen in beam for s in library.longer(chosen, _BRANCH))

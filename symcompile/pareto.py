@@ -346,15 +346,18 @@ def descriptions(front: ParetoFront) -> list[float]:
     price for each unit of complexity. To give n outputs to within their errors takes n / 2 *
     ln(loss), and to give k constants as exactly as the errors need it k / 2 * (ln(n) - ln(loss)),
     with losses in units of the variance: each constant uses up one row, whatever it gains on it.
+    The loss is that of the fit, over the rows that are left. Which equations are on the front at
+    all has been decided by leaving rows out, whose errors depend on single rows too much for this.
     """
     assert front.few is not None
     rows, price = front.few
-    zero = front.log_losses()[0] if front.variance <= 0 else math.log(front.variance)
+    variance = front.variance if front.variance > 0 else measured_loss(front[0])
     lengths = []
-    for log, equation in zip(front.log_losses(), front, strict=True):
+    for equation in front:
         k = len(equation.constants)
-        constants = 0.5 * k * math.log(rows)
-        lengths.append(0.5 * (rows - k) * (log - zero) + constants + price * equation.complexity)
+        share = equation.loss * rows / max(rows - k, 1) / max(variance, 1e-300)
+        outputs = 0.5 * (rows - k) * math.log(max(share, ROUNDING))
+        lengths.append(outputs + 0.5 * k * math.log(rows) + price * equation.complexity)
     return lengths
 
 

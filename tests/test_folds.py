@@ -127,8 +127,9 @@ def test_the_shortest_description_of_few_rows_is_no_curve_through_all_of_them() 
 def test_a_constant_is_a_row_and_its_name() -> None:
     front = few(10, ("0.4", 1.1), ("2.5*x", 1e-3))
     lengths = descriptions(front)
-    assert lengths[0] == pytest.approx(4.5 * math.log(1.1) + 0.5 * math.log(10) + 1.5)
-    assert lengths[1] == pytest.approx(4.5 * math.log(1e-3) + 0.5 * math.log(10) + 4.5)
+    rest = 0.5 * math.log(10)
+    assert lengths[0] == pytest.approx(4.5 * math.log(1.1 * 10 / 9) + rest + 1.5)
+    assert lengths[1] == pytest.approx(4.5 * math.log(1e-3 * 10 / 9) + rest + 4.5)
 
 
 def test_few_rows_stay_with_a_front_that_grows_or_is_stored() -> None:

@@ -109,5 +109,9 @@ def test_many_inputs_are_left_to_the_search() -> None:
     assert candidates(wide[:, 0] * wide[:, 1] * wide[:, 2], X=wide, names=names) == []
 
 
-def test_few_samples_give_nothing() -> None:
-    assert candidates(DX[:10], X=X[:10]) == []
+def test_few_samples_give_few_terms() -> None:
+    assert candidates(DX[:3], X=X[:3]) == []
+    y = (Q * M / R**2)[:6]
+    found = candidates(y, X=X[:6])
+    assert any(np.allclose(one.predict(X[:6]), y) for one in found)
+    assert all(len(one.constants) <= 2 for one in found)
