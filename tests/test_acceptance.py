@@ -171,6 +171,29 @@ def test_a_model_that_differentiates_the_block_gets_no_constant() -> None:
     assert all(one.uses for one in compiled.equations["block"].values())
 
 
+def test_the_models_own_output_asks_for_more_accurate_equations() -> None:
+    """The rest of the model takes most of the block's output away again, and an error stays."""
+
+    class Rest(Around):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.block(x)
+            return found - 0.97 * Law()(x)
+
+    model = Rest(Law())
+    recording = recorded(model)
+    fronts = both(recording, 3, 2)
+    assert texts(built(Around(Law()), recorded(Around(Law())), fronts, tolerance=0.3)) == [
+        "x1 + 1.1*sin(1.9*x0)",
+        "x0 - 3.01*x1",
+    ]
+    compiled = built(model, recording, fronts, tolerance=0.3)
+    assert compiled.equations["block"] == {0: fronts[0][4], 1: fronts[1][3]}
+    outcome = compiled.outcomes["block"]
+    assert isinstance(outcome, Rewrite)
+    assert outcome.fidelity.end_to_end is not None
+    assert outcome.fidelity.end_to_end.equation < 0.3
+
+
 def test_projected_outputs_count_together() -> None:
     """Components are made more accurate where that helps the real outputs most."""
     model = Around(Law())
