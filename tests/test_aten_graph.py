@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from symcompile.aten.graph import StoredGraph, decode, encode
-from symcompile.aten.operators import ALLOWED, resolve, stored_name
+from symcompile.aten.operators import ALLOWED, is_in_place, resolve, stored_name
 from symcompile.errors import ArtifactError
 from symcompile.hybrid import Batch
 from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
@@ -488,6 +488,28 @@ def test_the_whole_model_can_be_a_region() -> None:
     loaded = reload(model, rand(4, 3), regions=[region], blocks={".": copy.deepcopy(model.body)})
     assert_equal_states(model, loaded)
     assert_same(model, loaded, rand(1, 3))
+
+
+class Flags(nn.Module):
+    """Python's operators between tensors have names of their own; some write, some do not."""
+
+    def forward(self, x: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
+        both = (x > 0) & flags
+        either = both | (x < -1)
+        either &= ~(both ^ flags)
+        bits = flags.to(torch.int64) << 2
+        bits |= 1
+        return x * either + (bits >> 1)
+
+
+def test_operators_between_flags_and_bits() -> None:
+    x, flags = rand(6, 3), rand(6, 3) > 0
+    loaded = reload(Flags(), x, flags)
+    assert_same(Flags(), loaded, rand(4, 3), rand(4, 3) > 0)
+    names = {node["op"] for node in encode(Flags(), Batch((x, flags), {})).document["nodes"]}
+    assert {"aten.__and__.Tensor", "aten.__iand__.Tensor"} <= names
+    assert is_in_place("aten.__iand__.Tensor")
+    assert not is_in_place("aten.__and__.Tensor")
 
 
 # --- refusals ------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ special_expit special_expm1 special_gammainc special_gammaincc special_gammaln s
 special_i0e special_i1 special_i1e special_log1p special_log_ndtr special_logit special_multigammaln
 special_ndtr special_ndtri special_polygamma special_psi special_round special_sinc special_xlog1py
 special_xlogy special_zeta special_bessel_j0 special_bessel_j1 sqrt square sub subtract tan tanh
-threshold true_divide trunc view_as_complex view_as_real where xlogy zero
+threshold true_divide trunc view_as_complex view_as_real where xlogy zero __and__ __or__ __xor__
+__lshift__ __rshift__ __iand__ __ior__ __ixor__ __ilshift__ __irshift__
 """
 
 _REDUCTIONS = """
@@ -200,7 +201,12 @@ def resolve(name: str) -> Callable[..., Any]:
 def is_in_place(name: str) -> bool:
     """Whether a stored operator changes its first argument."""
     match = _ATEN.match(name)
-    return match is not None and match.group(1).endswith("_")
+    return match is not None and _writes(match.group(1))
+
+
+def _writes(name: str) -> bool:
+    """`add_` and `__iand__` do; `__and__` has underscores as Python's operators have."""
+    return name.startswith("__i") if name.startswith("__") else name.endswith("_")
 
 
 def _allowed(name: str) -> bool:
@@ -209,7 +215,7 @@ def _allowed(name: str) -> bool:
 
 def _schema_problem(found: OpOverload) -> str | None:
     schema = found._schema
-    in_place = schema.name.endswith("_")
+    in_place = _writes(schema.name.removeprefix("aten::"))
     for position, argument in enumerate(schema.arguments):
         if _base(argument.real_type) not in _TYPES:
             return f"takes a {argument.real_type}"
