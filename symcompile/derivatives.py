@@ -16,7 +16,7 @@ from symcompile.fidelity import ROUNDING
 Rows = Callable[[Array], Array]
 
 # Entries of inputs and outputs that go through a block at once.
-_ENTRIES = 4_000_000
+_ENTRIES = 1_000_000
 _MOVES = 256
 
 

@@ -10,7 +10,7 @@ are not finite, it computes in a wider type: inputs are cast on the way in, resu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,6 +34,8 @@ from symcompile.rewrite import LOSES_DIGITS, OVERFLOWS, UNDERFLOWS, Shortfall
 _NEAR_ZEROS = 0.01
 # A block that takes one sample at a time is looked at on fewer of them.
 _ONE_BY_ONE = 512
+# Samples whose equations are evaluated at once.
+_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -129,15 +131,25 @@ def examine(
 
 def _expected(region: Region, equations: Mapping[int, Equation], X: Array, Y: Array) -> Array:
     """What the equations give in float64: a column each, or all real outputs after a projection."""
-    with np.errstate(all="ignore"):
-        variables = region.variable_values(X)
-        keys = sorted(equations)
-        predicted = np.stack([equations[key].predict(variables) for key in keys], axis=1)
-        if region.projection_out is None:
-            return predicted
-        components = region.equation_values(Y).copy()
-        components[:, keys] = predicted
-        return region.projection_out.reconstruct(components)
+    keys = sorted(equations)
+    parts = []
+    for start in range(0, len(X), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        with np.errstate(all="ignore"):
+            variables = region.variable_values(X[rows])
+            values = np.stack([equations[key].predict(variables) for key in keys], axis=1)
+            if region.projection_out is not None:
+                values = _real(region, keys, values, Y[rows])
+        parts.append(values)
+    return np.concatenate(parts)
+
+
+def _real(region: Region, keys: Sequence[int], values: Array, Y: Array) -> Array:
+    """Real outputs from components; those that stay neural are as in Y."""
+    assert region.projection_out is not None
+    components = region.equation_values(Y).copy()
+    components[:, list(keys)] = values
+    return region.projection_out.reconstruct(components)
 
 
 def _shortfall(
