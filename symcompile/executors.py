@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -14,13 +15,17 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from contextlib import suppress
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from symcompile.errors import EngineError
 
-# Seconds that a thread gets to end after it was told to.
-_GRACE = 2.0
+# Seconds that a thread gets to end after it was told to, and again before the interpreter exits: if
+# one is in C++ then, the process ends with an error.
+_GRACE, _LAST_GRACE = 1.0, 1.5
+_started: WeakSet[threading.Thread] = WeakSet()
 
 
 class InThisThread(Executor):
@@ -54,14 +59,27 @@ class Threads(Executor):
         call = partial(fn, *args, **kwargs)
         thread = threading.Thread(target=_fulfil, args=(future, call), daemon=True)
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+        _started.add(thread)
         thread.start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for what runs, but not for long."""
-        deadline = time.monotonic() + (_GRACE if wait else 0.0)
-        for thread in self._threads:
+        _join(self._threads, _GRACE if wait else 0.0)
+
+
+def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    """Wait for all of them, but not for longer than this."""
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        if thread.is_alive():  # or it may never have been started
             thread.join(max(deadline - time.monotonic(), 0.0))
+
+
+@atexit.register
+def _before_exit() -> None:
+    with suppress(KeyboardInterrupt):
+        _join(list(_started), _LAST_GRACE)
 
 
 def _fulfil(future: Future[Any], call: Callable[[], Any]) -> None:
