@@ -329,7 +329,7 @@ def refusal(
         (_out_of_range(fidelity, region), _RESCALE),
         (_undefined(fidelity), _OTHER_FORM),
         (_not_finite(rows), _OTHER_FORM),
-        (_breaks(fidelity), _OTHER_FORM),
+        (_breaks(fidelity), _CLOSER),
         (_above(rows, tolerance), _ABOVE.format(tolerance=tolerance)),
         (_moves(fidelity, tolerance), _ABOVE.format(tolerance=tolerance)),
         (_worse_than_linear(rows) if beat_linear else [], _WORSE),
@@ -348,10 +348,14 @@ _OTHER_FORM = (
     "Try operators= without the one in trouble, features= that stay clear of it, another seed="
 )
 _RESCALE = (
-    "Its equation is right in float64: give features= or a model that scale inputs and outputs"
-    " towards 1, compile model.double()"
+    "Numbers of that size need another scale or type: give features= or a model that scale inputs"
+    " and outputs towards 1, compile model.double()"
 )
 _SEARCH_MORE = "a larger max_complexity=, more operators=, features=, a longer budget="
+_CLOSER = (
+    "What comes after the block does not take what the equations give: try tolerance=, a larger"
+    " max_complexity=, more data"
+)
 _ABOVE = "Tolerance is {tolerance}: raise tolerance=, try " + _SEARCH_MORE
 _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
 
