@@ -22,7 +22,8 @@ from symcompile.fidelity import agreement, relative_l2
 from symcompile.lowering import Lowered
 from symcompile.measuring import Comparison
 from symcompile.pareto import ParetoFront
-from symcompile.passes.verify import Reference, Refused, refusal
+from symcompile.passes.verify import Reference
+from symcompile.refusal import Refused, refusal
 from symcompile.rewrite import MOVED, Fidelity
 
 Choice = dict[int, Equation]

@@ -22,7 +22,7 @@ from symcompile.errors import ExportError
 from symcompile.lowering import lower
 from symcompile.parser import parse
 from symcompile.passes.reduce import reduce
-from symcompile.passes.verify import refusal
+from symcompile.refusal import refusal
 from symcompile.rewrite import (
     LOSES_DIGITS,
     Agreement,

@@ -25,9 +25,9 @@ from symcompile.passes.verify import (
     Reference,
     Samples,
     measure,
-    refusal,
     with_asides,
 )
+from symcompile.refusal import refusal
 from symcompile.region import (
     Interface,
     Parameter,
@@ -37,7 +37,7 @@ from symcompile.region import (
     TensorOutput,
 )
 from symcompile.region_call import on_rows
-from symcompile.rewrite import Agreement, DomainIssue, Fidelity, OutputFidelity
+from symcompile.rewrite import Fidelity
 from symcompile.target import Target
 
 RNG = np.random.default_rng(0)
@@ -113,13 +113,6 @@ def measured(
     reference = Reference(of, fit, holdout, baseline or controls(*fit), neural)
     block = installed(of, given, rest)
     return with_asides(measure(reference, given, block), reference, block, Asides())
-
-
-def refusal_reason(
-    found: Fidelity, tolerance: float | None, beat_linear: bool, *, region: Region
-) -> str | None:
-    refused = refusal(found, tolerance, beat_linear, region=region)
-    return None if refused is None else refused.reason(region.path)
 
 
 def test_the_exact_law_is_perfect_in_every_respect() -> None:
@@ -225,7 +218,7 @@ def test_the_linear_map_of_a_linear_block_is_exact_whatever_is_projected() -> No
     assert found.total is not None
     assert found.total.linear.relative_l2 < 1e-8
     assert not found.total.beats_linear
-    assert refusal_reason(found, None, True, region=of) is not None
+    assert refusal(found, None, True, region=of) is not None
     X, Y = holdout
     rebuilt = of.projection_out.reconstruct(of.projection_out.project(Y))  # type: ignore[union-attr]
     outputs, inputs = found.projections["outputs"], found.projections["inputs"]
@@ -372,72 +365,3 @@ def test_given_controls_are_used_as_they_are() -> None:
     of = region()
     found = measured(of, equations(of, "x0", "x1"), baseline=Controls(zero, zero))
     assert found.outputs[0].linear.relative_l2 == 1.0
-
-
-# --- refusal ---------------------------------------------------------------------------------
-
-
-def fidelity(
-    errors: Mapping[int, float], linear: float = 0.5, issues: tuple[DomainIssue, ...] = ()
-) -> Fidelity:
-    def row(error: float) -> OutputFidelity:
-        size = error if math.isfinite(error) else math.inf
-        return OutputFidelity(
-            Agreement(1 - error**2, error, size), Agreement(), Agreement(0.5, linear, 1.0)
-        )
-
-    rows = {output: row(error) for output, error in errors.items()}
-    return Fidelity(rows, domain=issues, total=row(min(errors.values())))
-
-
-def test_nothing_wrong_is_no_refusal() -> None:
-    good = fidelity({0: 0.01, 1: 0.4})
-    assert refusal_reason(good, None, True, region=region()) is None
-    assert refusal_reason(good, 0.4, False, region=region()) is None
-
-
-def test_tolerance_names_outputs_figures_and_what_to_type() -> None:
-    reason = refusal_reason(fidelity({0: 0.01, 1: 0.31}), 0.05, False, region=region())
-    assert reason is not None
-    for part in ("output 1", "0.31", "0.05", "tolerance=", "max_complexity=", "operators=",
-                 "features=", "budget=", "compiled.choose('edge'"):  # fmt: skip
-        assert part.lower() in reason.lower()
-    assert "output 0" not in reason.lower()
-
-
-def test_beat_linear_refuses_what_a_matrix_does_better() -> None:
-    bad = fidelity({0: 0.31}, linear=0.2)
-    reason = refusal_reason(bad, None, True, region=region())
-    assert reason is not None
-    assert "linear map" in reason
-    assert "0.31 against 0.2" in reason
-    assert refusal_reason(bad, None, False, region=region()) is None
-
-
-def test_an_equation_undefined_on_recorded_samples_is_always_refused() -> None:
-    issue = DomainIssue(0, "1/(x0 - 0.5)", "the denominator is zero", {"x0": 0.5}, True)
-    reason = refusal_reason(fidelity({0: 0.0}, issues=(issue,)), None, False, region=region())
-    assert reason is not None
-    assert "1/(x0 - 0.5)" in reason
-    assert "x0 = 0.5" in reason
-    elsewhere = DomainIssue(0, "1/(x0 - 0.5)", "the denominator is zero", {"x0": 0.5}, False)
-    found = fidelity({0: 0.0}, issues=(elsewhere,))
-    assert refusal_reason(found, None, False, region=region()) is None
-
-
-def test_values_that_are_not_finite_are_always_refused() -> None:
-    reason = refusal_reason(fidelity({0: 0.1, 2: math.inf}), None, False, region=region())
-    assert reason is not None
-    assert "Output 2 is not finite" in reason
-
-
-def test_many_outputs_are_counted() -> None:
-    reason = refusal_reason(fidelity(dict.fromkeys(range(9), 0.9)), 0.5, False, region=region())
-    assert reason is not None
-    assert "and 6 more" in reason
-
-
-def test_projected_outputs_are_judged_together() -> None:
-    of = region(projection_out=Projection(np.zeros(2), np.eye(2)))
-    assert refusal_reason(fidelity({0: 0.01, 1: 0.9}), 0.05, False, region=of) is None
-    assert refusal_reason(fidelity({0: 0.1, 1: 0.9}), 0.05, False, region=of) is not None
