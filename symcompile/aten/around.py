@@ -7,12 +7,13 @@ past its forward, or where it can't stand alone, its nodes are part of the graph
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import fx, nn
 
+from symcompile.aten.alike import encode_alike
 from symcompile.aten.decode import StoredModel
 from symcompile.aten.graph import StoredGraph, encode
 from symcompile.calling import evaluating, map_tensors, run, same, without_gradients
@@ -125,10 +126,11 @@ def _neural_graphs(
         model, blocks = root, {p: root if p == "." else root.get_submodule(p) for p in regions}
     received = _received(model, blocks, example)
     graphs: dict[str, StoredGraph] = {}
+    known: dict[Hashable, StoredGraph] = {}
     failed: set[str] = set()
     for path, block in blocks.items():
         try:
-            graphs[path] = encode(block, _first_call(received, path))
+            graphs[path] = encode_alike(block, _first_call(received, path), known)
         except ArtifactError as error:
             if path == "." or path in equations:
                 raise ArtifactError(f"block {path!r}: {error}") from error

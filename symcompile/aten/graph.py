@@ -121,8 +121,16 @@ def _still_stored(module: nn.Module, regions: tuple[Region, ...]) -> StoredGraph
     None if the model is no loaded one, or not what the document says any more.
     """
     document = origin_of(module, {region.path for region in regions})
-    if document is None:
-        return None
+    return None if document is None else with_state_of(module, document, regions)
+
+
+def with_state_of(
+    module: nn.Module, document: Json, regions: tuple[Region, ...] = ()
+) -> StoredGraph | None:
+    """A document with the weights and modes of a module that computes the same.
+
+    None if it holds tensors that the module does not have, or lacks one.
+    """
     state, tensors, names = read_state(module, {region.path: region for region in regions})
     if names != {row["name"] for row in document["state"]}:
         return None
