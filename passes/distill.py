@@ -97,7 +97,8 @@ def distill(
 
     An interrupt (Ctrl-C) ends it within seconds, and what was finished is in the journal: threads
     of its own that do not stop by then are left alone. Those of an executor that was given are told
-    to stop as well, but whoever closes it has to wait for them.
+    to stop as well, but whoever closes it has to wait for them. An engine that says `one_thread`
+    has to heed the interrupt, and its budget, by itself.
 
     Args:
         executor: runs the searches; None for one thread a core, or for this thread where an engine
@@ -119,12 +120,9 @@ def distill(
     if len(set(keys)) < len(keys):
         raise EngineError(f"fits must have different keys, got {keys}")
     journal = Journal(run_dir)
-    fronts: dict[str, ParetoFront] = {}
-    for fit in fits:
-        known = journal.find_front(fit)
-        if known is not None:
-            fronts[fit.key] = known
-            tell(progress, fit.key, known)
+    fronts = {fit.key: known for fit in fits if (known := journal.find_front(fit)) is not None}
+    for key, front in fronts.items():
+        tell(progress, key, front)
     waiting = [fit for fit in fits if fit.key not in fronts]
     if waiting:
         journal.check_writable()

@@ -3,8 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
+from children import child, wait_until
 
 from symcompile.engines.base import SearchProgress
 from symcompile.equation import Equation
@@ -143,25 +142,6 @@ try:
 except KeyboardInterrupt:
     print(time.monotonic(), flush=True)
 """
-
-
-def child(script: str, *arguments: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until(holds: Any) -> None:
-    for _ in range(6000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise TimeoutError
 
 
 HANGS = ("waits", "computes", "hears_nothing")

@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
+from children import child, wait_until
 
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, EngineError
@@ -109,36 +108,18 @@ print({key: str(front) for key, front in fronts.items()})
 """
 
 
-def started(log: Path, run_dir: Path) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(log), str(run_dir)],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until(holds: Any) -> None:
-    for _ in range(6000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise TimeoutError
-
-
 def test_nothing_finished_is_searched_twice_after_a_kill(tmp_path: Path) -> None:
     """Killed after every third search; each run starts none of those that are on disk."""
     run_dir, before = tmp_path / "run", set()
     for n in (2, 6, 10):
         log = tmp_path / f"log{n}"
-        process = started(log, run_dir)
+        process = child(RUN, str(log), str(run_dir))
         wait_until(lambda n=n, log=log: len(on_disk(run_dir, log)) >= n)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not before & set(noted(log, "start"))
         before = on_disk(run_dir, log)
-    last = started(tmp_path / "last", run_dir)
+    last = child(RUN, str(tmp_path / "last"), str(run_dir))
     output, _ = last.communicate(timeout=60)
     assert not before & set(noted(tmp_path / "last", "start"))
     fresh = distill(fits(tmp_path / "fresh", block="one"))
