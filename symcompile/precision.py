@@ -168,7 +168,8 @@ def _shortfall(
     lost = ~np.isfinite(found).all(axis=1)
     problem = OVERFLOWS
     if not lost.any():
-        lost = _without_digits(found, wanted, outer)
+        with np.errstate(all="ignore"):
+            lost = _without_digits(found, wanted, outer)
         zero = lost & (found == 0).all(axis=1)
         problem = UNDERFLOWS if 2 * zero.sum() > lost.sum() else LOSES_DIGITS
     if not lost.any():
