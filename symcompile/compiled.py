@@ -439,9 +439,9 @@ class Compiled:
     def _refuse_what_breaks_together(self) -> None:
         """Blocks that do no harm alone may do it together, such as two that each double what a
         third squares."""
-        while not self._finite():
+        while True:
             replaced = [p for p, one in self._parts.items() if isinstance(one.outcome, Rewrite)]
-            if len(replaced) < 2:
+            if len(replaced) < 2 or self._finite():
                 return
             path = self._culprit(replaced)
             fidelity = self._parts[path].outcome.fidelity

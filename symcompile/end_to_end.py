@@ -12,6 +12,11 @@ import torch
 from symcompile.errors import DataError
 from symcompile.rewrite import EndToEnd
 
+# Entries that are compared at once, in float64.
+_AT_ONCE = 2**22
+# What results of the original may take while replacements are tried.
+_REMEMBERED_BYTES = 2**28
+
 
 def end_to_end(
     original: Callable[[Any], Any],
@@ -40,20 +45,39 @@ def end_to_end(
     with torch.no_grad():
         for batch in batches:
             before = [_flat(tensor) for tensor in _floats(original(batch))]
-            finite = [torch.isfinite(tensor) for tensor in before]
-            size = math.hypot(size, *(_norm(t[ok]) for t, ok in zip(before, finite, strict=True)))
-            counted += sum(int(ok.sum()) for ok in finite)
+            for _, here in _pieces(before, before):
+                size, counted = math.hypot(size, _norm(here)), counted + len(here)
             for name, run in replaced.items():
                 after = [_flat(tensor) for tensor in _floats(run(batch))]
                 _same_shapes(name, before, after)
-                pairs = list(zip(before, after, finite, strict=True))
-                moved = (_norm((b - a)[ok]) for b, a, ok in pairs)
-                change[name] = math.hypot(change[name], *moved)
-                if not all(bool(torch.isfinite(a[ok]).all()) for _, a, ok in pairs):
-                    broken.add(name)
+                for there, here in _pieces(after, before):
+                    change[name] = math.hypot(change[name], _norm(there - here))
+                    if not torch.isfinite(there).all():
+                        broken.add(name)
     shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
     equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
     return EndToEnd(equation, mean, linear, data, "equation" not in broken)
+
+
+class Remembered:
+    """What a model gives on batches, computed once for each as long as all of it is small: every
+    replacement is compared with the same results."""
+
+    def __init__(self, run: Callable[[Any], Any]) -> None:
+        self._run = run
+        self._known: dict[int, tuple[Any, list[torch.Tensor]]] = {}
+        self._room = _REMEMBERED_BYTES
+
+    def __call__(self, batch: Any) -> list[torch.Tensor]:
+        if id(batch) in self._known:
+            return self._known[id(batch)][1]
+        found = list(_floats(self._run(batch)))
+        size = sum(one.numel() * one.element_size() for one in found)
+        if size <= self._room:
+            self._room -= size
+            # Cloned, since a model may give out what it writes into; and the batch keeps its id.
+            self._known[id(batch)] = batch, [one.clone() for one in found]
+        return found
 
 
 def _floats(value: Any) -> Iterator[torch.Tensor]:
@@ -75,7 +99,18 @@ def _floats(value: Any) -> Iterator[torch.Tensor]:
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
     real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-    return real.reshape(-1).cpu().to(torch.float64)
+    return real.reshape(-1).cpu()
+
+
+def _pieces(
+    values: list[torch.Tensor], original: list[torch.Tensor]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Entries of both in float64, piece by piece, where those of the original are finite."""
+    for pair in zip(values, original, strict=True):
+        for piece in zip(*(one.split(_AT_ONCE) for one in pair), strict=True):
+            there, here = (one.to(torch.float64) for one in piece)
+            finite = torch.isfinite(here)
+            yield there[finite], here[finite]
 
 
 def _norm(values: torch.Tensor) -> float:

@@ -16,7 +16,7 @@ from torch import nn
 from symcompile.aside import Asides
 from symcompile.calling import evaluating, home, run, without_gradients
 from symcompile.derivatives import Function, autograd
-from symcompile.end_to_end import end_to_end
+from symcompile.end_to_end import Remembered, end_to_end
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.fidelity import Controls, controls
@@ -167,7 +167,13 @@ class Comparison:
         root, region = self.neural.root, self.region
         assert root is not None
         runs = {name: partial(_replaced, root, region, f) for name, f in stand_ins.items()}
-        return end_to_end(partial(_call, root), runs, self.record.batches, self.record.batches_are)
+        return end_to_end(self._results, runs, self.record.batches, self.record.batches_are)
+
+    @cached_property
+    def _results(self) -> Remembered:
+        """What the original gives on the batches."""
+        assert self.neural.root is not None
+        return Remembered(partial(_call, self.neural.root))
 
     def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
         assert self._original is not None

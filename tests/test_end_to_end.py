@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from symcompile.end_to_end import end_to_end
+from symcompile.end_to_end import Remembered, end_to_end
 from symcompile.errors import DataError
 
 BATCHES = [torch.tensor([3.0, 4.0]), torch.tensor([[12.0]])]
@@ -96,3 +96,36 @@ def test_no_graph_is_recorded() -> None:
 
     end_to_end(run, {"equation": run}, [torch.ones(2)], "")
     assert seen == [False, False]
+
+
+def test_results_of_the_original_are_computed_once_while_they_are_small(monkeypatch) -> None:
+    calls: list[int] = []
+
+    def run(batch: torch.Tensor) -> dict[str, object]:
+        calls.append(len(batch))
+        return {"values": batch, "rest": (batch[:0], 7)}
+
+    monkeypatch.setattr("symcompile.end_to_end._REMEMBERED_BYTES", 100)
+    remembered = Remembered(run)
+    small, large = torch.ones(20), torch.ones(30)
+    for _ in range(3):
+        for batch in (small, large):
+            values, empty = remembered(batch)
+            assert torch.equal(values, batch)
+            assert empty.numel() == 0
+    assert calls == [20, 30, 30, 30]
+    small += 1.0  # what a model gives out may be its own
+    assert torch.equal(remembered(small)[0], torch.ones(20))
+
+
+def test_large_results_are_compared_piece_by_piece(monkeypatch) -> None:
+    values = torch.arange(1000.0)
+    values[17], values[501] = torch.inf, -torch.inf
+    whole = end_to_end(lambda x: x, {"equation": lambda x: x * 1.5}, [values], "data")
+    monkeypatch.setattr("symcompile.end_to_end._AT_ONCE", 7)
+    pieces = end_to_end(lambda x: x, {"equation": lambda x: x * 1.5}, [values], "data")
+    assert whole.equation == pytest.approx(0.5, rel=1e-12)
+    assert pieces.equation == pytest.approx(0.5, rel=1e-12)
+    assert pieces.finite
+    broken = end_to_end(lambda x: x, {"equation": lambda x: x / (x - 3.0)}, [values], "data")
+    assert not broken.finite
