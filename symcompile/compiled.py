@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import sympy
 import torch
 from torch import nn
@@ -568,7 +569,7 @@ class Compiled:
         found = read_constants(part.lowered)
         return {
             output: equation
-            if tuple(found[output]) == equation.constants
+            if np.array_equal(found[output], equation.constants, equal_nan=True)
             else self._scored(part, output, equation.with_constants(found[output]))
             for output, equation in part.equations.items()
         }

@@ -208,6 +208,17 @@ def test_constants_that_leave_the_range_in_training_are_reported() -> None:
     assert str(one) == "overflows in float32 on 300 of 300 recorded samples"
 
 
+def test_constants_that_are_no_numbers_are_measured_once() -> None:
+    compiled = compiled_of(Law("2.5*x0", (1.0,), (9.0,)))
+    compiled.trainable_constants(True)
+    with torch.no_grad():
+        next(compiled.module.parameters()).fill_(math.nan)
+    found = compiled.outcomes["0"]
+    assert found.fidelity is not None
+    assert found.fidelity.outputs[0].equation.r2 == -math.inf
+    assert compiled.outcomes["0"] is found
+
+
 def test_lost_digits_that_no_type_has_count_only_where_they_make_the_error() -> None:
     """Float64 is the widest there is."""
     one = Shortfall(0, LOSES_DIGITS, "float64", 30, 300, 1e-9)
