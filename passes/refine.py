@@ -90,6 +90,11 @@ class Samples:
         return SQUARED.mean(self.y - np.average(self.y, weights=self.weights), self.weights)
 
     @property
+    def count(self) -> int:
+        """Samples that say anything."""
+        return len(self.y) if self.weights is None else int((self.weights > 0).sum())
+
+    @property
     def search_weights(self) -> Array | None:
         """Weights of squared errors under which a search meets what the loss is after, before
         anything is known but the median; None for equal ones."""
@@ -152,7 +157,7 @@ def refine(
         held-out loss than every simpler one. The constant mean is always among the candidates.
     """
     options = options or Refine()
-    few = holdout.folds is not None and len(holdout.y) < SMALL
+    few = holdout.folds is not None and 0 < holdout.count < SMALL
     pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
@@ -165,7 +170,7 @@ def refine(
         pool.finished(),
         holdout.variance,
         loss=holdout.measure,
-        few=Few(len(holdout.y), nats_per_node(operators, len(names))) if few else None,
+        few=Few(holdout.count, nats_per_node(operators, len(names))) if few else None,
         constant_loss=None if holdout.measure.is_squared else holdout.constant_loss,
     )
 
@@ -306,8 +311,8 @@ class _Pool:
     def slack(self) -> float:
         """Losses on n rows differ by chance by a factor exp(sqrt(2 / n)): where these are also the
         rows to rank on, more than the closest form of each complexity has to be ranked."""
-        rows = len(self.holdout.y)
-        few = self.holdout.folds is not None and rows < SMALL
+        rows = self.holdout.count
+        few = self.holdout.folds is not None and 0 < rows < SMALL
         return math.expm1(2.0 * math.sqrt(2.0 / rows)) if few else 0.1
 
     def finished(self) -> list[Equation]:

@@ -17,6 +17,8 @@ from symcompile.region import Region
 
 # Key in a provenance: why equations are not the default choice of their fronts.
 MOVED = "moved"
+# Relative L2 that rounding makes in a block of single precision.
+ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class OutputFidelity:
         extrapolation: agreement of the equation on inputs up to 20 % beyond their recorded range.
         gradient: relative L2 difference of the derivatives by the inputs, each direction weighed by
             how far the recorded inputs vary along it.
-        beats_linear: whether the equation's held-out error is below the linear map's.
+        beats_linear: whether the equation's held-out error is not above the linear map's, but for
+            the rounding of single precision.
     """
 
     equation: Agreement
@@ -57,7 +60,7 @@ class OutputFidelity:
 
     @property
     def beats_linear(self) -> bool:
-        return not self.equation.relative_l2 > self.linear.relative_l2
+        return not self.equation.relative_l2 > self.linear.relative_l2 + ROUNDED
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,13 @@ def ridge(X: Array, Y: Array, weights: Array) -> LinearMap:
     """
     root = np.sqrt(weights)[:, None]
     x_mean, y_mean = (np.average(A, axis=0, weights=weights) for A in (X, Y))
-    size = np.abs(X).max(axis=0)
-    unit = np.where(size > 0, size, 1.0)  # so that squares of huge inputs do not overflow
-    Z, targets = root * ((X - x_mean) / unit), root * (Y - y_mean)
+    # In units of the largest values, so that squares do not overflow or vanish.
+    unit, y_unit = (np.where(A.any(axis=0), np.abs(A).max(axis=0), 1.0) for A in (X, Y - y_mean))
+    Z, targets = root * ((X - x_mean) / unit), root * ((Y - y_mean) / y_unit)
     if len(X) < 2 or not (np.sqrt(np.mean(Z**2, axis=0)) > ROUNDING).any():
         return mean_map(X.shape[1], y_mean)
-    weight = _best(Z, targets, root[:, 0], _affordable(Z, targets, root[:, 0], unit)) / unit
+    found = _best(Z, targets, root[:, 0], _affordable(Z, targets, root[:, 0], unit))
+    weight = found * y_unit[:, None] / unit
     return LinearMap(weight, y_mean - weight @ x_mean)
 
 

@@ -150,6 +150,18 @@ def test_an_equation_that_beats_the_linear_map_is_looked_for() -> None:
     assert compiled.equations["block"][0].complexity > found[0][2].complexity
 
 
+def test_rounding_is_no_worse_than_a_linear_map() -> None:
+    """Both are exact, and which of them rounds to fewer digits is chance."""
+    layer = nn.Linear(2, 1)
+    model = Around(layer)
+    recording = record(model, "block", DATA.float())
+    (a, b), c = layer.weight[0].tolist(), layer.bias.item()
+    exact = front(recording, 0, 1, "0.1", f"{a * (1 + 3e-8)}*x0 + {b}*x1 + {c}")
+    compiled = built(model, recording, {0: exact}, beat_linear=True)
+    assert isinstance(compiled.outcomes["block"], Rewrite)
+    assert compiled.equations["block"][0] == exact[1]
+
+
 def test_an_equation_that_is_undefined_on_data_makes_room_for_the_next() -> None:
     model = Around(Law())
     recording = recorded(model)

@@ -116,3 +116,12 @@ def test_where_a_decomposition_takes_long_the_scaling_is_chosen_on_some_rows(
     mean, linear = split(X, Y)
     assert [shape[0] for shape in calls] == [300, 300, 300, 300, 800]
     assert linear < 0.6 * mean
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_units_of_the_outputs_do_not_matter(size: float) -> None:
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(60, 3))
+    Y = np.stack([X[:, 0] + 2, 0 * X[:, 0], rng.normal(size=60)], axis=1)
+    found, expected = controls(X, size * Y).linear.weight, controls(X, Y).linear.weight
+    np.testing.assert_allclose(found / size, expected, rtol=1e-9, atol=1e-9)
