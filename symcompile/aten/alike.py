@@ -50,9 +50,8 @@ def _computes_the_same(block: nn.Module, stored: StoredGraph, example: Batch) ->
     model = decode(stored)
     with same_random_state(), preserving(block), evaluating(block, model):
         try:
-            expected, found = (
-                without_gradients(lambda one=one: run(one, example)) for one in (block, model)
-            )
+            expected = without_gradients(lambda: run(block, example))
+            found = without_gradients(lambda: run(model, example))
         except Exception:  # whatever a user's forward raises
             return False
     return same(expected, found)
@@ -70,7 +69,7 @@ def _build(block: nn.Module, example: Batch) -> Hashable:
 
 
 def _module(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
-    yield type(module)
+    yield (type(module),)
     for name, value in sorted(vars(module).items()):
         if name in ("_parameters", "_buffers"):
             yield name, tuple((key, _value(one, seen)) for key, one in value.items())
