@@ -56,8 +56,8 @@ def instrument(
             splitter.feed(batch)
     if not splitter.count:
         raise DataError("data is empty: give at least one batch")
-    regions, kind = recorder.finish(), splitter.kind()
+    regions = recorder.finish()
     recorded = [one.samples for one in regions.values() if one.samples is not None]
     if recorded and not all(samples.holdout.any() for samples in recorded):
-        kind = RECORDED_BATCHES
-    return Observation(regions, tuple(splitter.kept()), kind)
+        return Observation(regions, tuple(splitter.recorded()), RECORDED_BATCHES)
+    return Observation(regions, tuple(splitter.kept()), splitter.kind())

@@ -60,14 +60,14 @@ class Recorder:
     def __init__(
         self, root: nn.Module, paths: tuple[str, ...], n_samples: int, holdout: float, seed: int
     ) -> None:
-        held = max(1, round(n_samples * holdout))
+        held = max(1, round(n_samples * holdout)) if holdout else 0
         self.seed, self.holdout = seed, holdout
         self._listening, self._autocast = True, _autocast()
         self.trails = {
             path: _Trail(
                 root if path == "." else root.get_submodule(path),
                 Reservoir(max(1, n_samples - held), seed),
-                Reservoir(held, seed + 1),
+                Reservoir(max(1, held), seed + 1),
             )
             for path in paths
         }

@@ -17,6 +17,7 @@ from torch import nn
 
 from symcompile.calling import map_tensors, rows, run, same, take, tensors
 from symcompile.errors import DataError, SymCompileError
+from symcompile.folds import SMALL
 from symcompile.hybrid import Batch
 from symcompile.passes.recorder import Recorder
 from symcompile.preserving import preserving
@@ -40,12 +41,15 @@ class Splitter:
         self.count, self.quota, self.elements = 0, 0.0, 0
         self.held: list[Batch] = []
         self.first: Batch | None = None
+        self.few: list[Batch] | None = []
+        self.rows = 0
 
     def feed(self, batch: Batch) -> None:
         """Run the model on all rows of a batch, some of them held out."""
         if self.by_rows is None:
             self.by_rows, self.first = self._rows_are_independent(batch), _alone(batch)
         self.count += 1
+        self._remember(batch)
         if self.by_rows and rows(batch) is not None:
             self._feed_rows(batch)
         else:
@@ -54,6 +58,17 @@ class Splitter:
     def kept(self) -> list[Batch]:
         """Inputs for end-to-end figures."""
         return self.held or ([self.first] if self.first is not None else [])
+
+    def recorded(self) -> list[Batch]:
+        """The same where nothing is held out: all inputs, if they are few."""
+        return self.few or ([self.first] if self.first is not None else [])
+
+    def _remember(self, batch: Batch) -> None:
+        self.rows += rows(batch) or 1
+        if self.rows >= SMALL:
+            self.few = None
+        elif self.few is not None:
+            self.few.append(_alone(batch))
 
     def kind(self) -> str:
         """What the kept batches are."""

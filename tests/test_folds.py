@@ -260,6 +260,7 @@ def test_a_block_of_six_rows_is_replaced_and_the_report_says_how_it_was_judged(
     recorded.save(tmp_path / "six.safetensors")
     recorded = Recording.load(tmp_path / "six.safetensors")
     assert recorded.batches_are == "recorded batches"
+    assert [batch.args[0].tolist() for batch in recorded.batches] == [data.tolist()]
     compiled = symcompile(model, "law", recorded, **QUICK)
     text = " ".join(str(compiled.report).split())
     assert "held out 0 | judged by leave-one-out over 6 rows" in text
@@ -281,3 +282,13 @@ def test_a_block_of_six_rows_is_replaced_and_the_report_says_how_it_was_judged(
     loaded = load(tmp_path / "six.symc")
     assert loaded.fronts["law"][0] == compiled.fronts["law"][0]
     assert "leave-one-out over 6 rows" in str(loaded.report)
+
+
+def test_all_of_few_batches_are_kept_for_the_whole_model() -> None:
+    data = torch.from_numpy(AXES)[:, None]
+    found = record(Orbit(), "law", list(data.split(2)))
+    assert (len(found.batches), found.batches_are) == (3, "recorded batches")
+    many = record(Orbit(), "law", torch.rand(200, 1).double(), holdout=0)
+    assert (len(many.batches), many.batches_are) == (1, "recorded batches")
+    assert not many["law"].holdout.any()
+    assert len(record(Orbit(), "law", data, holdout=0, n_samples=4)["law"].X) == 4

@@ -323,6 +323,7 @@ def test_plain_data_follows_its_schema() -> None:
     output = first["outputs"][0]
     assert output["constants"] == list(edge().equations[0].constants)
     assert output["complexity"] == edge().equations[0].complexity
+    assert output["constant"] is False
     assert output["equation_agreement"]["relative_l2"] == 0.0094
     assert [one["worse_than_linear"] for one in first["outputs"]] == [False, True]
     assert large["outputs"][9]["equation_agreement"]["r2"] == "-inf"

@@ -74,9 +74,10 @@ class Report:
         `domain` (fields of the types of these names in `symcompile.rewrite`), `unmeasured` (why, by
         what could not be measured), `projections` (what projected inputs and outputs keep).
 
-        Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constants`,
-        `runner_up` (text, or None) and the metrics `equation_agreement`, `mean`, `linear`,
-        `extrapolation` (each `r2`, `relative_l2`, `max_error`), `gradient`, `worse_than_linear`.
+        Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constant` (if
+        nothing moves it), `constants` (values), `runner_up` (text, or None) and the metrics
+        `equation_agreement`, `mean`, `linear`, `extrapolation` (each `r2`, `relative_l2`,
+        `max_error`), `gradient`, `worse_than_linear`.
 
         What was not measured (NaN) is None; infinities are the strings "inf" and "-inf".
         """
@@ -228,6 +229,7 @@ def _output_dict(output: int, outcome: Outcome) -> dict[str, Any]:
         "equation": equation.text(),
         "latex": equation.latex(),
         "complexity": equation.complexity,
+        "constant": not equation.uses,
         "constants": plain(equation.constants),
         "runner_up": second[0].text() if second else None,
         **(_metrics_dict(row) or {}),
