@@ -127,7 +127,8 @@ def _better(fit: Samples, holdout: Samples, trial: Equation, equation: Equation)
     """
     gains = []
     with np.errstate(all="ignore"):
-        for part in (holdout, fit):
+        # Rows that are left out in turn are those of the fit: they count once.
+        for part in (holdout, fit) if holdout.folds is None else (holdout,):
             loss = part.measure
             before, after = (loss.of(part.residual(one)) for one in (equation, trial))
             weights = np.ones(len(part.y)) if part.weights is None else part.weights

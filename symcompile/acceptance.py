@@ -128,7 +128,11 @@ class Search:
             return ""
         if self.region.projection_out is not None:
             best = {output: self._most_accurate(output) for output in self.chosen}
-            return f"the closest of all have relative L2 {self._together(best):.3g} together"
+            lost = self.reference.projections["outputs"].relative_l2
+            return (
+                f"the closest of all have relative L2 {self._together(best):.3g} together, and the"
+                f" projection of the outputs alone makes {lost:.3g}"
+            )
         texts = []
         for output in refused.outputs or sorted(self.chosen):
             one = self._most_accurate(output)

@@ -231,6 +231,7 @@ def test_projected_outputs_count_together() -> None:
     refused = built(model, recording, with_less, tolerance=1e-6).outcomes["block"]
     assert isinstance(refused, Refusal)
     assert "the closest of all have relative L2" in refused.reason
+    assert "the projection of the outputs alone makes" in refused.reason
 
 
 def test_why_the_choice_was_moved_is_saved(tmp_path: Path) -> None:
