@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+import numpy as np
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from symcompile.agreement import attempt
 from symcompile.calling import evaluating
 from symcompile.errors import DataError, TargetError
+from symcompile.evaluation import Array
 from symcompile.hybrid import Batch
 from symcompile.passes.assemble import private_copy
 from symcompile.passes.capture import Capture, capture, require_fx
@@ -26,11 +28,27 @@ from symcompile.target import Target
 
 
 @dataclass(frozen=True)
+class Columns:
+    """The data frame that the model's data came as: names, and rows [n_rows, n_columns]."""
+
+    names: tuple[str, ...]
+    rows: Array
+
+    def are(self, X: Array) -> bool:
+        """Whether recorded inputs are rows of the frame, just as they are."""
+        if X.shape[1] != len(self.names):
+            return False
+        known = {row.tobytes() for row in self.rows}
+        return all(row.tobytes() in known for row in np.ascontiguousarray(X))
+
+
+@dataclass(frozen=True)
 class Captured:
     """A captured model whose every target is a submodule of `root` (or "." for `root` itself).
 
     `model` is the copy of the user's model that was captured: it runs where data has to run through
     the model, and the original never does. `fingerprint` is the original's, before anything ran.
+    `columns` is what the data came as, if it was a data frame.
     """
 
     root: nn.Module
@@ -39,6 +57,7 @@ class Captured:
     targets: dict[str, Target]
     model: nn.Module
     fingerprint: str = ""
+    columns: Columns | None = None
 
 
 def capture_targets(
@@ -136,7 +155,7 @@ def _region(captured: Captured, path: str, found: Observed) -> Region:
         path,
         target,
         found.face,
-        _names(path, target, found.face.n_inputs),
+        _names(path, target, found, captured.columns),
         found.dtype,
         sum(p.numel() for p in module.parameters()),
         found.calls,
@@ -147,8 +166,13 @@ def _region(captured: Captured, path: str, found: Observed) -> Region:
     return region
 
 
-def _names(path: str, target: Target, count: int) -> tuple[str, ...]:
-    names = target.names or tuple(f"x{k}" for k in range(count))
+def _names(path: str, target: Target, found: Observed, columns: Columns | None) -> tuple[str, ...]:
+    assert found.face is not None
+    assert found.samples is not None
+    count = found.face.n_inputs
+    by_column = columns is not None and columns.are(found.samples.X)
+    default = columns.names if columns is not None and by_column else None
+    names = target.names or default or tuple(f"x{k}" for k in range(count))
     if len(names) != count:
         raise TargetError(
             f"target {path!r}: {len(names)} names ({', '.join(names)}) for {count} input features:"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
-from symcompile.errors import DataError
+from symcompile.errors import DataError, SymCompileError
 from symcompile.evaluation import Array
 from symcompile.folds import SMALL
+from symcompile.foreign import input_names, real_numbers
 from symcompile.recording import MIN_SAMPLES, Samples
 from symcompile.target import Target
 
@@ -19,7 +21,8 @@ from symcompile.target import Target
 def read_arrays(fn: Any, X: Any, y: Any) -> tuple[Array, Array]:
     """X [n_samples, n_inputs] and Y [n_samples, n_outputs] from (fn, X) or (X, Y).
 
-    Raises DataError for anything that is not numeric, finite and of these shapes.
+    Raises DataError for anything that is not real, finite and of these shapes, and where the
+    callable fails.
     """
     if callable(fn) and not isinstance(fn, (torch.Tensor, np.ndarray)):
         if y is not None:
@@ -36,19 +39,21 @@ def read_arrays(fn: Any, X: Any, y: Any) -> tuple[Array, Array]:
 
 
 def _call(fn: Callable[[Any], Any], X: Any) -> Any:
-    if isinstance(X, torch.Tensor):
-        with torch.no_grad():
+    try:
+        with torch.no_grad() if isinstance(X, torch.Tensor) else nullcontext():
             return fn(X)
-    return fn(X)
+    except SymCompileError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        lines = str(error).strip().splitlines() or ["no message"]
+        raise DataError(
+            f"the function can't be called with X ({type(X).__name__}):"
+            f" {type(error).__name__}: {lines[0][:300]}"
+        ) from error
 
 
 def _array(values: Any, name: str) -> Array:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().to("cpu", torch.float64).numpy()
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not numeric: {error}") from None
+    array = real_numbers(values, name)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.size == 0:
@@ -58,11 +63,12 @@ def _array(values: Any, name: str) -> Array:
     return array
 
 
-def read_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """One name for each input; x0, x1, ... where none are given."""
+def read_names(names: Sequence[str] | None, count: int, given: Any = None) -> tuple[str, ...]:
+    """One name for each input: those of the columns where the inputs are `given` as a data frame,
+    else x0, x1, ..., where none are given."""
     if names is None:
-        return tuple(f"x{k}" for k in range(count))
-    found = Target(".", names=tuple(names)).names or ()
+        return input_names(given) or tuple(f"x{k}" for k in range(count))
+    found = Target(".", names=names).names or ()  # type: ignore[arg-type]
     if len(found) != count:
         raise DataError(
             f"{len(found)} names ({', '.join(found)}) for {count} inputs: give one for each"
@@ -74,8 +80,9 @@ def read_weights(weights: Any, count: int) -> Array | None:
     """Weights [n_samples], not negative and not all zero; None for none."""
     if weights is None:
         return None
-    found = _array(weights, "weights")[:, 0]
-    if len(found) != count or (found < 0).any() or not found.any():
+    given = _array(weights, "weights")
+    found = given[:, 0]
+    if given.shape != (count, 1) or (found < 0).any() or not found.any():
         raise DataError(f"weights: expected {count} numbers from 0 up, not all 0")
     return found
 

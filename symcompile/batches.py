@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from symcompile.calling import home, tensors
 from symcompile.errors import DataError
+from symcompile.foreign import as_array, column_names, is_foreign, is_frame, usable
 from symcompile.hybrid import Batch
 from symcompile.target import Target
 
@@ -23,19 +24,20 @@ _ONE_BATCH = (torch.Tensor, np.ndarray, tuple, Mapping)
 def as_batches(data: Any, model: nn.Module) -> tuple[Batch, Iterator[Batch]]:
     """The first batch, and an iterator over all of them (the first included).
 
-    A tensor (or array) is the only argument, a tuple holds positional arguments, a dict keyword
-    arguments. Anything else is iterated: each item is a batch in one of these forms, or a list of
-    positional arguments, as a DataLoader gives it. Tensors go to the model's device.
+    A tensor (array, series) is the only argument, a tuple holds positional arguments, a dict
+    keyword arguments; see `_of_frame` for data frames. Anything else is iterated: each item is a
+    batch in one of these forms, or a list of positional arguments, as a DataLoader gives it.
+    Tensors go to the model's device.
 
     Raises DataError for anything else, and for an empty iterable.
     """
-    if isinstance(data, _ONE_BATCH):
+    if isinstance(data, _ONE_BATCH) or is_foreign(data):
         first = as_batch(data, model)
         return first, iter([first])
-    if not isinstance(data, Iterable):
+    if not isinstance(data, Iterable) or isinstance(data, (str, bytes, set, frozenset)):
         raise DataError(
-            f"data is a {type(data).__name__}: expected a tensor, a tuple of positional arguments,"
-            " a dict of keyword arguments, or an iterable of these"
+            f"data is a {type(data).__name__}: expected a tensor, a data frame, a tuple of"
+            " positional arguments, a dict of keyword arguments, or an iterable of these"
         )
     items = iter(data)
     for item in items:
@@ -46,7 +48,7 @@ def as_batches(data: Any, model: nn.Module) -> tuple[Batch, Iterator[Batch]]:
 
 def as_batch(item: Any, model: nn.Module) -> Batch:
     """One batch; DataError if the model can't be called with it or it has no samples."""
-    args, kwargs = _split(item)
+    args, kwargs = _split(_of_frame(item, model) if _is_table(item) else item)
     device, dtype = home(model)
     move = lambda leaf: _tensor(leaf, device, dtype)  # noqa: E731
     batch = Batch(pytree.tree_map(move, args), pytree.tree_map(move, kwargs))
@@ -68,6 +70,32 @@ def _require_fit(batch: Batch, model: nn.Module) -> None:
         ) from None
     except ValueError:  # a compiled forward has no signature to check against
         return
+
+
+def _is_table(item: Any) -> bool:
+    return is_frame(item) and not isinstance(item, Mapping)
+
+
+def _of_frame(frame: Any, model: nn.Module) -> Any:
+    """A data frame as arguments: one floating tensor [n_rows, n_columns], or one [n_rows, 1] for
+    each parameter of the forward where the columns have their names."""
+    values = as_array(frame, "data")
+    order = columns_in_order(frame, model)
+    if order is None:  # whole numbers in a table are features as others are
+        return values if values.dtype.kind == "c" else values.astype(np.float64)
+    names = [str(name) for name in column_names(frame)]
+    return {name: values[:, [names.index(name)]] for name in order}
+
+
+def columns_in_order(frame: Any, model: nn.Module) -> list[str] | None:
+    """The columns by the parameters that take them by name; None where one takes them all."""
+    names = list(map(str, column_names(frame)))
+    try:
+        required = [one.name for one in _required(model)]
+    except ValueError:  # a compiled forward has no signature
+        return None
+    by_name = len(names) > 1 and sorted(required) == sorted(names)
+    return required if by_name else None
 
 
 def sampled_batch(target: Target, module: nn.Module, n_samples: int, seed: int) -> Batch:
@@ -122,6 +150,8 @@ def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tuple(item), {}
     if isinstance(item, Mapping) and all(isinstance(key, str) for key in item):
         return (), dict(item)
+    if is_foreign(item):
+        return (item,), {}
     raise DataError(
         f"a batch is a {type(item).__name__}: expected a tensor, a tuple of positional arguments,"
         " or a dict of keyword arguments"
@@ -129,14 +159,15 @@ def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def _tensor(leaf: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    if isinstance(leaf, np.ndarray):
-        if leaf.dtype.kind not in "biufc":
-            raise DataError(f"data holds an array of {leaf.dtype}: expected numbers")
-        # A copy where torch could not share it without a warning.
-        leaf = np.ascontiguousarray(leaf) if leaf.flags.writeable else leaf.copy()
-        leaf = torch.from_numpy(leaf)
-        leaf = leaf.to(dtype) if leaf.is_floating_point() else leaf
-    return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf
+    if isinstance(leaf, torch.Tensor):
+        return usable(leaf, "data").to(device)
+    if not isinstance(leaf, np.ndarray) and not is_foreign(leaf):
+        return leaf
+    array = as_array(leaf, "data")
+    # A copy where torch could not share it without a warning.
+    array = np.ascontiguousarray(array) if array.flags.writeable else array.copy()
+    found = torch.from_numpy(array)
+    return (found.to(dtype) if found.is_floating_point() else found).to(device)
 
 
 def _describe(batch: Batch) -> str:

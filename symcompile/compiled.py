@@ -578,6 +578,11 @@ class Compiled:
         return scored(part, self._record, output, equation)
 
     def _part(self, path: str) -> Part:
+        if not isinstance(path, str):
+            raise ChoiceError(
+                f"a region is named by a {type(path).__name__}: expected its path, such as"
+                f" {next(iter(self._parts), '.')!r}"
+            )
         if path in self._refused:
             refusal = self._refused[path]
             if refusal.region is not None:

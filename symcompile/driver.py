@@ -51,8 +51,9 @@ def symcompile(
     Args:
         model: any module on any device, in any floating dtype. It is left untouched.
         targets: what to replace: module paths, globs, node ranges, "." or Target objects.
-        data: a batch (tensor, tuple of positional arguments, dict of keyword arguments), an
-            iterable of batches, or a Recording. May be left out where every Target has a domain.
+        data: a batch (tensor, array, data frame, tuple of positional arguments, dict of keyword
+            arguments), an iterable of batches, or a Recording. May be left out where every Target
+            has a domain. A target that receives the columns of a data frame has them as names.
         operators: names, or a mapping from name to complexity; see `OperatorSet.of`.
         max_complexity: the most complex equation allowed.
         engine: "auto", "operon", "pysr", or an Engine.
@@ -161,7 +162,8 @@ def distill(
         fn: maps X [n_samples, n_inputs] to outputs [n_samples] or [n_samples, n_outputs]; it gets
             X as it was given (numpy or torch). Or the array X itself, with the outputs after it.
         X: inputs [n_samples, n_inputs] (1-D counts as one input), or the outputs.
-        names: one name for each input; x0, x1, ... when left out.
+        names: one name for each input; when left out, those of a data frame's columns, else x0,
+            x1, ...
         weights: weight of each sample's loss [n_samples].
         holdout: as for `symcompile`: from 4 rows on, and of fewer than 50 none are held out.
         loss: as for `symcompile`.
@@ -188,7 +190,7 @@ def distill(
         loss=loss,
     )
     inputs, outputs = read_arrays(fn, X, y)
-    symbols = read_names(names, inputs.shape[1])
+    symbols = read_names(names, inputs.shape[1], X if callable(fn) else fn)
     samples = split(inputs, outputs, read_weights(weights, len(inputs)), holdout, seed)
     fits = [
         fit_of("output", k, samples, inputs, values, symbols, options.search, options)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import sympy
 import torch
 from torch import nn
 
 from symcompile.equation import Equation
-from symcompile.errors import ArtifactError
+from symcompile.errors import ArtifactError, ExpressionError
 from symcompile.fidelity import Controls
 from symcompile.folds import in_words
 from symcompile.losses import SQUARED
@@ -74,11 +77,30 @@ def default_choice(part: Part) -> dict[int, Equation]:
 
 
 def as_equation(part: Part, given: Equation | sympy.Expr | str) -> Equation:
+    """What `choose` is given as an equation; ExpressionError says what it takes."""
     names = part.region.variables
     if isinstance(given, Equation):
         given = given.sympy
-    expr = parse(given, names) if isinstance(given, str) else sympy.sympify(given)
+    expr = parse(given, names) if isinstance(given, str) else _expression(given)
     return Equation.of(expr, names, part.operators)
+
+
+def _expression(given: Any) -> sympy.Expr:
+    number = isinstance(given, (numbers.Real, Decimal)) and not isinstance(given, (bool, np.bool_))
+    if not number and not isinstance(given, sympy.Expr):
+        raise ExpressionError(
+            f"a {type(given).__name__} is no equation: expected an Equation of the front, a sympy"
+            " expression, a number, or text such as '2*x0 + x1'"
+        )
+    expr = sympy.sympify(given)
+    unknown = sorted(expr.atoms(sympy.NumberSymbol) - {sympy.pi, sympy.E}, key=str)
+    if unknown:
+        raise ExpressionError(
+            f"{unknown[0]} is no constant that equations know, pi and E are: give its value,"
+            f" {float(unknown[0])!r}"
+        )
+    # Of a symbol with assumptions, and of a dummy, the name is meant.
+    return expr.xreplace({one: sympy.Symbol(one.name) for one in expr.atoms(sympy.Symbol)})
 
 
 def scored(part: Part, record: Recording, output: int, equation: Equation) -> Equation:

@@ -179,7 +179,7 @@ class Recording:
         from safetensors.torch import save_file
 
         refuse_special(path, what="recording ")
-        target = Path(path)
+        target = Path(os.fsdecode(path))
         header, tensors = self.pack()
         temporary = target.with_name(target.name + ".part")
         try:

@@ -6,14 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from symcompile.batches import as_batches, sampled_batch
+from symcompile.batches import as_batches, columns_in_order, sampled_batch
+from symcompile.calling import home
 from symcompile.compiled import Compiled
 from symcompile.engines import Engine
 from symcompile.errors import DataError, TargetError
 from symcompile.evaluation import Array
+from symcompile.foreign import input_names, is_frame, real_numbers
 from symcompile.measuring import Neural
 from symcompile.options import Options
 from symcompile.pareto import ParetoFront
@@ -22,6 +27,7 @@ from symcompile.passes.capture import BOUNDARIES
 from symcompile.passes.distill import Fit
 from symcompile.passes.record import (
     Captured,
+    Columns,
     capture_targets,
     check_outputs,
     observe,
@@ -69,7 +75,7 @@ def _capture(sharing: bool, state: Compilation) -> Compilation:
     """
     require_weights(state.model)
     with same_random_state():
-        data, example, known = state.data, None, ""
+        data, example, known, columns = state.data, None, "", None
         if data is None:
             _require_domains(state.targets)
         elif isinstance(data, Recording):
@@ -77,11 +83,28 @@ def _capture(sharing: bool, state: Compilation) -> Compilation:
             example = data.batches[0] if data.batches else None
             known = data.fingerprint
         else:
+            columns = _columns(data, state.model)
             example, data = as_batches(data, state.model)
         captured = capture_targets(
             state.model, state.targets, example, known=known, sharing=sharing
         )
-        return state.with_(captured=captured, data=data)
+        return state.with_(captured=replace(captured, columns=columns), data=data)
+
+
+def _columns(data: Any, model: nn.Module) -> Columns | None:
+    """What a target may be named after, where the data is a data frame with names that can be."""
+    if isinstance(data, Mapping) or not is_frame(data):
+        return None
+    try:
+        names = input_names(data)
+    except DataError:  # the inputs are x0, x1, ... then, in the order of the columns
+        return None
+    if names is None:
+        return None
+    order = columns_in_order(data, model) or names
+    places = [names.index(name) for name in order]
+    rows = torch.from_numpy(real_numbers(data, "data")[:, places]).to(home(model)[1])
+    return Columns(tuple(order), rows.double().numpy())
 
 
 def _instrument(options: Options, state: Compilation) -> Compilation:

@@ -75,6 +75,8 @@ class Target:
         object.__setattr__(self, name, value)
 
     def _tuple(self, option: str, value: Any) -> tuple[Any, ...]:
+        if isinstance(value, (set, frozenset)):
+            raise self._bad(option, value, "a tuple: a set has no order")
         try:
             return tuple(value)
         except TypeError:
@@ -94,7 +96,7 @@ class Target:
             raise self._bad("names", names, "each name once")
         if self.domain is not None and set(names) != set(self.domain):
             raise self._bad("names", names, f"the names of domain, {', '.join(self.domain)}")
-        return names
+        return tuple(map(str, names))
 
     def _read_domain(self) -> dict[str, tuple[float, float]] | None:
         if self.domain is None:
@@ -162,7 +164,7 @@ def as_targets(targets: str | Target | Iterable[str | Target]) -> tuple[Target, 
     for one in given:
         if not isinstance(one, (str, Target)):
             raise TargetError(f"targets holds {one!r}: expected module paths or Target objects")
-    return tuple(one if isinstance(one, Target) else Target(one) for one in given)
+    return tuple(one if isinstance(one, Target) else Target(str(one)) for one in given)
 
 
 def is_name(value: object) -> bool:

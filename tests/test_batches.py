@@ -80,7 +80,7 @@ def test_tensors_go_to_the_models_device() -> None:
         (iter(()), "data is empty"),
         (torch.ones(0, 2), r"\[0, 2\] holds no samples"),
         ([3], "a batch is a int"),
-        ("text", "a batch is a str"),
+        ("text", "data is a str"),
         ([{3: torch.ones(1)}], "a batch is a dict"),
         ((torch.ones(1), torch.ones(1)), r"\[1\], \[1\] does not fit Block.forward"),
         ({"z": torch.ones(1)}, r"z=\[1\] does not fit Block.forward"),

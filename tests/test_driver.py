@@ -120,7 +120,7 @@ def test_processes_find_the_same_as_threads() -> None:
         ((X[:1], X[:1, 0]), "1 samples"),
         ((np.ones((50, 2)), np.ones(50)), "never change"),
         ((X[None], X[:, 0]), "shape"),
-        (([["a"]], [1]), "not numeric"),
+        (([["a"]], [1]), "X holds text: expected numbers"),
     ],
 )
 def test_bad_arrays_are_named(arguments: Any, match: str) -> None:

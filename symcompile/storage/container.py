@@ -69,7 +69,7 @@ def write(
     index = {name: _entry(data) for name, data in members.items()}
     head = to_json({**manifest, "format": ARTIFACT, "members": index}, indent=1)
     refuse_special(path)
-    target = Path(path)
+    target = Path(os.fsdecode(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with open(temporary, "xb") as file:

@@ -75,13 +75,23 @@ def refuse_special(path: Path, kind: type[SymCompileError] = ArtifactError, what
 
     Raises an error of `kind` for a pipe, a device, a socket or a folder.
     """
-    name = os.fspath(path)
+    name = path_text(path, kind, f"can't write {what}to")
+    if not os.path.basename(name):
+        raise kind(f"can't write {what}{name!r}: expected the name of a file")
     try:
         mode = os.stat(name).st_mode
     except (OSError, ValueError):
         return  # not there, or what writes has the words for it
     if not stat.S_ISREG(mode):
         raise kind(f"can't write {what}{name!r}: {_NO_FILE}")
+
+
+def path_text(path: object, kind: type[SymCompileError], doing: str) -> str:
+    """A path as text; an error of `kind` for what is none."""
+    try:
+        return os.fsdecode(path)  # type: ignore[arg-type]
+    except TypeError:
+        raise kind(f"{doing} a {type(path).__name__}: expected the path of a file") from None
 
 
 def unreadable(path: Path, reason: str) -> ArtifactError:

@@ -44,7 +44,7 @@ def wall(
     file, and `what` that is. Errors of ours that name a file already keep their words, unless they
     have to say what it is.
     """
-    names = [repr(os.fspath(source)) for source in sources]
+    names = [repr(_named(doing, source, kind)) for source in sources]
     start = f"{doing} {what}{' ' * bool(what)}{' and '.join(names)}: "
     try:
         yield
@@ -56,6 +56,13 @@ def wall(
         raise (type(error) if said_already else kind)(one_line(text, _LONGEST)) from error
     except Exception as error:
         raise kind(one_line(start + said(error), _LONGEST)) from error
+
+
+def _named(doing: str, source: object, kind: type[SymCompileError]) -> str | bytes:
+    try:
+        return os.fspath(source)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        raise kind(f"{doing} a {type(source).__name__}: expected the path of a file") from None
 
 
 @contextmanager
