@@ -16,7 +16,7 @@ from hybrids import Fake, region_of
 from installed import OPERATORS, compiled_with
 from torch import nn
 
-from symcompile import Compiled, Target, diff, exporters, load, record
+from symcompile import Compiled, Target, diff, exporters, load, record, symcompile
 from symcompile.equation import Equation
 from symcompile.errors import ExportError
 from symcompile.lowering import lower
@@ -295,3 +295,33 @@ def test_two_forms_of_one_function_are_the_same_to_a_comparison() -> None:
     for other in others:
         for old, new in ((first, other), (other, first)):
             assert diff(old, new, fail_on="fidelity").same
+
+
+@pytest.mark.parametrize("name", ["gravity", "charges"])
+def test_a_law_of_large_or_small_numbers_from_data_to_file(name: str, tmp_path: Path) -> None:
+    """The block itself works in an order that stays in range, so its data says nothing of it."""
+
+    class Careful(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            k = 6.674e-11 if name == "gravity" else 8.988e9
+            return k * x[:, :1] / x[:, 2:] * (x[:, 1:2] / x[:, 2:])
+
+    model, x = nn.Sequential(Careful()), LAWS[name].rows(600)
+    compiled = symcompile(
+        model,
+        "0",
+        x,
+        operators=["+", "*", "inv", "square"],
+        tolerance=0.05,
+        engine_options={"restarts": 1, "population": 300, "generations": 6},
+        progress=False,
+    )
+    found = compiled.outcomes["0"]
+    assert isinstance(found, Rewrite)
+    assert found.fidelity.end_to_end is not None
+    y, hybrid = model(x), compiled.module(x)
+    error = float((hybrid.double() - y.double()).norm() / y.double().norm())
+    assert error < 1e-6
+    reported = found.fidelity.end_to_end.equation, found.fidelity.outputs[0].equation.relative_l2
+    assert reported == pytest.approx((error, error), rel=0.5)
+    assert torch.equal(load(compiled.save(tmp_path / "a.symc")).module(x), hybrid)
