@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from symcompile.engines.base import Engine, ProgressCallback
 from symcompile.equation import Equation
 from symcompile.errors import EngineError
@@ -26,6 +28,7 @@ from symcompile.passes.complete import complete
 from symcompile.passes.distill_run import Progress, Run, tell
 from symcompile.passes.journal import Journal
 from symcompile.passes.refine import Refine, Samples, refine
+from symcompile.passes.scale import Units, out_of_range
 from symcompile.passes.share import share
 from symcompile.passes.unsearched import without_search
 
@@ -120,6 +123,22 @@ def distill(
     if len(set(keys)) < len(keys):
         raise EngineError(f"fits must have different keys, got {keys}")
     journal = Journal(run_dir)
+    units = {fit.key: Units.of(fit) for fit in fits}
+    refused = {fit.key: reason for fit in fits if (reason := out_of_range(fit))}
+    scaled = [units[fit.key].scaled(fit) for fit in fits if fit.key not in refused]
+    found = _distilled(scaled, journal, executor, progress)
+    return {
+        fit.key: units[fit.key].restored(found[fit.key], fit)
+        if fit.key in found
+        else ParetoFront((), math.nan, reason=refused[fit.key])
+        for fit in fits
+    }
+
+
+def _distilled(
+    fits: Sequence[Fit], journal: Journal, executor: Executor | None, progress: Progress | None
+) -> dict[str, ParetoFront]:
+    """Fronts in the units that fits are in, from the journal or found now."""
     fronts = {fit.key: known for fit in fits if (known := journal.find_front(fit)) is not None}
     for key, front in fronts.items():
         tell(progress, key, front)
@@ -137,7 +156,9 @@ def distill(
                 n_fits=len(fits),
             )
             fronts |= run.fronts()
-    return complete(fits, share(fits, {key: fronts[key] for key in keys}, journal.shared))
+    ordered = {fit.key: fronts[fit.key] for fit in fits}
+    with np.errstate(all="ignore"):
+        return complete(fits, share(fits, ordered, journal.shared))
 
 
 @contextmanager
@@ -151,6 +172,7 @@ def _workers(fits: Sequence[Fit], given: Executor | None) -> Iterator[Executor]:
         yield own
 
 
+@np.errstate(all="ignore")
 def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None) -> list[Equation]:
     """One search of one fit: the engine's candidates if it offers them, else its front."""
     search = getattr(fit.engine, "candidates", fit.engine.fit)
@@ -175,6 +197,7 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
     return [e if math.isfinite(e.loss) else replace(e, loss=math.nan) for e in found]
 
 
+@np.errstate(all="ignore")
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
     samples, holdout = fit.samples

@@ -26,8 +26,8 @@ from symcompile.folds import SMALL, moves
 from symcompile.least_squares import fit_constants
 from symcompile.losses import SQUARED, Loss, first_weights
 from symcompile.operators import OperatorSet
-from symcompile.pareto import Few, ParetoFront
-from symcompile.passes.drop_terms import reductions
+from symcompile.pareto import ROUNDING, Few, ParetoFront
+from symcompile.passes.drop_terms import reductions, without_dead_terms
 from symcompile.passes.snap import exact_values, reopen
 from symcompile.slots import renumber, slot
 
@@ -319,7 +319,7 @@ class _Pool:
         """The front fitted to all rows, measured on held-out samples, constants snapped."""
         result = []
         for equation in self.front(self.slack, self.max_complexity):
-            measured = self.measured(self.fitted(equation, self.fit, 30))
+            measured = self.measured(self.alive(self.fitted(equation, self.fit, 30)))
             if measured is None:
                 continue
             snapped = self.snapped(measured) if self.options.snap else measured
@@ -327,6 +327,16 @@ class _Pool:
             if snapped.complexity < measured.complexity:
                 result.append(measured)
         return result
+
+    def alive(self, equation: Equation) -> Equation:
+        """The equation without what changes no value by more than a loss that counts as rounding:
+        a search and a fit leave such terms where they stand in for the digits of others."""
+        samples = self.sample
+
+        def change(one: Equation, other: Equation) -> float:
+            return samples.measure.mean(one.predict(samples.X) - other.predict(samples.X), None)
+
+        return without_dead_terms(equation, change, ROUNDING * samples.variance, self.operators)
 
     def measured(self, equation: Equation) -> Equation | None:
         loss, (holdout, squares) = self.fit.loss(equation), self.holdout.losses(equation)

@@ -251,7 +251,12 @@ class _Fold:
             return self.pulled(factor)
         if factor.is_Pow and factor.base.is_Add and factor.exp.is_Integer:
             scale, rest = self.pulled(factor.base)
-            return scale ** int(factor.exp), rest**factor.exp
+            try:
+                outer = scale ** int(factor.exp)
+            except (OverflowError, ZeroDivisionError):
+                return 1.0, factor
+            if _is_number(outer):
+                return outer, rest**factor.exp
         return 1.0, factor
 
     def assemble(self, number: float, exact: sympy.Expr, factors: list[sympy.Expr]) -> sympy.Expr:
@@ -311,6 +316,8 @@ class _Fold:
         try:
             outer = scale ** (int(exponent) if whole else self.value(exponent))
         except (OverflowError, ZeroDivisionError):
+            return base**exponent
+        if not _is_number(outer):
             return base**exponent
         return self.assemble(outer, sympy.S.One, [rest**exponent])
 
@@ -374,6 +381,12 @@ class _Fold:
         if scale == 1.0:
             return sympy.log(argument)
         return sympy.log(rest) + self.new(math.log(scale))
+
+
+def _is_number(value: float) -> bool:
+    """Whether a constant that others were merged into is still one: (1e-200*x)**2 stays as it is,
+    since 1e-400 is zero."""
+    return value != 0.0 and math.isfinite(value)
 
 
 def _flat(args: Iterable[sympy.Expr]) -> Iterable[sympy.Expr]:

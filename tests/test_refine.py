@@ -10,6 +10,7 @@ from sympy import exp, log, sin
 from symcompile.equation import Equation
 from symcompile.least_squares import fit_constants
 from symcompile.operators import OperatorSet
+from symcompile.parser import parse
 from symcompile.passes.drop_terms import reductions
 from symcompile.passes.refine import Refine, Samples, best_first, refine
 from symcompile.passes.snap import exact_values
@@ -46,6 +47,37 @@ def test_dead_terms_go_and_constants_are_fitted() -> None:
     best = refined(grown, values).best
     assert best.complexity == 10
     assert sorted(best.constants) == pytest.approx([-0.731, 1.237], rel=1e-3)
+
+
+DEAD = [
+    "x*y/(1.5 + x) - 6.7e-18",
+    "x*y/(1.5 + x - 4.2e-17*y)",
+    "x*y/(1.5 + x + 7.5e-14*y**2) + 3.5e-9",
+    "(x + 3.1e-12*y)*(y - 1.2e-10)/(1.5 + x) + 1e-11*sin(3.1*x)",
+    "x*y*exp(2.3e-12*x)/(1.5 + x)",
+    "-y*(1.5/(x + 1.5 - 4.2e-17*y) - 1.0) - 6.7e-18",
+]
+
+
+@pytest.mark.parametrize("law", DEAD)
+@pytest.mark.parametrize("limits", [{}, {"seconds": 0.001}], ids=["all the time", "no time"])
+def test_what_no_value_needs_goes(law: str, limits: dict[str, float]) -> None:
+    values = POINTS[:, 0] * POINTS[:, 1] / (1.5 + POINTS[:, 0])
+    fit, holdout = samples(values)
+    operators = OperatorSet.of(["+", "-", "*", "/", "sin", "exp", "square"])
+    candidate = Equation.of(parse(law, ["x", "y"]), ["x", "y"], operators)
+    front = refine([candidate], fit, holdout, operators=operators, max_complexity=60, **limits)
+    constants = [abs(c) for one in front for c in one.constants]
+    assert min(constants) > 1e-3
+    assert front.most_accurate.predict(POINTS) == pytest.approx(values, rel=1e-9)
+
+
+def test_small_terms_that_values_need_stay() -> None:
+    values = POINTS[:, 0] + 1e-5 * POINTS[:, 1] ** 2
+    fit, holdout = samples(values)
+    candidate = Equation.of(x + sympy.Float(1.1e-5) * y**2, ["x", "y"], OPERATORS)
+    front = refine([candidate], fit, holdout, operators=OPERATORS, max_complexity=30)
+    assert min(front.most_accurate.constants) == pytest.approx(1e-5)
 
 
 def test_nothing_new_is_tried_when_the_time_is_over() -> None:
