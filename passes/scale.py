@@ -87,6 +87,7 @@ class Units:
             constant_loss=None
             if front.constant_loss is None
             else _times(front.constant_loss, -2 * self.y),
+            few=front.few,
         )
         chosen = None if front.choice is None else found[front[front.choice]]
         places = [k for k, one in enumerate(whole) if one is chosen]

@@ -8,6 +8,7 @@ sympy is asked to multiply anything out, and what is dearer than its caller's bo
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import sympy
 
@@ -24,18 +25,35 @@ def expanded(expr: sympy.Expr, limit: int, **hints: bool) -> sympy.Expr | None:
 def terms_made(expr: sympy.Basic) -> int:
     """At most how many terms all sums together have, in functions and denominators as well, once
     products are multiplied out. Like terms count as many; BEYOND stands for any larger number."""
-    terms, inside = _Counter().of(expr)
-    return min(terms + inside, BEYOND)
+    found = _Counter().of(expr)
+    return min(found.terms * max(found.below, 1) + found.inside, BEYOND)
+
+
+class _Count(NamedTuple):
+    """Of an expression that is multiplied out.
+
+    Attributes:
+        terms: of the sum that it is.
+        below: of the denominators that a term of it may have, multiplied out as well: a power of
+            the sum is one of them, too.
+        inside: of sums that stay inside of functions.
+    """
+
+    terms: int
+    below: int
+    inside: int
+
+    def bounded(self) -> _Count:
+        return _Count(*(min(number, BEYOND) for number in self))
 
 
 class _Counter:
-    """Terms of each subexpression as a sum, and of sums that stay inside of it."""
+    """Counts each subexpression once, without recursion: forms are as deep as a stranger likes."""
 
     def __init__(self) -> None:
-        self.known: dict[sympy.Basic, tuple[int, int]] = {}
+        self.known: dict[sympy.Basic, _Count] = {}
 
-    def of(self, expr: sympy.Basic) -> tuple[int, int]:
-        """Without recursion: forms are as deep as a stranger likes."""
+    def of(self, expr: sympy.Basic) -> _Count:
         pending = [expr]
         while pending:
             node = pending[-1]
@@ -45,21 +63,26 @@ class _Counter:
                 continue
             pending.pop()
             if node not in self.known:
-                self.known[node] = self.counted(node, [self.known[arg] for arg in node.args])
+                parts = [self.known[arg] for arg in node.args]
+                self.known[node] = self.counted(node, parts).bounded()
         return self.known[expr]
 
-    def counted(self, node: sympy.Basic, parts: list[tuple[int, int]]) -> tuple[int, int]:
-        inside = sum(part[1] for part in parts)
-        terms = [part[0] for part in parts]
+    def counted(self, node: sympy.Basic, parts: list[_Count]) -> _Count:
+        inside = sum(part.inside for part in parts)
         if node.is_Add:
-            return _bounded(sum(terms), inside)
+            return _Count(sum(p.terms for p in parts), sum(p.below for p in parts), inside)
         if node.is_Mul:
-            return _bounded(math.prod(terms), inside)
+            below = math.prod(max(p.below, 1) for p in parts)
+            return _Count(math.prod(p.terms for p in parts), below if below > 1 else 0, inside)
         power = _whole(node)
         if power is None:
-            return _bounded(1, inside + sum(count for count in terms if count > 1))
-        made = _of_power(terms[0], abs(power))
-        return _bounded(made, inside) if power > 0 else _bounded(1, inside + made)
+            sums = sum(p.terms * max(p.below, 1) for p in parts if p.terms > 1 or p.below)
+            return _Count(1, 0, inside + sums)
+        made = _of_power(parts[0].terms, abs(power))
+        below = _of_power(parts[0].below, abs(power))
+        if power > 0:
+            return _Count(made, below, inside)
+        return _Count(1, (made if made > 1 else 0) + below, inside)
 
 
 def _whole(node: sympy.Basic) -> int | None:
@@ -80,7 +103,3 @@ def _of_power(terms: int, power: int) -> int:
         if made > BEYOND:
             break
     return made
-
-
-def _bounded(terms: int, inside: int) -> tuple[int, int]:
-    return min(terms, BEYOND), min(inside, BEYOND)

@@ -14,7 +14,7 @@ SLOWEST = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fuzzing")
-    group.addoption("--fuzz", type=int, help="mutated files of each kind, instead of a few")
+    group.addoption("--fuzz", type=int, help="random cases of each kind, instead of a few")
     group.addoption("--fuzz-seed", type=int, default=1, help="seed of the first one")
 
 

@@ -123,6 +123,7 @@ def quotient(depth: int) -> sympy.Expr:
 DEAR = {
     **{f"{depth} nested squares": nested(depth) for depth in (3, 4, 5, 6, 12)},
     **{f"{depth} nested cubes": nested(depth, 3) for depth in (2, 3, 4)},
+    **{f"{depth} nested reciprocals": nested(depth, -2) for depth in (3, 4, 6)},
     "power": (x + f(1.3) * y + f(2.3)) ** 12 + x,
     "power below": (x + f(1.3) * y + f(2.3)) ** -12 + x,
     "factors": sympy.Mul(*(x + f(1.1 + k) * y + f(0.3) for k in range(9))),

@@ -1,0 +1,198 @@
+"""Any expression is refused in our own words, or shown, stored and computed as what it is: at once.
+
+A short run that is the same every time; `pytest tests/test_fuzz_expressions.py --fuzz 20000` draws
+so many others. No call may take more than five seconds of one core, and the process no more than
+512 MiB beside what it had.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from expressions import Drawn, expressions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import seed as seeded
+
+from symcompile import Equation, SymCompileError
+from symcompile.canonical import UNUSABLE, canonical
+from symcompile.complexity import complexity
+from symcompile.errors import ExpressionError
+from symcompile.evaluation import Array, evaluate, jacobian
+from symcompile.lowering import lower, trainable
+from symcompile.operators import OperatorSet
+from symcompile.parser import parse
+from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.storage.limits import check_equation
+from symcompile.target import Target
+
+SECONDS, MEMORY = 5.0, 512 * 2**20
+POINTS = np.random.default_rng(0).uniform(-3.0, 3.0, (24, 4))
+
+
+@contextmanager
+def at_once(what: str) -> Iterator[None]:
+    start = time.process_time()
+    yield
+    spent = time.process_time() - start
+    assert spent < SECONDS, f"{what} took {spent:.1f} s"
+
+
+def read(drawn: Drawn) -> Equation | None:
+    """None where it is refused."""
+    operators = OperatorSet.of(list(drawn.operators))
+    try:
+        with at_once("reading"):
+            return Equation.of(parse(drawn.text, drawn.names), drawn.names, operators)
+    except SymCompileError:
+        return None
+
+
+def points(equation: Equation) -> Array:
+    return POINTS[:, : len(equation.symbols)]
+
+
+def values(equation: Equation) -> Array:
+    return equation.predict(points(equation))
+
+
+def known(equation: Equation) -> Array:
+    """Values where float64 knows them: inputs and constants that are rounded otherwise give the
+    same. NaN elsewhere."""
+    found = values(equation)
+    sound = np.isfinite(found)
+    for sign in (1.0, -1.0):
+        moved = [c * (1.0 - sign * 1e-13) for c in equation.constants]
+        near = evaluate(equation.program, points(equation) * (1.0 + sign * 1e-13), moved)[:, 0]
+        with np.errstate(all="ignore"):
+            sound &= np.abs(near - found) <= 1e-8 * np.abs(found)
+    return np.where(sound, found, np.nan)
+
+
+def assert_same(found: Array, expected: Array, size: float = 0.0) -> None:
+    """Where both are known. Digits may cancel in few places where rounding has not shown it."""
+    both = np.isfinite(found) & np.isfinite(expected)
+    room = 1e-6 * np.maximum(np.abs(expected[both]), size) + 1e-300
+    same = np.abs(found[both] - expected[both]) <= room
+    assert same.sum() >= 0.8 * len(same)
+
+
+def is_canonical(equation: Equation, drawn: Drawn) -> None:
+    operators = OperatorSet.of(list(drawn.operators))
+    try:
+        form, constants = canonical(equation.form, equation.constants, operators)
+    except UNUSABLE:  # what callers expect
+        return
+    assert complexity(form, operators) <= equation.complexity
+    same = Equation(form, equation.symbols, constants, 1)
+    assert_same(known(same), known(equation))
+
+
+def is_shown(equation: Equation, drawn: Drawn) -> None:
+    try:
+        again = Equation.of(
+            parse(equation.text(17), equation.symbols),
+            equation.symbols,
+            OperatorSet.of(list(drawn.operators)),
+        )
+    except ExpressionError:  # longer with all digits than a text may be
+        return
+    assert_same(known(again), known(equation))
+    equation.latex()
+    equation.to_python()
+
+
+def is_stored(equation: Equation, drawn: Drawn) -> None:
+    stored = json.loads(json.dumps(equation.to_json()))
+    try:
+        check_equation(stored)
+    except ExpressionError:
+        return
+    again = Equation.from_json(stored)
+    np.testing.assert_array_equal(values(again), values(equation))
+
+
+def is_lowered(equation: Equation, drawn: Drawn) -> None:
+    n = len(equation.symbols)
+    interface = Interface((Parameter("x"),), (TensorInput("x", (), n),), (TensorOutput(1),))
+    region = Region("part", Target("part"), interface, equation.symbols)
+    try:
+        lowered = lower(region, {0: equation}, dtype=torch.float64)
+    except SymCompileError:
+        return
+    trainable(lowered.module, True)
+    value = lowered.module(torch.tensor(points(equation)))[:, 0]
+    expected = known(equation)
+    assert_same(value.detach().numpy(), expected)
+    if value.requires_grad:
+        value.sum().backward()
+        _, slopes = jacobian(equation.program, points(equation), equation.constants)
+        for (_, index), place in lowered.places.items():
+            gradient = lowered.module.get_parameter(place.tensor).grad
+            found = np.zeros(1) if gradient is None else gradient.reshape(-1)[[place.position]]
+            # Where one sample is at a pole, so is the sum; and parts of a slope are as large as
+            # the value by the constant, however small they come to be together.
+            column, constant = slopes[:, index], abs(equation.constants[index])
+            if np.isfinite(column).all() and np.isfinite(expected).all():
+                parts = np.abs(expected).sum() / max(constant, 1e-300)
+                size = np.abs(column).sum() + 1e-6 * parts
+                assert_same(np.asarray(found), column.sum(keepdims=True), size)
+
+
+CHECKS: tuple[Callable[[Equation, Drawn], None], ...] = (
+    is_canonical,
+    is_shown,
+    is_stored,
+    is_lowered,
+)
+
+
+def memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_expressions(request: pytest.FixtureRequest) -> None:
+    many, before = request.config.getoption("--fuzz"), memory()
+
+    @seeded(request.config.getoption("--fuzz-seed"))
+    @settings(
+        max_examples=many or 100,
+        derandomize=not many,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(expressions())
+    def each(drawn: Drawn) -> None:
+        equation = read(drawn)
+        for check in CHECKS if equation is not None else ():
+            with at_once(check.__name__):
+                check(equation, drawn)
+
+    each()
+    assert memory() - before < MEMORY
+
+
+@pytest.mark.parametrize("levels", [4, 30])
+def test_the_longest_towers(levels: int) -> None:
+    """Each shape of a tower by itself, as high as it gets."""
+    from expressions import TOWERS
+
+    for shape in TOWERS:
+        text = "x"
+        for k in range(levels):
+            longer = shape.format(text, ["y", "0.7", "x", "1.3"][k % 4])
+            if len(longer) > 5_000:
+                break
+            text = longer
+        drawn = Drawn(text, ("x", "y"), ("+", "*", "-", "/", "square", "sqrt", "sin", "exp"))
+        equation = read(drawn)
+        for check in CHECKS if equation is not None else ():
+            with at_once(f"{check.__name__} of {shape}"):
+                check(equation, drawn)
