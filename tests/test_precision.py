@@ -194,6 +194,14 @@ def test_a_result_that_the_type_does_not_hold_is_refused() -> None:
     assert compiled.outcomes["0"].fidelity.shortfalls == ()  # type: ignore[union-attr]
 
 
+def test_devices_without_float64_refuse_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symcompile.precision._there", lambda dtype, device: False)
+    for name, problem in (("gravity", "overflows"), ("charges", "underflows to zero")):
+        found = compiled_of(LAWS[name]).outcomes["0"]
+        assert isinstance(found, Refusal)
+        assert f"{problem} in float32 on 300 of 300 recorded samples" in found.reason
+
+
 def test_constants_that_leave_the_range_in_training_are_reported() -> None:
     compiled = compiled_of(Law("2.5*x0", (1e10,), (9e10,)))
     compiled.trainable_constants(True)
