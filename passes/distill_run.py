@@ -174,15 +174,21 @@ class Run:
                 self.receive()
                 self.give_up_late()
         except BaseException:
-            for future in self.under_way:
-                future.cancel()
-            self.stop(*self.fits)
+            self.abandon()
             raise
         finally:
             self.crew.close()
         if self.refused is not None or (self.failed and not self.done):
             raise self.refused or self.error()
         return self.done | {key: self.nothing(key) for key in self.failed}
+
+    def abandon(self) -> None:
+        """End everything; what is finished is kept, so far as it can be."""
+        self.stop(*self.fits)
+        for future, (task, _) in list(self.under_way.items()):
+            if not future.cancel() and future.done():
+                with suppress(Exception):
+                    self.take(task, future)
 
     def error(self) -> EngineError:
         key, reason = next(iter(self.failed.items()))

@@ -177,6 +177,20 @@ def test_an_interrupt_in_a_worker_is_the_users(tmp_path: Path) -> None:
         distill(some(Engine("interrupts")), run_dir=tmp_path)
 
 
+def test_what_was_finished_at_an_interrupt_is_kept(tmp_path: Path) -> None:
+    """Both are finished when the first is looked at."""
+
+    def interrupted(key: str, done: float, best: str) -> None:
+        wait_until(lambda: len(begun) == 2)
+        raise KeyboardInterrupt
+
+    begun: list[int] = []
+    executor = Odd(lambda call, future: begun.append(call))
+    with pytest.raises(KeyboardInterrupt):
+        distill(some(Engine())[:2], executor=executor, progress=interrupted, run_dir=tmp_path)
+    assert len(list((tmp_path / "searches").iterdir())) == 2
+
+
 def test_the_progress_of_what_was_left_alone_is_not_shown() -> None:
     watch = distill_run.Watch(lambda progress: pytest.fail("told"))
     halted: list[BaseException] = []
@@ -301,11 +315,11 @@ def test_what_runs_at_a_shut_down_is_kept(tmp_path: Path) -> None:
     assert len(list((tmp_path / "searches").iterdir())) == 2
 
 
-def test_threads_that_can_not_start_are_named() -> None:
+def test_threads_that_can_not_start_are_named(caplog: pytest.LogCaptureFixture) -> None:
     def initializer() -> None:
         raise ValueError("no licence")
 
-    logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, logger="concurrent.futures")
     pool = ThreadPoolExecutor(2, initializer=initializer)
     with pytest.raises(EngineError, match=r"takes no more searches .*initializer failed"):
         distill(some(Engine()), executor=pool)
