@@ -19,14 +19,14 @@ import sympy
 
 from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity, spellable
-from symcompile.description import nats_per_node
+from symcompile.description import Few, nats_per_node
 from symcompile.equation import Equation
 from symcompile.evaluation import Array, evaluate
 from symcompile.folds import SMALL, moves
 from symcompile.least_squares import fit_constants
 from symcompile.losses import SQUARED, Loss, first_weights
 from symcompile.operators import OperatorSet
-from symcompile.pareto import ROUNDING, Few, ParetoFront
+from symcompile.pareto import ROUNDING, ParetoFront
 from symcompile.passes.drop_terms import reductions, without_dead_terms
 from symcompile.passes.snap import exact_values, reopen
 from symcompile.slots import renumber, slot

@@ -87,7 +87,7 @@ class Loss:
     def from_json(cls, data: Any) -> Loss:
         """Read `to_json` back; EngineError if it is none."""
         name, scale = data.get("name"), data.get("scale")
-        if check_loss(name) == "auto" or type(scale) not in (int, float) or not 0 < scale < np.inf:
+        if check_loss(name) == "auto" or type(scale) not in (int, float) or not 0 < scale < 1e300:
             raise EngineError(f"{name!r} of scale {scale!r} is no loss")
         return cls(name, float(scale))
 

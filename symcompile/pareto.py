@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from symcompile.description import Few, descriptions, shortest
 from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, EngineError, ExpressionError
 from symcompile.losses import SQUARED, Loss
@@ -40,14 +41,6 @@ class RunnerUp(NamedTuple):
 
     equation: Equation
     margin: float
-
-
-class Few(NamedTuple):
-    """How many rows rank a front, and the nats that it takes to name a form for each unit of its
-    complexity, see `symcompile.description`."""
-
-    rows: int
-    price: float
 
 
 @dataclass(frozen=True)
@@ -118,12 +111,12 @@ class ParetoFront:
     @property
     def best(self) -> Equation:
         """The default choice: the knee of the front, see `knee`, or what completes it. Where few
-        rows rank the equations, that of the shortest description, see `descriptions`."""
+        rows rank the equations, that of the shortest description, see `symcompile.description`."""
         if self.choice is not None:
             return self[self.choice]
         if self.few is None or not self.equations:
             return self.select("knee")
-        return self[_shortest(descriptions(self))]
+        return self[shortest(self._lengths)]
 
     @property
     def runner_up(self) -> RunnerUp | None:
@@ -131,7 +124,7 @@ class ParetoFront:
         if len(self) < 2:
             return None
         if self.few is not None:
-            return self._next_shortest(descriptions(self))
+            return self._next_shortest(self._lengths)
         part, picked = _part(self), knee(self) if self.choice is None else self.choice
         offset, values = len(self) - len(part), _corners(part)
         order = [offset + i for i in sorted(range(len(part)), key=lambda i: (-values[i], i))]
@@ -139,8 +132,18 @@ class ParetoFront:
         best, other = values[order[0] - offset], values[max(second - offset, 0)]
         return RunnerUp(self[second], min((best - other) / max(best, LEAST_STEP), 1.0))
 
+    @property
+    def _lengths(self) -> list[float]:
+        """Of each equation's description, for few rows."""
+        assert self.few is not None
+        return descriptions(self, self.few, self._constant_loss)
+
+    @property
+    def _constant_loss(self) -> float:
+        return self.variance if self.constant_loss is None else self.constant_loss
+
     def _next_shortest(self, lengths: list[float]) -> RunnerUp:
-        picked = _shortest(lengths) if self.choice is None else self.choice
+        picked = shortest(lengths) if self.choice is None else self.choice
         second = min((i for i in range(len(self)) if i != picked), key=lambda i: (lengths[i], i))
         gained = max(lengths[0] - lengths[picked], LEAST_STEP)
         return RunnerUp(self[second], min((lengths[second] - lengths[picked]) / gained, 1.0))
@@ -184,8 +187,7 @@ class ParetoFront:
 
     def log_losses(self) -> list[float]:
         """Natural log of each loss, floored where it is but rounding."""
-        constant = self.variance if self.constant_loss is None else self.constant_loss
-        floor = max(constant * ROUNDING, 1e-300)
+        floor = max(self._constant_loss * ROUNDING, 1e-300)
         return [math.log(max(measured_loss(equation), floor)) for equation in self]
 
     def to_json(self, *, text: bool = True) -> dict[str, Any]:
@@ -211,9 +213,16 @@ class ParetoFront:
             loss = Loss.from_json(data["loss"]) if "loss" in data else SQUARED
             constant = data.get("constant_loss")
             constant = None if constant is None else float(constant)
-            few = _read_few(data["few"]) if "few" in data else None
+            few = Few.from_json(data["few"]) if "few" in data else None
             return cls(equations, float(data["variance"]), choice, loss, constant, few=few)
-        except (KeyError, TypeError, ValueError, AttributeError, EngineError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+            EngineError,
+        ) as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error
 
     def __str__(self) -> str:
@@ -229,13 +238,6 @@ class ParetoFront:
             row = f"{equation.complexity:>10}  {self.r2(equation):>10.6f}  {loss}{equation}{mark}"
             rows.append(row)
         return "\n".join(rows)
-
-
-def _read_few(data: Any) -> Few:
-    rows, price = data
-    if type(rows) is not int or rows < 1 or not 0 < float(price) < math.inf:
-        raise ValueError(f"few rows are {data!r}")
-    return Few(rows, float(price))
 
 
 def check_front(front: ParetoFront) -> None:
@@ -335,34 +337,6 @@ def _corners(front: ParetoFront) -> list[float]:
         if slope(i - 1, i) >= LEAST_STEP:
             before = i
     return values
-
-
-def descriptions(front: ParetoFront) -> list[float]:
-    """Nats that it takes to write down the outputs by each equation of a front that few rows rank.
-
-    With few rows a corner says little: among the many forms that a search has tried on these very
-    rows there is one for every step. What counts is whether a form with its constants is shorter
-    than what it saves (minimum message length, Wallace and Freeman 1987). To name the form has its
-    price for each unit of complexity. To give n outputs to within their errors takes n / 2 *
-    ln(loss), and to give k constants as exactly as the errors need it k / 2 * (ln(n) - ln(loss)),
-    with losses in units of the variance: each constant uses up one row, whatever it gains on it.
-    The loss is that of the fit, over the rows that are left. Which equations are on the front at
-    all has been decided by leaving rows out, whose errors depend on single rows too much for this.
-    """
-    assert front.few is not None
-    rows, price = front.few
-    variance = front.variance if front.variance > 0 else measured_loss(front[0])
-    lengths = []
-    for equation in front:
-        k = len(equation.constants)
-        share = equation.loss * rows / max(rows - k, 1) / max(variance, 1e-300)
-        outputs = 0.5 * (rows - k) * math.log(max(share, ROUNDING))
-        lengths.append(outputs + 0.5 * k * math.log(rows) + price * equation.complexity)
-    return lengths
-
-
-def _shortest(lengths: list[float]) -> int:
-    return min(range(len(lengths)), key=lambda i: (lengths[i], i))
 
 
 def price(front: ParetoFront) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sympy
 
+from symcompile.description import Few
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ExpressionError
 from symcompile.losses import SQUARED, Loss
@@ -61,6 +62,7 @@ FRONT = ParetoFront(
     choice=1,
     loss=Loss("cauchy", 0.5),
     constant_loss=0.7,
+    few=Few(12, 1.5),
 )
 
 REGION = Region(
@@ -363,10 +365,10 @@ def test_fronts_from_before_there_was_a_choice_are_read() -> None:
 
 
 def test_files_from_before_a_front_named_its_loss_are_read() -> None:
-    squared = dataclasses.replace(FRONT, loss=SQUARED, constant_loss=None)
+    squared = dataclasses.replace(FRONT, loss=SQUARED, constant_loss=None, few=None)
     data = outcome_to_json(dataclasses.replace(REWRITE, fronts={0: squared}))
     stored = data["fronts"]["0"]
-    del stored["loss"], stored["constant_loss"]
+    del stored["loss"], stored["constant_loss"], stored["few"]
     for row in stored["equations"]:
         del row["holdout_mse"]
     found = outcome_from_json(data).fronts[0]

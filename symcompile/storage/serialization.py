@@ -14,11 +14,12 @@ from typing import Any
 import sympy
 
 from symcompile.aten.values import DTYPES
+from symcompile.description import Few
 from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.losses import Loss
 from symcompile.operators import OperatorSet
-from symcompile.pareto import Few, ParetoFront, check_front
+from symcompile.pareto import ParetoFront, check_front
 from symcompile.region import (
     Interface,
     Parameter,
@@ -112,11 +113,19 @@ def _read_loss(data: Any) -> Loss:
         raise ArtifactError(str(error)) from error
 
 
+def _read_few(data: Any) -> Few:
+    try:
+        return Few.from_json(data)
+    except SymCompileError as error:
+        raise ArtifactError(str(error)) from error
+
+
 FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 
 EQUATION = Codec(_write_equation, _read_equation)
 _UNBUILT = Codec(_write_equation, _check_equation)
 _LOSS = Codec(Loss.to_json, _read_loss)
+_FEW = Codec(list, _read_few)
 
 
 def _plain_front(equation: Codec) -> Codec:
