@@ -24,6 +24,9 @@ _ENDINGS = {".md": "md", ".json": "json", ".html": "html"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; errors of our family are one line on stderr."""
     options = _parser().parse_args(argv)
+    if sys.stdout.encoding and sys.stdout.encoding.lower() != "utf-8":
+        # Names of files and blocks may have letters that a terminal has not.
+        getattr(sys.stdout, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         status = int(options.run(options))
         sys.stdout.flush()  # here, where a closed pipe is an answer and not a complaint at exit

@@ -56,6 +56,7 @@ from symcompile.report import Report
 from symcompile.rewrite import EndToEnd, Fidelity, Outcome, Refusal, Rewrite, check_constants
 from symcompile.simplify import Adapt, Trial, check, search
 from symcompile.state import same_random_state
+from symcompile.storage.files import path_text
 from symcompile.storage.reading import reading, wall
 
 if TYPE_CHECKING:
@@ -351,7 +352,7 @@ class Compiled:
 
         with reading(path):
             compiled = cls._put_together(artifact.read(path, device))
-        compiled._source = os.fspath(path)
+        compiled._source = path_text(path)
         return compiled
 
     @classmethod

@@ -24,6 +24,8 @@ _UNARY: dict[type, str] = {
     sympy.tanh: "tanh",
     sympy.Abs: "abs",
 }
+# Of a power that is spelled by multiplication.
+_MOST_FACTORS = 64
 
 
 @lru_cache(maxsize=1 << 14)
@@ -149,9 +151,9 @@ class _Count:
         spellings = []
         if exponent == sympy.Rational(1, 2):
             spellings.append((cost("sqrt") + self.of(base), "sqrt" in self.operators))
-        if exponent.is_Integer and 2 <= int(exponent) <= 64:
+        if exponent.is_Integer and 2 <= int(exponent) <= _MOST_FACTORS:
             spellings.append((self._by_multiplication(base, int(exponent)), True))
-        if exponent.is_Rational and exponent.q == 2 and exponent.p > 1:
+        if exponent.is_Rational and exponent.q == 2 and 1 < exponent.p <= 2 * _MOST_FACTORS:
             root = cost("sqrt") + self.of(base)
             count = min(
                 self._by_multiplication(base, int(exponent.p) // 2) + root + cost("*"),

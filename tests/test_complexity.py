@@ -81,3 +81,11 @@ def test_order_of_terms_does_not_count() -> None:
     operators = OperatorSet.of(["+", "-", "*"])
     for first, second in ((a, x), (x, a)):
         assert complexity(b * first - second, operators) == 5
+
+
+def test_a_huge_power_is_counted_at_once() -> None:
+    """By multiplication it would take as many steps as its exponent has units, squared."""
+    for exponent in (sympy.Rational(10**40 + 1, 2), sympy.Integer(10**40)):
+        assert complexity(x**exponent, TABLE_2) == 5  # x, the exponent, and pow
+    roots = OperatorSet.of(["*", "sqrt"])
+    assert complexity(x ** sympy.Rational(5, 2), roots) == 6

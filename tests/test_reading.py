@@ -327,6 +327,24 @@ def test_recordings_of_strangers(good: dict[str, Path], tmp_path: Path) -> None:
         Recording.load(recording_from({**header, "__metadata__": text}, data, tmp_path / "bad"))
 
 
+def test_what_is_no_path_is_refused(good: dict[str, Path], tmp_path: Path) -> None:
+    compiled = symcompile.load(good["symc"])
+    for what in (5, None, [], object()):
+        for use in (symcompile.load, Recording.load, compiled.save, compiled.recording.save):
+            with pytest.raises(SymCompileError, match="expected the path of a file"):
+                use(what)  # type: ignore[arg-type]
+    assert symcompile.load(os.fsencode(good["symc"])).capture == compiled.capture  # type: ignore[arg-type]
+
+
+def test_files_with_holes_are_not_read(good: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+    """A terabyte that takes no room on a disk would take all of the memory."""
+    path = tmp_path / "holes"
+    for start in (b"", b"\x08\x0a\x12\x05torch", b'{"manifest": 1', b"PK\3\4"):
+        path.write_bytes(start)
+        os.truncate(path, 2**40)
+        refused_everywhere(path, good["manifest"], tmp_path, capsys)
+
+
 # --- what is no file -----------------------------------------------------------------------------
 
 

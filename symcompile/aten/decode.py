@@ -24,6 +24,7 @@ from symcompile.errors import ArtifactError
 from symcompile.hybrid import submodule_path
 
 MAX_NODES = 500_000
+MAX_MODULES = 200_000  # counted with those that they lie in, once for each
 
 Json = dict[str, Any]
 
@@ -83,6 +84,7 @@ def decode_graph(
     model = _empty_model(identifier(name))
     builder = _Builder(document, set(blocks), device)
     graph = builder.build()
+    _check_modules(document, builder)
     _make_modules(model, document.get("modules"))
     _install_state(model, builder.rows("state"), tensors, device)
     for path in builder.modes:
@@ -115,10 +117,21 @@ def _empty_model(name: str) -> StoredModel:
 # --- parameters and buffers --------------------------------------------------------------------
 
 
-def _make_modules(model: nn.Module, names: Any) -> None:
-    """Empty modules in the order of the original's, so that state dicts have the same order."""
-    if type(names) is not list or len(names) > MAX_NODES:
+def _check_modules(document: Json, builder: _Builder) -> None:
+    """Raise ArtifactError before more modules are made than a model has."""
+    names = document.get("modules")
+    if type(names) is not list:
         raise ArtifactError("graph: 'modules' is not a list of names")
+    rows = (str(row.get("name")).rpartition(".")[0] for row in builder.rows("state"))
+    count = 0
+    for name in {*map(qualified_name, names), *rows, *builder.modes}:
+        count += 1 + name.count(".")
+        if count > MAX_MODULES:
+            raise ArtifactError(f"graph: its names stand for more than {MAX_MODULES} modules")
+
+
+def _make_modules(model: nn.Module, names: list[str]) -> None:
+    """Empty modules in the order of the original's, so that state dicts have the same order."""
     for name in names:
         _container(model, qualified_name(name))
 

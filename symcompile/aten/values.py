@@ -30,6 +30,7 @@ import torch
 from symcompile.errors import ArtifactError
 
 MAX_DEPTH = 32
+MAX_FIELDS = 1_000  # of a named tuple, each of which Python compiles code for
 _INT64 = 2**63
 
 DTYPES: dict[str, torch.dtype] = {
@@ -147,7 +148,7 @@ def _decode_tagged(data: dict[str, Any], inner: Callable[[Any], Any], device: to
     if set(data) == {"named", "fields"}:
         pairs = _pairs(data["fields"])
         names = tuple(str(identifier(name)) for name, _ in pairs)
-        if not pairs or len(set(names)) < len(names):
+        if not 0 < len(names) <= MAX_FIELDS or len(set(names)) < len(names):
             raise ArtifactError(f"{_shown(data)} is not a named tuple")
         kind = named_tuple(identifier(data["named"]), names)
         return kind(*(inner(item) for _, item in pairs))

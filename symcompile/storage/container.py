@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from symcompile.errors import ArtifactError
 from symcompile.storage.documents import MAX_JSON, NotJsonError, first_line, from_json, to_json
-from symcompile.storage.files import opened, refuse_special, size
+from symcompile.storage.files import opened, path_text, refuse_special, size
 from symcompile.storage.schemas import ARTIFACT
 from symcompile.storage.tensors import read_tensors
 from symcompile.storage.zip_directory import directory_problem
@@ -126,7 +126,7 @@ class Archive:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = path_text(path)
         self._read_json = 0
         self._file = opened(path)
         try:

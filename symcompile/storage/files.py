@@ -18,7 +18,7 @@ _NO_FILE = "it is no regular file"
 
 def is_nothing(path: Path) -> bool:
     """Whether this is /dev/null, which git names for the missing side of a new or deleted file."""
-    return os.fspath(path) in (os.devnull, "/dev/null")
+    return path_text(path) in (os.devnull, "/dev/null")
 
 
 def head(path: Path, count: int = 64) -> bytes:
@@ -36,15 +36,16 @@ def head(path: Path, count: int = 64) -> bytes:
 def content(path: Path, limit: int) -> bytes:
     """All of a file that is at most `limit` bytes long; ArtifactError as in `head`."""
     with opened(path) as file:
-        found = file.read(limit + 1)
-    if len(found) > limit:
+        long = size(file) > limit  # a file with holes may be longer than any memory
+        found = b"" if long else file.read(limit + 1)
+    if long or len(found) > limit:
         raise unreadable(path, f"it is longer than {limit} bytes")
     return found
 
 
 def opened(path: Path) -> BinaryIO:
     """An open regular file; a pipe or a device is refused, not waited for."""
-    name = os.fspath(path)
+    name = path_text(path)
     try:
         descriptor = os.open(name, os.O_RDONLY | _WITHOUT_WAITING | _BINARY)
     except FileNotFoundError:
@@ -86,7 +87,9 @@ def refuse_special(path: Path, kind: type[SymCompileError] = ArtifactError, what
         raise kind(f"can't write {what}{name!r}: {_NO_FILE}")
 
 
-def path_text(path: object, kind: type[SymCompileError], doing: str) -> str:
+def path_text(
+    path: object, kind: type[SymCompileError] = ArtifactError, doing: str = "can't read"
+) -> str:
     """A path as text; an error of `kind` for what is none."""
     try:
         return os.fsdecode(path)  # type: ignore[arg-type]
@@ -95,7 +98,7 @@ def path_text(path: object, kind: type[SymCompileError], doing: str) -> str:
 
 
 def unreadable(path: Path, reason: str) -> ArtifactError:
-    return ArtifactError(f"can't read {os.fspath(path)!r}: {reason}")
+    return ArtifactError(f"can't read {path_text(path)!r}: {reason}")
 
 
 def _reason(error: OSError) -> str:

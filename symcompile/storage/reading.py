@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.one_line import one_line
+from symcompile.storage.files import path_text
 from symcompile.storage.limits import allowance
 
 _LONGEST = 2_000  # characters of a message
@@ -44,7 +45,7 @@ def wall(
     file, and `what` that is. Errors of ours that name a file already keep their words, unless they
     have to say what it is.
     """
-    names = [repr(_named(doing, source, kind)) for source in sources]
+    names = [repr(path_text(source, kind, doing)) for source in sources]
     start = f"{doing} {what}{' ' * bool(what)}{' and '.join(names)}: "
     try:
         yield
@@ -56,13 +57,6 @@ def wall(
         raise (type(error) if said_already else kind)(one_line(text, _LONGEST)) from error
     except Exception as error:
         raise kind(one_line(start + said(error), _LONGEST)) from error
-
-
-def _named(doing: str, source: object, kind: type[SymCompileError]) -> str | bytes:
-    try:
-        return os.fspath(source)  # type: ignore[call-overload, no-any-return]
-    except TypeError:
-        raise kind(f"{doing} a {type(source).__name__}: expected the path of a file") from None
 
 
 @contextmanager

@@ -30,11 +30,12 @@ def directory_problem(file: BinaryIO, most: int) -> str | None:
     found = list(_ends(file))
     if not found:
         return "it is not a zip archive, or only the beginning of one"
-    for count, length in found:
-        if count > most:
-            return f"it has {count} members, at most {most}"
-        if length > most * _BYTES:
-            return f"its directory is {length} bytes long, at most {most * _BYTES}"
+    # A larger record may say more than the smaller one has room for, never less.
+    count, length = (max(values) for values in zip(*found, strict=True))
+    if count > most:
+        return f"it has {count} members, at most {most}"
+    if length > most * _BYTES:
+        return f"its directory is {length} bytes long, at most {most * _BYTES}"
     return None
 
 

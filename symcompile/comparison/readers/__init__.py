@@ -73,6 +73,8 @@ def _read_file(path: str | os.PathLike[str]) -> Snapshot:
         from symcompile.comparison.readers import artifact
 
         return artifact.read(path)
+    if not head.strip(b"\0"):
+        raise files.unreadable(path, "it holds nothing but zeros, so it was damaged")
     if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         return manifest.read(path)
     from symcompile.comparison.readers import onnx_file

@@ -6,7 +6,6 @@ is, and where all operators of a block are known here, also whether they compute
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -35,7 +34,9 @@ def read(path: str) -> Snapshot:
     Raises ArtifactError if it is missing, damaged, edited, or no ONNX file.
     """
     with files.opened(path) as file:
-        data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
+        if files.size(file) > MAX_BYTES:
+            raise files.unreadable(path, f"it is longer than {MAX_BYTES} bytes")
+        data = file.read()
     with reading(path):
         return _snapshot(parse(data), path)
 
