@@ -336,7 +336,8 @@ class _Pool:
         def change(one: Equation, other: Equation) -> float:
             return samples.measure.mean(one.predict(samples.X) - other.predict(samples.X), None)
 
-        return without_dead_terms(equation, change, ROUNDING * samples.variance, self.operators)
+        limit = ROUNDING * samples.constant_loss
+        return without_dead_terms(equation, change, limit, self.operators)
 
     def measured(self, equation: Equation) -> Equation | None:
         loss, (holdout, squares) = self.fit.loss(equation), self.holdout.losses(equation)
