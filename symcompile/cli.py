@@ -17,6 +17,7 @@ from symcompile.one_line import one_line
 from symcompile.storage.files import without_waiting
 
 DIFFERENT, TROUBLE = 1, 2
+INTERRUPTED = 130  # as shells tell that Ctrl-C ended a command
 
 _ENDINGS = {".md": "md", ".json": "json", ".html": "html"}
 
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SymCompileError as error:
         print(f"symcompile: {one_line(str(error))}", file=sys.stderr)
         return TROUBLE
+    except KeyboardInterrupt:
+        print("symcompile: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away, as `head` does; Python would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

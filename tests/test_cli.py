@@ -184,3 +184,13 @@ def test_a_closed_pipe_is_silent(saved: Path) -> None:
         done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=120, check=False)
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
+
+
+def test_an_interrupt_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(options: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_show", interrupted)
+    assert run(capsys, "show", "any.symc") == (130, "", "symcompile: interrupted\n")
