@@ -1,4 +1,4 @@
-"""One dispatch by the file's ending, for `Compiled.export` and for the command line alike."""
+"""One dispatch by the file's ending, which `Compiled.export` and the command line share."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ import torch
 from hybrids import Fake, hybrid_of
 from torch import nn
 
-from symcompile import Compiled
 from symcompile.errors import ExportError
 from symcompile.exporters import by_ending, manifest
 from symcompile.hybrid import Batch
@@ -23,12 +22,12 @@ def hybrid() -> Any:
 @pytest.mark.parametrize("name", ["m.manifest.json", "m.json", "M.JSON"])
 def test_json_is_the_manifest(name: str, tmp_path: Path) -> None:
     one = hybrid()
-    data = Compiled.export(one, tmp_path / name)
+    data = by_ending.export(one, tmp_path / name)
     assert data == json.loads((tmp_path / name).read_text()) == manifest(one)
 
 
 def test_onnx_takes_its_options(tmp_path: Path) -> None:
-    file = Compiled.export(hybrid(), tmp_path / "m.onnx", opset=20, functions=False, check=False)
+    file = by_ending.export(hybrid(), tmp_path / "m.onnx", opset=20, functions=False, check=False)
     assert file.opset == 20
     assert not file.functions
 
