@@ -85,7 +85,7 @@ def decode_graph(
     builder = _Builder(document, set(blocks), device)
     graph = builder.build()
     _check_modules(document, builder)
-    _make_modules(model, document.get("modules"))
+    _make_modules(model, document["modules"])
     _install_state(model, builder.rows("state"), tensors, device)
     for path in builder.modes:
         _container(model, path)
