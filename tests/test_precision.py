@@ -112,6 +112,8 @@ def test_what_is_installed_computes_its_equation(name: str) -> None:
     assert close(block, wanted)
     assert found.fidelity.outputs[0].equation.r2 > 0.999
     assert ("computes in float64 inside" in str(compiled.report)) == law.wide
+    (row,) = compiled.report.to_dict()["targets"]
+    assert (row["computes_in"], row["shortfalls"]) == (found.computes_in, [])
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,8 @@ def test_a_result_that_the_type_does_not_hold_is_refused() -> None:
     compiled.choose("0", "x0*x1")
     (one,) = compiled.outcomes["0"].fidelity.shortfalls  # type: ignore[union-attr]
     assert (one.problem, one.count, one.n_samples) == ("overflows", 300, 300)
+    (row,) = compiled.report.to_dict()["targets"]
+    assert row["shortfalls"][0]["problem"] == "overflows"
     report = " ".join(str(compiled.report).split())
     assert "y[0] overflows in float32 on 300 of 300 recorded samples" in report
     assert "-inf" in report

@@ -72,7 +72,9 @@ class Report:
         None), `inputs` (names), `features`, `provenance`, `parameters_removed`, `outputs` (a list,
         see below), `total` (metrics of all replaced outputs together), `end_to_end`, `latency`,
         `domain` (fields of the types of these names in `symcompile.rewrite`), `unmeasured` (why, by
-        what could not be measured), `projections` (what projected inputs and outputs keep).
+        what could not be measured), `projections` (what projected inputs and outputs keep),
+        `shortfalls` (equations that the block itself does not compute), `computes_in` (the wider
+        type inside of it, "" where there is none).
 
         Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constant` (if
         nothing moves it), `constants` (values), `runner_up` (text, or None) and the metrics
@@ -216,6 +218,8 @@ def _target_dict(path: str, outcome: Outcome) -> dict[str, Any]:
         if fidelity
         else {},
         "unmeasured": dict(fidelity.unmeasured) if fidelity else {},
+        "shortfalls": [plain(asdict(one)) for one in fidelity.shortfalls] if fidelity else [],
+        "computes_in": outcome.computes_in if isinstance(outcome, Rewrite) else "",
         "domain": [plain(asdict(one)) for one in fidelity.domain] if fidelity else [],
     }
 
