@@ -4,17 +4,14 @@ from __future__ import annotations
 
 
 def one_line(text: str, limit: int | None = None) -> str:
-    """One line of at most `limit` characters, "?" in the place of every control character, and a
-    space in that of an end of line.
+    """One line of at most `limit` characters, "?" in the place of every control character.
 
     Those that turn the direction of writing, move the cursor, or stand for half a character are
     control characters too.
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 3] + "..."
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c in "\n\t" else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def shown(data: object, limit: int = 60) -> str:

@@ -52,7 +52,9 @@ def restore_constants(lowered: Lowered, state: Mapping[str, torch.Tensor], path:
     try:
         lowered.module.load_state_dict(used)
     except RuntimeError as error:
-        raise ArtifactError(f"constants of {path!r} do not fit its equations: {error}") from None
+        raise ArtifactError(
+            f"constants of {path!r} do not fit its equations: {' '.join(str(error).split())}"
+        ) from None
 
 
 def part_of(outcome: Outcome) -> Part:

@@ -643,3 +643,11 @@ def test_deep_values_are_refused() -> None:
     stored.document["nodes"][0]["args"] = [value]
     with pytest.raises(ArtifactError, match="nested"):
         decode(stored)
+
+
+def test_names_that_stand_for_millions_of_modules_are_refused() -> None:
+    stored = encode(nn.Linear(2, 2), Batch((torch.randn(3, 2),), {}))
+    deep = [f"{k}." + ".".join(["m"] * 300) for k in range(1000)]
+    document = {**stored.document, "modules": deep}
+    with pytest.raises(ArtifactError, match="more than 200000 modules"):
+        decode(StoredGraph(document, stored.tensors))

@@ -84,8 +84,7 @@ def decode_graph(
     model = _empty_model(identifier(name))
     builder = _Builder(document, set(blocks), device)
     graph = builder.build()
-    _check_modules(document, builder)
-    _make_modules(model, document["modules"])
+    _make_modules(model, _checked_modules(document, builder))
     _install_state(model, builder.rows("state"), tensors, device)
     for path in builder.modes:
         _container(model, path)
@@ -117,8 +116,8 @@ def _empty_model(name: str) -> StoredModel:
 # --- parameters and buffers --------------------------------------------------------------------
 
 
-def _check_modules(document: Json, builder: _Builder) -> None:
-    """Raise ArtifactError before more modules are made than a model has."""
+def _checked_modules(document: Json, builder: _Builder) -> list[str]:
+    """The names of modules; ArtifactError before more of them are made than a model has."""
     names = document.get("modules")
     if type(names) is not list:
         raise ArtifactError("graph: 'modules' is not a list of names")
@@ -128,6 +127,7 @@ def _check_modules(document: Json, builder: _Builder) -> None:
         count += 1 + name.count(".")
         if count > MAX_MODULES:
             raise ArtifactError(f"graph: its names stand for more than {MAX_MODULES} modules")
+    return names
 
 
 def _make_modules(model: nn.Module, names: list[str]) -> None:
