@@ -33,6 +33,8 @@ _TIE = 1e-6
 # An input is rarely active if its variation comes from fewer than this share of the rows. It is
 # 0.33 for normal values, 0.56 for uniform ones.
 _RARE = 0.05
+# From so many rows on they tell how large a rarely active input is.
+_TOLD = 5
 _NARROW = 256
 # Work (rows * inputs * rank) up to which all scalings are tried on all rows, and else on so many;
 # work (rows * rank * outputs) up to which all rows are left out in turn, and else so many at least.
@@ -89,8 +91,11 @@ def _scalings(Z: Array, unit: Array) -> Iterator[Array]:
     if often.any() and not often[varies].all():
         yield np.where(often, deviation, np.inf)
     yield np.where(varies, (deviation * unit).max() / unit, np.inf)
-    yield np.where(varies, np.abs(Z).max(axis=0), np.inf)
-    yield np.where(varies, deviation, np.inf)
+    # What an input is on one or two rows says nothing of its size on others.
+    known = often | (varies & (active * len(Z) >= _TOLD))
+    if known.any():
+        yield np.where(known, np.abs(Z).max(axis=0), np.inf)
+        yield np.where(known, deviation, np.inf)
 
 
 def _affordable(Z: Array, targets: Array, root: Array, unit: Array) -> list[Array]:

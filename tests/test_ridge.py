@@ -38,6 +38,17 @@ def test_rarely_active_inputs_do_not_blow_up(seed: int) -> None:
     assert linear < 0.5 < 0.75 < mean
 
 
+@pytest.mark.parametrize("seed", range(4, 8))
+def test_a_tiny_value_on_one_row_says_nothing_of_an_inputs_size(seed: int) -> None:
+    """One map took an input for small that was 1e-6 on one of 60 rows, and was 1e6 times off."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(300, 384)) ** 5 * (rng.random((300, 384)) < 0.05)
+    Y = 0.1 * X @ rng.normal(size=(384, 4)) + np.tanh(X @ rng.normal(size=(384, 4)))
+    found = controls(X[:60], Y[:60])
+    mean, linear = (relative_l2(one.predict(X[60:]), Y[60:]) for one in found)
+    assert linear < 1.05 * mean
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_linear_layer_on_sparse_inputs_is_seen_as_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
