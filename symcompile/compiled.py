@@ -30,6 +30,7 @@ from symcompile.measuring import (
     controls_of,
     does_not_run,
 )
+from symcompile.one_line import one_line
 from symcompile.operators import OperatorSet
 from symcompile.pareto import ParetoFront
 from symcompile.parts import (
@@ -402,7 +403,8 @@ class Compiled:
                 ]
             else:
                 lines.append(f"  {path}: neural ({outcome.reason})")
-        return "\n".join([f"Compiled({type(self.module).__name__})", *lines])
+        # Of a loaded model any of it may be what a stranger wrote.
+        return "\n".join(map(one_line, [f"Compiled({type(self.module).__name__})", *lines]))
 
     # --- one region --------------------------------------------------------------------------
 
@@ -586,12 +588,13 @@ class Compiled:
             )
         if path in self._refused:
             refusal = self._refused[path]
+            reason = one_line(refusal.reason)
             if refusal.region is not None:
                 raise ChoiceError(
                     f"{path!r} is part of the graph that was loaded, and can't be exchanged there"
-                    f" ({refusal.reason}): compile the model again to choose an equation for it"
+                    f" ({reason}): compile the model again to choose an equation for it"
                 )
-            raise ChoiceError(f"{path!r} can't be an equation: {refusal.reason}")
+            raise ChoiceError(f"{path!r} can't be an equation: {reason}")
         if path not in self._parts:
             raise ChoiceError(f"no region {path!r}: there are {', '.join(self._parts) or 'none'}")
         return self._parts[path]

@@ -277,7 +277,7 @@ def test_a_refusal_is_shown_without_control_characters(
         assert shown_safely(command, capsys) in (0, 1)
     loaded = symcompile.load(bad)
     assert EVIL in loaded.outcomes["other"].reason
-    html = loaded.report._repr_html_()
+    html = f"{loaded.report._repr_html_()}\n{loaded!r}"
     assert all(
         line.isprintable() for shown in (str(loaded.report), html) for line in shown.split("\n")
     )
