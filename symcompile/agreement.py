@@ -21,6 +21,7 @@ from symcompile.preserving import preserving
 from symcompile.results import storable
 
 Gradients = dict[str, torch.Tensor]
+_ENTRIES = 1024
 Parameters = Mapping[str, torch.Tensor]
 
 
@@ -97,7 +98,7 @@ def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradie
     """What backward() from a weighted sum of the results leaves at parameters, by name, and at
     those inputs that require a gradient. None where the module can't be differentiated.
 
-    The parameters' own .grad is put back.
+    Of each an excerpt, see `_excerpt`. The parameters' own .grad is put back.
     """
     sources = {name: p for name, p in parameters.items() if p.requires_grad}
     given = tensors((batch.args, batch.kwargs))
@@ -110,9 +111,21 @@ def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradie
                 total = _weighted_sum(run(module, batch))
                 if total is not None:
                     total.backward()
-                return {name: one.grad for name, one in sources.items() if one.grad is not None}
+                slopes = {name: one.grad for name, one in sources.items()}
+                return {name: _excerpt(one) for name, one in slopes.items() if one is not None}
         except Exception:  # whatever a user's forward or backward raises
             return None
+
+
+def _excerpt(slope: torch.Tensor) -> torch.Tensor:
+    """Evenly spaced entries of a gradient and its root mean square: a whole one is as large as the
+    weights."""
+    if slope.layout is not torch.strided:
+        slope = slope.coalesce().values()
+    flat = (torch.view_as_real(slope) if slope.is_complex() else slope).reshape(-1)
+    entries = flat[:: max(1, flat.numel() // _ENTRIES)].clone()
+    size = torch.linalg.vector_norm(flat) / max(flat.numel(), 1) ** 0.5
+    return torch.cat([entries, size.reshape(1)])
 
 
 @contextmanager
