@@ -142,7 +142,8 @@ def is_frame(values: Any) -> bool:
     if isinstance(values, (torch.Tensor, np.ndarray, type)):
         return False
     named = hasattr(values, "columns") or hasattr(values, "column_names")
-    return named and hasattr(values, "shape")
+    by_position = any(hasattr(values, way) for way in ("iloc", "to_series", "column"))
+    return named and by_position and hasattr(values, "shape")
 
 
 def column_names(values: Any) -> tuple[Any, ...]:

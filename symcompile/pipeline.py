@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from symcompile.pareto import ParetoFront
@@ -90,7 +91,9 @@ def run_passes(
     for one in passes:
         _require(one.name, "needs", one.requires, state)
         start = time.perf_counter()
-        result = one.run(state)
+        # What is made under inference mode could never be trained.
+        with torch.inference_mode(False):
+            result = one.run(state)
         entry = LogEntry(one.name, time.perf_counter() - start, result is not state)
         _require(one.name, "did not provide", one.ensures, result)
         check(result, one.name)

@@ -221,6 +221,16 @@ def test_columns_are_numbers_each() -> None:
     )
 
 
+def test_datasets_with_column_names_are_iterated() -> None:
+    class Dataset:
+        column_names, shape = ["x"], (60, 1)
+
+        def __iter__(self) -> Any:
+            return iter(torch.tensor(X).float().split(20))
+
+    assert record(nn.Linear(2, 1), ".", Dataset()).X.shape == (60, 2)
+
+
 def test_series_and_frames_inside_of_batches() -> None:
     class Two(nn.Module):
         def forward(self, x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:

@@ -181,6 +181,17 @@ def test_restore_gives_the_block_as_it_was_compiled() -> None:
     torch.testing.assert_close(compiled.module(X).detach(), expected)
 
 
+def test_a_hybrid_made_under_inference_mode_can_be_trained() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    with torch.inference_mode():
+        x = X + 1
+        compiled = symcompile(model, "1", x, **QUICK)
+    compiled.module(X).sum().backward()
+    assert compiled.module.get_submodule("0").weight.grad is not None
+    compiled.restore("1")
+    compiled.module(X).sum().backward()
+
+
 # --- what can't be copied, and what copies must not call ---------------------------------------
 
 
