@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from symcompile.exporters.onnx_footprint import peak_bytes
 from symcompile.hybrid import Batch, submodule_path
 from symcompile.lowering.raised import Raised
 from symcompile.opaque import Exported
+from symcompile.sizes import Sizes
 
 BATCH_SIZES = (1, 7, 1000)
 # What inputs and values of a run may take at once.
@@ -37,6 +38,10 @@ _AT_ONCE = 2**20
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2}
 
 _NO_KERNEL = re.compile(r"implementation for (\w+)\(\d+\) node with name '([^']*)'")
+
+
+class OtherSizesError(ExportError):
+    """A file that is right for other batch sizes, and not for other values of its free sizes."""
 
 
 @dataclass(frozen=True)
@@ -89,42 +94,66 @@ def check_values(
         exported: the program that it was translated from, which tells the sizes that are free.
         blocks: target of each function, by the function's name.
 
-    Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ.
+    Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ;
+    OtherSizesError where only the last batch does.
     """
     session = open_session(path, dtype, blocks, _inside(module, blocks.values()))
-    limit = TOLERANCE[dtype]
     fits = partial(_fits, proto, [one.name for one in session.get_inputs()])
-    largest = 0.0
-    compared: list[int | None] = []
-    for versions in _batches(example, exported, fits):
-        ran = first_that_runs(module, versions)
+    trial = _Trial(session, module, exported.sizes, TOLERANCE[dtype])
+    found = [trial.compare(versions) for versions in _batches(example, exported, fits)]
+    first = found[0]
+    if isinstance(first, Exception):
+        raise ExportError(f"the model does not run on its example: {first_line(first)}")
+    try:
+        found.append(trial.compare(shorter(first.batch, exported.sizes)))
+    except ExportError as error:
+        raise OtherSizesError(str(error)) from error
+    done = [one for one in found if not isinstance(one, Exception)]
+    rows = dict.fromkeys(one.rows for one in done if one.rows)
+    return Agreement(tuple(rows), max(one.difference for one in done), trial.limit)
+
+
+class _Compared(NamedTuple):
+    batch: Batch
+    rows: int | None
+    difference: float
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A session and the module that it has to agree with."""
+
+    session: Any
+    module: nn.Module
+    sizes: Sizes
+    limit: float
+
+    def compare(self, versions: Iterable[Batch]) -> _Compared | Exception:
+        """On the first version that the module can run; its error where it runs none.
+
+        Raises ExportError where the two differ.
+        """
+        ran = first_that_runs(self.module, versions)
         if isinstance(ran, Exception):
-            if not compared:
-                raise ExportError(f"the model does not run on its example: {first_line(ran)}")
-            continue
+            return ran
         batch, expected = ran
-        size = batch_size(batch, exported.sizes)
-        found = run_session(session, batch)
-        largest = max(largest, _compare(session, expected, found, limit, size))
-        compared.append(size)
-    return Agreement(tuple(dict.fromkeys(one for one in compared if one)), largest, limit)
+        rows = batch_size(batch, self.sizes)
+        found = run_session(self.session, batch)
+        return _Compared(batch, rows, _compare(self.session, expected, found, self.limit, rows))
 
 
 def _batches(
     example: Batch, exported: Exported, fits: Callable[[Batch], bool]
 ) -> Iterator[Iterable[Batch]]:
-    """What to compare on, the example first; of each, versions to be tried in turn."""
+    """Batches of several sizes, the example's first; of each, versions to be tried in turn."""
     sizes = exported.sizes
     count = batch_size(example, sizes)
-    given = exported.example
     if count is None:
-        yield [given]
-    else:
-        wanted = [largest_that_fits(example, sizes, size, fits) for size in (count, *BATCH_SIZES)]
-        given = example if wanted[0] == count else next(of_size(example, sizes, wanted[0]))
-        for size in dict.fromkeys(wanted):
-            yield [given] if size == wanted[0] else of_size(example, sizes, size)
-    yield shorter(given, sizes)
+        yield [exported.example]
+        return
+    wanted = [largest_that_fits(example, sizes, size, fits) for size in (count, *BATCH_SIZES)]
+    for size in dict.fromkeys(wanted):
+        yield [example] if size == count else of_size(example, sizes, size)
 
 
 def _fits(proto: Any, names: Sequence[str], batch: Batch) -> bool:

@@ -8,9 +8,10 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import fx, nn
@@ -20,6 +21,7 @@ from symcompile.errors import ExportError
 from symcompile.exporters.onnx_batches import batch_size, of_size, with_one_row_more
 from symcompile.exporters.onnx_check import (
     Agreement,
+    OtherSizesError,
     check_structure,
     check_values,
     first_line,
@@ -95,7 +97,8 @@ def onnx(
         opset: version of the standard operators, 18 by default.
         dtype: "float32" or "float64" to convert to; the model's own by default.
         functions: False inlines the functions, for toolchains without them.
-        dynamic_batch: let the first dimension vary; sizes that the model fixes stay fixed.
+        dynamic_batch: let the first dimension vary, and others where the file is right for them;
+            sizes that the model fixes stay fixed.
         check: run ONNX Runtime at several batch sizes against torch before writing the file. False
             is for other runtimes, and for forwards that draw random numbers.
 
@@ -105,19 +108,55 @@ def onnx(
     no kernel for one of its operators, its results differ, or the file can't be written.
     """
     version, target = _opset(opset), _writable(path)
-    outcomes = hybrid.outcomes
-    check_constants(outcomes, ExportError)
-    rewrites = {p: o for p, o in outcomes.items() if isinstance(o, Rewrite)}
+    check_constants(hybrid.outcomes, ExportError)
+    source = _source(hybrid, dtype)
+    written = partial(
+        _written, source, target=target, version=version, functions=functions, check=check
+    )
+    try:
+        return written(source.program(dynamic_batch))
+    except OtherSizesError as error:
+        file = written(source.program("batch"))
+        why = f"only the batch size is free: with other sizes freed, {error}"
+        return replace(file, note="; ".join([why, *file.note.split("; ")[1:]]))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is exported: a copy for inference, on the CPU, and an example to match."""
+
+    hybrid: Hybrid
+    module: nn.Module
+    example: Batch
+    rewrites: Mapping[str, Rewrite]
+
+    def program(self, dynamic: bool | Literal["batch"]) -> Exported:
+        regions = [rewrite.region for rewrite in self.rewrites.values()]
+        exported = export_program(self.module, self.example, regions, dynamic=dynamic)
+        if dynamic:
+            _require_free_batch(self.module, self.example, exported)
+        return exported
+
+
+def _source(hybrid: Hybrid, dtype: str | None) -> _Source:
+    rewrites = {p: o for p, o in hybrid.outcomes.items() if isinstance(o, Rewrite)}
     module, example = _on_cpu(hybrid, dtype)
-    module = _for_inference(module, rewrites)
-    working = _working_dtype(module, example)
-    regions = [rewrite.region for rewrite in rewrites.values()]
-    exported = export_program(module, example, regions, dynamic=dynamic_batch)
-    if dynamic_batch:
-        _require_free_batch(module, example, exported)
-    model, signatures = assemble(module, exported, rewrites, version)
+    return _Source(hybrid, _for_inference(module, rewrites), example, rewrites)
+
+
+def _written(
+    source: _Source,
+    exported: Exported,
+    *,
+    target: Path,
+    version: int,
+    functions: bool,
+    check: bool,
+) -> OnnxFile:
+    working = _working_dtype(source.module, source.example)
+    model, signatures = assemble(source.module, exported, source.rewrites, version)
     weights = set_aside(model)
-    proto = _to_proto(hybrid, exported, model, signatures, functions)
+    proto = _to_proto(source.hybrid, exported, model, signatures, functions)
     del model
     check_structure(without_weights(proto))
     names = {name: signature[0] for name, signature in signatures.items()}
@@ -126,7 +165,13 @@ def onnx(
         files = write(proto, weights, draft)
         if check:
             agreement = check_values(
-                draft, proto, module, example, exported, dtype=working, blocks=names
+                draft,
+                proto,
+                source.module,
+                source.example,
+                exported,
+                dtype=working,
+                blocks=names,
             )
         _put(files, target.parent)
     return OnnxFile(

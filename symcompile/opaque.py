@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import product
 from types import MethodType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import fx, nn
@@ -98,22 +98,22 @@ def export_program(
     regions: Iterable[Region] = (),
     *,
     opaque: bool = True,
-    dynamic: bool = True,
+    dynamic: bool | Literal["batch"] = True,
 ) -> Exported:
     """`torch.export` of a hybrid; the blocks of `regions` become opaque nodes, one a call.
 
     The module is left as it was and is exported in its present mode, dtype and device. With
-    `opaque=False` the blocks are inlined. Shapes are made as free as the model allows.
+    `opaque=False` the blocks are inlined. Shapes are made as free as the model allows; `dynamic` of
+    "batch" frees first dimensions only.
     Raises ExportError if torch.export can't follow the model's forward.
     """
     surrogate = with_opaque_blocks(module, regions) if opaque else module
     surrogate = _spelled_out(surrogate, example)
     larger = _enlarged(example)
     attempts = [(larger, "all"), (larger, "batch"), (example, "static")]
+    attempts = attempts[{True: 0, "batch": 1, False: 2}[dynamic] :]
     failures: list[Exception] = []
-    for (one, missing), (batch, freedom) in product(
-        _with_storable_results(surrogate), attempts if dynamic else attempts[-1:]
-    ):
+    for (one, missing), (batch, freedom) in product(_with_storable_results(surrogate), attempts):
         try:
             program = _export(one, batch, freedom)
         except ExportError:
@@ -122,7 +122,7 @@ def export_program(
             failures.append(error)
             continue
         sizes = read_sizes(program, tensors((batch.args, batch.kwargs)))
-        free = _freedom(sizes, freedom, dynamic, failures)
+        free = _freedom(sizes, freedom, bool(dynamic), failures)
         return Exported(program, batch, *free, sizes, tuple(dict.fromkeys(missing)))
     raise _explained(module, failures[-1]) from failures[-1]
 
