@@ -9,6 +9,7 @@ expressions with numbered slots; sympy's own `simplify` is not called: its time 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 
 import sympy
@@ -26,6 +27,9 @@ _TRIG = (sympy.sin, sympy.cos)
 # Expanding products is tried only below this many nodes, and where it makes no more terms: what is
 # shorter once it is multiplied out has a dozen of them.
 _EXPAND_NODES, _EXPAND_TERMS = 60, 60
+# Whenever one of these is built anew, sympy asks for the sign of everything below: with more of
+# them a form is merged, and nothing else.
+_COMPARISONS = 4
 
 # What sympy and evaluation raise where an expression makes no sense: Min of a complex number.
 UNUSABLE = (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError)
@@ -45,14 +49,18 @@ def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorS
     """
     merged = _merge(expr, constants, operators)
     spellings = [merged]
-    if _has_sum_of_products(merged[0]):
+    dear = _comparisons(merged[0]) > _COMPARISONS
+    if not dear and _has_sum_of_products(merged[0]):
         spellings.append(_collected(*merged, operators))
-    if _size(merged[0]) <= _EXPAND_NODES and _has_product_of_sums(merged[0]):
+    if not dear and _size(merged[0]) <= _EXPAND_NODES and _has_product_of_sums(merged[0]):
         out = expanded(merged[0], _EXPAND_TERMS, power_exp=False, log=False)
         if out is not None:
             form = _merge(out, merged[1], operators)
             spellings += [form, _collected(*form, operators)]
-    spellings.append(slots.renumber(*_all_slots(expr, constants)))
+    given = slots.renumber(*_all_slots(expr, constants))
+    # 1e-200*(1e-200*x) has no spelling with one constant.
+    merged_in_range = [form for form in spellings if all(map(_is_number, form[1]))]
+    spellings = [*merged_in_range, given] if all(map(_is_number, given[1])) else [*spellings, given]
     return min(spellings, key=lambda form: (complexity(form[0], operators), len(form[1])))
 
 
@@ -78,6 +86,11 @@ def _all_slots(expr: sympy.Expr, constants: Sequence[float]) -> Form:
 
 def _size(expr: sympy.Expr) -> int:
     return sum(1 for _ in sympy.preorder_traversal(expr))
+
+
+def _comparisons(expr: sympy.Expr) -> int:
+    kinds = (sympy.Min, sympy.Max, sympy.Piecewise)
+    return sum(isinstance(node, kinds) for node in slots.walk(expr))
 
 
 def _has_sum_of_products(expr: sympy.Expr) -> bool:
@@ -386,7 +399,7 @@ class _Fold:
 def _is_number(value: float) -> bool:
     """Whether a constant that others were merged into is still one: (1e-200*x)**2 stays as it is,
     since 1e-400 is zero."""
-    return value != 0.0 and math.isfinite(value)
+    return math.isfinite(value) and abs(value) >= sys.float_info.min
 
 
 def _flat(args: Iterable[sympy.Expr]) -> Iterable[sympy.Expr]:

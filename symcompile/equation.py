@@ -69,6 +69,7 @@ class Equation:
             raise ExpressionError(
                 f"{expr} uses {', '.join(unknown)}: the inputs are {', '.join(symbols)}"
             )
+        slots.fill(form, constants)  # what can't be shown is refused here
         cost = complexity(form, operators)
         return cls(form, tuple(symbols), constants, cost, loss, holdout_loss)
 

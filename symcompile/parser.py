@@ -131,9 +131,9 @@ def parse_measured(
         tree = _tree(text)
         size = reader.measure(tree, gauge, sizes)
         result = reader.read(tree, 0)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        if isinstance(error, ExpressionError):
-            raise
+    except ExpressionError:
+        raise
+    except Exception as error:  # sympy raises what it likes: NoConvergence of a polynomial's roots
         raise ExpressionError(f"can't read expression {_short(text)}: {error}") from error
     if _is_test(result):
         raise reader.refuse("is a comparison, not a number: write where(..., 1, 0)")

@@ -49,8 +49,14 @@ def slots_of(expr: sympy.Basic) -> list[int]:
 
 
 def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
-    """The expression with its constants written in, those that are exact as exact numbers."""
-    return real(expr.xreplace({slot(i): exact(value) for i, value in enumerate(constants)}))
+    """The expression with its constants written in, those that are exact as exact numbers.
+
+    Raises ExpressionError where sympy finds out by them that it is not real: a Min of sqrt(-1).
+    """
+    try:
+        return real(expr.xreplace({slot(i): exact(value) for i, value in enumerate(constants)}))
+    except Exception as error:  # sympy raises what it likes
+        raise ExpressionError(f"{expr} is no real number with these constants: {error}") from None
 
 
 def real(expr: sympy.Expr) -> sympy.Expr:
@@ -112,10 +118,18 @@ def exact_exponents(expr: sympy.Expr, constants: Sequence[float] = ()) -> sympy.
         constants: value of each slot; slots keep their numbers, also where one is not used any
             more.
     """
+    try:
+        return _with_exact_exponents(expr, constants)
+    except Exception:  # sympy raises what it likes: it finds a Min of sqrt(-1)
+        return expr
+
+
+def _with_exact_exponents(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
     if not any(node.is_Pow and _is_inexact(node.exp) for node in walk(expr)):
         return expr
     args = [
-        exact_exponents(arg, constants) if isinstance(arg, sympy.Expr) else arg for arg in expr.args
+        _with_exact_exponents(arg, constants) if isinstance(arg, sympy.Expr) else arg
+        for arg in expr.args
     ]
     if not (expr.is_Pow and _is_inexact(expr.exp)):
         return rebuilt(expr, args)

@@ -153,3 +153,16 @@ def test_dear_forms_take_no_longer_than_they_are_worth(name: str) -> None:
 def test_products_of_few_terms_are_multiplied_out() -> None:
     expr = (x + f(2.5)) ** 2 - x**2 + y * (x + f(1.5)) - x * y
     assert anonymous(canonical(expr, (), OPERATORS)[0]) == anonymous(c[0] + c[1] * x + c[2] * y)
+
+
+def test_constants_do_not_merge_beyond_the_range_of_float64() -> None:
+    for expr in (
+        f(1e-200) * (f(1e-200) * x + f(3.1) * y),
+        f(1e200) * x * (f(1e200) * y + 1) ** 2,
+        (f(1e-160) * (x + f(2.5) * y)) ** 2 * f(1e300),
+    ):
+        form, constants = canonical(expr, (), OPERATORS)
+        assert all(np.isfinite(c) and abs(c) > 1e-307 for c in constants)
+        written, given = extract(expr)
+        X = np.random.default_rng(0).uniform(0.1, 0.5, (20, 2))
+        assert np.allclose(values(form, constants, X), values(written, given, X), atol=0)

@@ -92,3 +92,11 @@ def test_slots_in_exponents_become_exact_where_their_values_are() -> None:
 def test_constants_that_are_no_numbers_have_names() -> None:
     found = slots.fill(c(0) * x + c(1) - c(2) * y, (math.nan, 1.5, -math.inf))
     assert found == sympy.Symbol("nan") * x + 1.5 + sympy.Symbol("inf") * y
+
+
+def test_what_is_no_real_number_is_refused_in_our_own_words() -> None:
+    root = (sympy.Min(x, c(0)) - c(1)) ** sympy.Float(0.5)
+    form = sympy.Min(root, y)
+    assert slots.exact_exponents(form, (-1.0, 0.5))
+    with pytest.raises(ExpressionError, match="no real number with these constants"):
+        slots.fill(sympy.Min(sympy.sqrt(c(0)), y), (-2.0,))
