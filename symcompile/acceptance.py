@@ -24,7 +24,7 @@ from symcompile.measuring import Comparison
 from symcompile.pareto import ParetoFront
 from symcompile.passes.verify import Reference
 from symcompile.refusal import Refused, refusal
-from symcompile.rewrite import MOVED, ROUNDED, Fidelity
+from symcompile.rewrite import MOVED, Fidelity, not_above
 
 Choice = dict[int, Equation]
 
@@ -40,7 +40,7 @@ class Conditions:
         """By relative L2 errors of an equation and of the linear map."""
         if not math.isfinite(error) or (self.tolerance is not None and error > self.tolerance):
             return False
-        return not (self.beat_linear and error > linear + ROUNDED)
+        return not self.beat_linear or not_above(error, linear)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,12 @@ from symcompile.region import Region
 # Key in a provenance: why equations are not the default choice of their fronts.
 MOVED = "moved"
 # Relative L2 that rounding makes in a block of single precision.
-ROUNDED = 1e-6
+_ROUNDED = 1e-6
+
+
+def not_above(error: float, other: float) -> bool:
+    """Whether a relative L2 error is not above another, but for rounding."""
+    return not error > other + _ROUNDED
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class OutputFidelity:
 
     @property
     def beats_linear(self) -> bool:
-        return not self.equation.relative_l2 > self.linear.relative_l2 + ROUNDED
+        return not_above(self.equation.relative_l2, self.linear.relative_l2)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class EndToEnd:
         data: "held-out batches", "held-out rows", or "recorded batches" where nothing could be
             held out.
         finite: whether the output with equations is finite wherever it was.
+        beats_linear: as for OutputFidelity.
     """
 
     equation: float
@@ -79,6 +85,10 @@ class EndToEnd:
     linear: float
     data: str
     finite: bool = True
+
+    @property
+    def beats_linear(self) -> bool:
+        return not_above(self.equation, self.linear)
 
 
 @dataclass(frozen=True)

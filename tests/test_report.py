@@ -223,6 +223,8 @@ def test_end_to_end_is_held_against_the_linear_map_too() -> None:
     text = " ".join(str(Report({"wide": wide()}, "fx")).split())
     assert "moves by 0.500 (mean instead: 0.900, linear map: 0.200)" in text
     assert "on recorded batches; worse than linear" in text
+    assert not EndToEnd(0.5, 0.9, 0.2, "held-out rows").beats_linear
+    assert EndToEnd(2.8e-8, 0.9, 2.0e-8, "held-out rows").beats_linear  # rounding
 
 
 def test_refusals_come_with_their_reason_and_figures() -> None:

@@ -186,7 +186,7 @@ def _precision(outcome: Outcome, fidelity: Fidelity) -> Iterator[str]:
 
 
 def _end_to_end(change: EndToEnd) -> str:
-    worse = f"; {WORSE}" if change.equation > change.linear else ""
+    worse = "" if change.beats_linear else f"; {WORSE}"
     return (
         f"the model's output moves by {figure(change.equation)} (mean instead:"
         f" {figure(change.mean)}, linear map: {figure(change.linear)}), relative L2 on"
