@@ -119,7 +119,7 @@ def test_a_manifest_cannot_write_to_the_terminal_as_it_likes(
     status, out, _ = run(capsys, "show", *options, tmp_path / "m.json")
     assert status == 0
     assert "N?]0;t?" in out
-    assert "a?[2J b" in out
+    assert "a?[2J?b" in out
     assert all(c.isprintable() or c == "\n" for c in out)
 
 
