@@ -60,8 +60,10 @@ def test_what_goes_wrong_is_told_with_its_seed(
     assert [file.name for file in tmp_path.iterdir()] == ["manifest-3.json"]
 
 
-def test_the_long_mode_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fuzz_bases.made(tmp_path / "bases", all_of_them=False)
+def test_the_long_mode_counts(
+    bases: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bases").symlink_to(bases["journal"][0].parent)
     options = ["--kind", "journal", "--count", "5", "--seed", "3", "--folder", str(tmp_path)]
     assert main(options) == 0
     assert "journal: 5 mutants from seed 3" in capsys.readouterr().out
