@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _LARGE, _SMALL = 1e20, 1e-20
 # Share by which values in given units may differ from those in scaled ones, which are about one.
 _SAME = 1e-9
-# Losses are squares of outputs.
-_LARGEST, _SMALLEST = 1e150, 1e-150
+# Losses are squares of outputs, and have to be told apart down to rounding (1e-14 of the variance).
+_LARGEST, _SMALLEST = 1e150, 1e-140
 
 
 @dataclass(frozen=True)

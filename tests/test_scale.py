@@ -57,7 +57,7 @@ def test_inputs_of_mixed_magnitude() -> None:
     assert best.predict(X) == pytest.approx(2.5 * X[:, 1] - 0.5)
 
 
-@pytest.mark.parametrize("unit", [1e-200, 1e200])
+@pytest.mark.parametrize("unit", [1e-200, 1e-150, 1e200])
 def test_outputs_whose_squares_are_no_numbers_are_refused(unit: float) -> None:
     front = front_of(1.0, unit)
     assert not len(front)
