@@ -209,6 +209,7 @@ class Mutator:
                 found[name] = self.tensors(members[name])
         if self.random.random() < 0.05:
             self.rename(found, self.one_of(found), [found])
+            found = {_member_name(name): data for name, data in found.items()}
             found.setdefault("manifest.json", members["manifest.json"])
         try:
             artifact_of(found, target)
@@ -351,6 +352,11 @@ def _many(field: Any) -> bool:
     return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
 
 
+def _member_name(name: str) -> str:
+    """One that a zip can hold, whatever it says."""
+    return name.encode("utf-8", "replace").decode()[:1000] or "x"
+
+
 def _weighted(members: Mapping[str, bytes]) -> list[str]:
     """Names of members, those more often in which there is more to read."""
     names = [*members]
@@ -366,7 +372,7 @@ def zip_of(members: Mapping[str, bytes], target: Path) -> None:
         stamp = hashlib.sha256(members["manifest.json"]).hexdigest()
         archive.comment = f"symc sha256={stamp}".encode()
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name[:1000] or "x"), content)
+            archive.writestr(zipfile.ZipInfo(name), content)
     target.write_bytes(data.getvalue())
 
 

@@ -67,3 +67,14 @@ def test_the_long_mode_counts(
     options = ["--kind", "journal", "--count", "5", "--seed", "3", "--folder", str(tmp_path)]
     assert main(options) == 0
     assert "journal: 5 mutants from seed 3" in capsys.readouterr().out
+
+
+def test_a_worker_that_fails_is_trouble(
+    bases: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mutator that fails would else look like a file that was refused."""
+    (tmp_path / "bases").mkdir()
+    (tmp_path / "bases" / "done").touch()  # and yet there are no files
+    options = ["--kind", "journal", "--count", "2", "--folder", str(tmp_path)]
+    assert main(options) == 1
+    assert "FileNotFoundError" in capsys.readouterr().out
