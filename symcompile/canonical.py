@@ -125,6 +125,8 @@ class _Fold:
         if expr.is_Symbol:
             return expr
         args = [self.of(arg) if isinstance(arg, sympy.Expr) else arg for arg in expr.args]
+        if all(isinstance(arg, sympy.Expr) and is_constant(arg) for arg in args):
+            return self.constant(rebuilt(expr, args))  # the inputs had a factor that became zero
         if expr.is_Add:
             return self.sum(args)
         if expr.is_Mul:

@@ -1,6 +1,7 @@
 """Canonical form: an equal function, no more complex, constants merged, idempotent."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -166,3 +167,15 @@ def test_constants_do_not_merge_beyond_the_range_of_float64() -> None:
         written, given = extract(expr)
         X = np.random.default_rng(0).uniform(0.1, 0.5, (20, 2))
         assert np.allclose(values(form, constants, X), values(written, given, X), atol=0)
+
+
+VANISHED = [Abs, sin, tanh, sqrt, log, exp, lambda e: e**3, lambda e: Max(e, 0.5)]
+
+
+@pytest.mark.parametrize("function", VANISHED)
+def test_functions_of_inputs_that_vanish_are_constants(function: Callable[..., sympy.Expr]) -> None:
+    form, constants = canonical(*extract(function(Float(0.0) * x + 2.5)), OPERATORS)
+    assert form == slot(0)
+    # The factor of the input is a slot here, and is found to be zero as it is folded.
+    given = function(slot(0) * x + slot(1))
+    assert canonical(given, (0.0, 2.5), OPERATORS) == (form, pytest.approx(constants))
