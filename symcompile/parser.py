@@ -21,6 +21,7 @@ import sympy
 from sympy.logic.boolalg import Boolean
 
 from symcompile.errors import ExpressionError
+from symcompile.slots import is_finite
 from symcompile.storage.limits import Gauge, Size
 from symcompile.text_size import measure
 
@@ -137,6 +138,8 @@ def parse_measured(
         raise ExpressionError(f"can't read expression {_short(text)}: {error}") from error
     if _is_test(result):
         raise reader.refuse("is a comparison, not a number: write where(..., 1, 0)")
+    if not is_finite(result):
+        raise reader.refuse("holds a constant that is not a finite real number")
     return result, size
 
 

@@ -71,6 +71,13 @@ def real(expr: sympy.Expr) -> sympy.Expr:
     return expr.replace(sympy.im, lambda inner: sympy.S.Zero)
 
 
+def is_finite(expr: sympy.Basic) -> bool:
+    """Whether all numbers in an expression are finite and real, in float64."""
+    if expr.has(sympy.nan, sympy.zoo, sympy.oo, sympy.S.NegativeInfinity, sympy.I):
+        return False
+    return all(math.isfinite(float(number)) for number in expr.atoms(sympy.Float))
+
+
 def exact(value: float) -> sympy.Expr:
     """The whole number, fraction or multiple of pi that a constant is to the last bit, else itself.
 
@@ -164,11 +171,13 @@ def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Replace every floating-point number of `expr` by a slot, in the order of a walk.
 
     Whole numbers, fractions, pi and E are exact and stay in the form; so do exponents that are
-    whole, see `exact_exponents`. Raises ExpressionError for an
-    expression that has slots already: their values are not known here.
+    whole, see `exact_exponents`. Raises ExpressionError for an expression that has slots already,
+    since their values are not known here, and for numbers that no float64 holds.
     """
     if slots_of(expr):
         raise ExpressionError(f"{expr} has open constants: write their values in first")
+    if not is_finite(expr):
+        raise ExpressionError(f"{expr} holds a number that is not finite and real in float64")
     expr = exact_exponents(real(expr))
     floats: dict[sympy.Expr, int] = {}
     for node in walk(expr):

@@ -29,7 +29,7 @@ _OPERATORS: dict[type, str] = {
     ast.Add: "add",
     ast.Sub: "add",
     ast.Mult: "mul",
-    ast.Div: "mul",
+    ast.Div: "div",
     ast.Pow: "pow",
     ast.BitAnd: "and",
     ast.BitOr: "or",

@@ -13,7 +13,7 @@ from symcompile.engines import Engine, create
 from symcompile.engines.base import SearchProgress
 from symcompile.engines.operon import OperonEngine, _scale_and_offset
 from symcompile.engines.operon_tree import TreeNode, expression
-from symcompile.errors import EngineError
+from symcompile.errors import EngineError, ExpressionError
 from symcompile.operators import OperatorSet
 
 SMALL = {"population": 200, "generations": 8, "max_rows": 100}
@@ -173,6 +173,14 @@ def test_nodes_become_expressions_in_operon_order() -> None:
     assert constants == [20.0, 3.0]
     value = expr.subs({"a": 2.0, "b": 5.0, "c[0]": 20.0, "c[1]": 3.0})
     assert float(value) == pytest.approx(3.0 * 2.0 / (20.0 * 5.0))
+
+
+def test_trees_that_sympy_would_be_busy_with_are_not_built() -> None:
+    leaf = TreeNode("variable", 0, 2.0, 0)
+    turn = [TreeNode("Tanh", 1, 1.0), TreeNode("Constant", 0, 3.0), TreeNode("Div", 2, 1.0)]
+    assert expression([leaf, *turn * 2], ("a",), (1.0,))[1] == [2.0, 3.0, 3.0]
+    with pytest.raises(ExpressionError, match="too many functions nested"):
+        expression([leaf, *[TreeNode("Tanh", 1, 1.0), leaf, TreeNode("Sub", 2, 1.0)] * 6], "a", [1])
 
 
 def test_trees_agree_with_operons_own_evaluation() -> None:

@@ -44,6 +44,9 @@ READ: dict[str, Any] = {
 }
 
 REFUSED = {
+    "1e308*1e308*x": "not a finite real number",
+    "1/where(x < y, 0, x)": "not a finite real number",
+    "where(x < y, log(0), x)": "not a finite real number",
     "x.real": "Attribute",
     "x.__class__": "Attribute",
     "().__class__.__bases__": "Attribute",
@@ -123,6 +126,9 @@ HUGE = [
     "-" * 19_000 + "x",
     "(" * 5_000 + "x" + ")" * 5_000,
     "sin(" * 150 + "sin(" * 100 + "x" + ")" * 250,
+    "2/(tanh(" * 5 + "x" + " + x/3) + 1.5)" * 5,
+    "inv(sinh(" * 5 + "x" + " + x/3) + 1.5)" * 5,
+    "(cosh(" * 5 + "x" + " + x/3) + 1.5)**-1" * 5,
     "+".join(["x"] * 9_000),
     "x" * (MAX_CHARACTERS + 1),
 ]

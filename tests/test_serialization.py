@@ -266,6 +266,10 @@ def program(*code: Any, n_inputs: int = 1) -> dict[str, Any]:
 TOWER = [["number", [], 2], *([["power", [k], 64] for k in range(6)])]
 DOUBLING = [["input", [], 0], *(["mul", [k, k]] for k in range(40))]
 DEEP = [["input", [], 0], *(["sin", [k]] for k in range(10_000))]
+RECIPROCALS = [
+    ["input", [], 0],
+    *([("tanh", [2 * k]), ("div", [0, 2 * k + 1])][part] for k in range(4) for part in (0, 1)),
+]
 MANY = [
     ["input", [], 0],
     *([("number", [], k), ("mul", [0, 2 * k + 1])][part] for k in range(200) for part in (0, 1)),
@@ -286,6 +290,7 @@ def nested(*ops: str) -> list[Any]:
         (DEEP, "nested more than 150 deep"),
         (MANY, "built in more than 20000 steps"),
         (nested(*["tanh"] * 6), "too many functions nested"),
+        (RECIPROCALS, "too many functions nested"),
         (nested("sin", "exp", "sin", "exp", "sin", "erf"), "too many functions nested"),
         (nested(*["sin", "atan"] * 9), "too many functions nested"),
         (nested(*["sqrt", "tan"] * 11), "too many functions nested"),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from symcompile.slots import slot
+from symcompile.storage.limits import Gauge, Size
 
 
 class TreeNode(NamedTuple):
@@ -41,6 +42,9 @@ def _over(first: Any, *rest: Any) -> Any:
     return first / sympy.Mul(*rest) if rest else 1 / first
 
 
+# What the bounds on expressions call an operon node type, where it is not its name in lower case.
+_CALLED = {"Sub": "add", "Fmin": "min", "Fmax": "max", "Square": "power"}
+
 # Any operon node type that a search may use, and what it builds.
 _BUILD: dict[str, Any] = {
     "Add": lambda *args: sympy.Add(*args),
@@ -71,7 +75,10 @@ def expression(
         nodes: the tree; the first argument of an operator stands right before it.
         symbols: name of each column.
         scales: what each column was multiplied by before the search saw it.
+
+    Raises ExpressionError for a tree that sympy would take too long to build.
     """
+    _measure(nodes)
     stack: list[sympy.Expr] = []
     constants: list[float] = []
     for node in nodes:
@@ -85,3 +92,13 @@ def expression(
             args = [stack.pop() for _ in range(node.arity)]
             stack.append(_BUILD[node.name](*args))
     return stack.pop(), constants
+
+
+def _measure(nodes: Sequence[TreeNode]) -> None:
+    """Before sympy sees any of it: a search finds what nobody would write, such as hyperbolic
+    functions of each other's reciprocals, and could not be stored either."""
+    gauge = Gauge()
+    stack: list[Size] = []
+    for node in nodes:
+        args = [stack.pop() for _ in range(node.arity)]
+        stack.append(gauge.add(_CALLED.get(node.name, node.name.lower()), args))

@@ -29,8 +29,9 @@ MAX_EXACT = 1e100
 MAX_DIGITS = 60
 MAX_COMPLEXITY = 10**9
 # sympy takes several times as long for each further function that is nested in one of HYPERBOLIC,
-# since it looks for real parts there; for INVERSE, since it writes sin(atan(x)) with x twice; and
-# for ROOTS, whose signs it asks for.
+# since it looks for real parts there, and still more where reciprocals stand in between (of two in
+# each other 0.1 s, of three 3 s, of four 120 s); for INVERSE, since it writes sin(atan(x)) with x
+# twice; and for ROOTS, whose signs it asks for.
 MAX_HYPERBOLIC = 5
 MAX_INVERSE = 8
 MAX_ROOTS = 20
@@ -59,6 +60,7 @@ class Size:
         functions: how many functions and powers are nested in each other.
         all_functions: how many there are in its tree, cases and comparisons among them.
         inverses, roots: how many of those that are nested are INVERSE or ROOTS.
+        hyperbolics: how many are HYPERBOLIC, reciprocals and powers of such counted as well.
         terms: how many arguments it has once those of the same operation are taken in.
     """
 
@@ -69,6 +71,7 @@ class Size:
     all_functions: int = 0
     inverses: int = 0
     roots: int = 0
+    hyperbolics: int = 0
     terms: int = 0
 
 
@@ -94,7 +97,7 @@ class Gauge:
                 f"an equation of more than {MAX_NODES} nodes, nested more than {MAX_DEPTH} deep, or"
                 f" built in more than {MAX_WORK} steps"
             )
-        nested = size.functions if op in HYPERBOLIC else 0
+        nested = max(size.functions if op in HYPERBOLIC else 0, size.hyperbolics)
         if nested > MAX_HYPERBOLIC or size.inverses > MAX_INVERSE or size.roots > MAX_ROOTS:
             raise ExpressionError("too many functions nested in each other")
         return size
@@ -133,8 +136,17 @@ def _size(op: str, inside: Sequence[Size]) -> Size:
         all_functions=(op in _ASKED) + sum(one.all_functions for one in inside),
         inverses=(op in INVERSE) + max((one.inverses for one in inside), default=0),
         roots=(op in ROOTS) + max((one.roots for one in inside), default=0),
+        hyperbolics=_hyperbolics(op, inside),
         terms=sum(one.terms if one.op == op else 1 for one in inside),
     )
+
+
+def _hyperbolics(op: str, inside: Sequence[Size]) -> int:
+    counts = [one.hyperbolics for one in inside]
+    # Denominators, and what a power is of.
+    turned = {"div": counts[1:] or counts, "pow": counts[:1], "power": counts[:1]}.get(op, [])
+    deepest = max((*counts, *(count + 1 for count in turned if count)), default=0)
+    return (op in HYPERBOLIC) + deepest
 
 
 def _work(size: Size) -> int:
