@@ -187,10 +187,19 @@ class _Fold:
             groups[rest] = groups.get(rest, sympy.S.Zero) + number
         total = []
         for rest, number in groups.items():
+            if self.leaves_range(number):
+                total.append(number * rest)
+                continue
             coefficient = self.constant(number)
             if self.value(coefficient) != 0.0:
                 total.append(sympy.Mul(coefficient, rest))
         return sympy.Add(*total)
+
+    def leaves_range(self, number: sympy.Expr) -> bool:
+        """Whether a product of numbers is none of float64's: what it stands before may make up."""
+        if not number.is_Mul or _is_number(self.value(number)):
+            return False
+        return all(_is_number(self.value(factor)) for factor in number.args)
 
     def terms(self, args: Iterable[sympy.Expr]) -> Iterable[tuple[sympy.Expr, sympy.Expr]]:
         for arg in args:
@@ -241,7 +250,7 @@ class _Fold:
 
     # Products and powers
 
-    def product(self, args: Iterable[sympy.Expr]) -> sympy.Expr:
+    def product(self, args: Sequence[sympy.Expr]) -> sympy.Expr:
         number, exponent, factors = 1.0, [], []
         exact = sympy.S.One
         for factor in _flat(args):
@@ -259,6 +268,10 @@ class _Fold:
             scale, rest = self.exponential(self.sum(exponent))
             number *= scale
             factors.append(rest)
+        if not _is_number(number) and all(
+            _is_number(self.value(factor)) for factor in _flat(args) if is_constant(factor)
+        ):
+            return sympy.Mul(*args)
         return self.assemble(number, exact, factors)
 
     def pull_factor(self, factor: sympy.Expr) -> tuple[float, sympy.Expr]:

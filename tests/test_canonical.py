@@ -161,6 +161,8 @@ def test_constants_do_not_merge_beyond_the_range_of_float64() -> None:
         f(1e-200) * (f(1e-200) * x + f(3.1) * y),
         f(1e200) * x * (f(1e200) * y + 1) ** 2,
         (f(1e-160) * (x + f(2.5) * y)) ** 2 * f(1e300),
+        (f(1e220) * x + 1) * (f(1e-203) * y + f(1e-204) * x) * (f(1e-203) * x + f(1e-204) * y),
+        y + f(1e-203) * x * (f(1e203) + y * (f(1e203) + x) * f(1e-203)),
     ):
         form, constants = canonical(expr, (), OPERATORS)
         assert all(np.isfinite(c) and abs(c) > 1e-307 for c in constants)

@@ -12,6 +12,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from symcompile import Equation, SymCompileError
 from symcompile.canonical import UNUSABLE, canonical
 from symcompile.complexity import complexity
 from symcompile.errors import ExpressionError
-from symcompile.evaluation import Array, evaluate, jacobian, trace
+from symcompile.evaluation import Array, _step, jacobian, trace
 from symcompile.lowering import lower, trainable
 from symcompile.operators import OperatorSet
 from symcompile.parser import parse
@@ -63,16 +64,27 @@ def values(equation: Equation) -> Array:
 
 
 def known(equation: Equation) -> Array:
-    """Values where float64 knows them: inputs and constants that are rounded otherwise give the
-    same. NaN elsewhere."""
+    """Values where float64 knows them: they are the same where each step is rounded otherwise. NaN
+    elsewhere."""
     found = values(equation)
     sound = np.isfinite(found) & ~subnormal(equation)
-    for sign in (1.0, -1.0):
-        moved = [c * (1.0 - sign * 1e-13) for c in equation.constants]
-        near = evaluate(equation.program, points(equation) * (1.0 + sign * 1e-13), moved)[:, 0]
+    for seed in (0, 1):
+        near = rounded_otherwise(equation, np.random.default_rng(seed))
         with np.errstate(all="ignore"):
             sound &= np.abs(near - found) <= 1e-8 * np.abs(found)
     return np.where(sound, found, np.nan)
+
+
+def rounded_otherwise(equation: Equation, random: np.random.Generator) -> Array:
+    """Values [n_points] where the result of every operation is off by up to 1e-13 of itself."""
+    steps: list[Any] = []
+    program, X = equation.program, points(equation)
+    with np.errstate(all="ignore"):
+        for one in program.instructions:
+            value = _step(one.op, [steps[k] for k in one.args], one.value, X, equation.constants)
+            off = 1.0 + 1e-13 * random.uniform(-1.0, 1.0)
+            steps.append(value if np.asarray(value).dtype == bool else value * off)
+    return np.broadcast_to(steps[program.outputs[0]], len(POINTS))
 
 
 def subnormal(equation: Equation) -> Array:
