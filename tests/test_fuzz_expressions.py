@@ -34,6 +34,7 @@ from symcompile.storage.limits import check_equation
 from symcompile.target import Target
 
 SECONDS, MEMORY = 5.0, 512 * 2**20
+PRODUCTS = ("mul", "div", "power", "pow", "exp")
 POINTS = np.random.default_rng(0).uniform(-3.0, 3.0, (24, 4))
 
 
@@ -88,11 +89,16 @@ def rounded_otherwise(equation: Equation, random: np.random.Generator) -> Array:
 
 
 def subnormal(equation: Equation) -> Array:
-    """Where a number on the way has lost its digits next to zero, so that their order decides."""
+    """Where a number on the way is so small that digits are lost: their order decides on the rest,
+    also where nothing is left of a product."""
+    program = equation.program
     with np.errstate(all="ignore"):
-        steps = trace(equation.program, points(equation), equation.constants)
-    size = np.abs(np.stack([np.broadcast_to(one, len(POINTS)) for one in steps]))
-    return np.asarray(((size > 0) & (size < np.finfo(np.float64).tiny)).any(axis=0))
+        steps = trace(program, points(equation), equation.constants)
+    lost = np.zeros(len(POINTS), dtype=bool)
+    for one, value in zip(program.instructions, steps, strict=True):
+        gone = one.op in PRODUCTS and all(np.all(steps[k] != 0) for k in one.args)
+        lost |= (np.abs(value) < np.finfo(np.float64).tiny) & ((value != 0) | gone)
+    return lost
 
 
 def assert_same(found: Array, expected: Array, size: float = 0.0) -> None:
