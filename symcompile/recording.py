@@ -68,10 +68,6 @@ class Samples:
         return self.holdout if self.holdout.any() else ~self.holdout
 
     @property
-    def weights_judged(self) -> Array | None:
-        return None if self.weights is None else self.weights[self.judged]
-
-    @property
     def X_fit(self) -> Array:
         return self.X[~self.holdout]
 
