@@ -153,6 +153,22 @@ def test_the_table_says_what_was_measured() -> None:
         assert part in text, part
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ((1.4e-3, 4e-4), "3.5 times as fast"),
+        ((4e-4, 1.4e-3), "3.5 times as slow"),
+        ((1.00e-3, 1.02e-3), "equations 1.02 ms, as fast"),
+        ((1.04e-3, 1.0e-3), "equations 1 ms, as fast"),
+    ],
+)
+def test_times_are_compared(times: tuple[float, float], said: str) -> None:
+    outcome = edge()
+    fidelity = replace(outcome.fidelity, latency=(Latency(32, *times, 1),))
+    outcome = replace(outcome, fidelity=fidelity)
+    assert f"{said} (1 thread)" in str(Report({"edge": outcome}, "fx"))
+
+
 def test_rows_stand_in_columns() -> None:
     lines = str(Report({"edge": edge()}, "fx")).splitlines()
     top = next(k for k, line in enumerate(lines) if line.startswith("  output"))

@@ -211,7 +211,7 @@ def _latency(timing: Latency) -> str:
     ratio = timing.neural / timing.equation if timing.equation > 0 else math.nan
     faster = ratio if ratio >= 1 else 1 / ratio
     shown = f"{faster:.0f}" if faster >= 10 else f"{faster:.2g}"
-    speed = f"{shown} times as {'fast' if ratio >= 1 else 'slow'}"
+    speed = f"{shown} times as {'fast' if ratio >= 1 else 'slow'}" if shown != "1" else "as fast"
     return (
         f"batch {timing.batch}: neural {_time(timing.neural)}, equations {_time(timing.equation)},"
         f" {speed} ({count(timing.threads, 'thread')})"
