@@ -33,6 +33,7 @@ from symcompile.rewrite import EndToEnd, Fidelity, Latency
 from symcompile.state import same_random_state
 
 LATENCY_BATCHES = (1, 1024)
+LATENCY_SECONDS = 0.1  # for each of them
 N_PROBES = 16
 
 
@@ -188,7 +189,7 @@ class Comparison:
             on_rows(self.region, one, kept=False) for one in (self._original, block)
         )
         with preserving(self._original, block):
-            return latency(neural, equation, rows, LATENCY_BATCHES, seconds=0.1)
+            return latency(neural, equation, rows, LATENCY_BATCHES, seconds=LATENCY_SECONDS)
 
 
 def does_not_run(path: str, error: Exception) -> ChoiceError:
