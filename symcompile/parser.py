@@ -174,8 +174,10 @@ class _Reader:
         self.symbols = {unicodedata.normalize("NFKC", name): name for name in symbols}
 
     def measure(self, tree: ast.expr, gauge: Gauge, sizes: Mapping[str, Size]) -> Size:
+        names = self.names.keys() - self.symbols.keys()
+        numbers = dict.fromkeys(names, Size("number", constant=True))
         try:
-            return measure(tree, gauge, sizes)
+            return measure(tree, gauge, {**numbers, **sizes})
         except ExpressionError as error:
             raise self.refuse(f"is too large: {error}") from None
 

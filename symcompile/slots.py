@@ -75,7 +75,15 @@ def is_finite(expr: sympy.Basic) -> bool:
     """Whether all numbers in an expression are finite and real, in float64."""
     if expr.has(sympy.nan, sympy.zoo, sympy.oo, sympy.S.NegativeInfinity, sympy.I):
         return False
-    return all(math.isfinite(float(number)) for number in expr.atoms(sympy.Float))
+    return all(_is_held(number) for number in expr.atoms(sympy.Number))
+
+
+def _is_held(number: sympy.Number) -> bool:
+    """By a float64: sympy takes a whole number of any size out of a floor."""
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:
+        return False
 
 
 def exact(value: float) -> sympy.Expr:

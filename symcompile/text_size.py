@@ -7,6 +7,7 @@ hold is passed over: the parser has the words for it.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping
 
 from symcompile.storage.limits import Gauge, Size
@@ -16,8 +17,6 @@ _NAMES = {
     "Abs": "abs",
     "ceiling": "ceil",
     "inv": "div",
-    "square": "power",
-    "cube": "power",
     "Min": "min",
     "Max": "max",
     "Piecewise": "where",
@@ -25,6 +24,7 @@ _NAMES = {
     "Eq": "eq",
     "Ne": "eq",
 }
+_POWERS = {"square": 2.0, "cube": 3.0}
 _OPERATORS: dict[type, str] = {
     ast.Add: "add",
     ast.Sub: "add",
@@ -54,10 +54,22 @@ def measure(tree: ast.AST, gauge: Gauge, known: Mapping[str, Size]) -> Size:
     if isinstance(tree, ast.Call):
         name = tree.func.id if isinstance(tree.func, ast.Name) else ""
         inside = [measure(one, gauge, known) for one in tree.args]
+        if name in _POWERS:
+            return gauge.add("power", inside, _POWERS[name])
         return gauge.add(_NAMES.get(name, name), inside)
     if isinstance(tree, ast.Tuple):  # a case of a Piecewise
         return gauge.add("and", [measure(one, gauge, known) for one in tree.elts])
-    return gauge.add("number")
+    return gauge.add("number", value=_value(tree))
+
+
+def _value(tree: ast.AST) -> float | None:
+    number = tree.value if isinstance(tree, ast.Constant) else None
+    if not isinstance(number, int | float):
+        return None
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _chain(tree: ast.BinOp, gauge: Gauge, known: Mapping[str, Size]) -> Size:

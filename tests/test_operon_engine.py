@@ -181,6 +181,10 @@ def test_trees_that_sympy_would_be_busy_with_are_not_built() -> None:
     assert expression([leaf, *turn * 2], ("a",), (1.0,))[1] == [2.0, 3.0, 3.0]
     with pytest.raises(ExpressionError, match="too many functions nested"):
         expression([leaf, *[TreeNode("Tanh", 1, 1.0), leaf, TreeNode("Sub", 2, 1.0)] * 6], "a", [1])
+    root = [TreeNode(name, 1, 1.0) for name in ("Exp", "Square", "Sqrt")]
+    assert expression([leaf, *root * 2], "a", [1])[1] == [2.0]
+    with pytest.raises(ExpressionError, match="too many functions nested"):
+        expression([leaf, *root * 5], "a", [1])
 
 
 def test_trees_agree_with_operons_own_evaluation() -> None:

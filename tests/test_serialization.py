@@ -270,6 +270,12 @@ RECIPROCALS = [
     ["input", [], 0],
     *([("tanh", [2 * k]), ("div", [0, 2 * k + 1])][part] for k in range(4) for part in (0, 1)),
 ]
+ROOTS = [["input", [], 0]]
+for k in range(4):  # of powers, of which sympy writes the real part out
+    ROOTS += [["sin", [3 * k]], ["power", [3 * k + 1], 2], ["sqrt", [3 * k + 2]]]
+CONSTANTS = [["slot", [], 0]]
+for k in range(20):
+    CONSTANTS += [["neg", [2 * k]], ["exp", [2 * k + 1]]]
 MANY = [
     ["input", [], 0],
     *([("number", [], k), ("mul", [0, 2 * k + 1])][part] for k in range(200) for part in (0, 1)),
@@ -291,6 +297,7 @@ def nested(*ops: str) -> list[Any]:
         (MANY, "built in more than 20000 steps"),
         (nested(*["tanh"] * 6), "too many functions nested"),
         (RECIPROCALS, "too many functions nested"),
+        (ROOTS, "too many functions nested"),
         (nested("sin", "exp", "sin", "exp", "sin", "erf"), "too many functions nested"),
         (nested(*["sin", "atan"] * 9), "too many functions nested"),
         (nested(*["sqrt", "tan"] * 11), "too many functions nested"),
@@ -308,6 +315,15 @@ def test_expressions_out_of_proportion_are_never_built(code: Any, message: str) 
         check_equation(data)
     with pytest.raises(ArtifactError, match=message):
         serialization.EQUATION.read(data)
+
+
+def test_towers_of_functions_of_constants_are_never_built() -> None:
+    """sympy asks for the sign of exp(-exp(-exp(-1))), twice as long for each one more."""
+    data = {**SIMPLE.to_json(), "symbols": ["x"], "constants": [1.0]}
+    with pytest.raises(ExpressionError, match="too many functions nested"):
+        check_equation({**data, "program": {**program(*CONSTANTS), "n_slots": 1}})
+    code = {**program(*CONSTANTS[:21]), "n_slots": 1}
+    assert check_equation({**data, "program": code}) > 0
 
 
 @pytest.mark.parametrize("constant", [999.0, 1 / 3])

@@ -101,4 +101,5 @@ def _measure(nodes: Sequence[TreeNode]) -> None:
     stack: list[Size] = []
     for node in nodes:
         args = [stack.pop() for _ in range(node.arity)]
-        stack.append(gauge.add(_CALLED.get(node.name, node.name.lower()), args))
+        exponent = 2.0 if node.name == "Square" else None
+        stack.append(gauge.add(_CALLED.get(node.name, node.name.lower()), args, exponent))

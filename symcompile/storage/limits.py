@@ -35,6 +35,12 @@ MAX_COMPLEXITY = 10**9
 MAX_HYPERBOLIC = 5
 MAX_INVERSE = 8
 MAX_ROOTS = 20
+# Of a root of a power, (b**2)**0.5, sympy asks for the real part of b, and writes it out: with so
+# many terms it takes up to two seconds.
+MAX_PARTS = 4096
+# Of functions and quotients of numbers in each other sympy asks for the sign again and again, two to
+# five times as long for each one more: a second for 15.
+MAX_OF_NUMBERS = 12
 # Steps that sympy needs, each of them about a tenth of a millisecond. That many for one equation,
 # and for all equations of a file beyond those that an ordinary equation needs for each operation.
 MAX_WORK = 20_000
@@ -44,7 +50,12 @@ HYPERBOLIC = ("sinh", "cosh", "tanh", "erf")
 INVERSE = ("asin", "acos", "atan")
 ROOTS = ("sqrt", "pow", "power", "tan")
 _FUNCTIONS = {*UNARY, "power", "pow"} - {"neg", "not", "abs", "sign", "floor", "ceil"}
+_ARITHMETIC = ("number", "slot", "neg", "add", "sub", "mul")
 _EXTREMES = ("min", "max")
+# By how much longer real and imaginary part of a function are than those of what it is of, as the
+# times show that sympy takes. Of those that are not here it writes nothing out.
+_PARTS = {"exp": 2, "sin": 2, "cos": 2, "tan": 6} | dict.fromkeys(HYPERBOLIC, 4)
+_UNKNOWN_EXPONENT = 1000
 # What sympy asks whether it is real, positive, larger: of that, every part that is no sum.
 _ASKED = {*UNARY, "pow", "where", "lt", "le", "eq", *_EXTREMES} - {"neg", "not"}
 _COMPARED = ("where", "lt", "le", "eq", *_EXTREMES)
@@ -62,6 +73,10 @@ class Size:
         inverses, roots: how many of those that are nested are INVERSE or ROOTS.
         hyperbolics: how many are HYPERBOLIC, reciprocals and powers of such counted as well.
         terms: how many arguments it has once those of the same operation are taken in.
+        parts: how many terms its real part has once that is written out.
+        constant: whether no input is in it.
+        of_numbers: how many functions, powers and quotients are nested in it, if so.
+        value: of a number.
     """
 
     op: str
@@ -73,6 +88,10 @@ class Size:
     roots: int = 0
     hyperbolics: int = 0
     terms: int = 0
+    parts: int = 1
+    constant: bool = False
+    of_numbers: int = 0
+    value: float | None = None
 
 
 class Gauge:
@@ -85,12 +104,15 @@ class Gauge:
     def __init__(self) -> None:
         self.work = 0
 
-    def add(self, op: str, inside: Sequence[Size] = ()) -> Size:
+    def add(self, op: str, inside: Sequence[Size] = (), value: float | None = None) -> Size:
         """The size of an operation on what was measured before.
+
+        `value` is that of a number or slot, or the exponent of a "power"; None where it is not
+        known.
 
         Raises ExpressionError if that is out of all proportion.
         """
-        size = _size(op, inside)
+        size = _size(op, inside, value)
         self.work += _work(size)
         if size.nodes > MAX_NODES or size.depth > MAX_DEPTH or self.work > MAX_WORK:
             raise ExpressionError(
@@ -98,7 +120,13 @@ class Gauge:
                 f" built in more than {MAX_WORK} steps"
             )
         nested = max(size.functions if op in HYPERBOLIC else 0, size.hyperbolics)
-        if nested > MAX_HYPERBOLIC or size.inverses > MAX_INVERSE or size.roots > MAX_ROOTS:
+        if (
+            nested > MAX_HYPERBOLIC
+            or size.inverses > MAX_INVERSE
+            or size.roots > MAX_ROOTS
+            or size.of_numbers > MAX_OF_NUMBERS
+            or _written_out(op, inside) > MAX_PARTS
+        ):
             raise ExpressionError("too many functions nested in each other")
         return size
 
@@ -127,7 +155,9 @@ def allowance() -> Iterator[None]:
         _left.reset(token)
 
 
-def _size(op: str, inside: Sequence[Size]) -> Size:
+def _size(op: str, inside: Sequence[Size], value: float | None) -> Size:
+    leaf = op in ("number", "slot")
+    constant = leaf or (bool(inside) and all(one.constant for one in inside))
     return Size(
         op,
         nodes=1 + sum(one.nodes for one in inside),
@@ -138,7 +168,67 @@ def _size(op: str, inside: Sequence[Size]) -> Size:
         roots=(op in ROOTS) + max((one.roots for one in inside), default=0),
         hyperbolics=_hyperbolics(op, inside),
         terms=sum(one.terms if one.op == op else 1 for one in inside),
+        parts=_parts(op, inside, value),
+        constant=constant,
+        of_numbers=_of_numbers(op, inside) if constant else 0,
+        value=value if leaf else _quotient(op, [one.value for one in inside]),
     )
+
+
+def _of_numbers(op: str, inside: Sequence[Size]) -> int:
+    return (op not in _ARITHMETIC) + max((one.of_numbers for one in inside), default=0)
+
+
+def _quotient(op: str, values: Sequence[float | None]) -> float | None:
+    """Of numbers, as exponents are written: -3, 1/2, -(1/2)."""
+    known = [one for one in values if one is not None]
+    if len(known) == len(values):
+        if op == "neg":
+            return -known[0]
+        if op == "div" and len(known) == 2 and known[1]:
+            return known[0] / known[1]
+    return None
+
+
+def _parts(op: str, inside: Sequence[Size], value: float | None) -> int:
+    """An estimate: an argument that is an input or a number counts for nothing beside others."""
+    exponent = _exponent(op, inside, value)
+    if exponent is not None:
+        return inside[0].parts * _factor(exponent)
+    sizes = [one.parts for one in inside]
+    if op == "div" and sizes:  # one over it, or a quotient
+        sizes[-1] *= 3
+    return max(sum(one for one in sizes if one > 1), 1) * _PARTS.get(op, 1)
+
+
+def _exponent(op: str, inside: Sequence[Size], value: float | None) -> float | None:
+    """Of a power or root, NaN where it is a number that is not known; None for all else."""
+    if not inside:
+        return None
+    if op == "sqrt":
+        return 0.5
+    if op == "power":
+        return math.nan if value is None else value
+    if op != "pow" or len(inside) != 2:
+        return None
+    if inside[1].value is not None:
+        return inside[1].value
+    return math.nan if inside[1].constant else 0.5  # as good as any that is not whole
+
+
+def _factor(exponent: float) -> int:
+    """How many terms a power has for each one of its base."""
+    if math.isnan(exponent):
+        return _UNKNOWN_EXPONENT
+    if exponent % 1 != 0:
+        return 4
+    return max(round(abs(exponent)), 1) + (2 if exponent < 0 else 0)
+
+
+def _written_out(op: str, inside: Sequence[Size]) -> int:
+    """How many terms sympy may write out for the real part of what this is a root of."""
+    exponent = _exponent(op, inside, 1.0)
+    return 0 if exponent is None or exponent % 1 == 0 else inside[0].parts
 
 
 def _hyperbolics(op: str, inside: Sequence[Size]) -> int:
@@ -213,12 +303,20 @@ def check_program(program: Program, constants: Sequence[float] = ()) -> int:
         try:
             if op == "number":
                 _check_digits(value)
-            sizes.append(gauge.add(op, [sizes[a] for a in args]))
+            sizes.append(gauge.add(op, [sizes[a] for a in args], _figure(op, value, constants)))
             exact.append(_checked_value(op, [exact[a] for a in args], value, constants))
         except ExpressionError as error:
             raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
     gauge.done(len(sizes))
     return gauge.work
+
+
+def _figure(op: str, value: Any, constants: Sequence[float]) -> float | None:
+    if op == "slot":
+        return constants[value] if value < len(constants) else None
+    if op == "number":
+        return number_value(value)
+    return value if op == "power" else None
 
 
 def _checked_value(
