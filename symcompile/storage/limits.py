@@ -38,8 +38,8 @@ MAX_ROOTS = 20
 # Of a root of a power, (b**2)**0.5, sympy asks for the real part of b, and writes it out: with so
 # many terms it takes up to two seconds.
 MAX_PARTS = 4096
-# Of functions and quotients of numbers in each other sympy asks for the sign again and again, two to
-# five times as long for each one more: a second for 15.
+# Of functions and quotients of numbers in each other sympy asks for the sign again and again, two
+# to five times as long for each one more: a second for 15.
 MAX_OF_NUMBERS = 12
 # Steps that sympy needs, each of them about a tenth of a millisecond. That many for one equation,
 # and for all equations of a file beyond those that an ordinary equation needs for each operation.
