@@ -8,6 +8,7 @@ so many others. No call may take more than five seconds of one core, and the pro
 from __future__ import annotations
 
 import json
+import math
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -97,8 +98,8 @@ def rounded_otherwise(equation: Equation, random: np.random.Generator) -> Array:
 
 
 def subnormal(equation: Equation) -> Array:
-    """Where a number on the way is so small that digits are lost: their order decides on the rest,
-    also where nothing is left of a product."""
+    """Where a number on the way is so small that digits are lost, or could be in a product of the
+    same factors in another order: that decides on the rest, also where nothing is left of it."""
     program = equation.program
     with np.errstate(all="ignore"):
         steps = trace(program, points(equation), equation.constants)
@@ -106,6 +107,11 @@ def subnormal(equation: Equation) -> Array:
     for one, value in zip(program.instructions, steps, strict=True):
         gone = one.op in PRODUCTS and all(np.all(steps[k] != 0) for k in one.args)
         lost |= (np.abs(value) < np.finfo(np.float64).tiny) & ((value != 0) | gone)
+        if one.op == "mul":
+            sizes = [np.abs(steps[k]) for k in one.args]
+            small = [np.where((size == 0) | (size > 1), 1.0, size) for size in sizes]
+            with np.errstate(all="ignore"):
+                lost |= math.prod(small) < np.finfo(np.float64).tiny
     return lost
 
 
