@@ -15,7 +15,7 @@ help:
 	@echo "make demo    compile a small model end to end and show the result"
 	@echo "make test    run the tests; options through PYTEST_ARGS='-k lowering'"
 	@echo "make physics the experiments with the laws of physics, an hour on two cores, into examples/results;"
-	@echo "             PHYSICS_ARGS=--quick for 84 s of them, RESULTS=folder for another folder"
+	@echo "             PHYSICS_ARGS=--quick for a minute of them, RESULTS=folder for another folder"
 	@echo "make lint    ruff (lint and format) and mypy"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove .venv, caches and build products"
