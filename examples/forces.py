@@ -29,7 +29,7 @@ SEVERAL = ("bottleneck", "pruning")
 QUICK = Sizes(
     train=300,
     test=30,
-    training=Training(3500, batch=32, rate=3e-3),
+    training=Training(2500, batch=32, rate=3e-3),
     adapting=Training(300, batch=64, rate=3e-3),
     edges=2000,
     restarts=1,
