@@ -77,7 +77,7 @@ def known(equation: Equation) -> Array:
     """Values where float64 knows them: they are the same where each step is rounded otherwise. NaN
     elsewhere."""
     found = values(equation)
-    sound = np.isfinite(found) & ~subnormal(equation)
+    sound = np.isfinite(found) & ~out_of_range(equation)
     for seed in (0, 1):
         near = rounded_otherwise(equation, np.random.default_rng(seed))
         with np.errstate(all="ignore"):
@@ -97,9 +97,10 @@ def rounded_otherwise(equation: Equation, random: np.random.Generator) -> Array:
     return np.broadcast_to(steps[program.outputs[0]], len(POINTS))
 
 
-def subnormal(equation: Equation) -> Array:
-    """Where a number on the way is so small that digits are lost, or could be in a product of the
-    same factors in another order: that decides on the rest, also where nothing is left of it."""
+def out_of_range(equation: Equation) -> Array:
+    """Where a number on the way is so small that digits are lost, or could be, or so large that it
+    is infinite, in a product of the same factors in another order: that decides on the rest, also
+    where nothing is left of it."""
     program = equation.program
     with np.errstate(all="ignore"):
         steps = trace(program, points(equation), equation.constants)
@@ -112,6 +113,7 @@ def subnormal(equation: Equation) -> Array:
             small = [np.where((size == 0) | (size > 1), 1.0, size) for size in sizes]
             with np.errstate(all="ignore"):
                 lost |= math.prod(small) < np.finfo(np.float64).tiny
+                lost |= np.isinf(math.prod(np.maximum(size, 1.0) for size in sizes))
     return lost
 
 
