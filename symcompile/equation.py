@@ -73,7 +73,7 @@ class Equation:
         cost = complexity(form, operators)
         return cls(form, tuple(symbols), constants, cost, loss, holdout_loss)
 
-    @property
+    @cached_property
     def sympy(self) -> sympy.Expr:
         """The expression with its constants written in."""
         return slots.fill(self.form, self.constants)

@@ -73,12 +73,17 @@ class _Counter:
             return _Count(sum(p.terms for p in parts), sum(p.below for p in parts), inside)
         if node.is_Mul:
             below = math.prod(max(p.below, 1) for p in parts)
-            return _Count(math.prod(p.terms for p in parts), below if below > 1 else 0, inside)
+            made = math.prod(p.terms for p in parts)
+            # What a factor holds is written once for each term of the others.
+            inside = sum(p.inside * (made // max(p.terms, 1)) for p in parts)
+            return _Count(made, below if below > 1 else 0, inside)
         power = _whole(node)
         if power is None:
             sums = sum(p.terms * max(p.below, 1) for p in parts if p.terms > 1 or p.below)
             return _Count(1, 0, inside + sums)
         made = _of_power(parts[0].terms, abs(power))
+        # What a term of the base holds is written wherever that term has an exponent.
+        inside *= max(made - _of_power(parts[0].terms - 1, abs(power)), 1)
         below = _of_power(parts[0].below, abs(power))
         if power > 0:
             return _Count(made, below, inside)

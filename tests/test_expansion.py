@@ -19,6 +19,9 @@ COUNTED = [
     (((a + b) ** 2 + c) ** 2, 10),
     (sin((a + b) * (c + d)), 1 + 4),
     (sin((a + b) ** 2) ** 2 + c, 2 + 3),
+    ((sin(a + b) + c) ** 2, 3 + 2 * 2),  # sin(a + b)**2 + 2*c*sin(a + b) + c**2
+    ((sin(a + b) + c + 1) ** 3, 10 + 6 * 2),
+    ((sin(a + b) + c) * (a + d), 4 + 2 * 2),
     ((a + b) ** -2, 3),
     ((a + b) / (c + d) ** 2, 2 * 3),
     (1 / (a + b) + 1 / (c + d), 2 * 4),
@@ -45,6 +48,15 @@ def nested(depth: int, power: int = 2) -> sympy.Expr:
     for k in range(depth):
         form = form**power + Float(0.3 + 0.1 * k) * (c if k % 2 else b) + Float(0.7)
     return form
+
+
+@pytest.mark.parametrize("power", [2, 3, -2])
+def test_what_stands_in_functions_is_counted_as_often_as_it_is_written(power: int) -> None:
+    form = a
+    for k in range(9):
+        form = (sympy.Abs(form - b) + k + Float(0.5)) ** power
+    assert terms_made(form) > 2**9
+    assert expanded(form, 60) is None
 
 
 @pytest.mark.parametrize("power", [2, 3, 7, -2, -3])
