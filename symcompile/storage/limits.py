@@ -37,7 +37,7 @@ MAX_INVERSE = 8
 MAX_ROOTS = 20
 # Of a root of a power, (b**2)**0.5, sympy asks for the real part of b, and writes it out: with so
 # many terms it takes up to two seconds.
-MAX_PARTS = 4096
+MAX_PARTS = 2048
 # Of functions and quotients of numbers in each other sympy asks for the sign again and again, two
 # to five times as long for each one more: a second for 15.
 MAX_OF_NUMBERS = 12
