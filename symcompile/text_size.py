@@ -24,7 +24,6 @@ _NAMES = {
     "Eq": "eq",
     "Ne": "eq",
 }
-_POWERS = {"square": 2.0, "cube": 3.0}
 _OPERATORS: dict[type, str] = {
     ast.Add: "add",
     ast.Sub: "add",
@@ -54,8 +53,6 @@ def measure(tree: ast.AST, gauge: Gauge, known: Mapping[str, Size]) -> Size:
     if isinstance(tree, ast.Call):
         name = tree.func.id if isinstance(tree.func, ast.Name) else ""
         inside = [measure(one, gauge, known) for one in tree.args]
-        if name in _POWERS:
-            return gauge.add("power", inside, _POWERS[name])
         return gauge.add(_NAMES.get(name, name), inside)
     if isinstance(tree, ast.Tuple):  # a case of a Piecewise
         return gauge.add("and", [measure(one, gauge, known) for one in tree.elts])

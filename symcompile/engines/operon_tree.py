@@ -43,7 +43,7 @@ def _over(first: Any, *rest: Any) -> Any:
 
 
 # What the bounds on expressions call an operon node type, where it is not its name in lower case.
-_CALLED = {"Sub": "add", "Fmin": "min", "Fmax": "max", "Square": "power"}
+_CALLED = {"Sub": "add", "Fmin": "min", "Fmax": "max"}
 
 # Any operon node type that a search may use, and what it builds.
 _BUILD: dict[str, Any] = {
@@ -101,5 +101,4 @@ def _measure(nodes: Sequence[TreeNode]) -> None:
     stack: list[Size] = []
     for node in nodes:
         args = [stack.pop() for _ in range(node.arity)]
-        exponent = 2.0 if node.name == "Square" else None
-        stack.append(gauge.add(_CALLED.get(node.name, node.name.lower()), args, exponent))
+        stack.append(gauge.add(_CALLED.get(node.name, node.name.lower()), args))

@@ -56,6 +56,7 @@ _EXTREMES = ("min", "max")
 # times show that sympy takes. Of those that are not here it writes nothing out.
 _PARTS = {"exp": 2, "sin": 2, "cos": 2, "tan": 6} | dict.fromkeys(HYPERBOLIC, 4)
 _UNKNOWN_EXPONENT = 1000
+_POWERS = {"square": 2.0, "cube": 3.0}
 # What sympy asks whether it is real, positive, larger: of that, every part that is no sum.
 _ASKED = {*UNARY, "pow", "where", "lt", "le", "eq", *_EXTREMES} - {"neg", "not"}
 _COMPARED = ("where", "lt", "le", "eq", *_EXTREMES)
@@ -112,6 +113,8 @@ class Gauge:
 
         Raises ExpressionError if that is out of all proportion.
         """
+        if op in _POWERS:
+            op, value = "power", _POWERS[op]
         size = _size(op, inside, value)
         self.work += _work(size)
         if size.nodes > MAX_NODES or size.depth > MAX_DEPTH or self.work > MAX_WORK:
@@ -125,7 +128,7 @@ class Gauge:
             or size.inverses > MAX_INVERSE
             or size.roots > MAX_ROOTS
             or size.of_numbers > MAX_OF_NUMBERS
-            or _written_out(op, inside) > MAX_PARTS
+            or _written_out(op, inside, value) > MAX_PARTS
         ):
             raise ExpressionError("too many functions nested in each other")
         return size
@@ -225,9 +228,9 @@ def _factor(exponent: float) -> int:
     return max(round(abs(exponent)), 1) + (2 if exponent < 0 else 0)
 
 
-def _written_out(op: str, inside: Sequence[Size]) -> int:
+def _written_out(op: str, inside: Sequence[Size], value: float | None) -> int:
     """How many terms sympy may write out for the real part of what this is a root of."""
-    exponent = _exponent(op, inside, 1.0)
+    exponent = _exponent(op, inside, value)
     return 0 if exponent is None or exponent % 1 == 0 else inside[0].parts
 
 
@@ -303,20 +306,15 @@ def check_program(program: Program, constants: Sequence[float] = ()) -> int:
         try:
             if op == "number":
                 _check_digits(value)
-            sizes.append(gauge.add(op, [sizes[a] for a in args], _figure(op, value, constants)))
-            exact.append(_checked_value(op, [exact[a] for a in args], value, constants))
+            number = _checked_value(op, [exact[a] for a in args], value, constants)
+            sizes.append(
+                gauge.add(op, [sizes[a] for a in args], value if op == "power" else number)
+            )
+            exact.append(number)
         except ExpressionError as error:
             raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
     gauge.done(len(sizes))
     return gauge.work
-
-
-def _figure(op: str, value: Any, constants: Sequence[float]) -> float | None:
-    if op == "slot":
-        return constants[value] if value < len(constants) else None
-    if op == "number":
-        return number_value(value)
-    return value if op == "power" else None
 
 
 def _checked_value(
