@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy
 
-from symcompile.equation import Equation
 from symcompile.exporters.manifest_json import text
-from symcompile.operators import OperatorSet
-from symcompile.program import count_operators
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.program import count_operators
 
 BLOCK_EVERY = 18  # layers, of which one is a block
 OPERATORS = OperatorSet.of(["+", "*", "sin", "exp"])
@@ -183,7 +183,7 @@ class Run(NamedTuple):
 
 def compare(old: Path, new: Path) -> Run:
     """`symcompile diff` in a process of its own."""
-    command = [sys.executable, "-m", "symcompile.cli", "diff", str(old), str(new)]
+    command = [sys.executable, "-m", "symcompile.cli.commands", "diff", str(old), str(new)]
     start = time.perf_counter()
     with (
         tempfile.TemporaryFile() as output,

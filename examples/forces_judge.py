@@ -17,7 +17,7 @@ from force_laws import FEATURES, Law
 from numpy.typing import NDArray
 
 from symcompile import Equation
-from symcompile.losses import loss_for
+from symcompile.regression.losses import loss_for
 
 Array = NDArray[np.float64]
 # Terms below this share of the message's standard deviation are dropped, of equations and of laws.

@@ -17,8 +17,8 @@ import torch
 from particles import PARTICLES, pairs
 from torch import Tensor, nn
 
-from symcompile.passes.importance import rank
 from symcompile.passes.prune import Pruning
+from symcompile.pruning.importance import rank
 
 SPACE = 2
 # The paper has 300; a step then takes seven times as long, and two minutes hold too few of them.

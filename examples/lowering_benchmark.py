@@ -18,10 +18,10 @@ import sympy
 import torch
 from torch import nn
 
-from symcompile.equation import Equation
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
 from symcompile.lowering import lower
-from symcompile.operators import OperatorSet
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 
 VARIABLES, OUTPUTS = 32, 8

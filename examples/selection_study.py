@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import sympy
 
-from symcompile.canonical import canonical
-from symcompile.engines import create
-from symcompile.equation import Equation
-from symcompile.operators import DEFAULT, OperatorSet
-from symcompile.pareto import RULES, ParetoFront
-from symcompile.passes.distill import Fit, distill
-from symcompile.slots import is_constant
+from symcompile.expressions.canonical import canonical
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import DEFAULT, OperatorSet
+from symcompile.expressions.slots import is_constant
+from symcompile.passes.distill import distill
+from symcompile.regression.distillation import Fit
+from symcompile.regression.engines import create
+from symcompile.regression.pareto import RULES, ParetoFront
 
 N_SAMPLES, N_FIT = 5000, 4000
 PINN_SEEDS = (290402, 0, 1, 2, 3, 4)

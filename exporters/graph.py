@@ -13,14 +13,16 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from symcompile.agreement import agree, agree_in_gradients, agree_without_gradients
-from symcompile.calling import evaluating, rows, take
+from symcompile.aten.opaque import block_calls, export_program
 from symcompile.errors import ExportError
-from symcompile.hybrid import Batch, Hybrid, submodule_path
-from symcompile.opaque import block_calls, build_arguments, export_program
-from symcompile.region import Region
-from symcompile.rewrite import Rewrite
-from symcompile.state import deepcopy, same_random_state
+from symcompile.fidelity.hybrid import Hybrid
+from symcompile.fidelity.outcome import Rewrite
+from symcompile.modules.agreement import agree, agree_in_gradients, agree_without_gradients
+from symcompile.modules.arguments import build_arguments
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import evaluating, rows, take
+from symcompile.modules.region import Region
+from symcompile.modules.state import deepcopy, same_random_state
 
 
 @same_random_state()

@@ -41,9 +41,13 @@ from symcompile._version import __version__
 from symcompile.aten.around import encode_around
 from symcompile.aten.graph import StoredGraph
 from symcompile.errors import ArtifactError, ExportError
-from symcompile.graph_rows import aten_rows, fx_rows
-from symcompile.hybrid import Batch, Hybrid, submodule_path
-from symcompile.model_rows import (
+from symcompile.fidelity.hybrid import Hybrid
+from symcompile.fidelity.outcome import Outcome, Refusal, check_constants
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.state import same_random_state
+from symcompile.storage.files import refuse_special
+from symcompile.storage.graph_rows import aten_rows, fx_rows
+from symcompile.storage.model_rows import (
     example_of,
     model_row,
     own_tensors,
@@ -51,10 +55,7 @@ from symcompile.model_rows import (
     state_digest,
     weight_rows,
 )
-from symcompile.region_rows import region_row
-from symcompile.rewrite import Outcome, Refusal, check_constants
-from symcompile.state import same_random_state
-from symcompile.storage.files import refuse_special
+from symcompile.storage.region_rows import region_row
 from symcompile.storage.schemas import MANIFEST
 
 # A list longer than this stands on several lines.

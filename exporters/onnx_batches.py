@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from symcompile.calling import map_tensors, tensors
-from symcompile.hybrid import Batch
-from symcompile.sizes import Sizes
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import map_tensors, tensors
+from symcompile.modules.sizes import Sizes
 
 
 def batch_size(batch: Batch, sizes: Sizes) -> int | None:

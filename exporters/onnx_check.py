@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from symcompile.calling import run, tensors, without_gradients
+from symcompile.aten.opaque import Exported
 from symcompile.errors import ExportError
-from symcompile.evaluation import Array
 from symcompile.exporters.onnx_batches import (
     batch_size,
     largest_that_fits,
@@ -23,10 +22,11 @@ from symcompile.exporters.onnx_batches import (
     shorter,
 )
 from symcompile.exporters.onnx_footprint import peak_bytes
-from symcompile.hybrid import Batch, submodule_path
+from symcompile.expressions.evaluation import Array
 from symcompile.lowering.raised import Raised
-from symcompile.opaque import Exported
-from symcompile.sizes import Sizes
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import run, tensors, without_gradients
+from symcompile.modules.sizes import Sizes
 
 BATCH_SIZES = (1, 7, 1000)
 # What inputs and values of a run may take at once.

@@ -4,7 +4,7 @@ On each function: text, LaTeX and fidelity for people who open the file in a vie
 because ONNX Runtime keeps only this: one JSON text for each target under `symcompile.<target>`,
 `symcompile.version`, and under `symcompile.model` what is known of the model as a whole.
 
-The text of a target holds the row that a manifest has of it (see `symcompile.region_rows`), and
+The text of a target holds the row of a manifest, see `symcompile.storage.region_rows`, and
 
 | key | holds |
 |---|---|
@@ -32,10 +32,17 @@ from typing import Any
 from symcompile._version import __version__
 from symcompile.exporters.onnx_flat import FlatCall
 from symcompile.exporters.onnx_operators import Signature
-from symcompile.hybrid import Hybrid, submodule_path
-from symcompile.model_rows import example_of, model_row, own_tensors, state_digest, weight_rows
-from symcompile.region_rows import region_row
-from symcompile.rewrite import Agreement, Outcome, Refusal, Rewrite
+from symcompile.fidelity.hybrid import Hybrid
+from symcompile.fidelity.outcome import Agreement, Outcome, Refusal, Rewrite
+from symcompile.modules.batch import submodule_path
+from symcompile.storage.model_rows import (
+    example_of,
+    model_row,
+    own_tensors,
+    state_digest,
+    weight_rows,
+)
+from symcompile.storage.region_rows import region_row
 
 PREFIX = "symcompile."
 _RESERVED = (f"{PREFIX}version", f"{PREFIX}model")

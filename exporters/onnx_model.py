@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
-from symcompile.calling import home, map_tensors, tensors
+from symcompile.aten.opaque import Exported, block_calls, export_program, replaced
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_batches import batch_size, of_size, with_one_row_more
 from symcompile.exporters.onnx_check import (
@@ -32,11 +32,12 @@ from symcompile.exporters.onnx_flat import flat_calls, inlined
 from symcompile.exporters.onnx_metadata import model_metadata
 from symcompile.exporters.onnx_operators import Signature
 from symcompile.exporters.onnx_translation import assemble
-from symcompile.hybrid import Batch, Hybrid, submodule_path
+from symcompile.fidelity.hybrid import Hybrid
+from symcompile.fidelity.outcome import Rewrite, check_constants
 from symcompile.lowering import without_guards
-from symcompile.opaque import Exported, block_calls, export_program, replaced
-from symcompile.rewrite import Rewrite, check_constants
-from symcompile.state import deepcopy, same_random_state
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import home, map_tensors, tensors
+from symcompile.modules.state import deepcopy, same_random_state
 from symcompile.storage.files import refuse_special
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.

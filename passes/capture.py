@@ -20,18 +20,18 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from symcompile.agreement import (
+from symcompile.errors import CaptureError
+from symcompile.modules.agreement import (
     agree,
     agree_in_gradients,
     agree_without_gradients,
     attempt,
 )
-from symcompile.calling import evaluating, rows, take, training
-from symcompile.errors import CaptureError
-from symcompile.hybrid import Batch
-from symcompile.preserving import preserving
-from symcompile.results import opaque_objects
-from symcompile.state import match_persistence
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import evaluating, rows, take, training
+from symcompile.modules.preserving import preserving
+from symcompile.modules.results import opaque_objects
+from symcompile.modules.state import match_persistence
 
 FX = "fx"
 BOUNDARIES = "module boundaries"

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from symcompile.calling import evaluating
 from symcompile.errors import DataError
-from symcompile.hybrid import Batch
-from symcompile.passes.recorder import Observed, Recorder
-from symcompile.passes.splitting import Splitter
-from symcompile.recording import RECORDED_BATCHES
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import evaluating
+from symcompile.modules.recorder import Observed, Recorder
+from symcompile.modules.recording import RECORDED_BATCHES
+from symcompile.modules.splitting import Splitter
 
 
 @dataclass(frozen=True)

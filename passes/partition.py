@@ -9,7 +9,7 @@ from torch import fx
 from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, insert_subgm
 
 from symcompile.errors import TargetError
-from symcompile.state import match_persistence
+from symcompile.modules.state import match_persistence
 
 
 def refuse_overlap(

@@ -24,13 +24,13 @@ import torch
 from torch import fx, nn
 from torch.utils.hooks import RemovableHandle
 
-from symcompile.calling import map_tensors
 from symcompile.errors import PruningError, TargetError
-from symcompile.hybrid import Batch
-from symcompile.passes.importance import Measure, descending, kl_divergence, measure_of, stream
-from symcompile.passes.last_affine import last_affine
-from symcompile.passes.resolve import resolve
-from symcompile.passes.shrink import shrink
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import map_tensors
+from symcompile.modules.resolve import resolve
+from symcompile.pruning.importance import Measure, descending, kl_divergence, measure_of, stream
+from symcompile.pruning.last_affine import last_affine
+from symcompile.pruning.shrink import shrink
 from symcompile.target import Target
 
 # Live dimensions at a share p of the way (0 to 1), from `start` to `keep`.

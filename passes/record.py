@@ -10,20 +10,21 @@ import numpy as np
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from symcompile.agreement import attempt
-from symcompile.calling import evaluating
 from symcompile.errors import DataError, TargetError
-from symcompile.evaluation import Array
-from symcompile.hybrid import Batch
-from symcompile.passes.assemble import private_copy
+from symcompile.expressions.evaluation import Array
+from symcompile.modules.agreement import attempt
+from symcompile.modules.assemble import private_copy
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import evaluating
+from symcompile.modules.preserving import put_back
+from symcompile.modules.recorder import Observed
+from symcompile.modules.recording import NO_BATCHES, fingerprint
+from symcompile.modules.region import Region
+from symcompile.modules.resolve import Resolved, resolve
 from symcompile.passes.capture import Capture, capture, require_fx
 from symcompile.passes.instrument import Observation, instrument
 from symcompile.passes.partition import partition, refuse_overlap
-from symcompile.passes.recorder import Observed
-from symcompile.passes.resolve import Resolved, resolve
-from symcompile.preserving import put_back
-from symcompile.recording import NO_BATCHES, Recording, fingerprint
-from symcompile.region import Region
+from symcompile.storage.recording import Recording
 from symcompile.target import Target
 
 

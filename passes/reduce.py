@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from symcompile.errors import TargetError
-from symcompile.evaluation import Array
-from symcompile.recording import Samples
-from symcompile.region import Projection, Region
+from symcompile.expressions.evaluation import Array
+from symcompile.modules.recording import Samples
+from symcompile.modules.region import Projection, Region
 
 
 def reduce(region: Region, samples: Samples) -> Region:

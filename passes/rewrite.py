@@ -10,8 +10,8 @@ from __future__ import annotations
 from torch import nn
 
 from symcompile.errors import TargetError
-from symcompile.hybrid import submodule_path
-from symcompile.region import Region
+from symcompile.modules.batch import submodule_path
+from symcompile.modules.region import Region
 
 
 def install(root: nn.Module, region: Region, block: nn.Module) -> None:

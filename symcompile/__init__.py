@@ -12,31 +12,35 @@ from typing import TYPE_CHECKING
 from symcompile._version import __version__
 
 if TYPE_CHECKING:
-    from symcompile.comparison import diff
     from symcompile.compiled import Compiled
+    from symcompile.diff import diff
     from symcompile.driver import distill, load, record, symcompile
-    from symcompile.engines import Engine
-    from symcompile.equation import Equation
     from symcompile.errors import SymCompileError
-    from symcompile.pareto import ParetoFront
-    from symcompile.recording import Recording
+    from symcompile.expressions.equation import Equation
+    from symcompile.regression.engines import Engine
+    from symcompile.regression.pareto import ParetoFront
+    from symcompile.storage.recording import Recording
     from symcompile.target import Target
 else:
     # Hidden from type checkers, which would take every misspelt name for one of these.
     _HOME = {
         "Compiled": "compiled",
-        "Engine": "engines",
-        "Equation": "equation",
-        "ParetoFront": "pareto",
-        "Recording": "recording",
+        "Engine": "regression.engines",
+        "Equation": "expressions.equation",
+        "ParetoFront": "regression.pareto",
+        "Recording": "storage.recording",
         "SymCompileError": "errors",
         "Target": "target",
-        "diff": "comparison",
+        "diff": "diff.compare",
         "distill": "driver",
         "load": "driver",
         "record": "driver",
         "symcompile": "driver",
     }
+    # The room of this name is imported once, here: an import later on would put it in the place of
+    # the function. `from symcompile.diff import ...` finds it all the same.
+    import_module("symcompile.diff")
+    del globals()["diff"]
 
     def __getattr__(name):
         """A public name, or a module of the package: `symcompile.exporters` needs no import."""

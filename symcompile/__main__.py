@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symcompile.cli import main
+from symcompile.cli.commands import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

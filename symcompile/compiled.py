@@ -13,27 +13,28 @@ import sympy
 import torch
 from torch import nn
 
-from symcompile.absorb import absorb
-from symcompile.acceptance import Conditions, Judged, Search, moved, settled, tried
-from symcompile.aside import Asides
 from symcompile.aten.around import called
-from symcompile.batches import as_batch
-from symcompile.calling import evaluating, home, run, without_gradients
-from symcompile.equation import Equation
-from symcompile.errors import ArtifactError, ChoiceError, ExportError
-from symcompile.hybrid import Batch, submodule_path
-from symcompile.lowering import Lowered, lower, read_constants, trainable
-from symcompile.measuring import (
+from symcompile.errors import ArtifactError, ChoiceError, ExportError, one_line
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.fidelity.acceptance import Conditions, Judged, Search, moved, settled, tried
+from symcompile.fidelity.aside import Asides
+from symcompile.fidelity.measuring import (
     Comparison,
     Neural,
     change_of_whole,
     controls_of,
     does_not_run,
 )
-from symcompile.one_line import one_line
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parts import (
+from symcompile.fidelity.outcome import (
+    EndToEnd,
+    Fidelity,
+    Outcome,
+    Refusal,
+    Rewrite,
+    check_constants,
+)
+from symcompile.fidelity.parts import (
     Part,
     as_equation,
     default_choice,
@@ -45,23 +46,28 @@ from symcompile.parts import (
     scored,
     vacant,
 )
+from symcompile.fidelity.precision import lower_in_range
+from symcompile.fidelity.refitting import FittedRegion
+from symcompile.lowering import Lowered, lower, read_constants, trainable
+from symcompile.modules.absorb import absorb
+from symcompile.modules.assemble import copy_block
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.batches import as_batch
+from symcompile.modules.calling import evaluating, home, run, without_gradients
+from symcompile.modules.preserving import preserving
+from symcompile.modules.region import Region
+from symcompile.modules.state import same_random_state
 from symcompile.passes import rewrite
-from symcompile.passes.assemble import copy_block
+from symcompile.passes.simplify import Adapt, Trial, check, search
 from symcompile.pipeline import LogEntry
-from symcompile.precision import lower_in_range
-from symcompile.preserving import preserving
-from symcompile.recording import Recording
-from symcompile.refitting import Recorded
-from symcompile.region import Region
+from symcompile.regression.pareto import ParetoFront
 from symcompile.report import Report
-from symcompile.rewrite import EndToEnd, Fidelity, Outcome, Refusal, Rewrite, check_constants
-from symcompile.simplify import Adapt, Trial, check, search
-from symcompile.state import same_random_state
 from symcompile.storage.files import path_text
 from symcompile.storage.reading import reading, wall
+from symcompile.storage.recording import Recording
 
 if TYPE_CHECKING:
-    from symcompile.artifact import Loaded
+    from symcompile.storage.artifact import Loaded
 
 _BREAKS_TOGETHER = (
     "Together with the equations of other targets the model's output is not finite on held-out"
@@ -287,7 +293,7 @@ class Compiled:
                 absorb(module, build(recorded.centred(equations)), self.example)
             return module
 
-        recorded = Recorded.of(self._record, part.region, part.operators, part.fronts)
+        recorded = FittedRegion.of(self._record, part.region, part.operators, part.fronts)
         best, trials = search(self._current(part), recorded, centred, adapt, tolerance, enough)
         self._install(path, part, {k: self._scored(part, k, e) for k, e in best.equations.items()})
         # A copy of a traced module stores constants of its graph which the module itself does not.
@@ -328,7 +334,7 @@ class Compiled:
         Raises ArtifactError if the model's forward can't be stored (the message says what of it),
         or if the file can't be written.
         """
-        from symcompile import artifact
+        from symcompile.storage import artifact
 
         batch = self.example if example is None else as_batch(example, self.module)
         notes = {"trainable": self._trainable, "note": self._record.note}
@@ -349,7 +355,7 @@ class Compiled:
 
         Raises ArtifactError if it is missing, damaged, or of a newer version.
         """
-        from symcompile import artifact
+        from symcompile.storage import artifact
 
         with reading(path):
             compiled = cls._put_together(artifact.read(path, device))

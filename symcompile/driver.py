@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.arrays import read_arrays, read_names, read_weights, split
 from symcompile.compiled import Compiled
-from symcompile.engines import Engine
 from symcompile.errors import CaptureError, TargetError
+from symcompile.modules.arrays import read_arrays, read_names, read_weights, split
 from symcompile.options import Operators, Options
-from symcompile.pareto import ParetoFront
 from symcompile.pipeline import Compilation, run_passes
-from symcompile.recording import Recording
+from symcompile.regression.engines import Engine
+from symcompile.regression.pareto import ParetoFront
 from symcompile.stages import compiling_passes, fit_of, recording_passes, run_fits
+from symcompile.storage.recording import Recording
 from symcompile.target import Target, as_targets
 
 # Where torch.compile keeps the module that it wraps.

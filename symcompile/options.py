@@ -9,11 +9,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from symcompile.engines import Engine, create
 from symcompile.errors import DataError, EngineError, TargetError
-from symcompile.losses import check_loss
-from symcompile.operators import OperatorSet
-from symcompile.recording import MIN_SAMPLES
+from symcompile.expressions.operators import OperatorSet
+from symcompile.modules.recording import MIN_SAMPLES
+from symcompile.regression.engines import Engine, create
+from symcompile.regression.losses import check_loss
 from symcompile.target import Target
 
 Operators = OperatorSet | Iterable[str] | Mapping[str, int] | None

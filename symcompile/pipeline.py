@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.pareto import ParetoFront
-from symcompile.recording import Recording
-from symcompile.region import Region
+from symcompile.modules.region import Region
+from symcompile.regression.pareto import ParetoFront
+from symcompile.storage.recording import Recording
 from symcompile.target import Target
 
 

@@ -12,19 +12,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from symcompile.batches import as_batches, columns_in_order, sampled_batch
-from symcompile.calling import home
 from symcompile.compiled import Compiled
-from symcompile.engines import Engine
 from symcompile.errors import DataError, TargetError
-from symcompile.evaluation import Array
-from symcompile.foreign import input_names, is_frame, real_numbers
-from symcompile.measuring import Neural
+from symcompile.expressions.evaluation import Array
+from symcompile.fidelity.measuring import Neural
+from symcompile.modules.batches import as_batches, columns_in_order, sampled_batch
+from symcompile.modules.calling import home
+from symcompile.modules.foreign import input_names, is_frame, real_numbers
+from symcompile.modules.preserving import put_back
+from symcompile.modules.recording import NO_BATCHES, Samples
+from symcompile.modules.region import Region
+from symcompile.modules.resolve import resolve
+from symcompile.modules.state import same_random_state
 from symcompile.options import Options
-from symcompile.pareto import ParetoFront
-from symcompile.passes import distill as distill_pass
 from symcompile.passes.capture import BOUNDARIES
-from symcompile.passes.distill import Fit
+from symcompile.passes.distill import distill
 from symcompile.passes.record import (
     Captured,
     Columns,
@@ -36,13 +38,12 @@ from symcompile.passes.record import (
     without_model,
 )
 from symcompile.passes.reduce import reduce as reduce_region
-from symcompile.passes.resolve import resolve
 from symcompile.pipeline import Compilation, Pass
-from symcompile.preserving import put_back
-from symcompile.progress import ProgressBar
-from symcompile.recording import NO_BATCHES, Recording, Samples
-from symcompile.region import Region
-from symcompile.state import same_random_state
+from symcompile.regression.distillation import Fit
+from symcompile.regression.engines import Engine
+from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.progress import ProgressBar
+from symcompile.storage.recording import Recording
 from symcompile.target import Target
 
 
@@ -150,7 +151,7 @@ def run_fits(fits: Sequence[Fit], options: Options) -> dict[str, ParetoFront]:
     """The front of each fit by its key, behind a progress bar."""
     run_dir = None if options.run_dir is None else Path(options.run_dir)
     with ProgressBar(len(fits), enabled=options.progress) as bar:
-        return distill_pass.distill(fits, executor=options.executor, progress=bar, run_dir=run_dir)
+        return distill(fits, executor=options.executor, progress=bar, run_dir=run_dir)
 
 
 def _rewrite(options: Options, state: Compilation) -> Compilation:

@@ -50,7 +50,7 @@ def assert_same_equations(
             or a shell it starts at the current folder.
         rtol, atol: a constant that moved by up to `atol + rtol * |old|` is the same. A machine with
             another processor may fit the last digits otherwise.
-        fail_on: what counts as a difference, see `symcompile.comparison.Rules`.
+        fail_on: what counts as a difference, see `symcompile.diff.Rules`.
         max_fidelity_drop: with "fidelity" among `fail_on`, how far R2 may fall and a relative L2
             error may rise.
         update: write the golden file instead of comparing with it. None means: if pytest runs with
@@ -72,7 +72,7 @@ def assert_same_equations(
             f"there is no golden file {str(path)!r} to compare the equations with."
             f" To write it, read it, and commit it:\n\n    {_command()}\n"
         )
-    from symcompile.comparison import diff
+    from symcompile.diff import diff
 
     found = diff(
         path, compiled, fail_on=fail_on, rtol=rtol, atol=atol, max_fidelity_drop=max_fidelity_drop

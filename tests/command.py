@@ -58,9 +58,9 @@ def serve(address: str) -> None:
     """Answer calls until standard input ends."""
     import onnx  # noqa: F401
 
-    import symcompile.comparison.compare
-    import symcompile.comparison.readers.artifact
-    import symcompile.comparison.readers.onnx_file
+    import symcompile.diff.compare
+    import symcompile.diff.readers.artifact
+    import symcompile.diff.readers.onnx_file
     import symcompile.exporters
     import symcompile.report  # noqa: F401
 
@@ -95,7 +95,7 @@ def answer(connection: socket.socket) -> NoReturn:
 
 
 def run(arguments: list[str]) -> Any:
-    from symcompile import cli
+    from symcompile.cli import commands as cli
 
     try:
         return cli.main(arguments)

@@ -34,7 +34,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are timed by their five calls at least and no longer; and what torch reads anew for
     every ONNX file, some 200 functions of onnxscript from their sources, half of the time of a
     small file, is read once."""
-    measuring = sys.modules.get("symcompile.measuring")
+    measuring = sys.modules.get("symcompile.fidelity.measuring")
     if measuring is not None:
         monkeypatch.setattr(measuring, "LATENCY_SECONDS", 0.0)
     registration = sys.modules.get("torch.onnx._internal.exporter._registration")

@@ -12,9 +12,17 @@ import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
-from symcompile import artifact, exporters
-from symcompile.hybrid import Batch
-from symcompile.rewrite import Agreement, EndToEnd, Outcome, OutputFidelity, Refusal, Rewrite
+from symcompile import exporters
+from symcompile.fidelity.outcome import (
+    Agreement,
+    EndToEnd,
+    Outcome,
+    OutputFidelity,
+    Refusal,
+    Rewrite,
+)
+from symcompile.modules.batch import Batch
+from symcompile.storage import artifact
 
 FORMATS = ("manifest", "symc", "onnx")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from symcompile.comparison.result import (
+from symcompile.diff.result import (
     ADDED,
     CHANGED,
     DRIFTED,
@@ -27,8 +27,8 @@ from symcompile.comparison.result import (
     Side,
     Violation,
 )
-from symcompile.comparison.rules import Rules
-from symcompile.comparison.snapshot import Accuracy, Node
+from symcompile.diff.rules import Rules
+from symcompile.diff.snapshot import Accuracy, Node
 
 OLD, NEW = Side("v1/model.manifest.json", "manifest"), Side("model.manifest.json", "manifest")
 GOOD = Accuracy(0.99912, 0.0297, 0.11, 0.101, 0.4)

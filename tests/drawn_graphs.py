@@ -9,9 +9,9 @@ from functools import cache
 
 import diffs
 
-from symcompile.comparison.drawing.picture import Box, Picture, picture
-from symcompile.comparison.result import NodeChange, NodesDiff
-from symcompile.comparison.snapshot import Node
+from symcompile.diff.drawing.picture import Box, Picture, picture
+from symcompile.diff.result import NodeChange, NodesDiff
+from symcompile.diff.snapshot import Node
 
 Graph = tuple[Node, ...]
 

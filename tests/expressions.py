@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from symcompile.operators import VOCABULARY
-from symcompile.parser import FUNCTIONS
+from symcompile.expressions.operators import VOCABULARY
+from symcompile.expressions.parser import FUNCTIONS
 
 _NAMES = """x y x0 x1 pi E e I S N O Q exp sin abs max beta gamma lamda c c0 slot0 nan inf math
     print Piecewise __debug__ _ match sqrt zoo \N{GREEK SMALL LETTER ALPHA}"""

@@ -82,7 +82,7 @@ def _write_gated(folder: Path) -> None:
 
 
 def _write_journal(law: symcompile.Compiled, path: Path) -> None:
-    from symcompile.passes import journal
+    from symcompile.storage import journal
 
     body = journal._body(law.fronts["law"][0])
     path.write_text(f"{journal._seal(body)}\n{body}")

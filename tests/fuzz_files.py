@@ -45,11 +45,11 @@ class HangError(BaseException):
 def ways(kind: str, path: Path, base: Path, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What can be done with a file, by name."""
     import symcompile
-    from symcompile.comparison import diff
-    from symcompile.comparison.lines import lines
-    from symcompile.comparison.readers import read
-    from symcompile.recording import Recording
-    from symcompile.summary import summary
+    from symcompile.cli.summary import summary
+    from symcompile.diff import diff
+    from symcompile.diff.lines import lines
+    from symcompile.diff.readers import read
+    from symcompile.storage.recording import Recording
 
     if kind == "recording":
         yield "Recording.load", lambda: Recording.load(path)
@@ -79,7 +79,7 @@ def used(compiled: Any, seed: int) -> None:
 
 
 def found_in_journal(path: Path) -> None:
-    from symcompile.passes.journal import _read
+    from symcompile.storage.journal import _read
     from symcompile.storage.reading import or_none
 
     found = or_none(lambda: _read(path))

@@ -9,14 +9,21 @@ import sympy
 import torch
 from torch import nn
 
-from symcompile.equation import Equation
-from symcompile.hybrid import Batch, submodule_path
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.outcome import (
+    Agreement,
+    EndToEnd,
+    Fidelity,
+    Outcome,
+    OutputFidelity,
+    Rewrite,
+)
 from symcompile.lowering import lower
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
-from symcompile.rewrite import Agreement, EndToEnd, Fidelity, Outcome, OutputFidelity, Rewrite
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.regression.pareto import ParetoFront
 from symcompile.target import Target
 
 

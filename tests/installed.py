@@ -9,14 +9,14 @@ from typing import Any
 from torch import nn
 
 from symcompile import Compiled, record
-from symcompile.equation import Equation
-from symcompile.measuring import Neural
-from symcompile.operators import VOCABULARY, OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.measuring import Neural
+from symcompile.modules.region import Region
 from symcompile.passes.record import capture_targets
 from symcompile.passes.reduce import reduce
-from symcompile.region import Region
+from symcompile.regression.pareto import ParetoFront
 from symcompile.target import Target
 
 OPERATORS = OperatorSet.of(list(VOCABULARY))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from symcompile.comparison.equations import laws
-from symcompile.comparison.equations.equivalence import Law
-from symcompile.comparison.equations.shape import Part, shape
-from symcompile.comparison.snapshot import Output
-from symcompile.equation import Equation
-from symcompile.evaluation import Array
-from symcompile.operators import VOCABULARY, OperatorSet
-from symcompile.parser import parse
+from symcompile.diff.equations import laws
+from symcompile.diff.equations.equivalence import Law
+from symcompile.diff.equations.shape import Part, shape
+from symcompile.diff.snapshot import Output
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.parser import parse
 
 SYMBOLS = ("x", "y", "t")
 OPERATORS = OperatorSet.of(list(VOCABULARY))

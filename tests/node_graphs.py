@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from symcompile.comparison.matching import match
-from symcompile.comparison.result import NodesDiff
-from symcompile.comparison.snapshot import Node, Shape, Tensor
+from symcompile.diff.matching import match
+from symcompile.diff.result import NodesDiff
+from symcompile.diff.snapshot import Node, Shape, Tensor
 
 _SQUARE: Mapping[str, Shape] = {}
 _LINE = re.compile(r"(\S+) = ([^\s(]+)\((.*)\)")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import sympy
 from sympy import And, Eq, Max, Min, Not, Or, Piecewise, Rational
 
-from symcompile.operators import VOCABULARY
+from symcompile.expressions.operators import VOCABULARY
 
 x0, x1 = sympy.symbols("x0 x1")
 

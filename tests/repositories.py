@@ -14,8 +14,9 @@ import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
-from symcompile import artifact, exporters
-from symcompile.hybrid import Batch
+from symcompile import exporters
+from symcompile.modules.batch import Batch
+from symcompile.storage import artifact
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from symcompile import Target, symcompile
-from symcompile.absorb import absorb
-from symcompile.hybrid import Batch
+from symcompile.modules.absorb import absorb
+from symcompile.modules.batch import Batch
 
 X = torch.randn(40, 3, 2, generator=torch.Generator().manual_seed(0))
 EXAMPLE = Batch((X,), {})

@@ -13,14 +13,14 @@ from torch import nn
 
 from symcompile import Target, load, record
 from symcompile.compiled import Compiled
-from symcompile.equation import Equation
-from symcompile.measuring import Neural
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.measuring import Neural
+from symcompile.fidelity.outcome import Refusal, Rewrite
 from symcompile.passes.reduce import reduce
-from symcompile.recording import Recording
-from symcompile.rewrite import Refusal, Rewrite
+from symcompile.regression.pareto import ParetoFront
+from symcompile.storage.recording import Recording
 
 OPERATORS = OperatorSet.of(["+", "*", "inv", "sin", "exp"])
 DATA = torch.linspace(-1, 2, 600, dtype=torch.float64).reshape(-1, 2)

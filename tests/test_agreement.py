@@ -12,12 +12,12 @@ from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
 from symcompile import load, symcompile
-from symcompile.agreement import same_gradients
 from symcompile.aten.graph import decode, encode
 from symcompile.errors import ArtifactError
 from symcompile.exporters import graph_module
-from symcompile.hybrid import Batch
 from symcompile.lowering import trainable
+from symcompile.modules.agreement import same_gradients
+from symcompile.modules.batch import Batch
 from symcompile.passes.capture import BOUNDARIES, FX, capture
 from symcompile.storage.check import differences
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from symcompile.aten import alike
 from symcompile.aten.graph import decode
-from symcompile.hybrid import Batch
+from symcompile.modules.batch import Batch
 
 
 class Scaled(nn.Module):

@@ -15,11 +15,10 @@ import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
-from symcompile import artifact
 from symcompile.errors import ArtifactError
-from symcompile.hybrid import Batch
-from symcompile.rewrite import Refusal, Rewrite
-from symcompile.storage import container
+from symcompile.fidelity.outcome import Refusal, Rewrite
+from symcompile.modules.batch import Batch
+from symcompile.storage import artifact, container
 from symcompile.storage.serialization import outcome_to_json
 
 

@@ -10,11 +10,11 @@ from models import Block, Calling, Leftovers, Net, Stack, state_of
 from torch import fx, nn
 
 from symcompile.errors import CaptureError, TargetError
-from symcompile.hybrid import Batch
-from symcompile.passes.assemble import Vacant, copy_block, vacate
+from symcompile.modules.assemble import Vacant, copy_block, vacate
+from symcompile.modules.batch import Batch
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.modules.whole_model import root_for
 from symcompile.passes.capture import capture
-from symcompile.passes.whole_model import root_for
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 
 X = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))

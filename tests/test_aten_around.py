@@ -10,7 +10,7 @@ from torch import nn
 from symcompile import Compiled, diff, exporters, load, symcompile
 from symcompile.aten.around import encode_around
 from symcompile.errors import ArtifactError, ChoiceError
-from symcompile.rewrite import Refusal, Rewrite
+from symcompile.fidelity.outcome import Refusal, Rewrite
 
 QUICK: dict[str, Any] = {
     "engine_options": {"restarts": 1, "population": 50, "generations": 2},

@@ -9,9 +9,9 @@ from models import Block
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from symcompile.batches import as_batch, as_batches, sampled_batch
 from symcompile.errors import DataError
-from symcompile.hybrid import Batch
+from symcompile.modules.batch import Batch
+from symcompile.modules.batches import as_batch, as_batches, sampled_batch
 from symcompile.target import Target
 
 ONE = Block(lambda x: x)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symcompile.comparison.blocks import compare_blocks
-from symcompile.comparison.result import BlockDiff
-from symcompile.comparison.snapshot import Block, Node, Output, Snapshot
-from symcompile.equation import Equation
-from symcompile.operators import OperatorSet
-from symcompile.parser import parse
+from symcompile.diff.blocks import compare_blocks
+from symcompile.diff.result import BlockDiff
+from symcompile.diff.snapshot import Block, Node, Output, Snapshot
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
 
 NAMES = ("x0", "x1")
 

@@ -8,7 +8,8 @@ import torch
 from models import Derivative, Leftovers, Net, state_of
 from torch import fx, nn
 
-from symcompile.calling import (
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import (
     equal,
     evaluating,
     grad_mode,
@@ -21,9 +22,8 @@ from symcompile.calling import (
     tensors,
     without_gradients,
 )
-from symcompile.hybrid import Batch
-from symcompile.preserving import preserving
-from symcompile.state import match_persistence
+from symcompile.modules.preserving import preserving
+from symcompile.modules.state import match_persistence
 
 
 def batch(*args: Any, **kwargs: Any) -> Batch:

@@ -8,12 +8,12 @@ import pytest
 import sympy
 from sympy import Abs, Float, Max, exp, log, sin, sqrt, tanh
 
-from symcompile.canonical import canonical
-from symcompile.complexity import complexity
-from symcompile.evaluation import evaluate
-from symcompile.operators import VOCABULARY, OperatorSet
-from symcompile.program import from_sympy
-from symcompile.slots import extract, slot
+from symcompile.expressions.canonical import canonical
+from symcompile.expressions.complexity import complexity
+from symcompile.expressions.evaluation import evaluate
+from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.program import from_sympy
+from symcompile.expressions.slots import extract, slot
 
 x, y = sympy.symbols("x y")
 c = [slot(i) for i in range(4)]

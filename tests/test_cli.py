@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from symcompile import Compiled, Target, __version__, cli, symcompile
+from symcompile import Compiled, Target, __version__, symcompile
+from symcompile.cli import commands as cli
 
 
 class Law(nn.Module):
@@ -153,7 +154,7 @@ def test_show_of_a_foreign_onnx_file_tells_its_structure(tmp_path: Path, capsys:
 
 
 def test_demo_runs_with_its_options(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from symcompile import demo
+    from symcompile.cli import demo
 
     called = []
     monkeypatch.setattr(demo, "main", lambda *a, **k: called.append((a, k)) or 0)
@@ -177,7 +178,7 @@ def test_a_wrong_call_is_status_2(argv: list[str], capsys: Any) -> None:
 
 
 def test_a_closed_pipe_is_silent(saved: Path) -> None:
-    command = [sys.executable, "-m", "symcompile.cli", "show", os.fspath(saved)]
+    command = [sys.executable, "-m", "symcompile.cli.commands", "show", os.fspath(saved)]
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as out:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from repositories import DRIFTED, OLD, OTHER, Repository, content
 
-from symcompile import cli
+from symcompile.cli import commands as cli
 
 
 @pytest.fixture

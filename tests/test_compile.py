@@ -16,7 +16,7 @@ from torch import nn
 
 from symcompile import Compiled, SymCompileError, Target, load, record, symcompile
 from symcompile.errors import ChoiceError, DataError, StaleRecordingError, TargetError
-from symcompile.rewrite import Refusal, Rewrite
+from symcompile.fidelity.outcome import Refusal, Rewrite
 
 QUICK: dict[str, Any] = {
     "operators": ["+", "*"],

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.engines import create
-from symcompile.equation import Equation
 from symcompile.errors import ExpressionError
-from symcompile.losses import Loss
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.passes.complete import complete
-from symcompile.passes.complete import completed as completion
-from symcompile.passes.distill import Fit
-from symcompile.passes.refine import Samples
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.complete import complete
+from symcompile.regression.complete import completed as completion
+from symcompile.regression.distillation import Fit
+from symcompile.regression.engines import create
+from symcompile.regression.losses import Loss
+from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.refine import Samples
 
 OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
 ENGINE = create("operon", operators=OPERATORS, max_complexity=25)

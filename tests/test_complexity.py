@@ -3,9 +3,9 @@
 import pytest
 import sympy
 
-from symcompile.complexity import complexity, spellable
-from symcompile.operators import OperatorSet
-from symcompile.slots import slot
+from symcompile.expressions.complexity import complexity, spellable
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.slots import slot
 
 x, y, t = sympy.symbols("x y t")
 C = [slot(i) for i in range(6)]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import sympy
 
-from symcompile.comparison.equations.deadline import Deadline, OutOfTime
+from symcompile.diff.equations.deadline import Deadline, OutOfTime
 
 
 def endless() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from symcompile import derivatives
-from symcompile.derivatives import autograd, sound
+from symcompile.fidelity import derivatives
+from symcompile.fidelity.derivatives import autograd, sound
 
 X = np.random.default_rng(0).uniform(-1, 1, (37, 2))
 

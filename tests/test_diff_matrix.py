@@ -36,7 +36,7 @@ from hybrids import FakeHybrid
 from torch import nn
 
 from symcompile import diff
-from symcompile.comparison.result import (
+from symcompile.diff.result import (
     ADDED,
     CHANGED,
     DRIFTED,

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.engines import create
-from symcompile.engines.base import SearchProgress
-from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, EngineError
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.passes.distill import Fit, distill
-from symcompile.passes.journal import fingerprint
-from symcompile.passes.refine import Refine
-from symcompile.progress import ProgressBar
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.passes.distill import distill
+from symcompile.regression.distillation import Fit
+from symcompile.regression.engines import create
+from symcompile.regression.engines.base import SearchProgress
+from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.progress import ProgressBar
+from symcompile.regression.refine import Refine
+from symcompile.storage.journal import fingerprint
 
 OPERATORS = OperatorSet.of(None)
 
@@ -191,7 +192,7 @@ def test_a_failed_search_stops_the_others_of_its_fit() -> None:
 
 
 def test_an_interrupt_stops_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    from symcompile.passes import distill_run as module
+    from symcompile.regression import run as module
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         raise KeyboardInterrupt

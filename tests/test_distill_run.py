@@ -23,13 +23,14 @@ import pytest
 import sympy
 from children import child, wait_until
 
-from symcompile.engines.base import SearchProgress
-from symcompile.equation import Equation
 from symcompile.errors import EngineError
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.passes import distill_run
-from symcompile.passes.distill import Fit, distill
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.passes.distill import distill
+from symcompile.regression import run as distill_run
+from symcompile.regression.distillation import Fit
+from symcompile.regression.engines.base import SearchProgress
+from symcompile.regression.pareto import ParetoFront
 
 OPERATORS = OperatorSet.of(None)
 

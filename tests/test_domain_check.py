@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from symcompile.domain_check import check
-from symcompile.equation import Equation
-from symcompile.evaluation import Array
-from symcompile.operators import OperatorSet
-from symcompile.parser import parse
-from symcompile.region import (
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.domain_check import check
+from symcompile.fidelity.outcome import DomainIssue
+from symcompile.modules.region import (
     Interface,
     Parameter,
     Projection,
@@ -20,7 +21,6 @@ from symcompile.region import (
     TensorInput,
     TensorOutput,
 )
-from symcompile.rewrite import DomainIssue
 from symcompile.target import Target
 
 UNIT = np.random.default_rng(0).uniform(0, 1, (1000, 2))

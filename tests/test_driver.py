@@ -17,10 +17,10 @@ from torch import nn
 
 import symcompile as package
 from symcompile import ParetoFront, SymCompileError, Target, distill, symcompile
-from symcompile.engines.operon import OperonEngine
-from symcompile.engines.operon_search import SearchOptions
 from symcompile.errors import ChoiceError, DataError, EngineError, TargetError
-from symcompile.operators import OperatorSet
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.engines.operon import OperonEngine
+from symcompile.regression.engines.operon_search import SearchOptions
 
 QUICK: dict[str, Any] = {
     "operators": ["+", "*"],

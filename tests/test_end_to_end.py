@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from symcompile.end_to_end import Remembered, end_to_end
 from symcompile.errors import DataError
+from symcompile.fidelity.end_to_end import Remembered, end_to_end
 
 BATCHES = [torch.tensor([3.0, 4.0]), torch.tensor([[12.0]])]
 
@@ -105,7 +105,7 @@ def test_results_of_the_original_are_computed_once_while_they_are_small(monkeypa
         calls.append(len(batch))
         return {"values": batch, "rest": (batch[:0], 7)}
 
-    monkeypatch.setattr("symcompile.end_to_end._REMEMBERED_BYTES", 100)
+    monkeypatch.setattr("symcompile.fidelity.end_to_end._REMEMBERED_BYTES", 100)
     remembered = Remembered(run)
     small, large = torch.ones(20), torch.ones(30)
     for _ in range(3):
@@ -122,7 +122,7 @@ def test_large_results_are_compared_piece_by_piece(monkeypatch) -> None:
     values = torch.arange(1000.0)
     values[17], values[501] = torch.inf, -torch.inf
     whole = end_to_end(lambda x: x, {"equation": lambda x: x * 1.5}, [values], "data")
-    monkeypatch.setattr("symcompile.end_to_end._AT_ONCE", 7)
+    monkeypatch.setattr("symcompile.fidelity.end_to_end._AT_ONCE", 7)
     pieces = end_to_end(lambda x: x, {"equation": lambda x: x * 1.5}, [values], "data")
     assert whole.equation == pytest.approx(0.5, rel=1e-12)
     assert pieces.equation == pytest.approx(0.5, rel=1e-12)

@@ -11,8 +11,8 @@ import sympy
 
 from symcompile import Equation
 from symcompile.errors import ExpressionError
-from symcompile.operators import OperatorSet
-from symcompile.parser import parse
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
 
 OPERATORS = OperatorSet.of(None)
 x, t = sympy.symbols("x t")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import diffs
 import pytest
 
-from symcompile.comparison.formats.equation_lines import (
+from symcompile.diff.formats.equation_lines import (
     Line,
     carets,
     equation_lines,

@@ -12,8 +12,8 @@ import pytest
 import sympy
 from laws import OPERATORS, SYMBOLS, box, equation, output
 
-from symcompile.comparison.equations import compare_equations
-from symcompile.comparison.result import (
+from symcompile.diff.equations import compare_equations
+from symcompile.diff.result import (
     ADDED,
     CHANGED,
     DRIFTED,
@@ -22,10 +22,10 @@ from symcompile.comparison.result import (
     REWRITTEN,
     EquationDiff,
 )
-from symcompile.comparison.snapshot import Accuracy, Output
-from symcompile.equation import Equation
-from symcompile.evaluation import Array
-from symcompile.slots import slot
+from symcompile.diff.snapshot import Accuracy, Output
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.slots import slot
 
 TANH = "(exp(1.5*x) - exp(-1.5*x))/(exp(1.5*x) + exp(-1.5*x))"
 
@@ -352,7 +352,7 @@ def test_a_large_equation_is_compared_by_values_alone() -> None:
 
 SEEDED = """
 from laws import box, output
-from symcompile.comparison.equations import compare_equations
+from symcompile.diff.equations import compare_equations
 for old, new in [
     ("Max(1.5*x, 2.5*y, t, 0.5)", "Max(1.6*x, 2.4*y, t, 0.6)"),
     ("Min(x, y)*Max(x, y)", "x*y"),

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from laws import box, equation, law_pair
 
-from symcompile.comparison.equations import laws
-from symcompile.comparison.equations.equivalence import (
+from symcompile.diff.equations import equivalence, laws
+from symcompile.diff.equations.equivalence import (
     ENOUGH,
     around,
     compare_values,
     differ_anywhere,
 )
-from symcompile.evaluation import Array
+from symcompile.expressions.evaluation import Array
 
 
 def line(low: float, high: float, n: int = 200) -> Array:
@@ -98,7 +98,7 @@ def test_differ_anywhere(old: str, new: str, differ: bool) -> None:
 def test_a_large_equation_is_evaluated_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     one, _ = law_pair("x*sin(y) + log(t)", "x")
     values, peaks = one.values(box())
-    monkeypatch.setattr("symcompile.comparison.equations.equivalence._HELD", 50)
+    monkeypatch.setattr(equivalence, "_HELD", 50)
     parts, part_peaks = one.values(box())
     assert np.array_equal(values, parts)
     assert np.array_equal(peaks, part_peaks)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.evaluation import FOLDS, UNARY, evaluate, jacobian
-from symcompile.program import Instruction, Program, from_sympy
-from symcompile.slots import slot
+from symcompile.expressions.evaluation import FOLDS, UNARY, evaluate, jacobian
+from symcompile.expressions.program import Instruction, Program, from_sympy
+from symcompile.expressions.slots import slot
 
 MPMATH_NAMES = {"abs": "fabs", "neg": None, "not": None, "sign": "sign", "ceil": "ceil"}
 POINTS = np.array([-0.93, -0.4, -0.05, 0.11, 0.5, 0.97])

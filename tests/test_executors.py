@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from symcompile.errors import EngineError
-from symcompile.executors import Crew, InThisThread, Threads, available_cores, number_of_workers
+from symcompile.regression.executors import (
+    Crew,
+    InThisThread,
+    Threads,
+    available_cores,
+    number_of_workers,
+)
 
 
 def test_nobody_waits_for_a_thread_that_hangs() -> None:

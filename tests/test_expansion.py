@@ -4,7 +4,7 @@ import pytest
 import sympy
 from sympy import Float, Max, exp, sin, sqrt
 
-from symcompile.expansion import BEYOND, expanded, terms_made
+from symcompile.expressions.expansion import BEYOND, expanded, terms_made
 
 a, b, c, d = sympy.symbols("a b c d")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from symcompile.errors import DataError
-from symcompile.fidelity import agreement, controls, relative_l2
+from symcompile.fidelity.controls import agreement, controls, relative_l2
 
 RNG = np.random.default_rng(0)
 

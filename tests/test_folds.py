@@ -15,18 +15,18 @@ import torch
 from torch import nn
 
 from symcompile import distill, load, record, symcompile
-from symcompile.arrays import split
-from symcompile.description import Few, descriptions, nats_per_node
-from symcompile.equation import Equation
 from symcompile.errors import DataError, ExpressionError
-from symcompile.evaluation import Array
-from symcompile.fidelity import agreement, controls
-from symcompile.folds import SMALL, fold_numbers, in_words, moves
-from symcompile.least_squares import fit_constants
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
-from symcompile.recording import Recording
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.controls import agreement, controls
+from symcompile.modules.arrays import split
+from symcompile.regression.description import Few, descriptions, nats_per_node
+from symcompile.regression.folds import SMALL, fold_numbers, in_words, moves
+from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.pareto import ParetoFront
+from symcompile.storage.recording import Recording
 
 OPERATORS = OperatorSet.of(["+", "*", "sqrt", "square", "cube", "exp"])
 QUICK: dict[str, Any] = {

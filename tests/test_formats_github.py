@@ -14,10 +14,10 @@ import torch
 from hybrids import Fake, hybrid_of
 from torch import nn
 
-from symcompile.comparison.formats.github import to_annotations
-from symcompile.comparison.result import GraphDiff, Side, Violation
+from symcompile.diff.formats.github import to_annotations
+from symcompile.diff.result import GraphDiff, Side, Violation
 from symcompile.exporters import manifest
-from symcompile.hybrid import Batch
+from symcompile.modules.batch import Batch
 
 # As GitHub's runner reads a line: properties end at the first ::, pairs at commas.
 COMMAND = re.compile(r"::(error|warning|notice) ([^:\r\n]*)::([^\r\n]*)")

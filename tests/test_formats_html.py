@@ -13,8 +13,8 @@ import diffs
 import pytest
 from drawn_graphs import compared, inserted, layers_of, swapped
 
-from symcompile.comparison.formats.html import to_html
-from symcompile.comparison.result import (
+from symcompile.diff.formats.html import to_html
+from symcompile.diff.result import (
     CHANGED,
     DRIFTED,
     IDENTICAL,
@@ -24,7 +24,7 @@ from symcompile.comparison.result import (
     NodesDiff,
     Violation,
 )
-from symcompile.comparison.snapshot import Accuracy, Node
+from symcompile.diff.snapshot import Accuracy, Node
 
 TAGS = {
     "a", "article", "b", "body", "code", "defs", "del", "details", "div", "footer", "g", "h1",

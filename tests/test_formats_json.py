@@ -12,8 +12,8 @@ import diffs
 import pytest
 
 from symcompile._version import __version__
-from symcompile.comparison.formats import json as json_format
-from symcompile.comparison.formats.json import SCHEMA, to_dict, to_json
+from symcompile.diff.formats import json as json_format
+from symcompile.diff.formats.json import SCHEMA, to_dict, to_json
 
 
 @pytest.mark.parametrize("name", diffs.COMPARISONS)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import diffs
 import pytest
 
-from symcompile.comparison.formats.fitting import Part, fitted
-from symcompile.comparison.formats.markdown import MARKER, fence, sentence, span, to_markdown
-from symcompile.comparison.snapshot import Node
+from symcompile.diff.formats.fitting import Part, fitted
+from symcompile.diff.formats.markdown import MARKER, fence, sentence, span, to_markdown
+from symcompile.diff.snapshot import Node
 
 TAGS = {"<details>", "<details open>", "</details>", "<summary>", "</summary>", "<code>"}
 TAGS |= {"</code>", "<sub>", "</sub>"}

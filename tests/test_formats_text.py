@@ -8,8 +8,8 @@ from dataclasses import replace
 import diffs
 import pytest
 
-from symcompile.comparison.formats.text import to_text
-from symcompile.comparison.result import Coefficient, Violation
+from symcompile.diff.formats.text import to_text
+from symcompile.diff.result import Coefficient, Violation
 
 CODE = re.compile(r"\x1b\[[0-9;]*m")
 

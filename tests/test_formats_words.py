@@ -11,14 +11,14 @@ from dataclasses import replace
 import diffs
 import pytest
 
-from symcompile.comparison.formats.figures import (
+from symcompile.diff.formats.figures import (
     block_metrics,
     equation_metrics,
     percent,
     plain,
     totals,
 )
-from symcompile.comparison.formats.words import (
+from symcompile.diff.formats.words import (
     coefficient_rows,
     different,
     gravest_first,
@@ -30,7 +30,7 @@ from symcompile.comparison.formats.words import (
     summary,
     verdict,
 )
-from symcompile.comparison.result import (
+from symcompile.diff.result import (
     CLASSES,
     IDENTICAL,
     BlockDiff,
@@ -38,8 +38,8 @@ from symcompile.comparison.result import (
     GraphDiff,
     ModelDiff,
 )
-from symcompile.comparison.rules import Rules
-from symcompile.comparison.snapshot import Accuracy
+from symcompile.diff.rules import Rules
+from symcompile.diff.snapshot import Accuracy
 
 FORMATS = ("text", "md", "json", "github")
 

@@ -23,15 +23,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
 from symcompile import Equation, SymCompileError
-from symcompile.canonical import UNUSABLE, canonical
-from symcompile.complexity import complexity
 from symcompile.errors import ExpressionError
-from symcompile.evaluation import Array, _step, jacobian, trace
+from symcompile.expressions.canonical import UNUSABLE, canonical
+from symcompile.expressions.complexity import complexity
+from symcompile.expressions.evaluation import Array, _step, jacobian, trace
+from symcompile.expressions.limits import check_equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
 from symcompile.lowering import lower, trainable
-from symcompile.operators import OperatorSet
-from symcompile.parser import parse
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
-from symcompile.storage.limits import check_equation
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 
 SECONDS, MEMORY = 5.0, 512 * 2**20

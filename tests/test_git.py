@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from repositories import DRIFTED, OTHER, POINTER, Repository, content
 
-from symcompile import git
-from symcompile.comparison import GraphDiff
+from symcompile.cli import git
+from symcompile.diff import GraphDiff
 from symcompile.errors import ArtifactError, ComparisonError
 
 

@@ -12,7 +12,7 @@ import pytest
 from command import command
 from repositories import DRIFTED, OTHER, POINTER, ROOT, Repository, content, environment
 
-from symcompile import git
+from symcompile.cli import git
 from symcompile.errors import ComparisonError
 
 
@@ -202,7 +202,7 @@ def test_a_file_without_tensors_of_torch_is_compared_without_torch(
     for name, equation in (("old", DRIFTED), ("new", OTHER)):
         (tmp_path / f"{name}{suffix}").write_bytes(content(suffix, equation))
     code = (
-        "import sys; from symcompile import git;"
+        "import sys; from symcompile.cli import git;"
         f"assert 'law[0] = ' in git.textconv('new{suffix}');"
         f"print(git.driver('law', 'old{suffix}', 'new{suffix}', color=False));"
         "assert 'torch' not in sys.modules"

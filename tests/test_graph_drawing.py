@@ -21,17 +21,17 @@ from drawn_graphs import (
     swapped,
 )
 
-from symcompile.comparison.drawing.escaping import columns_of
-from symcompile.comparison.drawing.faces import COLUMN, LINE
-from symcompile.comparison.drawing.folding import fold
-from symcompile.comparison.drawing.layers import layered
-from symcompile.comparison.drawing.lines import Line, spread
-from symcompile.comparison.drawing.ordering import crossings, ordered
-from symcompile.comparison.drawing.picture import Picture, picture
-from symcompile.comparison.drawing.svg import svg
-from symcompile.comparison.drawing.union import BOTH, NEW, OLD, unite
-from symcompile.comparison.result import NodesDiff
-from symcompile.comparison.snapshot import Node
+from symcompile.diff.drawing.escaping import columns_of
+from symcompile.diff.drawing.faces import COLUMN, LINE
+from symcompile.diff.drawing.folding import fold
+from symcompile.diff.drawing.layers import layered
+from symcompile.diff.drawing.lines import Line, spread
+from symcompile.diff.drawing.ordering import crossings, ordered
+from symcompile.diff.drawing.picture import Picture, picture
+from symcompile.diff.drawing.svg import svg
+from symcompile.diff.drawing.union import BOTH, NEW, OLD, unite
+from symcompile.diff.result import NodesDiff
+from symcompile.diff.snapshot import Node
 
 each_case = pytest.mark.parametrize("case", CASES)
 

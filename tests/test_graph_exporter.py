@@ -10,9 +10,9 @@ from torch import fx, nn
 
 from symcompile.errors import ExportError
 from symcompile.exporters import graph_module
-from symcompile.hybrid import Batch
 from symcompile.lowering import trainable
-from symcompile.region import Interface, Parameter, TensorInput, TensorOutput
+from symcompile.modules.batch import Batch
+from symcompile.modules.region import Interface, Parameter, TensorInput, TensorOutput
 
 
 def samples(*shape: int, seed: int = 0) -> torch.Tensor:

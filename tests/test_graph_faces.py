@@ -9,12 +9,12 @@ import diffs
 import pytest
 from drawn_graphs import chain
 
-from symcompile.comparison.drawing.escaping import clipped, facts_markup, markup
-from symcompile.comparison.drawing.faces import face, operator
-from symcompile.comparison.drawing.folding import Cell
-from symcompile.comparison.drawing.union import NEW, OLD, Vertex
-from symcompile.comparison.result import DRIFTED
-from symcompile.comparison.snapshot import Node
+from symcompile.diff.drawing.escaping import clipped, facts_markup, markup
+from symcompile.diff.drawing.faces import face, operator
+from symcompile.diff.drawing.folding import Cell
+from symcompile.diff.drawing.union import NEW, OLD, Vertex
+from symcompile.diff.result import DRIFTED
+from symcompile.diff.snapshot import Node
 
 # --- what is in the boxes ------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@ import diffs
 import pytest
 from drawn_graphs import CASES, RESIDUAL, by_name, chain, compared, inserted, layers_of, scattered
 
-from symcompile.comparison.drawing.folding import fold
-from symcompile.comparison.drawing.picture import picture
-from symcompile.comparison.drawing.union import NEW, OLD, Vertex, unite
-from symcompile.comparison.result import IDENTICAL, BlockDiff, NodesDiff
-from symcompile.comparison.snapshot import Node
+from symcompile.diff.drawing.folding import fold
+from symcompile.diff.drawing.picture import picture
+from symcompile.diff.drawing.union import NEW, OLD, Vertex, unite
+from symcompile.diff.result import IDENTICAL, BlockDiff, NodesDiff
+from symcompile.diff.snapshot import Node
 
 each_case = pytest.mark.parametrize("case", CASES)
 

@@ -10,9 +10,9 @@ from models import Net
 from torch import fx, nn
 
 from symcompile import diff
-from symcompile.comparison.readers import graph_module, read
-from symcompile.comparison.snapshot import Node, Snapshot, Tensor
-from symcompile.model_rows import tensor_digest
+from symcompile.diff.readers import graph_module, read
+from symcompile.diff.snapshot import Node, Snapshot, Tensor
+from symcompile.storage.model_rows import tensor_digest
 
 
 class Tied(nn.Module):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from symcompile.graph_rows import fx_rows
+from symcompile.storage.graph_rows import fx_rows
 
 
 class Net(nn.Module):

@@ -17,7 +17,7 @@ import pytest
 import torch
 from diff_models import FORMATS, net, written
 
-from symcompile.cli import main
+from symcompile.cli.commands import main
 
 CODE = "__import__('pathlib').Path('executed').touch()"
 # What a refusal may take on top of the interpreter with torch and onnx in it.
@@ -306,7 +306,7 @@ def test_a_refusal_takes_little_memory(name: str, good: dict[str, Path], tmp_pat
             for _ in range(1024):
                 member.write(bytes(2**20))
     code = (
-        "import resource, sys; from symcompile.cli import main; import onnx;"
+        "import resource, sys; from symcompile.cli.commands import main; import onnx;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "status = main(['diff', *sys.argv[1:]]);"
         "print(status, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))"

@@ -11,7 +11,13 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from symcompile.errors import DataError, PruningError
-from symcompile.passes.importance import kl_divergence, measure_of, rank, standard_deviation, stream
+from symcompile.pruning.importance import (
+    kl_divergence,
+    measure_of,
+    rank,
+    standard_deviation,
+    stream,
+)
 
 
 def outputs(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:

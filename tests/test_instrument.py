@@ -11,13 +11,13 @@ import torch
 from models import Block, Calling, Derivative, Graph, Law, Leftovers, Net, graph_batch, state_of
 from torch import nn
 
-from symcompile.calling import rows
 from symcompile.errors import DataError
-from symcompile.hybrid import Batch
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import rows
+from symcompile.modules.recorder import Observed
+from symcompile.modules.recording import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
 from symcompile.passes.capture import capture
 from symcompile.passes.instrument import Observation, instrument
-from symcompile.passes.recorder import Observed
-from symcompile.recording import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
 
 RANDOM = torch.Generator().manual_seed(0)
 X = torch.randn(200, 2, generator=RANDOM)

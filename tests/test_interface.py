@@ -7,7 +7,7 @@ import torch
 from models import Block, Law
 from torch import nn
 
-from symcompile.passes.interface import (
+from symcompile.modules.interface import (
     Call,
     UnsupportedError,
     bind,
@@ -16,7 +16,7 @@ from symcompile.passes.interface import (
     matrix_out,
     unbind,
 )
-from symcompile.region import Interface
+from symcompile.modules.region import Interface
 
 torch.manual_seed(0)
 A = torch.randn(6, 3)

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from symcompile.evaluation import trace
-from symcompile.intervals import EVERYTHING, bounds, excludes_zero
-from symcompile.parser import parse
-from symcompile.program import from_sympy
+from symcompile.expressions.evaluation import trace
+from symcompile.expressions.intervals import EVERYTHING, bounds, excludes_zero
+from symcompile.expressions.parser import parse
+from symcompile.expressions.program import from_sympy
 
 BOXES = [((-2.0, 3.0), (0.5, 4.0)), ((0.1, 0.2), (-7.0, -6.5)), ((-1e-3, 1e-3), (-1.0, 1.0))]
 FORMS = [
@@ -59,7 +59,7 @@ def test_intervals_of_plain_forms_are_tight(text: str, expected: tuple[float, fl
 
 
 def test_constants_count_as_points() -> None:
-    from symcompile.slots import slot
+    from symcompile.expressions.slots import slot
 
     program = from_sympy([slot(0) + slot(1)], ["x"], 2)
     low, high = bounds(program, [(0.0, 1.0)], (2.0, -5.0))[-1]

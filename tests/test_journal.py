@@ -18,12 +18,13 @@ import pytest
 import sympy
 from children import child, wait_until
 
-from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, EngineError
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.passes.distill import Fit, distill
-from symcompile.passes.journal import Journal, search_fingerprint
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.passes.distill import distill
+from symcompile.regression.distillation import Fit
+from symcompile.regression.pareto import ParetoFront
+from symcompile.storage.journal import Journal, search_fingerprint
 
 KEYS, RESTARTS = ("a", "b", "c", "d"), 3
 OPERATORS = OperatorSet.of(None)

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from symcompile.latency import latency
+from symcompile.fidelity.latency import latency
 
 
 def test_a_slower_block_takes_longer() -> None:

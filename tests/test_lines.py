@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from symcompile.comparison.lines import lines
-from symcompile.comparison.snapshot import Accuracy, Block, Node, Output, Snapshot, Tensor
-from symcompile.equation import Equation
-from symcompile.one_line import one_line
-from symcompile.operators import OperatorSet
-from symcompile.parser import parse
+from symcompile.diff.lines import lines
+from symcompile.diff.snapshot import Accuracy, Block, Node, Output, Snapshot, Tensor
+from symcompile.errors import one_line
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
 
 NAMES = ("x", "t")
 

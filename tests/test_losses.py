@@ -9,11 +9,18 @@ import torch
 from torch import nn
 
 from symcompile import SymCompileError, distill, symcompile
-from symcompile.arrays import split
-from symcompile.equation import Equation
-from symcompile.least_squares import fit_constants
-from symcompile.losses import LOSSES, SQUARED, Loss, first_weights, has_heavy_tails, loss_for
-from symcompile.operators import OperatorSet
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.modules.arrays import split
+from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.losses import (
+    LOSSES,
+    SQUARED,
+    Loss,
+    first_weights,
+    has_heavy_tails,
+    loss_for,
+)
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=2000)

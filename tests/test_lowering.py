@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from symcompile.equation import Equation
 from symcompile.errors import LoweringError
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
 from symcompile.lowering import lower, read_constants, trainable, without_guards
 from symcompile.lowering.torch_rules import STEEP
-from symcompile.operators import OperatorSet
-from symcompile.region import (
+from symcompile.modules.region import (
     Interface,
     Parameter,
     Projection,

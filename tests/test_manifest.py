@@ -20,12 +20,12 @@ from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
 from symcompile.errors import ExportError
-from symcompile.evaluation import evaluate
 from symcompile.exporters import manifest as exported_manifest
 from symcompile.exporters.manifest_json import manifest, text
-from symcompile.hybrid import Batch
-from symcompile.program import Program
-from symcompile.rewrite import Latency, Refusal, Rewrite
+from symcompile.expressions.evaluation import evaluate
+from symcompile.expressions.program import Program
+from symcompile.fidelity.outcome import Latency, Refusal, Rewrite
+from symcompile.modules.batch import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBES = ((0.25, 0.5), (-1.0, 2.0), (0.0, 0.125))

@@ -19,12 +19,12 @@ from hybrids import Fake, hybrid_of
 from torch import fx, nn
 
 from symcompile import Compiled, Target, load, symcompile
-from symcompile.comparison.readers import manifest, read, read_pair
-from symcompile.comparison.snapshot import Snapshot
+from symcompile.diff.readers import manifest, read, read_pair
+from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError, ComparisonError
 from symcompile.exporters.manifest_json import manifest as exported
 from symcompile.exporters.manifest_json import text
-from symcompile.hybrid import Batch
+from symcompile.modules.batch import Batch
 from symcompile.storage import container
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from node_graphs import Graph, compared, graph, report, sequential
 
-from symcompile.comparison.snapshot import Node
+from symcompile.diff.snapshot import Node
 
 # --- layers that come, go and change -------------------------------------------------------------
 

@@ -16,9 +16,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from symcompile.aten.graph import encode
-from symcompile.comparison import snapshot
-from symcompile.graph_rows import aten_rows, fx_rows
-from symcompile.hybrid import Batch
+from symcompile.diff import snapshot
+from symcompile.modules.batch import Batch
+from symcompile.storage.graph_rows import aten_rows, fx_rows
 
 
 class Residual(nn.Module):

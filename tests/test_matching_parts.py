@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from symcompile.comparison.matching.alignment import align
-from symcompile.comparison.matching.arguments import argument_changes, arguments
-from symcompile.comparison.matching.network import natural, nearest
+from symcompile.diff.matching.alignment import align
+from symcompile.diff.matching.arguments import argument_changes, arguments
+from symcompile.diff.matching.network import natural, nearest
 
 
 def longest_common(old: list[int], new: list[int]) -> int:

@@ -11,8 +11,8 @@ from installed import compiled_with
 from torch import nn
 
 from symcompile import Compiled, symcompile
-from symcompile.end_to_end import end_to_end
-from symcompile.rewrite import Refusal, Rewrite
+from symcompile.fidelity.end_to_end import end_to_end
+from symcompile.fidelity.outcome import Refusal, Rewrite
 
 QUICK: dict[str, Any] = {
     "engine_options": {"restarts": 1, "population": 50, "generations": 2},

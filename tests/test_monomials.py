@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.equation import Equation
-from symcompile.evaluation import Array
-from symcompile.losses import SQUARED, Loss, loss_for
-from symcompile.operators import OperatorSet
-from symcompile.passes.monomials import MAX_MONOMIALS, monomial_candidates
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.losses import SQUARED, Loss, loss_for
+from symcompile.regression.monomials import MAX_MONOMIALS, monomial_candidates
 
 OPERATORS = OperatorSet.of(["+", "*", "inv", "exp"])
 NAMES = ("dx", "dy", "r", "m", "q")

@@ -10,7 +10,7 @@ import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from symcompile.comparison.onnx.evaluation import (
+from symcompile.diff.onnx.evaluation import (
     MAX_ELEMENTS,
     OPERATORS,
     Budget,
@@ -19,7 +19,7 @@ from symcompile.comparison.onnx.evaluation import (
     constant,
     constants_of,
 )
-from symcompile.comparison.onnx.rounding import UNITS, Value, exact, rounded, spread
+from symcompile.diff.onnx.rounding import UNITS, Value, exact, rounded, spread
 
 X = np.array([[-1.25, 0.5, 2.0], [0.25, -0.75, 0.125]])
 UNIT = np.array([[-0.5, 0.25, 0.75], [0.125, -0.875, 0.0]])

@@ -22,12 +22,12 @@ from operator_cases import CASES, OperatorCase
 from torch import nn
 
 from symcompile import exporters
-from symcompile.comparison.readers import read
+from symcompile.diff.readers import read
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_check import relative_difference
-from symcompile.hybrid import Batch
-from symcompile.region import Interface, Parameter, TensorInput, TensorOutput
-from symcompile.rewrite import Refusal
+from symcompile.fidelity.outcome import Refusal
+from symcompile.modules.batch import Batch
+from symcompile.modules.region import Interface, Parameter, TensorInput, TensorOutput
 
 X0 = sympy.Symbol("x0")
 
@@ -251,7 +251,7 @@ def test_functions_carry_equation_latex_fidelity_and_range(written) -> None:
 
 
 def test_runtime_sees_the_equations(written) -> None:
-    from symcompile.equation import Equation
+    from symcompile.expressions.equation import Equation
 
     hybrid, file = written
     notes = session_of(file).get_modelmeta().custom_metadata_map

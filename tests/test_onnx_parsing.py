@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from symcompile.comparison.onnx.parsing import (
+from symcompile.diff.onnx.parsing import (
     MAX_FIELDS,
     MAX_NODES,
     MAX_PACKED,
     check_size,
     parse,
 )
-from symcompile.comparison.readers import onnx_file
+from symcompile.diff.readers import onnx_file
 from symcompile.errors import ArtifactError
 
 

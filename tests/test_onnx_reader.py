@@ -18,14 +18,22 @@ from hybrids import Fake, FakeHybrid, equations_of, hybrid_of, rewrite_of
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from symcompile import artifact, exporters
-from symcompile.comparison.readers import read
-from symcompile.comparison.snapshot import Snapshot, Tensor
+from symcompile import exporters
+from symcompile.diff.readers import read
+from symcompile.diff.snapshot import Snapshot, Tensor
 from symcompile.errors import ArtifactError
-from symcompile.hybrid import Batch
+from symcompile.fidelity.outcome import Refusal
 from symcompile.lowering import lower
-from symcompile.region import Interface, Parameter, Projection, Region, TensorInput, TensorOutput
-from symcompile.rewrite import Refusal
+from symcompile.modules.batch import Batch
+from symcompile.modules.region import (
+    Interface,
+    Parameter,
+    Projection,
+    Region,
+    TensorInput,
+    TensorOutput,
+)
+from symcompile.storage import artifact
 from symcompile.target import Target
 
 FLOAT = TensorProto.FLOAT

@@ -12,9 +12,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from symcompile.comparison.readers import read
-from symcompile.comparison.readers.onnx_file import FOREIGN
-from symcompile.comparison.snapshot import Node, Snapshot, Tensor
+from symcompile.diff.readers import read
+from symcompile.diff.readers.onnx_file import FOREIGN
+from symcompile.diff.snapshot import Node, Snapshot, Tensor
 from symcompile.errors import ArtifactError
 
 FLOAT = TensorProto.FLOAT

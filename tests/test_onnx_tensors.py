@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from symcompile.comparison.onnx.tensors import DTYPES, KINDS, Tensors, small_array
+from symcompile.diff.onnx.tensors import DTYPES, KINDS, Tensors, small_array
 from symcompile.errors import ArtifactError
 
 VALUES = np.array([[0.5, -1.25, 3.0], [2.0, 0.0, 1.0]])

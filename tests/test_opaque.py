@@ -8,9 +8,7 @@ import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import fx, nn
 
-from symcompile.errors import ExportError
-from symcompile.hybrid import Batch
-from symcompile.opaque import (
+from symcompile.aten.opaque import (
     as_block,
     block_calls,
     bound,
@@ -20,7 +18,9 @@ from symcompile.opaque import (
     is_free,
     pick_tensors,
 )
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.errors import ExportError
+from symcompile.modules.batch import Batch
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 
 
 def samples(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:

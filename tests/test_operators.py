@@ -9,12 +9,12 @@ import sympy
 import torch
 from operator_cases import CASES, OperatorCase, vocabulary_cases
 
-from symcompile.equation import Equation
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.program import BINARY, NARY, UNARY
 from symcompile.lowering import lower, without_guards
 from symcompile.lowering.torch_rules import STEEP
-from symcompile.operators import OperatorSet
-from symcompile.program import BINARY, NARY, UNARY
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 
 OPERATORS = OperatorSet.of(["+", "*"])

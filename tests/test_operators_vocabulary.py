@@ -6,7 +6,7 @@ import pytest
 import sympy
 
 from symcompile.errors import EngineError
-from symcompile.operators import ALIASES, DEFAULT, VOCABULARY, OperatorSet, lookup
+from symcompile.expressions.operators import ALIASES, DEFAULT, VOCABULARY, OperatorSet, lookup
 
 a, b = sympy.symbols("a b")
 

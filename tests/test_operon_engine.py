@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.complexity import spellable
-from symcompile.engines import Engine, create
-from symcompile.engines.base import SearchProgress
-from symcompile.engines.operon import OperonEngine, _scale_and_offset
-from symcompile.engines.operon_tree import TreeNode, expression
 from symcompile.errors import EngineError, ExpressionError
-from symcompile.operators import OperatorSet
+from symcompile.expressions.complexity import spellable
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.engines import Engine, create
+from symcompile.regression.engines.base import SearchProgress
+from symcompile.regression.engines.operon import OperonEngine, _scale_and_offset
+from symcompile.regression.engines.operon_tree import TreeNode, expression
 
 SMALL = {"population": 200, "generations": 8, "max_rows": 100}
 
@@ -57,7 +57,7 @@ def test_equations_keep_to_the_operators_and_the_limit(operators: Any) -> None:
 
 
 def test_every_operator_of_the_vocabulary_runs() -> None:
-    from symcompile.operators import VOCABULARY
+    from symcompile.expressions.operators import VOCABULARY
 
     X = uniform(60, 2)
     y = np.tanh(X[:, 0]) ** 3 + np.log(X[:, 1])
@@ -188,9 +188,9 @@ def test_trees_that_sympy_would_be_busy_with_are_not_built() -> None:
 
 
 def test_trees_agree_with_operons_own_evaluation() -> None:
-    from symcompile.engines.operon_search import Search, SearchOptions
-    from symcompile.equation import Equation
-    from symcompile.slots import fill
+    from symcompile.expressions.equation import Equation
+    from symcompile.expressions.slots import fill
+    from symcompile.regression.engines.operon_search import Search, SearchOptions
 
     X = uniform(64, 2)
     data = np.column_stack([X, np.sin(X[:, 0]) / X[:, 1]])

@@ -31,34 +31,36 @@ LOADED_ON_USE = (
 # The pytest plugin is imported by every run of pytest in the same environment.
 AT_NO_COST = (*LOADED_ON_USE, "networkx", "numpy", "sympy", "torch")
 
-# The only modules that know both the passes and the exporters.
-ABOVE_THE_PASSES = {
-    "__init__",
-    "acceptance",
-    "cli",
-    "comparison",
+# Lowest floor first: a room, or a module that lies flat, imports from what stands before it only.
+FLOORS = (
+    "_version",
+    "errors",
+    "expressions",
+    "regression",
+    "target",
+    "modules",
+    "lowering",
+    "fidelity",
+    "pruning",
+    "aten",
+    "storage",
+    "options",
+    "pipeline",
+    "passes",
+    "exporters",
+    "report",
     "compiled",
-    "demo",
-    "driver",
-    "measuring",
-    "parts",
-    "refitting",
-    "simplify",
     "stages",
+    "driver",
+    "pinns",
+    "diff",
     "testing",
-}
+    "cli",
+    "__main__",
+)
 
-FORBIDDEN = {
-    "passes": (
-        "symcompile.artifact",
-        "symcompile.cli",
-        "symcompile.compiled",
-        "symcompile.driver",
-        "symcompile.exporters",
-    ),
-    "exporters": ("symcompile.cli", "symcompile.driver", "symcompile.passes"),
-    "types": ("symcompile.exporters", "symcompile.passes"),
-}
+# What is made of a compiled model knows nothing of how it was compiled.
+NO_PASSES = ("exporters", "report", "diff")
 
 
 # --- what is shipped ---------------------------------------------------------------------
@@ -146,7 +148,7 @@ def test_wheel_metadata(built: Built) -> None:
         scripts = archive.read(f"{information}/entry_points.txt").decode()
     assert f"\nVersion: {__version__}\n" in metadata
     assert "symcompile = symcompile.cli:main" in scripts
-    assert "[pytest11]\nsymcompile = symcompile.pytest_plugin\n" in f"{scripts}\n"
+    assert "[pytest11]\nsymcompile = symcompile.cli.pytest_plugin\n" in f"{scripts}\n"
 
 
 @pytest.mark.parametrize("name", LINKED)
@@ -180,8 +182,8 @@ def test_every_requirement_is_pinned() -> None:
     ("statement", "unwanted"),
     [
         ("import symcompile", AT_NO_COST),
-        ("import symcompile.cli", (*LOADED_ON_USE, "torch")),
-        ("import symcompile.pytest_plugin", AT_NO_COST),
+        ("import symcompile.cli.commands", (*LOADED_ON_USE, "torch")),
+        ("import symcompile.cli.pytest_plugin", AT_NO_COST),
         ("from symcompile import *", LOADED_ON_USE),
         ("import symcompile; symcompile.exporters", LOADED_ON_USE),
     ],
@@ -225,16 +227,18 @@ def imports(source: str, module: str, *, is_package: bool = False) -> Iterator[t
                 yield node.lineno, ".".join([*above, name.lstrip(".")])
 
 
-def layer(module: str) -> str | None:
-    """The row of FORBIDDEN that a module falls under; None for the driver and its like."""
-    inner = module.split(".")[1] if "." in module else "__init__"
-    if inner in LINKED:
-        return inner
-    return None if inner in ABOVE_THE_PASSES else "types"
+def floor(module: str) -> str:
+    """The room that a module is in, or the module where it lies flat."""
+    return module.split(".")[1]
 
 
-def is_below(name: str, forbidden: tuple[str, ...]) -> bool:
-    return any(name == top or name.startswith(f"{top}.") for top in forbidden)
+def wrong_way(module: str, imported: str) -> bool:
+    """Whether one module of the package imports another that stands above it."""
+    here, there = floor(module), floor(imported)
+    if here == there:
+        return False
+    above = FLOORS.index(there) > FLOORS.index(here)
+    return above or (here in NO_PASSES and there == "passes")
 
 
 def is_public_name(name: str) -> bool:
@@ -249,20 +253,51 @@ def modules() -> list[str]:
     return sorted(sources(PACKAGE))
 
 
-@pytest.mark.parametrize("path", modules())
-def test_import_order(path: str) -> None:
-    is_package = path.endswith("/__init__.py")
-    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    row = layer(module)
-    if row is None:
-        return
-    found = imports((ROOT / path).read_text(), module, is_package=is_package)
-    wrong = [
-        f"{path}:{line} imports {name}, which {row} may not"
-        for line, name in found
-        if is_below(name, FORBIDDEN[row]) or is_public_name(name)
-    ]
-    assert not wrong, "\n".join(wrong)
+def arrows() -> Iterator[tuple[str, str, str]]:
+    """Every import inside the package: where it stands, the module, and what it imports."""
+    for path in modules():
+        is_package = path.endswith("/__init__.py")
+        module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        if module == "symcompile":
+            continue  # the public names, each from its room
+        source = (ROOT / path).read_text()
+        for line, name in imports(source, module, is_package=is_package):
+            if name.split(".")[0] == "symcompile":
+                yield f"{path}:{line}", module, name
+
+
+def test_import_order() -> None:
+    wrong = []
+    for place, module, name in arrows():
+        if is_public_name(name):
+            if FLOORS.index(floor(module)) <= FLOORS.index("driver"):
+                wrong.append(f"{place} goes through the public door: {name}")
+        elif wrong_way(module, name):
+            wrong.append(f"{place}: {floor(module)} imports {name}, which stands above it")
+    assert not wrong, "\n".join([*wrong, f"the floors: {', '.join(FLOORS)}"])
+
+
+def test_every_room_has_a_floor() -> None:
+    inside = {path.split("/")[1].removesuffix(".py") for path in modules()}
+    assert inside - {"__init__"} == set(FLOORS)
+
+
+def test_few_modules_lie_flat() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "wrong"),
+    [
+        ("symcompile.modules.region", "symcompile.expressions.parser", False),
+        ("symcompile.expressions.parser", "symcompile.modules.region", True),
+        ("symcompile.passes.reduce", "symcompile.passes.distill", False),
+        ("symcompile.report.text", "symcompile.passes.verify", True),
+        ("symcompile.cli.demo", "symcompile.passes.verify", False),
+    ],
+)
+def test_arrows_back_up_are_seen(module: str, imported: str, wrong: bool) -> None:
+    assert wrong_way(module, imported) is wrong
 
 
 @pytest.mark.parametrize(
@@ -276,7 +311,10 @@ def test_import_order(path: str) -> None:
         ("from . import capture", "symcompile.passes.capture"),
         ("from .capture import Capture", "symcompile.passes.capture"),
         ("def late():\n    from ..exporters import onnx", "symcompile.exporters"),
-        ("import importlib\nimportlib.import_module('symcompile.cli')", "symcompile.cli"),
+        (
+            "import importlib\nimportlib.import_module('symcompile.cli.commands')",
+            "symcompile.cli.commands",
+        ),
         ("from importlib import import_module\nimport_module('..cli', 'x')", "symcompile.cli"),
     ],
 )
@@ -285,11 +323,14 @@ def test_imports_are_seen_in_every_form(source: str, expected: str) -> None:
 
 
 def test_relative_imports_of_a_package_start_in_itself() -> None:
-    found = imports("from . import base", "symcompile.engines", is_package=True)
-    assert [name for _, name in found] == ["symcompile.engines", "symcompile.engines.base"]
+    found = imports("from . import base", "symcompile.regression.engines", is_package=True)
+    assert [name for _, name in found] == [
+        "symcompile.regression.engines",
+        "symcompile.regression.engines.base",
+    ]
 
 
-def test_the_public_door_is_closed_to_passes() -> None:
+def test_what_the_public_door_is() -> None:
     assert is_public_name("symcompile")
     assert is_public_name("symcompile.record_of_nothing")
     assert not is_public_name("symcompile._version")

@@ -10,8 +10,8 @@ import pytest
 import sympy
 from laws import tree
 
-from symcompile.comparison.equations.pairing import Pairing, change, cheapest, pair
-from symcompile.comparison.equations.shape import Constant, shape
+from symcompile.diff.equations.pairing import Pairing, change, cheapest, pair
+from symcompile.diff.equations.shape import Constant, shape
 
 x, y = sympy.symbols("x y")
 

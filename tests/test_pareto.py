@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import sympy
 
-from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, ExpressionError
-from symcompile.losses import Loss
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.regression.losses import Loss
+from symcompile.regression.pareto import ParetoFront
 
 X = sympy.Symbol("x")
 OPERATORS = OperatorSet.of(None)

@@ -8,7 +8,7 @@ import pytest
 import sympy
 
 from symcompile.errors import ExpressionError
-from symcompile.parser import FUNCTIONS, MAX_CHARACTERS, PRINTED_NAMES, parse
+from symcompile.expressions.parser import FUNCTIONS, MAX_CHARACTERS, PRINTED_NAMES, parse
 
 x, y = sympy.symbols("x y")
 

@@ -8,8 +8,8 @@ from models import state_of
 from torch import fx, nn
 
 from symcompile.errors import TargetError
+from symcompile.modules.state import match_persistence
 from symcompile.passes.partition import partition, refuse_overlap
-from symcompile.state import match_persistence
 
 
 class Model(nn.Module):

@@ -11,8 +11,8 @@ from torch import nn
 
 from symcompile import Target, symcompile
 from symcompile.options import Options
-from symcompile.pareto import ParetoFront
 from symcompile.pipeline import Compilation, Pass, PassError, run_passes
+from symcompile.regression.pareto import ParetoFront
 from symcompile.stages import compiling_passes, recording_passes
 
 QUICK: dict[str, Any] = {

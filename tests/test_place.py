@@ -6,9 +6,9 @@ import pytest
 import sympy
 from laws import tree
 
-from symcompile.comparison.equations.pairing import pair
-from symcompile.comparison.equations.place import MAX_CHARACTERS, spelled
-from symcompile.comparison.equations.shape import shape
+from symcompile.diff.equations.pairing import pair
+from symcompile.diff.equations.place import MAX_CHARACTERS, spelled
+from symcompile.diff.equations.shape import shape
 
 PLACES = [
     ("2.5*x", ["#*x"]),

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from symcompile import plot
-from symcompile.equation import Equation
 from symcompile.errors import ChoiceError, DataError, ExportError, SymCompileError
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.regression.pareto import ParetoFront
+from symcompile.report import plot
 
 pytest.importorskip("matplotlib")
 
@@ -115,7 +115,7 @@ def test_a_missing_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 def test_matplotlib_and_pyplot_wait_until_they_are_needed() -> None:
     code = (
-        "import sys, symcompile.plot as plot, numpy as np\n"
+        "import sys, symcompile.report.plot as plot, numpy as np\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plot.prediction(np.arange(3.0), np.arange(3.0))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from laws import output
 
-from symcompile.comparison.equations.points import SEEDED, sample
-from symcompile.comparison.snapshot import Block
-from symcompile.region import read_features
+from symcompile.diff.equations.points import SEEDED, sample
+from symcompile.diff.snapshot import Block
+from symcompile.modules.region import read_features
 
 RANGES = {"x": (0.5, 2.0), "y": (-1.0, 3.0)}
 

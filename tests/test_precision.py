@@ -17,13 +17,10 @@ from installed import OPERATORS, compiled_with
 from torch import nn
 
 from symcompile import Compiled, Target, diff, exporters, load, record, symcompile
-from symcompile.equation import Equation
 from symcompile.errors import ExportError
-from symcompile.lowering import lower
-from symcompile.parser import parse
-from symcompile.passes.reduce import reduce
-from symcompile.refusal import refusal
-from symcompile.rewrite import (
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.outcome import (
     LOSES_DIGITS,
     Agreement,
     Fidelity,
@@ -32,6 +29,9 @@ from symcompile.rewrite import (
     Rewrite,
     Shortfall,
 )
+from symcompile.fidelity.refusal import refusal
+from symcompile.lowering import lower
+from symcompile.passes.reduce import reduce
 
 
 class Exact(nn.Module):
@@ -199,7 +199,7 @@ def test_a_result_that_the_type_does_not_hold_is_refused() -> None:
 
 
 def test_devices_without_float64_refuse_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("symcompile.precision._there", lambda dtype, device: False)
+    monkeypatch.setattr("symcompile.fidelity.precision._there", lambda dtype, device: False)
     for name, problem in (("gravity", "overflows"), ("charges", "underflows to zero")):
         found = compiled_of(LAWS[name]).outcomes["0"]
         assert isinstance(found, Refusal)

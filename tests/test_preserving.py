@@ -14,8 +14,8 @@ from torch import fx, nn
 
 from symcompile import record, symcompile
 from symcompile.errors import CaptureError
-from symcompile.preserving import preserving, put_back
-from symcompile.state import deepcopy
+from symcompile.modules.preserving import preserving, put_back
+from symcompile.modules.state import deepcopy
 
 X = torch.randn(120, 2, generator=torch.Generator().manual_seed(0))
 QUICK: dict[str, Any] = {

@@ -10,9 +10,9 @@ import pytest
 import sympy
 
 from symcompile import Equation
-from symcompile.operators import VOCABULARY, OperatorSet
-from symcompile.parser import FUNCTIONS, parse
-from symcompile.program import from_sympy
+from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.parser import FUNCTIONS, parse
+from symcompile.expressions.program import from_sympy
 
 OPERATORS = OperatorSet.of(list(VOCABULARY))
 NAMES = """pi E e I S N O Q C exp sin log sqrt abs Abs min max where Min Max beta gamma zeta lamda

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.complexity import complexity
-from symcompile.operators import OperatorSet
-from symcompile.passes.products import product_candidate
-from symcompile.passes.refine import Samples, refine
-from symcompile.passes.sparse import sparse_candidates
+from symcompile.expressions.complexity import complexity
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.products import product_candidate
+from symcompile.regression.refine import Samples, refine
+from symcompile.regression.sparse import sparse_candidates
 
 NAMES = ("a", "b", "c")
 SYMBOLS = sympy.symbols(NAMES)

@@ -8,9 +8,9 @@ import pytest
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.evaluation import evaluate
-from symcompile.parser import parse
-from symcompile.program import (
+from symcompile.expressions.evaluation import evaluate
+from symcompile.expressions.parser import parse
+from symcompile.expressions.program import (
     BINARY,
     LEAVES,
     NARY,
@@ -22,7 +22,7 @@ from symcompile.program import (
     number_value,
     to_sympy,
 )
-from symcompile.slots import slot
+from symcompile.expressions.slots import slot
 
 x, y = sympy.symbols("x y")
 c0, c1 = slot(0), slot(1)

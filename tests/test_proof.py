@@ -6,11 +6,11 @@ import pytest
 import sympy
 from laws import OPERATORS, SYMBOLS, law_pair
 
-from symcompile.comparison.equations import laws, proof
-from symcompile.comparison.equations.equivalence import Law
-from symcompile.comparison.equations.proof import NOT_PROVEN, PROVEN, drifted_when_expanded, prove
-from symcompile.equation import Equation
-from symcompile.slots import slot
+from symcompile.diff.equations import laws, proof
+from symcompile.diff.equations.equivalence import Law
+from symcompile.diff.equations.proof import NOT_PROVEN, PROVEN, drifted_when_expanded, prove
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.slots import slot
 
 x, y = sympy.symbols("x y")
 

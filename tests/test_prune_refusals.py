@@ -15,7 +15,7 @@ from torch import nn
 from symcompile import SymCompileError
 from symcompile.errors import PruningError, TargetError
 from symcompile.passes.prune import Pruning
-from symcompile.passes.shrink import Shrunk
+from symcompile.pruning.shrink import Shrunk
 
 
 @pytest.mark.parametrize(

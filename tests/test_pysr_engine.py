@@ -15,11 +15,16 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from symcompile.engines import Engine, create, julia
-from symcompile.engines.hall_of_fame import read_equation
-from symcompile.engines.pysr import RESERVED, PySREngine, constructor_arguments, julia_is_ready
 from symcompile.errors import DataError, EngineError
-from symcompile.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.regression.engines import Engine, create, julia
+from symcompile.regression.engines.hall_of_fame import read_equation
+from symcompile.regression.engines.pysr import (
+    RESERVED,
+    PySREngine,
+    constructor_arguments,
+    julia_is_ready,
+)
 
 EVERY = OperatorSet.of(list(VOCABULARY))
 
@@ -166,7 +171,7 @@ def test_description_is_plain_data():
 
 def test_importing_the_engine_loads_neither_pysr_nor_julia():
     code = (
-        "import sys, symcompile.engines.pysr as engine\n"
+        "import sys, symcompile.regression.engines.pysr as engine\n"
         "engine.PySREngine(options={'niterations': 3})\n"
         "engine.julia_is_ready()\n"
         "assert not {'pysr', 'juliacall'} & sys.modules.keys(), 'loaded'\n"
@@ -580,7 +585,7 @@ class TestJuliaIsReady:
 END_TO_END = """
 import pysr  # before torch, as juliacall asks for
 import numpy as np
-from symcompile.engines import create
+from symcompile.regression.engines import create
 
 X = np.random.default_rng(0).uniform(-3, 3, (300, 2))
 y = 2.5 * np.sin(X[:, 0]) + X[:, 1]

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.comparison.readers import checks
-from symcompile.equation import Equation
+from symcompile.diff.readers import checks
 from symcompile.errors import ArtifactError, SymCompileError
-from symcompile.operators import OperatorSet
-from symcompile.program import UNARY, count_operators
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.program import UNARY, count_operators
 
 NAMES = ("x0", "x1", "theta")
 SYMBOLS = [sympy.Symbol(name) for name in NAMES]

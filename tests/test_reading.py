@@ -17,10 +17,10 @@ import saved
 from forging import forged, recording_from, recording_of, set_at
 
 import symcompile
-from symcompile.cli import main
+from symcompile.cli.commands import main
 from symcompile.errors import ArtifactError, ComparisonError, SymCompileError
-from symcompile.recording import Recording
 from symcompile.storage.reading import or_none, part, reading, wall
+from symcompile.storage.recording import Recording
 from symcompile.testing import assert_same_equations
 
 EVIL = "a\x1b[2J\x1b]8;;http://evil\x07\b\r\u202eb\x9b\x00c"

@@ -8,10 +8,11 @@ import torch
 from models import Branching, Net, Stack, state_of
 from torch import nn
 
-from symcompile.batches import as_batches
 from symcompile.errors import CaptureError, DataError, ExpressionError, TargetError
+from symcompile.modules.batches import as_batches
+from symcompile.modules.recording import NO_BATCHES
 from symcompile.passes.record import capture_targets, observe, recording, without_model
-from symcompile.recording import NO_BATCHES, Recording
+from symcompile.storage.recording import Recording
 from symcompile.target import Target, as_targets
 
 X = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))

@@ -12,11 +12,12 @@ from models import Block, Calling, Net, graph_batch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from symcompile.calling import same
 from symcompile.errors import ArtifactError, DataError, StaleRecordingError
-from symcompile.hybrid import Batch
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import same
+from symcompile.modules.recording import Samples, fingerprint
 from symcompile.passes.record import capture_targets, observe, recording
-from symcompile.recording import Recording, Samples, fingerprint
+from symcompile.storage.recording import Recording
 from symcompile.target import Target
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from symcompile.errors import TargetError
+from symcompile.modules.recording import Samples
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.passes.reduce import reduce
-from symcompile.recording import Samples
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 
 

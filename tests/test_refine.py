@@ -7,15 +7,15 @@ import pytest
 import sympy
 from sympy import exp, log, sin
 
-from symcompile.equation import Equation
-from symcompile.least_squares import fit_constants
-from symcompile.operators import OperatorSet
-from symcompile.parser import parse
-from symcompile.passes.drop_terms import reductions
-from symcompile.passes.refine import Refine, Samples, best_first, refine
-from symcompile.passes.snap import exact_values
-from symcompile.program import from_sympy
-from symcompile.slots import slot
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.expressions.program import from_sympy
+from symcompile.expressions.slots import slot
+from symcompile.regression.drop_terms import reductions
+from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.refine import Refine, Samples, best_first, refine
+from symcompile.regression.snap import exact_values
 
 x, y = sympy.symbols("x y")
 OPERATORS = OperatorSet.of(None)
@@ -65,7 +65,7 @@ def test_what_no_value_needs_goes(
     law: str, limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Taken in on however slow a machine.
-    monkeypatch.setattr("symcompile.passes.refine._OFFER_SHARE", math.inf)
+    monkeypatch.setattr("symcompile.regression.refine._OFFER_SHARE", math.inf)
     values = POINTS[:, 0] * POINTS[:, 1] / (1.5 + POINTS[:, 0])
     fit, holdout = samples(values)
     operators = OperatorSet.of(["+", "-", "*", "/", "sin", "exp", "square"])

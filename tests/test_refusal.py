@@ -9,9 +9,7 @@ from dataclasses import replace
 import numpy as np
 from hybrids import Fake, region_of
 
-from symcompile.refusal import refusal
-from symcompile.region import Projection, Region
-from symcompile.rewrite import (
+from symcompile.fidelity.outcome import (
     Agreement,
     DomainIssue,
     EndToEnd,
@@ -19,6 +17,8 @@ from symcompile.rewrite import (
     OutputFidelity,
     Shortfall,
 )
+from symcompile.fidelity.refusal import refusal
+from symcompile.modules.region import Projection, Region
 
 REGION = region_of("edge", Fake(["x0", "x1"], 2))
 

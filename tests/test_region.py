@@ -5,7 +5,7 @@ import pytest
 import sympy
 
 from symcompile.errors import ExpressionError
-from symcompile.region import (
+from symcompile.modules.region import (
     Interface,
     Parameter,
     Projection,

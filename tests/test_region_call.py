@@ -7,9 +7,9 @@ import torch
 from models import Block, Net, state_of
 from torch import nn
 
-from symcompile.passes.interface import Call, bind, interface, literal_settings, matrix_in
-from symcompile.region import Region
-from symcompile.region_call import in_place_of, on_rows, replaced
+from symcompile.modules.interface import Call, bind, interface, literal_settings, matrix_in
+from symcompile.modules.region import Region
+from symcompile.modules.region_call import in_place_of, on_rows, replaced
 from symcompile.target import Target
 
 torch.manual_seed(0)

@@ -10,21 +10,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from symcompile.equation import Equation
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.parser import parse
-from symcompile.region import (
-    Interface,
-    Parameter,
-    Projection,
-    Region,
-    TensorInput,
-    TensorOutput,
-)
-from symcompile.report import Report
-from symcompile.report.notes import figure, r2
-from symcompile.rewrite import (
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.outcome import (
     Agreement,
     DomainIssue,
     EndToEnd,
@@ -35,6 +24,17 @@ from symcompile.rewrite import (
     Refusal,
     Rewrite,
 )
+from symcompile.modules.region import (
+    Interface,
+    Parameter,
+    Projection,
+    Region,
+    TensorInput,
+    TensorOutput,
+)
+from symcompile.regression.pareto import ParetoFront
+from symcompile.report import Report
+from symcompile.report.notes import figure, r2
 from symcompile.target import Target
 
 PROVENANCE = {

@@ -5,7 +5,7 @@ from models import Net, Stack
 from torch import nn
 
 from symcompile.errors import TargetError
-from symcompile.passes.resolve import aliases, resolve
+from symcompile.modules.resolve import aliases, resolve
 from symcompile.target import as_targets
 
 

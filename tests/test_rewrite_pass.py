@@ -8,13 +8,13 @@ import sympy
 import torch
 from torch import fx, nn
 
-from symcompile.equation import Equation
 from symcompile.errors import TargetError
-from symcompile.hybrid import WHOLE
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
 from symcompile.lowering import lower
-from symcompile.operators import OperatorSet
+from symcompile.modules.batch import WHOLE
+from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.passes.rewrite import install, parameters_removed, restore, still_reachable
-from symcompile.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 
 X0, X1 = sympy.symbols("x0 x1")

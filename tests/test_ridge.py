@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symcompile import ridge as module
-from symcompile.evaluation import Array
-from symcompile.fidelity import controls, relative_l2
-from symcompile.ridge import STRENGTHS, _Ridge
+from symcompile.expressions.evaluation import Array
+from symcompile.fidelity import ridge as module
+from symcompile.fidelity.controls import controls, relative_l2
+from symcompile.fidelity.ridge import STRENGTHS, _Ridge
 
 
 def split(X: Array, Y: Array, weights: Array | None = None) -> tuple[float, float]:

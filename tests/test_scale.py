@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from symcompile import SymCompileError, Target, distill, symcompile
-from symcompile.pareto import ParetoFront
+from symcompile.regression.pareto import ParetoFront
 
 # Warnings are errors in this suite, those of numpy among them.
 QUICK: dict[str, Any] = {

@@ -9,22 +9,12 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.description import Few
-from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, ExpressionError
-from symcompile.losses import SQUARED, Loss
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.program import Program
-from symcompile.region import (
-    Interface,
-    Parameter,
-    Projection,
-    Region,
-    TensorInput,
-    TensorOutput,
-)
-from symcompile.rewrite import (
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.limits import check_equation, check_program
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.program import Program
+from symcompile.fidelity.outcome import (
     Agreement,
     DomainIssue,
     EndToEnd,
@@ -36,8 +26,18 @@ from symcompile.rewrite import (
     Rewrite,
     Shortfall,
 )
+from symcompile.modules.region import (
+    Interface,
+    Parameter,
+    Projection,
+    Region,
+    TensorInput,
+    TensorOutput,
+)
+from symcompile.regression.description import Few
+from symcompile.regression.losses import SQUARED, Loss
+from symcompile.regression.pareto import ParetoFront
 from symcompile.storage import serialization
-from symcompile.storage.limits import check_equation, check_program
 from symcompile.storage.serialization import (
     outcome_from_json,
     outcome_to_json,

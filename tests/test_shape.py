@@ -8,9 +8,9 @@ import pytest
 import sympy
 from laws import SYMBOLS, equation, tree
 
-from symcompile.comparison.equations.shape import ONE, Constant, constant_value, shape
-from symcompile.program import to_sympy
-from symcompile.slots import slot
+from symcompile.diff.equations.shape import ONE, Constant, constant_value, shape
+from symcompile.expressions.program import to_sympy
+from symcompile.expressions.slots import slot
 
 x, y, t = sympy.symbols("x y t")
 c = [slot(k) for k in range(4)]

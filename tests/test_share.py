@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import sympy
 
-from symcompile.engines import create
-from symcompile.equation import Equation
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront
-from symcompile.passes.distill import Fit
-from symcompile.passes.share import share
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.distillation import Fit
+from symcompile.regression.engines import create
+from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.share import share
 
 OPERATORS = OperatorSet.of(["+", "*", "sin"])
 ENGINE = create("operon", operators=OPERATORS)

@@ -13,8 +13,8 @@ from models import state_of
 from torch import nn
 
 from symcompile.errors import PruningError
-from symcompile.hybrid import Batch
-from symcompile.passes.shrink import Scatter, Shrunk, shrink
+from symcompile.modules.batch import Batch
+from symcompile.pruning.shrink import Scatter, Shrunk, shrink
 
 
 class Pair(nn.Module):

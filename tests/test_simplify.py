@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from symcompile import Compiled, Equation, SymCompileError, Target, symcompile
-from symcompile.operators import OperatorSet
-from symcompile.refitting import Equations, Recorded
-from symcompile.simplify import search
+from symcompile.expressions.operators import OperatorSet
+from symcompile.fidelity.refitting import Equations, FittedRegion
+from symcompile.passes.simplify import search
 
 OPTIONS: dict[str, Any] = {
     "engine": "operon",
@@ -177,13 +177,13 @@ def test_a_term_of_a_sum_inside_of_a_product_goes(compiled: Compiled) -> None:
 
 
 @dataclass(frozen=True)
-class Mixing(Recorded):
+class Mixing(FittedRegion):
     """Offers one start, and one form that is completed."""
 
     start: Equations = field(default_factory=dict)
     mixture: Equations = field(default_factory=dict)
 
-    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Recorded, Equations]]:
+    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[FittedRegion, Equations]]:
         yield self, self.start
 
     def fewer(

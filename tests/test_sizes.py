@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from symcompile.hybrid import Batch
-from symcompile.opaque import export_program
+from symcompile.aten.opaque import export_program
+from symcompile.modules.batch import Batch
 
 
 def sizes_of(forward, *args, **kwargs):

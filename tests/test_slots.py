@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile import slots
 from symcompile.errors import ExpressionError
+from symcompile.expressions import slots
 
 x, y = sympy.symbols("x y")
 c = slots.slot

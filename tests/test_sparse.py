@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from symcompile.operators import OperatorSet
-from symcompile.passes.sparse import sparse_candidates
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.sparse import sparse_candidates
 
 OPERATORS = OperatorSet.of(["+", "*"])
 NAMES = ("x0", "x1", "x2", "x3", "x4", "x5")

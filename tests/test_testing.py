@@ -262,7 +262,7 @@ def pytest_run(folder: Path, *options: str, **env: str) -> subprocess.CompletedP
     """pytest with our plugin, as its entry point would load it."""
     given = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | env
     given.pop("PYTEST_ADDOPTS", None)
-    command = [sys.executable, "-m", "pytest", "-p", "symcompile.pytest_plugin", "-W", "error"]
+    command = [sys.executable, "-m", "pytest", "-p", "symcompile.cli.pytest_plugin", "-W", "error"]
     return subprocess.run(
         [*command, *options], cwd=folder, env=given, capture_output=True, text=True, check=False
     )

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from symcompile import Compiled, SymCompileError, Target, diff, load, symcompile
-from symcompile.equation import Equation
-from symcompile.slots import slot
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.slots import slot
 
 QUICK: dict[str, Any] = {
     "engine_options": {"restarts": 1, "population": 50, "generations": 2},

@@ -16,7 +16,7 @@ from torch import nn
 
 from symcompile import Compiled, SymCompileError, Target, distill, load, record, symcompile
 from symcompile.errors import ArtifactError, CaptureError, ChoiceError, DataError, ExportError
-from symcompile.rewrite import Refusal, Rewrite
+from symcompile.fidelity.outcome import Refusal, Rewrite
 
 QUICK: dict[str, Any] = {
     "operators": ["+", "*"],

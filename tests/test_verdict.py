@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from symcompile.comparison.result import (
+from symcompile.diff.result import (
     ADDED,
     CHANGED,
     DRIFTED,
@@ -24,9 +24,9 @@ from symcompile.comparison.result import (
     NodeChange,
     NodesDiff,
 )
-from symcompile.comparison.rules import CATEGORIES, Rules, categories
-from symcompile.comparison.snapshot import Accuracy, Node
-from symcompile.comparison.verdict import violations
+from symcompile.diff.rules import CATEGORIES, Rules, categories
+from symcompile.diff.snapshot import Accuracy, Node
+from symcompile.diff.verdict import violations
 from symcompile.errors import ComparisonError
 
 EQUATION = EquationDiff("law", 0, IDENTICAL, "2*x", "2*x")

@@ -11,24 +11,25 @@ import pytest
 import torch
 from torch import nn
 
-from symcompile.aside import Asides
-from symcompile.derivatives import Function, autograd
-from symcompile.equation import Equation
 from symcompile.errors import DataError
-from symcompile.evaluation import Array
-from symcompile.extrapolation import shell
-from symcompile.fidelity import Controls, LinearMap, agreement, controls
-from symcompile.lowering import lower
-from symcompile.operators import OperatorSet
-from symcompile.parser import parse
-from symcompile.passes.verify import (
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.aside import Asides
+from symcompile.fidelity.comparison import (
     Reference,
     Samples,
     measure,
     with_asides,
 )
-from symcompile.refusal import refusal
-from symcompile.region import (
+from symcompile.fidelity.controls import Controls, LinearMap, agreement, controls
+from symcompile.fidelity.derivatives import Function, autograd
+from symcompile.fidelity.extrapolation import shell
+from symcompile.fidelity.outcome import Fidelity
+from symcompile.fidelity.refusal import refusal
+from symcompile.lowering import lower
+from symcompile.modules.region import (
     Interface,
     Parameter,
     Projection,
@@ -36,8 +37,7 @@ from symcompile.region import (
     TensorInput,
     TensorOutput,
 )
-from symcompile.region_call import on_rows
-from symcompile.rewrite import Fidelity
+from symcompile.modules.region_call import on_rows
 from symcompile.target import Target
 
 RNG = np.random.default_rng(0)

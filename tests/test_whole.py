@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from symcompile.comparison.result import BlockDiff, EquationDiff, NodesDiff
-from symcompile.comparison.snapshot import ModelProbes, Node, Snapshot, Tensor
-from symcompile.comparison.whole import compare_models
+from symcompile.diff.result import BlockDiff, EquationDiff, NodesDiff
+from symcompile.diff.snapshot import ModelProbes, Node, Snapshot, Tensor
+from symcompile.diff.whole import compare_models
 
 X = Tensor("float32", ("batch", 3))
 SIDE = Snapshot("a", "manifest", inputs={"x": X}, outputs={"y": Tensor("float32", ("batch",))})

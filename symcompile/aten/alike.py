@@ -16,10 +16,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.graph import StoredGraph, decode, encode, with_state_of
-from symcompile.calling import evaluating, run, same, without_gradients
-from symcompile.hybrid import Batch
-from symcompile.preserving import preserving
-from symcompile.state import same_random_state
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import evaluating, run, same, without_gradients
+from symcompile.modules.preserving import preserving
+from symcompile.modules.state import same_random_state
 
 _PLAIN = (type(None), bool, int, float, str, torch.dtype, torch.device)
 _NAMES = (types.FunctionType, types.BuiltinFunctionType, type)

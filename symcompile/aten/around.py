@@ -16,14 +16,14 @@ from torch import fx, nn
 from symcompile.aten.alike import encode_alike
 from symcompile.aten.decode import StoredModel
 from symcompile.aten.graph import StoredGraph, encode
-from symcompile.calling import evaluating, map_tensors, run, same, without_gradients
+from symcompile.aten.opaque import as_block, bound, with_opaque_blocks
 from symcompile.errors import ArtifactError
-from symcompile.hybrid import Batch, submodule_path
-from symcompile.opaque import as_block, bound, with_opaque_blocks
-from symcompile.preserving import preserving
-from symcompile.region import Region
-from symcompile.rewrite import Outcome, Rewrite
-from symcompile.state import same_random_state
+from symcompile.fidelity.outcome import Outcome, Rewrite
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import evaluating, map_tensors, run, same, without_gradients
+from symcompile.modules.preserving import preserving
+from symcompile.modules.region import Region
+from symcompile.modules.state import same_random_state
 
 Regions = dict[str, Region]
 T = TypeVar("T")

@@ -44,11 +44,11 @@ from torch import nn
 from symcompile.aten.decode import StoredModel, decode_graph, origin_of, place_blocks
 from symcompile.aten.encode import encode_program, read_state
 from symcompile.aten.modes import merge_modes
+from symcompile.aten.opaque import Exported, export_program
 from symcompile.aten.shapes import read_shapes
 from symcompile.errors import ArtifactError, ExportError
-from symcompile.hybrid import Batch, submodule_path
-from symcompile.opaque import Exported, export_program
-from symcompile.region import Region
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.region import Region
 
 Json = dict[str, Any]
 

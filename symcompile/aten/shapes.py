@@ -15,8 +15,8 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from symcompile.opaque import is_free
-from symcompile.results import Left, result_places
+from symcompile.aten.opaque import is_free
+from symcompile.modules.results import Left, result_places
 
 Json = dict[str, Any]
 BATCH = "batch"

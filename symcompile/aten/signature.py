@@ -13,9 +13,8 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.values import encode_value, identifier
-from symcompile.errors import ArtifactError
-from symcompile.hybrid import Batch
-from symcompile.one_line import shown
+from symcompile.errors import ArtifactError, shown
+from symcompile.modules.batch import Batch
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ buffers, or parameters after `trainable(module, True)`, under the same names:
   which are computed by one matrix product (see `affine`).
 
 A block that works in float16 or bfloat16 computes in float32 inside, and any block in float64 where
-it would not hold its way otherwise (see `symcompile.precision`). Under autocast a matrix product in
-float32 runs in the lower precision, as it does in `nn.Linear`; everything else does not.
+it would not hold its way otherwise (see `symcompile.fidelity.precision`). Under autocast a matrix
+product in float32 runs in the lower precision, as it does in `nn.Linear`; everything else does not.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from symcompile.equation import Equation
 from symcompile.errors import LoweringError
+from symcompile.expressions.equation import Equation
 from symcompile.lowering.codegen import Generator, Place, name_of
-from symcompile.region import Region
+from symcompile.modules.region import Region
 
 _HALF = (torch.float16, torch.bfloat16)
 _CONSTANT = re.compile(r"(y\d+_c\d+|affine\d+_(weight|bias))\Z")

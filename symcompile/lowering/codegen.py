@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from symcompile.equation import Equation
-from symcompile.evaluation import Array
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.program import Instruction
 from symcompile.lowering import joint
 from symcompile.lowering.affine import Entries, Gather, plan
 from symcompile.lowering.emission import Emitter, GraphWriter, Value
 from symcompile.lowering.raised import Raised
 from symcompile.lowering.signature import Arguments, assemble
-from symcompile.program import Instruction
-from symcompile.region import Interface, Region
+from symcompile.modules.region import Interface, Region
 
 NEURAL = "neural"
 

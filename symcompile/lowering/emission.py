@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import fx
 
+from symcompile.expressions.program import Instruction, Program, number_value
 from symcompile.lowering import torch_rules
 from symcompile.lowering.affine import Term
 from symcompile.lowering.joint import FOLDABLE, fold, owners
-from symcompile.program import Instruction, Program, number_value
 
 # A tensor in the graph, or a number known now.
 Value = fx.Node | float | bool

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from symcompile import evaluation
-from symcompile.equation import Equation
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.program import BINARY, NARY, UNARY, Instruction, Program, number_value
-from symcompile.region import Region
+from symcompile.expressions import evaluation
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.program import BINARY, NARY, UNARY, Instruction, Program, number_value
+from symcompile.modules.region import Region
 
 _COMMUTATIVE = frozenset(NARY)
 _LOGIC = {"lt", "le", "eq", "and", "or", "not"}

@@ -11,7 +11,7 @@ from typing import Any
 from torch import fx, nn
 
 from symcompile.lowering.emission import GraphWriter
-from symcompile.region import Interface, Key, Structure, TensorInput
+from symcompile.modules.region import Interface, Key, Structure, TensorInput
 
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from numbers import Integral
 from typing import Any
 
-from symcompile.equation import Equation
-from symcompile.region import Region
-from symcompile.rewrite import Outcome, OutputFidelity, Refusal, Rewrite
+from symcompile.expressions.equation import Equation
+from symcompile.fidelity.outcome import Outcome, OutputFidelity, Refusal, Rewrite
+from symcompile.modules.region import Region
 
 WORSE = "worse than linear"
 # A choice that won by less than this share of its value is one that a reader should look at.
@@ -71,7 +71,7 @@ class Report:
         `targets`, a list with for each target `path`, `replaced`, `reason` (of a refusal, else
         None), `inputs` (names), `features`, `provenance`, `parameters_removed`, `outputs` (a list,
         see below), `total` (metrics of all replaced outputs together), `end_to_end`, `latency`,
-        `domain` (fields of the types of these names in `symcompile.rewrite`), `unmeasured` (why, by
+        `domain` (fields of the types of these names in `fidelity.outcome`), `unmeasured` (why, by
         what could not be measured), `projections` (what projected inputs and outputs keep),
         `shortfalls` (equations that the block itself does not compute), `computes_in` (the wider
         type inside of it, "" where there is none).

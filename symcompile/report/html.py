@@ -8,7 +8,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from symcompile.one_line import one_line
+from symcompile.errors import one_line
+from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
 from symcompile.report import (
     WORSE,
     Report,
@@ -21,7 +22,6 @@ from symcompile.report import (
     where_from,
 )
 from symcompile.report.notes import LEGEND, Row, columns, notes, together
-from symcompile.rewrite import Outcome, Refusal, Rewrite
 
 # An equation longer than this is folded.
 LONG = 240

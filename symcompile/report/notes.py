@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from symcompile.equation import Equation
-from symcompile.report import WORSE, Report, chosen, label, real_rows, runner_up
-from symcompile.rewrite import (
+from symcompile.expressions.equation import Equation
+from symcompile.fidelity.outcome import (
     MOVED,
     DomainIssue,
     EndToEnd,
@@ -18,6 +17,7 @@ from symcompile.rewrite import (
     OutputFidelity,
     Rewrite,
 )
+from symcompile.report import WORSE, Report, chosen, label, real_rows, runner_up
 
 RUNNERS_UP = 3
 DOMAIN_ISSUES = 4

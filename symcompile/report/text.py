@@ -6,7 +6,8 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from symcompile.one_line import one_line
+from symcompile.errors import one_line
+from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
 from symcompile.report import (
     WORSE,
     Report,
@@ -21,7 +22,6 @@ from symcompile.report import (
     worst,
 )
 from symcompile.report.notes import LEGEND, Row, columns, cut, figure, notes, together
-from symcompile.rewrite import Outcome, Refusal, Rewrite
 
 WIDTH = 100
 EQUATION_LINES = 3

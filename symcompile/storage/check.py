@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.agreement import agree_in_gradients, agree_without_gradients
 from symcompile.aten.graph import StoredGraph, decode
-from symcompile.calling import evaluating, leaves, map_tensors, rows, same, take
 from symcompile.errors import ArtifactError
-from symcompile.hybrid import Batch, submodule_path
-from symcompile.preserving import preserving
-from symcompile.region import Region
-from symcompile.results import left_out, storable
-from symcompile.state import same_random_state
+from symcompile.modules.agreement import agree_in_gradients, agree_without_gradients
+from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import evaluating, leaves, map_tensors, rows, same, take
+from symcompile.modules.preserving import preserving
+from symcompile.modules.region import Region
+from symcompile.modules.results import left_out, storable
+from symcompile.modules.state import same_random_state
 
 MODES = (
     "after loading, train() acts as eval() does: the forward takes other steps in training mode"

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from symcompile.aten.values import decode_value, encode_value
-from symcompile.errors import ArtifactError, SymCompileError
-from symcompile.one_line import shown
+from symcompile.errors import ArtifactError, SymCompileError, shown
 from symcompile.target import is_name
 
 MAX_DEPTH = 32

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator
 
 from symcompile.errors import ArtifactError
-from symcompile.region import Interface, Projection, Region, Structure
-from symcompile.rewrite import Outcome, Rewrite
+from symcompile.fidelity.outcome import Outcome, Rewrite
+from symcompile.modules.region import Interface, Projection, Region, Structure
 
 MAX_FEATURES = 1_000_000  # of all tensors on one side of a block
 MAX_ITEMS = 10_000  # positional arguments behind a star

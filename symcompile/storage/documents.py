@@ -11,8 +11,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from symcompile.errors import ArtifactError
-from symcompile.one_line import one_line
+from symcompile.errors import ArtifactError, one_line
 
 MAX_JSON = 64 * 2**20  # bytes of one document
 MAX_VALUES = 4_000_000  # numbers, texts and objects in one document

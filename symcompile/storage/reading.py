@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from symcompile.errors import ArtifactError, SymCompileError
-from symcompile.one_line import one_line
+from symcompile.errors import ArtifactError, SymCompileError, one_line
+from symcompile.expressions.limits import allowance
 from symcompile.storage.files import path_text
-from symcompile.storage.limits import allowance
 
 _LONGEST = 2_000  # characters of a message
 

@@ -14,21 +14,11 @@ from typing import Any
 import sympy
 
 from symcompile.aten.values import DTYPES
-from symcompile.description import Few
-from symcompile.equation import Equation
 from symcompile.errors import ArtifactError, SymCompileError
-from symcompile.losses import Loss
-from symcompile.operators import OperatorSet
-from symcompile.pareto import ParetoFront, check_front
-from symcompile.region import (
-    Interface,
-    Parameter,
-    Projection,
-    Region,
-    TensorInput,
-    TensorOutput,
-)
-from symcompile.rewrite import (
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.limits import check_equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.fidelity.outcome import (
     Agreement,
     DomainIssue,
     EndToEnd,
@@ -41,6 +31,17 @@ from symcompile.rewrite import (
     Rewrite,
     Shortfall,
 )
+from symcompile.modules.region import (
+    Interface,
+    Parameter,
+    Projection,
+    Region,
+    TensorInput,
+    TensorOutput,
+)
+from symcompile.regression.description import Few
+from symcompile.regression.losses import Loss
+from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.codecs import (
     ARRAY,
     COUNT,
@@ -70,7 +71,6 @@ from symcompile.storage.codecs import (
     wrong,
 )
 from symcompile.storage.consistency import check_outcome, check_region
-from symcompile.storage.limits import check_equation
 from symcompile.storage.reading import part
 from symcompile.target import Target
 

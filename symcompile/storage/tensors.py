@@ -11,8 +11,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from symcompile.errors import ArtifactError
-from symcompile.one_line import shown
+from symcompile.errors import ArtifactError, shown
 from symcompile.storage.documents import NotJsonError, from_json
 
 MAX_TENSORS = 100_000

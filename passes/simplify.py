@@ -1,0 +1,320 @@
+"""Leave out of equations what the rest of the model can make up for.
+
+A network is free in how it splits its work. What one block adds to its output, the next can take
+away again, so a block that has learned a law gives the law and something arbitrary: a constant, or
+what it never needed to get right. Fidelity to the block cannot tell one from the other. The model
+can: with a term left out and the rest trained a little, it does its task as well as before, or it
+does not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import sympy
+import torch
+from torch import nn
+
+from symcompile.errors import ChoiceError
+from symcompile.expressions.canonical import UNUSABLE, canonical
+from symcompile.expressions.complexity import complexity, spellable
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.expansion import expanded
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.slots import fill, is_constant, renumber
+from symcompile.fidelity.refitting import Equations, FittedRegion, names_in
+from symcompile.modules.state import same_random_state
+
+Adapt = Callable[[nn.Module], float | torch.Tensor]
+
+# An equation is not multiplied out to more terms than this.
+_TERMS = 1000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One form that was tried.
+
+    Attributes:
+        without: the term, or the name of the input, left out of each output; empty for the
+            equations as they were, for others that were tried instead, and for completed ones.
+        loss: what `adapt` returned.
+        kept: whether it is gone from the result.
+    """
+
+    without: Mapping[int, str]
+    loss: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Equations with the model that was trained around them."""
+
+    equations: Equations
+    state: dict[str, Any]
+    loss: float
+
+    @property
+    def complexity(self) -> int:
+        return sum(equation.complexity for equation in self.equations.values())
+
+
+def search(
+    equations: Equations,
+    recorded: FittedRegion,
+    build: Callable[[Equations], nn.Module],
+    adapt: Adapt,
+    tolerance: float,
+    enough: float | None = None,
+) -> tuple[Adapted, tuple[Trial, ...]]:
+    """The shortest equations that `adapt` finds as good as those given, or good enough.
+
+    Args:
+        build: a fresh copy of the model with these equations in it.
+        tolerance: share by which the loss may rise above the lowest one met so far.
+        enough: what the loss may rise to in any case.
+
+    Fidelity to the block may have chosen equations that are too short for the task: where they are
+    not enough, others are the start if they do better (`FittedRegion.others`). Then inputs go, that
+    which recorded samples miss least before others: what a later block computes from such an input
+    may as well be computed there alone. Then constants, from all outputs at once, since each of
+    them alone is rarely worth its trial; then terms of sums. Last, outputs take up what others
+    consist of where samples show it, unless somebody has chosen the equations.
+    """
+    shortening = _Shortening(build, adapt, tolerance, enough)
+    recorded = shortening.start(equations, recorded)
+    if not math.isfinite(shortening.best.loss):
+        raise ChoiceError(
+            f"adapt returned a loss of {shortening.best.loss}, as if the training around the"
+            " equations had diverged: train with fewer steps or a lower rate; nothing was changed"
+        )
+    shortening.leave_out_inputs(recorded)
+    shortening.leave_out_terms(recorded.operators)
+    shortening.complete(recorded)
+    return shortening.best, tuple(shortening.trials)
+
+
+class _Shortening:
+    """The shortest equations so far that are good enough, and every trial."""
+
+    best: Adapted
+
+    def __init__(
+        self,
+        build: Callable[[Equations], nn.Module],
+        adapt: Adapt,
+        tolerance: float,
+        enough: float | None,
+    ) -> None:
+        self.build, self.adapt, self.tolerance, self.enough = build, adapt, tolerance, enough
+        self.lowest, self.chosen = math.inf, True
+        self.trials: list[Trial] = []
+
+    def start(self, equations: Equations, recorded: FittedRegion) -> FittedRegion:
+        """The equations as they are; where they are not enough, the shortest of those that are
+        within the tolerance of the best that there are. Returns how to fit on from them."""
+        starts = [(self.adapted(equations), recorded)]
+        if self.enough is not None and not starts[0][0].loss <= self.enough:
+            for fitting, others in recorded.others(equations):
+                if all(_forms(others) != _forms(start.equations) for start, _ in starts):
+                    starts.append((self.adapted(others), fitting))
+        lowest = min(start.loss for start, _ in starts)
+        good = [pair for pair in starts if pair[0].loss <= self.allowed(lowest)]
+        self.best, fitting = min(good or starts, key=lambda pair: pair[0].complexity)
+        self.chosen = self.best is starts[0][0] and not recorded.automatic(equations)
+        self.lowest = self.best.loss
+        self.trials += [Trial({}, start.loss, start is self.best) for start, _ in starts]
+        return fitting
+
+    def leave_out_inputs(self, recorded: FittedRegion) -> None:
+        needed: set[str] = set()
+        while True:
+            for name, changed in recorded.fewer(self.best.equations, needed):
+                if self.takes(self.best.equations | changed, dict.fromkeys(changed, name)):
+                    break
+                needed.add(name)
+            else:
+                return
+
+    def leave_out_terms(self, operators: OperatorSet) -> None:
+        tried: set[tuple[Any, ...]] = set()
+        while True:
+            for shorter, without in _shorter(self.best.equations, operators):
+                key = tuple((output, one.form) for output, one in sorted(shorter.items()))
+                if key not in tried and self.takes(shorter, without):
+                    break
+                tried.add(key)
+            else:
+                return
+
+    def complete(self, recorded: FittedRegion) -> None:
+        """Nothing is added to equations that somebody has chosen."""
+        found = {} if self.chosen else recorded.mixed(self.best.equations)
+        if found:
+            self.takes(self.best.equations | found, {})
+
+    def takes(self, changed: Equations, without: dict[int, str]) -> bool:
+        """Whether the model does as well with these, which then are the best."""
+        trial = self.adapted(changed)
+        allowed = self.allowed(self.lowest)
+        kept = trial.loss <= (allowed if self.enough is None else max(allowed, self.enough))
+        self.trials.append(Trial(without, trial.loss, kept))
+        if kept:
+            self.best, self.lowest = trial, min(self.lowest, trial.loss)
+        return kept
+
+    def allowed(self, lowest: float) -> float:
+        return lowest + self.tolerance * abs(lowest)
+
+    def adapted(self, equations: Equations) -> Adapted:
+        module = self.build(equations)
+        with _like_the_others():
+            loss = self.adapt(module)
+        try:
+            loss = float(loss)
+        except (TypeError, ValueError, RuntimeError):
+            raise ChoiceError(
+                f"adapt returned a {type(loss).__name__}: expected a loss on held-out data, a"
+                " number"
+            ) from None
+        state = copy.deepcopy(module.state_dict())
+        return Adapted(equations, state, math.inf if loss != loss else loss)
+
+
+def _forms(equations: Equations) -> list[sympy.Expr]:
+    return [equation.form for _, equation in sorted(equations.items())]
+
+
+def check(adapt: object, tolerance: object, enough: object) -> None:
+    """ChoiceError unless these make sense."""
+    if not callable(adapt):
+        raise ChoiceError(
+            f"adapt is a {type(adapt).__name__}: expected a function that trains the module it is"
+            " given for a while and returns a loss on held-out data"
+        )
+    if not _is_number(tolerance) or tolerance < 0:
+        raise ChoiceError(f"tolerance is {tolerance!r}: expected a share from 0 up, such as 0.01")
+    if enough is not None and not _is_number(enough):
+        raise ChoiceError(f"enough is {enough!r}: expected a loss, such as the neural model's own")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is finite, and no truth value."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value)
+
+
+@contextmanager
+def _like_the_others() -> Iterator[None]:
+    """Every trial draws the same random numbers, and has gradients, whatever is around it."""
+    with same_random_state(), torch.enable_grad():
+        torch.manual_seed(0)
+        yield
+
+
+def _shorter(
+    equations: Equations, operators: OperatorSet
+) -> Iterator[tuple[Equations, dict[int, str]]]:
+    """Equations with less, and what was left out of which output.
+
+    What another output has goes from all of them or stays: of outputs that mix the same terms each
+    could do without one for another, and none of them is superfluous. Constants go alone, too. An
+    input that goes from all has been tried before, with equations fitted anew.
+    """
+    found = list(_found(equations, operators))
+    monomials = [_monomials(one, one.form) for one in equations.values()]
+    constants: list[list[_Less]] = []
+    alone: list[list[_Less]] = []
+    together: list[list[_Less]] = []
+    for gone in dict.fromkeys(less.gone for less in found):
+        less_in = {less.output: less for less in found if less.gone == gone}
+        shorter = equations | {output: less.equation for output, less in less_in.items()}
+        if gone == _CONSTANT:
+            constants += [list(less_in.values())] if len(less_in) > 1 else []
+            constants += [[less] for less in less_in.values()]
+        elif sum(gone <= one for one in monomials) == 1:
+            alone += [[less] for less in found if less.gone == gone]
+        elif _inputs(shorter) == _inputs(equations) and not any(
+            gone <= _monomials(one, one.form) for one in shorter.values()
+        ):
+            together.append(list(less_in.values()))
+    for group in [*constants, *alone, *together]:
+        shorter = equations | {less.output: less.equation for less in group}
+        yield shorter, {less.output: less.term for less in group}
+
+
+def _inputs(equations: Equations) -> set[str]:
+    return set().union(*map(names_in, equations.values()))
+
+
+@dataclass(frozen=True)
+class _Less:
+    """An equation of an output that a term was left out of.
+
+    Attributes:
+        term: what was left out, as text.
+        gone: the terms that its expanded form lacks, without their factors.
+    """
+
+    output: int
+    equation: Equation
+    term: str
+    gone: frozenset[sympy.Expr]
+
+
+_CONSTANT = frozenset({sympy.Integer(1)})
+
+
+def _found(equations: Equations, operators: OperatorSet) -> Iterator[_Less]:
+    for output, one in equations.items():
+        for form, term in _less(one.form):
+            shorter = _equation(form, one, operators)
+            if shorter is not None:
+                gone = _monomials(one, one.form) - _monomials(one, form)
+                yield _Less(output, shorter, _text(one, term), gone)
+
+
+def _less(form: sympy.Expr) -> Iterator[tuple[sympy.Expr, sympy.Expr]]:
+    """The form without one term of its sum, or of a sum that is a factor; and that term."""
+    if not form.is_Add and not form.is_Mul:
+        return
+    for position, arg in enumerate(form.args):
+        before, after = form.args[:position], form.args[position + 1 :]
+        if form.is_Add:
+            yield form.func(*before, *after), arg
+        for smaller, term in _less(arg):
+            yield form.func(*before, smaller, *after), term
+
+
+def _monomials(equation: Equation, form: sympy.Expr) -> frozenset[sympy.Expr]:
+    """The terms of the expanded form without their factors; of the form itself where the expanded
+    one would be too long."""
+    filled = fill(form, equation.constants)
+    out = expanded(filled, _TERMS)
+    terms = sympy.Add.make_args(filled if out is None else out)
+    return frozenset(term.as_independent(*term.free_symbols)[1] for term in terms)
+
+
+def _text(equation: Equation, term: sympy.Expr) -> str:
+    form, constants = renumber(term, equation.constants)
+    return Equation(form, equation.symbols, constants, complexity=0).text(4)
+
+
+def _equation(form: sympy.Expr, given: Equation, operators: OperatorSet) -> Equation | None:
+    """None where no input would be left, or nothing that the operators can spell."""
+    if is_constant(form):
+        return None
+    try:
+        form, constants = canonical(form, given.constants, operators)
+    except UNUSABLE:
+        return None
+    if not spellable(form, operators):
+        return None
+    return Equation(form, given.symbols, constants, complexity(form, operators))

@@ -1,5 +1,0 @@
-"""Which nodes of two graphs are the same: the graphs around the blocks, matched by structure."""
-
-from symcompile.comparison.matching.graphs import match
-
-__all__ = ["match"]

@@ -1,0 +1,100 @@
+"""Put the comparisons of blocks, nodes and wholes together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from symcompile.diff.blocks import compare_blocks
+from symcompile.diff.matching import match
+from symcompile.diff.readers import read_pair
+from symcompile.diff.result import GraphDiff, NodesDiff, Side
+from symcompile.diff.rules import Rules, categories
+from symcompile.diff.snapshot import Snapshot
+from symcompile.diff.verdict import violations
+from symcompile.diff.whole import compare_models
+from symcompile.errors import ComparisonError
+from symcompile.storage.reading import wall
+
+_NOTHING = "nothing"
+
+
+def compare(old: Snapshot, new: Snapshot, rules: Rules, time_limit: float) -> GraphDiff:
+    """Everything that differs, and what of it the rules don't allow."""
+    nodes = _compare_nodes(old, new)
+    blocks = compare_blocks(old, new, nodes.pairs, time_limit)
+    model = compare_models(old, new, nodes, blocks)
+    return GraphDiff(
+        old=Side(old.source, old.kind, old.notes),
+        new=Side(new.source, new.kind, new.notes),
+        blocks=blocks,
+        nodes=nodes,
+        model=model,
+        rules=rules,
+        violations=violations(rules, blocks, nodes, model),
+        notes=_notes(old, new, nodes),
+    )
+
+
+def _compare_nodes(old: Snapshot, new: Snapshot) -> NodesDiff:
+    level = old.level if new.kind == _NOTHING else new.level
+    if old.level != level and old.kind != _NOTHING:
+        note = f"graphs not compared: {_graph(old)} against {_graph(new)}"
+        return NodesDiff(note=note, old_nodes=old.nodes, new_nodes=new.nodes)
+    if level is None:
+        return NodesDiff(note="graphs not compared: neither side has one")
+    found = match(old.nodes, new.nodes, old_weights=old.weights, new_weights=new.weights)
+    return replace(found, level=level)
+
+
+def _graph(side: Snapshot) -> str:
+    words = {"aten": "ATen operators", "fx": "an fx graph", "onnx": "ONNX operators"}
+    return words.get(side.level or "", "no graph")
+
+
+def _notes(old: Snapshot, new: Snapshot, nodes: NodesDiff) -> tuple[str, ...]:
+    found = []
+    if nodes.note:
+        found.append(nodes.note)
+    if old.family != new.family:
+        found.append("names of arguments and weights not compared: the formats differ")
+    return tuple(found)
+
+
+def diff(
+    a: Any,
+    b: Any,
+    *,
+    fail_on: str | Collection[str] | None = None,
+    rtol: float = 1e-6,
+    atol: float = 0.0,
+    max_fidelity_drop: float = 0.0,
+    time_limit: float = 5.0,
+) -> GraphDiff:
+    """Compare two models, the old one first.
+
+    Args:
+        a, b: any two of a Compiled, a traced GraphModule, or the path of a `.symc` artifact, a
+            manifest or an ONNX file. Of a GraphModule, and of an ONNX file that symcompile has not
+            written, only the structure is known.
+        fail_on: what counts as a difference: categories of `Rules`, as a list or "a,b"; all
+            of them by default, "none" for none.
+        rtol, atol: a constant that moved by up to `atol + rtol * max(|old|, |new|)` is the same.
+        max_fidelity_drop: how far R2 may fall and a relative L2 error may rise.
+        time_limit: seconds, in all, for symbolic proofs that two equations are the same function.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, tampered with, or of no known kind. Nothing of a
+            file is executed.
+        ComparisonError: rules that make no sense, or objects that can't be compared.
+    """
+    if not time_limit >= 0:
+        raise ComparisonError(f"time_limit is {time_limit!r}: expected seconds from 0")
+    rules = Rules(categories(fail_on), rtol, atol, max_fidelity_drop)
+    old, new = read_pair(a, b)
+    files = [one.source for one in (old, new) if one.from_file]
+    if not files:
+        return compare(old, new, rules, time_limit)
+    with wall("can't compare", *files, kind=ComparisonError):
+        return compare(old, new, rules, time_limit)

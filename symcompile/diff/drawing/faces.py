@@ -1,0 +1,201 @@
+"""What stands in the box of a cell: up to three short lines, and all of it for a tooltip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from symcompile.diff.drawing.escaping import clipped, columns_of
+from symcompile.diff.drawing.folding import Cell
+from symcompile.diff.drawing.union import BOTH, OLD, REGION, SAME, Vertex
+from symcompile.diff.result import (
+    ADDED,
+    CHANGED,
+    DRIFTED,
+    IDENTICAL,
+    REMOVED,
+    REWRITTEN,
+    SIGNATURE,
+    WEIGHTS,
+    BlockDiff,
+)
+from symcompile.diff.snapshot import Node
+
+# A sign for each mark and class, for readers who don't see colours.
+SIGNS = {
+    IDENTICAL: "=",
+    REWRITTEN: "≡",
+    DRIFTED: "≈",
+    WEIGHTS: "Δ",
+    CHANGED: "≠",
+    SIGNATURE: "!",
+    ADDED: "+",
+    REMOVED: "−",
+    "changed": "~",
+    "moved": "⇄",
+}
+
+# Pixels of one column and of one line, and around the text.
+COLUMN, LINE = 6.7, 15.0
+PAD_X, PAD_Y = 11.0, 6.0
+NARROWEST = 92.0
+_COLUMNS, _NOTE_COLUMNS, _BLOCK_COLUMNS = 28, 34, 32
+_MOST_EQUATIONS = 12
+# Width and height that the outlines of blocks and of folded stretches take besides.
+_BARS = 14.0
+
+
+@dataclass(frozen=True)
+class Face:
+    """One side of a cell.
+
+    Attributes:
+        kind: "node", "block", "neural" of a block without equations, "input", "output" or "fold".
+        mark: of the node, or of its block: "same", "added", "removed", "changed" or "moved".
+        lines: what is written, clipped: the title, then details.
+        note: the last line, in which way it is not the same; "".
+        facts: everything, unclipped.
+        name: of the node; "" for a folded stretch.
+    """
+
+    kind: str
+    mark: str
+    lines: tuple[str, ...]
+    note: str
+    facts: tuple[str, ...]
+    name: str = ""
+
+    @property
+    def is_block(self) -> bool:
+        return self.kind in ("block", "neural")
+
+
+def face(cell: Cell, side: int) -> Face:
+    """How a cell looks on one side; it must be there."""
+    if cell.folded:
+        return _fold_face(cell, side)
+    vertex = cell.vertices[0]
+    node = vertex.old if side == OLD else vertex.new
+    assert node is not None
+    if vertex.is_block:
+        return _block_face(vertex, node, side)
+    kind = node.operator if node.operator in ("input", "output") else "node"
+    title = operator(node) if kind == "node" else node.name
+    detail = (_module(node) or node.name) if kind == "node" else kind
+    lines = [clipped(title, _COLUMNS)]
+    if detail != title:
+        lines.append(clipped(detail, _COLUMNS, keep_end=True))
+    return Face(kind, vertex.mark, tuple(lines), _note(vertex), facts(vertex, node), node.name)
+
+
+def size(faces: Sequence[Face]) -> tuple[float, float]:
+    """Width and height of a box that can hold any of the faces."""
+    width, height = NARROWEST, 0.0
+    for one in faces:
+        texts = (*one.lines, one.note)
+        bars = _BARS if one.is_block else 0.0
+        width = max(width, COLUMN * max(map(columns_of, texts)) + 2 * PAD_X + bars)
+        height = max(height, LINE * (len(one.lines) + bool(one.note)) + 2 * PAD_Y)
+    return float(round(width)), height
+
+
+def operator(node: Node) -> str:
+    """The operator without its name space and overload: aten.add.Tensor is add."""
+    parts = node.operator.rpartition(":")[2].split(".")
+    named = parts[1] if len(parts) == 3 and parts[0] == "aten" else parts[-1]
+    return named or node.operator
+
+
+def _module(node: Node) -> str:
+    """The module whose weights it reads, "" where they are of none or of several."""
+    if not node.weights:
+        return ""
+    modules = {name.rpartition(".")[0] for name in node.weights}
+    return modules.pop() if len(modules) == 1 else ""
+
+
+def _note(vertex: Vertex) -> str:
+    if vertex.mark == SAME:
+        return ""
+    names = [operator(node) for node in (vertex.old, vertex.new) if node is not None]
+    text = " → ".join(names) if len({*names}) == 2 else vertex.what or vertex.mark
+    return clipped(f"{SIGNS[vertex.mark]} {text}", _NOTE_COLUMNS)
+
+
+def facts(vertex: Vertex, node: Node) -> tuple[str, ...]:
+    """All that is known of a node."""
+    lines = [node.operator, f"name: {node.name}"]
+    other = vertex.new if node is vertex.old else vertex.old
+    if other is not None and other.name != node.name:
+        lines.append(f"on the other side: {other.name}")
+    if node.inputs:
+        lines.append(f"reads: {', '.join(node.inputs)}")
+    if node.weights:
+        lines.append(f"weights: {', '.join(node.weights)}")
+    if node.attributes:
+        lines.append(f"arguments: {node.attributes}")
+    if vertex.mark != SAME:
+        lines.append(f"{vertex.mark}: {vertex.what}" if vertex.what else vertex.mark)
+    return tuple(lines)
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
+    path = node.operator.removeprefix(REGION)
+    block, known = vertex.block, facts(vertex, node)
+    lines = [clipped(path, _BLOCK_COLUMNS, keep_end=True)]
+    if block is None:
+        return Face("block", vertex.mark, tuple(lines), _note(vertex), known, node.name)
+    texts = _equations(block, side)
+    lines.append(clipped(_in_short(block, side, texts), _BLOCK_COLUMNS))
+    about = [f"block {path}: {block.change}", *texts[:_MOST_EQUATIONS]]
+    if len(texts) > _MOST_EQUATIONS:
+        about.append(f"and {len(texts) - _MOST_EQUATIONS} more equations")
+    status = block.old_status if side == OLD else block.new_status
+    kind = "neural" if status == "neural" else "block"
+    mark, note = _block_mark(vertex, block)
+    return Face(kind, mark, tuple(lines), note, (*about, *known), node.name)
+
+
+def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:
+    """By the block's class, but a node that is on both sides is neither added nor removed."""
+    sign, words = SIGNS[block.change], block.change
+    if vertex.sides != BOTH:
+        return vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
+    statuses = (block.old_status, block.new_status)
+    if None not in statuses and len({*statuses}) == 2:
+        sign, words = SIGNS["changed"], " → ".join(map(str, statuses))
+    moved = vertex.mark == SAME and block.change not in (IDENTICAL, REWRITTEN)
+    return "changed" if moved else vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
+
+
+def _equations(block: BlockDiff, side: int) -> list[str]:
+    texts = [(one.output, one.old if side == OLD else one.new) for one in block.equations]
+    return [f"[{output}] = {text}" for output, text in texts if text is not None]
+
+
+def _in_short(block: BlockDiff, side: int, texts: Sequence[str]) -> str:
+    if len(texts) == 1:
+        return texts[0].partition(" = ")[2]
+    if texts:
+        return f"{len(texts)} equations"
+    return (block.old_status if side == OLD else block.new_status) or ""
+
+
+# --- folded stretches ----------------------------------------------------------------------------
+
+
+def _fold_face(cell: Cell, side: int) -> Face:
+    count, changed = cell.count(side), cell.hidden_changes
+    nodes = [v.old if side == OLD else v.new for v in cell.vertices]
+    found = Counter(operator(node) for node in nodes if node is not None)
+    usual = [f"{n} {name}" for name, n in found.most_common(8)]
+    title = f"{count:,} unchanged nodes" if not changed else f"{count:,} nodes"
+    note = f"{SIGNS['changed']} {changed:,} changed, not drawn" if changed else ""
+    lines = (title, clipped(", ".join(usual), _COLUMNS)) if usual else (title,)
+    about = [title, note, *usual, *(["..."] if len(found) > 8 else [])]
+    mark = "changed" if changed else SAME
+    return Face("fold", mark, lines, note, tuple(line for line in about if line))

@@ -1,0 +1,195 @@
+"""Compare two equations: identical, drifted, the same function in another form, or another law.
+
+1. Equations of one form are identical where all constants are, else drifted; unless large changes
+   cancel out (2*sin(3*x) against -2*sin(-3*x)) and that can be proven.
+2. Others are the same function where their values say so; the evidence tells whether there is a
+   proof, too. Without values there has to be one.
+3. What is one form once multiplied out has drifted as well, if the constants pair in one way only.
+4. Everything else is another law.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import sympy
+
+from symcompile.diff.equations.equivalence import (
+    NO_VALUES,
+    Law,
+    Values,
+    compare_values,
+    differ_anywhere,
+)
+from symcompile.diff.equations.marks import marks
+from symcompile.diff.equations.pairing import Pairing, cheapest, pair
+from symcompile.diff.equations.proof import PROVEN, drifted_when_expanded, prove
+from symcompile.diff.equations.shape import shape
+from symcompile.diff.result import (
+    ADDED,
+    CHANGED,
+    DRIFTED,
+    IDENTICAL,
+    REMOVED,
+    REWRITTEN,
+    Coefficient,
+    EquationDiff,
+)
+from symcompile.diff.snapshot import DIGITS, Output
+from symcompile.expressions import slots
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.program import to_sympy
+
+# Constants that moved by less have drifted, even if the function is the same up to rounding.
+_MOVED = 1e-6
+
+
+class Verdict(NamedTuple):
+    change: str
+    coefficients: tuple[Coefficient, ...] = ()
+    evidence: str = ""
+
+
+def compare_equations(
+    path: str,
+    output: int,
+    old: Output | None,
+    new: Output | None,
+    points: Array,
+    time_limit: float = 5.0,
+) -> EquationDiff:
+    """What became of one equation.
+
+    Args:
+        path, output: which one.
+        old, new: both sides; None where there is none, but not twice. Variables of other names are
+            taken in their order.
+        points: values of the variables, [n_points, n_variables], n_points may be 0.
+        time_limit: seconds for the symbolic proof.
+    """
+    found = _described(path, output, old, new)
+    if old is None or new is None:
+        return found
+    before, after = laws(old.equation, new.equation)
+    values = _values(before, after, points)
+    verdict = _judge(before, after, values, time_limit)
+    old_marks, new_marks = marks(found.old or "", found.new or "")
+    return replace(
+        found,
+        change=verdict.change,
+        coefficients=verdict.coefficients,
+        evidence=verdict.evidence,
+        difference=values.difference,
+        points=values.points,
+        old_marks=old_marks,
+        new_marks=new_marks,
+    )
+
+
+def _described(path: str, output: int, old: Output | None, new: Output | None) -> EquationDiff:
+    """What can be said of each side by itself."""
+    found = EquationDiff(path, output, ADDED if old is None else REMOVED, None, None)
+    if old is not None:
+        found = replace(
+            found,
+            old=old.equation.text(DIGITS),
+            old_complexity=old.equation.complexity,
+            old_operators=old.operators,
+            old_accuracy=old.accuracy,
+        )
+    if new is not None:
+        found = replace(
+            found,
+            new=new.equation.text(DIGITS),
+            new_complexity=new.equation.complexity,
+            new_operators=new.operators,
+            new_accuracy=new.accuracy,
+        )
+    return found
+
+
+def laws(old: Equation, new: Equation) -> tuple[Law, Law]:
+    """Both over the same columns: variables by name, or in their order if the names are others."""
+    names = old.symbols
+    others = new.symbols
+    if len(names) == len(others) and set(names) != set(others):
+        others = names
+    columns = tuple(dict.fromkeys([*names, *others]))
+    return _law(old, names, columns), _law(new, others, columns)
+
+
+def _law(equation: Equation, names: tuple[str, ...], columns: tuple[str, ...]) -> Law:
+    # By way of its program, so that it is the same from memory and from a file.
+    form = to_sympy(equation.program, names)[0]
+    order = tuple(columns.index(name) for name in names)
+    return Law(form, equation.constants, equation.program, len(columns), order)
+
+
+def _values(old: Law, new: Law, points: Array) -> Values:
+    if old.columns == 0:
+        points = np.empty((1, 0))
+    if points.ndim != 2 or points.shape[1] != old.columns:
+        return NO_VALUES
+    return compare_values(old, new, points)
+
+
+def _judge(old: Law, new: Law, values: Values, time_limit: float) -> Verdict:
+    paired = paired_as_written(old, new)
+    if (old.program, old.constants, old.order) == (new.program, new.constants, new.order):
+        return Verdict(IDENTICAL, paired.coefficients() if paired else ())
+    if paired is not None and paired.same:
+        if _filled(old) == _filled(new):
+            return Verdict(IDENTICAL, paired.coefficients())
+        return Verdict(REWRITTEN, (), "the same form and constants, written in another way")
+    evidence = _by_values(values)
+    if paired is None or paired.largest > _MOVED:
+        if _may_be_same(old, new, values):
+            proof = prove(old, new, time_limit)
+            evidence = f"{evidence}, {proof}"
+            if proof == PROVEN or (paired is None and values.same):
+                return Verdict(REWRITTEN, (), evidence)
+        elif values.same is None:
+            evidence = f"{evidence}, not equal on seeded ones"
+    if paired is not None:
+        return Verdict(DRIFTED, paired.coefficients(), evidence if values.same else "")
+    return _drifted(old, new) or Verdict(CHANGED, (), evidence)
+
+
+def _filled(law: Law) -> sympy.Expr:
+    return slots.fill(law.form, law.constants)
+
+
+def _may_be_same(old: Law, new: Law, values: Values) -> bool:
+    return not differ_anywhere(old, new) if values.same is None else values.same
+
+
+def _by_values(values: Values) -> str:
+    if values.same is None:
+        return "no points on which both have values"
+    return f"{'equal' if values.same else 'not equal'} on {values.points} points"
+
+
+def _drifted(old: Law, new: Law) -> Verdict | None:
+    found = drifted_when_expanded(old, new)
+    if found is None:
+        return None
+    note = "one form once multiplied out, whose constants these are"
+    return Verdict(DRIFTED, found.coefficients(), note)
+
+
+def paired_as_written(old: Law, new: Law) -> Pairing | None:
+    """The constants of both, if they have one form; a coefficient before a sum may be in it."""
+    try:
+        plain = _paired(old, new, spread=False)
+        if plain is not None and plain.cost == 0.0:
+            return plain
+        return cheapest([plain, _paired(old, new, spread=True)])
+    except RecursionError:
+        return None
+
+
+def _paired(old: Law, new: Law, spread: bool) -> Pairing | None:
+    return pair(*(shape(law.form, law.constants, spread=spread) for law in (old, new)))

@@ -1,0 +1,133 @@
+"""Whether two equations are the same function: by their values first, then by proof.
+
+Values decide wherever both equations have some: those that differ on a point are different
+functions, whatever sympy makes of them, and two that agree on many points are the same up to
+rounding, whether or not anyone can prove it. Proof is what is left where no points are known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+
+from symcompile.expressions.evaluation import Array, trace
+from symcompile.expressions.program import Program
+
+# Relative difference up to which two values are the same: rounding of a rearranged formula.
+SAME = 1e-9
+# Fewer points than this are joined by others around them: any two laws agree somewhere.
+ENOUGH = 64
+_EXTRA = 256
+# Values of all instructions that are held at once.
+_HELD = 4_000_000
+
+
+@dataclass(frozen=True)
+class Values:
+    """Two equations on the same points.
+
+    Attributes:
+        same: None where there is no point on which both are finite.
+        difference: largest difference, as a share of the old one's largest value; NaN likewise.
+        points: on how many points both are finite.
+    """
+
+    same: bool | None
+    difference: float
+    points: int
+
+
+NO_VALUES = Values(None, math.nan, 0)
+
+
+@dataclass(frozen=True)
+class Law:
+    """An equation as it is compared: its variables are columns, in the old one's order and names.
+
+    Attributes:
+        form: with slots `c[0]`, `c[1]`, ...
+    """
+
+    form: sympy.Expr
+    constants: tuple[float, ...]
+    program: Program
+    columns: int
+    order: tuple[int, ...]
+
+    def values(self, X: Array) -> tuple[Array, Array]:
+        """Values [n_points] for X [n_points, n_variables], and the largest number that came up on
+        the way to each: rounding is relative to that."""
+        X = X[:, self.order]
+        rows = max(1, _HELD // max(1, len(self.program.instructions)))
+        parts = [self._values(X[k : k + rows]) for k in range(0, len(X), rows)]
+        empty = np.empty(0)
+        values, peaks = zip(*parts, strict=True) if parts else ((empty,), (empty,))
+        return np.concatenate(values), np.concatenate(peaks)
+
+    def _values(self, X: Array) -> tuple[Array, Array]:
+        with np.errstate(all="ignore"):
+            steps = trace(self.program, X, self.constants)
+        peak = np.zeros(len(X))
+        for step in steps:
+            size = np.abs(np.asarray(step, dtype=np.float64))
+            peak = np.maximum(peak, np.where(np.isfinite(size), size, 0.0))
+        last = np.asarray(steps[self.program.outputs[0]], dtype=np.float64)
+        return np.broadcast_to(last, len(X)), peak
+
+
+def compare_values(old: Law, new: Law, points: Array) -> Values:
+    """Both equations on `points` [n_points, n_variables], and around them if they are few."""
+    usable = points[_both_finite(old, new, points)]
+    if len(usable) and _tells_little(usable):
+        points = np.concatenate([points, around(usable)])
+    a, peak_a = old.values(points)
+    b, peak_b = new.values(points)
+    finite = np.isfinite(a) & np.isfinite(b)
+    if not finite.any():
+        return NO_VALUES
+    defined = np.array_equal(np.isfinite(a), np.isfinite(b))
+    a, b, peak = a[finite], b[finite], np.maximum(peak_a, peak_b)[finite]
+    with np.errstate(all="ignore"):
+        distance = np.abs(a - b)
+        size = max(float(np.abs(a).max()), float(np.abs(b).max()))
+        # Also point by point: where a law is large somewhere, all else is a small share of that.
+        same = defined and bool((distance <= SAME * np.minimum(peak, size)).all())
+        largest = float(np.abs(a).max()) or 1.0
+        return Values(same, float((distance / largest).max()), int(finite.sum()))
+
+
+def differ_anywhere(old: Law, new: Law) -> bool:
+    """Whether the values differ at points that nobody has chosen: enough to refuse a proof."""
+    rng = np.random.default_rng(0)
+    shape = (ENOUGH, old.columns)
+    points = np.concatenate(
+        [rng.uniform(0.5, 2.0, shape), rng.normal(size=shape), rng.normal(size=shape) * 10.0]
+    )
+    a, peak_a = old.values(points)
+    b, peak_b = new.values(points)
+    finite = np.isfinite(a) & np.isfinite(b)
+    with np.errstate(all="ignore"):
+        apart = np.abs(a - b) > math.sqrt(SAME) * np.maximum(peak_a, peak_b)
+    return bool((finite & apart).any())
+
+
+def around(points: Array) -> Array:
+    """Seeded points between the given ones, and near by where all agree: [n, n_variables]."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    # By a share of the value, which keeps its sign: a logarithm stays defined.
+    margin = np.where(low == high, np.where(low == 0.0, 0.1, 0.1 * np.abs(low)), 0.0)
+    share = np.random.default_rng(0).uniform(size=(_EXTRA, points.shape[1]))
+    return np.asarray((low - margin) * (1.0 - share) + (high + margin) * share)
+
+
+def _tells_little(points: Array) -> bool:
+    """Whether there are few points, or a variable has one value only."""
+    constant = points.min(axis=0) == points.max(axis=0)
+    return bool(constant.any()) or len(np.unique(points, axis=0)) < ENOUGH
+
+
+def _both_finite(old: Law, new: Law, points: Array) -> Array:
+    return np.isfinite(old.values(points)[0]) & np.isfinite(new.values(points)[0])

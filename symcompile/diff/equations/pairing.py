@@ -1,0 +1,223 @@
+"""Pair the constants of two equations that have the same form.
+
+Ordered arguments are paired in their order. Of those that stand in any order (terms, factors),
+equal ones are paired first, then those of equal form so that the constants change least in all.
+
+Some numbers belong to the form rather than to the constants, as long as neither side has a fitted
+constant there: exponents and bases (x**2 is another law than x**3), and the sign of a term without
+a coefficient (a - b is another law than a + b). Two equations that differ there don't pair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from symcompile.diff.equations.place import Path, place
+from symcompile.diff.equations.shape import MAX_STEPS, Constant, Part, by_form
+from symcompile.diff.result import Coefficient
+
+# Stands for "never" where a finite number is needed: no sum of changes comes near it.
+_NEVER = 1e12
+_PLACES = 3
+
+
+class Pair(NamedTuple):
+    """A constant on both sides, and where it stands on the old one."""
+
+    old: Constant
+    new: Constant
+    path: Path
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """All constants of two equations of one form, exact numbers included.
+
+    Attributes:
+        cost: sum of the relative changes.
+        ambiguous: whether some of them could have been paired in another way.
+    """
+
+    pairs: tuple[Pair, ...]
+    cost: float
+    ambiguous: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether all constants are the same to the last bit."""
+        return all(change(one.old, one.new) == 0.0 for one in self.pairs)
+
+    @property
+    def largest(self) -> float:
+        """The largest relative change of a constant, from 0 to 2."""
+        return max((change(one.old, one.new) for one in self.pairs), default=0.0)
+
+    def coefficients(self) -> tuple[Coefficient, ...]:
+        """The constants that were fitted on either side or changed, in the old one's order.
+
+        One that stands in several places on both sides is one.
+        """
+        groups: dict[object, list[Pair]] = {}
+        for number, one in enumerate(self.pairs):
+            if one.old.exact and one.new.exact and one.old.value == one.new.value:
+                continue
+            shared = bool(one.old.slots and one.new.slots)
+            groups.setdefault((one.old, one.new) if shared else number, []).append(one)
+        return tuple(
+            Coefficient(group[0].old.value, group[0].new.value, _places(group))
+            for group in groups.values()
+        )
+
+
+def pair(old: Part, new: Part) -> Pairing | None:
+    """The constants of two equations, paired; None if their forms differ."""
+    if old.key != new.key:
+        return None
+    matcher = _Matcher()
+    cost = matcher.cost(old, new)
+    if not cost < _NEVER:
+        return None
+    return Pairing(tuple(matcher.pairs(old, new)), cost, matcher.ambiguous)
+
+
+def cheapest(pairings: Iterable[Pairing | None]) -> Pairing | None:
+    """Of several ways to write the same two equations, that in which the constants change least;
+    the first of equals."""
+    return min((one for one in pairings if one is not None), key=lambda p: p.cost, default=None)
+
+
+def change(old: Constant, new: Constant) -> float:
+    """From 0 to 2, relative to the larger one, so that it is the same both ways; 2 where one is
+    beyond the range of float64, since nothing is known of it then."""
+    a, b = old.value, new.value
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return 2.0
+    if a == b:
+        return 0.0
+    size = max(abs(a), abs(b))
+    return abs(a / size - b / size)
+
+
+def _places(group: Sequence[Pair]) -> str:
+    found = list(dict.fromkeys(place(one.path) for one in group))
+    return ", ".join(found[:_PLACES] + ["..."] * (len(found) > _PLACES))
+
+
+class _Matcher:
+    """Least cost of pairing two parts of one form, and which arguments were paired for it."""
+
+    def __init__(self) -> None:
+        self.ambiguous = False
+        self.costs: dict[tuple[Part, Part], float] = {}
+        self.chosen: dict[tuple[Part, Part], Sequence[Part]] = {}
+
+    def cost(self, old: Part, new: Part) -> float:
+        if (old, new) not in self.costs:
+            arguments = self.arranged(old, new)
+            own = zip(old.constants, new.constants, strict=True)
+            total = sum(_cost(old, a, b) for a, b in own)
+            for a, b in zip(old.args, arguments, strict=True):
+                total += self.cost(a, b)
+            self.costs[old, new], self.chosen[old, new] = total, arguments
+        return self.costs[old, new]
+
+    def arranged(self, old: Part, new: Part) -> Sequence[Part]:
+        """The new one's arguments, each where its counterpart stands in the old one."""
+        if not old.unordered:
+            return new.args
+        counterpart = {
+            id(a): b
+            for olds, news in _groups(old.args, new.args)
+            for a, b in self.assigned(olds, news)
+        }
+        return [counterpart[id(a)] for a in old.args]
+
+    def assigned(self, olds: list[Part], news: list[Part]) -> list[tuple[Part, Part]]:
+        """Arguments of one form: equal ones first, the others at the least cost."""
+        found, olds, news = _equal_first(olds, news)
+        count = len(olds)
+        if count < 2:
+            return [*found, *zip(olds, news, strict=True)]
+        olds, news = sorted(olds, key=by_form), sorted(news, key=by_form)
+        if count * count * olds[0].steps > MAX_STEPS:
+            self.ambiguous = True
+            return [*found, *zip(olds, news, strict=True)]
+        return [*found, *self.least(olds, news)]
+
+    def least(self, olds: list[Part], news: list[Part]) -> list[tuple[Part, Part]]:
+        costs = np.array([[min(self.cost(a, b), _NEVER) for b in news] for a in olds])
+        self.ambiguous |= bool((costs < _NEVER).sum() > len(olds))
+        # The same choice among equals in both directions: the smaller side is always that of rows.
+        turned = [one.order for one in olds] > [one.order for one in news]
+        rows, columns = linear_sum_assignment(costs.T if turned else costs)
+        if turned:
+            rows, columns = columns, rows
+        return [(olds[i], news[j]) for i, j in zip(rows, columns, strict=True)]
+
+    def pairs(self, old: Part, new: Part) -> Iterator[Pair]:
+        """Every constant with its place; the old one's own first, then those of its arguments."""
+        pending: list[tuple[Part, Part, Path]] = [(old, new, ((old, -1),))]
+        while pending:
+            before, after, path = pending.pop()
+            for a, b in zip(before.constants, after.constants, strict=True):
+                yield Pair(a, b, path)
+            arguments = list(zip(before.args, self.chosen[before, after], strict=True))
+            for step, (x, y) in reversed(list(enumerate(arguments))):
+                pending.append((x, y, (*path, (x, step))))
+
+
+def _cost(owner: Part, old: Constant, new: Constant) -> float:
+    """Relative change of a constant; never where the two numbers belong to the form."""
+    found = change(old, new)
+    if found and old.exact and new.exact:
+        sign = abs(old.value) == abs(new.value) == 1.0
+        if sign or owner.numbers_are_form:
+            return _NEVER
+    return found
+
+
+def _groups(olds: Sequence[Part], news: Sequence[Part]) -> Iterator[tuple[list[Part], list[Part]]]:
+    """Arguments by form. Those whose exact exponents both sides have equally often are by
+    themselves: the terms of a polynomial."""
+    mine, theirs = _by_strict(olds), _by_strict(news)
+    rest: dict[str, tuple[list[Part], list[Part]]] = {}
+    for strict in dict.fromkeys([*mine, *theirs]):
+        group = mine.get(strict, []), theirs.get(strict, [])
+        if len(group[0]) == len(group[1]):
+            yield group
+            continue
+        left = rest.setdefault((group[0] or group[1])[0].key, ([], []))
+        left[0].extend(group[0])
+        left[1].extend(group[1])
+    yield from rest.values()
+
+
+def _by_strict(args: Sequence[Part]) -> dict[str, list[Part]]:
+    found: dict[str, list[Part]] = {}
+    for arg in args:
+        found.setdefault(arg.strict, []).append(arg)
+    return found
+
+
+def _equal_first(
+    olds: list[Part], news: list[Part]
+) -> tuple[list[tuple[Part, Part]], list[Part], list[Part]]:
+    """Pairs of equal parts, and those that are left."""
+    waiting: dict[str, list[Part]] = {}
+    for part in news:
+        waiting.setdefault(part.whole, []).append(part)
+    found, left = [], []
+    for part in olds:
+        same = waiting.get(part.whole)
+        if same:
+            found.append((part, same.pop(0)))
+        else:
+            left.append(part)
+    taken = {id(b) for _, b in found}
+    return found, left, [part for part in news if id(part) not in taken]

@@ -1,0 +1,96 @@
+"""Values of the variables at which the equations of two blocks are compared.
+
+First the probes that either side has stored, then seeded points inside the recorded ranges of both.
+Both sides count alike: the points are the same ones in the other direction, if in another order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from symcompile.diff.equations.deadline import Deadline, OutOfTime
+from symcompile.diff.snapshot import Block
+from symcompile.errors import SymCompileError
+from symcompile.expressions.evaluation import Array, evaluate
+from symcompile.expressions.parser import parse
+from symcompile.expressions.program import from_sympy
+
+SEEDED = 256
+# Stored rows of each side.
+_PROBES = 1024
+# Features are a stranger's text: how many, and how long it may take to read them.
+_FEATURES = 500
+_SECONDS = 2.0
+
+# Lowest and highest value of each input.
+Box = tuple[tuple[float, float], ...]
+
+
+def sample(old: Block, new: Block) -> Array:
+    """Values [n_points, n_variables] in float64, all finite; as many points as there can be.
+
+    Blocks that say too little, or nonsense, have none. After a projection of the inputs the seeded
+    points are left out: where the data was is known of the stored probes only.
+    """
+    count = _n_variables(old)
+    parts = [_fitting(block.probes, count)[:_PROBES] for block in (old, new)]
+    # One that both sides have is taken once, whole; else each side gives half of the points.
+    sources = {(_box(block), tuple(block.features.items())): block for block in (old, new)}
+    ordered = sorted((key for key in sources if key[0]), key=repr)
+    for k, key in enumerate(ordered):
+        X = _inside(key[0], k, len(ordered))
+        parts.append(_fitting(_variables(sources[key], X), count))
+    return np.concatenate(parts)
+
+
+def _n_variables(block: Block) -> int:
+    for output in block.outputs.values():
+        return len(output.equation.symbols)
+    return len(block.features or block.inputs)
+
+
+def _fitting(points: Array, count: int) -> Array:
+    """The finite rows, if these are values of that many variables."""
+    if points.ndim != 2 or points.shape[1] != count:
+        return np.empty((0, count))
+    return np.asarray(points[np.isfinite(points).all(axis=1)], dtype=np.float64)
+
+
+def _box(block: Block) -> Box:
+    """The recorded ranges; empty if one is not known, or they are not those of the variables."""
+    spans = [span for span in block.inputs.values() if span is not None]
+    known = len(spans) == len(block.inputs) and "in" not in block.projections
+    finite = all(math.isfinite(end) for span in spans for end in span)
+    return tuple((min(span), max(span)) for span in spans) if known and finite else ()
+
+
+def _inside(box: Box, number: int, of: int) -> Array:
+    """Points of a box [n_points, n_inputs]: the share that number `number` of `of` boxes has."""
+    shares = np.random.default_rng(0).uniform(size=(SEEDED, len(box)))[number::of]
+    low, high = np.array(box).T
+    return np.asarray(low * (1.0 - shares) + high * shares)
+
+
+def _variables(block: Block, X: Array) -> Array:
+    """Values of the variables for inputs X; without any rows if the features make no sense."""
+    try:
+        with Deadline(_SECONDS):
+            return _features(block, X) if block.features else X
+    except (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError, OutOfTime):
+        return np.empty((0, 0))
+
+
+def _features(block: Block, X: Array) -> Array:
+    """One after the other, each a column for those after it. `read_features` writes each out in
+    the inputs instead, and a few lines of text can grow beyond all bounds by that."""
+    if len(block.features) > _FEATURES:
+        return np.empty((0, 0))
+    names, values = list(block.inputs), X
+    for name, text in block.features.items():
+        program = from_sympy([parse(text, names)], names, 0)
+        values = np.concatenate([values, evaluate(program, values, ())], axis=1)
+        # A feature may have the name of an input, which is not to be seen any more.
+        names = ["" if known == name else known for known in names] + [name]
+    return values[:, X.shape[1] :]

@@ -1,0 +1,310 @@
+"""An equation as a tree of terms and factors, in which constants stand apart from the form.
+
+Two equations have the same form if their trees are equal but for constants. sympy's own trees don't
+say that: the order of terms depends on the numbers in them, equal numbers share a slot, a
+coefficient of 1 isn't there, and c[0]*c[1] is one coefficient for a reader.
+
+| head | constants | args |
+|---|---|---|
+| number | its value | - |
+| symbol | - | - |
+| product | its coefficient, 1 where none is written | factors, in any order |
+| sum | what is added, if anything is | terms (products), in any order |
+| power | exponent | base |
+| exponential | base | exponent |
+| Max, Min | the constant among the arguments, if there is one | the others, in any order |
+| Eq, Ne, And, Or | - | in any order |
+| any other function or relation | - | in their order |
+
+Arguments are products or numbers; a sum as an argument is the one factor of a product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import sympy
+
+from symcompile.expressions.evaluation import evaluate
+from symcompile.expressions.program import from_sympy
+from symcompile.expressions.slots import is_constant, slot_index, slots_of
+
+# Comparing each of n parts with each other takes n * n steps: so many at most for one group.
+MAX_STEPS = 50_000
+# Numbers that parts are put in order by: the first few tell nearly all apart.
+_LEADING = 8
+
+_UNORDERED = ("product", "sum", "Max", "Min", "Eq", "Ne", "And", "Or")
+_POWERS = ("power", "exponential")
+_REVERSED = (sympy.GreaterThan, sympy.StrictGreaterThan)
+
+
+class Constant(NamedTuple):
+    """A number in an equation.
+
+    Attributes:
+        value: in float64.
+        exact: whether no fitted constant is in it.
+        slots: the fitted constants that are in it, by number.
+    """
+
+    value: float
+    exact: bool = True
+    slots: tuple[int, ...] = ()
+
+
+ONE = Constant(1.0)
+
+# Coefficient and factors.
+Term = tuple[Constant, list[sympy.Expr]]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A node of the tree, see the table above.
+
+    Attributes:
+        name: of a symbol.
+        key: equal for parts that have the same form, whatever their constants.
+        strict: the same, with the exact numbers that belong to the form: x**2 against x**3.
+        whole: equal for parts that are the same, constants included.
+        order: what parts of one form are sorted by: their first constants, then all of them.
+        size: nodes in it.
+        steps: about how many steps it takes to pair it with another part of the same form.
+    """
+
+    head: str
+    constants: tuple[Constant, ...]
+    args: tuple[Part, ...]
+    name: str
+    key: str
+    strict: str
+    whole: str
+    order: tuple[Any, ...]
+    size: int
+    steps: int
+
+    @property
+    def unordered(self) -> bool:
+        return self.head in _UNORDERED
+
+    @property
+    def numbers_are_form(self) -> bool:
+        """Whether an exact number of its own belongs to the form."""
+        return self.head in _POWERS
+
+
+def part(
+    head: str, constants: Sequence[Constant] = (), args: Iterable[Part] = (), name: str = ""
+) -> Part:
+    """A node; all that is said of it follows from its arguments, without recursion."""
+    args, anyhow = tuple(args), head in _UNORDERED
+    form = [c.value if c.exact and head in _POWERS else "#" for c in constants]
+    values = [(c.value, c.exact) for c in constants]
+
+    def digest(own: Any, parts: list[str]) -> str:
+        text = repr((head, name, own, sorted(parts) if anyhow else parts))
+        return blake2b(text.encode(), digest_size=12).hexdigest()
+
+    whole = digest(values, [arg.whole for arg in args])
+    return Part(
+        head,
+        tuple(constants),
+        args,
+        name,
+        key=digest(len(constants), [arg.key for arg in args]),
+        strict=digest(form, [arg.strict for arg in args]),
+        whole=whole,
+        order=(*_leading(constants, args, anyhow), whole),
+        size=1 + sum(arg.size for arg in args),
+        steps=_steps(args, anyhow),
+    )
+
+
+def _leading(constants: Sequence[Constant], args: Sequence[Part], anyhow: bool) -> list[float]:
+    """The first constants, in an order that does not depend on that of the arguments."""
+    found = [c.value for c in constants]
+    for arg in sorted(args, key=by_form) if anyhow else args:
+        if len(found) >= _LEADING:
+            break
+        found += arg.order[:-1]
+    return found[:_LEADING]
+
+
+def by_form(one: Part) -> tuple[Any, ...]:
+    """What to sort parts of any form by."""
+    return one.key, one.order
+
+
+def _steps(args: Sequence[Part], anyhow: bool) -> int:
+    if not anyhow:
+        return 1 + sum(arg.steps for arg in args)
+    groups = Counter(arg.key for arg in args)
+    each = {arg.key: arg.steps for arg in args}
+    return 1 + sum(group_steps(count, each[key]) for key, count in groups.items())
+
+
+def group_steps(count: int, steps: int) -> int:
+    """To pair so many parts with as many others: each with each, or too many for that."""
+    squared = count * count * steps
+    return squared if squared <= MAX_STEPS else count * steps
+
+
+def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = False) -> Part:
+    """The tree of an expression: a product or a number.
+
+    Args:
+        expr: form with slots `c[0]`, `c[1]`, ...; floats in it count as fitted constants too.
+        constants: value of each slot.
+        spread: multiply coefficients into sums, 2.5*(x + y) as 2.5*x + 2.5*y.
+    """
+    return _Reader(constants, spread).expression(expr)
+
+
+class _Reader:
+    def __init__(self, constants: Sequence[float], spread: bool) -> None:
+        self.values = constants
+        self.spread = spread
+        self.known: dict[sympy.Basic, Part] = {}
+
+    def expression(self, expr: sympy.Basic) -> Part:
+        if expr not in self.known:
+            self.known[expr] = (
+                self.scaled(*self.terms(expr, ONE))
+                if isinstance(expr, sympy.Expr)
+                else self.factor(expr)
+            )
+        return self.known[expr]
+
+    def scaled(self, *terms: Term) -> Part:
+        """A product or a number; of several terms, the product of 1 and their sum."""
+        if len(terms) > 1:
+            return part("product", (ONE,), (self.sum(terms),))
+        coefficient, factors = terms[0]
+        if not factors:
+            return part("number", (coefficient,))
+        return part("product", (coefficient,), map(self.factor, factors))
+
+    # --- sums and products
+
+    def terms(self, expr: sympy.Expr, scale: Constant) -> list[Term]:
+        """(coefficient, factors) of each term; of `scale * expr`, to be exact."""
+        if expr.is_Add:
+            return [term for arg in expr.args for term in self.terms(arg, scale)]
+        factors = list(_factors(expr))
+        numbers = [self.constant(factor) for factor in factors if is_constant(factor)]
+        rest = [factor for factor in factors if not is_constant(factor)]
+        coefficient = _times([scale, *numbers])
+        # sympy multiplies exact numbers into sums by itself, if not always.
+        if len(rest) == 1 and rest[0].is_Add and (coefficient.exact or self.spread):
+            return self.terms(rest[0], coefficient)
+        return [(coefficient, rest)]
+
+    def sum(self, terms: Sequence[Term]) -> Part:
+        numbers = [coefficient for coefficient, factors in terms if not factors]
+        parts = [self.scaled(term) for term in terms if term[1]]
+        return part("sum", (_plus(numbers),) if numbers else (), parts)
+
+    def constant(self, expr: sympy.Expr) -> Constant:
+        index = slot_index(expr)
+        if index is not None:
+            return Constant(float(self.values[index]), False, (index,))
+        value = constant_value(expr, self.values)
+        return Constant(value, not _is_fitted(expr), tuple(slots_of(expr)))
+
+    # --- factors
+
+    def factor(self, expr: sympy.Basic) -> Part:
+        if expr.is_Symbol:
+            return part("symbol", name=expr.name)
+        if isinstance(expr, sympy.Add):
+            return self.sum(self.terms(expr, ONE))
+        if isinstance(expr, sympy.Pow):
+            return self.power(expr.base, expr.exp)
+        if isinstance(expr, (sympy.Max, sympy.Min)):
+            return self.extreme(expr)
+        if isinstance(expr, _REVERSED):
+            expr = expr.reversed
+        if isinstance(expr, sympy.Piecewise):
+            flat = [one for case in expr.args for one in case.args]
+            return part("Piecewise", (), map(self.expression, flat))
+        name = type(expr).__name__
+        return part(_HEADS.get(name, name), (), map(self.expression, expr.args))
+
+    def power(self, base: sympy.Expr, exponent: sympy.Expr) -> Part:
+        if is_constant(exponent):
+            return part("power", (self.constant(exponent),), (self.expression(base),))
+        if is_constant(base):
+            return part("exponential", (self.constant(base),), (self.expression(exponent),))
+        return part("Pow", (), (self.expression(base), self.expression(exponent)))
+
+    def extreme(self, expr: sympy.Expr) -> Part:
+        """Max or Min, its constants made one."""
+        name = type(expr).__name__
+        numbers = [self.constant(arg) for arg in expr.args if is_constant(arg)]
+        # Their order in a set is another one in every process.
+        rest = sorted(
+            (self.expression(arg) for arg in expr.args if not is_constant(arg)),
+            key=by_form,
+        )
+        choose = max if name == "Max" else min
+        chosen = (choose(numbers, key=lambda one: one.value),) if numbers else ()
+        return part(name, chosen, rest)
+
+
+def constant_value(expr: sympy.Expr, constants: Sequence[float]) -> float:
+    """An expression of numbers and slots in float64; sympy would take its time over 9**9**9.
+
+    NaN or infinite where it is not defined.
+    """
+    if expr.is_Float or expr.is_Integer:
+        return float(expr)
+    program = from_sympy([expr], (), len(constants))
+    return float(evaluate(program, np.empty((1, 0)), constants)[0, 0])
+
+
+# One name for the two classes that sympy has for each.
+_HEADS = {
+    "StrictLessThan": "Lt",
+    "LessThan": "Le",
+    "Equality": "Eq",
+    "Unequality": "Ne",
+}
+
+
+def _is_fitted(expr: sympy.Expr) -> bool:
+    return bool(expr.free_symbols) or expr.has(sympy.Float)
+
+
+def _factors(expr: sympy.Expr) -> Iterable[sympy.Expr]:
+    if expr.is_Mul:
+        for arg in expr.args:
+            yield from _factors(arg)
+    else:
+        yield expr
+
+
+def _times(numbers: Sequence[Constant]) -> Constant:
+    """Their product, to the same bit whatever their order."""
+    varying = [one for one in numbers if one is not ONE]
+    if len(varying) < 2:
+        return varying[0] if varying else ONE
+    value = math.prod(sorted(one.value for one in varying))
+    return Constant(value, all(one.exact for one in varying), _slots(varying))
+
+
+def _plus(numbers: Sequence[Constant]) -> Constant:
+    if len(numbers) == 1:
+        return numbers[0]
+    total = sum(sorted(one.value for one in numbers))
+    return Constant(total, all(one.exact for one in numbers), _slots(numbers))
+
+
+def _slots(numbers: Iterable[Constant]) -> tuple[int, ...]:
+    return tuple(sorted({index for one in numbers for index in one.slots}))

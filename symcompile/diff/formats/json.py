@@ -1,0 +1,220 @@
+"""A comparison as JSON, for programs.
+
+| key | holds |
+|---|---|
+| diff | version of this schema; it grows by one when a key changes its meaning or goes |
+| symcompile | version of the program that compared |
+| same | whether there are no violations |
+| verdict | the same in words |
+| old, new | the sides, the old one first |
+| old.source | name of the file, or type of the object |
+| old.kind | "Compiled", "artifact", "manifest", "ONNX", "GraphModule" or "nothing" |
+| old.notes | what a reader has to know about this side, a list of sentences |
+| rules | what the team asked for |
+| rules.fail_on | categories of differences that are violations |
+| rules.rtol, rules.atol | a constant that moves by up to atol + rtol * size is the same |
+| rules.max_fidelity_drop | how far R2 may fall and a relative L2 error may rise |
+| violations | the differences that the rules don't allow, a list |
+| violations[].rule | one of the categories |
+| violations[].where | path of a block, path[output] of an equation, "graph" or "model" |
+| violations[].message | what was found |
+| counts | number of blocks by class, of those classes that occur, the gravest first |
+| notes | what a reader has to know about the comparison, a list of sentences |
+| blocks | every block of either side, identical ones too, a list |
+| blocks[].path | qualified name, the new one if it has two; "." is the whole model |
+| blocks[].change | its class: that of the gravest of its equations |
+| blocks[].renamed_from | its old name if that was another one, else null |
+| blocks[].signature | what of its inputs, features, outputs, dtype changed, a list of sentences |
+| blocks[].notes | what else changed, a list of sentences |
+| blocks[].old, blocks[].new | the block on each side, null where it is not there |
+| blocks[].old.status | "symbolic" or "neural" |
+| blocks[].old.engine | name, version and seed of the search, "" where unknown |
+| blocks[].old.accuracy | of all outputs together, see below |
+| blocks[].old.end_to_end | relative L2 change of the model's output when the block is replaced |
+| blocks[].old.parameters_removed | by replacing the block |
+| blocks[].equations | one for each output that has an equation on a side, a list |
+| blocks[].equations[].output | number of the output |
+| blocks[].equations[].change | its class |
+| blocks[].equations[].difference | largest difference as a share of the old one's largest value |
+| blocks[].equations[].points | on how many points that was measured |
+| blocks[].equations[].evidence | how "same function" was decided, "" where that was no question |
+| blocks[].equations[].old, blocks[].equations[].new | each side, null where there is none |
+| blocks[].equations[].old.equation | its text, constants with six significant digits |
+| blocks[].equations[].old.marks | [start, end] in code points of what the other text lacks |
+| blocks[].equations[].old.complexity | as PySR counts it |
+| blocks[].equations[].old.operators | how many it has |
+| blocks[].equations[].old.accuracy | of this output, see below |
+| blocks[].equations[].coefficients | all constants where the form is the same, a list |
+| blocks[].equations[].coefficients[].place | the expression around it, # is the constant itself |
+| blocks[].equations[].coefficients[].old | value |
+| blocks[].equations[].coefficients[].new | value |
+| blocks[].equations[].coefficients[].relative | (new - old) / abs(old); null from zero |
+| accuracy.r2 | on held-out samples; null, as all of these, where it was not measured |
+| accuracy.relative_l2 | likewise |
+| accuracy.max_error | likewise |
+| accuracy.extrapolation | relative L2 up to 20 % outside of the recorded ranges |
+| accuracy.linear | relative L2 of a linear map in the equation's place |
+| model.facts | properties of the models as text, changed or not, a list |
+| model.facts[].name | such as "parameters" or "opset ai.onnx" |
+| model.facts[].old | text |
+| model.facts[].new | text |
+| model.signature | what of the arguments and results changed, a list of sentences |
+| model.weights | weights outside of the blocks that are not the same, a list |
+| model.weights[].name | qualified name |
+| model.weights[].what | "changed", "added", "removed", or a sentence |
+| model.output_difference | of the models on the same rows, as a share of the largest old value |
+| model.probe_difference | largest `difference` of all equations |
+| nodes | the graphs around the blocks |
+| nodes.level | "aten", "fx" or "onnx"; null where the graphs were not compared |
+| nodes.note | why they were not compared |
+| nodes.same | whether no node was added, removed, changed or moved |
+| nodes.old, nodes.new | number of nodes |
+| nodes.matched | number of pairs |
+| nodes.renamed | number of pairs that have another name and no other difference |
+| nodes.added, nodes.removed | nodes of one side only, a list |
+| nodes.changed | pairs that are not the same, a list |
+| nodes.changed[].change | "changed", or "moved" where it reads other nodes |
+| nodes.changed[].what | in which way, a sentence |
+| nodes.changed[].old, nodes.changed[].new | the node on each side |
+| nodes.pairs | [old name, new name] of every pair, only where it was asked for |
+| node.name | as the graph has it |
+| node.operator | "input", "output", "region:<path>" of a block, else the operator |
+| node.inputs | names of the nodes that it reads, a list |
+| node.weights | names of the weights that it reads, a list |
+| node.attributes | everything else, % for the next input and @ for the next weight |
+
+Numbers that are not finite are null. Strings are one line each: what is not printable stands as ?.
+Keys always come in the same order, and a key that is documented is always there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from numbers import Integral
+from typing import Any
+
+from symcompile._version import __version__
+from symcompile.diff.formats.figures import plain
+from symcompile.diff.formats.words import verdict
+from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff, ModelDiff, NodesDiff
+
+SCHEMA = 1
+
+Json = dict[str, Any]
+
+
+def to_json(diff: GraphDiff, *, indent: int | None = 1, pairs: bool = False) -> str:
+    """`to_dict` as ASCII text; `indent` as in `json.dumps`."""
+    return json.dumps(to_dict(diff, pairs=pairs), indent=indent, allow_nan=False)
+
+
+def to_dict(diff: GraphDiff, *, pairs: bool = False) -> Json:
+    """The comparison as plain data, see the table above; `pairs` adds the matched nodes."""
+    found = {
+        "diff": SCHEMA,
+        "symcompile": __version__,
+        "same": diff.same,
+        "verdict": verdict(diff),
+        "old": _fields(diff.old),
+        "new": _fields(diff.new),
+        "rules": _fields(diff.rules),
+        "violations": [_fields(one) for one in diff.violations],
+        "counts": diff.counts(),
+        "notes": diff.notes,
+        "blocks": [_block(one) for one in diff.blocks],
+        "model": _model(diff.model),
+        "nodes": _nodes(diff.nodes, pairs),
+    }
+    return {key: _plain(value) for key, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {plain(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, str):
+        return plain(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else None
+
+
+def _fields(record: Any) -> Json:
+    return {key: getattr(record, key) for key in record.__dataclass_fields__}
+
+
+def _block(block: BlockDiff) -> Json:
+    return {
+        "path": block.path,
+        "change": block.change,
+        "renamed_from": block.renamed_from,
+        "signature": block.signature,
+        "notes": block.notes,
+        "old": _block_side(block, "old"),
+        "new": _block_side(block, "new"),
+        "equations": [_equation(one) for one in block.equations],
+    }
+
+
+def _block_side(block: BlockDiff, side: str) -> Json | None:
+    keys = ("status", "engine", "accuracy", "end_to_end", "parameters_removed")
+    found = {key: getattr(block, f"{side}_{key}") for key in keys}
+    return None if found["status"] is None else found | {"accuracy": _fields(found["accuracy"])}
+
+
+def _equation(one: EquationDiff) -> Json:
+    return {
+        "output": one.output,
+        "change": one.change,
+        "difference": one.difference,
+        "points": one.points,
+        "evidence": one.evidence,
+        "old": _equation_side(one, "old"),
+        "new": _equation_side(one, "new"),
+        "coefficients": [_fields(c) | {"relative": c.relative} for c in one.coefficients],
+    }
+
+
+def _equation_side(one: EquationDiff, side: str) -> Json | None:
+    text = getattr(one, side)
+    keys = ("marks", "complexity", "operators", "accuracy")
+    found = {"equation": text} | {key: getattr(one, f"{side}_{key}") for key in keys}
+    return None if text is None else found | {"accuracy": _fields(found["accuracy"])}
+
+
+def _model(model: ModelDiff) -> Json:
+    return {
+        "facts": [_fields(one) for one in model.facts],
+        "signature": model.signature,
+        "weights": [{"name": name, "what": what} for name, what in model.weights],
+        "output_difference": model.output_difference,
+        "probe_difference": model.probe_difference,
+    }
+
+
+def _nodes(nodes: NodesDiff, pairs: bool) -> Json:
+    found = {
+        "level": nodes.level,
+        "note": nodes.note,
+        "same": nodes.same,
+        "old": len(nodes.old_nodes),
+        "new": len(nodes.new_nodes),
+        "matched": len(nodes.pairs),
+        "renamed": len(nodes.renamed),
+        "added": [_fields(one) for one in nodes.added],
+        "removed": [_fields(one) for one in nodes.removed],
+        "changed": [
+            {
+                "change": one.change,
+                "what": one.what,
+                "old": _fields(one.old),
+                "new": _fields(one.new),
+            }
+            for one in nodes.changed
+        ],
+    }
+    return found | {"pairs": nodes.pairs} if pairs else found

@@ -1,0 +1,148 @@
+"""A model as text, a fact a line: made for `git diff` and other plain comparisons of text.
+
+The order is fixed, every line says what it is about, numbers have all their digits. Nothing depends
+on the name of the file, which under git is that of a temporary one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from symcompile.diff.snapshot import (
+    DIGITS,
+    Accuracy,
+    Block,
+    Node,
+    Output,
+    Snapshot,
+    Tensor,
+)
+from symcompile.errors import one_line
+
+_ACCURACY = {
+    "r2": "R2",
+    "relative_l2": "relative L2",
+    "max_error": "max |error|",
+    "extrapolation": "relative L2 beyond the recorded range",
+    "linear": "relative L2 of a linear map",
+}
+
+
+def lines(snapshot: Snapshot) -> str:
+    """Everything that is known of one side, each fact on a line that can be read alone."""
+    found = [
+        *_model(snapshot),
+        *(line for path in sorted(snapshot.blocks) for line in _block(snapshot.blocks[path])),
+        *(f"weight {name}: {_tensor(one)}" for name, one in sorted(snapshot.weights.items())),
+        *map(_node, snapshot.nodes),
+    ]
+    return "".join(f"{one_line(line)}\n" for line in found)
+
+
+def _model(snapshot: Snapshot) -> Iterator[str]:
+    yield f"kind: {snapshot.kind}"
+    if snapshot.model is not None:
+        yield f"model: {snapshot.model}"
+    yield from (f"input {name}: {_tensor(one)}" for name, one in snapshot.inputs.items())
+    yield from (f"output {name}: {_tensor(one)}" for name, one in snapshot.outputs.items())
+    if snapshot.parameters is not None:
+        yield f"parameters: {snapshot.parameters}"
+    for domain, version in sorted(snapshot.opsets.items()):
+        yield f"opset {domain or 'ai.onnx'}: {version}"
+    if snapshot.level is not None:
+        yield f"graph: {snapshot.level}"
+    yield from (f"note: {note}" for note in snapshot.notes)
+
+
+def _tensor(tensor: Tensor) -> str:
+    shape = ", ".join(map(str, tensor.shape))
+    return f"{tensor.dtype} [{shape}] {tensor.digest}".rstrip()
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def _block(block: Block) -> Iterator[str]:
+    """The equations first: the rest of a block is about them."""
+    path = block.path
+    for number in sorted(block.outputs):
+        yield from _equation(f"{path}[{number}]", block.outputs[number])
+    yield f"{path}: {block.status}"
+    for name, value in _facts(block):
+        yield f"{path} {name}: {value}"
+    for name, span in block.inputs.items():
+        recorded = "" if span is None else f": from {span[0]!r} to {span[1]!r}"
+        yield f"{path} input {name}{recorded}"
+    for name, definition in block.features.items():
+        yield f"{path} feature {name} = {definition}"
+    for side, digest in sorted(block.projections.items()):
+        yield f"{path} projection {side}: {digest}"
+    yield from _accuracy(path, block.accuracy)
+    for name, value in _flat(block.provenance):
+        yield f"{path} {name}: {value}"
+
+
+def _facts(block: Block) -> Iterator[tuple[str, Any]]:
+    known = {
+        "reason": block.reason or None,
+        "dtype": block.dtype,
+        "outputs": block.n_outputs,
+        "parameters removed": block.parameters_removed,
+        "end to end, relative L2": block.end_to_end,
+        "weights": block.digest,
+    }
+    return ((name, value) for name, value in known.items() if value is not None)
+
+
+def _equation(place: str, output: Output) -> Iterator[str]:
+    equation = output.equation
+    yield f"{place} = {equation.text(DIGITS)}"
+    yield f"{place} form: {equation.form_text}"
+    for slot, value in enumerate(equation.constants):
+        yield f"{place} c[{slot}] = {value!r}"
+    yield f"{place} variables: {', '.join(equation.symbols)}"
+    yield f"{place} complexity: {equation.complexity}"
+    yield f"{place} operators: {output.operators}"
+    yield from _accuracy(place, output.accuracy)
+
+
+def _accuracy(place: str, accuracy: Accuracy) -> Iterator[str]:
+    for one in fields(accuracy):
+        value = getattr(accuracy, one.name)
+        if value is not None:
+            yield f"{place} {_ACCURACY[one.name]}: {value!r}"
+
+
+def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Nested data as (dotted name, value), in the order of the names."""
+    for name in sorted(data):
+        value = data[name]
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+# --- nodes ---------------------------------------------------------------------------------------
+
+
+def _node(node: Node) -> str:
+    return f"node {node.name} = {node.operator}({_arguments(node)})"
+
+
+def _arguments(node: Node) -> str:
+    """The pattern with the nodes and weights that it reads, where each place is sure."""
+    pattern = node.attributes
+    if (pattern.count("%"), pattern.count("@")) != (len(node.inputs), len(node.weights)):
+        # A text among the attributes holds these signs too, or the pattern names no inputs at all.
+        read = [*(f"%{name}" for name in node.inputs), *(f"@{name}" for name in node.weights)]
+        return ", ".join([*read, pattern] if pattern else read)
+    names = {"%": iter(node.inputs), "@": iter(node.weights)}
+    return "".join(sign + next(names[sign]) if sign in names else sign for sign in pattern)

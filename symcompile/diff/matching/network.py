@@ -1,0 +1,171 @@
+"""A graph made ready for matching: networkx carries it, in an order that its rows don't decide."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from symcompile.diff.snapshot import Node, Tensor
+
+REGION = "region:"
+# Ends of the graph: their names are the model's own, what they do is said by no attribute.
+ENDS = ("input", "output")
+
+_NUMBER = re.compile("([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One side of a matching; nodes are numbers, every one above those of the nodes it reads.
+
+    Attributes:
+        nodes: depth first from the outputs, argument by argument, so that the order follows from
+            the structure; where a graph has several ends, from their names.
+        graph: a networkx.DiGraph from a node to its users, `positions` of the argument on an edge.
+        inputs: what each node reads, in order.
+        users: (user, positions) of each node.
+        weights: of the model, by qualified name.
+    """
+
+    nodes: tuple[Node, ...]
+    graph: Any
+    inputs: list[tuple[int, ...]]
+    users: list[list[tuple[int, tuple[int, ...]]]]
+    weights: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, rows: Sequence[Node], weights: Mapping[str, Tensor]) -> Network:
+        """Reads of nodes that don't stand before are left out: no file makes a cycle."""
+        import networkx as nx
+
+        read = _read(rows)
+        order = _order(rows, read)
+        number = {row: k for k, row in enumerate(order)}
+        inputs = [tuple(number[source] for source in read[row]) for row in order]
+        graph = nx.DiGraph()
+        graph.add_nodes_from(range(len(order)))
+        for node, sources in enumerate(inputs):
+            places = defaultdict(list)
+            for place, source in enumerate(sources):
+                places[source].append(place)
+            for source, found in places.items():
+                graph.add_edge(source, node, positions=tuple(found))
+        users = [[(n, e["positions"]) for n, e in graph.succ[k].items()] for k in graph]
+        return cls(tuple(rows[row] for row in order), graph, inputs, users, weights)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+
+def _read(rows: Sequence[Node]) -> list[list[int]]:
+    """Rows that each row reads."""
+    places: dict[str, int] = {}
+    found = []
+    for row, node in enumerate(rows):
+        found.append([places[name] for name in node.inputs if name in places])
+        places[node.name] = row
+    return found
+
+
+def _order(rows: Sequence[Node], read: Sequence[Sequence[int]]) -> list[int]:
+    import networkx as nx
+
+    used = {source for sources in read for source in sources}
+    starts = sorted(
+        set(range(len(rows))) - used,
+        key=lambda row: (rows[row].operator != "output", natural(rows[row].name)),
+    )
+    graph = nx.DiGraph()
+    graph.add_nodes_from(starts)
+    graph.add_edges_from((row, source) for row, sources in enumerate(read) for source in sources)
+    return list(nx.dfs_postorder_nodes(graph))
+
+
+def natural(name: str) -> tuple[list[Any], str]:
+    """A key that sorts linear_10 after linear_9."""
+    parts: list[Any] = _NUMBER.split(name)
+    parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
+    return parts, name
+
+
+# --- what is near --------------------------------------------------------------------------------
+
+
+# Pairs of matched nodes; None where there are too many to tell.
+Pairs = frozenset[int] | None
+_TOO_MANY = 16
+
+
+def nearest(
+    beside: Sequence[Sequence[int]], pair: Sequence[int | None], *, reverse: bool = False
+) -> list[Pairs]:
+    """The nearest matched nodes in a direction, by their pairs; of a matched node its own.
+
+    Args:
+        beside: the next nodes in this direction, of each node.
+        pair: the pair of each node, None if it is in none.
+        reverse: whether the next nodes have higher numbers.
+    """
+    found: list[Pairs] = [None] * len(pair)
+    for node in reversed(range(len(pair))) if reverse else range(len(pair)):
+        own = pair[node]
+        found[node] = (
+            _together({found[one] for one in beside[node]}) if own is None else frozenset((own,))
+        )
+    return found
+
+
+def _together(several: set[Pairs]) -> Pairs:
+    if len(several) == 1:
+        return several.pop()  # the same object: a chain of thousands holds one set
+    known = [one for one in several if one is not None]
+    if len(known) < len(several) or len(known) > _TOO_MANY:
+        return None
+    found: frozenset[int] = frozenset().union(*known)
+    return found if len(found) <= _TOO_MANY else None
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Level:
+    """What two nodes must have in common: the operator in any case but with `operator=False`.
+
+    Attributes:
+        attributes: everything that is neither an input nor a weight.
+        names, digests, shapes: of the weights that they read.
+    """
+
+    attributes: bool = True
+    names: bool = False
+    digests: bool = False
+    shapes: bool = False
+    operator: bool = True
+
+
+def label(
+    node: Node, weights: Mapping[str, Tensor], level: Level, blocks: Collection[str]
+) -> tuple[Any, ...]:
+    """What a node is; `blocks` are the region operators that both sides have."""
+    if node.operator in ENDS:
+        return (node.operator,)
+    operator = node.operator
+    if operator.startswith(REGION):
+        operator = operator if operator in blocks else REGION
+    elif not level.operator:
+        return ()
+    read = tuple(_weight(name, weights.get(name), level) for name in node.weights)
+    shown = node.attributes if level.attributes else None
+    return (operator, shown, read if level.attributes or any(map(any, read)) else None)
+
+
+def _weight(name: str, tensor: Tensor | None, level: Level) -> tuple[Any, ...]:
+    return (
+        name if level.names else "",
+        tensor.digest if tensor and level.digests else "",
+        (tensor.dtype, tensor.shape) if tensor and level.shapes else "",
+    )

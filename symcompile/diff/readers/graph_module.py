@@ -1,0 +1,98 @@
+"""Read a module that torch.fx has traced: its structure, since nothing in it tells of equations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from symcompile.aten.opaque import is_free
+from symcompile.aten.shapes import dtype_name
+from symcompile.diff.readers import checks
+from symcompile.diff.readers.nodes import read_nodes
+from symcompile.diff.snapshot import Shape, Snapshot, Tensor
+from symcompile.modules.results import result_places
+from symcompile.storage.graph_rows import fx_rows
+from symcompile.storage.model_rows import own_tensors, tensor_digest
+from symcompile.storage.reading import reading
+
+NOTE = "no equations of symcompile in it: structure only"
+
+
+def read(module: fx.GraphModule) -> Snapshot:
+    """A traced module as a snapshot; the module is not run.
+
+    Dtypes and shapes of inputs and outputs are known where the tracer has noted them; else they are
+    "" and (). ArtifactError for a graph that is too large to be compared.
+    """
+    name = type(module).__name__
+    with reading(name):
+        return Snapshot(
+            source=name,
+            kind="GraphModule",
+            equations_known=False,
+            model=name,
+            inputs=dict(_inputs(module)),
+            outputs=dict(_outputs(module)),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            weights=dict(_weights(module)),
+            level="fx",
+            nodes=read_nodes(fx_rows(module), "graph"),
+            notes=(NOTE,),
+        )
+
+
+def _inputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            yield checks.printable(str(node.target).lstrip("*")), _tensor(node)
+
+
+def _outputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
+    for node in module.graph.nodes:
+        if node.op == "output":
+            for place, leaf in result_places(_structured(module, node.args[0])):
+                yield checks.printable(place), _tensor(leaf)
+
+
+def _structured(module: fx.GraphModule, value: Any) -> Any:
+    """What a call returns: torch.export writes it flat, its structure stands beside the graph."""
+    spec = getattr(getattr(module.graph._codegen, "pytree_info", None), "out_spec", None)
+    return value if spec is None else pytree.tree_unflatten(list(value), spec)
+
+
+def _tensor(node: Any) -> Tensor:
+    """What the tracer has noted of a node: under "val" (torch.export) or "tensor_meta" (fx)."""
+    meta = node.meta if isinstance(node, fx.Node) else {}
+    found: Any = meta.get("val", meta.get("tensor_meta"))
+    dtype = getattr(found, "dtype", None)
+    if not isinstance(dtype, torch.dtype):
+        return Tensor("", ())
+    shape: Shape = tuple(str(size) if is_free(size) else int(size) for size in found.shape)
+    return Tensor(dtype_name(dtype), shape)
+
+
+def _weights(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, buffers, and plain tensors that the graph reads."""
+    found = dict(own_tensors(module))
+    known = {id(tensor) for tensor in found.values()}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            value = _attribute(module, str(node.target))
+            if isinstance(value, torch.Tensor) and id(value) not in known:
+                found.setdefault(str(node.target), value)
+    for name in sorted(found):
+        tensor = found[name]
+        yield (
+            checks.printable(name),
+            Tensor(dtype_name(tensor.dtype), tuple(tensor.shape), tensor_digest(tensor)),
+        )
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for part in path.split("."):
+        module = getattr(module, part, None)
+    return module

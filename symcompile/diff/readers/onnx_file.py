@@ -1,0 +1,145 @@
+"""Read an ONNX file: ours with its equations, any other one as the structure that it is.
+
+The file is parsed and measured, never run. What it says of its equations is checked as every file's
+is, and where all operators of a block are known here, also whether they compute its equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from symcompile.diff.onnx.calls import DOMAIN
+from symcompile.diff.onnx.metadata import Metadata, read_metadata
+from symcompile.diff.onnx.parsing import MAX_BYTES, parse
+from symcompile.diff.onnx.proof import check_blocks
+from symcompile.diff.onnx.rows import Rows, graph_rows
+from symcompile.diff.onnx.tensors import Tensors, dtype_of
+from symcompile.diff.onnx.text import function_digests
+from symcompile.diff.readers import checks
+from symcompile.diff.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
+from symcompile.errors import ArtifactError
+from symcompile.storage import files
+from symcompile.storage.reading import reading
+
+FOREIGN = "no equations of symcompile in it: structure only"
+
+_BATCH, _UNNAMED = "batch", "?"
+_MOST_NOTES = 5
+
+
+def read(path: str) -> Snapshot:
+    """An ONNX file as a snapshot.
+
+    Raises ArtifactError if it is missing, damaged, edited, or no ONNX file.
+    """
+    with files.opened(path) as file:
+        if files.size(file) > MAX_BYTES:
+            raise files.unreadable(path, f"it is longer than {MAX_BYTES} bytes")
+        data = file.read()
+    with reading(path):
+        return _snapshot(parse(data), path)
+
+
+def _snapshot(model: Any, path: str) -> Snapshot:
+    metadata, tensors = read_metadata(model), Tensors(path)
+    functions = metadata.calls.functions
+    others = [f for f in model.functions if f.domain != DOMAIN or f.name not in functions]
+    digests = function_digests(others, tensors)
+    rows = graph_rows(model.graph, tensors, metadata.calls, digests, metadata.is_parameter)
+    if metadata.known:
+        _check_calls(rows, metadata)
+    weights = {one.name for one in model.graph.initializer}
+    inputs = [one for one in model.graph.input if one.name not in weights]
+    batch = _batch(inputs)
+    return Snapshot(
+        source=checks.printable(path),
+        kind="ONNX",
+        family="onnx",
+        equations_known=metadata.known,
+        blocks=metadata.blocks,
+        model=metadata.model,
+        inputs=_signature(inputs, batch),
+        outputs=_signature(model.graph.output, batch),
+        parameters=metadata.parameters,
+        opsets=_opsets(model),
+        weights=rows.weights,
+        level="onnx",
+        nodes=tuple(rows.nodes),
+        probes=metadata.probes,
+        notes=tuple(_notes(metadata, rows, model)),
+    )
+
+
+def _check_calls(rows: Rows, metadata: Metadata) -> None:
+    for node in rows.nodes:
+        if node.operator.startswith(f"{DOMAIN}::"):
+            name = checks.shown(node.operator)
+            raise ArtifactError(f"its graph calls {name}, of which its metadata tells nothing")
+    for step in rows.steps:
+        name = step.nodes[0].op_type
+        if step.nodes[0].domain == DOMAIN and name in metadata.calls.gone:
+            raise ArtifactError(f"its graph calls function {checks.shown(name)}, which is missing")
+
+
+def _notes(metadata: Metadata, rows: Rows, model: Any) -> Iterator[str]:
+    if not metadata.known:
+        yield FOREIGN
+        return
+    alone = "by a tool: its nodes are compared one by one"
+    gone = sorted({metadata.calls.functions[name] for name in metadata.calls.gone})
+    found = [f"the functions of block {path!r} were inlined {alone}" for path in gone]
+    for name in rows.unclear:
+        path = metadata.calls.flat[name].path
+        found.append(f"call {checks.shown(name)} of block {path!r} was changed {alone}")
+    found += check_blocks(metadata, model, rows.steps)
+    yield from found[:_MOST_NOTES]
+    if len(found) > _MOST_NOTES:
+        yield f"and {len(found) - _MOST_NOTES} more such notes"
+
+
+# --- arguments and results -----------------------------------------------------------------------
+
+
+def _opsets(model: Any) -> dict[str, int]:
+    """Version of each operator domain; our own is no set of operators."""
+    found = {one.domain or "ai.onnx": one.version for one in model.opset_import}
+    return {checks.printable(key): found[key] for key in sorted(found) if key != DOMAIN}
+
+
+def _batch(inputs: Iterable[Any]) -> str:
+    """Name of the first dimension of the first input, if that is free."""
+    for value in inputs:
+        sizes = value.type.tensor_type.shape.dim
+        return str(sizes[0].dim_param) if sizes else ""
+    return ""
+
+
+def _signature(values: Iterable[Any], batch: str) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for value in values:
+        name = checks.name(value.name, "name of an input or output")
+        if name in found:
+            raise ArtifactError(f"it has two inputs or outputs {checks.shown(name)}")
+        found[name] = _tensor(value.type, batch)
+    return found
+
+
+def _tensor(kind: Any, batch: str) -> Tensor:
+    if kind.WhichOneof("value") != "tensor_type":
+        return Tensor(str(kind.WhichOneof("value")).removesuffix("_type"), ())
+    tensor = kind.tensor_type
+    if not tensor.HasField("shape"):
+        return Tensor(dtype_of(tensor.elem_type), UNKNOWN_RANK)
+    shape: Shape = tuple(_size(one, k, batch) for k, one in enumerate(tensor.shape.dim))
+    return Tensor(dtype_of(tensor.elem_type), shape)
+
+
+def _size(dimension: Any, place: int, batch: str) -> int | str:
+    """A number, or the name of a free size: exporters call the same one by other names."""
+    if dimension.HasField("dim_value") and dimension.dim_value >= 0:
+        return int(dimension.dim_value)
+    name = dimension.dim_param
+    if (name and name == batch) or (not name and place == 0):
+        return _BATCH
+    return checks.printable(name, 100) or _UNNAMED

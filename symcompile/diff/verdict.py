@@ -1,0 +1,130 @@
+"""Which of the differences the rules don't allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from symcompile.diff import rounding
+from symcompile.diff.result import (
+    ADDED,
+    CHANGED,
+    DRIFTED,
+    REMOVED,
+    WEIGHTS,
+    BlockDiff,
+    EquationDiff,
+    ModelDiff,
+    NodesDiff,
+    Violation,
+)
+from symcompile.diff.rules import COEFFICIENT, FIDELITY, SIGNATURE, STRUCTURE, Rules
+from symcompile.diff.rules import WEIGHTS as NEURAL
+from symcompile.diff.snapshot import Accuracy
+from symcompile.diff.whole import CHANGED_VALUES
+
+_MODEL = "model"
+
+
+def violations(
+    rules: Rules, blocks: Sequence[BlockDiff], nodes: NodesDiff, model: ModelDiff
+) -> tuple[Violation, ...]:
+    """In the order of CATEGORIES, blocks before the graph around them."""
+    found = [*_of_blocks(rules, blocks), *_of_nodes(nodes), *_of_model(model)]
+    return tuple(one for rule in rules.fail_on for one in found if one.rule == rule)
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def _of_blocks(rules: Rules, blocks: Sequence[BlockDiff]) -> Iterator[Violation]:
+    for block in blocks:
+        if block.change in (ADDED, REMOVED):
+            yield Violation(STRUCTURE, block.path, _came_or_went(block))
+        else:
+            for one in block.equations:
+                yield from _of_equation(rules, one)
+        if block.change == WEIGHTS:
+            yield Violation(NEURAL, block.path, "the weights of the neural block changed")
+        if block.renamed_from is not None:
+            yield Violation(SIGNATURE, block.path, f"was called {block.renamed_from}")
+        for sentence in block.signature:
+            yield Violation(SIGNATURE, block.path, sentence)
+        yield from _of_fidelity(rules, block)
+
+
+def _came_or_went(block: BlockDiff) -> str:
+    if block.old_status is not None and block.new_status is not None:
+        return f"the block was {block.old_status}, is {block.new_status} now"
+    return f"the block was {block.change}"
+
+
+def _of_equation(rules: Rules, one: EquationDiff) -> Iterator[Violation]:
+    where = f"{one.path}[{one.output}]"
+    if one.change in (CHANGED, ADDED, REMOVED):
+        word = "another form" if one.change == CHANGED else one.change
+        yield Violation(STRUCTURE, where, f"{word}: {one.old or '-'} -> {one.new or '-'}")
+    moved = [c for c in one.coefficients if not rules.allows(c.old, c.new)]
+    if moved:
+        worst = max(moved, key=lambda c: abs(c.relative))
+        more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+        yield Violation(COEFFICIENT, where, f"{worst.old:.6g} -> {worst.new:.6g}{more}")
+    elif one.change == DRIFTED and not one.coefficients:
+        yield Violation(COEFFICIENT, where, f"{one.old} -> {one.new}")
+
+
+def _of_fidelity(rules: Rules, block: BlockDiff) -> Iterator[Violation]:
+    drop = rules.max_fidelity_drop
+    for one in block.equations:
+        where = f"{one.path}[{one.output}]"
+        yield from _fell(where, one.old_accuracy, one.new_accuracy, drop, one.dtype)
+    if len(block.equations) != 1:  # else it is that equation's
+        yield from _fell(block.path, block.old_accuracy, block.new_accuracy, drop, block.dtype)
+    old, new = block.old_end_to_end, block.new_end_to_end
+    if _rose(old, new, drop + rounding.of_error(block.dtype, old, new)):
+        yield Violation(FIDELITY, block.path, f"end-to-end error {old:.6g} -> {new:.6g}")
+
+
+def _fell(
+    where: str, old: Accuracy, new: Accuracy, drop: float, dtype: str | None
+) -> Iterator[Violation]:
+    if _rose(new.r2, old.r2, drop + rounding.of_r2(dtype, old, new)):
+        yield Violation(FIDELITY, where, f"R2 {old.r2:.6g} -> {new.r2:.6g}")
+        return
+    before, after = old.relative_l2, new.relative_l2
+    if _rose(before, after, drop + rounding.of_error(dtype, before, after)):
+        yield Violation(FIDELITY, where, f"relative L2 error {before:.6g} -> {after:.6g}")
+
+
+def _rose(old: float | None, new: float | None, limit: float) -> bool:
+    return old is not None and new is not None and new - old > limit and not math.isnan(new - old)
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+def _of_nodes(nodes: NodesDiff) -> Iterator[Violation]:
+    counts = {
+        "added": len(nodes.added),
+        "removed": len(nodes.removed),
+        "changed": sum(one.change == "changed" for one in nodes.changed),
+        "moved": sum(one.change == "moved" for one in nodes.changed),
+    }
+    words = [f"{count:,} {word}" for word, count in counts.items() if count]
+    if words:
+        yield Violation(STRUCTURE, "graph", f"nodes: {', '.join(words)}")
+
+
+def _of_model(model: ModelDiff) -> Iterator[Violation]:
+    for sentence in model.signature:
+        yield Violation(SIGNATURE, _MODEL, sentence)
+    for fact in model.facts:
+        if fact.name.startswith("opset ") and fact.old != fact.new:
+            yield Violation(SIGNATURE, _MODEL, f"{fact.name}: {fact.old} -> {fact.new}")
+    by_change: dict[str, list[str]] = {}
+    for name, what in model.weights:
+        by_change.setdefault(what, []).append(name)
+    for what, names in by_change.items():
+        more = f", and {len(names) - 1:,} more" if len(names) > 1 else ""
+        rule = NEURAL if what == CHANGED_VALUES else STRUCTURE
+        yield Violation(rule, _MODEL, f"weight {names[0]}: {what}{more}")

@@ -1,0 +1,425 @@
+"""The canonical form of an expression: constants merged, signs and scales where readers look.
+
+A search returns `0.5*exp(-2.0*t + 0.1)*sin(-(3.1*x))` with a constant on every leaf. Each rule here
+rewrites to an equal function with no more nodes, and merges constants that can't be told apart
+(`c0*(c1*x)`), so that a least-squares fit of the constants is well posed. The rules work on sympy
+expressions with numbered slots; sympy's own `simplify` is not called: its time is unbounded.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+
+import sympy
+
+from symcompile.errors import SymCompileError
+from symcompile.expressions import slots
+from symcompile.expressions.collecting import collected
+from symcompile.expressions.complexity import complexity
+from symcompile.expressions.expansion import expanded
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.slots import is_constant, rebuilt
+
+_ODD = (sympy.sin, sympy.tan, sympy.tanh)
+_TRIG = (sympy.sin, sympy.cos)
+# Expanding products is tried only below this many nodes, and where it makes no more terms: what is
+# shorter once it is multiplied out has a dozen of them.
+_EXPAND_NODES, _EXPAND_TERMS = 60, 60
+# Whenever one of these is built anew, sympy asks for the sign of everything below: with more of
+# them a form is merged, and nothing else.
+_COMPARISONS = 4
+
+# What sympy and evaluation raise where an expression makes no sense: Min of a complex number.
+UNUSABLE = (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError)
+
+Form = tuple[sympy.Expr, tuple[float, ...]]
+
+
+def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorSet) -> Form:
+    """An equal expression, its constants merged, in its cheapest spelling that we know.
+
+    Args:
+        expr: form with slots `c[0]`, `c[1]`, ...; floats in it count as constants too.
+        constants: value of each slot.
+
+    Returns:
+        The new form, with slots numbered in the order of a walk, and their values.
+    """
+    merged = _merge(expr, constants, operators)
+    spellings = [merged]
+    dear = _comparisons(merged[0]) > _COMPARISONS
+    if not dear and _has_sum_of_products(merged[0]):
+        spellings.append(_collected(*merged, operators))
+    if not dear and _size(merged[0]) <= _EXPAND_NODES and _has_product_of_sums(merged[0]):
+        out = expanded(merged[0], _EXPAND_TERMS, power_exp=False, log=False)
+        if out is not None:
+            form = _merge(out, merged[1], operators)
+            spellings += [form, _collected(*form, operators)]
+    given = slots.renumber(*_all_slots(expr, constants))
+    # 1e-200*(1e-200*x) has no spelling with one constant.
+    merged_in_range = [form for form in spellings if all(map(_is_number, form[1]))]
+    spellings = [*merged_in_range, given] if all(map(_is_number, given[1])) else [*spellings, given]
+    return min(spellings, key=lambda form: (complexity(form[0], operators), len(form[1])))
+
+
+def _merge(expr: sympy.Expr, constants: Sequence[float], operators: OperatorSet) -> Form:
+    """Fold until nothing changes (two rounds are nearly always enough)."""
+    form, values = expr, tuple(constants)
+    for _ in range(4):
+        before = form
+        fold = _Fold(values, operators)
+        form, values = slots.renumber(fold.of(form), fold.values)
+        if form == before:
+            break
+    return form, values
+
+
+def _all_slots(expr: sympy.Expr, constants: Sequence[float]) -> Form:
+    """Floats as slots, numbered after those there are."""
+    values = list(constants)
+    floats = sorted(expr.atoms(sympy.Float), key=float)
+    form = expr.xreplace({f: slots.slot(len(values) + i) for i, f in enumerate(floats)})
+    return form, (*values, *map(float, floats))
+
+
+def _size(expr: sympy.Expr) -> int:
+    return sum(1 for _ in sympy.preorder_traversal(expr))
+
+
+def _comparisons(expr: sympy.Expr) -> int:
+    kinds = (sympy.Min, sympy.Max, sympy.Piecewise)
+    return sum(isinstance(node, kinds) for node in slots.walk(expr))
+
+
+def _has_sum_of_products(expr: sympy.Expr) -> bool:
+    return any(
+        node.is_Add and sum(not is_constant(term) for term in node.args) > 1
+        for node in sympy.preorder_traversal(expr)
+    )
+
+
+def _has_product_of_sums(expr: sympy.Expr) -> bool:
+    return any(
+        node.has(sympy.Add) and (node.is_Mul or (node.is_Pow and node.exp.is_Integer))
+        for node in sympy.preorder_traversal(expr)
+    )
+
+
+def _collected(expr: sympy.Expr, constants: tuple[float, ...], operators: OperatorSet) -> Form:
+    """The same with common factors of sums taken out wherever that saves nodes."""
+    return slots.renumber(collected(expr, operators), constants)
+
+
+class _Fold:
+    """One bottom-up round of the rules; constants made on the way get new slots."""
+
+    def __init__(self, constants: Sequence[float], operators: OperatorSet) -> None:
+        self.either_wave = "sin" in operators and "cos" in operators
+        self.values = [float(value) for value in constants]
+
+    def of(self, expr: sympy.Expr) -> sympy.Expr:
+        if is_constant(expr):
+            return self.constant(expr)
+        if expr.is_Symbol:
+            return expr
+        args = [self.of(arg) if isinstance(arg, sympy.Expr) else arg for arg in expr.args]
+        if all(isinstance(arg, sympy.Expr) and is_constant(arg) for arg in args):
+            return self.constant(rebuilt(expr, args))  # the inputs had a factor that became zero
+        if expr.is_Add:
+            return self.sum(args)
+        if expr.is_Mul:
+            return self.product(args)
+        if expr.is_Pow:
+            return self.power(*args)
+        if isinstance(expr, (sympy.re, sympy.im)):
+            # sympy takes symbols for complex and turns Abs(exp(x)) into exp(re(x)).
+            return args[0] if isinstance(expr, sympy.re) else sympy.S.Zero
+        rule = getattr(self, "of_" + expr.func.__name__.lower(), None)
+        return rule(args[0]) if rule else rebuilt(expr, args)
+
+    # Constants
+
+    def value(self, expr: sympy.Expr) -> float:
+        """The number that an expression of slots and numbers stands for."""
+        if expr.is_Number:
+            return float(expr)
+        known = slots.slot_index(expr)
+        if known is not None:
+            return self.values[known]
+        filled = expr.xreplace(
+            {slots.slot(i): sympy.Float(self.values[i]) for i in slots.slots_of(expr)}
+        )
+        try:
+            return float(filled.evalf())
+        except (TypeError, ValueError, OverflowError):
+            return math.nan
+
+    def new(self, value: float) -> sympy.Expr:
+        self.values.append(float(value))
+        return slots.slot(len(self.values) - 1)
+
+    def constant(self, expr: sympy.Expr) -> sympy.Expr:
+        """Exact numbers stay; anything with a slot or a float in it becomes one slot."""
+        if slots.slot_index(expr) is not None:
+            return expr
+        if not expr.free_symbols and not expr.has(sympy.Float):
+            return expr
+        return self.new(self.value(expr))
+
+    def split(self, term: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+        """A term as (constant factor, rest)."""
+        if is_constant(term):
+            return term, sympy.S.One
+        if not term.is_Mul:
+            return sympy.S.One, term
+        numbers = [factor for factor in term.args if is_constant(factor)]
+        rest = [factor for factor in term.args if not is_constant(factor)]
+        return sympy.Mul(*numbers), sympy.Mul(*rest)
+
+    # Sums
+
+    def sum(self, args: Iterable[sympy.Expr]) -> sympy.Expr:
+        """Like terms merged; a constant before an inner sum is multiplied in."""
+        groups: dict[sympy.Expr, sympy.Expr] = {}
+        for number, rest in self.terms(args):
+            groups[rest] = groups.get(rest, sympy.S.Zero) + number
+        total = []
+        for rest, number in groups.items():
+            if self.leaves_range(number):
+                total.append(number * rest)
+                continue
+            coefficient = self.constant(number)
+            if self.value(coefficient) != 0.0:
+                total.append(sympy.Mul(coefficient, rest))
+        return sympy.Add(*total)
+
+    def leaves_range(self, number: sympy.Expr) -> bool:
+        """Whether a product of numbers is none of float64's: what it stands before may make up."""
+        if not number.is_Mul or _is_number(self.value(number)):
+            return False
+        return all(_is_number(self.value(factor)) for factor in number.args)
+
+    def terms(self, args: Iterable[sympy.Expr]) -> Iterable[tuple[sympy.Expr, sympy.Expr]]:
+        for arg in args:
+            if arg.is_Add:
+                yield from self.terms(arg.args)
+                continue
+            number, rest = self.split(arg)
+            if rest.is_Add:
+                for inner, innermost in self.terms(rest.args):
+                    yield number * inner, innermost
+            else:
+                yield number, rest
+
+    def scaled(self, factor: float, expr: sympy.Expr) -> sympy.Expr:
+        """`factor * expr`, with the factor multiplied into the constants of a sum."""
+        terms = []
+        for number, rest in self.terms([expr]):
+            product = self.value(number) * factor
+            exact = sympy.Integer(round(product)) if abs(product) == 1.0 else None
+            terms.append((exact if exact is not None else self.new(product)) * rest)
+        return sympy.Add(*terms)
+
+    def leading(self, expr: sympy.Expr) -> float:
+        """Constant factor of an expression; of a sum, that of its first varying term."""
+        varying = [n for n, rest in self.terms([expr]) if rest != 1]
+        return self.value(varying[0])
+
+    def pulled(self, expr: sympy.Expr, positive: bool = False) -> tuple[float, sympy.Expr]:
+        """Write an expression as factor * rest, where the first term of rest has no constant.
+
+        With `positive` the factor is above zero, and a sign may stay in the rest.
+        """
+        if not self.is_scaled(expr):
+            return 1.0, expr
+        factor = self.leading(expr)
+        factor = abs(factor) if positive else factor
+        if factor == 0.0 or not math.isfinite(factor):
+            return 1.0, expr
+        return factor, self.scaled(1.0 / factor, expr)
+
+    def is_scaled(self, expr: sympy.Expr) -> bool:
+        """Whether a factor can be moved in and out of an expression at no cost."""
+        number, rest = self.split(expr)
+        if not rest.is_Add:
+            return number != 1
+        bare = [number for number, _ in self.terms([rest]) if number == 1]
+        return not bare
+
+    # Products and powers
+
+    def product(self, args: Sequence[sympy.Expr]) -> sympy.Expr:
+        number, exponent, factors = 1.0, [], []
+        exact = sympy.S.One
+        for factor in _flat(args):
+            if is_constant(factor):
+                inexact = factor.free_symbols or factor.has(sympy.Float)
+                number *= self.value(factor) if inexact else 1.0
+                exact *= sympy.S.One if inexact else factor
+            elif isinstance(factor, sympy.exp):
+                exponent.append(factor.args[0])
+            else:
+                scale, rest = self.pull_factor(factor)
+                number *= scale
+                factors.append(rest)
+        if exponent:
+            scale, rest = self.exponential(self.sum(exponent))
+            number *= scale
+            factors.append(rest)
+        if not _is_number(number) and all(
+            _is_number(self.value(factor)) for factor in _flat(args) if is_constant(factor)
+        ):
+            return sympy.Mul(*args)
+        return self.assemble(number, exact, factors)
+
+    def pull_factor(self, factor: sympy.Expr) -> tuple[float, sympy.Expr]:
+        if factor.is_Add:
+            return self.pulled(factor)
+        if factor.is_Pow and factor.base.is_Add and factor.exp.is_Integer:
+            scale, rest = self.pulled(factor.base)
+            try:
+                outer = scale ** int(factor.exp)
+            except (OverflowError, ZeroDivisionError):
+                return 1.0, factor
+            if _is_number(outer):
+                return outer, rest**factor.exp
+        return 1.0, factor
+
+    def assemble(self, number: float, exact: sympy.Expr, factors: list[sympy.Expr]) -> sympy.Expr:
+        rest = sympy.Mul(*factors)
+        if number == 1.0:
+            return exact * rest
+        number *= float(exact)
+        if rest.is_Mul or isinstance(rest, (*_ODD, sympy.cos)):
+            number, rest = self.positive_waves(number, rest)
+        if rest.is_Add:
+            bare = [n for n, _ in self.terms([rest]) if n == 1]
+            if len(bare) <= 1:
+                return self.scaled(number, rest)
+        if number in (1.0, -1.0):
+            return sympy.Integer(round(number)) * rest
+        return self.new(number) * rest
+
+    def positive_waves(self, number: float, rest: sympy.Expr) -> tuple[float, sympy.Expr]:
+        """Odd functions with a positive leading constant; then a positive amplitude."""
+        factors = []
+        for factor in sympy.Mul.make_args(rest):
+            if isinstance(factor, _ODD) and self.turns(factor.args[0]):
+                number = -number
+                factor = factor.func(self.scaled(-1.0, factor.args[0]))
+            factors.append(factor)
+        for index, factor in enumerate(factors):
+            phase = self.phase(factor)
+            if number < 0 and phase is not None:
+                number, factors[index] = -number, self.shifted(factor, phase, math.pi)
+        return number, sympy.Mul(*factors)
+
+    def phase(self, wave: sympy.Expr) -> sympy.Expr | None:
+        """The constant term within a sine or cosine."""
+        if isinstance(wave, _TRIG) and wave.args[0].is_Add:
+            numbers = [term for term in wave.args[0].args if is_constant(term)]
+            if numbers and slots.slot_index(numbers[0]) is not None:
+                return numbers[0]
+        return None
+
+    def shifted(self, wave: sympy.Expr, phase: sympy.Expr, by: float) -> sympy.Expr:
+        """A wave with its phase moved, kept within (-pi, pi]."""
+        value = math.remainder(self.value(phase) + by, 2 * math.pi)
+        return wave.func(wave.args[0] - phase + self.new(value))
+
+    def power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+        if isinstance(base, sympy.exp) and is_constant(exponent):
+            return self.of_exp(self.product([exponent, base.args[0]]))
+        if isinstance(base, sympy.Abs) and exponent.is_Integer and int(exponent) % 2 == 0:
+            return self.power(base.args[0], exponent)
+        if not is_constant(exponent) or is_constant(base):
+            return base**exponent
+        exponent = slots.exact_exponent(exponent, self.values)
+        whole = bool(exponent.is_Integer)
+        scale, rest = self.pulled(base, positive=not whole)
+        if scale == 1.0:
+            return base**exponent
+        try:
+            outer = scale ** (int(exponent) if whole else self.value(exponent))
+        except (OverflowError, ZeroDivisionError):
+            return base**exponent
+        if not _is_number(outer):
+            return base**exponent
+        return self.assemble(outer, sympy.S.One, [rest**exponent])
+
+    # Functions
+
+    def exponential(self, argument: sympy.Expr) -> tuple[float, sympy.Expr]:
+        """exp(a + c) as (exp(c), exp(a))."""
+        numbers = [term for term in sympy.Add.make_args(argument) if is_constant(term)]
+        shift = sum(self.value(term) for term in numbers)
+        if not numbers or abs(shift) > 300:
+            return 1.0, sympy.exp(argument)
+        rest = sympy.Add(*(t for t in sympy.Add.make_args(argument) if not is_constant(t)))
+        return math.exp(shift), sympy.exp(rest)
+
+    def of_exp(self, argument: sympy.Expr) -> sympy.Expr:
+        if is_constant(argument):
+            return self.constant(sympy.exp(argument))
+        scale, rest = self.exponential(argument)
+        return self.assemble(scale, sympy.S.One, [rest])
+
+    def of_sin(self, argument: sympy.Expr) -> sympy.Expr:
+        wave = sympy.sin(argument)
+        phase = self.phase(wave)
+        if phase is not None and self.turns(argument):
+            turned = self.new(math.pi - self.value(phase))
+            wave = sympy.sin(self.scaled(-1.0, argument - phase) + turned)
+        return self.in_range(wave)
+
+    def of_cos(self, argument: sympy.Expr) -> sympy.Expr:
+        if self.turns(argument):
+            argument = self.scaled(-1.0, argument)
+        return self.in_range(sympy.cos(argument))
+
+    def turns(self, argument: sympy.Expr) -> bool:
+        """Whether a wave's argument runs backwards, and may be reversed at no cost."""
+        return self.is_scaled(argument) and self.leading(argument) < 0
+
+    def in_range(self, wave: sympy.Expr) -> sympy.Expr:
+        """A phase within (-pi, pi]; sine or cosine, whichever has the smaller phase."""
+        phase = self.phase(wave)
+        if phase is None:
+            return wave
+        value = math.remainder(self.value(phase), 2 * math.pi)
+        quarter, half = math.pi / 4, math.pi / 2
+        rest = wave.args[0] - phase
+        if self.either_wave and isinstance(wave, sympy.sin) and quarter < value <= 3 * quarter:
+            return sympy.cos(rest + self.new(value - half))
+        if self.either_wave and isinstance(wave, sympy.cos) and -3 * quarter < value < -quarter:
+            return sympy.sin(rest + self.new(value + half))
+        if abs(self.value(phase)) <= math.pi:
+            return wave
+        return self.shifted(wave, phase, 0.0)
+
+    def of_abs(self, argument: sympy.Expr) -> sympy.Expr:
+        scale, rest = self.pulled(argument)
+        size = rest if isinstance(rest, (sympy.exp, sympy.Abs)) else sympy.Abs(rest)
+        return self.assemble(abs(scale), sympy.S.One, [size])
+
+    def of_log(self, argument: sympy.Expr) -> sympy.Expr:
+        scale, rest = self.pulled(argument, positive=True)
+        if scale == 1.0:
+            return sympy.log(argument)
+        return sympy.log(rest) + self.new(math.log(scale))
+
+
+def _is_number(value: float) -> bool:
+    """Whether a constant that others were merged into is still one: (1e-200*x)**2 stays as it is,
+    since 1e-400 is zero."""
+    return math.isfinite(value) and abs(value) >= sys.float_info.min
+
+
+def _flat(args: Iterable[sympy.Expr]) -> Iterable[sympy.Expr]:
+    for arg in args:
+        if arg.is_Mul:
+            yield from _flat(arg.args)
+        else:
+            yield arg

@@ -1,0 +1,190 @@
+"""An equation: a closed form over named inputs, its constants, what it costs and how it fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy import Expr
+
+from symcompile.errors import ExpressionError
+from symcompile.expressions import slots
+from symcompile.expressions.complexity import complexity
+from symcompile.expressions.evaluation import Array, evaluate
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.printing import as_latex, as_python, as_text
+from symcompile.expressions.program import Program, from_sympy, to_sympy
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A closed form of one output.
+
+    Attributes:
+        form: sympy expression over `symbols`, with `c[0]`, `c[1]`, ... where fitted constants sit.
+            Exact numbers (2, 1/3, pi) are part of the form.
+        symbols: names of the inputs, one for each column of X.
+        constants: value of each slot, float64.
+        complexity: nodes, weighed by operator, as PySR counts them.
+        loss: mean loss on the samples it was fitted to, in squared units of the output: the squared
+            error, or under a robust loss (see `ParetoFront.loss`) less than that.
+        holdout_loss: the same on held-out samples; NaN until it was measured.
+        holdout_mse: mean squared error on held-out samples, whatever it was fitted by; NaN until it
+            was measured.
+    """
+
+    form: sympy.Expr
+    symbols: tuple[str, ...]
+    constants: tuple[float, ...]
+    complexity: int
+    loss: float = math.nan
+    holdout_loss: float = math.nan
+    holdout_mse: float = math.nan
+
+    @classmethod
+    def of(
+        cls,
+        expr: sympy.Expr,
+        symbols: Sequence[str],
+        operators: OperatorSet,
+        loss: float = math.nan,
+        holdout_loss: float = math.nan,
+    ) -> Equation:
+        """From an expression with its numbers written in: each float becomes a slot.
+
+        Raises ExpressionError if it uses a symbol that is not among `symbols`.
+        """
+        form, constants = slots.extract(sympy.sympify(expr))
+        unknown = sorted(
+            s.name
+            for s in form.free_symbols
+            if slots.slot_index(s) is None and s.name not in symbols
+        )
+        if unknown:
+            raise ExpressionError(
+                f"{expr} uses {', '.join(unknown)}: the inputs are {', '.join(symbols)}"
+            )
+        slots.fill(form, constants)  # what can't be shown is refused here
+        cost = complexity(form, operators)
+        return cls(form, tuple(symbols), constants, cost, loss, holdout_loss)
+
+    @cached_property
+    def sympy(self) -> sympy.Expr:
+        """The expression with its constants written in."""
+        return slots.fill(self.form, self.constants)
+
+    @cached_property
+    def program(self) -> Program:
+        """The flat form that evaluation, lowering and storage use."""
+        return from_sympy([self.form], self.symbols, len(self.constants))
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Names of the inputs that it depends on; empty for a constant."""
+        return frozenset(s.name for s in self.form.free_symbols) & frozenset(self.symbols)
+
+    def latex(self, digits: int = 4) -> str:
+        """LaTeX, constants rounded to `digits` significant digits."""
+        return as_latex(self.rounded(digits), self.symbols)
+
+    def text(self, digits: int = 4) -> str:
+        """One line for people, constants rounded to `digits` significant digits."""
+        if digits not in self._texts:
+            self._texts[digits] = as_text(self.rounded(digits), self.symbols)
+        return self._texts[digits]
+
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        """Texts by their digits: sympy takes milliseconds for each, and a comparison asks often."""
+        return {}
+
+    def rounded(self, digits: int) -> Expr:
+        """The expression with its floating-point numbers at so many significant digits."""
+        expr = self.sympy
+        return expr.xreplace(
+            {
+                number: sympy.Float(f"{float(number):.{digits}g}", digits)
+                for number in expr.atoms(sympy.Float)
+            }
+        )
+
+    def to_python(self, name: str = "equation") -> str:
+        """Source of a plain Python function of the inputs, in their order, which needs only
+        `import math`. An input that is called as something of Python's gets an underscore."""
+        return as_python(self.sympy, self.symbols, name)
+
+    def predict(self, X: Array) -> Array:
+        """Values [n_samples] in float64 for X [n_samples, n_inputs]."""
+        X = np.asarray(X, dtype=np.float64)
+        if X.ndim != 2 or X.shape[1] != len(self.symbols):
+            raise ExpressionError(
+                f"X has shape {list(X.shape)}: expected [n_samples, {len(self.symbols)}]"
+            )
+        return evaluate(self.program, X, self.constants)[:, 0]
+
+    def with_constants(self, constants: Sequence[float]) -> Equation:
+        """The same form with other constants; its losses are unknown then."""
+        values = tuple(float(value) for value in constants)
+        if len(values) != len(self.constants):
+            raise ExpressionError(
+                f"{len(values)} constants given, the form has {len(self.constants)}"
+            )
+        unknown = math.nan
+        return replace(
+            self, constants=values, loss=unknown, holdout_loss=unknown, holdout_mse=unknown
+        )
+
+    def with_exact_exponents(self) -> Equation:
+        """The same function; constants that are whole exponents, as earlier versions have stored
+        them, become part of the form. The others keep their slots."""
+        form = slots.exact_exponents(self.form, self.constants)
+        return self if form is self.form else replace(self, form=form)
+
+    def to_json(self, *, text: bool = True) -> dict[str, Any]:
+        """Plain data. The text is for people: never read back, and what takes longest to make."""
+        return {
+            **({"text": self.text(6)} if text else {}),
+            "symbols": list(self.symbols),
+            "constants": list(self.constants),
+            "complexity": self.complexity,
+            "loss": _finite(self.loss),
+            "holdout_loss": _finite(self.holdout_loss),
+            "holdout_mse": _finite(self.holdout_mse),
+            "program": self.program.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Equation:
+        """Read `to_json` back; ExpressionError if it is not a valid equation."""
+        try:
+            symbols = tuple(str(name) for name in data["symbols"])
+            constants = tuple(float(value) for value in data["constants"])
+            losses = [_number(data[key]) for key in ("loss", "holdout_loss")]
+            losses.append(_number(data.get("holdout_mse")))  # files from before have none
+            cost, program = int(data["complexity"]), Program.from_json(data["program"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ExpressionError(f"not a stored equation: {error}") from error
+        if (program.n_inputs, program.n_slots) != (len(symbols), len(constants)):
+            raise ExpressionError("stored equation: inputs or constants do not fit its program")
+        return cls(to_sympy(program, symbols)[0], symbols, constants, cost, *losses)
+
+    @property
+    def form_text(self) -> str:
+        """The form on one line, with c[0], c[1], ... in the places of the constants."""
+        return as_text(self.form, self.symbols)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,375 @@
+"""The flat form of equations: what evaluation, lowering and storage all work on.
+
+A `Program` is a list of instructions in static single assignment: instruction k may only refer to
+instructions before it, and a common subexpression stands once, also across the outputs of a region.
+Being flat, a program is walked without recursion and read from a file without parsing any text.
+
+Spec of an instruction `(op, args, value)`:
+
+| op | args | value |
+|---|---|---|
+| input | - | column of X, 0 <= value < n_inputs |
+| slot | - | number of a fitted constant, 0 <= value < n_slots |
+| number | - | an exact number: int, [numerator, denominator], "pi" or "e"; or a float |
+| add, mul, min, max, and, or | two or more | - |
+| sub, div, pow, lt, le, eq | two | - |
+| where | condition, value if true, value if false | - |
+| power | one | whole exponent, 2 or more |
+| not, neg and every name in UNARY | one | - |
+
+A value marked "-" is None. lt, le, eq, and, or and not give truth values: and, or, not and the
+condition of where take nothing else, and everything else, outputs included, takes numbers only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sympy
+
+from symcompile.errors import ExpressionError, LoweringError
+from symcompile.expressions.slots import exact_exponent, real, slot, slot_index
+
+UNARY: dict[str, Callable[..., Any]] = {
+    "neg": lambda a: -a,
+    "exp": sympy.exp,
+    "log": sympy.log,
+    "sqrt": sympy.sqrt,
+    "sin": sympy.sin,
+    "cos": sympy.cos,
+    "tan": sympy.tan,
+    "asin": sympy.asin,
+    "acos": sympy.acos,
+    "atan": sympy.atan,
+    "sinh": sympy.sinh,
+    "cosh": sympy.cosh,
+    "tanh": sympy.tanh,
+    "erf": sympy.erf,
+    "abs": sympy.Abs,
+    "sign": sympy.sign,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
+    "not": sympy.Not,
+}
+
+NARY: dict[str, Callable[..., Any]] = {
+    "add": sympy.Add,
+    "mul": sympy.Mul,
+    "min": sympy.Min,
+    "max": sympy.Max,
+    "and": sympy.And,
+    "or": sympy.Or,
+}
+
+BINARY: dict[str, Callable[..., Any]] = {
+    "sub": lambda a, b: a - b,
+    "div": lambda a, b: a / b,
+    "pow": sympy.Pow,
+    "lt": sympy.StrictLessThan,
+    "le": sympy.LessThan,
+    "eq": sympy.Eq,
+}
+
+LEAVES = ("input", "slot", "number")
+
+_FUNCTIONS = {build: op for op, build in UNARY.items() if isinstance(build, type)}
+_FUNCTIONS |= {build: op for op, build in NARY.items() if isinstance(build, type)}
+_RELATIONS = {sympy.StrictLessThan: "lt", sympy.LessThan: "le", sympy.Eq: "eq"}
+_MAX_POWER = 64
+
+_ARITY = dict.fromkeys(LEAVES, 0) | dict.fromkeys(UNARY, 1) | dict.fromkeys(BINARY, 2)
+_ARITY |= {"power": 1, "where": 3}
+_LOGIC = ("and", "or", "not")
+_TRUTHS = (*_RELATIONS.values(), *_LOGIC)
+
+
+class Instruction(NamedTuple):
+    op: str
+    args: tuple[int, ...] = ()
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """Equations over the columns of X [n_samples, n_inputs], in static single assignment."""
+
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[int, ...]
+    n_inputs: int
+    n_slots: int
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings."""
+        code = [_row(one) for one in self.instructions]
+        return {
+            "code": code,
+            "outputs": list(self.outputs),
+            "n_inputs": self.n_inputs,
+            "n_slots": self.n_slots,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Program:
+        """Read `to_json` back; ExpressionError for anything that is not a valid program."""
+        try:
+            code = tuple(
+                Instruction(row[0], tuple(row[1]), _exact(row[2]) if len(row) > 2 else None)
+                for row in data["code"]
+            )
+            return cls(code, tuple(data["outputs"]), data["n_inputs"], data["n_slots"])
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ExpressionError(f"not a stored equation: {error!r}") from error
+
+
+def from_sympy(exprs: Sequence[sympy.Basic], symbols: Sequence[str], n_slots: int) -> Program:
+    """Flatten expressions over input `symbols` and slots `c[0]`, ... into one program."""
+    builder = _Builder(symbols)
+    outputs = tuple(builder.visit(real(sympy.sympify(expr))) for expr in exprs)
+    return Program(tuple(builder.code), outputs, len(symbols), n_slots)
+
+
+def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
+    """The expressions again, built node by node (sympy never parses text)."""
+    values: list[Any] = []
+    for op, args, value in program.instructions:
+        values.append(_build(op, [values[a] for a in args], value, symbols))
+    return [real(values[index]) for index in program.outputs]
+
+
+def count_operators(program: Program) -> int:
+    """How many operators it has: a sum of three terms has two, a common part counts once."""
+    return sum(
+        len(one.args) - 1 if one.op in NARY else one.op not in LEAVES
+        for one in program.instructions
+    )
+
+
+def verify(program: Program) -> None:
+    """Check the spec at the head of this file; ExpressionError names the first broken rule."""
+    for what, count in (("n_inputs", program.n_inputs), ("n_slots", program.n_slots)):
+        if type(count) is not int or count < 0:
+            raise ExpressionError(f"{what} is {count!r}, expected a whole number from 0")
+    truths: list[bool] = []
+    for position, (op, args, value) in enumerate(program.instructions):
+        problem = (
+            _arity_problem(op, len(args))
+            or _order_problem(args, position)
+            or _kind_problem(op, [truths[a] for a in args])
+            or _value_problem(program, op, value)
+        )
+        if problem:
+            raise ExpressionError(f"instruction {position} ({op!r}): {problem}")
+        truths.append(op in _TRUTHS)
+    size = len(program.instructions)
+    if not all(type(o) is int and 0 <= o < size for o in program.outputs):
+        raise ExpressionError(f"outputs {list(program.outputs)} are not instructions 0..{size - 1}")
+    if any(truths[o] for o in program.outputs):
+        raise ExpressionError("an output is a truth value, expected a number: use where")
+
+
+def _arity_problem(op: str, count: int) -> str | None:
+    if op in NARY:
+        return None if count >= 2 else f"has {count} arguments, expected 2 or more"
+    if op not in _ARITY:
+        return "unknown operation"
+    return None if count == _ARITY[op] else f"has {count} arguments, expected {_ARITY[op]}"
+
+
+def _order_problem(args: Sequence[int], position: int) -> str | None:
+    if all(type(a) is int and 0 <= a < position for a in args):
+        return None
+    return f"arguments {list(args)} do not stand before it"
+
+
+def _kind_problem(op: str, truths: Sequence[bool]) -> str | None:
+    """Truth values where numbers are expected, or the other way round."""
+    expected = [op in _LOGIC or (op == "where" and k == 0) for k in range(len(truths))]
+    wrong = [k for k, truth in enumerate(truths) if truth is not expected[k]]
+    if not wrong:
+        return None
+    return f"argument {wrong[0]} is a {'truth value' if truths[wrong[0]] else 'number'}"
+
+
+def _value_problem(program: Program, op: str, value: Any) -> str | None:
+    if op == "input" and not (type(value) is int and 0 <= value < program.n_inputs):
+        return f"column {value!r} of {program.n_inputs}"
+    if op == "slot" and not (type(value) is int and 0 <= value < program.n_slots):
+        return f"constant {value!r} of {program.n_slots}"
+    if op == "power" and not (type(value) is int and 2 <= value <= _MAX_POWER):
+        return f"exponent {value!r}, expected a whole number from 2 to {_MAX_POWER}"
+    if op == "number" and not _is_number(value):
+        return f"value {value!r} is not a finite number"
+    if op not in (*LEAVES, "power") and value is not None:
+        return f"has value {value!r}, expected none"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, tuple):
+        sound = len(value) == 2 and all(type(v) is int for v in value) and value[1] > 0
+    else:
+        sound = type(value) in (int, float) or value in ("pi", "e")
+    try:
+        return sound and math.isfinite(number_value(value))
+    except OverflowError:
+        return False
+
+
+def _row(one: Instruction) -> list[Any]:
+    row = [one.op, list(one.args)]
+    return [*row, one.value] if one.op in (*LEAVES, "power") else row
+
+
+def _exact(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class _Builder:
+    """Turns sympy nodes into instructions, each distinct node once."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.columns = {name: column for column, name in enumerate(symbols)}
+        self.code: list[Instruction] = []
+        self.known: dict[tuple[Instruction, type], int] = {}
+
+    def emit(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
+        instruction = Instruction(op, tuple(args), value)
+        key = (instruction, type(value))  # 2 and 2.0 are equal, yet not the same
+        if key not in self.known:
+            self.known[key] = len(self.code)
+            self.code.append(instruction)
+        return self.known[key]
+
+    def visit(self, expr: sympy.Basic) -> int:
+        if expr.is_Symbol:
+            return self._symbol(expr)
+        if isinstance(expr, sympy.Add):
+            return self._sum(expr)
+        if isinstance(expr, sympy.Mul):
+            return self._product(expr)
+        if isinstance(expr, sympy.Pow):
+            return self._power(expr.base, expr.exp)
+        if (getattr(expr, "is_number", False) and not expr.args) or expr in (sympy.pi, sympy.E):
+            return self.emit("number", (), _number(expr))
+        if isinstance(expr, sympy.Piecewise):
+            return self._piecewise(expr)
+        if isinstance(expr, (sympy.GreaterThan, sympy.StrictGreaterThan)):
+            return self.visit(expr.reversed)
+        if isinstance(expr, sympy.Ne):
+            return self.emit("not", [self.visit(sympy.Eq(*expr.args))])
+        if isinstance(expr, sympy.ITE):  # sympy makes them of a comparison with a Piecewise
+            return self.visit(expr.to_nnf(simplify=False))
+        op = _FUNCTIONS.get(expr.func) or _RELATIONS.get(expr.func)
+        if op is None:
+            raise LoweringError(f"{expr.func.__name__} in {expr} has no counterpart in torch")
+        return self.emit(op, [self.visit(arg) for arg in expr.args])
+
+    def _symbol(self, symbol: sympy.Symbol) -> int:
+        index = slot_index(symbol)
+        if index is not None:
+            return self.emit("slot", (), index)
+        if symbol.name not in self.columns:
+            known = ", ".join(self.columns) or "none"
+            raise ExpressionError(f"unknown symbol {symbol.name!r}: the inputs are {known}")
+        return self.emit("input", (), self.columns[symbol.name])
+
+    def _sum(self, expr: sympy.Add) -> int:
+        negative = [term for term in expr.args if _is_minus(term)]
+        positive = [term for term in expr.args if not _is_minus(term)]
+        if not positive:
+            return self.emit("neg", [self.visit(-expr)])
+        total = self._nary("add", positive)
+        if not negative:
+            return total
+        return self.emit("sub", [total, self._nary("add", [-term for term in negative])])
+
+    def _product(self, expr: sympy.Mul) -> int:
+        if expr.args[0] == -1:
+            return self.emit("neg", [self.visit(sympy.Mul(*expr.args[1:]))])
+        below = [factor for factor in expr.args if _is_reciprocal(factor)]
+        above = [factor for factor in expr.args if not _is_reciprocal(factor)]
+        top = self._nary("mul", above) if above else self.emit("number", (), 1)
+        if not below:
+            return top
+        bottom = self._nary("mul", [factor.base**-factor.exp for factor in below])
+        return self.emit("div", [top, bottom])
+
+    def _nary(self, op: str, args: Sequence[sympy.Expr]) -> int:
+        indices = [self.visit(arg) for arg in args]
+        return indices[0] if len(indices) == 1 else self.emit(op, indices)
+
+    def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> int:
+        if exponent.is_Float:
+            exponent = exact_exponent(exponent)
+        if exponent.is_Number and exponent.is_negative:
+            return self.emit("div", [self.emit("number", (), 1), self.visit(base**-exponent)])
+        if exponent == sympy.Rational(1, 2):
+            return self.emit("sqrt", [self.visit(base)])
+        if exponent.is_Integer and 2 <= int(exponent) <= _MAX_POWER:
+            return self.emit("power", [self.visit(base)], int(exponent))
+        return self.emit("pow", [self.visit(base), self.visit(exponent)])
+
+    def _piecewise(self, expr: sympy.Piecewise) -> int:
+        *cases, (last, test) = expr.args
+        if test is not sympy.true:
+            raise LoweringError(f"{expr} leaves a case open: end it with (value, True)")
+        result = self.visit(last)
+        for value, condition in reversed(cases):
+            result = self.emit("where", [self.visit(condition), self.visit(value), result])
+        return result
+
+
+def _is_minus(term: sympy.Expr) -> bool:
+    return bool(term.is_Mul and term.args[0] == -1)
+
+
+def _is_reciprocal(factor: sympy.Expr) -> bool:
+    return bool(factor.is_Pow and factor.exp.is_Number and factor.exp.is_negative)
+
+
+def _number(expr: sympy.Expr) -> Any:
+    if expr.is_Integer:
+        return int(expr)
+    if expr.is_Rational:
+        return (int(expr.p), int(expr.q))
+    if expr.is_Float:
+        return float(expr)
+    if expr in (sympy.pi, sympy.E):
+        return "pi" if expr == sympy.pi else "e"
+    raise LoweringError(f"{expr} is not a real number that torch can hold")
+
+
+def _build(op: str, args: list[Any], value: Any, symbols: Sequence[str]) -> Any:
+    if op == "input":
+        return sympy.Symbol(symbols[value])
+    if op == "slot":
+        return slot(value)
+    if op == "number":
+        return _sympy_number(value)
+    if op == "power":
+        return args[0] ** value
+    if op == "where":
+        rest = args[2].args if isinstance(args[2], sympy.Piecewise) else ((args[2], True),)
+        return sympy.Piecewise((args[1], args[0]), *rest)
+    return (NARY.get(op) or BINARY.get(op) or UNARY[op])(*args)
+
+
+def _sympy_number(value: Any) -> sympy.Expr:
+    if value in ("pi", "e"):
+        return sympy.pi if value == "pi" else sympy.E
+    if isinstance(value, tuple):
+        return sympy.Rational(*value)
+    return sympy.Integer(value) if type(value) is int else sympy.Float(value)
+
+
+def number_value(value: Any) -> float:
+    """A `number` instruction's value in float64."""
+    if isinstance(value, tuple):
+        return float(value[0] / value[1])
+    return {"pi": math.pi, "e": math.e}[value] if isinstance(value, str) else float(value)

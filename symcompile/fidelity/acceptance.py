@@ -1,0 +1,235 @@
+"""Acceptance: which equations of its fronts stand in a block's place.
+
+The default choice of each output, where it passes. Else the simplest equation that does: a block is
+refused only where no equation of a front passes. What is measured on the whole model, or in the
+block's own floating type, is dear, so equations are screened first by their values in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symcompile.errors import ChoiceError
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.fidelity.comparison import Reference
+from symcompile.fidelity.controls import agreement, relative_l2
+from symcompile.fidelity.domain_check import check
+from symcompile.fidelity.measuring import Comparison
+from symcompile.fidelity.outcome import MOVED, Fidelity, not_above
+from symcompile.fidelity.refusal import Refused, refusal
+from symcompile.lowering import Lowered
+from symcompile.regression.pareto import ParetoFront
+
+Choice = dict[int, Equation]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What equations have to fulfil; fields as the arguments of `symcompile.symcompile`."""
+
+    tolerance: float | None = None
+    beat_linear: bool = False
+
+    def met(self, error: float, linear: float) -> bool:
+        """By relative L2 errors of an equation and of the linear map."""
+        if not math.isfinite(error) or (self.tolerance is not None and error > self.tolerance):
+            return False
+        return not self.beat_linear or not_above(error, linear)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Equations that were lowered and judged; `refused` if they must not be installed, `fidelity`
+    if the model runs with them."""
+
+    equations: Choice
+    lowered: Lowered
+    fidelity: Fidelity | None
+    refused: Refused | None
+
+    def complete(self, comparison: Comparison) -> Fidelity | None:
+        if self.fidelity is None:
+            return None
+        return comparison.complete(self.fidelity, self.lowered.module)
+
+
+def tried(
+    comparison: Comparison, equations: Choice, lowered: Lowered, conditions: Conditions
+) -> Judged:
+    """Judge a lowered block by what is measured on it."""
+    try:
+        fidelity = comparison.judge(equations, lowered)
+    except ChoiceError as error:
+        return Judged(equations, lowered, None, Refused(str(error)))
+    refused = refusal(
+        fidelity, conditions.tolerance, conditions.beat_linear, region=comparison.region
+    )
+    return Judged(equations, lowered, fidelity, refused)
+
+
+def settled(search: Search, attempt: Callable[[Choice], Judged]) -> tuple[Judged, str]:
+    """The first trial that passes, and why it is not that of the default choice ("" if it is); or
+    the default choice, and why neither that nor anything else passes."""
+    first = trial = attempt(dict(search.chosen))
+    while trial.refused is not None:
+        if not search.advance(trial.refused.outputs):
+            assert first.refused is not None
+            return first, first.refused.reason(search.region.path, search.closest(first.refused))
+        trial = attempt(dict(search.chosen))
+    return trial, "" if first.refused is None else first.refused.what
+
+
+def moved(provenance: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """Provenance that says why equations are not the default choice; nothing where they are."""
+    rest = {key: value for key, value in provenance.items() if key != MOVED}
+    return {**rest, MOVED: why} if why else rest
+
+
+class Search:
+    """From the default choice of a region to the simplest that passes.
+
+    Attributes:
+        chosen: the equations to try now, by output.
+    """
+
+    def __init__(
+        self,
+        fronts: Mapping[int, ParetoFront],
+        chosen: Mapping[int, Equation],
+        reference: Reference,
+        conditions: Conditions,
+    ) -> None:
+        self.fronts, self.reference, self.conditions = fronts, reference, conditions
+        self.region = reference.region
+        self.chosen: Choice = dict(chosen)
+        self.truth = reference.wanted
+        self._values: dict[tuple[int, Equation], Array] = {}
+        self._defined: dict[tuple[int, Equation], bool] = {}
+        self._left = {output: self._alone(output) for output in self.chosen}
+
+    def advance(self, blamed: Collection[int]) -> bool:
+        """Go on to other equations of the outputs that are to blame, or where there are none of all
+        outputs together. False if nothing is left to try."""
+        if not blamed:
+            return self._rebuilt() if self.region.projection_out is not None else self._all()
+        found = {output: next(self._left[output], None) for output in blamed}
+        self.chosen |= {output: one for output, one in found.items() if one is not None}
+        return None not in found.values()
+
+    def closest(self, refused: Refused) -> str:
+        """The best that there was, in words; "" where no other equation can help."""
+        if all(len(self.fronts[output]) == 1 for output in self.chosen):
+            return ""
+        if self.region.projection_out is not None:
+            best = {output: self._most_accurate(output) for output in self.chosen}
+            lost = self.reference.projections["outputs"].relative_l2
+            return (
+                f"the closest of all have relative L2 {self._together(best):.3g} together, and the"
+                f" projection of the outputs alone makes {lost:.3g}"
+            )
+        texts = []
+        for output in refused.outputs or sorted(self.chosen):
+            one = self._most_accurate(output)
+            error = self._error(output, one)
+            texts.append(f"{error:.3g} at complexity {one.complexity} for output {output}")
+        more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+        return f"the lowest relative L2 is {', '.join(texts[:3])}{more}"
+
+    # --- one output --------------------------------------------------------------------------
+
+    def _alone(self, output: int) -> Iterator[Equation]:
+        """Equations of a front that may do instead of the default one, the simplest first."""
+        default = self.chosen[output]
+        for equation in self.fronts[output]:
+            if equation != default and self._passes(output, equation):
+                yield equation
+
+    def _passes(self, output: int, equation: Equation) -> bool:
+        """Components have nothing to fulfil by themselves, but to be defined."""
+        error = self._error(output, equation)
+        if self.region.projection_out is not None:
+            return math.isfinite(error) and self._is_defined(output, equation)
+        linear = relative_l2(self.reference.controls[1][:, output], self.truth[:, output])
+        return self.conditions.met(error, linear) and self._is_defined(output, equation)
+
+    def _value(self, output: int, equation: Equation) -> Array:
+        key = (output, equation)
+        if key not in self._values:
+            values = equation.predict(self.reference.variables)
+            self._values[key] = values + self.reference.moves_of(output, equation)
+        return self._values[key]
+
+    def _error(self, output: int, equation: Equation) -> float:
+        return relative_l2(self._value(output, equation), self.truth[:, output])
+
+    def _is_defined(self, output: int, equation: Equation) -> bool:
+        key = (output, equation)
+        if key not in self._defined:
+            recorded, seed = self.reference.recorded, self.reference.seed
+            # A block that its own type is too narrow for computes in float64.
+            issues = check(equation, self.region, recorded, output, seed=seed, dtype="float64")
+            self._defined[key] = not any(issue.on_data for issue in issues)
+        return self._defined[key]
+
+    def _most_accurate(self, output: int) -> Equation:
+        return min(self.fronts[output], key=lambda one: (self._error(output, one), one.complexity))
+
+    # --- all outputs together ----------------------------------------------------------------
+
+    def _more_accurate(self, output: int) -> Iterator[Equation]:
+        """Usable equations that are closer than the one chosen now, the simplest first."""
+        now = self._error(output, self.chosen[output])
+        for equation in self.fronts[output]:
+            if self._error(output, equation) < now and self._passes(output, equation):
+                yield equation
+
+    def _all(self) -> bool:
+        """Every output one step on, as far as its front goes."""
+        found = {output: next(self._more_accurate(output), None) for output in self.chosen}
+        better = {output: one for output, one in found.items() if one is not None}
+        self.chosen |= better
+        return bool(better)
+
+    def _rebuilt(self) -> bool:
+        """More accurate components, each time the one that lowers the error of the real outputs by
+        most for its complexity, until these are close enough."""
+        while True:
+            steps = [
+                (self._gain(output, one), output, one)
+                for output in self.chosen
+                for one in self._more_accurate(output)
+            ]
+            if not steps:
+                return False
+            _, output, equation = max(steps, key=lambda step: (step[0], -step[1]))
+            self.chosen[output] = equation
+            real = self.reference.holdout.Y
+            linear = relative_l2(self.reference.controls[1], real)
+            if self.conditions.met(self._together(self.chosen), linear):
+                return True
+
+    def _gain(self, output: int, equation: Equation) -> float:
+        """Components are orthonormal, so their squared errors add up to that of real outputs."""
+        before, after = (
+            float(np.square(self._value(output, one) - self.truth[:, output]).sum())
+            for one in (self.chosen[output], equation)
+        )
+        gain = before - after if math.isfinite(before) else math.inf
+        return gain / max(equation.complexity - self.chosen[output].complexity, 1)
+
+    def _together(self, chosen: Mapping[int, Equation]) -> float:
+        """Relative L2 of real outputs; components that stay neural are exact."""
+        projection = self.region.projection_out
+        assert projection is not None
+        components = self.truth.copy()
+        for output, equation in chosen.items():
+            components[:, output] = self._value(output, equation)
+        real = self.reference.holdout.Y
+        with np.errstate(all="ignore"):
+            return agreement(projection.reconstruct(components), real).relative_l2

@@ -1,0 +1,123 @@
+"""Blocks as functions of rows: their values, and their derivatives by the inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from symcompile.expressions.evaluation import Array
+from symcompile.fidelity.controls import ROUNDING
+from symcompile.modules.calling import without_gradients
+
+Rows = Callable[[Array], Array]
+
+# Entries of inputs and outputs that go through a block at once.
+_ENTRIES = 1_000_000
+_MOVES = 256
+
+
+class Function(NamedTuple):
+    """A block on raw rows, in its own dtype and on its own device.
+
+    Attributes:
+        values: [n, n_inputs] -> [n, n_outputs].
+        gradient: [n, n_inputs] -> [n, n_outputs, n_inputs].
+    """
+
+    values: Rows
+    gradient: Rows
+
+
+def autograd(
+    call: Callable[[torch.Tensor], torch.Tensor],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    *,
+    n_outputs: int = 1,
+    constant: float = math.nan,
+) -> Function:
+    """A block as a Function, from `call`: [n, n_inputs] -> [n, n_outputs].
+
+    Each row of the output must depend on its own row of the input only, as a region's does; in a
+    block that mixes rows the derivatives by other rows are added in.
+
+    Args:
+        n_outputs: how wide a result is, so that the rows of one call can be bounded.
+        constant: the derivative of an output that autograd sees no inputs in: NaN where a block may
+            have hidden them, 0 for equations.
+    """
+
+    def tensor(X: Array) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(X)).to(device=device, dtype=dtype)
+
+    def values(X: Array) -> Array:
+        most = max(1, _ENTRIES // (X.shape[1] + n_outputs))
+        starts = range(0, max(len(X), 1), most)
+        return np.concatenate([some(X[start : start + most]) for start in starts])
+
+    def some(X: Array) -> Array:
+        rows = tensor(X)
+        return _to_array(without_gradients(lambda: call(rows)))
+
+    def gradient(X: Array) -> Array:
+        with torch.enable_grad():
+            rows = tensor(X).clone().requires_grad_()
+            outputs = call(rows.clone())  # a block may write into its inputs
+            slopes = [_slope(outputs[:, k], rows, constant) for k in range(outputs.shape[1])]
+        return np.stack([_to_array(slope) for slope in slopes], axis=1)
+
+    return Function(values, gradient)
+
+
+def sound(
+    call: Callable[[torch.Tensor], torch.Tensor],
+    X: Array,
+    columns: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+) -> Array:
+    """Rows [n] on which these outputs of a block, and their slopes, are finite numbers."""
+    most = max(1, _ENTRIES // (X.shape[1] + len(columns)))
+    found = [np.ones(0, dtype=bool)]
+    with torch.enable_grad():
+        for start in range(0, len(X), most):
+            part = torch.as_tensor(X[start : start + most]).to(device=device, dtype=dtype)
+            rows = part.clone().requires_grad_()
+            outputs = call(rows.clone())[:, list(columns)]
+            slope = _slope(outputs, rows, 0.0)
+            fine = torch.isfinite(outputs).all(dim=1) & torch.isfinite(slope).all(dim=1)
+            found.append(fine.cpu().numpy())
+    return np.concatenate(found)
+
+
+def _slope(output: torch.Tensor, rows: torch.Tensor, constant: float) -> torch.Tensor:
+    if not output.requires_grad:
+        return torch.full_like(rows, constant)
+    (slope,) = torch.autograd.grad(output.sum(), rows, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(rows) if slope is None else slope
+
+
+def _to_array(tensor: torch.Tensor) -> Array:
+    return np.asarray(tensor.detach().cpu().to(torch.float64).numpy())
+
+
+def spread(X: Array) -> Array:
+    """Moves [n_inputs, n_moves] whose squares add up to the inputs' covariance.
+
+    Derivatives times these are changes of the output for moves as the data makes them. That frees
+    the comparison from the inputs' units, and from directions in which no recorded input ever
+    moves: there the block's derivatives mean nothing. For many inputs the moves are those of some
+    recorded rows from their mean.
+    """
+    if X.shape[1] > _MOVES:
+        X = X[np.unique(np.linspace(0, len(X) - 1, _MOVES).astype(int))]
+        return np.asarray((X - X.mean(axis=0)).T / np.sqrt(len(X)))
+    unit = np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
+    covariance = np.atleast_2d(np.cov(X / unit, rowvar=False, bias=True))
+    squares, vectors = np.linalg.eigh(covariance)
+    squares = np.where(squares > ROUNDING * squares[-1], squares, 0.0)
+    return np.asarray(unit[:, None] * vectors * np.sqrt(squares))

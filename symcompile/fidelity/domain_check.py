@@ -1,0 +1,407 @@
+"""Find where an equation is undefined: poles, roots and logarithms of negatives, overflow.
+
+An equation is checked together with the features it is written in, over the raw inputs of its
+region. First interval arithmetic over the recorded box tries to prove that nothing can happen, and
+mostly succeeds. What it can't prove is looked for: on the recorded samples themselves, then in the
+box by a seeded search. Between two samples on which a denominator has opposite signs there is a
+pole, by continuity; it is narrowed down, so a jump (as of `sign`) is not taken for one.
+
+A search that finds nothing is no proof. Of a conditional, only the branch that is taken counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array, trace
+from symcompile.expressions.intervals import Interval, bounds, excludes_zero
+from symcompile.expressions.printing import as_text
+from symcompile.expressions.program import Instruction, Program, to_sympy
+from symcompile.expressions.slots import fill
+from symcompile.fidelity.outcome import DomainIssue
+from symcompile.modules.region import Region
+
+# Largest finite number of the type a block computes in; float64 for every other type.
+LARGEST = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38}
+# A denominator this small, relative to its largest value seen, is as good as zero.
+VANISHES = 1e-9
+_SAMPLES = 4096
+_ROUNDS = 14
+
+
+class Hazard(NamedTuple):
+    """How one operation can be undefined.
+
+    `margin` of the operation's arguments must stay above 0 ("positive"), at least 0 ("nonnegative",
+    "finite"), or away from 0 ("nonzero"). `safe` says of the arguments' intervals whether it
+    provably does.
+    """
+
+    kind: str
+    margin: Callable[..., Any]
+    safe: Callable[..., bool]
+    problem: str
+
+
+def _within_one(name: str) -> Hazard:
+    return Hazard(
+        "nonnegative",
+        lambda a: 1.0 - np.abs(a),
+        lambda a: a[0] >= -1 and a[1] <= 1,
+        f"{name} of a number outside of [-1, 1]",
+    )
+
+
+def _whole(exponent: Any) -> Any:
+    return np.equal(np.floor(exponent), exponent)
+
+
+HAZARDS: dict[str, tuple[Hazard, ...]] = {
+    "log": (
+        Hazard("positive", lambda a: a, lambda a: a[0] > 0, "log of zero or a negative number"),
+    ),
+    "sqrt": (
+        Hazard("nonnegative", lambda a: a, lambda a: a[0] >= 0, "square root of a negative number"),
+    ),
+    "asin": (_within_one("asin"),),
+    "acos": (_within_one("acos"),),
+    "tan": (
+        Hazard(
+            "nonzero",
+            np.cos,
+            lambda a: a[1] - a[0] < math.pi and excludes_zero((math.cos(a[0]), math.cos(a[1]))),
+            "tan has a pole",
+        ),
+    ),
+    "pow": (
+        Hazard(
+            "nonnegative",
+            lambda a, e: np.where(_whole(e), 1.0, a),
+            lambda a, e: a[0] >= 0 or (e[0] == e[1] and bool(_whole(e[0]))),
+            "broken power of a negative number",
+        ),
+        Hazard(
+            "nonzero",
+            lambda a, e: np.where(np.less(e, 0), a, 1.0),
+            lambda a, e: e[0] >= 0 or excludes_zero(a),
+            "negative power of zero",
+        ),
+    ),
+}
+# Division is checked by the factors of its denominator: x**2 never changes sign, but x does.
+_DIVISION = Hazard("nonzero", lambda a: a, excludes_zero, "the denominator is zero")
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A hazard of one instruction: which, and of which operands."""
+
+    position: int
+    hazard: Hazard
+    operands: tuple[int, ...]
+
+
+class _Origin(NamedTuple):
+    """Where an instruction of the composition comes from, so that it can be shown to people."""
+
+    program: Program
+    position: int
+    symbols: tuple[str, ...]
+
+
+def check(
+    equation: Equation,
+    region: Region,
+    X: Array,
+    output: int,
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    sound: bool = False,
+) -> tuple[DomainIssue, ...]:
+    """Operations of an equation that are undefined on recorded samples or inside their box.
+
+    Args:
+        X: recorded raw inputs of the region [n_samples, n_inputs]; rows that are not finite are
+            left out.
+        output: number of the equation, copied into the issues.
+        dtype: that the block computes in, the region's own by default.
+        sound: whether the block was seen to give finite values and slopes on all of X. Then only
+            poles between its rows are trouble on data: what overflows or is undefined on the way
+            does no harm there.
+
+    Returns:
+        One issue for each operation that is in trouble, none for those that merely take its result.
+        `where` gives the raw inputs that the operation depends on.
+    """
+    X = np.asarray(X, dtype=np.float64)
+    X = X[np.isfinite(X).all(axis=1)]
+    if len(X) == 0:
+        return ()
+    search = _Search(equation, region, output, dtype or region.dtype, sound)
+    return search.issues(X, np.random.default_rng(seed))
+
+
+class _Search:
+    """One equation over the raw inputs of its region."""
+
+    def __init__(
+        self, equation: Equation, region: Region, output: int, dtype: str, sound: bool
+    ) -> None:
+        self.equation, self.region, self.output, self.sound = equation, region, output, sound
+        self.program, self.origins = _compose(equation, region)
+        self.reached = _reached(self.program)
+        self.largest = LARGEST.get(dtype, np.finfo(np.float64).max)
+
+    def issues(self, X: Array, rng: np.random.Generator) -> tuple[DomainIssue, ...]:
+        low, high = X.min(axis=0), X.max(axis=0)
+        open_checks = self._unproven(low, high)
+        if not open_checks:
+            return ()
+        found: dict[int, DomainIssue] = {}
+        harmful = [one for one in open_checks if not self.sound or one.hazard.kind == "nonzero"]
+        self._look(harmful, X, True, found)
+        self._look(open_checks, _box_sample(low, high, rng), False, found)
+        for one in open_checks:
+            if one.hazard.kind != "finite" and not self._upstream(one, found):
+                near = self._closest(one, X, low, high, rng)
+                self._look([one], near, False, found)
+        return tuple(found[position] for position in sorted(found))
+
+    def _unproven(self, low: Array, high: Array) -> list[_Check]:
+        box = _projected_box(self.region, low, high)
+        intervals = bounds(self.program, box, self.equation.constants)
+        return [
+            one
+            for one in _checks(self.program, self.reached, self.largest)
+            if not one.hazard.safe(*(intervals[operand] for operand in one.operands))
+        ]
+
+    def _upstream(self, one: _Check, found: dict[int, DomainIssue]) -> bool:
+        """Whether the trouble is already reported, here or in what the operation is made of."""
+        return one.position in found or any(
+            _depends(self.program, operand, found) for operand in one.operands
+        )
+
+    def _values(self, X: Array) -> list[Any]:
+        projection = self.region.projection_in
+        base = X if projection is None else projection.project(X)
+        with np.errstate(all="ignore"):
+            return trace(self.program, base, self.equation.constants)
+
+    def _margins(self, checks: Sequence[_Check], X: Array) -> list[Array]:
+        """Each hazard's margin on rows of X, NaN where the operation is not called for."""
+        values = self._values(X)
+        live = _live(self.program, values, len(X))
+        margins = []
+        for one in checks:
+            with np.errstate(all="ignore"):
+                margin = one.hazard.margin(*(values[operand] for operand in one.operands))
+            margins.append(np.where(live[one.position], margin, np.nan))
+        return margins
+
+    def _look(
+        self, checks: Sequence[_Check], X: Array, on_data: bool, found: dict[int, DomainIssue]
+    ) -> None:
+        near = 0.0 if on_data else VANISHES
+        for one, margin in zip(checks, self._margins(checks, X), strict=True):
+            if self._upstream(one, found):
+                continue
+            witness = self._witness(one, X, margin, near)
+            if witness is not None:
+                found[one.position] = self._issue(one, witness, on_data)
+
+    def _witness(self, one: _Check, X: Array, margin: Array, near: float) -> Array | None:
+        """A row on which the operation is undefined (or next to a pole), None if none is known."""
+        if np.isnan(margin).all():
+            return None
+        kind = one.hazard.kind
+        if kind != "nonzero":
+            worst = int(np.nanargmin(margin))
+            broken = margin[worst] <= 0 if kind == "positive" else margin[worst] < 0
+            return X[worst] if broken else None
+        nearest = int(np.nanargmin(np.abs(margin)))
+        if abs(margin[nearest]) <= near * np.nanmax(np.abs(margin)):
+            return X[nearest]
+        return self._crossing(one, X, margin)
+
+    def _crossing(self, one: _Check, X: Array, margin: Array) -> Array | None:
+        """The zero between the two rows of opposite sign that are nearest to it."""
+        above, below = np.flatnonzero(margin > 0), np.flatnonzero(margin < 0)
+        if not (len(above) and len(below)):
+            return None
+        ends = X[above[np.argmin(margin[above])]], X[below[np.argmax(margin[below])]]
+        start, step = ends[0], ends[1] - ends[0]
+        left, right = 0.0, 1.0
+        for _ in range(6):
+            at = np.linspace(left, right, 129)
+            margins = self._margins([one], start + at[:, None] * step)[0]
+            change = int(np.argmax(~(margins > 0)))  # NaN counts as having left the region
+            left, right = at[max(change - 1, 0)], at[change]
+        last = self._margins([one], start + np.array([[left], [right]]) * step)[0]
+        scale = float(np.nanmax(np.abs(margin)))
+        if not np.isfinite(last).all() or np.abs(last).sum() > 1e-6 * scale:
+            return None  # a jump, or the end of the branch
+        middle = (left + right) / 2
+        return start + middle * step if self._blows_up(one, start, step, middle) else None
+
+    def _blows_up(self, one: _Check, start: Array, step: Array, at: float) -> bool:
+        """Whether values grow towards the zero; those of sin(x)/x don't."""
+        distances = np.array([1e-4, -1e-4, 1e-6, -1e-6])
+        values = self._values(start + (at + distances)[:, None] * step)
+        sizes = np.abs(np.broadcast_to(values[one.position], (4,)))
+        return not bool(sizes[2:].max() < 3 * sizes[:2].max())
+
+    def _closest(
+        self, one: _Check, X: Array, low: Array, high: Array, rng: np.random.Generator
+    ) -> Array:
+        """Rows of the box on which the margin is smallest, by a random search that narrows."""
+
+        def size(rows: Array) -> Array:
+            margin = self._margins([one], rows)[0]
+            margin = np.abs(margin) if one.hazard.kind == "nonzero" else margin
+            return np.where(np.isnan(margin), np.inf, margin)
+
+        rows = np.concatenate([X, _box_sample(low, high, rng)])
+        best = rows[np.argsort(size(rows), kind="stable")[:8]]
+        for turn in range(_ROUNDS):
+            spread = 0.3 * 0.35**turn * (high - low)
+            moved = best[:, None, :] + spread * rng.standard_normal((len(best), 48, len(low)))
+            rows = np.concatenate([best, np.clip(moved.reshape(-1, len(low)), low, high)])
+            best = rows[np.argsort(size(rows), kind="stable")[:8]]
+        return np.concatenate([best, X, _box_sample(low, high, rng)])
+
+    def _issue(self, one: _Check, row: Array, on_data: bool) -> DomainIssue:
+        names = self._inputs_of(one.position)
+        where = {n: float(v) for n, v in zip(self.region.names, row, strict=True) if n in names}
+        text = _text(self.origins[one.position], self.equation.constants)
+        return DomainIssue(self.output, text, one.hazard.problem, where, on_data)
+
+    def _inputs_of(self, position: int) -> set[str]:
+        if self.region.projection_in is not None:
+            return set(self.region.names)
+        code = self.program.instructions
+        needed = [k for k in _reached(self.program, (position,)) if code[k].op == "input"]
+        return {self.region.names[code[k].value] for k in needed}
+
+
+def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Origin]]:
+    """Features and equation as one program over the region's base columns."""
+    if not region.target.features:
+        program = equation.program
+        return program, [
+            _Origin(program, k, equation.symbols) for k in range(len(program.instructions))
+        ]
+    features = region.feature_program
+    code = list(features.instructions)
+    origins = [_Origin(features, k, region.base_names) for k in range(len(code))]
+    moved: list[int] = []
+    for position, (op, args, value) in enumerate(equation.program.instructions):
+        if op == "input":
+            moved.append(features.outputs[value])
+            continue
+        moved.append(len(code))
+        code.append(Instruction(op, tuple(moved[a] for a in args), value))
+        origins.append(_Origin(equation.program, position, equation.symbols))
+    outputs = tuple(moved[o] for o in equation.program.outputs)
+    slots = equation.program.n_slots
+    return Program(tuple(code), outputs, features.n_inputs, slots), origins
+
+
+def _checks(program: Program, reached: Sequence[int], largest: float) -> Iterator[_Check]:
+    overflow = Hazard(
+        "finite",
+        lambda value: np.where(np.abs(value) <= largest, 1.0, -1.0),
+        lambda value: max(abs(value[0]), abs(value[1])) <= largest,
+        f"overflows: more than {largest:.3g}, the largest number there is",
+    )
+    for position in reached:
+        op, args, _ = program.instructions[position]
+        for hazard in HAZARDS.get(op, ()):
+            yield _Check(position, hazard, args)
+        if op == "div":
+            for factor in _factors(program, args[1]):
+                yield _Check(position, _DIVISION, (factor,))
+        yield _Check(position, overflow, (position,))
+
+
+def _factors(program: Program, position: int) -> Iterator[int]:
+    """What has to be zero for this instruction to be zero."""
+    op, args, _ = program.instructions[position]
+    if op == "mul":
+        for argument in args:
+            yield from _factors(program, argument)
+    elif op in ("neg", "abs", "sqrt", "power", "div"):
+        yield from _factors(program, args[0])
+    elif op != "exp":
+        yield position
+
+
+def _reached(program: Program, roots: Sequence[int] | None = None) -> list[int]:
+    """Instructions that the outputs (or `roots`) depend on, ascending."""
+    needed = set(program.outputs if roots is None else roots)
+    for position in reversed(range(len(program.instructions))):
+        if position in needed:
+            needed.update(program.instructions[position].args)
+    return sorted(needed)
+
+
+def _depends(program: Program, position: int, on: dict[int, DomainIssue]) -> bool:
+    return bool(on) and any(k in on for k in _reached(program, (position,)))
+
+
+def _live(program: Program, values: list[Any], n_samples: int) -> list[Array]:
+    """For every instruction, the samples whose result depends on it [n_samples]."""
+    live = [np.zeros(n_samples, dtype=bool) for _ in program.instructions]
+    for output in program.outputs:
+        live[output][:] = True
+    for position in reversed(range(len(program.instructions))):
+        op, args, _ = program.instructions[position]
+        taken = np.broadcast_to(values[args[0]], (n_samples,)).astype(bool) if args else None
+        for which, argument in enumerate(args):
+            branch = live[position]
+            if op == "where" and which > 0 and taken is not None:
+                branch = branch & (taken if which == 1 else ~taken)
+            live[argument] |= branch
+    return live
+
+
+def _projected_box(region: Region, low: Array, high: Array) -> list[Interval]:
+    """Intervals of the base columns when raw inputs stay in their box."""
+    if region.projection_in is not None:
+        components = region.projection_in.components
+        centre = region.projection_in.project(((low + high) / 2)[None])[0]
+        reach = np.abs(components) @ ((high - low) / 2) * (1 + 1e-12)
+        low, high = centre - reach, centre + reach
+    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+
+
+def _box_sample(low: Array, high: Array, rng: np.random.Generator) -> Array:
+    """Rows drawn uniformly from the box, and corners of it."""
+    count = int(np.clip(4_000_000 // max(len(low), 1), 256, _SAMPLES))
+    inside = rng.random((count, len(low)))
+    if len(low) <= 8:
+        corners = np.array(list(np.ndindex(*(2,) * len(low))), dtype=np.float64)
+    else:
+        corners = rng.integers(0, 2, (256, len(low))).astype(np.float64)
+    return low + np.concatenate([inside, corners]) * (high - low)
+
+
+def _text(origin: _Origin, constants: Sequence[float]) -> str:
+    """The operation as people write it, constants to four digits."""
+    program = origin.program
+    cut = Program(
+        program.instructions[: origin.position + 1],
+        (origin.position,),
+        program.n_inputs,
+        program.n_slots,
+    )
+    expr = to_sympy(cut, origin.symbols)[0]
+    rounded = [float(f"{value:.4g}") for value in constants]
+    return as_text(fill(expr, rounded), origin.symbols)

@@ -1,0 +1,136 @@
+"""How far the whole model's output moves when a region is replaced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+
+from symcompile.errors import DataError
+from symcompile.fidelity.outcome import EndToEnd
+
+# Entries that are compared at once, in float64.
+_AT_ONCE = 2**22
+# What results of the original may take while replacements are tried.
+_REMEMBERED_BYTES = 2**28
+
+
+def end_to_end(
+    original: Callable[[Any], Any],
+    replaced: Mapping[str, Callable[[Any], Any]],
+    batches: Iterable[Any],
+    data: str,
+) -> EndToEnd:
+    """How far the whole model's output moves when a region is replaced.
+
+    |replaced - original|_2 / |original|_2 over all floating-point and complex tensors of all
+    batches together, wherever they sit in tuples, lists, mappings and dataclasses. Integer and
+    boolean tensors and everything else are left out; NaN if nothing is left. Entries that are not
+    finite in the original (masks of -inf) are left out as well.
+
+    Args:
+        original: runs the model on one batch, as it was.
+        replaced: runs the model with the region replaced, by "equation", "mean" and "linear"; a
+            name that is missing gives NaN.
+        data: which data this is, see EndToEnd.
+
+    Raises:
+        DataError: a replacement changes the structure or a shape of the model's output.
+    """
+    change, size, counted = dict.fromkeys(replaced, 0.0), 0.0, 0
+    broken = set()
+    with torch.no_grad():
+        for batch in batches:
+            before = [_flat(tensor) for tensor in _floats(original(batch))]
+            for _, here in _pieces(before, before):
+                size, counted = math.hypot(size, _norm(here)), counted + len(here)
+            for name, run in replaced.items():
+                after = [_flat(tensor) for tensor in _floats(run(batch))]
+                _same_shapes(name, before, after)
+                for there, here in _pieces(after, before):
+                    change[name] = math.hypot(change[name], _norm(there - here))
+                    if not torch.isfinite(there).all():
+                        broken.add(name)
+    shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
+    equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
+    return EndToEnd(equation, mean, linear, data, "equation" not in broken)
+
+
+class Remembered:
+    """What a model gives on batches, computed once for each as long as all of it is small: every
+    replacement is compared with the same results."""
+
+    def __init__(self, run: Callable[[Any], Any]) -> None:
+        self._run = run
+        self._known: dict[int, tuple[Any, list[torch.Tensor]]] = {}
+        self._room = _REMEMBERED_BYTES
+
+    def __call__(self, batch: Any) -> list[torch.Tensor]:
+        if id(batch) in self._known:
+            return self._known[id(batch)][1]
+        found = list(_floats(self._run(batch)))
+        size = sum(one.numel() * one.element_size() for one in found)
+        if size <= self._room:
+            self._room -= size
+            # Cloned, since a model may give out what it writes into; and the batch keeps its id.
+            self._known[id(batch)] = batch, [one.clone() for one in found]
+        return found
+
+
+def _floats(value: Any) -> Iterator[torch.Tensor]:
+    """Floating-point and complex tensors anywhere in a model's output, in order."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point() or value.is_complex():
+            yield value.detach()
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _floats(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _floats(part)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for one in fields(value):
+            yield from _floats(getattr(value, one.name))
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return real.reshape(-1).cpu()
+
+
+def _pieces(
+    values: list[torch.Tensor], original: list[torch.Tensor]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Entries of both in float64, piece by piece, where those of the original are finite."""
+    for pair in zip(values, original, strict=True):
+        for piece in zip(*(one.split(_AT_ONCE) for one in pair), strict=True):
+            there, here = (one.to(torch.float64) for one in piece)
+            finite = torch.isfinite(here)
+            yield there[finite], here[finite]
+
+
+def _norm(values: torch.Tensor) -> float:
+    """Euclidean norm, safe from overflow of squares; infinity where a value is not finite."""
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    if not 0.0 < largest < math.inf:
+        return math.inf if math.isnan(largest) else largest
+    return largest * float((values / largest).square().sum().sqrt())
+
+
+def _share(moved: float, size: float) -> float:
+    if size == 0.0:
+        return math.inf if moved > 0 else 0.0
+    return moved / size
+
+
+def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
+    sizes = [len(t) for t in before], [len(t) for t in after]
+    if sizes[0] != sizes[1]:
+        raise DataError(
+            f"replaced by {name!r}, the model returns tensors of {sizes[1]} entries:"
+            f" expected {sizes[0]}, as from the original"
+        )

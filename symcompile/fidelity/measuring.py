@@ -1,0 +1,246 @@
+"""Measure one region's equations: everything that the report says about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from symcompile.errors import ChoiceError, SymCompileError, described
+from symcompile.expressions.equation import Equation
+from symcompile.fidelity import comparison as verify
+from symcompile.fidelity.aside import Asides
+from symcompile.fidelity.controls import Controls, controls
+from symcompile.fidelity.derivatives import Function, autograd
+from symcompile.fidelity.end_to_end import Remembered, end_to_end
+from symcompile.fidelity.latency import latency
+from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
+from symcompile.fidelity.precision import examine
+from symcompile.lowering import Lowered
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import evaluating, home, run, without_gradients
+from symcompile.modules.preserving import preserving
+from symcompile.modules.recording import Recorded
+from symcompile.modules.region import Region
+from symcompile.modules.region_call import Rows, in_place_of, on_rows, replaced
+from symcompile.modules.state import same_random_state
+
+LATENCY_BATCHES = (1, 1024)
+LATENCY_SECONDS = 0.1  # for each of them
+N_PROBES = 16
+
+
+@dataclass(frozen=True)
+class Neural:
+    """The neural model as the measurements need it.
+
+    Attributes:
+        root: the captured original; None where it isn't at hand.
+    """
+
+    root: nn.Module | None
+
+    def block(self, path: str) -> nn.Module | None:
+        if self.root is None:
+            return None
+        return self.root if path == "." else self.root.get_submodule(path)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One region's neural block, and everything that blocks in its place are compared with.
+
+    Several candidates are judged for the price of their own part: what depends on none of them is
+    computed once. Not for keeping, since it holds the neural block's gradients.
+
+    Attributes:
+        baseline: the controls of the region, see `controls_of`.
+    """
+
+    neural: Neural
+    record: Recorded
+    region: Region
+    baseline: Controls
+    asides: Asides = field(default_factory=Asides)
+
+    def judge(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
+        """Fidelity of a lowered block as far as a verdict needs it.
+
+        Args:
+            equations: what it computes, with the constants that it has now.
+
+        Raises ChoiceError if the model does not run with the block in place.
+        """
+        block, samples = lowered.module, self.record.samples[self.region.path]
+        with self._at_rest(block):
+            return verify.measure(
+                self.reference,
+                equations,
+                self._function(block, constant=0.0),
+                end_to_end=self._end_to_end(block),
+                examined=examine(
+                    self.region, equations, lowered, samples.X, samples.Y, self._device(block)
+                ),
+            )
+
+    def measure(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
+        """The same with what no verdict depends on: gradients, extrapolation and latency."""
+        return self.complete(self.judge(equations, lowered), lowered.module)
+
+    def complete(self, fidelity: Fidelity, block: nn.Module) -> Fidelity:
+        """What `judge` has left out."""
+        if self._original is None:
+            return fidelity
+        with self._at_rest(block):
+            function = self._function(block, constant=0.0)
+            found = verify.with_asides(fidelity, self.reference, function, self.asides)
+            times = self.asides.get("latency", lambda: self._latency(block)) or ()
+        return replace(found, latency=times, unmeasured=dict(self.asides.unmeasured))
+
+    @cached_property
+    def reference(self) -> verify.Reference:
+        samples = self.record.samples[self.region.path]
+        return verify.Reference(
+            self.region,
+            verify.Samples(samples.X_fit, samples.Y_fit),
+            verify.Samples(samples.X[samples.judged], samples.Y[samples.judged]),
+            self.baseline,
+            None if self._original is None else self._function(self._original),
+            self.record.seed,
+            samples.folds,
+            samples.weights,
+        )
+
+    @cached_property
+    def _original(self) -> nn.Module | None:
+        return self.neural.block(self.region.path)
+
+    @contextmanager
+    def _at_rest(self, block: nn.Module) -> Iterator[None]:
+        """Evaluation mode, and random numbers that nobody misses."""
+        root = self.neural.root
+        with same_random_state(), evaluating(block, *([] if root is None else [root])):
+            yield
+
+    def _device(self, block: nn.Module) -> torch.device:
+        return home(block if self.neural.root is None else self.neural.root)[0]
+
+    def _function(self, block: nn.Module, constant: float = math.nan) -> Function:
+        return autograd(
+            on_rows(self.region, block),
+            getattr(torch, self.region.dtype),
+            self._device(block),
+            n_outputs=self.region.interface.n_outputs,
+            constant=constant,
+        )
+
+    def _end_to_end(self, block: nn.Module) -> EndToEnd | None:
+        if self.neural.root is None or not self.record.batches:
+            return None
+        controls = self._controls_end_to_end
+        try:
+            found = self._moved({"equation": block})
+        except SymCompileError:
+            raise
+        except Exception as error:  # whatever a user's forward raises
+            raise does_not_run(self.region.path, error) from error
+        return replace(found, mean=controls.mean, linear=controls.linear)
+
+    @cached_property
+    def _controls_end_to_end(self) -> EndToEnd:
+        """What the controls do to the whole model, each NaN where it can't stand in the model."""
+        found = EndToEnd(math.nan, math.nan, math.nan, self.record.batches_are)
+        for name, control in self.baseline._asdict().items():
+            stand_in = {name: in_place_of(self.region, _linear(control))}
+            moved = self.asides.get(f"end to end, {name}", partial(self._moved, stand_in))
+            if moved is not None:
+                found = replace(found, **{name: getattr(moved, name)})
+        return found
+
+    def _moved(self, stand_ins: Mapping[str, Callable[..., Any]]) -> EndToEnd:
+        root, region = self.neural.root, self.region
+        assert root is not None
+        runs = {name: partial(_replaced, root, region, f) for name, f in stand_ins.items()}
+        return end_to_end(self._results, runs, self.record.batches, self.record.batches_are)
+
+    @cached_property
+    def _results(self) -> Remembered:
+        """What the original gives on the batches."""
+        assert self.neural.root is not None
+        return Remembered(partial(_call, self.neural.root))
+
+    def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
+        assert self._original is not None
+        device = self._device(block)
+        dtype, X = getattr(torch, self.region.dtype), self.reference.holdout.X
+
+        def rows(batch: int) -> tuple[torch.Tensor]:
+            given = np.ascontiguousarray(np.resize(X, (batch, X.shape[1])))
+            return (torch.from_numpy(given).to(device, dtype),)
+
+        neural, equation = (
+            on_rows(self.region, one, kept=False) for one in (self._original, block)
+        )
+        with preserving(self._original, block):
+            return latency(neural, equation, rows, LATENCY_BATCHES, seconds=LATENCY_SECONDS)
+
+
+def does_not_run(path: str, error: Exception) -> ChoiceError:
+    """What to say where the rest of the model can't do with an equation at `path`."""
+    text = described(error)
+    why = ""
+    if isinstance(error, AttributeError):
+        why = "; it reads attributes of the block, past its forward"
+    elif "does not require grad" in text:
+        why = "; it differentiates the block, and the equation is constant"
+    return ChoiceError(
+        f"the model does not run with an equation in the place of {path!r} ({text}){why}"
+    )
+
+
+def controls_of(record: Recorded, path: str) -> Controls:
+    """The mean output and the linear map that the equations of a region have to beat."""
+    samples = record.samples[path]
+    return controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
+
+
+def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recorded) -> EndToEnd:
+    """What all targets together do to the model's output; NaN without batches."""
+    with same_random_state(), evaluating(original, hybrid):
+        return end_to_end(
+            partial(_call, original),
+            {"equation": partial(_call, hybrid)},
+            record.batches,
+            record.batches_are,
+        )
+
+
+def _call(module: nn.Module, batch: Batch) -> Any:
+    with preserving(module):
+        return without_gradients(lambda: run(module, batch))
+
+
+def _replaced(root: nn.Module, region: Region, function: Callable[..., Any], batch: Batch) -> Any:
+    if region.path == ".":
+        return without_gradients(lambda: function(*batch.args, **batch.kwargs))
+    with preserving(root):
+        return without_gradients(
+            lambda: replaced(root, {region.path: function}, lambda: run(root, batch))
+        )
+
+
+def _linear(control: Any) -> Rows:
+    def call(rows: torch.Tensor) -> torch.Tensor:
+        weight, bias = (
+            torch.from_numpy(np.array(a)).to(rows.device) for a in (control.weight, control.bias)
+        )
+        return torch.nn.functional.linear(rows.to(torch.float64), weight, bias)
+
+    return call

@@ -1,0 +1,174 @@
+"""Why equations must not stand in a block's place, from what was measured of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+
+from symcompile.fidelity.outcome import LOSES_DIGITS, Fidelity, OutputFidelity
+from symcompile.modules.region import Region
+
+# Number of an output, None for all of them together; and what is wrong with it.
+Problem = tuple[int | None, str]
+
+
+class Refused(NamedTuple):
+    """Why equations must not stand in a block's place.
+
+    `outputs` are those whose equations are to blame; none where it is all of them together. `what`
+    was found, in a sentence, and advice what to type instead.
+    """
+
+    what: str
+    advice: str = ""
+    outputs: tuple[int, ...] = ()
+
+    def reason(self, path: str, closest: str = "") -> str:
+        """In full, with the best that there was."""
+        others = f". No other equation of the front passes: {closest}" if closest else ""
+        if not self.advice:
+            return f"{self.what}{others}"
+        insist = f"or insist with compiled.choose({path!r}, complexity=...)"
+        return f"{self.what}{others}. {self.advice}, {insist}."
+
+
+def refusal(
+    fidelity: Fidelity, tolerance: float | None, beat_linear: bool, *, region: Region
+) -> Refused | None:
+    """Why a rewrite must not be made, with the figures and what to type; None if it may be.
+
+    Refused are equations undefined on recorded samples or not finite on held-out ones, and blocks
+    that do not compute their equations, since their floating type has not the range or the digits,
+    and what makes the model's output other than finite, always; those above `tolerance` (relative
+    L2, held out, of the block and of the model's output) where one is given; and those worse than a
+    linear map under `beat_linear`. Each output counts for itself; after a projection of the
+    outputs, the real outputs count together.
+    """
+    rows: dict[int | None, OutputFidelity] = dict(fidelity.outputs.items())
+    if region.projection_out is not None and fidelity.total is not None:
+        rows = {None: fidelity.total}
+    for problems, advice in (
+        (_out_of_range(fidelity, region), _RESCALE),
+        (_undefined(fidelity), _OTHER_FORM),
+        (_not_finite(rows), _OTHER_FORM),
+        (_breaks(fidelity), _CLOSER),
+        (_above(rows, tolerance), _ABOVE.format(tolerance=tolerance)),
+        (_moves(fidelity, tolerance), _ABOVE.format(tolerance=tolerance)),
+        (_worse_than_linear(rows) if beat_linear else [], _WORSE),
+    ):
+        if problems:
+            blamed = dict.fromkeys(output for output, _ in problems)
+            text = _listed([text for _, text in problems])
+            return Refused(text, advice, tuple(one for one in blamed if one is not None))
+    return None
+
+
+_OTHER_FORM = (
+    "Try operators= without the one in trouble, features= that stay clear of it, another seed="
+)
+_RESCALE = (
+    "Numbers of that size need another scale or type: give features= or a model that scale inputs"
+    " and outputs towards 1, compile model.double()"
+)
+_SEARCH_MORE = "a larger max_complexity=, more operators=, features=, a longer budget="
+_CLOSER = (
+    "What comes after the block does not take what the equations give: try tolerance=, a larger"
+    " max_complexity=, more data"
+)
+_ABOVE = "Tolerance is {tolerance}: raise tolerance=, try " + _SEARCH_MORE
+_WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
+
+
+def _name(output: int | None) -> str:
+    return "outputs" if output is None else f"output {output}"
+
+
+def _out_of_range(fidelity: Fidelity, region: Region) -> list[Problem]:
+    """Lost digits count where they, not the equation, make most of the error."""
+    half = math.sqrt(torch.finfo(getattr(torch, region.dtype)).eps)
+    found: list[Problem] = []
+    for one in fidelity.shortfalls:
+        row = fidelity.total if one.output is None else fidelity.outputs.get(one.output)
+        error = math.inf if row is None else row.equation.relative_l2
+        if one.problem != LOSES_DIGITS or not error <= 2 * one.error + half:
+            found.append((one.output, f"{_name(one.output)} {one}"))
+    return found
+
+
+def _undefined(fidelity: Fidelity) -> list[Problem]:
+    return [
+        (
+            issue.output,
+            f"output {issue.output} is undefined on recorded samples: in {_short(issue.operation)}"
+            f" {issue.problem} at {_point(issue.where)}",
+        )
+        for issue in fidelity.domain
+        if issue.on_data
+    ]
+
+
+def _not_finite(rows: Mapping[int | None, OutputFidelity]) -> list[Problem]:
+    return [
+        (output, f"{_name(output)} is not finite on held-out samples")
+        for output, row in rows.items()
+        if not math.isfinite(row.equation.max_error)
+    ]
+
+
+def _above(rows: Mapping[int | None, OutputFidelity], tolerance: float | None) -> list[Problem]:
+    if tolerance is None:
+        return []
+    return [
+        (
+            output,
+            f"{_name(output)}: relative L2 {row.equation.relative_l2:.3g} on held-out samples",
+        )
+        for output, row in rows.items()
+        if not row.equation.relative_l2 <= tolerance
+    ]
+
+
+def _breaks(fidelity: Fidelity) -> list[Problem]:
+    change = fidelity.end_to_end
+    if change is None or change.finite:
+        return []
+    found = f"the model's output is not finite on {change.data}, where the original's is"
+    return [(None, found)]
+
+
+def _moves(fidelity: Fidelity, tolerance: float | None) -> list[Problem]:
+    change = fidelity.end_to_end
+    if tolerance is None or change is None or not change.equation > tolerance:
+        return []
+    found = f"the model's output moves by {change.equation:.3g} (relative L2) on {change.data}"
+    return [(None, found)]
+
+
+def _worse_than_linear(rows: Mapping[int | None, OutputFidelity]) -> list[Problem]:
+    return [
+        (
+            output,
+            f"{_name(output)} is worse than a linear map of the same inputs: relative L2"
+            f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}",
+        )
+        for output, row in rows.items()
+        if not row.beats_linear
+    ]
+
+
+def _listed(problems: list[str], most: int = 3) -> str:
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    text = "; ".join(problems[:most] + more)
+    return text[0].upper() + text[1:]
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _point(where: Mapping[str, float], most: int = 4) -> str:
+    shown = [f"{name} = {value:.4g}" for name, value in list(where.items())[:most]]
+    return ", ".join(shown + ["..."] * (len(where) > most)) or "every input"

@@ -1,0 +1,182 @@
+"""Run a model and its traced graph side by side: a trace can be wrong without any error.
+
+Values alone do not tell. torch.fx drops `torch.no_grad` and its kin, and the backward of an
+autograd.Function; so what training sees is compared as well: which gradients there are, what they
+are, and what a call gives under no_grad.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import TOLERANCE, home, leaves, map_tensors, run, same, tensors
+from symcompile.modules.preserving import preserving
+from symcompile.modules.results import storable
+
+Gradients = dict[str, torch.Tensor]
+_ENTRIES = 1024
+Parameters = Mapping[str, torch.Tensor]
+
+
+def agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
+    """Whether a traced graph gives what the model gives; a model that fails proves nothing."""
+    expected = attempt(model, batch)
+    if isinstance(expected, Exception):
+        return True
+    found = attempt(traced, batch)
+    return not isinstance(found, Exception) and same(expected, found)
+
+
+def agree_without_gradients(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
+    """The same under torch.no_grad; results that require gradients even there do so in both."""
+    expected, found = (attempt(one, batch, with_gradients=False) for one in (model, traced))
+    if isinstance(expected, Exception):
+        return True
+    # A stored graph has dicts in the place of dataclasses.
+    if isinstance(found, Exception) or not same(*map(_storable_leaves, (expected, found))):
+        return False
+    ours, theirs = ([t.requires_grad for t in tensors(one)] for one in (expected, found))
+    return ours == theirs
+
+
+def _storable_leaves(value: object) -> list[Any]:
+    return leaves(storable(value))
+
+
+def agree_in_gradients(
+    model: nn.Module,
+    traced: nn.Module,
+    batch: Batch,
+    parameters: tuple[Parameters, Parameters] | None = None,
+) -> bool:
+    """Whether both give the same gradients to the same parameters, and to the same inputs where
+    these require one.
+
+    `parameters` are those of model and graph, by names that both have; by default the model's own,
+    which the graph shares.
+    """
+    own = dict(model.named_parameters())
+    ours, theirs = parameters or (own, own)
+    for given in (batch, _watched(batch)):
+        expected = gradients(model, given, ours)
+        if expected is None:
+            continue
+        found = gradients(traced, given, theirs)
+        if found is None or not same_gradients(expected, found):
+            return False
+    return True
+
+
+def same_gradients(first: Gradients, second: Gradients) -> bool:
+    """Equal up to rounding; the largest gradient of all sets what rounding is."""
+    if first.keys() != second.keys():
+        return False
+    scale = max((_largest(slope) for slope in first.values()), default=0.0)
+    return all(_close(first[name], second[name], scale) for name in first)
+
+
+def _close(a: torch.Tensor, b: torch.Tensor, scale: float) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    limit = TOLERANCE.get(a.dtype, 1e-4)
+    return torch.allclose(a, b, rtol=limit, atol=limit * scale, equal_nan=True)
+
+
+def _largest(slope: torch.Tensor) -> float:
+    finite = slope[torch.isfinite(slope)]
+    return float(finite.abs().max()) if finite.numel() else 0.0
+
+
+def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradients | None:
+    """What backward() from a weighted sum of the results leaves at parameters, by name, and at
+    those inputs that require a gradient. None where the module can't be differentiated.
+
+    Of each an excerpt, see `_excerpt`. The parameters' own .grad is put back.
+    """
+    sources = {name: p for name, p in parameters.items() if p.requires_grad}
+    given = tensors((batch.args, batch.kwargs))
+    sources |= {f"input {k}": t for k, t in enumerate(given) if t.requires_grad and t.is_leaf}
+    with warnings.catch_warnings(), _without_grad(sources.values()):
+        warnings.simplefilter("ignore")  # of what is asked for on purpose, gradients of inputs say
+        try:
+            # What the forward left behind must stay until the backward has read it.
+            with _one_start(module), torch.enable_grad():
+                total = _weighted_sum(run(module, batch))
+                if total is not None:
+                    total.backward()
+                slopes = {name: one.grad for name, one in sources.items()}
+                return {name: _excerpt(one) for name, one in slopes.items() if one is not None}
+        except Exception:  # whatever a user's forward or backward raises
+            return None
+
+
+def _excerpt(slope: torch.Tensor) -> torch.Tensor:
+    """Evenly spaced entries of a gradient and its root mean square: a whole one is as large as the
+    weights."""
+    if slope.layout is not torch.strided:
+        slope = slope.coalesce().values()
+    flat = (torch.view_as_real(slope) if slope.is_complex() else slope).reshape(-1)
+    entries = flat[:: max(1, flat.numel() // _ENTRIES)].clone()
+    size = torch.linalg.vector_norm(flat) / max(flat.numel(), 1) ** 0.5
+    return torch.cat([entries, size.reshape(1)])
+
+
+@contextmanager
+def _without_grad(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    kept = [(tensor, tensor.grad) for tensor in tensors]
+    try:
+        for tensor, _ in kept:
+            tensor.grad = None
+        yield
+    finally:
+        for tensor, grad in kept:
+            tensor.grad = grad
+
+
+def _watched(batch: Batch) -> Batch:
+    """The batch with floating tensors that require gradients."""
+
+    def watch(tensor: torch.Tensor) -> torch.Tensor:
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor
+        return tensor.detach().clone().requires_grad_()
+
+    return Batch(*map_tensors(watch, (tuple(batch.args), dict(batch.kwargs))))
+
+
+def _weighted_sum(results: Any) -> torch.Tensor | None:
+    """Of all results that require a gradient, with weights that no symmetry cancels."""
+    parts = [t for t in leaves(results) if isinstance(t, torch.Tensor) and t.requires_grad]
+    total: torch.Tensor | None = None
+    for part in parts:
+        real = torch.view_as_real(part.resolve_conj()) if part.is_complex() else part
+        weights = torch.arange(real.numel(), device=real.device).cos().to(real.dtype)
+        summed = (real.reshape(-1) * weights).sum()
+        total = summed if total is None else total + summed
+    return total
+
+
+def attempt(module: nn.Module, batch: Batch, *, with_gradients: bool = True) -> object:
+    """What a forward gives, or the exception that it raises, always from one random state."""
+    try:
+        with _one_start(module), torch.set_grad_enabled(with_gradients):
+            found = run(module, batch)
+            return map_tensors(torch.Tensor.detach, found) if with_gradients else found
+    except Exception as error:  # what a user's forward raises is data here
+        return error
+
+
+@contextmanager
+def _one_start(module: nn.Module) -> Iterator[None]:
+    device = home(module)[0]
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), preserving(module):
+        torch.manual_seed(0)
+        yield

@@ -1,0 +1,112 @@
+"""Assemble: a copy of the captured model whose regions are vacant, ready for their new blocks.
+
+Everything outside of the regions is copied, so training the hybrid leaves the original untouched;
+nothing inside a region is, so the hybrid holds no parameter of a replaced block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import fx, nn
+
+from symcompile.errors import CaptureError
+from symcompile.modules.preserving import uncopyable
+from symcompile.modules.state import deepcopy, match_persistence
+
+
+class Vacant(nn.Module):
+    """Where a block will be put; calling it is an error of the compiler."""
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        raise RuntimeError("a vacant region was called: no block was put in its place")
+
+
+def private_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
+    """A copy of the user's model, which runs in its place: no forward can touch the original.
+
+    With `sharing` what can't be copied (a lock, a file) is held by both.
+    Raises CaptureError if the model can't be copied.
+    """
+    try:
+        return _deepcopy(model, {})
+    except CaptureError:
+        if not sharing:
+            raise
+    return _deepcopy(model, dict(uncopyable(model)))
+
+
+def vacate(root: nn.Module, paths: Iterable[str]) -> nn.Module:
+    """Copy `root` with a Vacant in the place of each module at `paths`.
+
+    A module that is reachable under several names is vacant under all of them.
+    Raises CaptureError if the model can't be copied.
+    """
+    memo: dict[int, object] = {}
+    for path in paths:
+        block = root.get_submodule(path)
+        vacancy = Vacant()
+        vacancy.train(block.training)
+        memo[id(block)] = vacancy
+        # deepcopy drops what memo keeps alive; the block itself outlives this call.
+    return _deepcopy(root, memo)
+
+
+def copy_block(root: nn.Module, path: str, hybrid: nn.Module) -> nn.Module:
+    """A copy of the neural block at `path`; what it shares with the rest of the model is shared
+    with the rest of the hybrid. The path "." is the whole model, which has no rest."""
+    if path == ".":
+        return _deepcopy(root, {})
+    memo: dict[int, object] = {}
+    ours = dict(hybrid.named_parameters(remove_duplicate=False))
+    for name, parameter in root.named_parameters(remove_duplicate=False):
+        if name in ours and not name.startswith(path + "."):
+            memo[id(parameter)] = ours[name]
+    return _deepcopy(root.get_submodule(path), memo)
+
+
+def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
+    try:
+        copied: nn.Module = deepcopy(module, module, memo=memo)
+    except Exception as error:  # whatever a user's module makes deepcopy raise
+        raise CaptureError(
+            f"{type(module).__name__} can't be copied, and the original must stay untouched:"
+            f" {error}; something kept on the module beside its parameters and buffers is the usual"
+            " cause (a lock, a file, a tensor inside of an object): delete it first"
+        ) from error
+    if isinstance(copied, fx.GraphModule):
+        copied.training = module.training
+        # A GraphModule has a class of its own, whose name copying drops as well.
+        type(copied).__name__ = type(module).__name__
+        _name_again(copied, module)
+    match_persistence(copied, module)
+    return copied
+
+
+def _name_again(copied: nn.Module, original: nn.Module) -> None:
+    """Second names of modules and parameters, which copying a GraphModule drops."""
+    places = dict(copied.named_modules(remove_duplicate=False))
+    twins = _twins(places, original)
+    for name, thing in (
+        *original.named_modules(remove_duplicate=False),
+        *original.named_parameters(remove_duplicate=False),
+    ):
+        parent, _, key = name.rpartition(".")
+        holder = places.get(parent)
+        if not key or holder is None or isinstance(holder, Vacant) or hasattr(holder, key):
+            continue
+        if id(thing) in twins:
+            setattr(holder, key, twins[id(thing)])
+
+
+def _twins(places: Mapping[str, nn.Module], original: nn.Module) -> dict[int, Any]:
+    """The copy of each module and parameter, by identity of the original."""
+    found: dict[int, Any] = {}
+    for name, part in original.named_modules(remove_duplicate=False):
+        if name in places:
+            found[id(part)] = places[name]
+            own = dict(places[name].named_parameters(recurse=False))
+            theirs = part.named_parameters(recurse=False)
+            found |= {id(p): own[key] for key, p in theirs if key in own}
+    return found

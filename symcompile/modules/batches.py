@@ -1,0 +1,179 @@
+"""Read `data`: one batch, or an iterable of batches, as calls of the model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from symcompile.errors import DataError
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import home, tensors
+from symcompile.modules.foreign import as_array, column_names, is_foreign, is_frame, usable
+from symcompile.target import Target
+
+_ONE_BATCH = (torch.Tensor, np.ndarray, tuple, Mapping)
+
+
+def as_batches(data: Any, model: nn.Module) -> tuple[Batch, Iterator[Batch]]:
+    """The first batch, and an iterator over all of them (the first included).
+
+    A tensor (array, series) is the only argument, a tuple holds positional arguments, a dict
+    keyword arguments; see `_of_frame` for data frames. Anything else is iterated: each item is a
+    batch in one of these forms, or a list of positional arguments, as a DataLoader gives it.
+    Tensors go to the model's device.
+
+    Raises DataError for anything else, and for an empty iterable.
+    """
+    if isinstance(data, _ONE_BATCH) or is_foreign(data):
+        first = as_batch(data, model)
+        return first, iter([first])
+    if not isinstance(data, Iterable) or isinstance(data, (str, bytes, set, frozenset)):
+        raise DataError(
+            f"data is a {type(data).__name__}: expected a tensor, a data frame, a tuple of"
+            " positional arguments, a dict of keyword arguments, or an iterable of these"
+        )
+    items = iter(data)
+    for item in items:
+        first = as_batch(item, model)
+        return first, chain([first], (as_batch(one, model) for one in items))
+    raise DataError("data is empty: give at least one batch")
+
+
+def as_batch(item: Any, model: nn.Module) -> Batch:
+    """One batch; DataError if the model can't be called with it or it has no samples."""
+    args, kwargs = _split(_of_frame(item, model) if _is_table(item) else item)
+    device, dtype = home(model)
+    move = lambda leaf: _tensor(leaf, device, dtype)  # noqa: E731
+    batch = Batch(pytree.tree_map(move, args), pytree.tree_map(move, kwargs))
+    _require_fit(batch, model)
+    sizes = [t.numel() for t in tensors((batch.args, batch.kwargs))]
+    if sizes and not any(sizes):
+        raise DataError(f"a batch with {_describe(batch)} holds no samples")
+    return batch
+
+
+def _require_fit(batch: Batch, model: nn.Module) -> None:
+    try:
+        inspect.signature(model.forward).bind(*batch.args, **batch.kwargs)
+    except TypeError as error:
+        raise DataError(
+            f"a batch with {_describe(batch)} does not fit {type(model).__name__}.forward:"
+            f" {error}; a tuple or list holds positional arguments, a dict keyword arguments"
+            " (from a loader of pairs, take the inputs: ((x,) for x, _ in loader))"
+        ) from None
+    except ValueError:  # a compiled forward has no signature to check against
+        return
+
+
+def _is_table(item: Any) -> bool:
+    return is_frame(item) and not isinstance(item, Mapping)
+
+
+def _of_frame(frame: Any, model: nn.Module) -> Any:
+    """A data frame as arguments: one floating tensor [n_rows, n_columns], or one [n_rows, 1] for
+    each parameter of the forward where the columns have their names."""
+    values = as_array(frame, "data")
+    order = columns_in_order(frame, model)
+    if order is None:  # whole numbers in a table are features as others are
+        return values if values.dtype.kind == "c" else values.astype(np.float64)
+    names = [str(name) for name in column_names(frame)]
+    return {name: values[:, [names.index(name)]] for name in order}
+
+
+def columns_in_order(frame: Any, model: nn.Module) -> list[str] | None:
+    """The columns by the parameters that take them by name; None where one takes them all."""
+    names = list(map(str, column_names(frame)))
+    try:
+        required = [one.name for one in _required(model)]
+    except ValueError:  # a compiled forward has no signature
+        return None
+    by_name = len(names) > 1 and sorted(required) == sorted(names)
+    return required if by_name else None
+
+
+def sampled_batch(target: Target, module: nn.Module, n_samples: int, seed: int) -> Batch:
+    """Inputs drawn uniformly from the target's domain, as arguments of `module`.
+
+    A forward with one required parameter gets one tensor [n_samples, n_inputs]; one with a required
+    parameter for each name gets one tensor [n_samples, 1] each, by name where the names agree.
+    Raises DataError for every other signature.
+    """
+    assert target.domain is not None
+    device, dtype = home(module)
+    low, high = np.array(list(target.domain.values())).T
+    X = np.random.default_rng(seed).uniform(low, high, (n_samples, len(low)))
+    values = torch.from_numpy(X).to(device, dtype)
+    parameters = _required(module)
+    if len(parameters) == 1:
+        return _arguments(parameters, [values])
+    if len(parameters) == len(low):
+        columns = list(target.domain)
+        names = [one.name for one in parameters]
+        order = [columns.index(n) for n in names] if set(names) == set(columns) else range(len(low))
+        return _arguments(parameters, [values[:, k : k + 1] for k in order])
+    raise DataError(
+        f"target {target.path!r}: domain has {len(low)} inputs, but forward takes"
+        f" {', '.join(one.name for one in parameters) or 'nothing'}: give data= instead"
+    )
+
+
+def _required(module: nn.Module) -> list[inspect.Parameter]:
+    """Parameters without a default, else the first one that there is."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = inspect.signature(module.forward).parameters.values()
+    single = [one for one in given if one.kind not in variadic]
+    return [one for one in single if one.default is inspect.Parameter.empty] or single[:1]
+
+
+def _arguments(parameters: list[inspect.Parameter], values: list[torch.Tensor]) -> Batch:
+    named = [one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters]
+    args = tuple(v for v, by_name in zip(values, named, strict=True) if not by_name)
+    kwargs = {
+        one.name: v for one, v, by_name in zip(parameters, values, named, strict=True) if by_name
+    }
+    return Batch(args, kwargs)
+
+
+def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(item, Batch):
+        return item
+    if isinstance(item, (torch.Tensor, np.ndarray)):
+        return (item,), {}
+    if isinstance(item, (tuple, list)):
+        return tuple(item), {}
+    if isinstance(item, Mapping) and all(isinstance(key, str) for key in item):
+        return (), dict(item)
+    if is_foreign(item):
+        return (item,), {}
+    raise DataError(
+        f"a batch is a {type(item).__name__}: expected a tensor, a tuple of positional arguments,"
+        " or a dict of keyword arguments"
+    )
+
+
+def _tensor(leaf: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        return usable(leaf, "data").to(device)
+    if not isinstance(leaf, np.ndarray) and not is_foreign(leaf):
+        return leaf
+    array = as_array(leaf, "data")
+    # A copy where torch could not share it without a warning.
+    array = np.ascontiguousarray(array) if array.flags.writeable else array.copy()
+    found = torch.from_numpy(array)
+    return (found.to(dtype) if found.is_floating_point() else found).to(device)
+
+
+def _describe(batch: Batch) -> str:
+    def one(value: Any) -> str:
+        return str(list(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+    shown = [one(value) for value in batch.args]
+    shown += [f"{name}={one(value)}" for name, value in batch.kwargs.items()]
+    return ", ".join(shown) or "no arguments"

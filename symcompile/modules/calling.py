@@ -1,0 +1,147 @@
+"""Call a model on a batch, look into nested values, and compare what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from symcompile.modules.batch import Batch
+from symcompile.modules.results import plain
+
+T = TypeVar("T")
+
+# Largest difference that counts as the same result, by dtype: a few roundings of an accumulation.
+TOLERANCE = {
+    torch.float64: 1e-9,
+    torch.float32: 1e-4,
+    torch.bfloat16: 5e-2,
+    torch.float16: 1e-2,
+}
+
+
+def run(module: nn.Module, batch: Batch) -> Any:
+    """What one forward gives, in plain containers (`results.plain`). Hooks are included, and the
+    model gets copies of the batch: some write into their inputs."""
+    batch = Batch(*map_tensors(torch.clone, (tuple(batch.args), dict(batch.kwargs))))
+    if isinstance(module, fx.GraphModule):
+        # A GraphModule's own __call__ prints an error to stderr, source and all, before raising it.
+        return plain(nn.Module.__call__(module, *batch.args, **batch.kwargs))
+    return plain(module(*batch.args, **batch.kwargs))
+
+
+def without_gradients(call: Callable[[], T]) -> T:
+    """The result of a call under no_grad, or with gradients where the forward differentiates."""
+    try:
+        with torch.no_grad():
+            return call()
+    except RuntimeError as error:
+        if "grad" not in str(error):
+            raise
+    with torch.enable_grad():
+        return call()
+
+
+def grad_mode(call: Callable[[], Any]) -> type[torch.no_grad] | type[torch.enable_grad]:
+    """The mode in which `without_gradients` runs a call."""
+
+    def mode() -> bool:
+        call()
+        return torch.is_grad_enabled()
+
+    return torch.enable_grad if without_gradients(mode) else torch.no_grad
+
+
+def leaves(value: Any) -> list[Any]:
+    """Everything in nested tuples, lists, dicts and named tuples, in order."""
+    return list(pytree.tree_leaves(value))
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
+    """The same structure with `function` applied to each tensor."""
+    return pytree.tree_map(lambda v: function(v) if isinstance(v, torch.Tensor) else v, value)
+
+
+def evaluating(*modules: nn.Module) -> AbstractContextManager[None]:
+    """Evaluation mode inside; outside every submodule has the mode that it had."""
+    return _in_mode(modules, False)
+
+
+def training(*modules: nn.Module) -> AbstractContextManager[None]:
+    """Training mode inside; outside every submodule has the mode that it had."""
+    return _in_mode(modules, True)
+
+
+@contextmanager
+def _in_mode(modules: Iterable[nn.Module], mode: bool) -> Iterator[None]:
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.train(mode)
+        yield
+    finally:
+        for part, before in modes:
+            part.training = before
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two results have the same structure and agree up to rounding."""
+    a, b = leaves(first), leaves(second)
+    if len(a) != len(b) or type(first) is not type(second):
+        return False
+    return all(map(_same_leaf, a, b))
+
+
+def _same_leaf(a: Any, b: Any) -> bool:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return type(a) is type(b) and equal(a, b)
+    if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
+        return False
+    if not (a.is_floating_point() or a.is_complex()):
+        return torch.equal(a, b)
+    limit = TOLERANCE.get(a.dtype, 1e-4)
+    # Rounding of a sum grows with the largest value, not with each one.
+    scale = float(a.detach().abs().max()) if a.numel() else 0.0
+    atol = limit * max(scale, 1e-30) if scale == scale and scale != float("inf") else limit
+    return torch.allclose(a, b, rtol=limit, atol=atol, equal_nan=True)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Plain equality; values that can't tell (arrays) count as different."""
+    try:
+        return a is b or bool(a == b)
+    except Exception:  # whatever a user's __eq__ or __bool__ raises
+        return False
+
+
+def rows(batch: Batch) -> int | None:
+    """Size of the first dimension where all tensors of the batch share it, else None.
+
+    Tensors without dimensions belong to every row.
+    """
+    sizes = {t.shape[0] for t in tensors((batch.args, batch.kwargs)) if t.ndim}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def take(batch: Batch, index: torch.Tensor) -> Batch:
+    """The rows `index` of every tensor that has rows."""
+    args, kwargs = map_tensors(
+        lambda t: t[index.to(t.device)] if t.ndim else t, (tuple(batch.args), dict(batch.kwargs))
+    )
+    return Batch(args, kwargs)
+
+
+def home(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and floating dtype of a module, by its first floating parameter or buffer."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.get_default_dtype()

@@ -1,0 +1,138 @@
+"""Call a block on rows of X: the bridge between matrices and a region's own arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile.modules.arguments import build_arguments, build_structure, pick_tensors
+from symcompile.modules.calling import tensors
+from symcompile.modules.preserving import preserving
+from symcompile.modules.region import Interface, Region
+
+Rows = Callable[[torch.Tensor], torch.Tensor]
+
+
+def on_rows(region: Region, module: nn.Module, *, kept: bool = True) -> Rows:
+    """The block as a function of rows [n_samples, n_inputs], giving [n_samples, n_outputs].
+
+    Each call starts from the state that the module has now, unless `kept` is False.
+    """
+    return rows_of(region.interface, region.settings, module, kept=kept)
+
+
+def rows_of(
+    interface: Interface, settings: Mapping[str, Any], module: nn.Module, *, kept: bool = True
+) -> Rows:
+    """The same for a block that is not a region yet; settings are as they were recorded."""
+
+    def call(rows: torch.Tensor) -> torch.Tensor:
+        args, kwargs = arguments(interface, settings, rows)
+        with preserving(module) if kept else nullcontext():
+            found = tensors(module(*args, **kwargs))
+        return torch.cat([t.reshape(len(rows), -1) for t in found], dim=-1)
+
+    def one_by_one(rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat([call(row) for row in rows.split(1)])
+
+    return one_by_one if interface.one_by_one else call
+
+
+def arguments(
+    interface: Interface, settings: Mapping[str, Any], rows: torch.Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of the block for rows [n_samples, n_inputs], in the rank that it takes."""
+    inputs, start = [], 0
+    dims = interface.sample_dims if interface.one_by_one else max(1, interface.sample_dims)
+    samples = (len(rows), *[1] * (dims - 1))[:dims]
+    for one in interface.inputs:
+        part = rows[:, start : start + one.features]
+        inputs.append(part.reshape(samples if one.scalar else (*samples, one.features)))
+        start += one.features
+    return _with_settings(interface, settings, *build_arguments(interface, inputs))
+
+
+def _with_settings(
+    interface: Interface, settings: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Settings take the places that were kept for them; by name, unless `*args` follow them."""
+    taken = {one.parameter for one in interface.inputs}
+    names = [parameter.name for parameter in interface.parameters]
+    values, named = list(args), dict(kwargs)
+    for name, value in settings.items():
+        if name in taken or name.startswith("*"):
+            continue
+        if values and names.index(name) < len(values) and name not in kwargs:
+            values[names.index(name)] = value
+        else:
+            named[name] = value
+    return tuple(values), named
+
+
+def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
+    """A function of rows as something that can be called with the block's own arguments."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        inputs = pick_tensors(region.interface, args, kwargs)
+        rows, samples = _side_by_side(region, inputs)
+        values = function(rows.reshape(-1, rows.shape[-1]))
+        values = values.to(inputs[0].dtype).reshape(*samples, -1)
+        return build_structure(region.interface.structure, _split(region, values))
+
+    return call
+
+
+def _side_by_side(
+    region: Region, inputs: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Size]:
+    pairs = zip(inputs, region.interface.inputs, strict=True)
+    wide = [t.unsqueeze(-1) if one.scalar else t for t, one in pairs]
+    samples = torch.broadcast_shapes(*(t.shape[:-1] for t in wide))
+    return torch.cat([t.expand(*samples, t.shape[-1]) for t in wide], dim=-1), samples
+
+
+def _split(region: Region, values: torch.Tensor) -> list[torch.Tensor]:
+    found, start = [], 0
+    for one in region.interface.outputs:
+        part = values[..., start : start + one.features]
+        found.append(part[..., 0] if one.scalar else part)
+        start += one.features
+    return found
+
+
+def replaced(
+    root: nn.Module, paths: Mapping[str, Callable[..., Any]], run: Callable[[], Any]
+) -> Any:
+    """Run `root` with the results of some submodules replaced; the module itself is not changed.
+
+    A submodule is still called, and its result dropped: hooks reach every model, whatever its
+    class, and are gone afterwards.
+    """
+    handles = []
+    try:
+        for path, function in paths.items():
+            handles.extend(_divert(root.get_submodule(path), function))
+        return run()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _divert(module: nn.Module, function: Callable[..., Any]) -> list[Any]:
+    results: list[Any] = []
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        # Now, because the block may write into its inputs.
+        results.append(function(*args, **kwargs))
+
+    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        return results.pop()
+
+    return [
+        module.register_forward_pre_hook(before, with_kwargs=True),
+        module.register_forward_hook(after, with_kwargs=True),
+    ]

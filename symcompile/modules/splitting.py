@@ -1,0 +1,162 @@
+"""Splitting: decide what is held out, before the model runs wherever that can be done.
+
+Where the rows of a batch do not influence each other (tested on the first batch), rows are split
+before the model runs, so that a held-out sample comes from a held-out input. Else every k-th batch
+is held out. Where there are too few batches for that, samples have to be split after the fact.
+Samples that are too few to set any aside are put together again, see `symcompile.regression.folds`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from symcompile.errors import DataError, SymCompileError
+from symcompile.modules.batch import Batch
+from symcompile.modules.calling import map_tensors, rows, run, same, take, tensors
+from symcompile.modules.preserving import preserving
+from symcompile.modules.recorder import Recorder
+from symcompile.modules.recording import (
+    HELD_OUT_BATCHES,
+    HELD_OUT_ROWS,
+    NO_BATCHES,
+    RECORDED_BATCHES,
+)
+from symcompile.regression.folds import SMALL
+
+# End-to-end figures need a model run per control and choice: that many elements are plenty.
+MAX_KEPT_ELEMENTS = 20_000_000
+# Rows of the first batch that serve to find out whether rows are independent.
+_TRIED_ROWS = 256
+
+
+class Splitter:
+    """Runs the model on batches, and tells the recorder what is held out."""
+
+    def __init__(self, root: nn.Module, recorder: Recorder, holdout: float, seed: int) -> None:
+        self.root, self.recorder, self.holdout = root, recorder, holdout
+        self.random = torch.Generator().manual_seed(seed)
+        self.every = max(2, round(1 / holdout)) if holdout else sys.maxsize
+        self.by_rows: bool | None = None
+        self.without_grad = True
+        self.count, self.quota, self.elements = 0, 0.0, 0
+        self.held: list[Batch] = []
+        self.first: Batch | None = None
+        self.few: list[Batch] | None = []
+        self.rows = 0
+
+    def feed(self, batch: Batch) -> None:
+        """Run the model on all rows of a batch, some of them held out."""
+        if self.by_rows is None:
+            self.by_rows, self.first = self._rows_are_independent(batch), _alone(batch)
+        self.count += 1
+        self._remember(batch)
+        if self.by_rows and rows(batch) is not None:
+            self._feed_rows(batch)
+        else:
+            self._run(batch, held=not self.by_rows and self.count % self.every == 0)
+
+    def kept(self) -> list[Batch]:
+        """Inputs for end-to-end figures."""
+        return self.held or ([self.first] if self.first is not None else [])
+
+    def recorded(self) -> list[Batch]:
+        """The same where nothing is held out: all inputs, if they are few."""
+        return self.few or ([self.first] if self.first is not None else [])
+
+    def _remember(self, batch: Batch) -> None:
+        self.rows += rows(batch) or 1
+        if self.rows >= SMALL:
+            self.few = None
+        elif self.few is not None:
+            self.few.append(_alone(batch))
+
+    def kind(self) -> str:
+        """What the kept batches are."""
+        if self.held:
+            return HELD_OUT_ROWS if self.by_rows else HELD_OUT_BATCHES
+        return RECORDED_BATCHES if self.first is not None else NO_BATCHES
+
+    def _feed_rows(self, batch: Batch) -> None:
+        size = rows(batch) or 0
+        self.quota += size * self.holdout
+        held = int(self.quota)
+        self.quota -= held
+        order = torch.randperm(size, generator=self.random)
+        for index, is_held in ((order[held:], False), (order[:held], True)):
+            if len(index):
+                self._run(take(batch, index.sort().values), is_held)
+
+    def _run(self, batch: Batch, held: bool) -> None:
+        try:
+            self._forward(batch)
+        except SymCompileError:
+            raise
+        except Exception as error:  # whatever a user's forward raises
+            given = ", ".join(_shown(t) for t in tensors((batch.args, batch.kwargs)))
+            lines = str(error).strip().splitlines() or ["no message"]
+            raise DataError(
+                f"the model can't be run on batch {self.count} of data ({given}):"
+                f" {type(error).__name__}: {lines[0][:300]}; give it what the model takes, in"
+                " shape and dtype"
+            ) from error
+        self.recorder.commit(held)
+        if held and self.elements <= MAX_KEPT_ELEMENTS:
+            self.held.append(_alone(batch))
+            self.elements += sum(t.numel() for t in tensors((batch.args, batch.kwargs)))
+
+    def _forward(self, batch: Batch) -> Any:
+        """Without gradients, unless the forward itself differentiates; always from the state that
+        the model had, so that no batch depends on those before it."""
+        if self.without_grad:
+            try:
+                with torch.no_grad(), preserving(self.root):
+                    return run(self.root, batch)
+            except RuntimeError as error:
+                self.recorder.discard()
+                if "grad" not in str(error):
+                    raise
+                self.without_grad = False
+        with torch.enable_grad(), preserving(self.root):
+            return map_tensors(torch.Tensor.detach, run(self.root, batch))
+
+    def _rows_are_independent(self, batch: Batch) -> bool:
+        size = rows(batch)
+        if size is None or size < self.every:
+            return False
+        # Reversed and without the first row, which a model may measure all others against.
+        size = min(size, _TRIED_ROWS)
+        index = torch.arange(1, size, 2).flip(0)
+        with self.recorder.paused():
+            whole = _attempt(lambda: self._forward(take(batch, torch.arange(size))))
+            part = _attempt(lambda: self._forward(take(batch, index)))
+        found = tensors(whole)
+        if not found or not all(t.ndim and t.shape[0] == size for t in found):
+            return False
+        return same(part, map_tensors(lambda t: t[index.to(t.device)], whole))
+
+
+def _shown(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _attempt(call: Callable[[], Any]) -> Any:
+    """The result, or None where the model refuses the rows."""
+    try:
+        return call()
+    except Exception:  # whatever a user's forward raises; on its own batches it will be seen
+        return None
+
+
+def _alone(batch: Batch) -> Batch:
+    """The batch without the history of its tensors."""
+    return Batch(
+        *map_tensors(
+            lambda t: t.detach().requires_grad_(t.requires_grad),
+            (tuple(batch.args), dict(batch.kwargs)),
+        )
+    )

@@ -1,0 +1,89 @@
+"""The protocol of a symbolic-regression engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import OperatorSet
+from symcompile.regression.pareto import ParetoFront
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """What a running search tells: the share of its work done (0 to 1), and its best so far."""
+
+    done: float
+    equation: str = ""
+    loss: float = float("nan")
+
+
+ProgressCallback = Callable[[SearchProgress], None]
+
+
+def on_stop(progress: ProgressCallback | None, halt: Callable[[BaseException], None]) -> None:
+    """Have `halt` called once nobody waits for a search any more, where its progress can tell."""
+    register = getattr(progress, "on_stop", None)
+    if register is not None:
+        register(halt)
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One search for one output.
+
+    An engine is an immutable, picklable value: its options are fields. `fit` is called from several
+    threads or processes at once, each with its own seed, and uses one core.
+
+    Attributes:
+        name: what reports and manifests show.
+        operators: the operators that equations may use, with their complexities.
+        max_complexity: no equation of the front is more complex than this.
+        restarts: how many independent searches, of different seeds, the compiler should run and
+            merge for one output.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def operators(self) -> OperatorSet: ...
+    @property
+    def max_complexity(self) -> int: ...
+    @property
+    def restarts(self) -> int: ...
+
+    def fit(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        weights: Array | None = None,
+        names: Sequence[str],
+        seed: int = 0,
+        budget: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> ParetoFront:
+        """Search for equations of y [n_samples] in the columns of X [n_samples, n_inputs].
+
+        Args:
+            weights: weight of each sample's squared error [n_samples], or None.
+            names: one name for each column, used as the equations' symbols.
+            seed: same seed, same machine, same front, unless `budget` ends the search.
+            budget: seconds of search, or None for the engine's own amount of work.
+            progress: called now and then from the searching thread; what it raises ends the search.
+                Where it has a method `on_stop`, an engine may give that a function which is called
+                with an exception, from another thread, once nobody waits for the search any more.
+
+        Returns:
+            A front with losses on the data given (held-out losses are measured later).
+
+        Raises:
+            EngineError: the engine can't run here or found no equation.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Name, version and options as plain data, for the manifest."""
+        ...

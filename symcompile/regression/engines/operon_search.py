@@ -1,0 +1,326 @@
+"""One run of operon's NSGA-II (squared error against tree length), and what it met on the way."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from symcompile.expressions.evaluation import Array
+from symcompile.regression.engines.operon_tree import TreeNode, copy_nodes
+
+# Operon computes in float32: below this share of the variance an error is rounding.
+EXACT = 1e-12
+# Generations an exact fit may still spend on a shorter spelling.
+_EXACT_PATIENCE = 10
+_MAX_DEPTH = 10
+_UNLIMITED = 10**9
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Sizes of one run; every field is an engine option.
+
+    Attributes:
+        population: individuals, and offspring of a generation.
+        generations: generations of one run.
+        local_iterations: Levenberg-Marquardt iterations given to every new individual.
+        tournament: individuals that compete to become a parent.
+        mutation: share of offspring that is mutated.
+        keep: different trees kept of each length.
+    """
+
+    population: int = 1000
+    generations: int = 20
+    local_iterations: int = 5
+    tournament: int = 5
+    mutation: float = 0.25
+    keep: int = 3
+
+
+@dataclass
+class Archive:
+    """The best trees of each length over all generations."""
+
+    keep: int
+    best: dict[int, list[tuple[float, int, tuple[TreeNode, ...]]]] = field(default_factory=dict)
+
+    def add(self, loss: float, length: int, copy: Callable[[], tuple[TreeNode, ...]]) -> None:
+        """Take a tree of this loss and length in, copied only if it is good enough."""
+        kept = self.best.setdefault(length, [])
+        worst = kept[-1][0] if len(kept) >= self.keep else math.inf
+        if not math.isfinite(loss) or loss >= worst:
+            return
+        nodes = copy()
+        shape = hash(tuple((node.name, node.column) for node in nodes))
+        kept[:] = [entry for entry in kept if entry[1] != shape or entry[0] <= loss]
+        if all(entry[1] != shape for entry in kept):
+            kept.append((loss, shape, nodes))
+            kept.sort(key=lambda entry: entry[0])
+            del kept[self.keep :]
+
+    def trees(self) -> list[tuple[TreeNode, ...]]:
+        return [entry[2] for _, kept in sorted(self.best.items()) for entry in kept]
+
+    def lowest(self) -> tuple[float, int]:
+        """Lowest relative error so far, and the shortest length that reaches it or exactness."""
+        losses = {length: kept[0][0] for length, kept in self.best.items() if kept}
+        lowest = min(losses.values(), default=math.inf)
+        limit = max(lowest, EXACT)
+        return lowest, min((n for n, loss in losses.items() if loss <= limit), default=0)
+
+    def corner(self) -> tuple[TreeNode, ...] | None:
+        """The tree at the end of the steepest step down in log-loss: what a watcher is shown."""
+        front: list[tuple[int, float, tuple[TreeNode, ...]]] = []
+        for length, kept in sorted(self.best.items()):
+            if kept and (not front or kept[0][0] < front[-1][1]):
+                front.append((length, kept[0][0], kept[0][2]))
+        if len(front) < 2:
+            return front[0][2] if front else None
+
+        def slope(k: int) -> float:
+            step = math.log(max(front[k - 1][1], EXACT) / max(front[k][1], EXACT))
+            return step / (front[k][0] - front[k - 1][0])
+
+        return front[max(range(1, len(front)), key=slope)][2]
+
+
+def best_first(archives: Sequence[Archive]) -> list[tuple[TreeNode, ...]]:
+    """The trees of several runs: the best of each length, then the second best, and so on; of two
+    that differ in constants only, the better one."""
+    by_length: dict[int, dict[int, tuple[float, tuple[TreeNode, ...]]]] = {}
+    for archive in archives:
+        for length, kept in archive.best.items():
+            known = by_length.setdefault(length, {})
+            for loss, shape, nodes in kept:
+                if shape not in known or loss < known[shape][0]:
+                    known[shape] = loss, nodes
+    ranked = [
+        (rank, length, nodes)
+        for length, known in by_length.items()
+        for rank, (_, nodes) in enumerate(sorted(known.values(), key=lambda entry: entry[0]))
+    ]
+    return [nodes for *_, nodes in sorted(ranked, key=lambda entry: entry[:2])]
+
+
+class Search:
+    """One run. The library holds bare pointers, so every part lives as long as this object."""
+
+    def __init__(
+        self,
+        data: Array,
+        types: tuple[str, ...],
+        max_length: int,
+        options: SearchOptions,
+        seed: int,
+    ) -> None:
+        """`data` is [n_samples, n_inputs + 1], the output last; `types` are operon node types."""
+        import pyoperon
+
+        self.op = pyoperon
+        self.options, self.max_length, self.seed = options, max_length, seed
+        self.parts: list[Any] = []
+        self.archive = Archive(options.keep)
+        self.error: BaseException | None = None
+        self._problem(np.asfortranarray(data, dtype=np.float64), types)
+        self._algorithm()
+
+    def keep(self, part: Any) -> Any:
+        self.parts.append(part)
+        return part
+
+    def _problem(self, data: Array, types: tuple[str, ...]) -> None:
+        op = self.op
+        self.dataset = self.keep(op.Dataset(self.keep(data)))
+        *inputs, target = sorted(self.dataset.Variables, key=lambda variable: variable.Index)
+        self.inputs = [variable.Hash for variable in inputs]
+        self.columns = {hash_: column for column, hash_ in enumerate(self.inputs)}
+        self.problem = self.keep(op.Problem(self.dataset))
+        self.problem.TrainingRange = op.Range(0, self.dataset.Rows)
+        self.problem.TestRange = op.Range(self.dataset.Rows - 1, self.dataset.Rows)
+        self.problem.Target = target
+        self.problem.InputHashes = self.inputs
+        self.true_name = _true_names(op)
+        by_meaning = {meaning: name for name, meaning in self.true_name.items()}
+        names = {*(by_meaning.get(name, name) for name in types), "Constant", "Variable"}
+        self.problem.ConfigurePrimitiveSet(sum(int(getattr(op.NodeType, name)) for name in names))
+        self.primitives = self.keep(self.problem.PrimitiveSet)
+
+    def _algorithm(self) -> None:
+        op, options, keep = self.op, self.options, self.keep
+        self.creator = keep(op.BalancedTreeCreator(self.primitives, self.inputs, 0.0))
+        self.coefficients = keep(op.NormalCoefficientInitializer())
+        self.coefficients.ParameterizeDistribution(0, 1)
+        initializer = keep(op.UniformLengthTreeInitializer(self.creator))
+        initializer.ParameterizeDistribution(1, min(10, self.max_length))
+        initializer.MinDepth, initializer.MaxDepth = 1, 1000
+        config = op.GeneticAlgorithmConfig(
+            generations=options.generations,
+            max_evaluations=_UNLIMITED,
+            local_iterations=options.local_iterations,
+            population_size=options.population,
+            pool_size=options.population,
+            p_crossover=1.0,
+            p_mutation=options.mutation,
+            p_local=1.0,
+            p_lamarck=1.0,
+            epsilon=0.0,
+            seed=self.seed,
+            max_time=10**6,
+        )
+        reinserter = keep(op.KeepBestReinserter(keep(op.CrowdedComparison())))
+        self.algorithm = op.NSGA2Algorithm(
+            keep(config),
+            self.problem,
+            initializer,
+            self.coefficients,
+            self._generator(),
+            reinserter,
+            keep(op.RankSorter()),
+        )
+
+    def _generator(self) -> Any:
+        op, keep = self.op, self.keep
+        table = keep(op.DispatchTable())
+        iterations = self.options.local_iterations
+        optimizer = keep(op.LMOptimizer(table, self.problem, iterations, 0))
+        error = keep(op.Evaluator(self.problem, table, keep(op.NMSE()), True))
+        length = keep(op.LengthEvaluator(self.problem))
+        both = keep(op.MultiEvaluator(self.problem))
+        both.Add(error)
+        both.Add(length)
+        self.evaluators = (error, length, both)
+        for evaluator in self.evaluators:
+            evaluator.Budget = _UNLIMITED
+        selectors = [keep(op.TournamentSelector(keep(op.CrowdedComparison()))) for _ in "fm"]
+        for selector in selectors:
+            selector.TournamentSize = self.options.tournament
+        crossover = keep(op.SubtreeCrossover(0.9, _MAX_DEPTH, self.max_length))
+        coefficient_optimizer = keep(op.CoefficientOptimizer(optimizer))
+        return keep(
+            op.BasicOffspringGenerator(
+                both, crossover, self._mutation(), *selectors, coefficient_optimizer
+            )
+        )
+
+    def _mutation(self) -> Any:
+        op = self.op
+        primitives, limits = self.primitives, (_MAX_DEPTH, self.max_length)
+        one, many, discrete = (
+            op.NormalOnePointMutation(),
+            op.NormalMultiPointMutation(),
+            op.DiscretePointMutation(),
+        )
+        one.ParameterizeDistribution(0, 1)
+        many.ParameterizeDistribution(0, 1)
+        for constant in op.Math.Constants:
+            discrete.Add(constant, 1.0)
+        mutation = self.keep(op.MultiMutation())
+        for part in (
+            one,
+            many,
+            discrete,
+            op.ChangeVariableMutation(self.inputs),
+            op.ChangeFunctionMutation(primitives),
+            op.ReplaceSubtreeMutation(self.creator, self.coefficients, *limits),
+            op.InsertSubtreeMutation(self.creator, self.coefficients, *limits),
+            op.RemoveSubtreeMutation(primitives),
+        ):
+            mutation.Add(self.keep(part), 1.0)
+        return mutation
+
+    def run(self, deadline: float, each: Callable[[float, Archive], None]) -> Archive:
+        """Search until the generations or the time are used up, or the fit is exact.
+
+        Args:
+            deadline: `time.monotonic()` at which to stop.
+            each: called after every generation with the share of work done. What it raises ends
+                the search and is raised here.
+        """
+        state = {"best": math.inf, "length": 0, "since": 0}
+
+        def observe() -> None:
+            # An exception that leaves a callback ends the process: it waits in self.error.
+            try:
+                self._collect()
+                each(self.algorithm.Generation / max(self.options.generations, 1), self.archive)
+                if time.monotonic() >= deadline or self._finished(state):
+                    self.stop()
+            except BaseException as error:
+                self.error = error
+                self.stop()
+
+        generator = self.op.RandomGenerator(np.uint64(self.seed))
+        with _at(deadline, self.stop):
+            self.algorithm.Run(generator, observe, 1, False)
+        if self.error is not None:
+            raise self.error
+        self._collect()
+        return self.archive
+
+    def copy(self, tree: Any) -> tuple[TreeNode, ...]:
+        """The nodes of a tree of this run."""
+        nodes = copy_nodes(tree.Nodes, self.columns)
+        return tuple(n._replace(name=self.true_name.get(n.name, n.name)) for n in nodes)
+
+    def _collect(self) -> None:
+        for individual in self.algorithm.BestFront:
+            tree = individual.Genotype
+            loss = float(individual.GetFitness(0))
+            self.archive.add(loss, int(tree.Length), partial(self.copy, tree))
+
+    def _finished(self, state: dict[str, float]) -> bool:
+        lowest, length = self.archive.lowest()
+        if lowest > EXACT:
+            return False
+        generation = self.algorithm.Generation
+        if length != state["length"]:
+            state["length"], state["since"] = length, generation
+        return bool(generation - state["since"] >= _EXACT_PATIENCE)
+
+    def halt(self, error: BaseException) -> None:
+        """Ends the run from another thread, and has it raise this error."""
+        self.error = error
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the run, in the midst of a generation: operon stops when an evaluator's budget is
+        used up. For any thread."""
+        for evaluator in self.evaluators:
+            evaluator.Budget = 1
+
+
+@contextmanager
+def _at(deadline: float, call: Callable[[], None]) -> Iterator[None]:
+    """Have something called at a `time.monotonic()`, unless this is left before: with many
+    individuals a generation alone takes longer than a budget."""
+    if deadline == math.inf:
+        yield
+        return
+    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), call)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _true_names(op: Any) -> dict[str, str]:
+    """What the node types Fmin and Fmax compute: pyoperon 0.6 has them the wrong way round."""
+    dataset = op.Dataset(np.asfortranarray([[1.0, 2.0], [1.0, 2.0]]))
+    low, high = sorted(dataset.Variables, key=lambda variable: variable.Index)
+    leaves = [op.Node(op.NodeType.Variable) for _ in range(2)]
+    for leaf, variable in zip(leaves, (low, high), strict=True):
+        leaf.HashValue = leaf.CalculatedHashValue = variable.Hash
+        leaf.Value = 1.0
+    tree = op.Tree([*leaves, op.Node(op.NodeType.Fmin)]).UpdateNodes()
+    value = np.ravel(op.Evaluate(op.DispatchTable(), tree, dataset, op.Range(0, 2)))[0]
+    return {"Fmin": "Fmin", "Fmax": "Fmax"} if value == 1.0 else {"Fmin": "Fmax", "Fmax": "Fmin"}

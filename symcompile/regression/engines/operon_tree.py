@@ -1,0 +1,104 @@
+"""From operon's postfix node lists to sympy expressions, node by node: no text is ever parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import sympy
+
+from symcompile.expressions.limits import Gauge, Size
+from symcompile.expressions.slots import slot
+
+
+class TreeNode(NamedTuple):
+    """A copy of one operon node. `value` is a constant, or the factor before a variable."""
+
+    name: str
+    arity: int
+    value: float
+    column: int = -1
+
+
+def copy_nodes(nodes: Sequence[Any], columns: Mapping[int, int]) -> tuple[TreeNode, ...]:
+    """Copy a tree's nodes out of the library; `columns` maps variable hashes to columns."""
+    return tuple(
+        TreeNode(
+            "variable" if node.IsVariable else node.Type.name,
+            node.Arity,
+            node.Value,
+            columns[node.HashValue] if node.IsVariable else -1,
+        )
+        for node in nodes
+    )
+
+
+def _minus(first: Any, *rest: Any) -> Any:
+    return first - sum(rest) if rest else -first
+
+
+def _over(first: Any, *rest: Any) -> Any:
+    return first / sympy.Mul(*rest) if rest else 1 / first
+
+
+# What the bounds on expressions call an operon node type, where it is not its name in lower case.
+_CALLED = {"Sub": "add", "Fmin": "min", "Fmax": "max"}
+
+# Any operon node type that a search may use, and what it builds.
+_BUILD: dict[str, Any] = {
+    "Add": lambda *args: sympy.Add(*args),
+    "Mul": lambda *args: sympy.Mul(*args),
+    "Sub": _minus,
+    "Div": _over,
+    "Fmin": lambda *args: sympy.Min(*args),
+    "Fmax": lambda *args: sympy.Max(*args),
+    "Pow": lambda *args: reduce(sympy.Pow, args),
+    "Square": lambda a: a**2,
+    "Sqrt": sympy.sqrt,
+    "Abs": lambda a: a if isinstance(a, sympy.exp) else sympy.Abs(a),
+    "Exp": sympy.exp,
+    "Log": sympy.log,
+    "Sin": sympy.sin,
+    "Cos": sympy.cos,
+    "Tan": sympy.tan,
+    "Tanh": sympy.tanh,
+}
+
+
+def expression(
+    nodes: Sequence[TreeNode], symbols: Sequence[str], scales: Sequence[float]
+) -> tuple[sympy.Expr, list[float]]:
+    """The expression of a postfix node list, and the values of its slots.
+
+    Args:
+        nodes: the tree; the first argument of an operator stands right before it.
+        symbols: name of each column.
+        scales: what each column was multiplied by before the search saw it.
+
+    Raises ExpressionError for a tree that sympy would take too long to build.
+    """
+    _measure(nodes)
+    stack: list[sympy.Expr] = []
+    constants: list[float] = []
+    for node in nodes:
+        if node.name == "variable":
+            constants.append(node.value * scales[node.column])
+            stack.append(slot(len(constants) - 1) * sympy.Symbol(symbols[node.column]))
+        elif node.name == "Constant":
+            constants.append(node.value)
+            stack.append(slot(len(constants) - 1))
+        else:
+            args = [stack.pop() for _ in range(node.arity)]
+            stack.append(_BUILD[node.name](*args))
+    return stack.pop(), constants
+
+
+def _measure(nodes: Sequence[TreeNode]) -> None:
+    """Before sympy sees any of it: a search finds what nobody would write, such as hyperbolic
+    functions of each other's reciprocals, and could not be stored either."""
+    gauge = Gauge()
+    stack: list[Size] = []
+    for node in nodes:
+        args = [stack.pop() for _ in range(node.arity)]
+        stack.append(gauge.add(_CALLED.get(node.name, node.name.lower()), args))

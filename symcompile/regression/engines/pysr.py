@@ -1,0 +1,313 @@
+"""PySR, the reference engine: evolutionary search in Julia (arXiv 2305.01582).
+
+A search is serial and deterministic unless told otherwise: same seed, same machine, same equations.
+`engine_options={"parallelism": "multithreading"}` searches on all of Julia's threads instead, which
+is faster and gives other equations each time; a seed means nothing then.
+
+Julia runs inside of the Python process and is not to be called from several threads, so fits run
+one after the other, or in spawned processes. Neither pysr nor Julia is loaded before the first fit.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sympy
+
+from symcompile.errors import DataError, EngineError
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import ALIASES, VOCABULARY, OperatorSet
+from symcompile.regression.engines.base import ProgressCallback, SearchProgress
+from symcompile.regression.engines.hall_of_fame import columns, read_equation
+from symcompile.regression.engines.julia import julia_is_ready, load_pysr
+from symcompile.regression.pareto import ParetoFront
+
+__all__ = ["PySREngine", "julia_is_ready"]
+
+_PLAIN = "equations are plain expressions in the operators of the vocabulary"
+_FILES = "a search's files live in a temporary folder that is removed"
+
+# Arguments of PySRRegressor that are not the user's to give, and what to use instead.
+RESERVED = {
+    **dict.fromkeys(("binary_operators", "unary_operators", "operators"), "use operators=[...]"),
+    "complexity_of_operators": "use operators={'sin': 3, ...}",
+    "maxsize": "use max_complexity=...",
+    "random_state": "use seed=...",
+    "timeout_in_seconds": "use budget=...",
+    "model_selection": "the whole front is kept; choose from it afterwards",
+    **dict.fromkeys(("expression_spec", "type_spec"), _PLAIN),
+    **dict.fromkeys((f"extra_{name}_mappings" for name in ("sympy", "torch", "jax")), _PLAIN),
+    **dict.fromkeys((f"output_{name}_format" for name in ("torch", "jax")), _PLAIN),
+    **dict.fromkeys(("output_directory", "run_id", "warm_start"), _FILES),
+    **dict.fromkeys(("temp_equation_file", "tempdir", "delete_tempfiles"), _FILES),
+}
+
+_SMALLEST_MAXSIZE = 7  # PySR refuses less
+
+
+@dataclass(frozen=True)
+class PySREngine:
+    """PySR behind the engine protocol.
+
+    Attributes:
+        options: arguments of `pysr.PySRRegressor`, such as niterations or populations; those in
+            RESERVED are set here. Columns are called x0, x1, ... in options that speak of them.
+    """
+
+    operators: OperatorSet = field(default_factory=lambda: OperatorSet.of(None))
+    max_complexity: int = 30
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    name: str = field(default="pysr", init=False)
+    restarts: int = field(default=1, init=False)  # PySR evolves many populations as it is
+
+    def __post_init__(self) -> None:
+        if self.max_complexity < 1:
+            raise EngineError(f"max_complexity is {self.max_complexity}: expected 1 or more")
+        _check_options(self.options)
+        object.__setattr__(self, "options", dict(self.options))
+
+    @classmethod
+    def create(
+        cls, operator_set: OperatorSet, max_complexity: int, options: Mapping[str, Any]
+    ) -> PySREngine:
+        """Raises EngineError for an option that PySR does not know, or that is set here."""
+        return cls(operator_set, max_complexity, options)
+
+    def fit(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        weights: Array | None = None,
+        names: Sequence[str],
+        seed: int = 0,
+        budget: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> ParetoFront:
+        """Search for equations of y [n_samples] in the columns of X [n_samples, n_inputs].
+
+        Samples that are not finite are left out. See `Engine.fit` for the arguments; `progress` is
+        only called when the search is over, since PySR does not call back.
+
+        Raises:
+            DataError: shapes that don't fit, or no finite sample.
+            EngineError: PySR or Julia is missing, PySR failed, or it found no equation.
+        """
+        X, y, weights = _finite(X, y, weights, len(names))
+        if np.ptp(y) == 0:
+            found = [Equation.of(sympy.Float(y[0]), names, self.operators)]
+        else:
+            settings = self.settings(X, y, seed, budget)
+            found = [
+                read_equation(t, names, self.operators) for t in _search(settings, X, y, weights)
+            ]
+        front = self._front(found, X, y, weights)
+        if progress is not None:
+            best = front.most_accurate
+            progress(SearchProgress(1.0, best.text(), best.loss))
+        return front
+
+    def settings(
+        self, X: Array, y: Array, seed: int = 0, budget: float | None = None
+    ) -> dict[str, Any]:
+        """The arguments that PySRRegressor is built with, except for its output folder."""
+        serial = self.options.get("parallelism", "serial") == "serial"
+        deterministic = self.options.get("deterministic", serial)
+        chosen = {
+            "verbosity": 0,
+            "progress": False,
+            "precision": _precision(X, y),
+            "parallelism": "serial",
+            "deterministic": deterministic,
+        } | dict(self.options)
+        return chosen | {
+            **_operator_settings(self.operators, self.options),
+            "maxsize": max(self.max_complexity, _SMALLEST_MAXSIZE),
+            # PySR warns about a seed that it can't keep, and takes no larger one.
+            "random_state": seed % 2**32 if deterministic else None,
+            "timeout_in_seconds": None if budget is None else float(budget),
+        }
+
+    @property
+    def one_thread(self) -> bool:
+        """Julia must not be called from another thread than the one that started it."""
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Name, version and options as plain data, for the manifest."""
+        return {
+            "name": self.name,
+            "version": _version(),
+            "operators": self.operators.to_dict(),
+            "max_complexity": self.max_complexity,
+            "options": {key: _plain(value) for key, value in sorted(self.options.items())},
+        }
+
+    def _front(
+        self, found: list[Equation], X: Array, y: Array, weights: Array | None
+    ) -> ParetoFront:
+        """The front by our own count of complexity and our own loss, in float64."""
+        scored = [
+            replace(equation, loss=_loss(equation, X, y, weights))
+            for equation in found
+            if equation.complexity <= self.max_complexity
+        ]
+        mean = np.average(y, weights=weights)
+        front = ParetoFront.of(scored, float(np.average((y - mean) ** 2, weights=weights)))
+        if not len(front):
+            raise EngineError(
+                "PySR found no usable equation: give it more niterations, more max_complexity or"
+                " other operators"
+            )
+        return front
+
+
+def _search(settings: dict[str, Any], X: Array, y: Array, weights: Array | None) -> list[str]:
+    """Run PySR; the text of each equation of its hall of fame, by ascending complexity."""
+    pysr = load_pysr()
+    with (
+        tempfile.TemporaryDirectory(prefix="symcompile-", ignore_cleanup_errors=True) as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "The search was interrupted", RuntimeWarning)
+        try:
+            model = pysr.PySRRegressor(**settings, output_directory=folder)
+            model.fit(X, y, weights=weights, variable_names=columns(X.shape[1]))
+        except Exception as error:
+            raise EngineError(f"PySR failed: {error or type(error).__name__}") from error
+    # PySR takes Ctrl-C as "enough"; the next of many searches would then start unasked.
+    if getattr(model, "interrupted_", False):
+        raise KeyboardInterrupt
+    table = model.equations_.sort_values("complexity", kind="stable")
+    return [str(text) for text in table["equation"]]
+
+
+def _operator_settings(operators: OperatorSet, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Operators and their costs as PySR spells them, and the constraints on them."""
+    constraints = _respelled(options.get("constraints") or {})
+    if "pow" in operators:
+        # Without this PySR warns, and finds towers of powers: any base, but a plain exponent.
+        constraints.setdefault("^", (-1, 1))
+    nested = options.get("nested_constraints")
+    return {
+        "binary_operators": [VOCABULARY[name].pysr for name in operators.binary],
+        "unary_operators": [VOCABULARY[name].pysr for name in operators.unary],
+        "complexity_of_operators": _respelled(operators.to_dict()),
+        "constraints": constraints or None,
+        "nested_constraints": nested
+        and {key: _respelled(value) for key, value in _respelled(nested).items()},
+    }
+
+
+def _respelled(by_operator: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that are operators of the vocabulary, or aliases, as PySR spells them."""
+    return {
+        VOCABULARY[known].pysr if (known := ALIASES.get(key, key)) in VOCABULARY else key: value
+        for key, value in by_operator.items()
+    }
+
+
+def _precision(X: Array, y: Array) -> int:
+    """Bits of PySR's arithmetic: 32, its own default, unless that would blur the data.
+
+    Single precision keeps about seven digits and squares of up to 1e38; columns that vary little
+    around a large mean, and very large or small outputs, need double (which Julia compiles first).
+    """
+    for column in (*X.T, y):
+        largest, spread = np.abs(column).max(), column.std()
+        if largest > 1e12 or 0 < spread < max(1e-12, 1e-4 * largest):
+            return 64
+    return 32
+
+
+def _finite(
+    X: Array, y: Array, weights: Array | None, n_inputs: int
+) -> tuple[Array, Array, Array | None]:
+    """Float64 arrays of the samples that are finite throughout; DataError if there are none.
+
+    A sample of negative weight is left out as well.
+    """
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if X.ndim != 2 or X.shape[1] != n_inputs or y.shape != X.shape[:1]:
+        raise DataError(
+            f"X has shape {list(X.shape)} and y {list(y.shape)}: expected [n_samples, {n_inputs}]"
+            " and [n_samples]"
+        )
+    keep = np.isfinite(X).all(axis=1) & np.isfinite(y)
+    if weights is not None:
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != y.shape:
+            raise DataError(f"weights has shape {list(weights.shape)}: expected {list(y.shape)}")
+        keep &= np.isfinite(weights) & (weights >= 0)
+    if not keep.any() or (weights is not None and not weights[keep].any()):
+        raise DataError(f"none of the {len(y)} samples is finite and has weight")
+    return X[keep], y[keep], None if weights is None else weights[keep]
+
+
+def _loss(equation: Equation, X: Array, y: Array, weights: Array | None) -> float:
+    with np.errstate(all="ignore"):  # an equation may overflow; its loss is infinite then
+        return float(np.average((equation.predict(X) - y) ** 2, weights=weights))
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name in RESERVED:
+            raise EngineError(f"engine 'pysr' sets {name} itself: {RESERVED[name]}")
+    known = constructor_arguments()
+    for name in options:
+        if known and name not in known:
+            near = difflib.get_close_matches(name, known - RESERVED.keys(), 3)
+            hint = f"did you mean {', '.join(near)}?" if near else "see pysr.PySRRegressor"
+            raise EngineError(f"engine 'pysr' has no option {name!r}: {hint}")
+
+
+@lru_cache(maxsize=1)
+def constructor_arguments() -> frozenset[str]:
+    """Names of the arguments of the installed PySRRegressor; empty if they can't be told.
+
+    Read from its source, since importing pysr starts Julia. Where that fails, PySR itself refuses
+    unknown arguments before a search looks at any data.
+    """
+    spec = find_spec("pysr")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    try:
+        tree = ast.parse(Path(folders[0], "sr.py").read_text(encoding="utf-8"))
+    except (IndexError, OSError, SyntaxError):
+        return frozenset()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name == "PySRRegressor":
+            return frozenset(
+                argument.arg
+                for method in node.body
+                if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+                for argument in (*method.args.args[1:], *method.args.kwonlyargs)
+            )
+    return frozenset()
+
+
+def _version() -> str:
+    try:
+        return version("pysr")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _plain(value: Any) -> Any:
+    """JSON data as it is; anything else by its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)

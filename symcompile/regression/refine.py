@@ -1,0 +1,403 @@
+"""Refine: turn what a search found into a front of clean, well-fitted, held-out-tested equations.
+
+An evolutionary search returns overgrown forms with `+ 0.0000*x7` and float32 constants. This pass
+puts them into canonical form, fits all constants jointly in float64, tries every form with a term
+or factor less, snaps constants to exact numbers where the data can't tell the difference, drops
+what is not finite on a recorded sample, and ranks the rest on held-out samples.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import sympy
+
+from symcompile.expressions.canonical import UNUSABLE, canonical
+from symcompile.expressions.complexity import complexity, spellable
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array, evaluate
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.slots import renumber, slot
+from symcompile.regression.description import Few, nats_per_node
+from symcompile.regression.drop_terms import reductions, without_dead_terms
+from symcompile.regression.folds import SMALL, moves
+from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.losses import SQUARED, Loss, first_weights
+from symcompile.regression.pareto import ROUNDING, ParetoFront
+from symcompile.regression.snap import exact_values, reopen
+
+# Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
+_PRICE = 0.3
+# Under a time limit, the share of it that taking in candidates may use, and seconds past it in
+# which constants are still snapped.
+_OFFER_SHARE, _SNAP_SECONDS = 0.5, 0.2
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Options.
+
+    Attributes:
+        prune: try every form with one term or factor less.
+        snap: replace constants by integers, simple fractions and multiples of pi within their
+            confidence interval.
+        snap_sigma: half width of that interval, in standard errors.
+        max_fits: least-squares fits spent on one front.
+        fit_rows: samples that a fit looks at while forms compete; the final front is fitted to all.
+    """
+
+    prune: bool = True
+    snap: bool = True
+    snap_sigma: float = 2.0
+    max_fits: int = 200
+    fit_rows: int = 1000
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What equations are fitted to, and what they are judged by.
+
+    X [n_samples, n_inputs], y [n_samples]; weights [n_samples] or None for equal ones. With `folds`
+    [n_samples] equations are judged on each fold by constants fitted to the others.
+    """
+
+    X: Array
+    y: Array
+    weights: Array | None = None
+    measure: Loss = SQUARED
+    folds: Array | None = None
+
+    @property
+    def centre(self) -> float:
+        """What a constant says best: the mean, or under a robust loss the median."""
+        if self.measure.is_squared:
+            return float(np.average(self.y, weights=self.weights))
+        return float(np.median(self.y))
+
+    @property
+    def constant_loss(self) -> float:
+        """Loss of the best constant."""
+        return self.measure.mean(self.y - self.centre, self.weights)
+
+    @property
+    def variance(self) -> float:
+        """Mean squared deviation from the mean."""
+        return SQUARED.mean(self.y - np.average(self.y, weights=self.weights), self.weights)
+
+    @property
+    def count(self) -> int:
+        """Samples that say anything."""
+        return len(self.y) if self.weights is None else int((self.weights > 0).sum())
+
+    @property
+    def search_weights(self) -> Array | None:
+        """Weights of squared errors under which a search meets what the loss is after, before
+        anything is known but the median; None for equal ones."""
+        robust = first_weights(self.measure, self.y)
+        if robust is None or self.weights is None:
+            return self.weights if robust is None else robust
+        return robust * self.weights
+
+    def first(self, rows: int) -> Samples:
+        """The first rows only: samples come in random order."""
+        weights = None if self.weights is None else self.weights[:rows]
+        return Samples(self.X[:rows], self.y[:rows], weights, self.measure)
+
+    def residual(self, equation: Equation) -> Array:
+        """Error of an equation on each sample."""
+        value = evaluate(equation.program, self.X, equation.constants)[:, 0]
+        with np.errstate(all="ignore"):
+            residual = np.asarray(value - self.y)
+            if self.folds is None:
+                return residual
+            return residual + moves(
+                equation, self.X, self.y, self.folds, self.weights, self.measure
+            )
+
+    def loss(self, equation: Equation) -> float:
+        return self.losses(equation)[0]
+
+    def losses(self, equation: Equation) -> tuple[float, float]:
+        """The mean loss of an equation, and its mean squared error."""
+        residual = self.residual(equation)
+        with np.errstate(all="ignore"):
+            loss = self.measure.mean(residual, self.weights)
+            if self.measure.is_squared:
+                return loss, loss
+            return loss, SQUARED.mean(residual, self.weights)
+
+
+def refine(
+    candidates: Iterable[Equation],
+    fit: Samples,
+    holdout: Samples,
+    *,
+    operators: OperatorSet,
+    max_complexity: int,
+    options: Refine | None = None,
+    seconds: float | None = None,
+) -> ParetoFront:
+    """The front that candidates, from any number of searches, come to.
+
+    Args:
+        candidates: equations over the same inputs; their losses are not relied on.
+        fit: samples that constants are fitted to.
+        holdout: samples that equations are ranked on.
+        seconds: after this time nothing new is tried, only the front brought to its end, which
+            takes no longer than that again. Under a limit the candidates that seem best by their
+            own losses come first, since there may be no time for all.
+
+    Returns:
+        Equations of at most `max_complexity`, finite on every sample of both, each with a lower
+        held-out loss than every simpler one. The constant mean is always among the candidates.
+    """
+    options = options or Refine()
+    few = holdout.folds is not None and 0 < holdout.count < SMALL
+    pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
+    candidates = list(candidates)
+    names = candidates[0].symbols if candidates else ()
+    pool.offer(slot(0), [fit.centre], names)
+    pool.take_in(candidates if seconds is None else best_first(candidates))
+    pool.fit_front()
+    if options.prune:
+        pool.prune()
+    return ParetoFront.of(
+        pool.finished(),
+        holdout.variance,
+        loss=holdout.measure,
+        few=Few(holdout.count, nats_per_node(operators, len(names))) if few else None,
+        constant_loss=None if holdout.measure.is_squared else holdout.constant_loss,
+    )
+
+
+def best_first(candidates: Iterable[Equation]) -> list[Equation]:
+    """The best of each complexity, then the second best of each, and so on. What nobody has
+    measured may be the best."""
+    seen: Counter[int] = Counter()
+    ranked = []
+    for one in sorted(candidates, key=lambda e: -math.inf if math.isnan(e.loss) else e.loss):
+        ranked.append((seen[one.complexity], one.complexity, one))
+        seen[one.complexity] += 1
+    return [one for *_, one in sorted(ranked, key=lambda entry: entry[:2])]
+
+
+class _Pool:
+    """Forms that compete, each with its best constants so far."""
+
+    def __init__(
+        self,
+        fit: Samples,
+        holdout: Samples,
+        operators: OperatorSet,
+        max_complexity: int,
+        options: Refine,
+        seconds: float | None = None,
+    ) -> None:
+        start, limit = time.monotonic(), math.inf if seconds is None else seconds
+        self.full, self.deadline, self.end = (start + limit * k for k in (_OFFER_SHARE, 1.0, 2.0))
+        self.fit, self.holdout = fit, holdout
+        self.operators, self.max_complexity, self.options = operators, max_complexity, options
+        self.sample = fit.first(options.fit_rows)
+        self.floor = 1e-15 * max(fit.constant_loss, 1e-300)
+        self.fits = 0
+        self.equations: dict[sympy.Expr, Equation] = {}
+
+    def take_in(self, candidates: Iterable[Equation]) -> None:
+        for equation in candidates:
+            if time.monotonic() >= self.full:
+                return
+            self.offer(equation.form, equation.constants, equation.symbols)
+
+    def offer(
+        self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
+    ) -> Equation | None:
+        """Take in canonical form; None where it is known, can't be spelled or is not finite."""
+        try:
+            form, values = canonical(expr, constants, self.operators)
+            equation = Equation(form, names, values, complexity(form, self.operators))
+            equation = replace(equation, loss=self.sample.loss(equation))
+        except UNUSABLE:
+            return None
+        held = self.equations.get(form)
+        if held is not None and held.loss <= equation.loss:
+            return None
+        if not math.isfinite(equation.loss) or not spellable(form, self.operators):
+            return None
+        self.equations[form] = equation
+        return equation
+
+    def fitted(self, equation: Equation, samples: Samples, iterations: int) -> Equation:
+        self.fits += 1
+        found = fit_constants(
+            equation.program,
+            samples.X,
+            samples.y,
+            samples.weights,
+            equation.constants,
+            iterations,
+            loss=samples.measure,
+            deadline=self.end,
+        )
+        return replace(equation, constants=found.constants, loss=found.loss)
+
+    def fit_front(self) -> None:
+        """A short fit for every candidate, since an engine may have fitted other samples or none;
+        then a long one for what may come to be on the front."""
+        for equation in list(self.equations.values())[: self.options.max_fits]:
+            if self.late:
+                return
+            self.equations[equation.form] = self.fitted(equation, self.sample, 3)
+        self.fits = 0
+        for equation in self.front(0.5):
+            if self.late:
+                return
+            self.equations[equation.form] = self.fitted(equation, self.sample, 20)
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for trying new forms is over."""
+        return time.monotonic() >= self.deadline
+
+    @property
+    def spent(self) -> bool:
+        """Whether the fits or the time for trying new forms are used up."""
+        return self.fits >= self.options.max_fits or self.late
+
+    def prune(self) -> None:
+        """Reduce equations of the front, the most promising first, until none is left."""
+        done: set[sympy.Expr] = set()
+        while not self.spent:
+            todo = [e for e in self.front(0.02) if e.form not in done]
+            if not todo:
+                return
+            chosen = min(todo, key=lambda e: math.log(e.loss + self.floor) + _PRICE * e.complexity)
+            done.add(chosen.form)
+            self.reduce(chosen)
+
+    def reduce(self, equation: Equation) -> None:
+        for expr in reductions(equation.form):
+            if self.spent:
+                return
+            smaller = self.offer(expr, equation.constants, equation.symbols)
+            if smaller is None:
+                continue
+            smaller = self.fitted(smaller, self.sample, 4)
+            if smaller.loss < 3.0 * self.rival(smaller.complexity):
+                smaller = self.fitted(smaller, self.sample, 20)
+            self.equations[smaller.form] = smaller
+
+    def rival(self, cost: int) -> float:
+        """Lowest loss among forms that are no more complex."""
+        return min((e.loss for e in self.equations.values() if e.complexity <= cost), default=0.0)
+
+    def front(self, slack: float, limit: int | None = None) -> list[Equation]:
+        """Equations that no simpler one matches within a share `slack` of the loss."""
+        kept: list[Equation] = []
+        best = math.inf
+        for equation in sorted(self.equations.values(), key=lambda e: (e.complexity, e.loss)):
+            if limit is not None and equation.complexity > limit:
+                break
+            if equation.loss < best * (1.0 + slack):
+                kept.append(equation)
+                best = min(best, equation.loss)
+        return kept
+
+    @property
+    def slack(self) -> float:
+        """Losses on n rows differ by chance by a factor exp(sqrt(2 / n)): where these are also the
+        rows to rank on, more than the closest form of each complexity has to be ranked."""
+        rows = self.holdout.count
+        few = self.holdout.folds is not None and 0 < rows < SMALL
+        return math.expm1(2.0 * math.sqrt(2.0 / rows)) if few else 0.1
+
+    def finished(self) -> list[Equation]:
+        """The front fitted to all rows, measured on held-out samples, constants snapped."""
+        result = []
+        for equation in self.front(self.slack, self.max_complexity):
+            measured = self.measured(self.alive(self.fitted(equation, self.fit, 30)))
+            if measured is None:
+                continue
+            snapped = self.snapped(measured) if self.options.snap else measured
+            result.append(snapped)
+            if snapped.complexity < measured.complexity:
+                result.append(measured)
+        return result
+
+    def alive(self, equation: Equation) -> Equation:
+        """The equation without what changes no value by more than a loss that counts as rounding:
+        a search and a fit leave such terms where they stand in for the digits of others."""
+        samples = self.sample
+
+        def change(one: Equation, other: Equation) -> float:
+            return samples.measure.mean(one.predict(samples.X) - other.predict(samples.X), None)
+
+        limit = ROUNDING * samples.constant_loss
+        return without_dead_terms(equation, change, limit, self.operators)
+
+    def measured(self, equation: Equation) -> Equation | None:
+        loss, (holdout, squares) = self.fit.loss(equation), self.holdout.losses(equation)
+        if not (math.isfinite(loss) and math.isfinite(holdout)):
+            return None
+        return replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
+
+    def snapped(self, equation: Equation) -> Equation:
+        """The equation with constants made exact one after the other, as far as the data agrees."""
+        if self.past_snapping:
+            return equation
+        while (trial := self.snap_one(equation)) is not None:
+            equation = trial
+        form, constants = reopen(equation.form, equation.constants)
+        cost = complexity(form, self.operators)
+        return replace(equation, form=form, constants=constants, complexity=cost)
+
+    @property
+    def past_snapping(self) -> bool:
+        return time.monotonic() >= min(self.deadline + _SNAP_SECONDS, self.end)
+
+    def snap_one(self, equation: Equation) -> Equation | None:
+        fit = fit_constants(
+            equation.program,
+            self.fit.X,
+            self.fit.y,
+            self.fit.weights,
+            equation.constants,
+            max_iterations=5,
+            loss=self.fit.measure,
+            deadline=self.end,
+        )
+        for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
+            for exact in exact_values(value, self.options.snap_sigma * error):
+                trial = None if self.past_snapping else self.with_exact(equation, index, exact)
+                if trial is not None:
+                    return trial
+        return None
+
+    def with_exact(self, equation: Equation, index: int, exact: sympy.Expr) -> Equation | None:
+        """The other constants fitted again; None if the held-out loss gets worse beyond noise."""
+        form, constants = renumber(equation.form.xreplace({slot(index): exact}), equation.constants)
+        if not spellable(form, self.operators):
+            return None
+        cost = complexity(form, self.operators)
+        if cost > equation.complexity:
+            return None
+        try:
+            trial = replace(equation, form=form, constants=constants, complexity=cost)
+            measured = self.measured(self.fitted(trial, self.fit, 20))
+        except UNUSABLE:
+            return None
+        if measured is None or not self.as_good(measured, equation):
+            return None
+        return measured
+
+    def as_good(self, trial: Equation, equation: Equation) -> bool:
+        """Whether held-out errors of the two differ by no more than their noise."""
+        loss, residual = self.holdout.measure.of, self.holdout.residual
+        worse = loss(residual(trial)) - loss(residual(equation))
+        noise = 2.0 * float(worse.std()) / math.sqrt(len(worse))
+        rounding = 1e-15 * self.holdout.constant_loss
+        return float(np.average(worse, weights=self.holdout.weights)) <= noise + rounding

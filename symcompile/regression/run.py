@@ -1,0 +1,370 @@
+"""The run of a distillation: which task goes to the workers next, and what becomes of its result.
+
+Each search of a fit is one task, then refining what they found is one more. Only as many tasks as
+there are workers are under way, and what finishes a fit goes first: so fronts are complete one
+after the other, and the journal has all that is finished.
+
+A search that fails takes its own fit along, and no other. A worker that dies gets a second chance:
+its task is tried once more, in a process of its own where the whole pool died with it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from symcompile.errors import EngineError, SymCompileError
+from symcompile.expressions.equation import Equation
+from symcompile.regression.engines.base import ProgressCallback, SearchProgress
+from symcompile.regression.executors import Crew
+from symcompile.regression.pareto import ParetoFront
+
+if TYPE_CHECKING:
+    from symcompile.regression.distillation import Fit
+
+# Seconds between two looks at the clock while nothing finishes.
+_TICK = 0.5
+# A task is given up after twice the budget of its fit and these seconds: compiling, starting a
+# process and a machine with other work to do are no reason to lose what it finds.
+_PATIENCE = 10.0
+# Share of a fit's work that its searches are, for whoever watches.
+_SEARCH_SHARE = 0.65
+# Characters of the reason for a failure.
+_LONGEST = 300
+
+
+class Progress(Protocol):
+    """What the caller may watch. Called from the calling and from searching threads."""
+
+    def __call__(self, key: str, done: float, best: str) -> None:
+        """Fit `key` has done this share of its work; `best` is its best equation, or empty."""
+        ...
+
+
+class Journal(Protocol):
+    """What is finished, and what is known from a run before; see `symcompile.storage.journal`."""
+
+    def check_writable(self) -> None: ...
+    def find_search(self, fit: Fit, restart: int) -> list[Equation] | None: ...
+    def keep_search(self, fit: Fit, restart: int, found: Sequence[Equation]) -> None: ...
+    def find_front(self, fit: Fit) -> ParetoFront | None: ...
+    def keep_front(self, fit: Fit, front: ParetoFront) -> None: ...
+    def shared(
+        self,
+        fit: Fit,
+        front: ParetoFront,
+        others: Sequence[Equation],
+        make: Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront],
+    ) -> ParetoFront: ...
+
+
+class Task(NamedTuple):
+    """One search of the fit `key`, or where `restart` is None refining what they found."""
+
+    key: str
+    restart: int | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker gives back in place of an exception, which may not survive the way back."""
+
+    reason: str
+
+
+class Stopped(BaseException):
+    """Raised in searching threads whose result nobody waits for. No engine catches it as one of
+    its own errors."""
+
+
+class Watch:
+    """What a search in this process tells its progress, and by what it is stopped."""
+
+    def __init__(self, tell: ProgressCallback) -> None:
+        self.tell = tell
+        self.stopped = False
+        self.halt: Callable[[BaseException], None] | None = None
+
+    def __call__(self, progress: SearchProgress) -> None:
+        if self.stopped:
+            raise Stopped
+        self.tell(progress)
+
+    def on_stop(self, halt: Callable[[BaseException], None]) -> None:
+        """See `Engine.fit`; the last one given counts."""
+        self.halt = halt
+        if self.stopped:
+            halt(Stopped())
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self.halt is not None:
+            with suppress(Exception):  # whatever an engine does
+                self.halt(Stopped())
+
+
+def attempt(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What a worker runs: the result, or the Failure in its place."""
+    try:
+        return work(*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: it is not for a search to end the program
+        return Failure(described(error))
+
+
+def described(error: BaseException) -> str:
+    """An error in one line; errors of our family speak for themselves."""
+    lines = traceback.format_exception_only(error)
+    text = str(error) if isinstance(error, SymCompileError) else "".join(lines)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+class Flight(NamedTuple):
+    """A task under way, and the `time.monotonic()` at which it was submitted."""
+
+    task: Task
+    since: float
+
+
+class Run:
+    """Searches and refinements of fits, from the first to the last.
+
+    Args:
+        fits: what is to be done, each with another key.
+        search, refine: the two tasks, see `symcompile.regression.distillation`.
+        n_fits: how many fits share the workers, those that the journal had among them.
+    """
+
+    def __init__(
+        self,
+        fits: Sequence[Fit],
+        executor: Executor,
+        *,
+        search: Callable[..., list[Equation]],
+        refine: Callable[..., ParetoFront],
+        journal: Journal,
+        progress: Progress | None = None,
+        n_fits: int | None = None,
+    ) -> None:
+        self.fits = {fit.key: fit for fit in fits}
+        self.crew = Crew(executor)
+        self.search, self.refine = search, refine
+        self.journal, self.progress = journal, progress
+        self.n_fits = n_fits or len(fits)
+        self.watches: dict[Task, Watch] = {}
+        self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}
+        self.share: dict[str, dict[int, float]] = {fit.key: {} for fit in fits}
+        self.lowest: dict[str, float] = {}
+        self.done: dict[str, ParetoFront] = {}
+        self.failed: dict[str, str] = {}
+        self.refused: EngineError | None = None
+        self.repeated: set[Task] = set()
+        self.under_way: dict[Future[Any], Flight] = {}
+        self.heard = time.monotonic()
+        self.urgent: deque[Task] = deque()
+        self.waiting = deque(task for fit in fits for task in self.tasks(fit))
+
+    def fronts(self) -> dict[str, ParetoFront]:
+        """The front of each fit; an empty one, with the reason, where its search failed.
+
+        Raises EngineError if all of them failed, or the executor takes no more work.
+        """
+        try:
+            while self.send():
+                self.receive()
+                self.give_up_late()
+        except BaseException:
+            self.abandon()
+            raise
+        finally:
+            self.crew.close()
+        if self.refused is not None or (self.failed and not self.done):
+            raise self.refused or self.error()
+        return self.done | {key: self.nothing(key) for key in self.failed}
+
+    def abandon(self) -> None:
+        """End everything; what is finished is kept, so far as it can be."""
+        self.stop(*self.fits)
+        for future, (task, _) in list(self.under_way.items()):
+            if not future.cancel() and future.done():
+                with suppress(Exception):
+                    self.take(task, future)
+
+    def error(self) -> EngineError:
+        key, reason = next(iter(self.failed.items()))
+        others = f" (and so did {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
+        return EngineError(f"distilling {key!r} failed: {reason}{others}")
+
+    def nothing(self, key: str) -> ParetoFront:
+        return ParetoFront((), self.fits[key].samples[1].variance, reason=self.failed[key])
+
+    def tasks(self, fit: Fit) -> list[Task]:
+        """The searches of a fit; where there are none, what needs no search is refined."""
+        return [Task(fit.key, k) for k in range(self.restarts(fit))] or [Task(fit.key)]
+
+    def restarts(self, fit: Fit) -> int:
+        """Searches of one fit: the engine's number, or with a budget one for each idle worker."""
+        if fit.budget is None:
+            return fit.engine.restarts
+        return max(1, self.crew.searches // self.n_fits)
+
+    # --- there -------------------------------------------------------------------------------
+
+    def send(self) -> bool:
+        """Give the workers what they have room for; whether there is anything to wait for."""
+        while (queue := self.urgent or self.waiting) and len(self.under_way) < self.crew.room:
+            task = queue.popleft()
+            if task.key not in self.failed and not self.remembered(task):
+                self.submit(task)
+        if queue and not self.under_way:
+            for task in (*self.urgent, *self.waiting):
+                self.fail(task.key, "every worker is busy with a search that ignores its budget")
+            self.empty()
+        return bool(self.under_way)
+
+    def remembered(self, task: Task) -> bool:
+        """Whether the journal knows what a search finds."""
+        if task.restart is None:
+            return False
+        found = self.journal.find_search(self.fits[task.key], task.restart)
+        if found is not None:
+            self.searched(task.key, task.restart, found)
+        return found is not None
+
+    def submit(self, task: Task) -> None:
+        since = time.monotonic()
+        try:
+            self.under_way[self.crew.submit(attempt, *self.call(task))] = Flight(task, since)
+        except EngineError as error:  # what is under way is still waited for, and kept
+            self.refused = error
+            self.empty()
+
+    def empty(self) -> None:
+        self.urgent.clear()
+        self.waiting.clear()
+
+    def call(self, task: Task) -> tuple[Any, ...]:
+        fit, restart = self.fits[task.key], task.restart
+        if restart is None:
+            # In the order of restarts, so that the front does not depend on who finished first.
+            found = sorted(self.found[task.key].items())
+            return self.refine, fit, [equation for _, part in found for equation in part]
+        if self.crew.shares_memory:
+            return self.search, fit, restart, self.watch(task.key, restart)
+        return self.search, fit, restart
+
+    def watch(self, key: str, restart: int) -> Watch:
+        def tell(progress: SearchProgress) -> None:
+            # Of several restarts, the one that is ahead is shown.
+            ahead = progress.loss < self.lowest.get(key, math.inf)
+            if ahead:
+                self.lowest[key] = progress.loss
+            self.advance(key, restart, progress.done, progress.equation if ahead else "")
+
+        return self.watches.setdefault(Task(key, restart), Watch(tell))
+
+    def advance(self, key: str, restart: int, done: float, best: str) -> None:
+        self.share[key][restart] = done
+        total = sum(self.share[key].values()) / self.restarts(self.fits[key])
+        if self.progress is not None:
+            self.progress(key, min(total, 1.0) * _SEARCH_SHARE, best)
+
+    # --- and back ----------------------------------------------------------------------------
+
+    def receive(self) -> None:
+        finished, _ = wait(self.under_way, timeout=_TICK, return_when=FIRST_COMPLETED)
+        for future in [one for one in self.under_way if one in finished]:
+            self.heard = time.monotonic()
+            self.take(self.under_way.pop(future).task, future)
+
+    def take(self, task: Task, future: Future[Any]) -> None:
+        self.watches.pop(task, None)
+        try:
+            result = future.result()
+        except (BrokenExecutor, CancelledError) as error:
+            self.repeat(task, error)
+            return
+        except Exception as error:  # of the way there or back
+            result = Failure(described(error))
+        if isinstance(result, Failure):
+            self.fail(task.key, f"its {_name(task)} failed: {result.reason}")
+        elif task.restart is None:
+            self.refined(task.key, result)
+        else:
+            self.journal.keep_search(self.fits[task.key], task.restart, result)
+            self.searched(task.key, task.restart, result)
+
+    def searched(self, key: str, restart: int, found: list[Equation]) -> None:
+        if key in self.failed:
+            return
+        self.found[key][restart] = found
+        self.advance(key, restart, 1.0, "")
+        if len(self.found[key]) == self.restarts(self.fits[key]):
+            self.urgent.append(Task(key))
+
+    def refined(self, key: str, front: ParetoFront) -> None:
+        self.done[key] = front
+        self.journal.keep_front(self.fits[key], front)
+        tell(self.progress, key, front)
+
+    def repeat(self, task: Task, error: BaseException) -> None:
+        """A worker that died gets a second chance: another may have taken it along."""
+        if task in self.repeated:
+            self.fail(task.key, f"the worker of its {_name(task)} died twice: {described(error)}")
+            return
+        self.repeated.add(task)
+        self.urgent.append(task)
+
+    def stop(self, *keys: str) -> None:
+        for task, watch in self.watches.items():
+            if task.key in keys:
+                watch.stop()
+
+    def fail(self, key: str, reason: str) -> None:
+        if key not in self.failed:
+            self.failed[key] = reason
+            self.stop(key)
+            if self.progress is not None:
+                self.progress(key, 1.0, "")
+
+    def give_up_late(self) -> None:
+        """Leave alone what has gone on for far more than its budget.
+
+        A given executor may have other work before ours: there, a task counts as late once nothing
+        has come back for as long.
+        """
+        now = time.monotonic()
+        for future, (task, since) in list(self.under_way.items()):
+            budget = self.fits[task.key].budget
+            taken = now - (since if self.crew.own else max(since, self.heard))
+            if budget is not None and taken > 2.0 * budget + _PATIENCE:
+                del self.under_way[future]
+                self.crew.give_up(future)
+                reason = f"was given up after {taken:.0f} s, with a budget of {budget:g} s"
+                self.fail(task.key, f"its {_name(task)} {reason}")
+
+
+def _name(task: Task) -> str:
+    return "refinement" if task.restart is None else "search"
+
+
+def tell(progress: Progress | None, key: str, front: ParetoFront) -> None:
+    """A fit is done."""
+    if progress is not None:
+        progress(key, 1.0, str(front.best) if front.equations else "")

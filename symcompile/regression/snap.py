@@ -1,0 +1,71 @@
+"""Exact numbers near a fitted constant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import sympy
+
+from symcompile.expressions.slots import renumber, slot
+
+# Numbers that are believed: multiples p/q of a unit, with the largest p for each q. Simple ones
+# only: whatever the constant is, some 19*pi/3 lies near.
+_SIMPLE = (
+    (1.0, sympy.S.One, {1: 100, 2: 20, 3: 20, 4: 20, 5: 20}),
+    (math.pi, sympy.pi, {1: 4, 2: 5, 3: 5, 4: 5}),
+)
+# float64 fits reproduce a constant to about this share of it, whatever their standard error says.
+_ROUNDING = 1e-9
+# A number is believed only if an interval of this many half widths holds no other of its kind.
+_RARITY = 200.0
+
+
+def exact_values(value: float, half_width: float) -> Iterator[sympy.Expr]:
+    """Integers, fractions of small denominator and multiples of pi within `half_width`.
+
+    A fraction with denominator q counts only if the interval is much narrower than the gap
+    between such fractions: with a wide interval there is always one, which says nothing.
+    """
+    width = max(half_width, _ROUNDING * abs(value))
+    if not math.isfinite(value) or not math.isfinite(width):
+        return
+    for unit, symbol, largest in _SIMPLE:
+        for q, limit in largest.items():
+            if abs(value) > (limit + 1) * unit / q:
+                continue
+            p = round(value / unit * q)
+            if p == 0 or math.gcd(p, q) != 1 or abs(p) > limit:
+                continue
+            if abs(p * unit / q - value) <= width < unit / q / _RARITY:
+                yield sympy.Rational(p, q) * symbol
+
+
+def reopen(form: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, tuple[float, ...]]:
+    """Make exact factors and terms slots again, whose values are exact.
+
+    A slot can be trained, and its value can drift without a change of form; it still reads as the
+    exact number, see `slots.exact`. Factors of 1 and -1 and whole exponents belong to the form.
+    """
+    values = list(constants)
+
+    def visit(expr: sympy.Expr) -> sympy.Expr:
+        if expr.is_number:
+            return opened(expr)
+        if isinstance(expr, (sympy.Add, sympy.Mul)):
+            numbers = [arg for arg in expr.args if arg.is_number]
+            others = [visit(arg) for arg in expr.args if not arg.is_number]
+            return expr.func(*([opened(expr.func(*numbers))] if numbers else []), *others)
+        if isinstance(expr, sympy.Pow) and expr.exp.is_number:
+            return sympy.Pow(visit(expr.base), expr.exp)
+        if isinstance(expr, sympy.Piecewise) or not expr.args:
+            return expr
+        return expr.func(*(visit(arg) for arg in expr.args))
+
+    def opened(number: sympy.Expr) -> sympy.Expr:
+        if number in (sympy.S.One, sympy.S.NegativeOne) or not number.is_real:
+            return number
+        values.append(float(number))
+        return slot(len(values) - 1)
+
+    return renumber(visit(form), values)

@@ -1,0 +1,247 @@
+"""The journal of a distillation: what is finished is on disk, and found again after a crash.
+
+One file for each search, for each front, and for each front that took up the forms of others, named
+by all that determines it. The first line is the SHA-256 of the rest, so a file that was damaged, in
+whatever way, counts as none. Several processes may share a folder: a file appears as a whole, and
+who writes the same name writes the same content.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symcompile._version import __version__
+from symcompile.errors import ArtifactError, EngineError, SymCompileError
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.limits import check_equation
+from symcompile.regression.pareto import ParetoFront, check_front
+from symcompile.storage.documents import from_json
+from symcompile.storage.files import content
+from symcompile.storage.reading import or_none, reading
+
+if TYPE_CHECKING:
+    from symcompile.regression.distillation import Fit
+
+# Raise it when the search or refine changes what a seed gives.
+_FORMAT = 5
+# Bytes of a file, and steps of work that its equations take to build, beyond which it is none.
+_LARGEST, _MOST_WORK = 1 << 26, 200_000
+# Seconds after which what a killed process was writing is removed.
+_STALE = 3600.0
+_PART = ".part"
+
+
+class Journal:
+    """The files of one `run_dir`; without one it knows nothing and keeps nothing."""
+
+    def __init__(self, run_dir: str | Path | None) -> None:
+        """Raises ArtifactError if the folder can't be made."""
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        if self.run_dir is not None:
+            for folder in (self.run_dir / kind for kind in ("searches", "fronts", "shared")):
+                with _writing(self.run_dir):
+                    folder.mkdir(parents=True, exist_ok=True)
+                _remove_stale(folder)
+
+    def check_writable(self) -> None:
+        """Raises ArtifactError before anything is searched that could not be kept."""
+        if self.run_dir is not None:
+            with _writing(self.run_dir), tempfile.TemporaryFile(dir=self.run_dir):
+                pass
+
+    def find_search(self, fit: Fit, restart: int) -> list[Equation] | None:
+        """What an equal search found."""
+        found = self._find("searches", fit, lambda: search_fingerprint(fit, restart))
+        return None if found is None else list(found)
+
+    def keep_search(self, fit: Fit, restart: int, found: Sequence[Equation]) -> None:
+        front = ParetoFront(tuple(found), 0.0)
+        self._keep("searches", front, lambda: search_fingerprint(fit, restart))
+
+    def find_front(self, fit: Fit) -> ParetoFront | None:
+        """The front of an equal fit."""
+        return self._find("fronts", fit, lambda: fingerprint(fit))
+
+    def keep_front(self, fit: Fit, front: ParetoFront) -> None:
+        self._keep("fronts", front, lambda: fingerprint(fit))
+
+    def shared(
+        self,
+        fit: Fit,
+        front: ParetoFront,
+        others: Sequence[Equation],
+        make: Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront],
+    ) -> ParetoFront:
+        """What `make` gives for these three, made only where it is not known."""
+
+        def name() -> str:
+            parts = front, ParetoFront(tuple(others), 0.0)
+            stored = [json.dumps(part.to_json(text=False)) for part in parts]
+            return hashlib.sha256("\n".join([fingerprint(fit), *stored]).encode()).hexdigest()
+
+        found = self._find("shared", fit, name)
+        if found is None:
+            found = make(fit, front, others)
+            self._keep("shared", found, name)
+        return found
+
+    def _find(self, kind: str, fit: Fit, name: Callable[[], str]) -> ParetoFront | None:
+        """None where there is no file, and where it does not hold what was once written."""
+        if self.run_dir is None:
+            return None
+        path = self.run_dir / kind / f"{name()}.json"
+        front = or_none(lambda: _read(path, ascending=kind != "searches"))
+        known = front is not None and all(one.symbols == fit.names for one in front)
+        return front if known else None
+
+    def _keep(self, kind: str, front: ParetoFront, name: Callable[[], str]) -> None:
+        """What could not be read back is not kept: it is searched for again."""
+        if self.run_dir is None:
+            return
+        try:
+            body = _body(front)
+            _check(json.loads(body))
+        except (ValueError, SymCompileError):
+            return
+        _write(self.run_dir / kind / f"{name()}.json", f"{_seal(body)}\n{body}")
+
+
+def _body(front: ParetoFront) -> str:
+    """One line of JSON. Raises ValueError where a constant is no number."""
+    return json.dumps(front.to_json(text=False), allow_nan=False)
+
+
+def _seal(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _read(path: Path, *, ascending: bool = True) -> ParetoFront:
+    """What a file holds; what one search found may stand in any order."""
+    with reading(path):
+        seal, _, body = content(path, _LARGEST).decode().partition("\n")
+        if seal != _seal(body):
+            raise ArtifactError("it was damaged")
+        data = from_json(body.encode())
+        _check(data)
+        front = ParetoFront.from_json(data)
+        if ascending:
+            check_front(front)
+        return front
+
+
+def _check(data: Any) -> None:
+    if sum(check_equation(row) for row in data["equations"]) > _MOST_WORK:
+        raise ArtifactError("the equations of a journal take too long to build")
+
+
+def _write(path: Path, text: str) -> None:
+    """So that a reader sees all of it or nothing, after a failure of power as well."""
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=_PART)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                _sync(handle)
+            _put(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _sync(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems have no such call
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+def _put(name: str, path: Path) -> None:
+    """In the place of what is there, unless another process reads that (Windows), or owns it: then
+    it says the same; or it is a folder, which says nothing and is left alone."""
+    try:
+        os.replace(name, path)
+    except (PermissionError, IsADirectoryError):
+        if not path.exists():
+            raise
+        Path(name).unlink()
+
+
+def _remove_stale(folder: Path) -> None:
+    with suppress(OSError):  # another process may be about the same
+        for part in folder.glob(f"*{_PART}"):
+            if time.time() - part.lstat().st_mtime > _STALE:
+                part.unlink()
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # the latter for a name with a null character
+        problem = getattr(error, "strerror", None) or error
+        raise ArtifactError(
+            f"can't write to run_dir ({str(directory)!r}): {problem}: give a folder that"
+            " can be written to, or leave run_dir out"
+        ) from error
+
+
+def search_fingerprint(fit: Fit, restart: int) -> str:
+    """SHA-256 over everything that determines what one search finds."""
+    arrays = fit.X_fit, fit.y_fit, fit.weights
+    return _digest({**_search_settings(fit), "restart": restart}, arrays)
+
+
+def fingerprint(fit: Fit) -> str:
+    """SHA-256 over everything that determines a front: data, options, engine, seed, version."""
+    settings = {**_search_settings(fit), "refine": asdict(fit.refine)}
+    fitted, held = (fit.X_fit, fit.y_fit, fit.weights), (fit.X_holdout, fit.y_holdout)
+    return _digest(settings, (*fitted, *held, fit.holdout_weights, fit.folds))
+
+
+def _search_settings(fit: Fit) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "version": __version__,
+        "key": fit.key,
+        "names": list(fit.names),
+        "engine": fit.engine.describe(),
+        "seed": fit.seed,
+        "budget": fit.budget,
+        "loss": fit.loss,
+    }
+
+
+def _digest(settings: dict[str, Any], arrays: Sequence[Array | None]) -> str:
+    try:
+        text = json.dumps(settings, sort_keys=True, default=str)
+    except (TypeError, ValueError) as error:  # keys of two types, or a circle
+        raise EngineError(f"describe() of the engine gives no plain data: {error}") from error
+    digest = hashlib.sha256(text.encode())
+    for array in arrays:
+        _update(digest, array)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, array: Array | None) -> None:
+    if array is None:
+        digest.update(b"none")
+        return
+    array = np.ascontiguousarray(array)
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.tobytes())

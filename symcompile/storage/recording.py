@@ -1,0 +1,204 @@
+"""A recording as a file: safetensors, with a header that says what was recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from symcompile.errors import ArtifactError, shown
+from symcompile.modules.batch import Batch
+from symcompile.modules.recording import Recorded, Samples
+from symcompile.modules.region import Region
+from symcompile.storage.codecs import MAX_DEPTH, TEXT, whole
+from symcompile.storage.documents import NotJsonError, from_json
+from symcompile.storage.files import opened, refuse_special, size
+from symcompile.storage.reading import part, reading
+from symcompile.storage.serialization import region_from_json, region_to_json
+from symcompile.storage.tensors import read_tensors
+
+FORMAT = 1
+_KEY = "symcompile.recording"
+
+
+@dataclass(frozen=True)
+class Recording(Recorded):
+    __doc__ = Recorded.__doc__
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """The recording as plain JSON and the tensors that it names."""
+        tensors, header = _pack(self)
+        return header, tensors
+
+    @classmethod
+    def unpack(cls, header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
+        """Read `pack` back; ArtifactError if it is damaged."""
+        with part("its recording"):
+            return _unpack(header, tensors)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a safetensors file; ArtifactError if that can't be done."""
+        from safetensors.torch import save_file
+
+        refuse_special(path, what="recording ")
+        target = Path(os.fsdecode(path))
+        header, tensors = self.pack()
+        temporary = target.with_name(target.name + ".part")
+        try:
+            save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
+            os.replace(temporary, target)
+        except Exception as error:  # safetensors' own error class derives from Exception alone
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise ArtifactError(f"can't write recording {str(target)!r}: {error}") from error
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recording:
+        """Read what `save` wrote; ArtifactError if it is missing or damaged."""
+        with reading(path, "recording"), opened(path) as file:
+            tensors, metadata = read_tensors(file, size(file))
+            if _KEY not in metadata:
+                raise ArtifactError(
+                    "it is no recording: its header does not tell what was recorded"
+                )
+            try:
+                header = from_json(metadata[_KEY].encode())
+            except NotJsonError as error:
+                raise ArtifactError(f"what its header tells {error}") from error
+            return cls.unpack(header, tensors)
+
+
+def _pack(recording: Recording) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    tensors: dict[str, torch.Tensor] = {}
+    for path, samples in recording.samples.items():
+        arrays = {"X": samples.X, "Y": samples.Y, "holdout": samples.holdout}
+        if samples.weights is not None:
+            arrays["weights"] = samples.weights
+        for name, array in arrays.items():
+            tensors[f"samples/{path}/{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+    header = {
+        "format": FORMAT,
+        "regions": {path: region_to_json(r) for path, r in recording.regions.items()},
+        "refused": dict(recording.refused),
+        "batches": [
+            {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
+            for batch in recording.batches
+        ],
+        "batches_are": recording.batches_are,
+        "fingerprint": recording.fingerprint,
+        "capture": recording.capture,
+        "note": recording.note,
+        "seed": recording.seed,
+    }
+    return tensors, header
+
+
+def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
+    if type(header) is not dict or header.get("format") != FORMAT:
+        found = header.get("format") if type(header) is dict else header
+        raise ArtifactError(f"recording of format {shown(found)}: expected {FORMAT}")
+    regions: dict[str, Region] = {}
+    for path, data in _object(header, "regions").items():
+        regions[path] = region_from_json(data)
+        if regions[path].path != path:
+            raise ArtifactError(f"region {shown(path)} is {shown(regions[path].path)}")
+    samples = {path: _unpack_samples(path, region, tensors) for path, region in regions.items()}
+    refused = {path: TEXT.read(text) for path, text in _object(header, "refused").items()}
+    batches = tuple(_unpack_batch(data, tensors) for data in _list(header.get("batches")))
+    texts = ("batches_are", "fingerprint", "capture", "note")
+    return Recording(
+        regions,
+        samples,
+        refused,
+        batches,
+        **{key: TEXT.read(header.get(key)) for key in texts},
+        seed=whole(-(2**63)).read(header.get("seed")),
+    )
+
+
+def _object(header: Mapping[str, Any], key: str) -> dict[str, Any]:
+    if type(header.get(key)) is not dict:
+        raise ArtifactError(f"{key} is {shown(header.get(key))}, expected an object")
+    return header[key]  # type: ignore[no-any-return]
+
+
+def _list(data: Any) -> list[Any]:
+    if type(data) is not list:
+        raise ArtifactError(f"found {shown(data)}, expected a list")
+    return data
+
+
+def _unpack_batch(data: Any, tensors: Mapping[str, torch.Tensor]) -> Batch:
+    with part("a batch"):
+        args, kwargs = (_restore(data[key], tensors) for key in ("args", "kwargs"))
+        if type(args) not in (tuple, list) or type(kwargs) is not dict:
+            raise ArtifactError("its arguments are no list and no object")
+        return Batch(tuple(args), kwargs)
+
+
+def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tensor]) -> Samples:
+    names = [f"samples/{path}/{name}" for name in ("X", "Y", "holdout")]
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ArtifactError(f"it does not hold {shown(missing[0])}")
+    X, Y, holdout = (tensors[name].numpy() for name in names)
+    count = len(X) if X.ndim else 0
+    stored = tensors.get(f"samples/{path}/weights")
+    weights = None if stored is None else stored.numpy()
+    expected = {
+        "X": (X, (count, region.interface.n_inputs), np.float64),
+        "Y": (Y, (count, region.interface.n_outputs), np.float64),
+        "holdout": (holdout, (count,), np.bool_),
+        "weights": (weights, (count,), np.float64),
+    }
+    for name, (array, shape, kind) in expected.items():
+        if array is None:
+            continue
+        if array.shape != shape or array.dtype != kind or not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{name} of {path!r} is {array.dtype} {list(array.shape)}, expected finite"
+                f" {np.dtype(kind).name} {list(shape)}"
+            )
+    return Samples(X, Y, holdout, weights)
+
+
+def _store(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Nested values as JSON; tensors go into the table and leave their name."""
+    if isinstance(value, torch.Tensor):
+        name = f"batches/{len(tensors)}"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name, "requires_grad": value.requires_grad}
+    if isinstance(value, (tuple, list)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_store(v, tensors) for v in value]}
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ArtifactError(f"can't store a batch with keys {list(value)}: expected text")
+        return {"dict": {key: _store(item, tensors) for key, item in value.items()}}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {"value": value}
+    raise ArtifactError(f"can't store a batch that holds a {type(value).__name__}")
+
+
+def _restore(data: Any, tensors: Mapping[str, torch.Tensor], depth: int = 0) -> Any:
+    if depth > MAX_DEPTH or type(data) is not dict or not data:
+        raise ArtifactError(f"found {shown(data)}, {depth} deep, expected a stored value")
+    kind, value = next(iter(data.items()))
+    if kind == "tensor":
+        return tensors[value].requires_grad_(data["requires_grad"] is True)
+    if kind in ("tuple", "list"):
+        items = [_restore(v, tensors, depth + 1) for v in _list(value)]
+        return tuple(items) if kind == "tuple" else items
+    if kind == "dict" and type(value) is dict:
+        return {key: _restore(item, tensors, depth + 1) for key, item in value.items()}
+    if kind == "value" and (value is None or isinstance(value, (bool, int, float, str))):
+        return value
+    raise ArtifactError(f"a batch holds {kind!r}: expected tensors and plain values")
