@@ -19,6 +19,7 @@ PACKAGE = ROOT / "symcompile"
 LINKED = ("passes", "exporters")
 
 LOADED_ON_USE = (
+    "jinja2",
     "juliacall",
     "matplotlib",
     "onnx",
@@ -119,7 +120,13 @@ def test_wheel_holds_every_module_under_symcompile_only(built: Built) -> None:
     shipped = {name for name in names if ".dist-info/" not in name}
     assert {name for name in shipped if name.endswith(".py")} == sources(PACKAGE)
     assert "symcompile/py.typed" in shipped
+    assert {name for name in shipped if "/pages/" in name} == page_files()
     assert {name.split("/")[0] for name in shipped} == {"symcompile"}
+
+
+def page_files() -> set[str]:
+    """Templates, style sheets and scripts of the pages."""
+    return {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("pages/*")}
 
 
 def is_link(info: zipfile.ZipInfo) -> bool:
