@@ -13,15 +13,15 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from symcompile.aten.opaque import block_calls, export_program
+from symcompile.aten.export import export_program
+from symcompile.aten.opaque import block_calls
 from symcompile.errors import ExportError
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Rewrite
 from symcompile.modules.agreement import agree, agree_in_gradients, agree_without_gradients
-from symcompile.modules.arguments import build_arguments
-from symcompile.modules.batch import Batch, submodule_path
-from symcompile.modules.calling import evaluating, rows, take
+from symcompile.modules.calling import Batch, evaluating, rows, submodule_path, take
 from symcompile.modules.region import Region
+from symcompile.modules.region_call import build_arguments
 from symcompile.modules.state import deepcopy, same_random_state
 
 

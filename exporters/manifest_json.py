@@ -43,7 +43,7 @@ from symcompile.aten.graph import StoredGraph
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Outcome, Refusal, check_constants
-from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.state import same_random_state
 from symcompile.storage.files import refuse_special
 from symcompile.storage.graph_rows import aten_rows, fx_rows

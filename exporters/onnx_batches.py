@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import map_tensors, tensors
-from symcompile.modules.sizes import Sizes
+from symcompile.aten.sizes import Sizes
+from symcompile.modules.calling import Batch, map_tensors, tensors
 
 
 def batch_size(batch: Batch, sizes: Sizes) -> int | None:

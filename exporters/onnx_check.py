@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from symcompile.aten.opaque import Exported
+from symcompile.aten.export import Exported
+from symcompile.aten.sizes import Sizes
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_batches import (
     batch_size,
@@ -24,9 +25,7 @@ from symcompile.exporters.onnx_batches import (
 from symcompile.exporters.onnx_footprint import peak_bytes
 from symcompile.expressions.evaluation import Array
 from symcompile.lowering.raised import Raised
-from symcompile.modules.batch import Batch, submodule_path
-from symcompile.modules.calling import run, tensors, without_gradients
-from symcompile.modules.sizes import Sizes
+from symcompile.modules.calling import Batch, run, submodule_path, tensors, without_gradients
 
 BATCH_SIZES = (1, 7, 1000)
 # What inputs and values of a run may take at once.

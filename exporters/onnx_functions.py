@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.aten.opaque import Block, BlockCall, is_free
+from symcompile.aten.opaque import Block, BlockCall
+from symcompile.aten.sizes import is_free
 from symcompile.exporters.onnx_operators import OPAQUE_DOMAIN, Signature, signature_of
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, TensorInput
 
 DOMAIN = "symcompile"

@@ -34,7 +34,7 @@ from symcompile.exporters.onnx_flat import FlatCall
 from symcompile.exporters.onnx_operators import Signature
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Agreement, Outcome, Refusal, Rewrite
-from symcompile.modules.batch import submodule_path
+from symcompile.modules.calling import submodule_path
 from symcompile.storage.model_rows import (
     example_of,
     model_row,

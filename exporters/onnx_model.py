@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
-from symcompile.aten.opaque import Exported, block_calls, export_program, replaced
+from symcompile.aten.export import Exported, export_program
+from symcompile.aten.opaque import block_calls, replaced
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_batches import batch_size, of_size, with_one_row_more
 from symcompile.exporters.onnx_check import (
@@ -35,8 +36,7 @@ from symcompile.exporters.onnx_translation import assemble
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Rewrite, check_constants
 from symcompile.lowering import without_guards
-from symcompile.modules.batch import Batch, submodule_path
-from symcompile.modules.calling import home, map_tensors, tensors
+from symcompile.modules.calling import Batch, home, map_tensors, submodule_path, tensors
 from symcompile.modules.state import deepcopy, same_random_state
 from symcompile.storage.files import refuse_special
 

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from symcompile._version import __version__
-from symcompile.aten.opaque import BlockCall, Exported, as_block, block_calls, export_program
+from symcompile.aten.export import Exported, export_program
+from symcompile.aten.opaque import BlockCall, as_block, block_calls
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_check import first_line
 from symcompile.exporters.onnx_functions import (
@@ -31,7 +32,7 @@ from symcompile.exporters.onnx_metadata import function_metadata
 from symcompile.exporters.onnx_operators import Signature, translations
 from symcompile.exporters.onnx_optimization import optimize
 from symcompile.fidelity.outcome import Rewrite
-from symcompile.modules.batch import submodule_path
+from symcompile.modules.calling import submodule_path
 
 _NOISY = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
 

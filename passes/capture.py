@@ -27,11 +27,8 @@ from symcompile.modules.agreement import (
     agree_without_gradients,
     attempt,
 )
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import evaluating, rows, take, training
-from symcompile.modules.preserving import preserving
-from symcompile.modules.results import opaque_objects
-from symcompile.modules.state import match_persistence
+from symcompile.modules.calling import Batch, evaluating, opaque_objects, rows, take, training
+from symcompile.modules.state import match_persistence, preserving
 
 FX = "fx"
 BOUNDARIES = "module boundaries"

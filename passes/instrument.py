@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from symcompile.errors import DataError
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import evaluating
+from symcompile.modules.calling import Batch, evaluating
 from symcompile.modules.recorder import Observed, Recorder
 from symcompile.modules.recording import RECORDED_BATCHES
 from symcompile.modules.splitting import Splitter

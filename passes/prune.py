@@ -25,8 +25,7 @@ from torch import fx, nn
 from torch.utils.hooks import RemovableHandle
 
 from symcompile.errors import PruningError, TargetError
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import map_tensors
+from symcompile.modules.calling import Batch, map_tensors
 from symcompile.modules.resolve import resolve
 from symcompile.pruning.importance import Measure, descending, kl_divergence, measure_of, stream
 from symcompile.pruning.last_affine import last_affine

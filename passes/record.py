@@ -14,13 +14,12 @@ from symcompile.errors import DataError, TargetError
 from symcompile.expressions.evaluation import Array
 from symcompile.modules.agreement import attempt
 from symcompile.modules.assemble import private_copy
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import evaluating
-from symcompile.modules.preserving import put_back
+from symcompile.modules.calling import Batch, evaluating
 from symcompile.modules.recorder import Observed
 from symcompile.modules.recording import NO_BATCHES, fingerprint
 from symcompile.modules.region import Region
 from symcompile.modules.resolve import Resolved, resolve
+from symcompile.modules.state import put_back
 from symcompile.passes.capture import Capture, capture, require_fx
 from symcompile.passes.instrument import Observation, instrument
 from symcompile.passes.partition import partition, refuse_overlap

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import nn
 
 from symcompile.errors import TargetError
-from symcompile.modules.batch import submodule_path
+from symcompile.modules.calling import submodule_path
 from symcompile.modules.region import Region
 
 

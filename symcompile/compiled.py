@@ -51,12 +51,17 @@ from symcompile.fidelity.refitting import FittedRegion
 from symcompile.lowering import Lowered, lower, read_constants, trainable
 from symcompile.modules.absorb import absorb
 from symcompile.modules.assemble import copy_block
-from symcompile.modules.batch import Batch, submodule_path
 from symcompile.modules.batches import as_batch
-from symcompile.modules.calling import evaluating, home, run, without_gradients
-from symcompile.modules.preserving import preserving
+from symcompile.modules.calling import (
+    Batch,
+    evaluating,
+    home,
+    run,
+    submodule_path,
+    without_gradients,
+)
 from symcompile.modules.region import Region
-from symcompile.modules.state import same_random_state
+from symcompile.modules.state import preserving, same_random_state
 from symcompile.passes import rewrite
 from symcompile.passes.simplify import Adapt, Trial, check, search
 from symcompile.pipeline import LogEntry

@@ -16,14 +16,13 @@ from symcompile.compiled import Compiled
 from symcompile.errors import DataError, TargetError
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.measuring import Neural
+from symcompile.modules.arrays import input_names, is_frame, real_numbers
 from symcompile.modules.batches import as_batches, columns_in_order, sampled_batch
 from symcompile.modules.calling import home
-from symcompile.modules.foreign import input_names, is_frame, real_numbers
-from symcompile.modules.preserving import put_back
 from symcompile.modules.recording import NO_BATCHES, Samples
 from symcompile.modules.region import Region
 from symcompile.modules.resolve import resolve
-from symcompile.modules.state import same_random_state
+from symcompile.modules.state import put_back, same_random_state
 from symcompile.options import Options
 from symcompile.passes.capture import BOUNDARIES
 from symcompile.passes.distill import distill

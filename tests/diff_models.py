@@ -21,7 +21,7 @@ from symcompile.fidelity.outcome import (
     Refusal,
     Rewrite,
 )
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.storage import artifact
 
 FORMATS = ("manifest", "symc", "onnx")

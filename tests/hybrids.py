@@ -21,7 +21,7 @@ from symcompile.fidelity.outcome import (
     Rewrite,
 )
 from symcompile.lowering import lower
-from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.regression.pareto import ParetoFront
 from symcompile.target import Target

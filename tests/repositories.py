@@ -15,7 +15,7 @@ from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
 from symcompile import exporters
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.storage import artifact
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from torch import nn
 
 from symcompile import Target, symcompile
 from symcompile.modules.absorb import absorb
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 
 X = torch.randn(40, 3, 2, generator=torch.Generator().manual_seed(0))
 EXAMPLE = Batch((X,), {})

@@ -17,7 +17,7 @@ from symcompile.errors import ArtifactError
 from symcompile.exporters import graph_module
 from symcompile.lowering import trainable
 from symcompile.modules.agreement import same_gradients
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.passes.capture import BOUNDARIES, FX, capture
 from symcompile.storage.check import differences
 

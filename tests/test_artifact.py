@@ -17,7 +17,7 @@ from torch import nn
 
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Refusal, Rewrite
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.storage import artifact, container
 from symcompile.storage.serialization import outcome_to_json
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from symcompile.errors import CaptureError, TargetError
 from symcompile.modules.assemble import Vacant, copy_block, vacate
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.modules.whole_model import root_for
 from symcompile.passes.capture import capture

@@ -16,7 +16,7 @@ from torch import nn
 from symcompile.aten.graph import StoredGraph, decode, encode
 from symcompile.aten.operators import ALLOWED, is_in_place, resolve, stored_name
 from symcompile.errors import ArtifactError
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 

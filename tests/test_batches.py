@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from symcompile.errors import DataError
-from symcompile.modules.batch import Batch
 from symcompile.modules.batches import as_batch, as_batches, sampled_batch
+from symcompile.modules.calling import Batch
 from symcompile.target import Target
 
 ONE = Block(lambda x: x)

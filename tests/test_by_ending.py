@@ -11,7 +11,7 @@ from torch import nn
 
 from symcompile.errors import ExportError
 from symcompile.exporters import by_ending, manifest
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 
 
 def hybrid() -> Any:

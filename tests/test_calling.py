@@ -8,8 +8,8 @@ import torch
 from models import Derivative, Leftovers, Net, state_of
 from torch import fx, nn
 
-from symcompile.modules.batch import Batch
 from symcompile.modules.calling import (
+    Batch,
     equal,
     evaluating,
     grad_mode,
@@ -22,8 +22,7 @@ from symcompile.modules.calling import (
     tensors,
     without_gradients,
 )
-from symcompile.modules.preserving import preserving
-from symcompile.modules.state import match_persistence
+from symcompile.modules.state import match_persistence, preserving
 
 
 def batch(*args: Any, **kwargs: Any) -> Batch:

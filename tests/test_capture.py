@@ -24,8 +24,7 @@ from models import (
 from torch import fx, nn
 
 from symcompile.errors import CaptureError
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import run, same
+from symcompile.modules.calling import Batch, run, same
 from symcompile.passes.capture import BOUNDARIES, FX, capture, require_fx
 
 X = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))

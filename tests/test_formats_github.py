@@ -17,7 +17,7 @@ from torch import nn
 from symcompile.diff.formats.github import to_annotations
 from symcompile.diff.result import GraphDiff, Side, Violation
 from symcompile.exporters import manifest
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 
 # As GitHub's runner reads a line: properties end at the first ::, pairs at commas.
 COMMAND = re.compile(r"::(error|warning|notice) ([^:\r\n]*)::([^\r\n]*)")

@@ -11,7 +11,7 @@ from torch import fx, nn
 from symcompile.errors import ExportError
 from symcompile.exporters import graph_module
 from symcompile.lowering import trainable
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, TensorInput, TensorOutput
 
 

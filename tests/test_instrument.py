@@ -12,8 +12,7 @@ from models import Block, Calling, Derivative, Graph, Law, Leftovers, Net, graph
 from torch import nn
 
 from symcompile.errors import DataError
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import rows
+from symcompile.modules.calling import Batch, rows
 from symcompile.modules.recorder import Observed
 from symcompile.modules.recording import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
 from symcompile.passes.capture import capture

@@ -25,7 +25,7 @@ from symcompile.exporters.manifest_json import manifest, text
 from symcompile.expressions.evaluation import evaluate
 from symcompile.expressions.program import Program
 from symcompile.fidelity.outcome import Latency, Refusal, Rewrite
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBES = ((0.25, 0.5), (-1.0, 2.0), (0.0, 0.125))

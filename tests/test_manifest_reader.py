@@ -24,7 +24,7 @@ from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError, ComparisonError
 from symcompile.exporters.manifest_json import manifest as exported
 from symcompile.exporters.manifest_json import text
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.storage import container
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from symcompile.aten.graph import encode
 from symcompile.diff import snapshot
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.storage.graph_rows import aten_rows, fx_rows
 
 

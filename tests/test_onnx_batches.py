@@ -10,11 +10,10 @@ from hybrids import Fake, hybrid_of
 from torch import nn
 
 from symcompile import exporters
-from symcompile.aten.opaque import export_program
+from symcompile.aten.export import export_program
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_batches import batch_size, of_size, resized, shorter
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import tensors
+from symcompile.modules.calling import Batch, tensors
 
 
 def samples(*shape: int, seed: int = 0) -> torch.Tensor:

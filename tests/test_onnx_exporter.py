@@ -26,7 +26,7 @@ from symcompile.diff.readers import read
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_check import relative_difference
 from symcompile.fidelity.outcome import Refusal
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, TensorInput, TensorOutput
 
 X0 = sympy.Symbol("x0")

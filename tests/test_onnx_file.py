@@ -15,7 +15,7 @@ from symcompile import diff, exporters
 from symcompile.errors import ExportError
 from symcompile.exporters import onnx_file
 from symcompile.exporters.onnx_file import set_aside, without_weights, write
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 
 
 def network() -> FakeHybrid:

@@ -24,7 +24,7 @@ from symcompile.diff.snapshot import Snapshot, Tensor
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Refusal
 from symcompile.lowering import lower
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import (
     Interface,
     Parameter,

@@ -8,19 +8,13 @@ import torch
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import fx, nn
 
-from symcompile.aten.opaque import (
-    as_block,
-    block_calls,
-    bound,
-    build_arguments,
-    build_structure,
-    export_program,
-    is_free,
-    pick_tensors,
-)
+from symcompile.aten.export import export_program
+from symcompile.aten.opaque import as_block, block_calls, bound
+from symcompile.aten.sizes import is_free
 from symcompile.errors import ExportError
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.modules.region_call import build_arguments, build_structure, pick_tensors
 
 
 def samples(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:

@@ -305,7 +305,7 @@ def test_the_live_part_is_a_target(tmp_path: Any) -> None:
 
 
 def test_another_part_is_traced_while_the_block_is_pruned() -> None:
-    from symcompile.modules.batch import Batch
+    from symcompile.modules.calling import Batch
     from symcompile.passes.capture import FX, capture
 
     model, x = Net(), data(5, 3, 2)

@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from symcompile.errors import ArtifactError, DataError, StaleRecordingError
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import same
+from symcompile.modules.calling import Batch, same
 from symcompile.modules.recording import Samples, fingerprint
 from symcompile.passes.record import capture_targets, observe, recording
 from symcompile.storage.recording import Recording

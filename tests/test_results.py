@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile import Compiled, diff, exporters, load, symcompile
-from symcompile.modules.results import Left, left_out, opaque_objects, plain, storable
+from symcompile.modules.calling import Left, left_out, opaque_objects, plain, storable
 
 QUICK: dict[str, Any] = {
     "engine_options": {"restarts": 1, "population": 50, "generations": 2},

@@ -12,7 +12,7 @@ from symcompile.errors import TargetError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
 from symcompile.lowering import lower
-from symcompile.modules.batch import WHOLE
+from symcompile.modules.calling import WHOLE
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.passes.rewrite import install, parameters_removed, restore, still_reachable
 from symcompile.target import Target

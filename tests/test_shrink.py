@@ -13,7 +13,7 @@ from models import state_of
 from torch import nn
 
 from symcompile.errors import PruningError
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.pruning.shrink import Scatter, Shrunk, shrink
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from symcompile.aten.opaque import export_program
-from symcompile.modules.batch import Batch
+from symcompile.aten.export import export_program
+from symcompile.modules.calling import Batch
 
 
 def sizes_of(forward, *args, **kwargs):

@@ -21,7 +21,7 @@ from symcompile.aten.operators import resolve
 from symcompile.aten.signature import check_signature
 from symcompile.aten.values import decode_value, identifier, named_tuple, qualified_name
 from symcompile.errors import ArtifactError
-from symcompile.modules.batch import submodule_path
+from symcompile.modules.calling import submodule_path
 
 MAX_NODES = 500_000
 MAX_MODULES = 200_000  # counted with those that they lie in, once for each

@@ -16,9 +16,9 @@ from symcompile.aten.operators import is_in_place, stored_name
 from symcompile.aten.signature import read_inputs, read_signature, user_inputs
 from symcompile.aten.values import DTYPES, encode_value, qualified_name
 from symcompile.errors import ArtifactError
-from symcompile.modules.arguments import build_arguments, build_structure
-from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.region import Interface, Region
+from symcompile.modules.region_call import build_arguments, build_structure
 
 # Checks that torch.export writes into a graph for its own use; they compute nothing.
 _CHECKS = {

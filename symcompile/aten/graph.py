@@ -17,7 +17,7 @@ The document:
 | modes | "both" if train() and eval() act as in the original, "eval" if the graph is eval()'s |
 | modules | names of all modules outside of the blocks, in order |
 | aliases | further names of a block that is registered more than once |
-| shapes | how free the sizes are, see `opaque.Exported`; inputs and outputs, see `shapes` |
+| shapes | how free the sizes are, see `export.Exported`; inputs and outputs, see `sizes` |
 | training | the mode that the model was saved in, and the modules whose mode differs from it |
 
 The op "region" calls the block at `path`. Values are those of `values`, and {"node": name},
@@ -27,6 +27,13 @@ evaluation). A document is read without recursion deeper than `values.MAX_DEPTH`
 Operators are kept as torch.export writes them, not decomposed: decomposing drops `torch.no_grad`
 and the composite operators whose derivatives are the stable ones. Operators that write in place
 are kept and run in order.
+
+torch.export freezes the mode, and one graph serves both modes: exporting in each and comparing
+shows what depends on it: flags (dropout on, batch statistics used), rates that are zero in
+evaluation, and the counting of batches. Those become `{"training": path}`, the mode of the module
+at that path, with `"times": rate` for a rate, so that `train()` and `eval()` work on a loaded model
+as they did on the saved one. Where the two graphs differ in more than that, there is no common
+graph.
 """
 
 from __future__ import annotations
@@ -43,11 +50,11 @@ from torch import nn
 
 from symcompile.aten.decode import StoredModel, decode_graph, origin_of, place_blocks
 from symcompile.aten.encode import encode_program, read_state
-from symcompile.aten.modes import merge_modes
-from symcompile.aten.opaque import Exported, export_program
-from symcompile.aten.shapes import read_shapes
+from symcompile.aten.export import Exported, export_program
+from symcompile.aten.operators import resolve
+from symcompile.aten.sizes import read_shapes
 from symcompile.errors import ArtifactError, ExportError
-from symcompile.modules.batch import Batch, submodule_path
+from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.region import Region
 
 Json = dict[str, Any]
@@ -57,7 +64,7 @@ Json = dict[str, Any]
 class StoredGraph:
     """A graph document and the tensors that it names.
 
-    `dynamic` and `note` tell how free its shapes are, see `opaque.Exported`.
+    `dynamic` and `note` tell how free its shapes are, see `export.Exported`.
     """
 
     document: Json
@@ -205,3 +212,101 @@ def _set_modes(model: nn.Module, data: Any) -> None:
     for name, part in model.named_modules():
         if name in others:
             part.training = not data["model"]
+
+
+# --- one graph for both modes ------------------------------------------------------------------
+
+
+def merge_modes(evaluating: Json, training: Json) -> Json | None:
+    """One graph document for both modes; None if the graphs have different forms."""
+    if any(evaluating[part] != training[part] for part in ("state", "inputs", "constants")):
+        return None
+    names: dict[str, str] = {}
+    nodes: list[Json] = []
+    waiting = list(evaluating["nodes"])
+    for row in training["nodes"]:
+        if _is_counter(row) and not (waiting and _same_call(waiting[0], row)):
+            flag = {"training": row["scope"]}
+            counter = {
+                **row,
+                "args": [row["args"][0], flag],
+                "name": _free(row["name"], evaluating),
+            }
+            names[row["name"]] = counter["name"]
+            nodes.append(counter)
+            continue
+        if not waiting:
+            return None
+        merged = _merge_row(waiting.pop(0), row, names)
+        if merged is None:
+            return None
+        names[row["name"]] = merged["name"]
+        nodes.append(merged)
+    output = _merge(evaluating["output"], training["output"], names, "")
+    if waiting or output is _DIFFERENT:
+        return None
+    return {**evaluating, "nodes": nodes, "output": output}
+
+
+def _is_counter(row: Json) -> bool:
+    """`num_batches_tracked.add_(1)`, which a batch norm does in training mode only."""
+    args = row["args"]
+    counts = row["op"] == "aten.add_.Tensor" and len(args) == 2 and args[1] == 1
+    return counts and isinstance(args[0], dict) and "state" in args[0]
+
+
+def _same_call(first: Json, second: Json) -> bool:
+    return bool(first["op"] == second["op"] and first["args"] == second["args"])
+
+
+def _free(name: str, document: Json) -> str:
+    taken = {row["name"] for row in document["nodes"]} | {row["name"] for row in document["inputs"]}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _merge_row(first: Json, second: Json, names: dict[str, str]) -> Json | None:
+    if (first["op"], first.get("path")) != (second["op"], second.get("path")):
+        return None
+    longest = max(len(first["args"]), len(second["args"]))
+    one, two = (_with_defaults(row["op"], row["args"], longest) for row in (first, second))
+    args = _merge(one, two, names, second["scope"])
+    kwargs = _merge(first["kwargs"], second["kwargs"], names, second["scope"])
+    if args is _DIFFERENT or kwargs is _DIFFERENT:
+        return None
+    return {**first, "args": args, "kwargs": kwargs}
+
+
+def _with_defaults(op: str, args: list[Any], count: int) -> list[Any]:
+    """The arguments, filled up with what the operator's schema says of those left out."""
+    if len(args) == count or not op.startswith("aten."):
+        return args
+    schema = resolve(op)._schema.arguments  # type: ignore[attr-defined]
+    return args + [argument.default_value for argument in schema[len(args) : count]]
+
+
+_DIFFERENT = object()
+
+
+def _merge(first: Any, second: Any, names: dict[str, str], scope: str) -> Any:
+    """Both values in one, `names` telling what the second graph's nodes are called in the first."""
+    if first is False and second is True:
+        return {"training": scope}
+    if first == 0.0 and type(first) is type(second) is float and second > 0.0:
+        return {"training": scope, "times": second}
+    if type(first) is not type(second):
+        return _DIFFERENT
+    if isinstance(first, list):
+        if len(first) != len(second):
+            return _DIFFERENT
+        items = [_merge(a, b, names, scope) for a, b in zip(first, second, strict=True)]
+        return _DIFFERENT if any(item is _DIFFERENT for item in items) else items
+    if isinstance(first, dict):
+        if set(first) == set(second) == {"node"}:
+            name = second["node"]
+            return first if names.get(name, name) == first["node"] else _DIFFERENT
+        pairs = {key: _merge(first[key], second.get(key), names, scope) for key in first}
+        unequal = set(first) != set(second) or any(v is _DIFFERENT for v in pairs.values())
+        return _DIFFERENT if unequal else pairs
+    return first if first == second else _DIFFERENT

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from symcompile.aten.values import encode_value, identifier
 from symcompile.errors import ArtifactError, shown
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 
 Json = dict[str, Any]
 

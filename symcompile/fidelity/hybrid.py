@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import nn
 
 from symcompile.fidelity.outcome import Outcome
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 
 
 class Hybrid(Protocol):

@@ -24,13 +24,11 @@ from symcompile.fidelity.latency import latency
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import examine
 from symcompile.lowering import Lowered
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import evaluating, home, run, without_gradients
-from symcompile.modules.preserving import preserving
+from symcompile.modules.calling import Batch, evaluating, home, run, without_gradients
 from symcompile.modules.recording import Recorded
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import Rows, in_place_of, on_rows, replaced
-from symcompile.modules.state import same_random_state
+from symcompile.modules.state import preserving, same_random_state
 
 LATENCY_BATCHES = (1, 1024)
 LATENCY_SECONDS = 0.1  # for each of them

@@ -10,10 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import evaluating, run, without_gradients
-from symcompile.modules.preserving import preserving
-from symcompile.modules.state import same_random_state
+from symcompile.modules.calling import Batch, evaluating, run, without_gradients
+from symcompile.modules.state import preserving, same_random_state
 
 # How far a difference may be from constant: a share of itself, and one of what it is a part of.
 _CONSTANT, _ROUNDING = 1e-3, 1e-5

@@ -15,10 +15,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import TOLERANCE, home, leaves, map_tensors, run, same, tensors
-from symcompile.modules.preserving import preserving
-from symcompile.modules.results import storable
+from symcompile.modules.calling import (
+    TOLERANCE,
+    Batch,
+    home,
+    leaves,
+    map_tensors,
+    run,
+    same,
+    storable,
+    tensors,
+)
+from symcompile.modules.state import preserving
 
 Gradients = dict[str, torch.Tensor]
 _ENTRIES = 1024

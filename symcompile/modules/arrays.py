@@ -1,10 +1,17 @@
-"""Read the arrays that `distill` is given: inputs, outputs, names and weights."""
+"""Arrays that users hand in, of whatever library: frames, series, masked and sparse arrays, lists.
+
+Nothing of those libraries is imported: a frame is what has named columns and a shape. What is no
+real number (text, dates, complex numbers, masked and missing entries) is refused by name; it is
+never turned into one.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,10 +19,194 @@ import torch
 
 from symcompile.errors import DataError, SymCompileError
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.foreign import input_names, real_numbers
 from symcompile.modules.recording import MIN_SAMPLES, Samples
 from symcompile.regression.folds import SMALL
-from symcompile.target import Target
+from symcompile.target import Target, is_name
+
+_KINDS = {
+    "U": "text",
+    "S": "text",
+    "T": "text",
+    "M": "dates",
+    "m": "spans of time",
+    "V": "records",
+}
+
+
+def real_numbers(values: Any, name: str) -> Array:
+    """Anything that holds real numbers as float64, in its shape; DataError names the rest."""
+    array = as_array(values, name)
+    if array.dtype.kind == "c":
+        raise DataError(
+            f"{name} is complex ({array.dtype}), and equations are of real numbers: give its real"
+            f" and imaginary parts as two columns, numpy.stack([{name}.real, {name}.imag], 1)"
+        )
+    with np.errstate(over="ignore"):  # too large for float64: infinite, which is refused later
+        return array.astype(np.float64)
+
+
+def as_array(values: Any, name: str) -> Array:
+    """The same as an array of numbers in their own dtype, complex ones among them."""
+    if isinstance(values, torch.Tensor):
+        return _of_tensor(values, name)
+    if is_frame(values):
+        return _of_frame(values, name)
+    if isinstance(values, (list, tuple)) and any(isinstance(v, np.ma.MaskedArray) for v in values):
+        values = np.ma.array(values)  # numpy would join them without their masks
+    if isinstance(values, np.ma.MaskedArray):
+        values = _unmasked(values, name)
+    for convert in ("toarray", "to_numpy"):  # of scipy's sparse matrices; of series
+        if hasattr(values, convert) and not isinstance(values, np.ndarray):
+            values = getattr(values, convert)()
+    if not isinstance(values, (np.ndarray, list, tuple, *_SCALARS)) and not hasattr(
+        values, "__array__"
+    ):
+        raise DataError(f"{name} is a {type(values).__name__}: expected an array of numbers")
+    return _numeric(values, name)
+
+
+_SCALARS = (numbers.Number, np.generic)
+
+
+def _numeric(values: Any, name: str) -> Array:
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{name} is not numeric: {error}") from None
+    kind = array.dtype.kind
+    if kind == "O":
+        return _of_objects(array, name)
+    if kind not in "biufc":
+        raise DataError(f"{name} holds {_KINDS.get(kind, array.dtype)}: expected numbers")
+    return array
+
+
+def _of_objects(array: Array, name: str) -> Array:
+    """Numbers of Python, each checked: numpy would read text and call None not a number."""
+    found = np.empty(array.shape, dtype=np.float64)
+    for place in np.ndindex(array.shape):
+        value = array[place]
+        where = f"{name}{list(place) if place else ''}"
+        if isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real):
+            raise DataError(f"{where} is complex ({value}): expected real numbers")
+        if not isinstance(value, (numbers.Real, Decimal)):
+            raise DataError(f"{where} is {value!r}, of {type(value).__name__}: expected a number")
+        try:
+            found[place] = float(value)
+        except OverflowError:
+            raise DataError(f"{where} is larger than any float64") from None
+    return found
+
+
+def _unmasked(values: np.ma.MaskedArray[Any, Any], name: str) -> Array:
+    count = int(np.ma.count_masked(values))
+    if count:
+        raise DataError(
+            f"{name} is a masked array with {count} masked entries: leave those samples out, for"
+            f" example numpy.ma.compress_rows({name}), or fill them in"
+        )
+    return np.asarray(values.data)
+
+
+def _of_tensor(values: torch.Tensor, name: str) -> Array:
+    values = usable(values, name).detach()
+    if values.layout is not torch.strided:
+        values = values.to_dense()
+    if values.is_quantized:
+        values = values.dequantize()
+    values = values.cpu().resolve_conj().resolve_neg()
+    if values.dtype in (torch.bfloat16, torch.float16) or str(values.dtype).startswith("float8"):
+        values = values.to(torch.float64)
+    return values.numpy()
+
+
+def usable(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    """The tensor; DataError if it has no entries of its own, or rows of different lengths."""
+    if tensor.is_nested:
+        raise DataError(f"{name} is a nested tensor: expected rows of one length, pad them")
+    if tensor.is_meta:
+        raise DataError(f"{name} is on the meta device, so it holds no values")
+    return tensor
+
+
+def is_foreign(values: Any) -> bool:
+    """Whether another library holds numbers in it: a data frame, a series, a sparse matrix."""
+    if isinstance(values, (torch.Tensor, np.ndarray, np.generic, Mapping, type)):
+        return False
+    return is_frame(values) or hasattr(values, "to_numpy") or hasattr(values, "toarray")
+
+
+# --- data frames -------------------------------------------------------------------------------
+
+
+def is_frame(values: Any) -> bool:
+    """Whether it is a table with named columns, of whatever library; or columns in a dict."""
+    if isinstance(values, Mapping):
+        return True
+    if isinstance(values, (torch.Tensor, np.ndarray, type)):
+        return False
+    named = hasattr(values, "columns") or hasattr(values, "column_names")
+    by_position = any(hasattr(values, way) for way in ("iloc", "to_series", "column"))
+    return named and by_position and hasattr(values, "shape")
+
+
+def column_names(values: Any) -> tuple[Any, ...]:
+    """The names of a frame's columns, in order."""
+    if isinstance(values, Mapping):
+        return tuple(values)
+    return tuple(values.column_names if hasattr(values, "column_names") else values.columns)
+
+
+def _columns(values: Any) -> Iterator[Any]:
+    """By position: names may occur twice."""
+    if isinstance(values, Mapping):
+        yield from values.values()
+        return
+    for position in range(len(column_names(values))):
+        if hasattr(values, "iloc"):
+            yield values.iloc[:, position]
+        elif hasattr(values, "to_series"):
+            yield values.to_series(position)
+        else:
+            yield values.column(position)
+
+
+def _of_frame(values: Any, name: str) -> Array:
+    names = column_names(values)
+    columns = [
+        as_array(column, f"column {title!r} of {name}")
+        for title, column in zip(names, _columns(values), strict=True)
+    ]
+    if not columns:
+        raise DataError(f"{name} is a {type(values).__name__} without columns")
+    shapes = {column.shape for column in columns}
+    if len(shapes) > 1 or columns[0].ndim != 1:
+        listed = ", ".join(str(list(column.shape)) for column in columns)
+        raise DataError(f"the columns of {name} have shapes {listed}: expected one length")
+    return np.stack(columns, axis=1)
+
+
+def input_names(values: Any) -> tuple[str, ...] | None:
+    """Column names of a frame as names of inputs; None if it has none, or is no frame.
+
+    Raises DataError for names that equations can't use.
+    """
+    if not is_frame(values):
+        return None
+    names = column_names(values)
+    if not any(isinstance(name, str) for name in names):
+        return None  # numbered columns
+    bad = [name for name in names if not is_name(name)]
+    if bad or len(set(names)) < len(names):
+        found = f"column {bad[0]!r}" if bad else "a column name that occurs twice"
+        raise DataError(
+            f"{found} can't be the name of an input in an equation: give names=, one for each"
+            " column, or rename it, df.rename(columns={...})"
+        )
+    return tuple(map(str, names))
+
+
+# --- what `distill` is given -------------------------------------------------------------------
 
 
 def read_arrays(fn: Any, X: Any, y: Any) -> tuple[Array, Array]:

@@ -12,8 +12,7 @@ from typing import Any
 from torch import fx, nn
 
 from symcompile.errors import CaptureError
-from symcompile.modules.preserving import uncopyable
-from symcompile.modules.state import deepcopy, match_persistence
+from symcompile.modules.state import deepcopy, match_persistence, uncopyable
 
 
 class Vacant(nn.Module):

@@ -13,9 +13,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile.errors import DataError
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import home, tensors
-from symcompile.modules.foreign import as_array, column_names, is_foreign, is_frame, usable
+from symcompile.modules.arrays import as_array, column_names, is_foreign, is_frame, usable
+from symcompile.modules.calling import Batch, home, tensors
 from symcompile.target import Target
 
 _ONE_BATCH = (torch.Tensor, np.ndarray, tuple, Mapping)

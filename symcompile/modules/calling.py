@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from symcompile.modules.batch import Batch
-from symcompile.modules.results import plain
+# Where a region for the whole model (".") sits in the hybrid.
+WHOLE = "body"
+
+
+class Batch(NamedTuple):
+    """Arguments of one call of a model."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def submodule_path(path: str) -> str:
+    """Where the block of a region sits in the hybrid module."""
+    return WHOLE if path == "." else path
+
 
 T = TypeVar("T")
 
@@ -25,7 +39,7 @@ TOLERANCE = {
 
 
 def run(module: nn.Module, batch: Batch) -> Any:
-    """What one forward gives, in plain containers (`results.plain`). Hooks are included, and the
+    """What one forward gives, in plain containers (`plain`). Hooks are included, and the
     model gets copies of the batch: some write into their inputs."""
     batch = Batch(*map_tensors(torch.clone, (tuple(batch.args), dict(batch.kwargs))))
     if isinstance(module, fx.GraphModule):
@@ -145,3 +159,81 @@ def home(module: nn.Module) -> tuple[torch.device, torch.dtype]:
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.get_default_dtype()
+
+
+# --- what a model returns ----------------------------------------------------------------------
+
+_NUMBERS = (bool, int, float, str, torch.SymInt, torch.SymFloat, torch.SymBool, torch.Size)
+_CONSTANTS = (*_NUMBERS, complex, bytes, torch.dtype, torch.device, torch.layout)
+
+
+@dataclass(frozen=True)
+class Left:
+    """Stands where an object was that is neither a tensor, nor a container, nor a constant."""
+
+    kind: str
+
+
+def plain(value: Any) -> Any:
+    """A result with every object in it that nobody can look into replaced by a Left.
+
+    Containers that torch knows keep their class; other mappings and dataclasses become dicts.
+    """
+    if value is None or isinstance(value, (torch.Tensor, *_CONSTANTS, Left)):
+        return value
+    node = pytree._get_node_type(value)
+    if node in pytree.SUPPORTED_NODES:
+        return _rebuilt(value, pytree.SUPPORTED_NODES[node])
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return (tuple if isinstance(value, tuple) else list)(plain(one) for one in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return Left(type(value).__name__)
+
+
+def _rebuilt(value: Any, node: pytree.NodeDef) -> Any:
+    children, context = node.flatten_fn(value)
+    found = [plain(child) for child in children]
+    if all(new is old for new, old in zip(found, children, strict=True)):
+        return value
+    return node.unflatten_fn(found, context)
+
+
+def storable(value: Any) -> Any:
+    """A result as torch.export takes it: None in the place of what is neither tensor nor number."""
+    found = plain(value)
+    if all(map(_is_storable, pytree.tree_leaves(found))):
+        return found
+    return pytree.tree_map(lambda leaf: leaf if _is_storable(leaf) else None, found)
+
+
+def left_out(value: Any) -> list[str]:
+    """Places and classes of what `storable` leaves out: "['past_key_values'] (DynamicCache)"."""
+    return [
+        f"{place} ({leaf.kind if isinstance(leaf, Left) else type(leaf).__name__})"
+        for place, leaf in result_places(plain(value))
+        if not _is_storable(leaf)
+    ]
+
+
+def opaque_objects(value: Any) -> list[str]:
+    """Places and classes of what nobody can look into."""
+    found = result_places(plain(value))
+    return [f"{place} ({leaf.kind})" for place, leaf in found if isinstance(leaf, Left)]
+
+
+def _is_storable(leaf: Any) -> bool:
+    return leaf is None or isinstance(leaf, (torch.Tensor, *_NUMBERS))
+
+
+def result_places(value: Any) -> Iterator[tuple[str, Any]]:
+    """Place and value of everything that a model returns; a single tensor is the "result"."""
+    try:
+        found = [
+            ("".join(map(str, key)), leaf) for key, leaf in pytree.tree_flatten_with_path(value)[0]
+        ]
+    except ValueError:  # a container of the user's that does not tell its keys
+        found = [(f"[{k}]", leaf) for k, leaf in enumerate(pytree.tree_leaves(value))]
+    yield from ((place or "result", leaf) for place, leaf in found)

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from symcompile.modules.calling import map_tensors, same
-from symcompile.modules.preserving import preserving
 from symcompile.modules.region import Interface, Key, Parameter, TensorInput, TensorOutput
 from symcompile.modules.region_call import rows_of
+from symcompile.modules.state import preserving
 
 _LITERALS = (bool, int, float, str, type(None))
 # How many samples are run again, to see whether each is mapped on its own.

@@ -12,7 +12,7 @@ from torch import nn
 
 from symcompile.errors import DataError, StaleRecordingError
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.region import Region
 from symcompile.regression.folds import fold_numbers
 

@@ -16,9 +16,7 @@ import torch
 from torch import nn
 
 from symcompile.errors import DataError, SymCompileError
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import map_tensors, rows, run, same, take, tensors
-from symcompile.modules.preserving import preserving
+from symcompile.modules.calling import Batch, map_tensors, rows, run, same, take, tensors
 from symcompile.modules.recorder import Recorder
 from symcompile.modules.recording import (
     HELD_OUT_BATCHES,
@@ -26,6 +24,7 @@ from symcompile.modules.recording import (
     NO_BATCHES,
     RECORDED_BATCHES,
 )
+from symcompile.modules.state import preserving
 from symcompile.regression.folds import SMALL
 
 # End-to-end figures need a model run per control and choice: that many elements are plenty.

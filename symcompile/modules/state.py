@@ -1,21 +1,185 @@
-"""What a module holds besides its parameters: attributes, buffers, and which of them are stored."""
+"""State of modules: kept while they run, copied, and put back as it was.
+
+Inside of `preserving`, buffers and everything else that modules hold are copies, made by deepcopy;
+outside, the very objects that were there come back, untouched. Parameters stay, since gradients
+are asked for by their identity and since they are large: those that a forward was once seen to
+write into (`put_back`) get their values back as well.
+"""
 
 from __future__ import annotations
 
 import copy
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import CellType, FunctionType
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from symcompile.modules.preserving import carry_notes
+# Names of parameters that forwards write into, by the module that owns them.
+_written: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+
+# What a forward can't change in place.
+_ATOMIC = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
+_CONTAINERS = (list, dict, set, tuple, frozenset)
+_SHARED = (*_ATOMIC, nn.Module, fx.Graph)
+_EMPTIED = (dict, OrderedDict, list, set)
+
+
+@contextmanager
+def preserving(*modules: nn.Module) -> Iterator[None]:
+    """What a forward leaves behind on the modules (counters, caches, moved buffers) is undone."""
+    parts = _parts(modules)
+    plain = [part for part in parts if not isinstance(part, torch.jit.ScriptModule)]
+    before = [(part, dict(part.__dict__)) for part in plain]
+    undo = [*_kept_parameters(parts), *_kept_buffers(set(parts) - set(plain))]
+    for part, attributes in zip(plain, _copied(plain), strict=True):
+        part.__dict__.update(attributes)
+    try:
+        yield
+    finally:
+        for part, own in before:
+            for key in part.__dict__.keys() - own.keys():
+                del part.__dict__[key]
+            part.__dict__.update(own)
+        for tensor, value, grad in undo:
+            tensor.grad = grad
+            if value is not None and not _same_bits(tensor, value):
+                with torch.no_grad():
+                    tensor.copy_(value)
+
+
+def put_back(copied: nn.Module, original: nn.Module) -> None:
+    """Give a copy the parameters of its original again where a forward wrote into them, and
+    remember which: `preserving` keeps them from now on.
+
+    Parts are found by their names; what the copy has under another name is left as it is.
+    """
+    theirs = dict(original.named_parameters(remove_duplicate=False))
+    for prefix, part in copied.named_modules(remove_duplicate=False):
+        for name, own in part._parameters.items():
+            other = theirs.get(f"{prefix}.{name}" if prefix else name)
+            if own is None or other is None or _same_bits(own, other):
+                continue
+            with torch.no_grad():
+                own.copy_(other)
+            _written[part] = _written.get(part, frozenset()) | {name}
+
+
+def carry_notes(copies: Iterable[tuple[nn.Module, nn.Module]]) -> None:
+    """What is known of modules holds for their copies too; pairs of module and copy."""
+    for part, copied in copies:
+        if part in _written:
+            _written[copied] = _written[part]
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a is b:
+        return True
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach(), b.detach())
+
+
+def _parts(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """All submodules, once each; one that is not registered counts as any other object."""
+    return list({id(part): part for module in modules for part in module.modules()}.values())
+
+
+Kept = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+
+
+def _kept_parameters(parts: Iterable[nn.Module]) -> Iterator[Kept]:
+    for part in parts:
+        noted = _written.get(part, frozenset())
+        for name, own in part.named_parameters(recurse=False):
+            yield own, own.detach().clone() if name in noted else None, own.grad
+
+
+def _kept_buffers(scripted: Iterable[nn.Module]) -> Iterator[Kept]:
+    """A ScriptModule's attributes are C++ values; its buffers are as everyone's."""
+    for part in scripted:
+        for buffer in part.buffers(recurse=False):
+            yield buffer, buffer.detach().clone(), buffer.grad
+
+
+def uncopyable(*modules: nn.Module) -> Iterator[tuple[int, Any]]:
+    """What modules hold of which there is only one, such as locks and files, by identity."""
+    parts = [one for one in _parts(modules) if not isinstance(one, torch.jit.ScriptModule)]
+    shared: dict[int, Any] = {}
+    _copied(parts, shared)
+    yield from shared.items()
+
+
+# --- copies of what modules hold ---------------------------------------------------------------
+
+
+def _copied(parts: list[nn.Module], shared: dict[int, Any] | None = None) -> list[dict[str, Any]]:
+    """For each part, copies of what it holds, which share what the parts share.
+
+    What can't be copied is noted in `shared`.
+    """
+    shared = {} if shared is None else shared
+    while True:
+        memo = _memo(parts) | shared
+        try:
+            return [_attributes(part, memo) for part in parts]
+        except _CantCopyError as error:
+            # A lock, a file, an open connection: there is one of it.
+            shared[id(error.value)] = error.value
+
+
+class _CantCopyError(Exception):
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+def _memo(parts: list[nn.Module]) -> dict[int, Any]:
+    """What is no copy inside of copies: modules and parameters; and the copies of buffers."""
+    memo: dict[int, Any] = {}
+    for part in parts:
+        memo[id(part)] = part
+        for parameter in part._parameters.values():
+            memo[id(parameter)] = parameter
+        for buffer in part._buffers.values():
+            if buffer is not None and id(buffer) not in memo:
+                memo[id(buffer)] = buffer.detach().clone().requires_grad_(buffer.requires_grad)
+    return memo
+
+
+def _attributes(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in part.__dict__.items():
+        if isinstance(value, _SHARED):
+            continue
+        if key in ("_modules", "_parameters"):
+            found[key] = copy.copy(value)
+        elif key == "_buffers":
+            found[key] = {n: b if b is None else memo[id(b)] for n, b in value.items()}
+        elif type(value) in _EMPTIED and not value:  # most of what a module holds
+            found[key] = type(value)()
+        else:
+            found[key] = _one(value, memo)
+    return found
+
+
+def _one(value: Any, memo: dict[int, Any]) -> Any:
+    for leaf in pytree.tree_leaves(value) if isinstance(value, _CONTAINERS) else (value,):
+        if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
+            memo.setdefault(id(leaf), leaf.detach().clone())  # torch refuses to copy a history
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # whatever a user's object makes deepcopy raise
+        raise _CantCopyError(value) from None
+
+
+# --- copies of whole models --------------------------------------------------------------------
 
 T = TypeVar("T")
 
@@ -50,7 +214,7 @@ def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = Non
     """
     known = {} if memo is None else memo
     parts = [part for module in modules for part in module.modules()]
-    leaves = [leaf for part in parts for leaf in pytree.tree_leaves(_attributes(part))]
+    leaves = [leaf for part in parts for leaf in pytree.tree_leaves(_held(part))]
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
             known.setdefault(id(leaf), leaf.detach().clone())
@@ -113,7 +277,7 @@ def _cut_off(copied: nn.Module) -> None:
                     tensor.detach_().requires_grad_()
 
 
-def _attributes(part: nn.Module) -> dict[str, Any]:
+def _held(part: nn.Module) -> dict[str, Any]:
     return {} if isinstance(part, torch.jit.ScriptModule) else dict(part.__dict__)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx, nn
 
 from symcompile.errors import TargetError
-from symcompile.modules.batch import WHOLE
+from symcompile.modules.calling import WHOLE
 from symcompile.modules.region import Region
 
 

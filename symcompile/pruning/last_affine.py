@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from symcompile.errors import PruningError
 from symcompile.modules.calling import evaluating
-from symcompile.modules.preserving import preserving
+from symcompile.modules.state import preserving
 
 _MODULES = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh),

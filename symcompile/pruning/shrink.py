@@ -15,8 +15,7 @@ from torch import nn
 
 from symcompile.errors import PruningError
 from symcompile.modules.agreement import attempt
-from symcompile.modules.batch import Batch
-from symcompile.modules.calling import evaluating, same
+from symcompile.modules.calling import Batch, evaluating, same
 from symcompile.pruning.last_affine import last_affine
 
 

@@ -37,8 +37,7 @@ from symcompile.aten.signature import check_signature
 from symcompile.aten.values import decode_value, encode_value
 from symcompile.errors import ArtifactError, shown
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite, check_constants
-from symcompile.modules.batch import Batch, submodule_path
-from symcompile.modules.calling import map_tensors
+from symcompile.modules.calling import Batch, map_tensors, submodule_path
 from symcompile.modules.region import Region
 from symcompile.modules.state import deepcopy, same_random_state
 from symcompile.storage import container

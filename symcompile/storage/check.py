@@ -12,12 +12,20 @@ from torch import nn
 from symcompile.aten.graph import StoredGraph, decode
 from symcompile.errors import ArtifactError
 from symcompile.modules.agreement import agree_in_gradients, agree_without_gradients
-from symcompile.modules.batch import Batch, submodule_path
-from symcompile.modules.calling import evaluating, leaves, map_tensors, rows, same, take
-from symcompile.modules.preserving import preserving
+from symcompile.modules.calling import (
+    Batch,
+    evaluating,
+    leaves,
+    left_out,
+    map_tensors,
+    rows,
+    same,
+    storable,
+    submodule_path,
+    take,
+)
 from symcompile.modules.region import Region
-from symcompile.modules.results import left_out, storable
-from symcompile.modules.state import same_random_state
+from symcompile.modules.state import preserving, same_random_state
 
 MODES = (
     "after loading, train() acts as eval() does: the forward takes other steps in training mode"

@@ -19,16 +19,23 @@ from torch.utils import _pytree as pytree
 
 from symcompile.aten.decode import StoredModel
 from symcompile.aten.graph import StoredGraph
-from symcompile.aten.shapes import BATCH, dtype_name, place_of, plain_leaf
 from symcompile.aten.signature import arguments_of
+from symcompile.aten.sizes import BATCH, dtype_name, place_of, plain_leaf
 from symcompile.fidelity.outcome import Outcome, Rewrite
 from symcompile.lowering.codegen import NEURAL
-from symcompile.modules.batch import Batch, submodule_path
-from symcompile.modules.calling import evaluating, home, rows, run, take, without_gradients
-from symcompile.modules.preserving import preserving
+from symcompile.modules.calling import (
+    Batch,
+    evaluating,
+    home,
+    result_places,
+    rows,
+    run,
+    submodule_path,
+    take,
+    without_gradients,
+)
 from symcompile.modules.region_call import arguments
-from symcompile.modules.results import result_places
-from symcompile.modules.state import same_random_state
+from symcompile.modules.state import preserving, same_random_state
 
 Json = dict[str, Any]
 

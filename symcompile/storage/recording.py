@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from symcompile.errors import ArtifactError, shown
-from symcompile.modules.batch import Batch
+from symcompile.modules.calling import Batch
 from symcompile.modules.recording import Recorded, Samples
 from symcompile.modules.region import Region
 from symcompile.storage.codecs import MAX_DEPTH, TEXT, whole

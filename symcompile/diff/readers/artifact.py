@@ -17,7 +17,7 @@ from symcompile.diff.readers import checks, manifest
 from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
-from symcompile.modules.batch import submodule_path
+from symcompile.modules.calling import submodule_path
 from symcompile.storage import artifact
 from symcompile.storage.container import Archive
 from symcompile.storage.graph_rows import aten_rows

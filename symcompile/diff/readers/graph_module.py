@@ -9,12 +9,11 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.opaque import is_free
-from symcompile.aten.shapes import dtype_name
+from symcompile.aten.sizes import dtype_name, is_free
 from symcompile.diff.readers import checks
 from symcompile.diff.readers.nodes import read_nodes
 from symcompile.diff.snapshot import Shape, Snapshot, Tensor
-from symcompile.modules.results import result_places
+from symcompile.modules.calling import result_places
 from symcompile.storage.graph_rows import fx_rows
 from symcompile.storage.model_rows import own_tensors, tensor_digest
 from symcompile.storage.reading import reading

@@ -13,7 +13,7 @@ from torch import nn
 
 from symcompile import Recording, SymCompileError, Target, distill, load, record, symcompile
 from symcompile.errors import ArtifactError, ChoiceError, DataError, ExpressionError, TargetError
-from symcompile.modules.foreign import as_array, input_names, is_frame, real_numbers
+from symcompile.modules.arrays import as_array, input_names, is_frame, real_numbers
 
 QUICK: dict[str, Any] = {
     "engine_options": {"restarts": 1, "population": 50, "generations": 2},

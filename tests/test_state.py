@@ -14,8 +14,7 @@ from torch import fx, nn
 
 from symcompile import record, symcompile
 from symcompile.errors import CaptureError
-from symcompile.modules.preserving import preserving, put_back
-from symcompile.modules.state import deepcopy
+from symcompile.modules.state import deepcopy, preserving, put_back
 
 X = torch.randn(120, 2, generator=torch.Generator().manual_seed(0))
 QUICK: dict[str, Any] = {
