@@ -34,7 +34,7 @@ from symcompile.modules.region import (
 )
 from symcompile.regression.pareto import ParetoFront
 from symcompile.report import Report
-from symcompile.report.notes import figure, r2
+from symcompile.report.metrics import figure, r2
 from symcompile.target import Target
 
 PROVENANCE = {

@@ -21,7 +21,8 @@ from symcompile.report import (
     title,
     where_from,
 )
-from symcompile.report.notes import LEGEND, Row, columns, notes, together
+from symcompile.report.metrics import LEGEND
+from symcompile.report.notes import Row, columns, notes, together
 
 # An equation longer than this is folded.
 LONG = 240

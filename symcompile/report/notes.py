@@ -18,17 +18,10 @@ from symcompile.fidelity.outcome import (
     Rewrite,
 )
 from symcompile.report import WORSE, Report, chosen, label, real_rows, runner_up
+from symcompile.report.metrics import METRICS, Metric, figure, r2
 
 RUNNERS_UP = 3
 DOMAIN_ISSUES = 4
-
-LEGEND = (
-    "R2, relative L2 and max |error|: equation against neural block on held-out samples."
-    " 20 % beyond: relative L2 on inputs up to 20 % outside of their recorded range."
-    " Gradient: relative L2 of the derivatives along the inputs as they vary."
-    " Mean, linear: relative L2 of the mean output, and of the best linear map (a ridge regression,"
-    " chosen by leaving rows out) of the same inputs, on the held-out samples."
-)
 
 Row = tuple[str, Equation | None, OutputFidelity]
 Note = tuple[str, str]
@@ -42,40 +35,19 @@ class Column(NamedTuple):
     cell: Callable[[Row], str]
 
 
+def _column(metric: Metric) -> Column:
+    return Column(*metric.column, lambda row: metric.show(metric.of(row[2])))
+
+
 COLUMNS = (
     Column("com-", "plexity", lambda row: str(row[1].complexity) if row[1] else ""),
-    Column("", "R2", lambda row: r2(row[2].equation.r2)),
-    Column("relative", "L2", lambda row: figure(row[2].equation.relative_l2)),
-    Column("max", "|error|", lambda row: figure(row[2].equation.max_error)),
-    Column("20 %", "beyond", lambda row: figure(row[2].extrapolation.relative_l2)),
-    Column("gradient", "L2", lambda row: figure(row[2].gradient)),
-    Column("mean", "L2", lambda row: figure(row[2].mean.relative_l2)),
-    Column("linear", "L2", lambda row: figure(row[2].linear.relative_l2)),
+    *map(_column, METRICS),
 )
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
     """The columns that hold a figure in any of the rows."""
     return [one for one in COLUMNS if any(one.cell(row) not in ("", "-") for row in rows)]
-
-
-def figure(value: float) -> str:
-    """Three digits in at most 8 characters; "-" for what was not measured."""
-    if math.isnan(value):
-        return "-"
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    if 1e-3 <= abs(value) < 1e5:
-        digits = 2 - math.floor(math.log10(abs(value)))
-        return f"{value:.{max(digits, 0)}f}"
-    return f"{value:.1e}"
-
-
-def r2(value: float) -> str:
-    """Five decimals, rounded down so that an imperfect fit never shows as 1.00000."""
-    if math.isnan(value) or value < -10:
-        return figure(value)
-    return "1" if value == 1 else f"{math.floor(value * 1e5) / 1e5:.5f}"
 
 
 def together(report: Report) -> str:

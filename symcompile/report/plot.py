@@ -18,6 +18,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import agreement
 from symcompile.regression.pareto import ParetoFront
+from symcompile.report.metrics import r2
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def pareto(
         if marked:
             axes.plot(
                 [equation.complexity], [loss], "o", color=_CHOICE, markersize=11, zorder=3,
-                label=f"chosen: complexity {equation.complexity}, R² {_r2(front.r2(equation))}",
+                label=f"chosen: complexity {equation.complexity}, R² {r2(front.r2(equation))}",
             )  # fmt: skip
         axes.annotate(
             str(equation.complexity), (equation.complexity, loss), xytext=(6, 6),
@@ -102,7 +103,7 @@ def prediction(
     axes.plot(
         truth[picked], predicted[picked], "o", color=_POINT, alpha=0.45, markersize=4,
         markeredgewidth=0, zorder=2,
-        label=f"R² {_r2(found.r2)}, relative L2 {found.relative_l2:.3g}",
+        label=f"R² {r2(found.r2)}, relative L2 {found.relative_l2:.3g}",
     )  # fmt: skip
     axes.set_xlabel("neural block")
     axes.set_ylabel("equation")
@@ -163,10 +164,6 @@ def _room(axes: Any, complexities: tuple[int, ...], losses: list[float]) -> None
     decades = math.log10(high / low)
     spare = max(0.1 * decades, (1.5 - decades) / 2)
     axes.set_ylim(low * 10**-spare, high * 10 ** (spare + 0.08 * decades))
-
-
-def _r2(value: float) -> str:
-    return "-" if math.isnan(value) else f"{math.floor(value * 1e5) / 1e5:.5f}"
 
 
 def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:

@@ -21,7 +21,8 @@ from symcompile.report import (
     where_from,
     worst,
 )
-from symcompile.report.notes import LEGEND, Row, columns, cut, figure, notes, together
+from symcompile.report.metrics import LEGEND, figure
+from symcompile.report.notes import Row, columns, cut, notes, together
 
 WIDTH = 100
 EQUATION_LINES = 3
