@@ -21,15 +21,14 @@ from drawn_graphs import (
     swapped,
 )
 
-from symcompile.diff.drawing.escaping import columns_of
-from symcompile.diff.drawing.faces import COLUMN, LINE
+from symcompile.diff.drawing.faces import COLUMN, LINE, columns_of
 from symcompile.diff.drawing.folding import fold
 from symcompile.diff.drawing.layers import layered
 from symcompile.diff.drawing.lines import Line, spread
 from symcompile.diff.drawing.ordering import crossings, ordered
 from symcompile.diff.drawing.picture import Picture, picture
-from symcompile.diff.drawing.svg import svg
 from symcompile.diff.drawing.union import BOTH, NEW, OLD, unite
+from symcompile.diff.formats.html import svg
 from symcompile.diff.result import NodesDiff
 from symcompile.diff.snapshot import Node
 

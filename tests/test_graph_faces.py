@@ -9,10 +9,10 @@ import diffs
 import pytest
 from drawn_graphs import chain
 
-from symcompile.diff.drawing.escaping import clipped, facts_markup, markup
-from symcompile.diff.drawing.faces import face, operator
+from symcompile.diff.drawing.faces import clipped, face, operator
 from symcompile.diff.drawing.folding import Cell
 from symcompile.diff.drawing.union import NEW, OLD, Vertex
+from symcompile.diff.formats.html import cut, facts_markup
 from symcompile.diff.result import DRIFTED
 from symcompile.diff.snapshot import Node
 
@@ -117,13 +117,13 @@ def test_names_can_be_clipped_at_their_start() -> None:
 
 
 def test_text_becomes_harmless_markup() -> None:
-    assert markup("<a b=\"c\" d='e'>&") == "&lt;a b=&quot;c&quot; d=&#x27;e&#x27;&gt;&amp;"
-    assert markup("a\x1b\u202e\ud800b") == "a???b"
+    assert cut("<a b=\"c\" d='e'>&") == "&lt;a b=&#34;c&#34; d=&#39;e&#39;&gt;&amp;"
+    assert cut("a\x1b\u202e\ud800b") == "a???b"
 
 
 @pytest.mark.parametrize("piece", ["x", "&", '"', "\ud800", "漢"])
 def test_a_long_text_is_cut_whatever_it_holds(piece: str) -> None:
-    shown = markup(piece * 10_000, 500)
+    shown = cut(piece * 10_000, 500)
     assert len(shown) < 1100
     assert shown.endswith("… (10,000 characters)")
     assert len(facts_markup([piece * 10_000] * 9, 1000)) <= 1000

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symcompile.diff.drawing.escaping import clipped, columns_of
 from symcompile.diff.drawing.folding import Cell
 from symcompile.diff.drawing.union import BOTH, OLD, REGION, SAME, Vertex
+from symcompile.diff.formats.figures import plain
 from symcompile.diff.result import (
     ADDED,
     CHANGED,
@@ -98,6 +99,24 @@ def size(faces: Sequence[Face]) -> tuple[float, float]:
         width = max(width, COLUMN * max(map(columns_of, texts)) + 2 * PAD_X + bars)
         height = max(height, LINE * (len(one.lines) + bool(one.note)) + 2 * PAD_Y)
     return float(round(width)), height
+
+
+def clipped(text: str, columns: int, *, keep_end: bool = False) -> str:
+    """At most so many columns of a fixed-width font, a wide character taking two; not escaped."""
+    shown = plain(text[-columns - 1 :] if keep_end else text[: columns + 1])
+    if columns_of(shown) <= columns:
+        return shown
+    kept, used = "", 1
+    for character in reversed(shown) if keep_end else shown:
+        used += columns_of(character)
+        if used > columns:
+            break
+        kept = character + kept if keep_end else kept + character
+    return f"…{kept}" if keep_end else f"{kept}…"
+
+
+def columns_of(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def operator(node: Node) -> str:

@@ -70,7 +70,8 @@ def picture(
     found = Picture(places.width, places.height, bands=list(_bands(places)))
     for side in (OLD, NEW):
         found.boxes[side] = list(_boxes(places, side))
-        found.lines[side] = list(lines(places, side))
+        # What changed lies on top.
+        found.lines[side] = sorted(lines(places, side), key=lambda line: line.mark != SAME)
         found.folded[side] = folded.hidden(side)
     found.stubs = sum(not route.items for route in places.layers.routes)
     return found

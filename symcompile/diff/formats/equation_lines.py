@@ -25,33 +25,37 @@ class Line(NamedTuple):
     marks: tuple[tuple[int, int], ...] = ()
 
 
-def equation_lines(one: EquationDiff, width: int, paint: Paint | None = None) -> Iterator[str]:
+def sides(equation: EquationDiff) -> Iterator[tuple[str, str, Spans]]:
+    """Sign, text and marks of what is to be shown: - and +, or a blank for both."""
+    if equation.old == equation.new:
+        yield " ", equation.old or "", ()
+        return
+    # Where there is no other side, everything is new or gone.
+    alone = equation.old is None or equation.new is None
+    for sign, text, marks in (
+        ("-", equation.old, equation.old_marks),
+        ("+", equation.new, equation.new_marks),
+    ):
+        if text is not None:
+            yield sign, text, () if alone else inside_of(text, marks)
+
+
+def equation_lines(equation: EquationDiff, width: int, paint: Paint | None = None) -> Iterator[str]:
     """Lines of at most `width` characters, in front of each -, + or a blank.
 
     With `paint` no carets: it shows the marks itself.
     """
-    if one.old == one.new:
-        yield from _side(" ", one.old or "", (), width, paint)
-        return
-    for sign, text, marks in (("-", one.old, one.old_marks), ("+", one.new, one.new_marks)):
-        if text is not None:
-            # Where there is no other side, everything is new or gone.
-            told = () if one.old is None or one.new is None else marks
-            yield from _side(sign, text, told, width, paint)
-
-
-def _side(sign: str, text: str, marks: Spans, width: int, paint: Paint | None) -> Iterator[str]:
-    inside = max(width - len(sign) - 1 - len(_INDENT), 16)
-    lines = wrapped(plain(text), inside_of(text, marks), inside)
-    for place, line in excerpt(lines):
-        indent = _INDENT if place else ""
-        if paint is not None:
-            pieces = (paint(sign, part, marked) for part, marked in _pieces(line))
-            yield paint(sign, f"{sign} {indent}", False) + "".join(pieces)
-            continue
-        yield f"{sign} {indent}{line.text}"
-        if line.marks:
-            yield f"  {indent}{carets(line)}"
+    for sign, text, marks in sides(equation):
+        inside = max(width - len(sign) - 1 - len(_INDENT), 16)
+        for place, line in excerpt(wrapped(plain(text), marks, inside)):
+            indent = _INDENT if place else ""
+            if paint is not None:
+                painted = (paint(sign, piece, marked) for piece, marked in pieces(line))
+                yield paint(sign, f"{sign} {indent}", False) + "".join(painted)
+                continue
+            yield f"{sign} {indent}{line.text}"
+            if line.marks:
+                yield f"  {indent}{carets(line)}"
 
 
 def inside_of(text: str, marks: Spans) -> Spans:
@@ -135,7 +139,8 @@ def _columns(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
-def _pieces(line: Line) -> Iterator[tuple[str, bool]]:
+def pieces(line: Line) -> Iterator[tuple[str, bool]]:
+    """The text in order, what is marked apart from what is not."""
     column = 0
     for start, end in line.marks:
         if column < start:

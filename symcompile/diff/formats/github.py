@@ -21,6 +21,7 @@ from symcompile.diff.formats.words import (
     model_remarks,
     node_counts,
     notes,
+    parted,
     quiet,
     summary,
     untouched,
@@ -121,7 +122,7 @@ def _allowed(diff: GraphDiff, places: Places) -> Iterator[_Annotation]:
 
 def _of_block(block: BlockDiff, places: Places) -> _Annotation:
     title = f"{block_name(block.path)}: {class_title(block.change)}"
-    loud = [one for one in block.equations if not untouched(one)]
+    loud, _ = parted(block)
     if not loud:
         sentences = block.signature or block.notes or (block.change,)
         return _Annotation(title, cut(plain("; ".join(sentences)), _MESSAGE))

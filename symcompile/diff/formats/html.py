@@ -1,37 +1,64 @@
 """A comparison as one self-contained page: cards of the blocks, both graphs side by side.
 
 The page loads nothing and runs nothing but its own style and script: a policy within it names
-their digests. It is complete without the script.
+their digests. It is complete without the script, which only adds comfort.
+
+Its templates lie in `pages`. Names and equations come from files that anybody may have made:
+nothing of them is markup, and what is long is cut.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from symcompile._version import __version__
-from symcompile.diff.drawing.cards import badge, brief, card, remarks
-from symcompile.diff.drawing.escaping import fitting, markup
-from symcompile.diff.drawing.graphs import graphs
-from symcompile.diff.drawing.style import SCRIPT, STYLE
-from symcompile.diff.formats.figures import LEGEND, share
-from symcompile.diff.formats.words import (
-    Remark,
-    gravest_first,
-    node_counts,
-    notes,
-    quiet,
-    rules,
-    verdict,
+from symcompile.diff.drawing.faces import LINE, SIGNS
+from symcompile.diff.drawing.picture import Box, Picture, picture
+from symcompile.diff.drawing.union import NEW, OLD, SAME
+from symcompile.diff.formats import figures, words
+from symcompile.diff.formats.equation_lines import Line, sides
+from symcompile.diff.formats.equation_lines import pieces as pieces_of
+from symcompile.diff.formats.words import Remark
+from symcompile.diff.result import (
+    ADDED,
+    CHANGED,
+    IDENTICAL,
+    REMOVED,
+    REWRITTEN,
+    SIGNATURE,
+    GraphDiff,
+    ModelDiff,
+    NodesDiff,
 )
-from symcompile.diff.result import BlockDiff, GraphDiff, ModelDiff, Side, Violation
-from symcompile.report.notes import count as of
+from symcompile.report.notes import count
+from symcompile.report.templates import asset, environment
 
-# Of all cards together, and of any list, in bytes.
-_CARDS, _LIST, _NOTES = 500_000, 80_000, 20_000
-# Shown at once; the rest is folded.
-_VIOLATIONS = 12
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+# Of one string, in characters; a longer one says how long it is. Of an equation.
+_LONGEST, _EQUATION = 1500, 4000
+# In bytes: of all cards together; of all tooltips of a side together, and of one at most.
+_CARDS = 500_000
+_TOOLTIPS, _TOOLTIP = 200_000, 1000
+# In pixels; what is wider does not fit into half of a usual window.
+_WIDE = 1000
+
+# Classes of the style sheet; what is not listed is "changed".
+_COLOURS = {
+    SIGNATURE: "grave",
+    CHANGED: "grave",
+    ADDED: "added",
+    REMOVED: "removed",
+    REWRITTEN: "same",
+    IDENTICAL: "same",
+}
 
 
 def to_html(diff: GraphDiff, *, title: str | None = None) -> str:
@@ -40,168 +67,267 @@ def to_html(diff: GraphDiff, *, title: str | None = None) -> str:
     Args:
         title: of the page; "Comparison of two models" if it is not given.
     """
-    blocks = gravest_first(diff)
-    anchors = {id(block): f"b{k}" for k, block in enumerate(blocks)}
-    loud = [block for block in blocks if not quiet(block)]
-    cards = fitting((card(block, anchors[id(block)]) for block in loud), _CARDS)
-    linked = {anchors[id(block)] for block in loud[: len(cards)]}
+    from markupsafe import Markup
 
-    def link(block: BlockDiff) -> str:
-        anchor = anchors.get(id(block), "")
-        return f"#{anchor}" if anchor in linked else ""
-
-    picture, style = graphs(diff, link)
-    addresses = {block.path: link(block) for block in blocks}
-    body = [
-        *_head(diff, title or "Comparison of two models"),
-        *_violations(diff, addresses),
-        *_blocks(cards, len(loud) - len(cards), [block for block in blocks if quiet(block)]),
-        picture,
-        *_model(diff.model),
-        f'<footer class="quiet">{_legend(cards)}<p>symcompile {__version__}</p></footer>',
-    ]
-    return _page(title or "Comparison of two models", STYLE + style, "".join(body))
-
-
-def _page(title: str, style: str, body: str) -> str:
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(SCRIPT)}';"
-        " base-uri 'none'; form-action 'none'"
-    )
+    blocks = words.gravest_first(diff)
+    loud = [block for block in blocks if not words.quiet(block)]
+    numbered = [(block, f"b{number}") for number, block in enumerate(loud)]
+    cards = fitting(numbered, lambda pair: _macros("blocks").card(*pair), _CARDS)
+    drawable = diff.nodes.level is not None and (diff.nodes.old_nodes or diff.nodes.new_nodes)
+    drawn = picture(diff.nodes, diff.blocks) if drawable else None
+    style = asset(__package__, "comparison.css") + (_sizes(drawn) if drawn else "")
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{markup(title)}</title><style>{style}</style></head>\n"
-        f"<body>{body}<script>{SCRIPT}</script></body></html>\n"
+        _templates()
+        .get_template("comparison.html.j2")
+        .render(
+            diff=diff,
+            title=title or "Comparison of two models",
+            style=Markup(style),
+            script=Markup(asset(__package__, "comparison.js")),
+            cards=cards,
+            missing=len(loud) - len(cards),
+            same=[block for block in blocks if words.quiet(block)],
+            links={block.path: f"#{anchor}" for block, anchor in numbered[: len(cards)]},
+            drawn=drawn,
+            legend=figures.LEGEND,
+            version=__version__,
+        )
     )
+
+
+def svg(drawn: Picture, side: int, label: str) -> str:
+    """One side of a picture. Colours are in the style sheet of the page."""
+    return str(_macros("graph").svg(drawn, side, label))
+
+
+def _macros(part: str) -> Any:
+    return _templates().get_template(f"{part}.html.j2").module
+
+
+@cache
+def _templates() -> Environment:
+    """With everything that the templates call."""
+    found = environment(
+        __package__,
+        cut,
+        cut=cut,
+        digest=_digest,
+        fitting=fitting,
+        label=figures.label,
+        number="{:,}".format,
+        of=count,
+        px=px,
+    )
+    found.globals |= {
+        "anchor": anchor,
+        "bar_length": bar_length,
+        "colours": _COLOURS,
+        "curve": curve,
+        "legend_of": _legend,
+        "lines_of": _lines,
+        "model_remarks": _model_remarks,
+        "node_rows": _node_rows,
+        "pieces": _pieces,
+        "sides": sides,
+        "signs": SIGNS,
+        "tooltip": _tooltip,
+    }
+    for module, names in (
+        (figures, "block_metrics block_name equation_metrics label"),
+        (words, "block_remarks class_title coefficient_rows equation_remarks node_counts"),
+        (words, "notes parted rest_of rules verdict"),
+    ):
+        found.globals |= {name: getattr(module, name) for name in names.split()}
+    return found
+
+
+# --- text of strangers ---------------------------------------------------------------------------
+
+
+def cut(text: str, most: int = _LONGEST) -> Markup:
+    """The text as HTML, also within a quoted attribute; of a longer one its first part.
+
+    The result has about 2 * `most` bytes at most, whatever is escaped in it.
+    """
+    from markupsafe import Markup, escape
+
+    shown = text[:most]
+    kept = escape(figures.plain(shown))
+    while _size(kept) > 2 * most:
+        shown = shown[: len(shown) // 2]
+        kept = escape(figures.plain(shown))
+    return kept if len(shown) == len(text) else kept + Markup(f"… ({len(text):,} characters)")
+
+
+def fitting(
+    items: Iterable[Any], show: Callable[..., Markup], room: int, *rest: Any
+) -> list[Markup]:
+    """The first items as `show` shows them that there is room for, in bytes, but at least one."""
+    found: list[Markup] = []
+    for item in items:
+        shown = show(item, *rest)
+        room -= _size(shown)
+        if room < 0 and found:
+            break
+        found.append(shown)
+    return found
+
+
+def _tooltip(facts: Sequence[str], boxes: int) -> Markup:
+    """A fact a line, as many as there is room for beside so many other boxes."""
+    return facts_markup(facts, min(_TOOLTIP, _TOOLTIPS // max(boxes, 1)))
+
+
+def facts_markup(facts: Iterable[str], most: int) -> Markup:
+    """A fact a line, as many as there is room for, in bytes."""
+    from markupsafe import Markup
+
+    found: list[Markup] = []
+    for fact in facts:
+        line = cut(fact, most // 4)
+        most -= _size(line) + 1
+        if most < 0:
+            break
+        found.append(line)
+    return Markup("\n").join(found)
+
+
+def _size(text: str) -> int:
+    """Bytes in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _legend(cards: Sequence[str]) -> str:
-    return f"<p>{markup(LEGEND)}.</p>" if cards else ""
+# --- blocks and the model ------------------------------------------------------------------------
 
 
-# --- head ----------------------------------------------------------------------------------------
-
-
-def _head(diff: GraphDiff, title: str) -> Iterator[str]:
-    yield f"<header><h1>{markup(title)}</h1>"
-    yield f'<p>{_side(diff.old)}<span class="arrow-word">→</span>{_side(diff.new)}</p>'
-    kind, sign = ("good", "✓") if diff.same else ("bad", "✗")
-    yield f'<p><span class="verdict {kind}">{sign} {markup(verdict(diff))}</span></p>'
-    chips = [badge(change, count) for change, count in diff.counts().items()]
-    counts = node_counts(diff.nodes)
-    if counts:
-        chips.append(f'<a class="badge changed" href="#graph">graph: {counts}</a>')
-    yield f'<div class="chips">{"".join(chips)}</div>' if chips else ""
-    yield f'<p class="quiet">Rules: {markup(rules(diff.rules))}.</p></header>'
-    told = fitting((f"<p>{markup(note)}</p>" for note in notes(diff)), _NOTES)
-    if told:
-        yield f'<div class="notes">{"".join(told)}</div>'
-
-
-def _side(side: Side) -> str:
-    return (
-        f"<code>{markup(side.source, 300)}</code>"
-        f' <span class="quiet">({markup(side.kind, 40)})</span>'
+def _pieces(text: str, marks: Sequence[tuple[int, int]]) -> Iterator[tuple[Markup, bool]]:
+    """An equation in pieces, and whether each is marked; the end of a long one is cut."""
+    kept = tuple(mark for mark in marks if mark[1] <= _EQUATION)
+    end = kept[-1][1] if kept else 0
+    yield from (
+        (cut(piece, _EQUATION), marked) for piece, marked in pieces_of(Line(text[:end], kept))
     )
+    yield cut(text[end:], _EQUATION - end), False
 
 
-def _violations(diff: GraphDiff, addresses: dict[str, str]) -> Iterator[str]:
-    if not diff.violations:
-        return
-    count = len(diff.violations)
-    yield f'<h2>Not allowed by the rules <span class="quiet">{count:,}</span></h2>'
-    rows = [_violation(one, addresses) for one in diff.violations]
-    heads = ("rule", "where", "what")
-    yield _listed(heads, rows[:_VIOLATIONS], min(count, _VIOLATIONS))
-    if count > _VIOLATIONS:
-        rest = _listed(heads, rows[_VIOLATIONS:], count - _VIOLATIONS)
-        yield f"<details><summary>{count - _VIOLATIONS:,} more</summary>{rest}</details>"
+def bar_length(relative: float) -> float:
+    """Of the bar of a relative change, logarithmic from 0.01 % to 100 %; 0 where there is none."""
+    if math.isnan(relative):
+        return 0.0
+    size = min(abs(relative), 1.0)
+    decades = math.log10(size) + 4 if size else 0.0
+    return max(2.0, 10 * decades)
 
 
-def _violation(one: Violation, addresses: dict[str, str]) -> str:
-    where = f"<code>{markup(one.where, 200)}</code>"
-    address = addresses.get(one.where) or addresses.get(one.where.rpartition("[")[0])
-    address = "#graph" if one.where == "graph" and not address else address
-    linked = f'<a href="{address}">{where}</a>' if address else where
-    return f"<tr><td>{markup(one.rule)}</td><td>{linked}</td><td>{markup(one.message)}</td></tr>"
-
-
-# --- blocks --------------------------------------------------------------------------------------
-
-
-def _blocks(cards: Sequence[str], missing: int, same: Sequence[BlockDiff]) -> Iterator[str]:
-    if not (cards or same):
-        return
-    yield '<h2 id="blocks">Blocks</h2>'
-    yield from cards
-    if missing:
-        yield f'<p class="quiet">and {missing:,} more blocks that are not identical</p>'
-    if same:
-        yield f"<details><summary>{of(len(same), 'identical block')}</summary>"
-        yield _listed(("block", "equation"), map(brief, same), len(same))
-        yield "</details>"
-
-
-# --- the model -----------------------------------------------------------------------------------
-
-
-def _model(model: ModelDiff) -> Iterator[str]:
-    rows = [_fact(fact.name, fact.old, fact.new) for fact in model.facts]
-    told = [*_differences(model), *(("signature", text) for text in model.signature)]
-    if not (rows or told or model.weights):
-        return
-    yield '<h2 id="model">Model</h2>'
-    if rows:
-        yield _listed(("", "old", "new"), rows, len(rows))
-    yield remarks(told)
-    yield from _weights(model)
-
-
-def _differences(model: ModelDiff) -> Iterator[Remark]:
+def _model_remarks(model: ModelDiff) -> list[Remark]:
+    found = []
     for word, size in (
         ("difference of the outputs", model.output_difference),
         ("difference of the equations", model.probe_difference),
     ):
         if size is not None:
-            most = f"up to {share(size)} of the largest old value" if size else "none"
-            yield word, f"{most}, on inputs that both have seen"
+            most = f"up to {figures.share(size)} of the largest old value" if size else "none"
+            found.append((word, f"{most}, on inputs that both have seen"))
+    return found + [("signature", text) for text in model.signature]
 
 
-def _fact(name: str, old: str, new: str) -> str:
-    kind = ' class="moved"' if old != new else ""
-    sign = " ≠" if old != new else ""
-    return (
-        f"<tr{kind}><td>{markup(name)}{sign}</td><td>{markup(old)}</td><td>{markup(new)}</td></tr>"
-    )
+# --- graphs --------------------------------------------------------------------------------------
 
 
-def _weights(model: ModelDiff) -> Iterator[str]:
-    if not model.weights:
-        return
-    count = len(model.weights)
-    opened = " open" if count <= 12 else ""
-    rows = (
-        f"<tr><td><code>{markup(name, 200)}</code></td><td>{markup(what, 400)}</td></tr>"
-        for name, what in model.weights
-    )
-    yield f"<details{opened}><summary>{of(count, 'weight')} not the same</summary>"
-    yield _listed(("weight", "what"), rows, count)
-    yield "</details>"
+def _sizes(drawn: Picture) -> str:
+    """A narrow window shrinks the picture a little, then it scrolls."""
+    width = round(drawn.width)
+    least = f"@media screen {{ .graph {{ min-width: {round(0.72 * width)}px }} }}"
+    return f".graph {{ max-width: {width}px }} {least}"
 
 
-def _listed(heads: Sequence[str], rows: Iterable[str], count: int) -> str:
-    """A table with the rows that there is room for."""
-    shown = fitting(rows, _LIST)
-    head = "".join(f"<th>{one}</th>" for one in heads)
-    more = count - len(shown)
-    rest = f'<p class="quiet">and {more:,} more</p>' if more > 0 else ""
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(shown)}</tbody></table></div>{rest}"
-    )
+def anchor(box: Box, side: int) -> str:
+    """What a box is called within the page, "" where nothing is to be said of it."""
+    told = box.face.name and (box.face.mark != SAME or box.face.is_block)
+    return f"{'o' if side == OLD else 'n'}{box.cell}" if told else ""
+
+
+def curve(points: Sequence[tuple[float, float]]) -> str:
+    """Straight where it runs upright, else an S that is upright at both ends."""
+    x, y = points[0]
+    found = [f"M{px(x)} {px(y)}"]
+    for to_x, to_y in points[1:]:
+        if abs(to_x - x) < 0.5:
+            found.append(f"V{px(to_y)}")
+        else:
+            middle = px((y + to_y) / 2)
+            found.append(f"C{px(x)} {middle} {px(to_x)} {middle} {px(to_x)} {px(to_y)}")
+        x, y = to_x, to_y
+    return "".join(found)
+
+
+def px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _lines(box: Box) -> Iterator[tuple[str, float, str]]:
+    """What stands in a box: class, place, text."""
+    face = box.face
+    lines = [*face.lines, *([face.note] if face.note else [])]
+    start = box.y + (box.height - LINE * len(lines)) / 2 + LINE - 4
+    for number, text in enumerate(lines):
+        kind = "title" if number == 0 else "note" if number == len(face.lines) else "detail"
+        yield kind, start + number * LINE, text
+
+
+def _legend(drawn: Picture) -> Iterator[tuple[str, str, str]]:
+    """What is explained: a "box" or a "line" of some classes, or nothing but a text."""
+    faces = [box.face for boxes in drawn.boxes.values() for box in boxes]
+    there = {face.mark for face in faces} | {face.kind for face in faces}
+    for what, kinds, text in (
+        ("block", "block", "block with equations"),
+        ("neural", "neural", "neural block"),
+        ("fold", "fold", "folded"),
+        ("added", "node added", f"{SIGNS['added']} added"),
+        ("removed", "node removed", f"{SIGNS['removed']} removed"),
+        ("changed", "node changed", f"{SIGNS['changed']} changed"),
+        ("moved", "node moved", f"{SIGNS['moved']} reads other nodes"),
+    ):
+        if what in there:
+            yield "box", kinds, text
+    lines = [line for side in drawn.lines.values() for line in side]
+    marks = {line.mark for line in lines}
+    yield from (("line", mark, f"edge {mark}") for mark in ("removed", "added") if mark in marks)
+    if any(line.points[0][1] > line.points[-1][1] for line in lines if not line.stub):
+        yield "", "", "upward: the new side has it in another order"
+    if drawn.stubs:
+        yield "", "", f"{drawn.stubs:,} long edges are drawn as short ends only"
+    if drawn.width > _WIDE:
+        yield "", "", "wider than the window: both sides scroll sideways together"
+    yield "", "", "what is on both sides stands at the same height"
+
+
+class _NodeRow(NamedTuple):
+    """A node that is not the same: its mark, its name and address on both sides, and how."""
+
+    mark: str
+    names: tuple[tuple[str | None, str | None], ...]
+    what: Markup
+
+
+def _node_rows(nodes: NodesDiff, drawn: Picture) -> Iterator[_NodeRow]:
+    addresses = {
+        (side, box.face.name): f"#{name}"
+        for side, boxes in drawn.boxes.items()
+        for box in boxes
+        if (name := anchor(box, side))
+    }
+
+    def named(old: str | None, new: str | None) -> tuple[tuple[str | None, str | None], ...]:
+        return (old, addresses.get((OLD, old or ""))), (new, addresses.get((NEW, new or "")))
+
+    for one in nodes.changed:
+        yield _NodeRow(one.change, named(one.old.name, one.new.name), cut(one.what, 400))
+    for node in nodes.removed:
+        yield _NodeRow("removed", named(node.name, None), cut(words.node(node)))
+    for node in nodes.added:
+        yield _NodeRow("added", named(None, node.name), cut(words.node(node)))

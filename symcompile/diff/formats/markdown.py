@@ -37,10 +37,11 @@ from symcompile.diff.formats.words import (
     node_counts,
     node_lines,
     notes,
+    parted,
     quiet,
+    rest_of,
     rules,
     summary,
-    untouched,
     verdict,
 )
 from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff, NodesDiff, Side
@@ -214,12 +215,12 @@ def _details(block: BlockDiff, unfolded: bool) -> str:
     was = block.renamed_from
     about = f" (was called {html_code(name(was))})" if was is not None else ""
     head = f"{html_code(block_name(block.path))}: {class_title(block.change)}{about}"
-    loud = [one for one in block.equations if not untouched(one)]
+    loud, same = parted(block)
     body = [part for one in loud[:_EQUATIONS] for part in _equation(one, block.change)]
     if len(loud) > _EQUATIONS:
         body.append(f"... {len(loud) - _EQUATIONS:,} more equations")
-    same = [label(one.output) for one in block.equations if untouched(one)]
-    body += [f"{listed(same, _EQUATIONS)}: identical"] * bool(same)
+    names = listed([label(one.output) for one in same], _EQUATIONS)
+    body += [f"{names}: identical"] * bool(same)
     metrics = block_metrics(block)
     body += ["**All outputs**"] * bool(metrics and len(block.equations) > 1)
     body += [_metrics(metrics), _remarks(block_remarks(block))]
@@ -243,10 +244,9 @@ def _coefficients(one: EquationDiff) -> str:
     if not rows:
         return ""
     lines = [_row(["coefficient (#)", "old", "new", "change"]), "|:--|--:|--:|--:|"]
-    lines += [_row([span(cut(row.place, _NAMES)), *row[1:]]) for row in rows[:_COEFFICIENTS]]
-    more, unmoved = len(rows) - _COEFFICIENTS, len(one.coefficients) - len(rows)
-    rest = [f"{more:,} more"] * (more > 0) + [f"{unmoved:,} unchanged"] * (unmoved > 0)
-    lines += [_row([f"... {', '.join(rest)}", "", "", ""])] * bool(rest)
+    lines += [_row([span(cut(row.place, _NAMES)), *row[1:4]]) for row in rows[:_COEFFICIENTS]]
+    rest = rest_of(len(rows) - _COEFFICIENTS, len(one.coefficients) - len(rows))
+    lines += [_row([f"... {rest}", "", "", ""])] * bool(rest)
     return "\n".join(lines)
 
 

@@ -34,11 +34,12 @@ from symcompile.diff.formats.words import (
     node_counts,
     node_lines,
     notes,
+    parted,
     quiet,
+    rest_of,
     rules,
     side,
     summary,
-    untouched,
     verdict,
 )
 from symcompile.diff.result import (
@@ -178,12 +179,11 @@ def _block(page: _Page, block: BlockDiff) -> Iterator[str]:
     path = block_name(block.path) if block.path == "." else f"block {name(block.path)}"
     words = f"{path}: {class_title(block.change)}"
     yield from page.heading(words, _STYLES[block.change], was)
-    for one in block.equations:
-        if not untouched(one):
-            yield from _equation(page, one, block.change)
-    same = [label(one.output) for one in block.equations if untouched(one)]
+    loud, same = parted(block)
+    for one in loud:
+        yield from _equation(page, one, block.change)
     if same:
-        yield f"  {listed(same, _OUTPUTS)}: identical"
+        yield f"  {listed([label(one.output) for one in same], _OUTPUTS)}: identical"
     metrics = block_metrics(block)
     together = bool(metrics and len(block.equations) > 1)
     yield from ["  all outputs"] * together
@@ -236,17 +236,15 @@ def _coefficients(page: _Page, one: EquationDiff) -> Iterator[str]:
     rows = coefficient_rows(one)
     if not rows:
         return
-    shown = [Row("coefficient (#)", "old", "new", "change"), *rows[:_COEFFICIENTS]]
-    sizes = [max(len(row[k]) for row in shown) for k in range(4)]
+    shown = [Row("coefficient (#)", "old", "new", "change", 0.0), *rows[:_COEFFICIENTS]]
+    sizes = [max(len(row[:4][k]) for row in shown) for k in range(4)]
     place = min(sizes[0], max(page.width - sum(sizes[1:]) - 10, 15))
     for row in shown:
         cells = (row.old.rjust(sizes[1]), row.new.rjust(sizes[2]), row.change.rjust(sizes[3]))
         yield f"    {cut(row.place, place).ljust(place)}  {'  '.join(cells)}"
-    more = len(rows) - _COEFFICIENTS
-    unmoved = len(one.coefficients) - len(rows)
-    rest = [f"{more:,} more"] * (more > 0) + [f"{unmoved:,} unchanged"] * (unmoved > 0)
+    rest = rest_of(len(rows) - _COEFFICIENTS, len(one.coefficients) - len(rows))
     if rest:
-        yield f"    ... {', '.join(rest)}"
+        yield f"    ... {rest}"
 
 
 # --- remarks and figures -------------------------------------------------------------------------

@@ -51,6 +51,7 @@ class Row(NamedTuple):
     old: str
     new: str
     change: str
+    relative: float
 
 
 def coefficient_rows(one: EquationDiff) -> list[Row]:
@@ -60,7 +61,14 @@ def coefficient_rows(one: EquationDiff) -> list[Row]:
 
 
 def _row(c: Coefficient) -> Row:
-    return Row(plain(c.place), *apart(figure, c.old, c.new, 6, 17), percent(c.relative))
+    old, new = apart(figure, c.old, c.new, 6, 17)
+    return Row(plain(c.place), old, new, percent(c.relative), c.relative)
+
+
+def rest_of(more: int, unmoved: int) -> str:
+    """What a table of coefficients does not show: "3 more, 2 unchanged"."""
+    words = [f"{more:,} more"] * (more > 0) + [f"{unmoved:,} unchanged"] * (unmoved > 0)
+    return ", ".join(words)
 
 
 def _size(c: Coefficient) -> float:
@@ -89,6 +97,12 @@ def equation_remarks(one: EquationDiff) -> list[Remark]:
 def untouched(one: EquationDiff) -> bool:
     """Whether there is nothing to say of an equation but that it is identical."""
     return one.change == IDENTICAL and not any(found.changed for found in equation_metrics(one))
+
+
+def parted(block: BlockDiff) -> tuple[list[EquationDiff], list[EquationDiff]]:
+    """Equations of which there is something to say, and those that are merely identical."""
+    loud = [equation for equation in block.equations if not untouched(equation)]
+    return loud, [equation for equation in block.equations if untouched(equation)]
 
 
 def _values(one: EquationDiff) -> str:
