@@ -1,10 +1,10 @@
-"""Figures and remarks of a report in words, shared by its plain and its HTML form."""
+"""What a report says, however it is written: headings, equations, figures and remarks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from symcompile.expressions.equation import Equation
 from symcompile.fidelity.outcome import (
@@ -15,39 +15,49 @@ from symcompile.fidelity.outcome import (
     Latency,
     Outcome,
     OutputFidelity,
+    Refusal,
     Rewrite,
 )
-from symcompile.report import WORSE, Report, chosen, label, real_rows, runner_up
-from symcompile.report.metrics import METRICS, Metric, figure, r2
+from symcompile.modules.region import Region
+from symcompile.report.metrics import CONTROLS, METRICS, figure, r2
 
+if TYPE_CHECKING:
+    from symcompile.report import Report
+
+WORSE = "worse than linear"
+# A choice that won by less than this share of its value is one that a reader should look at.
+CLOSE = 0.25
 RUNNERS_UP = 3
 DOMAIN_ISSUES = 4
 
-Row = tuple[str, Equation | None, OutputFidelity]
 Note = tuple[str, str]
 
-
-class Column(NamedTuple):
-    """A column of figures: its two header lines, and what stands in it."""
-
-    top: str
-    bottom: str
-    cell: Callable[[Row], str]
+# --- the whole model -------------------------------------------------------------------------
 
 
-def _column(metric: Metric) -> Column:
-    return Column(*metric.column, lambda row: metric.show(metric.of(row[2])))
+def headline(report: Report) -> str:
+    """How many targets were replaced, and what that removed."""
+    done, total = len(report.rewrites), len(report.outcomes)
+    removed = f", {count(report.parameters_removed, 'parameter')} removed" if done else ""
+    return f"{done} of {count(total, 'target')} replaced by equations{removed}"
 
 
-COLUMNS = (
-    Column("com-", "plexity", lambda row: str(row[1].complexity) if row[1] else ""),
-    *map(_column, METRICS),
-)
+def origin(report: Report) -> list[str]:
+    """Capture, engines, seeds and sample counts, each named once."""
+    lines = [f"capture {report.capture}"] if report.capture else []
+    keys = {"engine": "engine", "seed": "seed", "fitted": "n_fit", "held out": "n_holdout"}
+    for name, key in {**keys, "judged by": "judged_by"}.items():
+        values = [outcome.provenance.get(key) for outcome in report.outcomes.values()]
+        texts = dict.fromkeys(_as_text(value) for value in values if value is not None)
+        texts.pop("", None)
+        lines += [f"{name} {', '.join(texts)}"] if texts else []
+    return lines
 
 
-def columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns that hold a figure in any of the rows."""
-    return [one for one in COLUMNS if any(one.cell(row) not in ("", "-") for row in rows)]
+def _as_text(value: Any) -> str:
+    if isinstance(value, Mapping):  # an engine
+        return " ".join(str(value[key]) for key in ("name", "version") if value.get(key))
+    return str(value)
 
 
 def together(report: Report) -> str:
@@ -59,6 +69,121 @@ def together(report: Report) -> str:
     )
 
 
+# --- one target ------------------------------------------------------------------------------
+
+
+def title(path: str, outcome: Outcome) -> tuple[str, str, str]:
+    """A target, what became of it, and sizes, "" where it stays neural."""
+    name = "the whole model (.)" if path == "." else path
+    if isinstance(outcome, Refusal):
+        return name, "stays neural", ""
+    interface, removed = outcome.region.interface, outcome.fidelity.parameters_removed
+    n, m = interface.n_inputs, interface.n_outputs
+    sizes = f"{n} input{'s' * (n != 1)} -> {m} output{'s' * (m != 1)}"
+    return name, "replaced", f", {sizes}, {count(removed, 'parameter')} removed"
+
+
+def chosen(outcome: Outcome) -> dict[int, Equation]:
+    """The equations of an outcome; of a refusal those that were refused."""
+    if isinstance(outcome, Rewrite):
+        return dict(sorted(outcome.equations.items()))
+    fronts = sorted(outcome.fronts.items())
+    return {output: front.best for output, front in fronts if len(front)}
+
+
+def label(region: Region | None, output: int) -> str:
+    """What an equation is called: y[0] is output 0, component[0] the first component of
+    projected outputs."""
+    projected = region is not None and region.projection_out is not None
+    return f"component[{output}]" if projected else f"y[{output}]"
+
+
+def equations(outcome: Outcome) -> list[tuple[str, str]]:
+    """What stands before each equation, and the equation."""
+    sign = "=" if isinstance(outcome, Rewrite) else "~"
+    return [
+        (f"{label(outcome.region, output)} {sign} ", equation.text())
+        for output, equation in chosen(outcome).items()
+    ]
+
+
+def where_from(outcome: Outcome) -> list[str]:
+    """What the equations' symbols stand for, where they are not the inputs themselves."""
+    region = outcome.region
+    if region is None or not chosen(outcome):
+        return []
+    lines = []
+    if region.projection_in is not None:
+        n, size = region.projection_in.components.shape
+        lines.append(f"where z0..z{n - 1}: {n} principal components of the {size} inputs")
+    for name, definition in (region.target.features or {}).items():
+        lines.append(f"where {name} = {definition}")
+    if region.projection_out is not None:
+        n, size = region.projection_out.components.shape
+        lines.append(f"where components: {n} principal components of the {size} outputs")
+    return lines
+
+
+# --- its figures -----------------------------------------------------------------------------
+
+
+def real_rows(outcome: Outcome) -> dict[str, OutputFidelity]:
+    """Figures of the block's own outputs: of each one, after a projection of all together."""
+    fidelity, region = outcome.fidelity, outcome.region
+    if fidelity is None:
+        return {}
+    if region is not None and region.projection_out is not None and fidelity.total is not None:
+        return {"together": fidelity.total}
+    return {label(region, output): row for output, row in sorted(fidelity.outputs.items())}
+
+
+class Column(NamedTuple):
+    """Both header lines, whether it is that of a control, and the cells below."""
+
+    top: str
+    bottom: str
+    control: bool
+    cells: list[str]
+
+
+class Table(NamedTuple):
+    """The figures of an outcome: a row for each equation, then one for all of them together where
+    that says something new.
+
+    Attributes:
+        names: of the rows.
+        columns: those that hold a figure in any row.
+        worse: of each row, whether a linear map does better.
+    """
+
+    names: list[str]
+    columns: list[Column]
+    worse: list[bool]
+
+
+def table(outcome: Outcome) -> Table | None:
+    """None where nothing was measured."""
+    fidelity, region, used = outcome.fidelity, outcome.region, chosen(outcome)
+    if fidelity is None:
+        return None
+    rows = {label(region, output): row for output, row in sorted(fidelity.outputs.items())}
+    costs = [str(used[k].complexity) if k in used else "" for k in sorted(fidelity.outputs)]
+    projected = region is not None and region.projection_out is not None
+    if fidelity.total is not None and (len(rows) > 1 or projected):
+        rows["together"] = fidelity.total
+        costs.append("")
+    columns = [Column("com-", "plexity", False, costs)]
+    for metric in METRICS:
+        cells = [metric.show(metric.of(row)) for row in rows.values()]
+        columns.append(Column(*metric.column, metric.key in CONTROLS, cells))
+    columns = [column for column in columns if not {*column.cells} <= {"", "-"}]
+    worse = [not row.beats_linear for row in rows.values()]
+    return Table(list(rows), columns, worse) if rows else None
+
+
+# --- remarks on it ---------------------------------------------------------------------------
+
+
 def notes(path: str, outcome: Outcome) -> Iterator[Note]:
     """Remarks on one target: a name, "" where it goes on with that of the one before; a text."""
     fidelity = outcome.fidelity
@@ -66,9 +191,8 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
         yield from _named("warning", [*_constant(outcome), *_worse(outcome)])
         yield from _named("projection", list(_projections(fidelity)))
         yield from _named("precision", list(_precision(outcome, fidelity)))
-        yield from _named(
-            "domain", [_domain(one, outcome) for one in fidelity.domain], DOMAIN_ISSUES
-        )
+        issues = [_domain(issue, outcome) for issue in fidelity.domain]
+        yield from _named("domain", issues, DOMAIN_ISSUES)
         if "judged_by" in outcome.provenance:
             yield "judged by", _folds(str(outcome.provenance["judged_by"]))
         if fidelity.end_to_end is not None:
@@ -77,10 +201,11 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
             yield "not measured", f"{what} ({cut(why, 120)})"
     if isinstance(outcome, Rewrite):
         if MOVED in outcome.provenance:
-            found = outcome.provenance[MOVED]
-            yield "choice", f"the simplest that passes, since of the default choice: {found}"
-        yield from _runners_up(path, outcome)
-        yield from _named("latency", [_latency(one) for one in outcome.fidelity.latency])
+            why = outcome.provenance[MOVED]
+            yield "choice", f"the simplest that passes, since of the default choice: {why}"
+        more = f" in compiled.fronts[{path!r}]"
+        yield from _named("runner-up", list(_runners_up(outcome)), RUNNERS_UP, more)
+        yield from _named("latency", [_latency(timing) for timing in outcome.fidelity.latency])
 
 
 def _named(name: str, texts: Sequence[str], most: int = 99, more: str = "") -> Iterator[Note]:
@@ -101,12 +226,12 @@ def _worse(outcome: Outcome) -> Iterator[str]:
 
 def _constant(outcome: Outcome) -> Iterator[str]:
     """Whatever the inputs are: a reader has to know that nothing of them is left."""
-    found = chosen(outcome)
-    constant = [output for output, one in found.items() if not one.uses]
+    used = chosen(outcome)
+    constant = [output for output, equation in used.items() if not equation.uses]
     if not constant or not isinstance(outcome, Rewrite):
         return
     labels = ", ".join(label(outcome.region, output) for output in constant)
-    removed = outcome.fidelity.parameters_removed if len(constant) == len(found) else 0
+    removed = outcome.fidelity.parameters_removed if len(constant) == len(used) else 0
     of = f" of {count(removed, 'parameter')}" if removed else ""
     yield (
         f"{labels}: a constant stands in place of the block{of}, which no input moves any more."
@@ -123,17 +248,18 @@ def _folds(judged_by: str) -> str:
 
 
 def _projections(fidelity: Fidelity) -> Iterator[str]:
-    for side, one in fidelity.projections.items():
-        text = f"components hold {_percent(one.variance)} of the variance of the {side}"
-        if not math.isnan(one.relative_l2):
-            text += (
-                f"; rebuilt from them, the outputs are off by {figure(one.relative_l2)} (relative"
-                " L2), and no equations of them can be closer"
-                if side == "outputs"
-                else f"; on inputs rebuilt from them, the neural block itself is off by"
-                f" {figure(one.relative_l2)} (relative L2)"
-            )
-        yield text
+    lost = {
+        "outputs": "; rebuilt from them, the outputs are off by {} (relative L2), and no equations"
+        " of them can be closer",
+        "inputs": "; on inputs rebuilt from them, the neural block itself is off by {} (relative"
+        " L2)",
+    }
+    for side, kept in fidelity.projections.items():
+        # Rounded down, so that what is lost shows.
+        share = kept.variance
+        part = f"{math.floor(share * 1e4) / 1e2:.4g} %" if math.isfinite(share) else figure(share)
+        text = "" if math.isnan(kept.relative_l2) else lost[side].format(figure(kept.relative_l2))
+        yield f"components hold {part} of the variance of the {side}{text}"
     if "outputs" in fidelity.projections:
         yield (
             "mean and linear map of a component are projected onto it; together, real outputs are"
@@ -141,15 +267,10 @@ def _projections(fidelity: Fidelity) -> Iterator[str]:
         )
 
 
-def _percent(share: float) -> str:
-    """Rounded down, so that what is lost shows."""
-    return f"{math.floor(share * 1e4) / 1e2:.4g} %" if math.isfinite(share) else figure(share)
-
-
 def _precision(outcome: Outcome, fidelity: Fidelity) -> Iterator[str]:
-    region = outcome.region
-    for one in fidelity.shortfalls:
-        yield f"{'together' if one.output is None else label(region, one.output)} {one}"
+    for shortfall in fidelity.shortfalls:
+        output = shortfall.output
+        yield f"{'together' if output is None else label(outcome.region, output)} {shortfall}"
     if isinstance(outcome, Rewrite) and outcome.computes_in:
         yield (
             f"computes in {outcome.computes_in} inside: {outcome.region.dtype} has not the range or"
@@ -166,17 +287,31 @@ def _end_to_end(change: EndToEnd) -> str:
     )
 
 
-def _runners_up(path: str, outcome: Rewrite) -> Iterator[Note]:
-    texts = []
+def runner_up(outcome: Outcome, output: int) -> tuple[Equation, str] | None:
+    """The other equation that came closest to being chosen, and a word on it.
+
+    Where a user chose by hand, that is what the compiler would have chosen.
+    """
+    front, equation = outcome.fronts.get(output), chosen(outcome).get(output)
+    if front is None or len(front) == 0:
+        return None
+    if equation != front.best:
+        return front.best, "the automatic choice"
+    second = front.runner_up
+    if second is None:
+        return None
+    close = "a close call, " if second.margin < CLOSE else ""
+    return second.equation, f"{close}margin {second.margin:.2f} of 1"
+
+
+def _runners_up(outcome: Rewrite) -> Iterator[str]:
     for output in chosen(outcome):
         second = runner_up(outcome, output)
         if second is not None:
             equation, word = second
-            text = cut(equation.text(), 60)
-            about = f"complexity {equation.complexity}"
-            about += f", R2 {r2(outcome.fronts[output].r2(equation))}; {word}"
-            texts.append(f"{label(outcome.region, output)} = {text}  ({about})")
-    yield from _named("runner-up", texts, RUNNERS_UP, f" in compiled.fronts[{path!r}]")
+            text = f"{label(outcome.region, output)} = {cut(equation.text(), 60)}"
+            share = r2(outcome.fronts[output].r2(equation))
+            yield f"{text}  (complexity {equation.complexity}, R2 {share}; {word})"
 
 
 def _latency(timing: Latency) -> str:
@@ -184,14 +319,14 @@ def _latency(timing: Latency) -> str:
     faster = ratio if ratio >= 1 else 1 / ratio
     shown = f"{faster:.0f}" if faster >= 10 else f"{faster:.2g}"
     speed = f"{shown} times as {'fast' if ratio >= 1 else 'slow'}" if shown != "1" else "as fast"
-    return (
-        f"batch {timing.batch}: neural {_time(timing.neural)}, equations {_time(timing.equation)},"
-        f" {speed} ({count(timing.threads, 'thread')})"
+    neural, equation = (
+        f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+        for seconds in (timing.neural, timing.equation)
     )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return (
+        f"batch {timing.batch}: neural {neural}, equations {equation}, {speed}"
+        f" ({count(timing.threads, 'thread')})"
+    )
 
 
 def _domain(issue: DomainIssue, outcome: Outcome) -> str:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 
 from symcompile.errors import one_line
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
-from symcompile.report import (
+from symcompile.report import Report
+from symcompile.report.metrics import LEGEND, figure
+from symcompile.report.notes import (
     WORSE,
-    Report,
+    Table,
     chosen,
+    cut,
+    equations,
     headline,
-    label,
-    metrics_rows,
+    notes,
     origin,
     real_rows,
+    table,
     title,
+    together,
     where_from,
-    worst,
 )
-from symcompile.report.metrics import LEGEND, figure
-from symcompile.report.notes import Row, columns, cut, notes, together
 
 WIDTH = 100
 EQUATION_LINES = 3
@@ -38,7 +39,7 @@ def render(report: Report) -> str:
         lines += ["", *_overview(report)]
     for path, outcome in report.outcomes.items():
         lines += ["", *_section(path, outcome)]
-    if any(metrics_rows(outcome) for outcome in report.outcomes.values()):
+    if any(table(outcome) for outcome in report.outcomes.values()):
         lines += ["", *_wrapped(LEGEND)]
     # Of a loaded model any of it may be what a stranger wrote.
     return "\n".join(one_line(line.rstrip()) for line in lines)
@@ -59,12 +60,6 @@ def _overview(report: Report) -> list[str]:
     return [header, "-" * len(header), *rows, *mark]
 
 
-def _state(outcome: Outcome) -> str:
-    if not isinstance(outcome, Rewrite):
-        return "stays neural"
-    return "replaced (!)" if _falls_short(outcome) else "replaced"
-
-
 def _falls_short(outcome: Outcome) -> bool:
     rows = real_rows(outcome).values()
     return isinstance(outcome, Rewrite) and not all(row.beats_linear for row in rows)
@@ -72,20 +67,18 @@ def _falls_short(outcome: Outcome) -> bool:
 
 def _overview_row(path: str, outcome: Outcome, wide: int) -> str:
     replaced, fidelity = isinstance(outcome, Rewrite), outcome.fidelity
+    state = (
+        ("replaced (!)" if _falls_short(outcome) else "replaced") if replaced else "stays neural"
+    )
     costs = [equation.complexity for equation in chosen(outcome).values()] if replaced else []
     span = f"{min(costs)}-{max(costs)}" if len(set(costs)) > 1 else "".join(map(str, costs[:1]))
+    errors = [row.equation.relative_l2 for row in real_rows(outcome).values()]
+    worst = max((error for error in errors if not math.isnan(error)), default=math.nan)
     change = fidelity.end_to_end.equation if fidelity and fidelity.end_to_end else math.nan
     removed = -fidelity.parameters_removed if fidelity and replaced else 0
-    return "  ".join(
-        [
-            cut(path, wide).ljust(wide),
-            _state(outcome).ljust(13),
-            str(len(costs)).rjust(9),
-            (span or "-").rjust(10),
-            figure(worst(outcome)).rjust(8),
-            figure(change).rjust(10),
-            f"{removed:,}".rjust(10),
-        ]
+    return (
+        f"{cut(path, wide):<{wide}}  {state:<13}  {len(costs):>9}  {span or '-':>10}"
+        f"  {figure(worst):>8}  {figure(change):>10}  {removed:>10,}"
     )
 
 
@@ -93,14 +86,14 @@ def _overview_row(path: str, outcome: Outcome, wide: int) -> str:
 
 
 def _section(path: str, outcome: Outcome) -> list[str]:
-    heading = title(path, outcome)
+    name, state, sizes = title(path, outcome)
+    heading, figures = f"{name}: {state}{sizes}", table(outcome)
     lines = [*_wrapped(heading, rest="  "), "-" * min(len(heading), WIDTH)]
     if isinstance(outcome, Refusal):
         lines += _wrapped(outcome.reason, "  ", "  ")
     lines += _equations(path, outcome)
-    rows = metrics_rows(outcome)
-    if rows:
-        lines += ["", *_figures(rows)]
+    if figures is not None:
+        lines += ["", *_figures(figures)]
     remarks = [
         line
         for name, text in notes(path, outcome)
@@ -110,17 +103,11 @@ def _section(path: str, outcome: Outcome) -> list[str]:
 
 
 def _equations(path: str, outcome: Outcome) -> list[str]:
-    lines: list[str] = []
-    cut_short = False
-    sign = "=" if isinstance(outcome, Rewrite) else "~"
-    for output, equation in chosen(outcome).items():
-        lead = f"  {label(outcome.region, output)} {sign} "
-        shown, all_of_it = _elided(equation.text(), lead)
-        lines, cut_short = lines + shown, cut_short or not all_of_it
-    if lines and outcome.region is not None:
-        for line in where_from(outcome.region):
-            lines += _wrapped(line, "    where ", "      ")
-    if cut_short:
+    shown = [_elided(text, f"  {lead}") for lead, text in equations(outcome)]
+    lines = [line for equation, _ in shown for line in equation]
+    for line in where_from(outcome):
+        lines += _wrapped(line, "    ", "      ")
+    if not all(whole for _, whole in shown):
         place = "equations" if isinstance(outcome, Rewrite) else "fronts"
         lines += _wrapped(f"in full: compiled.{place}[{path!r}]", "    ", "      ")
     return lines
@@ -141,21 +128,18 @@ def _elided(text: str, lead: str) -> tuple[list[str], bool]:
     return lines, False
 
 
-def _figures(rows: Sequence[Row]) -> list[str]:
-    shown = columns(rows)
-    wide = max(len("output"), *(len(row[0]) for row in rows))
-    sizes = [max(len(c.top), len(c.bottom), *(len(c.cell(row)) for row in rows)) for c in shown]
-
-    def line(first: str, cells: Sequence[str]) -> str:
-        padded = (cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))
-        return "  " + "  ".join([first.ljust(wide), *padded])
-
-    header = [line("", [c.top for c in shown]), line("output", [c.bottom for c in shown])]
-    mark = WORSE if len(header[1]) + 2 + len(WORSE) <= WIDTH else "!"
-    return header + [
-        line(row[0], [c.cell(row) for c in shown]) + ("" if row[2].beats_linear else f"  {mark}")
-        for row in rows
+def _figures(figures: Table) -> list[str]:
+    names = ["", "output", *figures.names]
+    wide = max(map(len, names))
+    columns = [[column.top, column.bottom, *column.cells] for column in figures.columns]
+    columns = [[cell.rjust(max(map(len, cells))) for cell in cells] for cells in columns]
+    lines = [
+        "  " + "  ".join([name.ljust(wide), *cells])
+        for name, *cells in zip(names, *columns, strict=True)
     ]
+    mark = WORSE if len(lines[1]) + 2 + len(WORSE) <= WIDTH else "!"
+    marks = ["", "", *(f"  {mark}" if worse else "" for worse in figures.worse)]
+    return [line + mark for line, mark in zip(lines, marks, strict=True)]
 
 
 def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
