@@ -61,7 +61,7 @@ def ways(kind: str, path: Path, base: Path, seed: int) -> Iterator[tuple[str, Ca
     format = FORMATS[seed % len(FORMATS)]
     yield "show", lambda: summary(path)
     yield "show --lines", lambda: lines(read(path))
-    yield f"diff --format {format}", lambda: diff(*pair, time_limit=0.5).render(format)
+    yield f"diff --format {format}", lambda: diff(*pair, proof_steps=2_000).render(format)
     if kind == "symc":
         yield "load", lambda: used(symcompile.load(path), seed)
 

@@ -13,6 +13,7 @@ import sympy
 from laws import OPERATORS, SYMBOLS, box, equation, output
 
 from symcompile.diff.equations import compare_equations
+from symcompile.diff.equations.proof import PROOF_STEPS, Steps
 from symcompile.diff.result import (
     ADDED,
     CHANGED,
@@ -122,14 +123,16 @@ PAIRS = [
 ]  # fmt: skip
 
 
-def compared(old: str, new: str, points: Array | None = None, limit: float = 5.0) -> EquationDiff:
+def compared(
+    old: str, new: str, points: Array | None = None, steps: float = PROOF_STEPS
+) -> EquationDiff:
     points = box() if points is None else points
-    return compare_equations("p", 0, output(old), output(new), points, limit)
+    return compare_equations("p", 0, output(old), output(new), points, Steps(steps))
 
 
 @pytest.mark.parametrize(("old", "new", "change"), PAIRS, ids=lambda text: str(text)[:40])
 def test_each_pair_gets_its_class_both_ways(old: str, new: str, change: str) -> None:
-    there, back = compared(old, new, limit=1.0), compared(new, old, limit=1.0)
+    there, back = compared(old, new, steps=5_000), compared(new, old, steps=5_000)
     assert (there.change, back.change) == (change, change)
     assert (there.old, there.new) == (back.new, back.old)
     assert (there.old_marks, there.new_marks) == (back.new_marks, back.old_marks)
@@ -215,10 +218,11 @@ def test_without_points_a_proof_decides(
     assert math.isnan(found.difference)
 
 
-def test_without_time_nothing_is_proven() -> None:
-    found = compared("sin(x + y)", "sin(x)*cos(y) + cos(x)*sin(y)", limit=0.0)
-    assert (found.change, found.evidence) == (REWRITTEN, "equal on 256 points, not proven in time")
-    assert compared("x*(y + 1)", "x*y + x", np.empty((0, 3)), limit=0.0).change == CHANGED
+def test_without_steps_nothing_is_proven() -> None:
+    found = compared("sin(x + y)", "sin(x)*cos(y) + cos(x)*sin(y)", steps=0)
+    assert found.change == REWRITTEN
+    assert found.evidence == "equal on 256 points, not proven in so many steps"
+    assert compared("x*(y + 1)", "x*y + x", np.empty((0, 3)), steps=0).change == CHANGED
 
 
 FEW = [

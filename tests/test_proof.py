@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import sympy
 from laws import OPERATORS, SYMBOLS, law_pair
 
 from symcompile.diff.equations import laws, proof
 from symcompile.diff.equations.equivalence import Law
-from symcompile.diff.equations.proof import NOT_PROVEN, PROVEN, drifted_when_expanded, prove
+from symcompile.diff.equations.proof import (
+    NOT_PROVEN,
+    PROOF_STEPS,
+    PROVEN,
+    Steps,
+    drifted_when_expanded,
+    prove,
+)
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.slots import slot
 
@@ -52,15 +61,15 @@ FALSE = [
 @pytest.mark.parametrize(("old", "new"), TRUE)
 def test_proven(old: str, new: str) -> None:
     one, other = law_pair(old, new)
-    assert prove(one, other, 20.0) == PROVEN
-    assert prove(other, one, 20.0) == PROVEN
+    assert prove(one, other, Steps()) == PROVEN
+    assert prove(other, one, Steps()) == PROVEN
 
 
 @pytest.mark.parametrize(("old", "new"), FALSE)
 def test_what_is_not_true_is_not_proven(old: str, new: str) -> None:
     one, other = law_pair(old, new)
-    assert prove(one, other, 20.0) == NOT_PROVEN
-    assert prove(other, one, 20.0) == NOT_PROVEN
+    assert prove(one, other, Steps()) == NOT_PROVEN
+    assert prove(other, one, Steps()) == NOT_PROVEN
 
 
 def law(form: sympy.Expr, *constants: float) -> Law:
@@ -88,19 +97,40 @@ TOO_MUCH = {
 @pytest.mark.parametrize("name", TOO_MUCH)
 def test_what_is_too_large_is_not_begun(name: str) -> None:
     other = of(x + y)
-    assert prove(TOO_MUCH[name], other, 60.0) == f"{NOT_PROVEN}: too large"
-    assert prove(other, TOO_MUCH[name], 60.0) == f"{NOT_PROVEN}: too large"
+    assert prove(TOO_MUCH[name], other, Steps()) == f"{NOT_PROVEN}: too large"
+    assert prove(other, TOO_MUCH[name], Steps()) == f"{NOT_PROVEN}: too large"
     assert drifted_when_expanded(TOO_MUCH[name], other) is None
 
 
 def test_many_terms_are_not_multiplied_out() -> None:
     product = sympy.Mul(*((x + k + y) ** 2 for k in range(1, 20)))
-    assert prove(of(product), of(product + x), 60.0).startswith(NOT_PROVEN)
+    assert prove(of(product), of(product + x), Steps()).startswith(NOT_PROVEN)
     assert drifted_when_expanded(of(1.5 * product), of(1.6 * product + 1.5 * x)) is None
 
 
-def test_no_time_no_proof() -> None:
-    assert prove(*law_pair("x*(y + 1)", "x*y + x"), 0.0) == f"{NOT_PROVEN} in time"
+def test_no_steps_no_proof() -> None:
+    pair = law_pair("x*(y + 1)", "x*y + x")
+    assert prove(*pair, Steps(0)) == f"{NOT_PROVEN} in so many steps"
+    assert prove(*pair, Steps(10)) == f"{NOT_PROVEN} in so many steps"
+
+
+def test_proofs_share_steps_and_take_as_many_every_time_both_ways() -> None:
+    old, new = law_pair(*TRUE[5])
+    steps = Steps()
+    left = [steps.left]
+    for pair in ((old, new), (new, old), (old, new)):
+        assert prove(*pair, steps) == PROVEN
+        left.append(steps.left)
+    taken = {before - after for before, after in itertools.pairwise(left)}
+    assert len(taken) == 1
+    few = Steps(2.5 * taken.pop())
+    assert [prove(old, new, few) for _ in range(3)] == [
+        PROVEN,
+        PROVEN,
+        f"{NOT_PROVEN} in so many steps",
+    ]
+    # What is over is over, so that a cheap equation after a dear one has no luck either.
+    assert prove(*law_pair("x", "y"), few) == f"{NOT_PROVEN} in so many steps"
 
 
 @pytest.mark.parametrize("error", [RecursionError, MemoryError, KeyError, NotImplementedError])
@@ -113,17 +143,31 @@ def test_what_sympy_raises_is_no_error(
     monkeypatch.setattr(sympy, "expand", fail)
     monkeypatch.setattr(proof, "canonical", fail)
     monkeypatch.setattr(sympy, "simplify", fail)
-    assert prove(*law_pair("x*(y + 1)", "x*y + x"), 20.0) == NOT_PROVEN
+    assert prove(*law_pair("x*(y + 1)", "x*y + x"), Steps()) == NOT_PROVEN
     assert drifted_when_expanded(*law_pair("x*(y + 1.5)", "x*y + 1.6*x")) is None
 
 
-def test_a_step_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(*args: object) -> bool:
-        while True:
-            str(sympy.Symbol("x"))
+HOSTILE = {
+    "sines in each other": "sin(" * 20 + "x" + ")" * 20,
+    "tangents in each other": "tan(" * 9 + "x" + ")" * 9,
+    "powers of powers": "((((x + 1.5)**64)**64)**64)**64",
+    "a power in a fitted power": "(((1.5*x)**60.5 + y)**60.5 + t)**60.5",
+    "a sine of many terms": f"sin({'+'.join(f'{k}.5*x**{k}' for k in range(1, 90))})",
+    "a multiple angle": "sin(1000000*x)",
+    "a large power of waves": "(sin(x) + cos(y) + tan(t))**24",
+    "fractions of fractions": "1/(x + 1.5/(y + " * 12 + "t" + "))" * 12,
+    "extremes": "Max(" * 20 + "x*y" + ", t - 0.5)" * 20,
+}
 
-    monkeypatch.setattr(proof, "_STEPS", (endless,))
-    assert prove(*law_pair("x", "y"), 0.05) == f"{NOT_PROVEN} in time"
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_made_to_take_long_ends(name: str) -> None:
+    """Sympy is asked to do what is measured beforehand, and nothing else."""
+    one, other = law_pair(HOSTILE[name], f"1.5*y + {HOSTILE[name]}")
+    steps = Steps()
+    assert prove(one, other, steps).startswith(NOT_PROVEN)
+    assert 0 <= steps.left <= PROOF_STEPS
+    assert drifted_when_expanded(one, other) is None
 
 
 DRIFTS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from symcompile.diff.equations import compare_equations
 from symcompile.diff.equations.points import sample
+from symcompile.diff.equations.proof import Steps
 from symcompile.diff.result import (
     ADDED,
     CHANGED,
@@ -33,33 +33,23 @@ _REGION = "region:"
 _MOST_PAIRS = 100
 
 
-class Clock:
-    """Seconds that are left of a time limit for all equations together."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        return max(0.0, self.end - time.monotonic())
-
-
 def compare_blocks(
-    old: Snapshot, new: Snapshot, node_pairs: Iterable[tuple[str, str]], time_limit: float
+    old: Snapshot, new: Snapshot, node_pairs: Iterable[tuple[str, str]], proof_steps: float
 ) -> tuple[BlockDiff, ...]:
     """Every block of either side, in the order of the names; none where one side's are unknown.
 
     Args:
         node_pairs: (old, new) names of matched nodes: a block that stands in the same place of the
             graph under another name was renamed.
-        time_limit: seconds for symbolic proofs, in all.
+        proof_steps: what symbolic proofs may take, in all.
     """
     if not (old.equations_known and new.equations_known):
         return ()
-    clock = Clock(time_limit)
-    former = _former_names(old, new, node_pairs, clock)
+    steps = Steps(proof_steps)
+    former = _former_names(old, new, node_pairs, steps)
     names = sorted({*old.blocks, *new.blocks} - set(former.values()))
     return tuple(
-        _compare(old.blocks.get(former.get(name, name)), new.blocks.get(name), clock)
+        _compare(old.blocks.get(former.get(name, name)), new.blocks.get(name), steps)
         for name in names
     )
 
@@ -68,7 +58,7 @@ def compare_blocks(
 
 
 def _former_names(
-    old: Snapshot, new: Snapshot, node_pairs: Iterable[tuple[str, str]], clock: Clock
+    old: Snapshot, new: Snapshot, node_pairs: Iterable[tuple[str, str]], steps: Steps
 ) -> dict[str, str]:
     """Old name of each block that has another one now: same place in the graph, else the only one
     left with the same equations."""
@@ -81,7 +71,7 @@ def _former_names(
         if before in gone and after in come and _alike(gone[before], come[after]):
             found[after] = before
             del gone[before], come[after]
-    for find in (_same_equations, partial(_alike_equations, clock=clock)):
+    for find in (_same_equations, partial(_alike_equations, steps=steps)):
         for before, after in find(gone, come):
             found[after] = before
             del gone[before], come[after]
@@ -131,7 +121,7 @@ def _by_equations(blocks: Mapping[str, Block]) -> dict[Any, list[str]]:
 
 
 def _alike_equations(
-    gone: Mapping[str, Block], come: Mapping[str, Block], clock: Clock
+    gone: Mapping[str, Block], come: Mapping[str, Block], steps: Steps
 ) -> list[tuple[str, str]]:
     """Pairs of blocks whose equations are the same functions or drifted, where each has one
     candidate only; none among too many to compare each with each."""
@@ -145,7 +135,7 @@ def _alike_equations(
     if len(pairs) > _MOST_PAIRS:
         return []
     wanted = (IDENTICAL, REWRITTEN, DRIFTED)
-    found = [(a, b) for a, b in pairs if _compare(gone[a], come[b], clock).change in wanted]
+    found = [(a, b) for a, b in pairs if _compare(gone[a], come[b], steps).change in wanted]
     counts = Counter(name for pair in found for name in pair)
     return [(a, b) for a, b in found if counts[a] == counts[b] == 1]
 
@@ -153,14 +143,14 @@ def _alike_equations(
 # --- one block -----------------------------------------------------------------------------------
 
 
-def _compare(old: Block | None, new: Block | None, clock: Clock) -> BlockDiff:
+def _compare(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     if old is None or new is None:
-        return _described(_one_sided(old, new, clock), old, new)
+        return _described(_one_sided(old, new, steps), old, new)
     renamed = old.path if old.path != new.path else None
     if old.symbolic and new.symbolic:
-        found = _symbolic(old, new, clock)
+        found = _symbolic(old, new, steps)
     elif old.symbolic or new.symbolic:
-        found = _one_sided(old if old.symbolic else None, new if new.symbolic else None, clock)
+        found = _one_sided(old if old.symbolic else None, new if new.symbolic else None, steps)
         found = replace(found, notes=_why_neural(new if old.symbolic else old))
     else:
         same = None in (old.digest, new.digest) or old.digest == new.digest
@@ -168,11 +158,11 @@ def _compare(old: Block | None, new: Block | None, clock: Clock) -> BlockDiff:
     return _described(replace(found, path=new.path, renamed_from=renamed), old, new)
 
 
-def _one_sided(old: Block | None, new: Block | None, clock: Clock) -> BlockDiff:
+def _one_sided(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     block = new if old is None else old
     assert block is not None
     before, after = ({} if one is None else one.outputs for one in (old, new))
-    equations = _equations(block.path, before, after, sample(block, block), clock)
+    equations = _equations(block.path, before, after, sample(block, block), steps)
     return BlockDiff(block.path, ADDED if old is None else REMOVED, equations=equations)
 
 
@@ -180,12 +170,12 @@ def _why_neural(block: Block) -> tuple[str, ...]:
     return (f"neural: {block.reason}",) if block.reason else ()
 
 
-def _symbolic(old: Block, new: Block, clock: Clock) -> BlockDiff:
+def _symbolic(old: Block, new: Block, steps: Steps) -> BlockDiff:
     signature = signature_changes(old, new)
     before, after = _variables(old), _variables(new)
     # Other names are taken in their order, where points of the old side say enough.
     points = sample(old, new if before[0] == after[0] else old)
-    equations = _equations(new.path, old.outputs, new.outputs, points, clock)
+    equations = _equations(new.path, old.outputs, new.outputs, points, steps)
     if before != after:
         equations = tuple(
             replace(one, change=SIGNATURE) if one.old and one.new else one for one in equations
@@ -201,10 +191,10 @@ def _equations(
     old: Mapping[int, Output],
     new: Mapping[int, Output],
     points: Array,
-    clock: Clock,
+    steps: Steps,
 ) -> tuple[EquationDiff, ...]:
     return tuple(
-        compare_equations(path, number, old.get(number), new.get(number), points, clock.left())
+        compare_equations(path, number, old.get(number), new.get(number), points, steps)
         for number in sorted({*old, *new})
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from symcompile.diff.blocks import compare_blocks
+from symcompile.diff.equations.proof import PROOF_STEPS
 from symcompile.diff.matching import match
 from symcompile.diff.readers import read_pair
 from symcompile.diff.result import GraphDiff, NodesDiff, Side
@@ -20,10 +21,10 @@ from symcompile.storage.reading import wall
 _NOTHING = "nothing"
 
 
-def compare(old: Snapshot, new: Snapshot, rules: Rules, time_limit: float) -> GraphDiff:
+def compare(old: Snapshot, new: Snapshot, rules: Rules, proof_steps: float) -> GraphDiff:
     """Everything that differs, and what of it the rules don't allow."""
     nodes = _compare_nodes(old, new)
-    blocks = compare_blocks(old, new, nodes.pairs, time_limit)
+    blocks = compare_blocks(old, new, nodes.pairs, proof_steps)
     model = compare_models(old, new, nodes, blocks)
     return GraphDiff(
         old=Side(old.source, old.kind, old.notes),
@@ -70,7 +71,7 @@ def diff(
     rtol: float = 1e-6,
     atol: float = 0.0,
     max_fidelity_drop: float = 0.0,
-    time_limit: float = 5.0,
+    proof_steps: float = PROOF_STEPS,
 ) -> GraphDiff:
     """Compare two models, the old one first.
 
@@ -82,19 +83,20 @@ def diff(
             of them by default, "none" for none.
         rtol, atol: a constant that moved by up to `atol + rtol * max(|old|, |new|)` is the same.
         max_fidelity_drop: how far R2 may fall and a relative L2 error may rise.
-        time_limit: seconds, in all, for symbolic proofs that two equations are the same function.
+        proof_steps: how much work, in all, symbolic proofs that two equations are the same function
+            may be: each step is a term written out, or about a tenth of a millisecond of sympy's.
 
     Raises:
         ArtifactError: a file is missing, damaged, tampered with, or of no known kind. Nothing of a
             file is executed.
         ComparisonError: rules that make no sense, or objects that can't be compared.
     """
-    if not time_limit >= 0:
-        raise ComparisonError(f"time_limit is {time_limit!r}: expected seconds from 0")
+    if not proof_steps >= 0:
+        raise ComparisonError(f"proof_steps is {proof_steps!r}: expected a number from 0")
     rules = Rules(categories(fail_on), rtol, atol, max_fidelity_drop)
     old, new = read_pair(a, b)
     files = [one.source for one in (old, new) if one.from_file]
     if not files:
-        return compare(old, new, rules, time_limit)
+        return compare(old, new, rules, proof_steps)
     with wall("can't compare", *files, kind=ComparisonError):
-        return compare(old, new, rules, time_limit)
+        return compare(old, new, rules, proof_steps)

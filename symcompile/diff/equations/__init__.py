@@ -25,7 +25,7 @@ from symcompile.diff.equations.equivalence import (
 )
 from symcompile.diff.equations.marks import marks
 from symcompile.diff.equations.pairing import Pairing, cheapest, pair
-from symcompile.diff.equations.proof import PROVEN, drifted_when_expanded, prove
+from symcompile.diff.equations.proof import PROVEN, Steps, drifted_when_expanded, prove
 from symcompile.diff.equations.shape import shape
 from symcompile.diff.result import (
     ADDED,
@@ -59,7 +59,7 @@ def compare_equations(
     old: Output | None,
     new: Output | None,
     points: Array,
-    time_limit: float = 5.0,
+    steps: Steps | None = None,
 ) -> EquationDiff:
     """What became of one equation.
 
@@ -68,14 +68,14 @@ def compare_equations(
         old, new: both sides; None where there is none, but not twice. Variables of other names are
             taken in their order.
         points: values of the variables, [n_points, n_variables], n_points may be 0.
-        time_limit: seconds for the symbolic proof.
+        steps: what the symbolic proof may take, and what is left of that afterwards.
     """
     found = _described(path, output, old, new)
     if old is None or new is None:
         return found
     before, after = laws(old.equation, new.equation)
     values = _values(before, after, points)
-    verdict = _judge(before, after, values, time_limit)
+    verdict = _judge(before, after, values, steps or Steps())
     old_marks, new_marks = marks(found.old or "", found.new or "")
     return replace(
         found,
@@ -136,7 +136,7 @@ def _values(old: Law, new: Law, points: Array) -> Values:
     return compare_values(old, new, points)
 
 
-def _judge(old: Law, new: Law, values: Values, time_limit: float) -> Verdict:
+def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
     paired = paired_as_written(old, new)
     if (old.program, old.constants, old.order) == (new.program, new.constants, new.order):
         return Verdict(IDENTICAL, paired.coefficients() if paired else ())
@@ -147,7 +147,7 @@ def _judge(old: Law, new: Law, values: Values, time_limit: float) -> Verdict:
     evidence = _by_values(values)
     if paired is None or paired.largest > _MOVED:
         if _may_be_same(old, new, values):
-            proof = prove(old, new, time_limit)
+            proof = prove(old, new, steps)
             evidence = f"{evidence}, {proof}"
             if proof == PROVEN or (paired is None and values.same):
                 return Verdict(REWRITTEN, (), evidence)

@@ -10,19 +10,18 @@ import math
 
 import numpy as np
 
-from symcompile.diff.equations.deadline import Deadline, OutOfTime
 from symcompile.diff.snapshot import Block
 from symcompile.errors import SymCompileError
 from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.expressions.parser import parse
+from symcompile.expressions.limits import Gauge
+from symcompile.expressions.parser import parse_measured
 from symcompile.expressions.program import from_sympy
 
 SEEDED = 256
 # Stored rows of each side.
 _PROBES = 1024
-# Features are a stranger's text: how many, and how long it may take to read them.
+# Features are a stranger's text.
 _FEATURES = 500
-_SECONDS = 2.0
 
 # Lowest and highest value of each input.
 Box = tuple[tuple[float, float], ...]
@@ -76,9 +75,8 @@ def _inside(box: Box, number: int, of: int) -> Array:
 def _variables(block: Block, X: Array) -> Array:
     """Values of the variables for inputs X; without any rows if the features make no sense."""
     try:
-        with Deadline(_SECONDS):
-            return _features(block, X) if block.features else X
-    except (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError, OutOfTime):
+        return _features(block, X) if block.features else X
+    except (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError):
         return np.empty((0, 0))
 
 
@@ -87,9 +85,9 @@ def _features(block: Block, X: Array) -> Array:
     the inputs instead, and a few lines of text can grow beyond all bounds by that."""
     if len(block.features) > _FEATURES:
         return np.empty((0, 0))
-    names, values = list(block.inputs), X
+    names, values, gauge = list(block.inputs), X, Gauge()
     for name, text in block.features.items():
-        program = from_sympy([parse(text, names)], names, 0)
+        program = from_sympy([parse_measured(text, names, {}, gauge)[0]], names, 0)
         values = np.concatenate([values, evaluate(program, values, ())], axis=1)
         # A feature may have the name of an input, which is not to be seen any more.
         names = ["" if known == name else known for known in names] + [name]

@@ -1,8 +1,9 @@
 """Prove that two laws are the same function, or find that they are one law once expanded.
 
-Each step writes both sides anew and compares them term by term, coefficients up to rounding. Before
-sympy sees a constant it is rounded to fourteen digits and made a fraction, so that the same number
-computed in two ways is the same number. What takes too long, or is too large to begin with, is not
+Each attempt writes both sides anew and compares them term by term, coefficients up to rounding.
+Before sympy sees a constant it is rounded to fourteen digits and made a fraction, so that the same
+number computed in two ways is the same number. All algebra is measured beforehand and paid for in
+steps, so that a verdict depends on the equations alone, not on the machine. What is too dear is not
 proven; that is not an error, and neither is anything that sympy raises on the way.
 """
 
@@ -10,121 +11,137 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import sympy
 
-from symcompile.diff.equations.deadline import Deadline, OutOfTime
 from symcompile.diff.equations.equivalence import SAME, Law
 from symcompile.diff.equations.pairing import Pairing, pair
 from symcompile.diff.equations.shape import constant_value, shape
+from symcompile.errors import ExpressionError
 from symcompile.expressions.canonical import canonical
-from symcompile.expressions.expansion import expanded
+from symcompile.expressions.evaluation import trace
+from symcompile.expressions.expansion import terms_made
+from symcompile.expressions.limits import check_program
 from symcompile.expressions.operators import VOCABULARY, OperatorSet
 from symcompile.expressions.slots import is_constant, slot
 
 PROVEN, NOT_PROVEN = "proven symbolically", "not proven"
+# For all equations of a comparison: a second or so, and some twenty for what is made to be dear.
+PROOF_STEPS = 20_000
 
-# Nodes of an equation, terms of an expanded one, and exponents beyond which sympy is not asked.
+# Nodes of an equation, terms of an expanded one, and exponents, multiplied where powers stand in
+# each other, beyond which sympy is not asked: 9.0**1e9 has a billion digits as a fraction.
 _NODES = 400
 _TERMS = 1_000
 _EXPONENT = 64
 _DIGITS = 14
-# For multiplying out, which is over at once for what is small enough.
-_SECONDS = 2.0
+# How often its argument stands in a function that is written with exponentials.
+_COPIES = {"tan": 4, "tanh": 4} | dict.fromkeys(("sin", "cos", "sinh", "cosh"), 2)
 
 _OPERATORS = OperatorSet.of(list(VOCABULARY))
 
-Pair = tuple[sympy.Expr, sympy.Expr]
+
+class Steps:
+    """How much work is left for proofs: terms written out, and what sympy needs for each node."""
+
+    def __init__(self, count: float = PROOF_STEPS) -> None:
+        self.left = count
+
+    def take(self, count: float) -> None:
+        """Before it is done; _StepsOverError, now and ever after, if that is more than is left."""
+        self.left = self.left - count if count <= self.left else 0
+        if not self.left:
+            raise _StepsOverError
 
 
-def prove(old: Law, new: Law, seconds: float) -> str:
-    """PROVEN, or NOT_PROVEN with the reason if that is size or time."""
-    if not (_is_small(old) and _is_small(new)):
+class _StepsOverError(Exception):
+    pass
+
+
+def prove(old: Law, new: Law, steps: Steps) -> str:
+    """PROVEN, or NOT_PROVEN with the reason if that is size or work."""
+    work = _work(old) + _work(new)
+    if math.isinf(work):
         return f"{NOT_PROVEN}: too large"
     try:
-        with Deadline(seconds) as deadline:
-            for step in _STEPS:
-                deadline.check()
-                if _says_yes(step, old, new):
-                    return PROVEN
-    except OutOfTime:
-        return f"{NOT_PROVEN} in time"
-    return NOT_PROVEN
+        steps.take(work)
+        proven = any(_says_yes(attempt, old, new, steps) for attempt in _ATTEMPTS)
+    except _StepsOverError:
+        return f"{NOT_PROVEN} in so many steps"
+    return PROVEN if proven else NOT_PROVEN
 
 
 def drifted_when_expanded(old: Law, new: Law) -> Pairing | None:
     """The constants of two laws that are one form once products are multiplied out: 2.5*(x + y)
     and 2.6*x + 2.6*y. None unless that is unambiguous, with as many constants on both sides."""
-    if len(set(old.constants)) != len(set(new.constants)):
-        return None
-    if not (_is_small(old) and _is_small(new)):
+    if len(set(old.constants)) != len(set(new.constants)) or math.isinf(_work(old) + _work(new)):
         return None
     try:
-        with Deadline(_SECONDS):
-            found = pair(shape(_multiplied_out(old)), shape(_multiplied_out(new)))
-    except OutOfTime:
-        return None
+        found = pair(*(shape(_multiplied_out(law)) for law in (old, new)))
     except Exception:  # sympy raises what it likes
         return None
     if found is None or found.ambiguous or found.largest <= SAME:
         return None
-    fitted_alike = all(one.old.exact == one.new.exact for one in found.pairs)
-    return found if fitted_alike else None
+    return found if all(one.old.exact == one.new.exact for one in found.pairs) else None
+
+
+def _multiplied_out(law: Law) -> sympy.Expr:
+    filled = law.form.xreplace({slot(k): sympy.Float(v) for k, v in enumerate(law.constants)})
+    return _expand(filled, Steps(), power_exp=False, power_base=False, log=False)
 
 
 # --- what sympy may be asked ---------------------------------------------------------------------
 
 
-def _is_small(law: Law) -> bool:
-    """Whether sympy can be let near it: no large tree, no long number."""
-    if len(law.program.instructions) > _NODES or not all(map(_is_plain, law.constants)):
-        return False
+def _work(law: Law) -> float:
+    """Steps that sympy needs to build it anew; infinite where it can't be let near: a large tree, a
+    long number."""
+    plain = all(value == 0.0 or 1e-100 < abs(value) < 1e100 for value in law.constants)
+    if not plain or _nodes(law) > _NODES or _exponent(law) > _EXPONENT:
+        return math.inf
     try:
-        nodes = list(_nodes(law.form))
-        return len(nodes) <= _NODES and all(_is_low(node, law) for node in nodes)
-    except RecursionError:
-        return False
+        return check_program(law.program, law.constants)
+    except ExpressionError:
+        return math.inf
 
 
-def _nodes(expr: sympy.Basic) -> Iterator[sympy.Basic]:
-    """Every node, up to one more than allowed."""
-    pending, count = [expr], 0
-    while pending and count <= _NODES:
-        count += 1
-        node = pending.pop()
-        yield node
-        pending += node.args
+def _nodes(law: Law) -> int:
+    """Of its tree, where functions are written with exponentials."""
+    sizes: list[int] = []
+    for op, args, _ in law.program.instructions:
+        sizes.append(1 + sum(sizes[a] for a in args) * _COPIES.get(op, 1))
+    return sizes[law.program.outputs[0]]
 
 
-def _is_plain(value: float) -> bool:
-    return value == 0.0 or 1e-100 < abs(value) < 1e100
-
-
-def _is_low(node: sympy.Basic, law: Law) -> bool:
-    """Whether a power has a low exponent: 9.0**1e9 has a billion digits as a fraction."""
-    if not (node.is_Pow and is_constant(node.exp)):
-        return True
-    return abs(constant_value(node.exp, law.constants)) <= _EXPONENT
-
-
-def _multiplied_out(law: Law) -> sympy.Expr:
-    filled = law.form.xreplace({slot(k): sympy.Float(v) for k, v in enumerate(law.constants)})
-    return _expand(filled, power_exp=False, power_base=False, log=False)
+def _exponent(law: Law) -> float:
+    """The largest exponent, those of powers in each other multiplied."""
+    anywhere = np.full((1, law.program.n_inputs), math.nan)
+    with np.errstate(all="ignore"):
+        values = trace(law.program, anywhere, law.constants)
+    reached: list[float] = []
+    for op, args, value in law.program.instructions:
+        inside = max((reached[a] for a in args), default=1.0)
+        exponent = value if op == "power" else np.max(values[args[1]]) if op == "pow" else 1.0
+        reached.append(inside * max(1.0, abs(float(exponent))))
+    return max(reached)
 
 
 # --- proofs --------------------------------------------------------------------------------------
 
 
-def _says_yes(step: Callable[[Law, Law], bool], old: Law, new: Law) -> bool:
+def _says_yes(attempt: Attempt, old: Law, new: Law, steps: Steps) -> bool:
     try:
-        return step(old, new)
+        return attempt(old, new, steps)
+    except _StepsOverError:
+        raise
     except Exception:  # sympy raises what it likes, RecursionError and MemoryError among it
         return False
 
 
-def _canonical(old: Law, new: Law) -> bool:
+def _canonical(old: Law, new: Law, steps: Steps) -> bool:
     forms = [canonical(law.form, law.constants, _OPERATORS) for law in (old, new)]
     if not all(value and math.isfinite(value) for _, values in forms for value in values):
         return False  # constants that were merged beyond the range of float64
@@ -132,54 +149,43 @@ def _canonical(old: Law, new: Law) -> bool:
     return found is not None and found.largest <= SAME
 
 
-def _expanded(old: Law, new: Law) -> bool:
-    return _same_terms(*map(_expand, _exactly(old, new)))
+def _expanded(old: Law, new: Law, steps: Steps) -> bool:
+    return _same_terms(*(_expand(_exact(law), steps) for law in (old, new)))
 
 
-def _trigonometric(old: Law, new: Law) -> bool:
-    return _same_terms(*(_expand(sympy.expand_trig(one)) for one in _exactly(old, new)))
+def _exponential(old: Law, new: Law, steps: Steps) -> bool:
+    """As fractions of exponentials, in which every rule of waves is one of powers, multiplied
+    crosswise."""
+    sides = [_expand(_exact(law).rewrite(sympy.exp), steps) for law in (old, new)]
+    (p, q), (r, s) = [sympy.fraction(sympy.together(side)) for side in sides]
+    return _same_terms(_expand(p * s, steps), _expand(r * q, steps))
 
 
-def _exponential(old: Law, new: Law) -> bool:
-    """As fractions of exponentials, cross-multiplied."""
-    fractions = [sympy.fraction(sympy.together(_in_exp(one))) for one in _exactly(old, new)]
-    (p, q), (r, s) = fractions
-    return _same_terms(_expand(p * s), _expand(r * q))
+Attempt = Callable[[Law, Law, Steps], bool]
+_ATTEMPTS: tuple[Attempt, ...] = (_canonical, _expanded, _exponential)
 
 
-def _simplified(old: Law, new: Law) -> bool:
-    a, b = _exactly(old, new)
-    rest = _coefficients(_expand(sympy.simplify(a - b)))
-    return not any(rest.values())
+def _exact(law: Law) -> Any:
+    """With fractions for constants, over real symbols."""
+
+    def exact(node: sympy.Basic) -> Any:
+        if isinstance(node, sympy.Expr) and is_constant(node):
+            if not node.free_symbols and not node.has(sympy.Float):
+                return node
+            return sympy.Rational(f"{constant_value(node, law.constants):.{_DIGITS}g}")
+        if node.is_Symbol:
+            return sympy.Symbol(node.name, real=True)
+        return node.func(*map(exact, node.args)) if node.args else node
+
+    return exact(law.form)
 
 
-_STEPS = (_canonical, _expanded, _trigonometric, _exponential, _simplified)
-
-
-def _exactly(old: Law, new: Law) -> Pair:
-    """Both with fractions for constants, over real symbols."""
-    return _exact(old.form, old.constants), _exact(new.form, new.constants)
-
-
-def _exact(expr: sympy.Basic, constants: tuple[float, ...]) -> Any:
-    if isinstance(expr, sympy.Expr) and is_constant(expr):
-        if not expr.free_symbols and not expr.has(sympy.Float):
-            return expr
-        return sympy.Rational(f"{constant_value(expr, constants):.{_DIGITS}g}")
-    if expr.is_Symbol:
-        return sympy.Symbol(expr.name, real=True)
-    return expr.func(*(_exact(arg, constants) for arg in expr.args)) if expr.args else expr
-
-
-def _in_exp(expr: sympy.Expr) -> sympy.Expr:
-    return _expand(expr.rewrite(sympy.exp))
-
-
-def _expand(expr: sympy.Expr, **hints: bool) -> sympy.Expr:
-    found = expanded(expr, _TERMS, **hints)
-    if found is None:
+def _expand(expr: sympy.Expr, steps: Steps, **hints: bool) -> sympy.Expr:
+    made = terms_made(expr)
+    if made > _TERMS:
         raise ArithmeticError("too many terms")
-    return found
+    steps.take(made)
+    return sympy.expand(expr, **hints)
 
 
 def _same_terms(a: sympy.Expr, b: sympy.Expr) -> bool:
