@@ -15,7 +15,7 @@ from torch.fx.node import map_arg
 
 from symcompile.aten.export import export_program
 from symcompile.aten.opaque import block_calls
-from symcompile.errors import ExportError
+from symcompile.errors import ExportError, described
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Rewrite
 from symcompile.modules.agreement import agree, agree_in_gradients, agree_without_gradients
@@ -87,7 +87,7 @@ def _traced(hybrid: Hybrid, regions: Iterable[Region]) -> tuple[fx.GraphModule |
         graph = _Tracer(_blocks(module, regions)).trace(module)
         traced = _share(module, graph, type(module).__name__)
     except Exception as error:  # any failure of a user's forward under tracing is an answer
-        return None, f"torch.fx can't trace it: {type(error).__name__}: {_first_line(error)}"
+        return None, f"torch.fx can't trace it: {described(error)}"
     problem = _disagreement(module, traced, hybrid.example)
     return (None, problem) if problem else (traced, "")
 
@@ -239,8 +239,3 @@ def _replace(node: fx.Node, result: Any) -> None:
         else:
             user.args = map_arg(user.args, lambda n: result if n is node else n)
             user.kwargs = map_arg(user.kwargs, lambda n: result if n is node else n)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no message"

@@ -31,8 +31,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from torch import fx
@@ -45,7 +43,7 @@ from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Outcome, Refusal, check_constants
 from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.state import same_random_state
-from symcompile.storage.files import refuse_special
+from symcompile.storage.files import replacing
 from symcompile.storage.graph_rows import aten_rows, fx_rows
 from symcompile.storage.model_rows import (
     example_of,
@@ -86,7 +84,8 @@ def manifest(hybrid: Hybrid, path: str | os.PathLike[str] | None = None) -> Json
         "graph": _graph(hybrid, stored, note),
     }
     if path is not None:
-        _write(path, text(data))
+        with replacing(path, ExportError) as draft:
+            draft.write_text(text(data), encoding="utf-8")
     return data
 
 
@@ -148,17 +147,3 @@ def _lines(value: Any, indent: str) -> str:
         for key, item in value.items()
     ]
     return "{\n" + ",\n".join(pairs) + f"\n{indent}}}"
-
-
-def _write(path: str | os.PathLike[str], content: str) -> None:
-    refuse_special(path, ExportError)
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, target)
-    except OSError as error:
-        raise ExportError(f"can't write {str(target)!r}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

@@ -15,7 +15,7 @@ from torch import nn
 
 from symcompile.aten.export import Exported
 from symcompile.aten.sizes import Sizes
-from symcompile.errors import ExportError
+from symcompile.errors import ExportError, first_line
 from symcompile.exporters.onnx_batches import (
     batch_size,
     largest_that_fits,
@@ -294,8 +294,3 @@ def relative_difference(a: Array, b: Array) -> float:
     # A feature that is but rounding (sin(pi), say) is judged by the scale of its neighbours.
     floor = max(float(scale.max()) * 1e-6, 1e-30)
     return float((difference / np.maximum(scale, floor)).max())
-
-
-def first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +15,13 @@ from torch import fx, nn
 
 from symcompile.aten.export import Exported, export_program
 from symcompile.aten.opaque import block_calls, replaced
-from symcompile.errors import ExportError
+from symcompile.errors import ExportError, first_line
 from symcompile.exporters.onnx_batches import batch_size, of_size, with_one_row_more
 from symcompile.exporters.onnx_check import (
     Agreement,
     OtherSizesError,
     check_structure,
     check_values,
-    first_line,
     first_that_runs,
 )
 from symcompile.exporters.onnx_file import set_aside, without_weights, write
@@ -38,7 +34,7 @@ from symcompile.fidelity.outcome import Rewrite, check_constants
 from symcompile.lowering import without_guards
 from symcompile.modules.calling import Batch, home, map_tensors, submodule_path, tensors
 from symcompile.modules.state import deepcopy, same_random_state
-from symcompile.storage.files import refuse_special
+from symcompile.storage.files import refuse_special, replacing
 
 # The lowest that torch translates to without a lossy conversion, and the most widely supported.
 DEFAULT_OPSET = 18
@@ -162,7 +158,7 @@ def _written(
     check_structure(without_weights(proto))
     names = {name: signature[0] for name, signature in signatures.items()}
     agreement, files = None, []
-    with _beside(target) as draft:
+    with replacing(target, ExportError) as draft:
         files = write(proto, weights, draft)
         if check:
             agreement = check_values(
@@ -174,7 +170,6 @@ def _written(
                 dtype=working,
                 blocks=names,
             )
-        _put(files, target.parent)
     return OnnxFile(
         target,
         version,
@@ -328,22 +323,3 @@ def _to_proto(
     for key, text in sorted(model_metadata(hybrid, signatures, calls, flat).items()):
         proto.metadata_props.add(key=key, value=text)
     return proto if functions else inlined(proto)
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A file of the target's name in a folder of its own beside it, which is gone afterwards."""
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        folder.mkdir()
-        yield folder / target.name
-    except OSError as error:
-        raise ExportError(f"can't write {str(target)!r}: {error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put(files: Iterable[Path], folder: Path) -> None:
-    """All of it or nothing: what is finished takes the place of what was there, the model last."""
-    for one in files:
-        os.replace(one, folder / one.name)

@@ -16,8 +16,7 @@ from torch import nn
 from symcompile._version import __version__
 from symcompile.aten.export import Exported, export_program
 from symcompile.aten.opaque import BlockCall, as_block, block_calls
-from symcompile.errors import ExportError
-from symcompile.exporters.onnx_check import first_line
+from symcompile.errors import ExportError, described
 from symcompile.exporters.onnx_functions import (
     Together,
     as_function,
@@ -123,7 +122,7 @@ def _cause(error: BaseException) -> str:
     """The innermost reason: the outer ones say how to report a bug to torch."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {first_line(error)}"
+    return described(error)
 
 
 @contextmanager

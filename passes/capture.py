@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from symcompile.errors import CaptureError
+from symcompile.errors import CaptureError, described, first_line
 from symcompile.modules.agreement import (
     agree,
     agree_in_gradients,
@@ -68,7 +68,7 @@ def capture(model: nn.Module, paths: Collection[str], example: Batch | None) -> 
             traced = _trace(model, paths, enter_all)
             problem = _disagreement(model, traced, example)
         except Exception as error:  # any failure of a user's forward under tracing is an answer
-            reasons.append(f"{type(error).__name__}: {_first_line(error)}")
+            reasons.append(described(error))
             continue
         if problem is None:
             return Capture(traced, FX)
@@ -172,7 +172,8 @@ def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> s
     with evaluating(model, traced):
         result = attempt(model, example)
         if isinstance(result, Exception):
-            return f"the model raises {type(result).__name__} on the data: {_first_line(result)}"
+            said = first_line(result, "no message")
+            return f"the model raises {type(result).__name__} on the data: {said}"
         objects = opaque_objects(result)
         if objects:
             return f"the traced graph has an object that the model returns baked in: {objects[0]}"
@@ -227,8 +228,3 @@ def _disagreement_in_training(model: nn.Module, traced: nn.Module, example: Batc
         if not agree(model, traced, example):
             return "the traced graph has the evaluation or training mode baked in"
         return None if _learns_alike(model, traced, example) else OTHER_GRADIENTS
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no message"

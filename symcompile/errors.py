@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST_LINE = 300
+
 
 class SymCompileError(Exception):
     """Root of every error that symcompile raises on purpose."""
@@ -55,10 +57,16 @@ class ComparisonError(SymCompileError, ValueError):
     """Two models can't be compared in the way that was asked for."""
 
 
-def described(error: Exception) -> str:
+def first_line(error: BaseException, otherwise: str | None = None) -> str:
+    """What an error of someone else's says first; of one that says nothing its type, or
+    `otherwise`."""
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line]
+    return one_line(lines[0], _LONGEST_LINE) if lines else otherwise or type(error).__name__
+
+
+def described(error: BaseException) -> str:
     """An error of someone else's in one line: its type, and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
+    return f"{type(error).__name__}: {first_line(error, 'no message')}"
 
 
 def one_line(text: str, limit: int | None = None) -> str:

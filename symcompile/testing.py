@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from symcompile.errors import ArtifactError, ComparisonError
+from symcompile.errors import ComparisonError
 
 VARIABLE = "SYMCOMPILE_UPDATE"
 OPTION = "--update-equations"
@@ -111,22 +111,16 @@ def _command() -> str:
 
 def _update(compiled: Any, path: Path) -> None:
     """Write the golden file if its bytes change, and say so."""
-    from symcompile.storage.files import refuse_special
+    from symcompile.storage.files import replacing
 
-    refuse_special(path)
     before = path.read_bytes() if path.is_file() else None
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with suppress(OSError):  # whatever is wrong with the place is told below
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(compiled, temporary)
-        if temporary.read_bytes() == before:
+    with replacing(path) as draft:
+        _write(compiled, draft)
+        if draft.read_bytes() == before:
+            draft.unlink()
             return
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ArtifactError(f"can't write {str(path)!r}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
     what = "new" if before is None else "changed"
     written.append(f"{path} ({what})")
     print(f"symcompile: wrote {path} ({what}), nothing was compared", file=sys.stderr)

@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 
 from symcompile.aten.opaque import shallow_copy, with_opaque_blocks
 from symcompile.aten.sizes import Sizes, read_sizes
-from symcompile.errors import ExportError
+from symcompile.errors import ExportError, described, first_line
 from symcompile.modules.calling import (
     Batch,
     left_out,
@@ -195,7 +195,7 @@ def _freedom(
     sizes: Sizes, freedom: str, wanted: bool, failures: Sequence[Exception]
 ) -> tuple[str, str]:
     """How free the shapes really became, and why: Dim.AUTO gives in without a word."""
-    reason = f": {_first_line(failures[0])}" if failures else ""
+    reason = f": {first_line(failures[0], 'no message')}" if failures else ""
     if not wanted:
         return "static", "static shapes were asked for"
     if not sizes.free:
@@ -207,7 +207,7 @@ def _freedom(
 
 def _explained(module: nn.Module, error: Exception) -> ExportError:
     name = type(module).__name__
-    text = f"{type(error).__name__}: {_first_line(error)}"
+    text = described(error)
     advice = "rewrite that part with torch operators, or compile the submodule around it on its own"
     lowered = str(error).lower()
     if "data-dependent" in lowered or "data dependent" in lowered:
@@ -223,8 +223,3 @@ def _explained(module: nn.Module, error: Exception) -> ExportError:
     elif "unsupported" in lowered or "not supported" in lowered:
         advice = "rewrite that part with torch operators, or export a submodule without it"
     return ExportError(f"torch.export can't follow the forward of {name} ({text}): {advice}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else "no message"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from symcompile.errors import DataError, SymCompileError
+from symcompile.errors import DataError, SymCompileError, described
 from symcompile.expressions.evaluation import Array
 from symcompile.modules.recording import MIN_SAMPLES, Samples
 from symcompile.regression.folds import SMALL
@@ -236,10 +236,8 @@ def _call(fn: Callable[[Any], Any], X: Any) -> Any:
     except SymCompileError:
         raise
     except Exception as error:  # whatever a user's function raises
-        lines = str(error).strip().splitlines() or ["no message"]
         raise DataError(
-            f"the function can't be called with X ({type(X).__name__}):"
-            f" {type(error).__name__}: {lines[0][:300]}"
+            f"the function can't be called with X ({type(X).__name__}): {described(error)}"
         ) from error
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from symcompile.errors import described
 from symcompile.modules.calling import map_tensors, same
 from symcompile.modules.region import Interface, Key, Parameter, TensorInput, TensorOutput
 from symcompile.modules.region_call import rows_of
@@ -107,10 +108,10 @@ def _proven(
         try:
             found = rows_of(way, literal_settings(call.arguments), module)(given.clone())
         except Exception as error:  # whatever a user's block raises on input of another shape
-            problem = problem or f"it can't be run on single samples ({_first_line(error)})"
+            problem = problem or f"it can't be run on single samples ({described(error)})"
             if len(module._forward_pre_hooks) > 1:  # more than the one that records
                 raise UnsupportedError(
-                    f"its forward pre-hooks get in the way ({_first_line(error)}): remove them"
+                    f"its forward pre-hooks get in the way ({described(error)}): remove them"
                 ) from None
             continue
         if same(found.detach().to("cpu"), Y[few].to(found.dtype)):
@@ -181,11 +182,6 @@ def settings(arguments: Mapping[str, Any]) -> dict[tuple[str, tuple[Key, ...]], 
         for keys, leaf in _walk(value)
         if not isinstance(leaf, torch.Tensor)
     }
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _signature(module: nn.Module) -> inspect.Signature:

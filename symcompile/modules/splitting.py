@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from symcompile.errors import DataError, SymCompileError
+from symcompile.errors import DataError, SymCompileError, described
 from symcompile.modules.calling import Batch, map_tensors, rows, run, same, take, tensors
 from symcompile.modules.recorder import Recorder
 from symcompile.modules.recording import (
@@ -97,11 +97,9 @@ class Splitter:
             raise
         except Exception as error:  # whatever a user's forward raises
             given = ", ".join(_shown(t) for t in tensors((batch.args, batch.kwargs)))
-            lines = str(error).strip().splitlines() or ["no message"]
             raise DataError(
                 f"the model can't be run on batch {self.count} of data ({given}):"
-                f" {type(error).__name__}: {lines[0][:300]}; give it what the model takes, in"
-                " shape and dtype"
+                f" {described(error)}; give it what the model takes, in shape and dtype"
             ) from error
         self.recorder.commit(held)
         if held and self.elements <= MAX_KEPT_ELEMENTS:

@@ -20,14 +20,13 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from symcompile.errors import ArtifactError
-from symcompile.storage.documents import MAX_JSON, NotJsonError, first_line, from_json, to_json
-from symcompile.storage.files import opened, path_text, refuse_special, size
+from symcompile.errors import ArtifactError, first_line
+from symcompile.storage.documents import MAX_JSON, NotJsonError, from_json, to_json
+from symcompile.storage.files import opened, path_text, replacing, size
 from symcompile.storage.schemas import ARTIFACT
 from symcompile.storage.tensors import read_tensors
 from symcompile.storage.zip_directory import directory_problem
@@ -68,25 +67,13 @@ def write(
             raise ArtifactError(f"{name!r} can't be a member of a {SUFFIX} file")
     index = {name: _entry(data) for name, data in members.items()}
     head = to_json({**manifest, "format": ARTIFACT, "members": index}, indent=1)
-    refuse_special(path)
-    target = Path(os.fsdecode(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "xb") as file:
-            _write_zip(file, {MANIFEST: head, **members})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise ArtifactError(f"can't write {str(target)!r}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return target
+    with replacing(path) as draft:
+        _write_zip(draft, {MANIFEST: head, **members})
+    return Path(os.fsdecode(path))
 
 
-def _write_zip(file: Any, members: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(file, "w") as archive:
+def _write_zip(draft: Path, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(draft, "x") as archive:
         archive.comment = b"symc sha256=" + hashlib.sha256(members[MANIFEST]).hexdigest().encode()
         for name, data in members.items():
             info = zipfile.ZipInfo(name, _EPOCH)

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from symcompile.errors import ArtifactError, one_line
+from symcompile.errors import ArtifactError, first_line
 
 MAX_JSON = 64 * 2**20  # bytes of one document
 MAX_VALUES = 4_000_000  # numbers, texts and objects in one document
@@ -85,8 +85,3 @@ def _short(text: str) -> int:
     if len(text) > MAX_NUMBER:
         raise ValueError(f"a whole number has {len(text)} digits, at most {MAX_NUMBER}")
     return int(text)
-
-
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return one_line(lines[0][:200]) if lines else type(error).__name__

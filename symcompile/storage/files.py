@@ -1,27 +1,39 @@
-"""Open what anyone may have put at a place: only regular files, never more of one than wanted."""
+"""Files: opened with distrust, since anyone may have put them there, and written whole.
+
+Only regular files are opened, and never more of one is read than wanted.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from symcompile.errors import ArtifactError, SymCompileError
 
-Path = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
 _WITHOUT_WAITING: int = getattr(os, "O_NONBLOCK", 0)
 _NO_FILE = "it is no regular file"
+# What ends the name of a folder in which a file is being written.
+PART = ".part"
+
+# --- reading -------------------------------------------------------------------------------------
 
 
-def is_nothing(path: Path) -> bool:
+def is_nothing(path: AnyPath) -> bool:
     """Whether this is /dev/null, which git names for the missing side of a new or deleted file."""
     return path_text(path) in (os.devnull, "/dev/null")
 
 
-def head(path: Path, count: int = 64) -> bytes:
+def head(path: AnyPath, count: int = 64) -> bytes:
     """The first bytes of a file.
 
     Raises ArtifactError if it is empty, is no regular file, or can't be read.
@@ -33,7 +45,7 @@ def head(path: Path, count: int = 64) -> bytes:
     return found
 
 
-def content(path: Path, limit: int) -> bytes:
+def content(path: AnyPath, limit: int) -> bytes:
     """All of a file that is at most `limit` bytes long; ArtifactError as in `head`."""
     with opened(path) as file:
         long = size(file) > limit  # a file with holes may be longer than any memory
@@ -43,7 +55,7 @@ def content(path: Path, limit: int) -> bytes:
     return found
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: AnyPath) -> BinaryIO:
     """An open regular file; a pipe or a device is refused, not waited for."""
     name = path_text(path)
     try:
@@ -71,7 +83,12 @@ def size(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def refuse_special(path: Path, kind: type[SymCompileError] = ArtifactError, what: str = "") -> None:
+# --- writing -------------------------------------------------------------------------------------
+
+
+def refuse_special(
+    path: AnyPath, kind: type[SymCompileError] = ArtifactError, what: str = ""
+) -> None:
     """Before a file is put in the place of what is there: only of a file.
 
     Raises an error of `kind` for a pipe, a device, a socket or a folder.
@@ -87,6 +104,54 @@ def refuse_special(path: Path, kind: type[SymCompileError] = ArtifactError, what
         raise kind(f"can't write {what}{name!r}: {_NO_FILE}")
 
 
+@contextmanager
+def replacing(
+    path: AnyPath, kind: type[SymCompileError] = ArtifactError, what: str = ""
+) -> Iterator[Path]:
+    """Write a file whole or not at all: it takes the place of what was there in one step.
+
+    Yields a draft of the file's name in a folder of its own beside it; whatever else is written
+    there goes along, the file itself last. Raises an error of `kind` where that can't be done.
+    """
+    refuse_special(path, kind, what)
+    target = Path(os.fsdecode(path))
+    try:
+        with drafted(target) as draft:
+            yield draft
+    except OSError as error:
+        raise kind(f"can't write {what}{str(target)!r}: {_reason(error)}") from error
+
+
+@contextmanager
+def drafted(target: Path) -> Iterator[Path]:
+    """The same, with the errors of the operating system."""
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        folder.mkdir()
+    except ValueError as error:  # a name with a null character
+        raise OSError(str(error)) from error
+    try:
+        yield folder / target.name
+        for draft in sorted(folder.iterdir(), key=lambda one: one.name == target.name):
+            with draft.open("rb+") as file:
+                sync(file.fileno())
+            os.replace(draft, target.with_name(draft.name))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sync(descriptor: int) -> None:
+    """After a failure of power a file is there in full or not at all."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems have no such call
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
 def path_text(
     path: object, kind: type[SymCompileError] = ArtifactError, doing: str = "can't read"
 ) -> str:
@@ -97,7 +162,7 @@ def path_text(
         raise kind(f"{doing} a {type(path).__name__}: expected the path of a file") from None
 
 
-def unreadable(path: Path, reason: str) -> ArtifactError:
+def unreadable(path: AnyPath, reason: str) -> ArtifactError:
     return ArtifactError(f"can't read {path_text(path)!r}: {reason}")
 
 

@@ -8,10 +8,9 @@ who writes the same name writes the same content.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ from symcompile.expressions.evaluation import Array
 from symcompile.expressions.limits import check_equation
 from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.documents import from_json
-from symcompile.storage.files import content
+from symcompile.storage.files import PART, content, drafted
 from symcompile.storage.reading import or_none, reading
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ _FORMAT = 5
 _LARGEST, _MOST_WORK = 1 << 26, 200_000
 # Seconds after which what a killed process was writing is removed.
 _STALE = 3600.0
-_PART = ".part"
 
 
 class Journal:
@@ -148,45 +146,23 @@ def _check(data: Any) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """So that a reader sees all of it or nothing, after a failure of power as well."""
-    with _writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=_PART)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                _sync(handle)
-            _put(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-
-def _sync(handle: int) -> None:
-    try:
-        os.fsync(handle)
-    except OSError as error:  # some network file systems have no such call
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise
-
-
-def _put(name: str, path: Path) -> None:
     """In the place of what is there, unless another process reads that (Windows), or owns it: then
     it says the same; or it is a folder, which says nothing and is left alone."""
-    try:
-        os.replace(name, path)
-    except (PermissionError, IsADirectoryError):
-        if not path.exists():
-            raise
-        Path(name).unlink()
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with drafted(path) as draft:
+                draft.write_text(text, encoding="utf-8")
+        except (PermissionError, IsADirectoryError):
+            if not path.exists():
+                raise
 
 
 def _remove_stale(folder: Path) -> None:
     with suppress(OSError):  # another process may be about the same
-        for part in folder.glob(f"*{_PART}"):
+        for part in (*folder.glob(f"*{PART}"), *folder.glob(f".*{PART}")):
             if time.time() - part.lstat().st_mtime > _STALE:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 @contextmanager

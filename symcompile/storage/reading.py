@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from symcompile.errors import ArtifactError, SymCompileError, one_line
+from symcompile.errors import ArtifactError, SymCompileError, first_line, one_line
 from symcompile.expressions.limits import allowance
 from symcompile.storage.files import path_text
 
@@ -83,5 +83,5 @@ def said(error: BaseException) -> str:
         return "it is nested too deeply"
     if isinstance(error, MemoryError):
         return "it takes too much memory"
-    lines = str(error).strip().splitlines()
-    return one_line(f"{type(error).__name__}: {lines[0][:200] if lines else ''}".rstrip(": "))
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

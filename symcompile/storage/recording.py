@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from symcompile.modules.recording import Recorded, Samples
 from symcompile.modules.region import Region
 from symcompile.storage.codecs import MAX_DEPTH, TEXT, whole
 from symcompile.storage.documents import NotJsonError, from_json
-from symcompile.storage.files import opened, refuse_special, size
+from symcompile.storage.files import opened, replacing, size
 from symcompile.storage.reading import part, reading
 from symcompile.storage.serialization import region_from_json, region_to_json
 from symcompile.storage.tensors import read_tensors
@@ -47,18 +46,13 @@ class Recording(Recorded):
         """Write a safetensors file; ArtifactError if that can't be done."""
         from safetensors.torch import save_file
 
-        refuse_special(path, what="recording ")
-        target = Path(os.fsdecode(path))
         header, tensors = self.pack()
-        temporary = target.with_name(target.name + ".part")
-        try:
-            save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
-            os.replace(temporary, target)
-        except Exception as error:  # safetensors' own error class derives from Exception alone
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise ArtifactError(f"can't write recording {str(target)!r}: {error}") from error
-        return target
+        with replacing(path, what="recording ") as draft:
+            try:
+                save_file(tensors, draft, metadata={_KEY: json.dumps(header)})
+            except Exception as error:  # safetensors' own error class derives from Exception alone
+                raise OSError(str(error)) from error
+        return Path(os.fsdecode(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:
