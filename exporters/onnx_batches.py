@@ -12,14 +12,14 @@ from symcompile.modules.calling import Batch, map_tensors, tensors
 
 def batch_size(batch: Batch, sizes: Sizes) -> int | None:
     """Rows of a batch, None where the model fixes them."""
-    known = sizes.values_in([tensor.shape for tensor in tensors((batch.args, batch.kwargs))])
+    known = sizes.values_in([tensor.shape for tensor in tensors(batch)])
     return None if sizes.batch is None else known.get(sizes.batch)
 
 
 def of_size(example: Batch, sizes: Sizes, size: int) -> Iterator[Batch]:
     """The example with `size` rows, in several versions to be tried in turn: what the graph does
     not tie to the batch size may or may not have to move with it, see `Sizes.companions`."""
-    known = sizes.values_in([t.shape for t in tensors((example.args, example.kwargs))])
+    known = sizes.values_in([t.shape for t in tensors(example)])
     for companions in sizes.companions():
         moved = {symbol: times * size for symbol, times in companions.items()}
         shapes = sizes.shapes_at({**known, **moved})
@@ -47,7 +47,7 @@ def largest_that_fits(
 
 def with_one_row_more(example: Batch, sizes: Sizes) -> Iterator[Batch]:
     """One row more in every tensor of as many rows as the batch, where the graph fixes any."""
-    given = [tuple(tensor.shape) for tensor in tensors((example.args, example.kwargs))]
+    given = [tuple(tensor.shape) for tensor in tensors(example)]
     count = batch_size(example, sizes)
     alike = [shape[:1] == (count,) for shape in given]
     if any(one and isinstance(free[0], int) for one, free in zip(alike, sizes.shapes, strict=True)):
@@ -57,7 +57,7 @@ def with_one_row_more(example: Batch, sizes: Sizes) -> Iterator[Batch]:
 
 def shorter(example: Batch, sizes: Sizes) -> Iterator[Batch]:
     """The example with all free sizes but the batch's about halved, where that changes anything."""
-    known = sizes.values_in([t.shape for t in tensors((example.args, example.kwargs))])
+    known = sizes.values_in([t.shape for t in tensors(example)])
     halved = {one: max(-(-known[one] // 2), sizes.least.get(one, 1)) for one in sizes.others}
     changed = {symbol: size for symbol, size in halved.items() if size < known[symbol]}
     if changed:
@@ -85,7 +85,7 @@ def resized(example: Batch, shapes: Sequence[Sequence[int | None]]) -> Batch:
                 tensor = tensor.index_select(axis, index)
         return tensor
 
-    return Batch(*map_tensors(resize, (tuple(example.args), dict(example.kwargs))))
+    return map_tensors(resize, example)
 
 
 def _with_more_rows(tensor: torch.Tensor, size: int) -> torch.Tensor:

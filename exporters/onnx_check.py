@@ -156,7 +156,7 @@ def _batches(
 
 
 def _fits(proto: Any, names: Sequence[str], batch: Batch) -> bool:
-    shapes = [tuple(tensor.shape) for tensor in tensors((batch.args, batch.kwargs))]
+    shapes = [tuple(tensor.shape) for tensor in tensors(batch)]
     return peak_bytes(proto, dict(zip(names, shapes, strict=False))) <= _MOST_BYTES
 
 
@@ -231,7 +231,7 @@ def _no_session(
 
 def run_session(session: Any, batch: Batch) -> list[Array]:
     """Outputs of a session for a batch; its tensors in the order of the graph's inputs."""
-    given = tensors((batch.args, batch.kwargs))
+    given = tensors(batch)
     wanted = session.get_inputs()
     if len(given) != len(wanted):
         raise ExportError(

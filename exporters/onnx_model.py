@@ -235,9 +235,7 @@ def _on_cpu(hybrid: Hybrid, dtype: str | None) -> tuple[nn.Module, Batch]:
     def convert(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to("cpu", wanted if tensor.is_floating_point() else None)
 
-    example = hybrid.example
-    args, kwargs = map_tensors(convert, (tuple(example.args), dict(example.kwargs)))
-    return module, Batch(args, kwargs)
+    return module, map_tensors(convert, hybrid.example)
 
 
 def _shared(module: nn.Module, dtype: torch.dtype | None) -> dict[int, object]:

@@ -27,7 +27,7 @@ from symcompile.modules.agreement import (
     agree_without_gradients,
     attempt,
 )
-from symcompile.modules.calling import Batch, evaluating, opaque_objects, rows, take, training
+from symcompile.modules.calling import Batch, evaluating, in_mode, opaque_objects, rows, take
 from symcompile.modules.state import match_persistence, preserving
 
 FX = "fx"
@@ -224,7 +224,7 @@ def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, B
 
 
 def _disagreement_in_training(model: nn.Module, traced: nn.Module, example: Batch) -> str | None:
-    with training(model, traced):
+    with in_mode(True, model, traced):
         if not agree(model, traced, example):
             return "the traced graph has the evaluation or training mode baked in"
         return None if _learns_alike(model, traced, example) else OTHER_GRADIENTS

@@ -315,7 +315,7 @@ class Pruning:
         self._mask.dead = dead.repeat(self._columns_each)
 
     def _observe(self, batch: Batch, outputs: torch.Tensor) -> None:
-        self._example = Batch(*map_tensors(torch.Tensor.detach, (batch.args, batch.kwargs)))
+        self._example = map_tensors(torch.Tensor.detach, batch)
         if outputs.numel() and len(self._live) > self.keep:
             self._stream.add(outputs)
 

@@ -76,7 +76,7 @@ def _computes_the_same(block: nn.Module, stored: StoredGraph, example: Batch) ->
 
 def _build(block: nn.Module, example: Batch) -> Hashable:
     """All that decides what torch.export makes of a block but the values of its tensors."""
-    leaves, structure = pytree.tree_flatten((tuple(example.args), dict(example.kwargs)))
+    leaves, structure = pytree.tree_flatten(example)
     seen: dict[int, int] = {}
     return (
         tuple((name, *_module(part, seen)) for name, part in block.named_modules()),

@@ -90,7 +90,7 @@ def export_program(
         except Exception as error:  # whatever a forward raises under tracing is an answer
             failures.append(error)
             continue
-        sizes = read_sizes(program, tensors((batch.args, batch.kwargs)))
+        sizes = read_sizes(program, tensors(batch))
         free = _freedom(sizes, freedom, bool(dynamic), failures)
         return Exported(program, batch, *free, sizes, tuple(dict.fromkeys(missing)))
     raise _explained(module, failures[-1]) from failures[-1]
@@ -142,7 +142,7 @@ def _with_storable_results(module: nn.Module) -> Iterator[tuple[nn.Module, list[
 
 def _export(module: nn.Module, batch: Batch, freedom: str) -> ExportedProgram:
     shapes = ShapesCollection()
-    for tensor in tensors((batch.args, batch.kwargs)):
+    for tensor in tensors(batch):
         free = {"all": tensor.ndim, "batch": 1, "static": 0}[freedom]
         shapes[tensor] = {
             axis: Dim.AUTO if axis < free and size > 1 else Dim.STATIC
@@ -179,7 +179,7 @@ def _enlarged(example: Batch) -> Batch:
 
     Beside tensors with more rows, a first dimension of 1 is there to be broadcast, and stays.
     """
-    found = tensors((example.args, example.kwargs))
+    found = tensors(example)
     single = all(tensor.shape[0] == 1 for tensor in found if tensor.ndim)
 
     def grow(tensor: torch.Tensor) -> torch.Tensor:
@@ -188,7 +188,7 @@ def _enlarged(example: Batch) -> Batch:
             return alone.expand(_ROWS, *tensor.shape[1:]).clone()
         return alone
 
-    return Batch(*map_tensors(grow, (tuple(example.args), dict(example.kwargs))))
+    return map_tensors(grow, example)
 
 
 def _freedom(

@@ -19,8 +19,9 @@ from symcompile.lowering import joint
 from symcompile.lowering.affine import Entries, Gather, plan
 from symcompile.lowering.emission import Emitter, GraphWriter, Value
 from symcompile.lowering.raised import Raised
-from symcompile.lowering.signature import Arguments, assemble
+from symcompile.lowering.signature import Arguments
 from symcompile.modules.region import Interface, Region
+from symcompile.modules.region_call import build_structure
 
 NEURAL = "neural"
 
@@ -274,7 +275,7 @@ class Generator:
             if self.raised:
                 node = self.writer.call(torch.ops.aten.type_as.default, node, self.raw[0])
             outputs.append(node)
-        self.writer.graph.output(assemble(interface.structure, outputs))
+        self.writer.graph.output(build_structure(interface.structure, outputs))
 
     def _neural(self) -> list[fx.Node]:
         """The tensors that the neural block returns."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 from torch import fx, nn
 
 from symcompile.lowering.emission import GraphWriter
-from symcompile.modules.region import Interface, Key, Structure, TensorInput
+from symcompile.modules.region import Interface, Key, TensorInput
 
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
 
@@ -70,30 +69,10 @@ class Arguments:
 
     def outputs(self, returned: fx.Node) -> list[fx.Node]:
         """The output tensors inside of what a call returned, by their number."""
-        ways: dict[int, tuple[Key, ...]] = dict(_leaves(self.interface.structure, ()))
         found = []
-        for number in range(len(self.interface.outputs)):
+        for keys in self.interface.output_keys:
             node = returned
-            for key in ways[number]:
+            for key in keys:
                 node = self.writer.call(operator.getitem, node, key)
             found.append(node)
         return found
-
-
-def _leaves(structure: Structure, way: tuple[Key, ...]) -> list[tuple[int, tuple[Key, ...]]]:
-    if isinstance(structure, dict):
-        items = list(structure.items())
-    elif isinstance(structure, (tuple, list)):
-        items = list(enumerate(structure))
-    else:
-        return [(structure, way)] if isinstance(structure, int) else []
-    return [leaf for key, one in items for leaf in _leaves(one, (*way, key))]
-
-
-def assemble(structure: Structure, outputs: Sequence[fx.Node]) -> Any:
-    """The outputs in the nested tuples, lists and dicts of `structure`."""
-    if isinstance(structure, dict):
-        return {key: assemble(one, outputs) for key, one in structure.items()}
-    if isinstance(structure, (tuple, list)):
-        return type(structure)(assemble(one, outputs) for one in structure)
-    return outputs[structure] if isinstance(structure, int) else structure

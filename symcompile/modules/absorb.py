@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from symcompile.modules.calling import Batch, evaluating, run, without_gradients
+from symcompile.modules.calling import Batch, evaluating, run, watched, without_gradients
 from symcompile.modules.state import preserving, same_random_state
 
 # How far a difference may be from constant: a share of itself, and one of what it is a part of.
@@ -30,11 +30,12 @@ def absorb(module: nn.Module, other: nn.Module, example: Batch) -> None:
     goals = _inputs(other, example)
     absorbed: set[str] = set()
     while True:
-        given = _inputs(module, example)
-        name = next((n for n in given if n not in absorbed and _differ(given[n], goals[n])), None)
+        inputs = _inputs(module, example)
+        untouched = (name for name in inputs if name not in absorbed)
+        name = next((n for n in untouched if _differ(inputs[n], goals[n])), None)
         if name is None:
             return
-        shift = _constant(given[name], goals[name])
+        shift = _constant(inputs[name], goals[name])
         layer = module.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         if shift is None or layer.bias is None or not layer.bias.requires_grad:
@@ -44,41 +45,31 @@ def absorb(module: nn.Module, other: nn.Module, example: Batch) -> None:
         absorbed.add(name)
 
 
-def _differ(given: Tensor, goal: Tensor) -> bool:
-    if given.shape != goal.shape:
+def _differ(values: Tensor, goal: Tensor) -> bool:
+    if values.shape != goal.shape:
         return True
-    return bool((goal - given).abs().max() > _ROUNDING * given.abs().max())
+    return bool((goal - values).abs().max() > _ROUNDING * values.abs().max())
 
 
-def _constant(given: Tensor, goal: Tensor) -> Tensor | None:
+def _constant(values: Tensor, goal: Tensor) -> Tensor | None:
     """The row [n_features] that all rows of the difference [n_rows, n_features] are, if so."""
-    if given.shape != goal.shape:
+    if values.shape != goal.shape:
         return None
-    difference = goal - given
+    difference = goal - values
     row = difference.median(dim=0).values
-    room = _CONSTANT * row.abs().max() + _ROUNDING * given.abs()
+    room = _CONSTANT * row.abs().max() + _ROUNDING * values.abs()
     return row if bool(((difference - row).abs() <= room).all()) else None
 
 
 def _inputs(module: nn.Module, example: Batch) -> dict[str, Tensor]:
     """What each linear layer gets [n_rows, n_features], all calls together, in their order."""
     seen: dict[str, list[Tensor]] = {}
-    handles = []
 
-    def watch(name: str, layer: nn.Linear) -> None:
-        def keep(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            value = (args[0] if args else kwargs["input"]).detach()
-            seen.setdefault(name, []).append(value.reshape(-1, value.shape[-1]))
+    def note(name: str, call: Batch) -> None:
+        values = (call.args[0] if call.args else call.kwargs["input"]).detach()
+        seen.setdefault(name, []).append(values.reshape(-1, values.shape[-1]))
 
-        handles.append(layer.register_forward_pre_hook(keep, with_kwargs=True))
-
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.Linear):
-            watch(name, layer)
-    try:
-        with same_random_state(), preserving(module), evaluating(module):
-            without_gradients(lambda: run(module, example))
-    finally:
-        for handle in handles:
-            handle.remove()
+    layers = {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+    with watched(layers, note), same_random_state(), preserving(module), evaluating(module):
+        without_gradients(lambda: run(module, example))
     return {name: torch.cat(parts) for name, parts in seen.items()}

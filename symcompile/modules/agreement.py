@@ -10,16 +10,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from symcompile.modules.calling import (
     TOLERANCE,
     Batch,
     home,
-    leaves,
     map_tensors,
     run,
     same,
@@ -29,8 +28,10 @@ from symcompile.modules.calling import (
 from symcompile.modules.state import preserving
 
 Gradients = dict[str, torch.Tensor]
-_ENTRIES = 1024
 Parameters = Mapping[str, torch.Tensor]
+
+# How much of a gradient is compared.
+_ENTRIES = 1024
 
 
 def agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
@@ -38,24 +39,24 @@ def agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
     expected = attempt(model, batch)
     if isinstance(expected, Exception):
         return True
-    found = attempt(traced, batch)
-    return not isinstance(found, Exception) and same(expected, found)
+    result = attempt(traced, batch)
+    return not isinstance(result, Exception) and same(expected, result)
 
 
 def agree_without_gradients(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
     """The same under torch.no_grad; results that require gradients even there do so in both."""
-    expected, found = (attempt(one, batch, with_gradients=False) for one in (model, traced))
+    expected, result = (attempt(m, batch, with_gradients=False) for m in (model, traced))
     if isinstance(expected, Exception):
         return True
-    # A stored graph has dicts in the place of dataclasses.
-    if isinstance(found, Exception) or not same(*map(_storable_leaves, (expected, found))):
+    if isinstance(result, Exception):
         return False
-    ours, theirs = ([t.requires_grad for t in tensors(one)] for one in (expected, found))
-    return ours == theirs
-
-
-def _storable_leaves(value: object) -> list[Any]:
-    return leaves(storable(value))
+    # A stored graph has dicts in the place of dataclasses.
+    ours, theirs = (pytree.tree_leaves(storable(value)) for value in (expected, result))
+    if not same(ours, theirs):
+        return False
+    return [t.requires_grad for t in tensors(expected)] == [
+        t.requires_grad for t in tensors(result)
+    ]
 
 
 def agree_in_gradients(
@@ -72,34 +73,36 @@ def agree_in_gradients(
     """
     own = dict(model.named_parameters())
     ours, theirs = parameters or (own, own)
-    for given in (batch, _watched(batch)):
-        expected = gradients(model, given, ours)
+    for example in (batch, map_tensors(_requiring_grad, batch)):
+        expected = gradients(model, example, ours)
         if expected is None:
             continue
-        found = gradients(traced, given, theirs)
+        found = gradients(traced, example, theirs)
         if found is None or not same_gradients(expected, found):
             return False
     return True
+
+
+def _requiring_grad(tensor: torch.Tensor) -> torch.Tensor:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    return tensor.detach().clone().requires_grad_()
 
 
 def same_gradients(first: Gradients, second: Gradients) -> bool:
     """Equal up to rounding; the largest gradient of all sets what rounding is."""
     if first.keys() != second.keys():
         return False
-    scale = max((_largest(slope) for slope in first.values()), default=0.0)
+    finite = [slope[torch.isfinite(slope)] for slope in first.values()]
+    scale = max((float(slope.abs().max()) for slope in finite if slope.numel()), default=0.0)
     return all(_close(first[name], second[name], scale) for name in first)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor, scale: float) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
     limit = TOLERANCE.get(a.dtype, 1e-4)
-    return torch.allclose(a, b, rtol=limit, atol=limit * scale, equal_nan=True)
-
-
-def _largest(slope: torch.Tensor) -> float:
-    finite = slope[torch.isfinite(slope)]
-    return float(finite.abs().max()) if finite.numel() else 0.0
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and torch.allclose(
+        a, b, rtol=limit, atol=limit * scale, equal_nan=True
+    )
 
 
 def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradients | None:
@@ -109,8 +112,8 @@ def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradie
     Of each an excerpt, see `_excerpt`. The parameters' own .grad is put back.
     """
     sources = {name: p for name, p in parameters.items() if p.requires_grad}
-    given = tensors((batch.args, batch.kwargs))
-    sources |= {f"input {k}": t for k, t in enumerate(given) if t.requires_grad and t.is_leaf}
+    inputs = enumerate(tensors(batch))
+    sources |= {f"input {k}": t for k, t in inputs if t.requires_grad and t.is_leaf}
     with warnings.catch_warnings(), _without_grad(sources.values()):
         warnings.simplefilter("ignore")  # of what is asked for on purpose, gradients of inputs say
         try:
@@ -119,8 +122,8 @@ def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradie
                 total = _weighted_sum(run(module, batch))
                 if total is not None:
                     total.backward()
-                slopes = {name: one.grad for name, one in sources.items()}
-                return {name: _excerpt(one) for name, one in slopes.items() if one is not None}
+                slopes = {name: source.grad for name, source in sources.items()}
+                return {name: _excerpt(s) for name, s in slopes.items() if s is not None}
         except Exception:  # whatever a user's forward or backward raises
             return None
 
@@ -148,26 +151,15 @@ def _without_grad(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
             tensor.grad = grad
 
 
-def _watched(batch: Batch) -> Batch:
-    """The batch with floating tensors that require gradients."""
-
-    def watch(tensor: torch.Tensor) -> torch.Tensor:
-        if not (tensor.is_floating_point() or tensor.is_complex()):
-            return tensor
-        return tensor.detach().clone().requires_grad_()
-
-    return Batch(*map_tensors(watch, (tuple(batch.args), dict(batch.kwargs))))
-
-
-def _weighted_sum(results: Any) -> torch.Tensor | None:
+def _weighted_sum(results: object) -> torch.Tensor | None:
     """Of all results that require a gradient, with weights that no symmetry cancels."""
-    parts = [t for t in leaves(results) if isinstance(t, torch.Tensor) and t.requires_grad]
     total: torch.Tensor | None = None
-    for part in parts:
-        real = torch.view_as_real(part.resolve_conj()) if part.is_complex() else part
-        weights = torch.arange(real.numel(), device=real.device).cos().to(real.dtype)
-        summed = (real.reshape(-1) * weights).sum()
-        total = summed if total is None else total + summed
+    for result in tensors(results):
+        if result.requires_grad:
+            real = torch.view_as_real(result.resolve_conj()) if result.is_complex() else result
+            weights = torch.arange(real.numel(), device=real.device).cos().to(real.dtype)
+            summed = (real.reshape(-1) * weights).sum()
+            total = summed if total is None else total + summed
     return total
 
 
@@ -175,8 +167,8 @@ def attempt(module: nn.Module, batch: Batch, *, with_gradients: bool = True) -> 
     """What a forward gives, or the exception that it raises, always from one random state."""
     try:
         with _one_start(module), torch.set_grad_enabled(with_gradients):
-            found = run(module, batch)
-            return map_tensors(torch.Tensor.detach, found) if with_gradients else found
+            result = run(module, batch)
+            return map_tensors(torch.Tensor.detach, result) if with_gradients else result
     except Exception as error:  # what a user's forward raises is data here
         return error
 

@@ -52,7 +52,7 @@ def as_batch(item: Any, model: nn.Module) -> Batch:
     move = lambda leaf: _tensor(leaf, device, dtype)  # noqa: E731
     batch = Batch(pytree.tree_map(move, args), pytree.tree_map(move, kwargs))
     _require_fit(batch, model)
-    sizes = [t.numel() for t in tensors((batch.args, batch.kwargs))]
+    sizes = [t.numel() for t in tensors(batch)]
     if sizes and not any(sizes):
         raise DataError(f"a batch with {_describe(batch)} holds no samples")
     return batch

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -13,6 +14,11 @@ from torch.utils import _pytree as pytree
 
 # Where a region for the whole model (".") sits in the hybrid.
 WHOLE = "body"
+
+# Largest difference that counts as the same result, by dtype: a few roundings of an accumulation.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -27,25 +33,30 @@ def submodule_path(path: str) -> str:
     return WHOLE if path == "." else path
 
 
-T = TypeVar("T")
-
-# Largest difference that counts as the same result, by dtype: a few roundings of an accumulation.
-TOLERANCE = {
-    torch.float64: 1e-9,
-    torch.float32: 1e-4,
-    torch.bfloat16: 5e-2,
-    torch.float16: 1e-2,
-}
-
-
 def run(module: nn.Module, batch: Batch) -> Any:
-    """What one forward gives, in plain containers (`plain`). Hooks are included, and the
-    model gets copies of the batch: some write into their inputs."""
-    batch = Batch(*map_tensors(torch.clone, (tuple(batch.args), dict(batch.kwargs))))
-    if isinstance(module, fx.GraphModule):
-        # A GraphModule's own __call__ prints an error to stderr, source and all, before raising it.
-        return plain(nn.Module.__call__(module, *batch.args, **batch.kwargs))
-    return plain(module(*batch.args, **batch.kwargs))
+    """What one forward gives, in plain containers (`plain`). Hooks are included, and the model gets
+    copies of the batch: some write into their inputs."""
+    batch = map_tensors(torch.clone, batch)
+    return plain(quiet_call(module)(*batch.args, **batch.kwargs))
+
+
+def quiet_call(module: nn.Module) -> Callable[..., Any]:
+    """The module's call, hooks included. A GraphModule's own prints an error to stderr, source and
+    all, before raising it."""
+    return partial(nn.Module.__call__, module) if isinstance(module, fx.GraphModule) else module
+
+
+@contextmanager
+def watched(modules: Mapping[str, nn.Module], note: Callable[[str, Batch], None]) -> Iterator[None]:
+    """Inside, `note` is told of every call of the modules: by which name, and its arguments."""
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+
+            def watch(_: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+                note(name, Batch(args, kwargs))
+
+            hooks.enter_context(module.register_forward_pre_hook(watch, with_kwargs=True))
+        yield
 
 
 def without_gradients(call: Callable[[], T]) -> T:
@@ -70,48 +81,39 @@ def grad_mode(call: Callable[[], Any]) -> type[torch.no_grad] | type[torch.enabl
     return torch.enable_grad if without_gradients(mode) else torch.no_grad
 
 
-def leaves(value: Any) -> list[Any]:
-    """Everything in nested tuples, lists, dicts and named tuples, in order."""
-    return list(pytree.tree_leaves(value))
-
-
 def tensors(value: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
+    """All tensors in nested tuples, lists, dicts and named tuples (a Batch is one), in order."""
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
+def map_tensors(function: Callable[[torch.Tensor], Any], value: T) -> T:
     """The same structure with `function` applied to each tensor."""
-    return pytree.tree_map(lambda v: function(v) if isinstance(v, torch.Tensor) else v, value)
-
-
-def evaluating(*modules: nn.Module) -> AbstractContextManager[None]:
-    """Evaluation mode inside; outside every submodule has the mode that it had."""
-    return _in_mode(modules, False)
-
-
-def training(*modules: nn.Module) -> AbstractContextManager[None]:
-    """Training mode inside; outside every submodule has the mode that it had."""
-    return _in_mode(modules, True)
+    mapped: T = pytree.tree_map_only(torch.Tensor, function, value)
+    return mapped
 
 
 @contextmanager
-def _in_mode(modules: Iterable[nn.Module], mode: bool) -> Iterator[None]:
-    modes = [(part, part.training) for module in modules for part in module.modules()]
+def in_mode(training: bool, *modules: nn.Module) -> Iterator[None]:
+    """Training or evaluation mode inside; outside every submodule has the mode that it had."""
+    before = [(part, part.training) for module in modules for part in module.modules()]
     try:
         for module in modules:
-            module.train(mode)
+            module.train(training)
         yield
     finally:
-        for part, before in modes:
-            part.training = before
+        for part, mode in before:
+            part.training = mode
+
+
+def evaluating(*modules: nn.Module) -> AbstractContextManager[None]:
+    """Evaluation mode inside, see `in_mode`."""
+    return in_mode(False, *modules)
 
 
 def same(first: Any, second: Any) -> bool:
     """Whether two results have the same structure and agree up to rounding."""
-    a, b = leaves(first), leaves(second)
-    if len(a) != len(b) or type(first) is not type(second):
-        return False
-    return all(map(_same_leaf, a, b))
+    a, b = pytree.tree_leaves(first), pytree.tree_leaves(second)
+    return len(a) == len(b) and type(first) is type(second) and all(map(_same_leaf, a, b))
 
 
 def _same_leaf(a: Any, b: Any) -> bool:
@@ -141,16 +143,13 @@ def rows(batch: Batch) -> int | None:
 
     Tensors without dimensions belong to every row.
     """
-    sizes = {t.shape[0] for t in tensors((batch.args, batch.kwargs)) if t.ndim}
+    sizes = {tensor.shape[0] for tensor in tensors(batch) if tensor.ndim}
     return sizes.pop() if len(sizes) == 1 else None
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:
     """The rows `index` of every tensor that has rows."""
-    args, kwargs = map_tensors(
-        lambda t: t[index.to(t.device)] if t.ndim else t, (tuple(batch.args), dict(batch.kwargs))
-    )
-    return Batch(args, kwargs)
+    return map_tensors(lambda t: t[index.to(t.device)] if t.ndim else t, batch)
 
 
 def home(module: nn.Module) -> tuple[torch.device, torch.dtype]:

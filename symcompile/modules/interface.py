@@ -10,18 +10,19 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from symcompile.errors import described
 from symcompile.modules.calling import map_tensors, same
-from symcompile.modules.region import Interface, Key, Parameter, TensorInput, TensorOutput
+from symcompile.modules.region import Interface, Key, Parameter, TensorInput, TensorOutput, leaves
 from symcompile.modules.region_call import rows_of
 from symcompile.modules.state import preserving
 
-_LITERALS = (bool, int, float, str, type(None))
 # How many samples are run again, to see whether each is mapped on its own.
 _PROOF = 16
 
@@ -38,33 +39,6 @@ class Call:
     output: Any
 
 
-def bind(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by parameter name, with `*args` and `**kwargs` under their starred names."""
-    signature = _signature(module)
-    bound = signature.bind(*args, **kwargs)
-    named = {}
-    for name, value in bound.arguments.items():
-        named[_starred(signature.parameters[name])] = value
-    return named
-
-
-def parameters(module: nn.Module) -> tuple[Parameter, ...]:
-    """The parameters of the module's forward."""
-    found = []
-    for one in _signature(module).parameters.values():
-        given = one.default is not inspect.Parameter.empty
-        literal = one.default if given and isinstance(one.default, _LITERALS) else None
-        found.append(Parameter(_starred(one), given, literal))
-    return tuple(found)
-
-
-def unbind(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Positional and keyword arguments again, from what `bind` gave."""
-    plain = {name.lstrip("*"): value for name, value in arguments.items()}
-    bound = inspect.BoundArguments(_signature(module), OrderedDict(plain))
-    return bound.args, bound.kwargs
-
-
 def interface(module: nn.Module, call: Call) -> Interface:
     """The interface that a call shows; UnsupportedError with the reason if no equation can have it.
 
@@ -78,12 +52,80 @@ def interface(module: nn.Module, call: Call) -> Interface:
     samples = _sample_shape(inputs, _is_pointwise(module, call, inputs, outputs))
     face = Interface(
         parameters(module),
-        tuple(_input(name, keys, t, samples) for name, keys, t in named),
-        tuple(_output(t, samples) for t in outputs),
+        tuple(_input(name, keys, tensor, samples) for name, keys, tensor in named),
+        tuple(_output(tensor, samples) for tensor in outputs),
         structure,
         len(samples),
     )
     return _proven(face, module, call, outputs[0].dtype, inputs[0].device)
+
+
+# --- arguments by parameter --------------------------------------------------------------------
+
+
+def bind(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by parameter name, with `*args` and `**kwargs` under their starred names."""
+    signature = _signature(module)
+    arguments = signature.bind(*args, **kwargs).arguments
+    return {_starred(signature.parameters[name]): value for name, value in arguments.items()}
+
+
+def unbind(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Positional and keyword arguments again, from what `bind` gave."""
+    plain = OrderedDict((name.lstrip("*"), value) for name, value in arguments.items())
+    bound = inspect.BoundArguments(_signature(module), plain)
+    return bound.args, bound.kwargs
+
+
+def parameters(module: nn.Module) -> tuple[Parameter, ...]:
+    """The parameters of the module's forward."""
+    read = []
+    for parameter in _signature(module).parameters.values():
+        default = parameter.default
+        literal = isinstance(default, (bool, int, float, str))
+        has_default = default is not inspect.Parameter.empty
+        read.append(Parameter(_starred(parameter), has_default, default if literal else None))
+    return tuple(read)
+
+
+def _signature(module: nn.Module) -> inspect.Signature:
+    try:
+        return inspect.signature(module.forward)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedError(f"the signature of its forward can't be read ({error})") from None
+
+
+def _starred(parameter: inspect.Parameter) -> str:
+    """Name as Python writes it: x, *args, **kwargs."""
+    return str(parameter.replace(default=parameter.empty, annotation=parameter.empty))
+
+
+def input_tensors(arguments: Mapping[str, Any]) -> list[tuple[str, tuple[Key, ...], Tensor]]:
+    """Floating tensors among the arguments, with the way to each."""
+    tensors = [
+        (name, keys, leaf)
+        for name, value in arguments.items()
+        for keys, leaf in leaves(value)
+        if isinstance(leaf, Tensor)
+    ]
+    for name, _, tensor in tensors:
+        if not tensor.is_floating_point():
+            raise UnsupportedError(
+                f"its input {name!r} has dtype {tensor.dtype}: equations take floating tensors"
+            )
+    if not tensors:
+        raise UnsupportedError("it receives no floating-point tensor")
+    return tensors
+
+
+def settings(arguments: Mapping[str, Any]) -> dict[tuple[str, tuple[Key, ...]], Any]:
+    """Arguments that are no tensors; an equation holds only for these."""
+    return {
+        (name, keys): leaf
+        for name, value in arguments.items()
+        for keys, leaf in leaves(value)
+        if not isinstance(leaf, Tensor)
+    }
 
 
 def literal_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,44 +133,15 @@ def literal_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for (name, keys), value in settings(arguments).items() if not keys}
 
 
-def _proven(
-    face: Interface, module: nn.Module, call: Call, dtype: torch.dtype, device: torch.device
-) -> Interface:
-    """The interface in the way of calling that gives the recorded values for single samples."""
-    X = matrix_in(face, call.arguments)
-    if len(X) == 0:
-        return face
-    Y = matrix_out(face, call.output, len(X))
-    few = torch.arange(len(X) - 1, 0, -max(1, len(X) // _PROOF))[:_PROOF]
-    few = few if len(few) else torch.tensor([0, 0])
-    given = X[few].to(device, dtype).requires_grad_(torch.is_grad_enabled())
-    problem = ""
-    for one_by_one in (False, True):
-        way = replace(face, one_by_one=one_by_one)
-        try:
-            found = rows_of(way, literal_settings(call.arguments), module)(given.clone())
-        except Exception as error:  # whatever a user's block raises on input of another shape
-            problem = problem or f"it can't be run on single samples ({described(error)})"
-            if len(module._forward_pre_hooks) > 1:  # more than the one that records
-                raise UnsupportedError(
-                    f"its forward pre-hooks get in the way ({described(error)}): remove them"
-                ) from None
-            continue
-        if same(found.detach().to("cpu"), Y[few].to(found.dtype)):
-            return way
-        problem = "run on single samples it gives other values than it gave in the model"
-    raise UnsupportedError(
-        f"{problem}: an equation maps each sample (everything before the last dimension) on its"
-        " own, without a look at the others, at their position, or at chance"
-    )
+# --- matrices ----------------------------------------------------------------------------------
 
 
-def matrix_in(face: Interface, arguments: Mapping[str, Any]) -> torch.Tensor:
+def matrix_in(face: Interface, arguments: Mapping[str, Any]) -> Tensor:
     """X [n_samples, n_inputs] of one call, float64, on the CPU."""
-    given = {(name, keys) for name, keys, _ in input_tensors(arguments)}
-    if given != {(one.parameter, one.keys) for one in face.inputs}:
+    received = {(name, keys) for name, keys, _ in input_tensors(arguments)}
+    if received != {(one.parameter, one.keys) for one in face.inputs}:
         raise UnsupportedError("it receives other tensors in one call than in another")
-    columns = [_column(one, _at(arguments, one)) for one in face.inputs]
+    columns = [_input_columns(one, arguments) for one in face.inputs]
     try:
         samples = torch.broadcast_shapes(*(c.shape[:-1] for c in columns))
     except RuntimeError:
@@ -137,12 +150,28 @@ def matrix_in(face: Interface, arguments: Mapping[str, Any]) -> torch.Tensor:
     return _matrix([c.expand(*samples, c.shape[-1]) for c in columns], samples)
 
 
-def matrix_out(face: Interface, output: Any, n_samples: int) -> torch.Tensor:
+def _input_columns(spec: TensorInput, arguments: Mapping[str, Any]) -> Tensor:
+    """The tensor of an input with its features in the last dimension."""
+    value: Any = arguments.get(spec.parameter)
+    tensor = reduce(getitem, spec.keys, value)
+    if not isinstance(tensor, Tensor):
+        raise UnsupportedError(f"its input {spec.parameter!r} is not given in every call")
+    width = 1 if spec.scalar else (tensor.shape[-1] if tensor.ndim else 0)
+    if width != spec.features:
+        raise UnsupportedError(
+            f"its input {spec.parameter!r} has {spec.features} features in one call and {width} in"
+            " another"
+        )
+    return tensor.unsqueeze(-1) if spec.scalar else tensor
+
+
+def matrix_out(face: Interface, output: Any, n_samples: int) -> Tensor:
     """Y [n_samples, n_outputs] of one call, float64, on the CPU."""
     tensors, structure = _outputs(output)
     if structure != face.structure or len(tensors) != len(face.outputs):
         raise UnsupportedError("it returns another structure in one call than in another")
-    columns = [_column(one, t) for one, t in zip(face.outputs, tensors, strict=True)]
+    pairs = list(zip(tensors, face.outputs, strict=True))
+    columns = [tensor.unsqueeze(-1) if one.scalar else tensor for tensor, one in pairs]
     for column, one in zip(columns, face.outputs, strict=True):
         if column.ndim == 0 or column.shape[-1] != one.features:
             raise UnsupportedError("the number of its output features changes between calls")
@@ -154,87 +183,22 @@ def matrix_out(face: Interface, output: Any, n_samples: int) -> torch.Tensor:
     return _matrix(columns, columns[0].shape[:-1])
 
 
-def _column(one: TensorInput | TensorOutput, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.unsqueeze(-1) if one.scalar else tensor
-
-
-def input_tensors(arguments: Mapping[str, Any]) -> list[tuple[str, tuple[Key, ...], torch.Tensor]]:
-    """Floating tensors among the arguments, with the way to each."""
-    found: list[tuple[str, tuple[Key, ...], torch.Tensor]] = []
-    for name, value in arguments.items():
-        for keys, leaf in _walk(value):
-            if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
-                found.append((name, keys, leaf))
-            elif isinstance(leaf, torch.Tensor):
-                raise UnsupportedError(
-                    f"its input {name!r} has dtype {leaf.dtype}: equations take floating tensors"
-                )
-    if not found:
-        raise UnsupportedError("it receives no floating-point tensor")
-    return found
-
-
-def settings(arguments: Mapping[str, Any]) -> dict[tuple[str, tuple[Key, ...]], Any]:
-    """Arguments that are no tensors; an equation holds only for these."""
-    return {
-        (name, keys): leaf
-        for name, value in arguments.items()
-        for keys, leaf in _walk(value)
-        if not isinstance(leaf, torch.Tensor)
-    }
-
-
-def _signature(module: nn.Module) -> inspect.Signature:
-    try:
-        return inspect.signature(module.forward)
-    except (TypeError, ValueError) as error:
-        raise UnsupportedError(f"the signature of its forward can't be read ({error})") from None
-
-
-def _starred(parameter: inspect.Parameter) -> str:
-    stars: dict[Any, str] = {
-        inspect.Parameter.VAR_POSITIONAL: "*",
-        inspect.Parameter.VAR_KEYWORD: "**",
-    }
-    return stars.get(parameter.kind, "") + parameter.name
-
-
-def _walk(value: Any, keys: tuple[Key, ...] = ()) -> list[tuple[tuple[Key, ...], Any]]:
-    if type(value) in (tuple, list):
-        return [leaf for k, item in enumerate(value) for leaf in _walk(item, (*keys, k))]
-    if type(value) is dict:
-        return [leaf for k, item in value.items() for leaf in _walk(item, (*keys, k))]
-    return [(keys, value)]
-
-
-def _at(arguments: Mapping[str, Any], one: TensorInput) -> torch.Tensor:
-    value: Any = arguments.get(one.parameter)
-    for key in one.keys:
-        value = value[key]
-    if not isinstance(value, torch.Tensor):
-        raise UnsupportedError(f"its input {one.parameter!r} is not given in every call")
-    width = 1 if one.scalar else (value.shape[-1] if value.ndim else 0)
-    if width != one.features:
-        raise UnsupportedError(
-            f"its input {one.parameter!r} has {one.features} features in one call and {width} in"
-            " another"
-        )
-    return value
-
-
-def _matrix(columns: list[torch.Tensor], samples: torch.Size) -> torch.Tensor:
+def _matrix(columns: list[Tensor], samples: torch.Size) -> Tensor:
     flat = [c.detach().to("cpu", torch.float64) for c in columns]
     return torch.cat([c.reshape(samples.numel(), c.shape[-1]) for c in flat], dim=1)
 
 
-def _outputs(output: Any) -> tuple[list[torch.Tensor], Any]:
+# --- what a sample is --------------------------------------------------------------------------
+
+
+def _outputs(output: Any) -> tuple[list[Tensor], Any]:
     """The tensors of an output and its structure, with each tensor's number at its place."""
-    tensors: list[torch.Tensor] = []
+    tensors: list[Tensor] = []
 
     def place(value: Any) -> Any:
         if value is None:
             return None
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, Tensor):
             if not value.is_floating_point():
                 raise UnsupportedError(f"it returns a tensor of dtype {value.dtype}")
             tensors.append(value)
@@ -254,7 +218,7 @@ def _outputs(output: Any) -> tuple[list[torch.Tensor], Any]:
 
 
 def _is_pointwise(
-    module: nn.Module, call: Call, inputs: list[torch.Tensor], outputs: list[torch.Tensor]
+    module: nn.Module, call: Call, inputs: list[Tensor], outputs: list[Tensor]
 ) -> bool:
     """Whether 1-D tensors hold samples: each element of the result is then its own element's.
 
@@ -272,20 +236,16 @@ def _is_pointwise(
     args, kwargs = unbind(module, chosen)
     try:
         with preserving(module):
-            found, _ = _outputs(module(*args, **kwargs))
-        return len(found) == len(outputs) and all(
-            same(a.detach(), b[index].detach()) for a, b in zip(found, outputs, strict=True)
-        )
+            results, _ = _outputs(module(*args, **kwargs))
+        return same([t.detach() for t in results], [t[index].detach() for t in outputs])
     except Exception:  # the block refuses another length: the elements are features
         return False
 
 
-def _sample_shape(inputs: list[torch.Tensor], pointwise: bool) -> torch.Size:
+def _sample_shape(inputs: list[Tensor], pointwise: bool) -> torch.Size:
     if pointwise:
         return inputs[0].shape
     rank = max(t.ndim for t in inputs)
-    if rank == 0:
-        return torch.Size()
     try:
         return torch.broadcast_shapes(*(t.shape[:-1] for t in inputs if t.ndim == rank))
     except RuntimeError:
@@ -295,24 +255,22 @@ def _sample_shape(inputs: list[torch.Tensor], pointwise: bool) -> torch.Size:
         ) from None
 
 
-def _input(
-    name: str, keys: tuple[Key, ...], tensor: torch.Tensor, samples: torch.Size
-) -> TensorInput:
+def _input(name: str, keys: tuple[Key, ...], tensor: Tensor, samples: torch.Size) -> TensorInput:
     if tensor.shape == samples or tensor.ndim == 0:
         return TensorInput(name, keys, 1, scalar=True)
     try:
         fits = torch.broadcast_shapes(tensor.shape[:-1], samples) == samples
     except RuntimeError:
         fits = False
-    if not fits:
-        raise UnsupportedError(
-            f"its input {name!r} has shape {list(tensor.shape)}, which does not fit samples of"
-            f" shape {list(samples)}"
-        )
-    return TensorInput(name, keys, tensor.shape[-1])
+    if fits:
+        return TensorInput(name, keys, tensor.shape[-1])
+    raise UnsupportedError(
+        f"its input {name!r} has shape {list(tensor.shape)}, which does not fit samples of"
+        f" shape {list(samples)}"
+    )
 
 
-def _output(tensor: torch.Tensor, samples: torch.Size) -> TensorOutput:
+def _output(tensor: Tensor, samples: torch.Size) -> TensorOutput:
     if tensor.shape == samples:
         return TensorOutput(1, scalar=True)
     if tensor.ndim and tensor.shape[:-1] == samples:
@@ -320,4 +278,36 @@ def _output(tensor: torch.Tensor, samples: torch.Size) -> TensorOutput:
     raise UnsupportedError(
         f"it returns shape {list(tensor.shape)} for samples of shape {list(samples)}:"
         " an equation maps each sample on its own"
+    )
+
+
+def _proven(
+    face: Interface, module: nn.Module, call: Call, dtype: torch.dtype, device: torch.device
+) -> Interface:
+    """The interface in the way of calling that gives the recorded values for single samples."""
+    X = matrix_in(face, call.arguments)
+    if len(X) == 0:
+        return face
+    Y = matrix_out(face, call.output, len(X))
+    few = torch.arange(len(X) - 1, 0, -max(1, len(X) // _PROOF))[:_PROOF]
+    few = few if len(few) else torch.tensor([0, 0])
+    rows = X[few].to(device, dtype).requires_grad_(torch.is_grad_enabled())
+    problem = ""
+    for one_by_one in (False, True):
+        way = replace(face, one_by_one=one_by_one)
+        try:
+            values = rows_of(way, literal_settings(call.arguments), module)(rows.clone())
+        except Exception as error:  # whatever a user's block raises on input of another shape
+            problem = problem or f"it can't be run on single samples ({described(error)})"
+            if len(module._forward_pre_hooks) > 1:  # more than the one that records
+                raise UnsupportedError(
+                    f"its forward pre-hooks get in the way ({described(error)}): remove them"
+                ) from None
+            continue
+        if same(values.detach().to("cpu"), Y[few].to(values.dtype)):
+            return way
+        problem = "run on single samples it gives other values than it gave in the model"
+    raise UnsupportedError(
+        f"{problem}: an equation maps each sample (everything before the last dimension) on its"
+        " own, without a look at the others, at their position, or at chance"
     )

@@ -62,6 +62,15 @@ class TensorOutput:
 Structure = Any
 
 
+def leaves(value: Any, keys: tuple[Key, ...] = ()) -> list[tuple[tuple[Key, ...], Any]]:
+    """Everything in nested tuples, lists and dicts, and nothing else, with the way to each."""
+    if type(value) in (tuple, list):
+        value = dict(enumerate(value))
+    elif type(value) is not dict:
+        return [(keys, value)]
+    return [leaf for key, item in value.items() for leaf in leaves(item, (*keys, key))]
+
+
 @dataclass(frozen=True)
 class Interface:
     """How a region is called and what it returns.
@@ -95,16 +104,18 @@ class Interface:
     @property
     def input_columns(self) -> tuple[tuple[int, int], ...]:
         """For every column of X: number of the input, and feature within it."""
-        return _columns(self.inputs)
+        return tuple((n, k) for n, one in enumerate(self.inputs) for k in range(one.features))
 
     @property
     def output_columns(self) -> tuple[tuple[int, int], ...]:
         """For every column of Y: number of the output, and feature within it."""
-        return _columns(self.outputs)
+        return tuple((n, k) for n, one in enumerate(self.outputs) for k in range(one.features))
 
-
-def _columns(tensors: Sequence[TensorInput | TensorOutput]) -> tuple[tuple[int, int], ...]:
-    return tuple((n, k) for n, one in enumerate(tensors) for k in range(one.features))
+    @property
+    def output_keys(self) -> tuple[tuple[Key, ...], ...]:
+        """For every output: the way to its tensor inside of what is returned."""
+        ways = {number: keys for keys, number in leaves(self.structure)}
+        return tuple(ways[number] for number in range(len(self.outputs)))
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,22 @@
-"""Call a block on rows of X: the bridge between matrices and a region's own arguments."""
+"""Call a region: between rows of X, tensors in the order of its interface, and its arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from symcompile.modules.calling import tensors
 from symcompile.modules.region import Interface, Region
 from symcompile.modules.state import preserving
+
+Rows = Callable[[torch.Tensor], torch.Tensor]
 
 # --- tensors among the arguments ---------------------------------------------------------------
 
@@ -20,18 +25,6 @@ def pick_tensors(
     interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> list[torch.Tensor]:
     """The tensors of a call in the order of `interface.inputs`."""
-    values = _bind(interface, args, kwargs)
-    picked = []
-    for one in interface.inputs:
-        value = values[one.parameter.lstrip("*")]
-        for key in one.keys:
-            value = value[key]
-        picked.append(value)
-    return picked
-
-
-def _bind(interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Value of each parameter by its bare name."""
     values: dict[str, Any] = {}
     rest, named = list(args), dict(kwargs)
     for parameter in interface.parameters:
@@ -44,11 +37,13 @@ def _bind(interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any]) 
             values[name] = rest.pop(0)
         else:
             values[name] = named.pop(name, parameter.default)
-    return values
+    return [
+        reduce(getitem, one.keys, values[one.parameter.lstrip("*")]) for one in interface.inputs
+    ]
 
 
 def build_arguments(
-    interface: Interface, inputs: Sequence[torch.Tensor]
+    interface: Interface, inputs: Sequence[Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments that hold these tensors; what is not a tensor takes its default."""
     values: dict[str, Any] = {}
@@ -74,7 +69,7 @@ def build_arguments(
     return tuple(args), kwargs
 
 
-def _placed(container: Any, keys: tuple[int | str, ...], tensor: torch.Tensor) -> Any:
+def _placed(container: Any, keys: tuple[int | str, ...], tensor: Any) -> Any:
     """The nested tuples and dicts `container` with `tensor` at `keys`; gaps are None."""
     if not keys:
         return tensor
@@ -88,7 +83,7 @@ def _placed(container: Any, keys: tuple[int | str, ...], tensor: torch.Tensor) -
     return tuple(items)
 
 
-def build_structure(structure: Any, outputs: Sequence[torch.Tensor]) -> Any:
+def build_structure(structure: Any, outputs: Sequence[Any]) -> Any:
     """What a region returns: outputs in the nested tuples, lists and dicts of `structure`."""
     if isinstance(structure, Mapping):
         return {key: build_structure(one, outputs) for key, one in structure.items()}
@@ -99,8 +94,6 @@ def build_structure(structure: Any, outputs: Sequence[torch.Tensor]) -> Any:
 
 
 # --- rows --------------------------------------------------------------------------------------
-
-Rows = Callable[[torch.Tensor], torch.Tensor]
 
 
 def on_rows(region: Region, module: nn.Module, *, kept: bool = True) -> Rows:
@@ -162,32 +155,24 @@ def _with_settings(
 def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
     """A function of rows as something that can be called with the block's own arguments."""
 
+    face = region.interface
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        inputs = pick_tensors(region.interface, args, kwargs)
-        rows, samples = _side_by_side(region, inputs)
+        inputs = pick_tensors(face, args, kwargs)
+        pairs = zip(inputs, face.inputs, strict=True)
+        wide = [t.unsqueeze(-1) if one.scalar else t for t, one in pairs]
+        samples = torch.broadcast_shapes(*(t.shape[:-1] for t in wide))
+        rows = torch.cat([t.expand(*samples, t.shape[-1]) for t in wide], dim=-1)
         values = function(rows.reshape(-1, rows.shape[-1]))
         values = values.to(inputs[0].dtype).reshape(*samples, -1)
-        return build_structure(region.interface.structure, _split(region, values))
+        outputs, start = [], 0
+        for one in face.outputs:
+            part = values[..., start : start + one.features]
+            outputs.append(part[..., 0] if one.scalar else part)
+            start += one.features
+        return build_structure(face.structure, outputs)
 
     return call
-
-
-def _side_by_side(
-    region: Region, inputs: Sequence[torch.Tensor]
-) -> tuple[torch.Tensor, torch.Size]:
-    pairs = zip(inputs, region.interface.inputs, strict=True)
-    wide = [t.unsqueeze(-1) if one.scalar else t for t, one in pairs]
-    samples = torch.broadcast_shapes(*(t.shape[:-1] for t in wide))
-    return torch.cat([t.expand(*samples, t.shape[-1]) for t in wide], dim=-1), samples
-
-
-def _split(region: Region, values: torch.Tensor) -> list[torch.Tensor]:
-    found, start = [], 0
-    for one in region.interface.outputs:
-        part = values[..., start : start + one.features]
-        found.append(part[..., 0] if one.scalar else part)
-        start += one.features
-    return found
 
 
 def replaced(
@@ -198,27 +183,24 @@ def replaced(
     A submodule is still called, and its result dropped: hooks reach every model, whatever its
     class, and are gone afterwards.
     """
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for path, function in paths.items():
-            handles.extend(_divert(root.get_submodule(path), function))
+            for hook in _diverting(root.get_submodule(path), function):
+                hooks.enter_context(hook)
         return run()
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _divert(module: nn.Module, function: Callable[..., Any]) -> list[Any]:
+def _diverting(module: nn.Module, function: Callable[..., Any]) -> list[RemovableHandle]:
     results: list[Any] = []
 
-    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+    def before(_: nn.Module, args: Any, kwargs: Any) -> None:
         # Now, because the block may write into its inputs.
         results.append(function(*args, **kwargs))
 
-    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    def after(*_: Any) -> Any:
         return results.pop()
 
     return [
         module.register_forward_pre_hook(before, with_kwargs=True),
-        module.register_forward_hook(after, with_kwargs=True),
+        module.register_forward_hook(after),
     ]

@@ -96,7 +96,7 @@ class Splitter:
         except SymCompileError:
             raise
         except Exception as error:  # whatever a user's forward raises
-            given = ", ".join(_shown(t) for t in tensors((batch.args, batch.kwargs)))
+            given = ", ".join(_shown(t) for t in tensors(batch))
             raise DataError(
                 f"the model can't be run on batch {self.count} of data ({given}):"
                 f" {described(error)}; give it what the model takes, in shape and dtype"
@@ -104,7 +104,7 @@ class Splitter:
         self.recorder.commit(held)
         if held and self.elements <= MAX_KEPT_ELEMENTS:
             self.held.append(_alone(batch))
-            self.elements += sum(t.numel() for t in tensors((batch.args, batch.kwargs)))
+            self.elements += sum(t.numel() for t in tensors(batch))
 
     def _forward(self, batch: Batch) -> Any:
         """Without gradients, unless the forward itself differentiates; always from the state that
@@ -151,9 +151,4 @@ def _attempt(call: Callable[[], Any]) -> Any:
 
 def _alone(batch: Batch) -> Batch:
     """The batch without the history of its tensors."""
-    return Batch(
-        *map_tensors(
-            lambda t: t.detach().requires_grad_(t.requires_grad),
-            (tuple(batch.args), dict(batch.kwargs)),
-        )
-    )
+    return map_tensors(lambda t: t.detach().requires_grad_(t.requires_grad), batch)

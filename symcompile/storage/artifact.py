@@ -168,9 +168,7 @@ def _on_the_cpu(module: nn.Module | None) -> Iterator[nn.Module | None]:
 
 
 def _on_cpu(batch: Batch) -> Batch:
-    return Batch(
-        *map_tensors(lambda t: t.detach().to("cpu"), (tuple(batch.args), dict(batch.kwargs)))
-    )
+    return map_tensors(lambda t: t.detach().to("cpu"), batch)
 
 
 def _storable(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from symcompile.aten.graph import StoredGraph, decode
 from symcompile.errors import ArtifactError
@@ -15,7 +16,6 @@ from symcompile.modules.agreement import agree_in_gradients, agree_without_gradi
 from symcompile.modules.calling import (
     Batch,
     evaluating,
-    leaves,
     left_out,
     map_tensors,
     rows,
@@ -99,11 +99,11 @@ def _attempt(module: nn.Module, batch: Batch) -> Any:
 
 def copied(batch: Batch) -> Batch:
     """The batch with tensors of its own, for forwards that write into their inputs."""
-    return Batch(*map_tensors(lambda t: t.clone(), (tuple(batch.args), dict(batch.kwargs))))
+    return map_tensors(torch.clone, batch)
 
 
 def _agree(found: Any, expected: Any) -> bool:
     if isinstance(found, Exception):
         return False
-    ours, theirs = leaves(storable(found)), leaves(storable(expected))
+    ours, theirs = map(pytree.tree_leaves, (storable(found), storable(expected)))
     return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Rewrite
-from symcompile.modules.region import Interface, Projection, Region, Structure
+from symcompile.modules.region import Interface, Projection, Region, leaves
 
 MAX_FEATURES = 1_000_000  # of all tensors on one side of a block
 MAX_ITEMS = 10_000  # positional arguments behind a star
@@ -57,23 +57,13 @@ def _signature_problems(face: Interface) -> Iterator[str]:
     places = [(one.parameter, one.keys) for one in face.inputs]
     if len(set(places)) < len(places):
         yield "two inputs are the same part of an argument"
-    found = sorted(_leaves(face.structure))
+    found = sorted(number for _, number in leaves(face.structure) if number is not None)
     if found != list(range(len(face.outputs))):
         yield f"its structure holds outputs {found[:20]}, expected 0 to {len(face.outputs) - 1}"
 
 
 def _last(face: Interface) -> str:
     return face.parameters[-1].name
-
-
-def _leaves(structure: Structure) -> Iterator[int]:
-    if isinstance(structure, dict):
-        structure = tuple(structure.values())
-    if isinstance(structure, (tuple, list)):
-        for one in structure:
-            yield from _leaves(one)
-    elif structure is not None:
-        yield structure
 
 
 def _projection_problems(side: str, found: Projection | None, count: int) -> Iterator[str]:
