@@ -58,20 +58,19 @@ def live_dimensions(
 
 
 def _check_schedule(schedule: str, steps: int, start: int, keep: int, until: float) -> None:
+    def from_one(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
     if schedule not in SCHEDULES:
         raise PruningError(f"schedule is {schedule!r}: expected {', '.join(map(repr, SCHEDULES))}")
-    if not _is_whole(steps) or steps < 1:
+    if not from_one(steps):
         raise PruningError(f"steps is {steps!r}: expected a whole number from 1")
-    if not _is_whole(keep) or not 1 <= keep <= start:
+    if not from_one(keep) or keep > start:
         raise PruningError(
             f"keep is {keep!r}: expected a whole number from 1 to {start}, the number of dimensions"
         )
     if not 0 < until <= 1:
         raise PruningError(f"until is {until!r}: expected a share of the steps, above 0, at most 1")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class Mask:
@@ -108,7 +107,10 @@ class Mask:
     ) -> Any:
         if isinstance(outputs, fx.Proxy):  # the model is being traced
             return outputs.masked_fill(self.dead, 0)
-        self._check(outputs)
+        if not isinstance(outputs, torch.Tensor):
+            raise self._refused(type(outputs).__name__)
+        if not outputs.is_floating_point() or outputs.shape[-1:] != self.dead.shape:
+            raise self._refused(f"a tensor {list(outputs.shape)} of {outputs.dtype}")
         if self.dead.device != outputs.device:
             self.dead = self.dead.to(outputs.device)
         # Not a product: what has grown to infinity or NaN must become zero, too.
@@ -117,19 +119,12 @@ class Mask:
             self.report(Batch(args, kwargs), masked)
         return masked
 
+    def _refused(self, kind: str) -> PruningError:
+        expected = f"one floating tensor [..., {len(self.dead)}]"
+        return PruningError(f"block {self.path!r} gave {kind}: expected {expected}")
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "report": None}
-
-    def _check(self, outputs: object) -> None:
-        found = type(outputs).__name__
-        if isinstance(outputs, torch.Tensor):
-            found = f"a tensor {list(outputs.shape)} of {outputs.dtype}"
-            if outputs.is_floating_point() and outputs.shape[-1:] == self.dead.shape:
-                return
-        raise PruningError(
-            f"block {self.path!r} gave {found}: expected one floating tensor"
-            f" [..., {len(self.dead)}]"
-        )
 
 
 class Pruning:
@@ -178,7 +173,13 @@ class Pruning:
         self.keep, self.steps, self.schedule, self.until = keep, steps, schedule, until
         self._measure = measure_of(importance)
         self._columns_each = 2 if self._measure is kl_divergence else 1
-        self.dimensions = self._count_dimensions()
+        columns = last_affine(model, self.path).out_features
+        if columns % self._columns_each:
+            raise PruningError(
+                f"block {self.path!r} has {columns} outputs: importance 'kl' expects an even"
+                " number, d means and then d log-variances"
+            )
+        self.dimensions = columns // self._columns_each
         _check_schedule(schedule, steps, self.dimensions, keep, until)
         self.done = 0
         self._stream = stream(self._measure)
@@ -235,7 +236,7 @@ class Pruning:
                 f" {self.steps}, {self.keep} were asked for: go on to step"
                 f" {math.ceil(self.until * self.steps)}, or finish(early=True) to keep them all"
             )
-        columns = [k + part for part in self._first_columns() for k in live]
+        columns = [k + first * self.dimensions for first in range(self._columns_each) for k in live]
         self.remove()
         try:
             shrink(self.model, self.path, columns, example=self._example)
@@ -298,14 +299,14 @@ class Pruning:
                 f"importance has shape {list(importance.shape)}: expected one value for each of"
                 f" the {self.dimensions} dimensions of block {self.path!r}"
             )
-        found = importance[self._live]
-        if found.isnan().any():
-            first = self._live[int(found.isnan().nonzero()[0])]
+        alive = importance[self._live]
+        if alive.isnan().any():
+            first = self._live[int(alive.isnan().nonzero()[0])]
             raise PruningError(
                 f"dimension {first} of block {self.path!r} has importance NaN: its outputs are not"
                 " finite, the training has diverged"
             )
-        self._keep_only(self._live[k] for k in descending(found)[:wanted].tolist())
+        self._keep_only(self._live[k] for k in descending(alive)[:wanted].tolist())
         self._stream = stream(self._measure)
 
     def _keep_only(self, live: Iterable[int]) -> None:
@@ -320,19 +321,6 @@ class Pruning:
             self._stream.add(outputs)
 
     # --- the block ---------------------------------------------------------------------------
-
-    def _count_dimensions(self) -> int:
-        columns = last_affine(self.model, self.path).out_features
-        if columns % self._columns_each:
-            raise PruningError(
-                f"block {self.path!r} has {columns} outputs: importance 'kl' expects an even"
-                " number, d means and then d log-variances"
-            )
-        return columns // self._columns_each
-
-    def _first_columns(self) -> list[int]:
-        """Where means start, and log-variances: one column is all a dimension has otherwise."""
-        return [part * self.dimensions for part in range(self._columns_each)]
 
     def _taken_over(self) -> list[int]:
         """Live dimensions: all, or those of a copy of a model that was being pruned."""
@@ -358,15 +346,15 @@ class Pruning:
 
 def _one_block(model: nn.Module, path: str) -> str:
     """The path of a block that can be replaced in its parent."""
-    found = resolve(model, [Target(path)])
-    if len(found) != 1:
+    block, *others = resolve(model, [Target(path)])
+    if others:
         raise TargetError(
-            f"target {path!r} names {len(found)} blocks, such as {found[0].path!r}: expected one,"
+            f"target {path!r} names {1 + len(others)} blocks, such as {block.path!r}: expected one,"
             " make a Pruning for each"
         )
-    if found[0].path == "." or found[0].target.is_node_range:
+    if block.path == "." or block.target.is_node_range:
         raise TargetError(
             f"target {path!r} is no submodule: expected one that can be replaced in the model, such"
             " as 'edge'; to prune all of a model, put it into another one"
         )
-    return found[0].path
+    return block.path

@@ -8,7 +8,7 @@ fall back to the prior: their Kullback-Leibler divergence from it is small.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -97,63 +97,16 @@ def rows_of(outputs: torch.Tensor) -> torch.Tensor:
 # --- importance over many forward passes, in constant memory --------------------------------
 
 
-class Stream(Protocol):
-    """Statistics that grow by one pass at a time.
+class Average:
+    """A measure's value for each pass, averaged with the number of samples as weight.
+
+    Exact for measures that are means over samples, as the divergence is.
 
     Attributes:
         count: samples seen.
     """
 
-    count: int
-
-    def add(self, outputs: torch.Tensor) -> None: ...
-    def importance(self) -> torch.Tensor: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-def stream(measure: Measure) -> Stream:
-    """An empty stream for a measure."""
-    return Spread() if measure is standard_deviation else Average(measure)
-
-
-class Spread:
-    """Standard deviation over all samples of all passes.
-
-    Means and squared deviations of the passes are merged pairwise (Chan, Golub and LeVeque 1983):
-    sums of squares would lose the spread of values far from zero.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = self.squares = torch.zeros((), dtype=torch.float64)
-
-    def add(self, outputs: torch.Tensor) -> None:
-        rows = rows_of(outputs)
-        n, mean = len(rows), rows.mean(dim=0)
-        # Statistics that were loaded may lie on another device.
-        old, squares = self.mean.to(rows), self.squares.to(rows)
-        total = self.count + n
-        between = (mean - old).square() * (self.count * n / total)
-        self.squares = squares + (rows - mean).square().sum(dim=0) + between
-        self.mean = old + (mean - old) * (n / total)
-        self.count = total
-
-    def importance(self) -> torch.Tensor:
-        return (self.squares / self.count).sqrt()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "mean": self.mean, "squares": self.squares}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]
-
-
-class Average:
-    """A measure's value for each pass, averaged with the number of samples as weight.
-
-    Exact for measures that are means over samples, as the divergence is.
-    """
+    fields: tuple[str, ...] = ("count", "total")
 
     def __init__(self, measure: Measure) -> None:
         self.measure = measure
@@ -162,6 +115,7 @@ class Average:
 
     def add(self, outputs: torch.Tensor) -> None:
         rows = rows_of(outputs)
+        # Statistics that were loaded may lie on another device.
         self.total = self.total.to(rows) + len(rows) * self.measure(rows).to(rows)
         self.count += len(rows)
 
@@ -169,7 +123,40 @@ class Average:
         return self.total / self.count
 
     def state_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "total": self.total}
+        return {name: getattr(self, name) for name in self.fields}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.count, self.total = state["count"], state["total"]
+        for name in self.fields:
+            setattr(self, name, state[name])
+
+
+class Spread(Average):
+    """Standard deviation over all samples of all passes.
+
+    Means and squared deviations of the passes are merged pairwise (Chan, Golub and LeVeque 1983):
+    sums of squares would lose the spread of values far from zero.
+    """
+
+    fields = ("count", "mean", "squares")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.squares = torch.zeros((), dtype=torch.float64)
+
+    def add(self, outputs: torch.Tensor) -> None:
+        rows = rows_of(outputs)
+        n, mean = len(rows), rows.mean(dim=0)
+        before, squares = self.mean.to(rows), self.squares.to(rows)
+        total = self.count + n
+        between = (mean - before).square() * (self.count * n / total)
+        self.squares = squares + (rows - mean).square().sum(dim=0) + between
+        self.mean = before + (mean - before) * (n / total)
+        self.count = total
+
+    def importance(self) -> torch.Tensor:
+        return (self.squares / self.count).sqrt()
+
+
+def stream(measure: Measure) -> Average:
+    """Statistics of a measure that grow by one pass at a time, empty."""
+    return Spread() if measure is standard_deviation else Average(measure)

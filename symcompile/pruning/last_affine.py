@@ -71,23 +71,12 @@ def _last(module: nn.Module) -> nn.Linear:
         if type(module) is not nn.Linear or "weight" not in module._parameters:
             raise _UnprovenError(f"the weight of a {kind} is not a plain parameter of its own")
         return module
-    if type(module) is nn.Sequential:
-        return _last(_last_child(module))
-    return _last(_last_called(module))
-
-
-def _last_child(block: nn.Sequential) -> nn.Module:
-    for child in reversed(block):
+    if type(module) is not nn.Sequential:
+        return _last(_last_called(module))
+    for child in reversed(module):
         if type(child) not in _MODULES:
-            return child
+            return _last(child)
     raise _UnprovenError("it holds no nn.Linear")
-
-
-class _Tracer(fx.Tracer):
-    """Follows one forward: what it calls is looked into afterwards."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
 
 
 def _last_called(module: nn.Module) -> nn.Module:
@@ -95,59 +84,59 @@ def _last_called(module: nn.Module) -> nn.Module:
     if type(module).__module__.startswith("torch.nn.modules."):
         raise _UnprovenError(f"its output comes from a {type(module).__name__}")
     graph = _trace(module)
+    called = {n: module.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
     (result,) = graph.output_node().args
     node: object = result
     while isinstance(node, fx.Node) and len(node.users) == 1:
-        called = module.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if called is not None and type(called) not in _MODULES:
-            if _calls(module, graph, called) > 1:
+        child = called.get(node)
+        if child is not None and type(child) not in _MODULES:
+            if sum(other is child for other in called.values()) > 1:
                 raise _UnprovenError(f"{node.target} is called more than once")
-            return called
-        if called is None and not _is_elementwise(node):
-            raise _UnprovenError(f"its output comes from {_name(node)}")
+            return child
+        if child is None and not _is_elementwise(node):
+            name = node.target if isinstance(node.target, str) else None
+            name = name or getattr(node.target, "__name__", "?")
+            source = "its input" if node.op == "placeholder" else f"{name}()"
+            raise _UnprovenError(f"its output comes from {source}")
         (node,) = node.all_input_nodes
     raise _UnprovenError("what its last layer gives is used more than once, or is no tensor")
+
+
+class _Shallow(fx.Tracer):
+    """Follows one forward: what it calls is looked into afterwards."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
 
 
 def _trace(module: nn.Module) -> fx.Graph:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _Tracer().trace(module)
+            return _Shallow().trace(module)
     except Exception as error:  # any failure of a user's forward under tracing is an answer
         kind = type(module).__name__
         raise _UnprovenError(f"torch.fx can't trace a {kind} ({type(error).__name__})") from None
 
 
-def _calls(module: nn.Module, graph: fx.Graph, called: nn.Module) -> int:
-    nodes = (node for node in graph.nodes if node.op == "call_module")
-    return sum(module.get_submodule(str(node.target)) is called for node in nodes)
-
-
 def _is_elementwise(node: fx.Node) -> bool:
     """Whether column k of the result depends on column k of the one tensor that goes in."""
-    known = {"call_function": _FUNCTIONS, "call_method": _NAMES}.get(node.op, ())
+    elementwise = {"call_function": _FUNCTIONS, "call_method": _NAMES}.get(node.op, ())
     # Parameters and constant tensors are nodes, too; all else that goes in are numbers.
-    return node.target in known and len(node.all_input_nodes) == 1
-
-
-def _name(node: fx.Node) -> str:
-    target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
-    return "its input" if node.op == "placeholder" else f"{target}()"
+    return node.target in elementwise and len(node.all_input_nodes) == 1
 
 
 def _refuse_shared(model: nn.Module, block: nn.Module, linear: nn.Linear) -> None:
     own = {id(parameter) for parameter in linear._parameters.values() if parameter is not None}
-    for part in model.modules():
-        held = {id(parameter) for parameter in part._parameters.values()}
-        if part is not linear and own & held:
-            raise _UnprovenError(f"a {type(part).__name__} shares the weights of its last layer")
-    names = dict(model.named_modules(remove_duplicate=False))
-    places = [sum(one is part for one in names.values()) for part in (linear, block)]
-    if places[0] != places[1]:
+    for module in model.modules():
+        held = {id(parameter) for parameter in module._parameters.values()}
+        if module is not linear and own & held:
+            raise _UnprovenError(f"a {type(module).__name__} shares the weights of its last layer")
+    named = [module for _, module in model.named_modules(remove_duplicate=False)]
+    if sum(m is linear for m in named) != sum(m is block for m in named):
         raise _UnprovenError("its last layer serves in another place as well")
 
 
 def _advice(block: nn.Module, path: str) -> str:
-    inner = [name for name, part in block.named_modules() if name and type(part) is nn.Linear]
+    inner = [name for name, child in block.named_modules() if name and type(child) is nn.Linear]
     return f"; or name that layer, for example {path + '.' + inner[-1]!r}" if inner else ""

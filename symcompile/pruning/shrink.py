@@ -64,28 +64,32 @@ def shrink(
     to give the outputs row by row (`last_affine`), or if the comparison fails.
     """
     linear = last_affine(model, path)
-    block, width = model.get_submodule(path), linear.out_features
-    _check(path, columns, width)
-    shrunk = Shrunk(block, Scatter(columns, width).to(linear.weight.device))
+    block, width, kept = model.get_submodule(path), linear.out_features, list(columns)
+    inside = all(isinstance(c, int) and 0 <= c < width for c in kept)
+    if not kept or not inside or kept != sorted(set(kept)):
+        raise PruningError(
+            f"block {path!r} of {width} outputs can't keep columns {kept}: expected at"
+            f" least one index from 0 to {width - 1}, each once, rising"
+        )
+    shrunk = Shrunk(block, Scatter(kept, width).to(linear.weight.device))
     before, parameters = _outputs(block, example), dict(linear._parameters)
-    _keep_rows(linear, columns)
-    if not _agree(before, _outputs(shrunk, example), columns):
+    for name, rows in parameters.items():
+        if rows is not None:
+            fewer = nn.Parameter(rows.detach()[kept].clone(), requires_grad=rows.requires_grad)
+            linear._parameters[name] = fewer
+    linear.out_features = len(kept)
+    if not _agree(before, _outputs(shrunk, example), kept):
         linear._parameters.update(parameters)
         linear.out_features = width
         raise PruningError(
             f"block {path!r} can't be made smaller: it would give other values. Something else than"
             " its last nn.Linear has a say in them, such as a hook: prune that nn.Linear itself"
         )
-    _replace(model, block, shrunk)
-
-
-def _check(path: str, columns: Sequence[int], width: int) -> None:
-    inside = all(isinstance(c, int) and 0 <= c < width for c in columns)
-    if not columns or not inside or list(columns) != sorted(set(columns)):
-        raise PruningError(
-            f"block {path!r} of {width} outputs can't keep columns {list(columns)}: expected at"
-            f" least one index from 0 to {width - 1}, each once, rising"
-        )
+    # In its place, under every name that it has in the model.
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is block:
+                parent._modules[name] = shrunk
 
 
 def _outputs(block: nn.Module, example: Batch | None) -> object:
@@ -93,28 +97,11 @@ def _outputs(block: nn.Module, example: Batch | None) -> object:
         return None if example is None else attempt(block, example)
 
 
-def _agree(before: object, after: object, columns: Sequence[int]) -> bool:
+def _agree(before: object, after: object, columns: list[int]) -> bool:
     """Whether the outputs are those before, with zeros in all other columns; a block that failed
     before proves nothing."""
     if not isinstance(before, torch.Tensor):
         return True
     expected = torch.zeros_like(before)
-    expected[..., list(columns)] = before[..., list(columns)]
+    expected[..., columns] = before[..., columns]
     return same(expected, after)
-
-
-def _keep_rows(linear: nn.Linear, columns: Sequence[int]) -> None:
-    rows = list(columns)
-    for name, whole in linear._parameters.items():
-        if whole is not None:
-            kept = nn.Parameter(whole.detach()[rows].clone(), requires_grad=whole.requires_grad)
-            linear._parameters[name] = kept
-    linear.out_features = len(rows)
-
-
-def _replace(model: nn.Module, block: nn.Module, other: nn.Module) -> None:
-    """Put another module in the block's place, under every name that it has in the model."""
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child is block:
-                parent._modules[name] = other
