@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
@@ -23,14 +23,7 @@ from symcompile.modules.recording import MIN_SAMPLES, Samples
 from symcompile.regression.folds import SMALL
 from symcompile.target import Target, is_name
 
-_KINDS = {
-    "U": "text",
-    "S": "text",
-    "T": "text",
-    "M": "dates",
-    "m": "spans of time",
-    "V": "records",
-}
+_KINDS = {"U": "text", "S": "text", "T": "text", "M": "dates", "m": "spans of time", "V": "records"}
 
 
 def real_numbers(values: Any, name: str) -> Array:
@@ -54,21 +47,18 @@ def as_array(values: Any, name: str) -> Array:
     if isinstance(values, (list, tuple)) and any(isinstance(v, np.ma.MaskedArray) for v in values):
         values = np.ma.array(values)  # numpy would join them without their masks
     if isinstance(values, np.ma.MaskedArray):
-        values = _unmasked(values, name)
+        if count := int(np.ma.count_masked(values)):
+            raise DataError(
+                f"{name} is a masked array with {count} masked entries: leave those samples out,"
+                f" for example numpy.ma.compress_rows({name}), or fill them in"
+            )
+        values = np.asarray(values.data)
     for convert in ("toarray", "to_numpy"):  # of scipy's sparse matrices; of series
         if hasattr(values, convert) and not isinstance(values, np.ndarray):
             values = getattr(values, convert)()
-    if not isinstance(values, (np.ndarray, list, tuple, *_SCALARS)) and not hasattr(
-        values, "__array__"
-    ):
+    numeric = isinstance(values, (np.ndarray, list, tuple, numbers.Number, np.generic))
+    if not numeric and not hasattr(values, "__array__"):
         raise DataError(f"{name} is a {type(values).__name__}: expected an array of numbers")
-    return _numeric(values, name)
-
-
-_SCALARS = (numbers.Number, np.generic)
-
-
-def _numeric(values: Any, name: str) -> Array:
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -83,7 +73,7 @@ def _numeric(values: Any, name: str) -> Array:
 
 def _of_objects(array: Array, name: str) -> Array:
     """Numbers of Python, each checked: numpy would read text and call None not a number."""
-    found = np.empty(array.shape, dtype=np.float64)
+    values = np.empty(array.shape, dtype=np.float64)
     for place in np.ndindex(array.shape):
         value = array[place]
         where = f"{name}{list(place) if place else ''}"
@@ -92,20 +82,10 @@ def _of_objects(array: Array, name: str) -> Array:
         if not isinstance(value, (numbers.Real, Decimal)):
             raise DataError(f"{where} is {value!r}, of {type(value).__name__}: expected a number")
         try:
-            found[place] = float(value)
+            values[place] = float(value)
         except OverflowError:
             raise DataError(f"{where} is larger than any float64") from None
-    return found
-
-
-def _unmasked(values: np.ma.MaskedArray[Any, Any], name: str) -> Array:
-    count = int(np.ma.count_masked(values))
-    if count:
-        raise DataError(
-            f"{name} is a masked array with {count} masked entries: leave those samples out, for"
-            f" example numpy.ma.compress_rows({name}), or fill them in"
-        )
-    return np.asarray(values.data)
+    return values
 
 
 def _of_tensor(values: torch.Tensor, name: str) -> Array:
@@ -157,33 +137,28 @@ def column_names(values: Any) -> tuple[Any, ...]:
     return tuple(values.column_names if hasattr(values, "column_names") else values.columns)
 
 
-def _columns(values: Any) -> Iterator[Any]:
-    """By position: names may occur twice."""
-    if isinstance(values, Mapping):
-        yield from values.values()
-        return
-    for position in range(len(column_names(values))):
-        if hasattr(values, "iloc"):
-            yield values.iloc[:, position]
-        elif hasattr(values, "to_series"):
-            yield values.to_series(position)
-        else:
-            yield values.column(position)
-
-
-def _of_frame(values: Any, name: str) -> Array:
-    names = column_names(values)
+def _of_frame(frame: Any, name: str) -> Array:
+    names = column_names(frame)
     columns = [
-        as_array(column, f"column {title!r} of {name}")
-        for title, column in zip(names, _columns(values), strict=True)
+        as_array(_column(frame, position), f"column {title!r} of {name}")
+        for position, title in enumerate(names)
     ]
     if not columns:
-        raise DataError(f"{name} is a {type(values).__name__} without columns")
+        raise DataError(f"{name} is a {type(frame).__name__} without columns")
     shapes = {column.shape for column in columns}
     if len(shapes) > 1 or columns[0].ndim != 1:
         listed = ", ".join(str(list(column.shape)) for column in columns)
         raise DataError(f"the columns of {name} have shapes {listed}: expected one length")
     return np.stack(columns, axis=1)
+
+
+def _column(frame: Any, position: int) -> Any:
+    """By position: names may occur twice."""
+    if isinstance(frame, Mapping):
+        return list(frame.values())[position]
+    if hasattr(frame, "iloc"):
+        return frame.iloc[:, position]
+    return frame.to_series(position) if hasattr(frame, "to_series") else frame.column(position)
 
 
 def input_names(values: Any) -> tuple[str, ...] | None:
@@ -198,9 +173,9 @@ def input_names(values: Any) -> tuple[str, ...] | None:
         return None  # numbered columns
     bad = [name for name in names if not is_name(name)]
     if bad or len(set(names)) < len(names):
-        found = f"column {bad[0]!r}" if bad else "a column name that occurs twice"
+        which = f"column {bad[0]!r}" if bad else "a column name that occurs twice"
         raise DataError(
-            f"{found} can't be the name of an input in an equation: give names=, one for each"
+            f"{which} can't be the name of an input in an equation: give names=, one for each"
             " column, or rename it, df.rename(columns={...})"
         )
     return tuple(map(str, names))
@@ -215,14 +190,12 @@ def read_arrays(fn: Any, X: Any, y: Any) -> tuple[Array, Array]:
     Raises DataError for anything that is not real, finite and of these shapes, and where the
     callable fails.
     """
-    if callable(fn) and not isinstance(fn, (torch.Tensor, np.ndarray)):
-        if y is not None:
-            raise DataError("distill(fn, X) takes no outputs: the callable gives them")
-        inputs, outputs = X, _call(fn, X)
-    else:
-        if y is not None:
-            raise DataError("distill takes (fn, X) or (X, Y)")
-        inputs, outputs = fn, X
+    calls = callable(fn) and not isinstance(fn, (torch.Tensor, np.ndarray))
+    if y is not None and calls:
+        raise DataError("distill(fn, X) takes no outputs: the callable gives them")
+    if y is not None:
+        raise DataError("distill takes (fn, X) or (X, Y)")
+    inputs, outputs = (X, _call(fn, X)) if calls else (fn, X)
     a, b = _array(inputs, "X"), _array(outputs, "Y")
     if len(a) != len(b):
         raise DataError(f"X has {len(a)} samples and Y {len(b)}: expected as many of both")
@@ -252,28 +225,27 @@ def _array(values: Any, name: str) -> Array:
     return array
 
 
-def read_names(names: Sequence[str] | None, count: int, given: Any = None) -> tuple[str, ...]:
-    """One name for each input: those of the columns where the inputs are `given` as a data frame,
-    else x0, x1, ..., where none are given."""
+def read_names(names: Sequence[str] | None, count: int, inputs: Any = None) -> tuple[str, ...]:
+    """One name for each input: where none are given, those of the columns if the inputs are a data
+    frame, else x0, x1, ..."""
     if names is None:
-        return input_names(given) or tuple(f"x{k}" for k in range(count))
-    found = Target(".", names=names).names or ()  # type: ignore[arg-type]
-    if len(found) != count:
+        return input_names(inputs) or tuple(f"x{k}" for k in range(count))
+    checked = Target(".", names=names).names or ()  # type: ignore[arg-type]
+    if len(checked) != count:
         raise DataError(
-            f"{len(found)} names ({', '.join(found)}) for {count} inputs: give one for each"
+            f"{len(checked)} names ({', '.join(checked)}) for {count} inputs: give one for each"
         )
-    return found
+    return checked
 
 
 def read_weights(weights: Any, count: int) -> Array | None:
     """Weights [n_samples], not negative and not all zero; None for none."""
     if weights is None:
         return None
-    given = _array(weights, "weights")
-    found = given[:, 0]
-    if given.shape != (count, 1) or (found < 0).any() or not found.any():
+    column = _array(weights, "weights")
+    if column.shape != (count, 1) or (column < 0).any() or not column.any():
         raise DataError(f"weights: expected {count} numbers from 0 up, not all 0")
-    return found
+    return column[:, 0]
 
 
 def split(X: Array, Y: Array, weights: Array | None, holdout: float, seed: int) -> Samples:

@@ -17,6 +17,7 @@ from symcompile.modules.arrays import as_array, column_names, is_foreign, is_fra
 from symcompile.modules.calling import Batch, home, tensors
 from symcompile.target import Target
 
+_BY_NAME = inspect.Parameter.KEYWORD_ONLY
 _ONE_BATCH = (torch.Tensor, np.ndarray, tuple, Mapping)
 
 
@@ -47,18 +48,10 @@ def as_batches(data: Any, model: nn.Module) -> tuple[Batch, Iterator[Batch]]:
 
 def as_batch(item: Any, model: nn.Module) -> Batch:
     """One batch; DataError if the model can't be called with it or it has no samples."""
-    args, kwargs = _split(_of_frame(item, model) if _is_table(item) else item)
+    table = is_frame(item) and not isinstance(item, Mapping)
     device, dtype = home(model)
-    move = lambda leaf: _tensor(leaf, device, dtype)  # noqa: E731
-    batch = Batch(pytree.tree_map(move, args), pytree.tree_map(move, kwargs))
-    _require_fit(batch, model)
-    sizes = [t.numel() for t in tensors(batch)]
-    if sizes and not any(sizes):
-        raise DataError(f"a batch with {_describe(batch)} holds no samples")
-    return batch
-
-
-def _require_fit(batch: Batch, model: nn.Module) -> None:
+    batch = Batch(*_split(_of_frame(item, model) if table else item))
+    batch = pytree.tree_map(lambda leaf: _on_device(leaf, device, dtype), batch)
     try:
         inspect.signature(model.forward).bind(*batch.args, **batch.kwargs)
     except TypeError as error:
@@ -68,11 +61,11 @@ def _require_fit(batch: Batch, model: nn.Module) -> None:
             " (from a loader of pairs, take the inputs: ((x,) for x, _ in loader))"
         ) from None
     except ValueError:  # a compiled forward has no signature to check against
-        return
-
-
-def _is_table(item: Any) -> bool:
-    return is_frame(item) and not isinstance(item, Mapping)
+        pass
+    sizes = [t.numel() for t in tensors(batch)]
+    if sizes and not any(sizes):
+        raise DataError(f"a batch with {_describe(batch)} holds no samples")
+    return batch
 
 
 def _of_frame(frame: Any, model: nn.Module) -> Any:
@@ -90,7 +83,7 @@ def columns_in_order(frame: Any, model: nn.Module) -> list[str] | None:
     """The columns by the parameters that take them by name; None where one takes them all."""
     names = list(map(str, column_names(frame)))
     try:
-        required = [one.name for one in _required(model)]
+        required = [parameter.name for parameter in _required(model)]
     except ValueError:  # a compiled forward has no signature
         return None
     by_name = len(names) > 1 and sorted(required) == sorted(names)
@@ -109,35 +102,32 @@ def sampled_batch(target: Target, module: nn.Module, n_samples: int, seed: int) 
     low, high = np.array(list(target.domain.values())).T
     X = np.random.default_rng(seed).uniform(low, high, (n_samples, len(low)))
     values = torch.from_numpy(X).to(device, dtype)
-    parameters = _required(module)
-    if len(parameters) == 1:
-        return _arguments(parameters, [values])
-    if len(parameters) == len(low):
-        columns = list(target.domain)
-        names = [one.name for one in parameters]
+    parameters, columns = _required(module), list(target.domain)
+    names = [parameter.name for parameter in parameters]
+    if len(names) == 1:
+        inputs = [values]
+    elif len(names) == len(columns):
         order = [columns.index(n) for n in names] if set(names) == set(columns) else range(len(low))
-        return _arguments(parameters, [values[:, k : k + 1] for k in order])
-    raise DataError(
-        f"target {target.path!r}: domain has {len(low)} inputs, but forward takes"
-        f" {', '.join(one.name for one in parameters) or 'nothing'}: give data= instead"
+        inputs = [values[:, k : k + 1] for k in order]
+    else:
+        raise DataError(
+            f"target {target.path!r}: domain has {len(low)} inputs, but forward takes"
+            f" {', '.join(names) or 'nothing'}: give data= instead"
+        )
+    pairs = list(zip(parameters, inputs, strict=True))
+    return Batch(
+        tuple(value for parameter, value in pairs if parameter.kind is not _BY_NAME),
+        {parameter.name: value for parameter, value in pairs if parameter.kind is _BY_NAME},
     )
 
 
 def _required(module: nn.Module) -> list[inspect.Parameter]:
     """Parameters without a default, else the first one that there is."""
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    given = inspect.signature(module.forward).parameters.values()
-    single = [one for one in given if one.kind not in variadic]
-    return [one for one in single if one.default is inspect.Parameter.empty] or single[:1]
-
-
-def _arguments(parameters: list[inspect.Parameter], values: list[torch.Tensor]) -> Batch:
-    named = [one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters]
-    args = tuple(v for v, by_name in zip(values, named, strict=True) if not by_name)
-    kwargs = {
-        one.name: v for one, v, by_name in zip(parameters, values, named, strict=True) if by_name
-    }
-    return Batch(args, kwargs)
+    single = [
+        p for p in inspect.signature(module.forward).parameters.values() if p.kind not in variadic
+    ]
+    return [p for p in single if p.default is p.empty] or single[:1]
 
 
 def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -157,7 +147,7 @@ def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     )
 
 
-def _tensor(leaf: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def _on_device(leaf: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if isinstance(leaf, torch.Tensor):
         return usable(leaf, "data").to(device)
     if not isinstance(leaf, np.ndarray) and not is_foreign(leaf):
@@ -165,14 +155,15 @@ def _tensor(leaf: Any, device: torch.device, dtype: torch.dtype) -> Any:
     array = as_array(leaf, "data")
     # A copy where torch could not share it without a warning.
     array = np.ascontiguousarray(array) if array.flags.writeable else array.copy()
-    found = torch.from_numpy(array)
-    return (found.to(dtype) if found.is_floating_point() else found).to(device)
+    tensor = torch.from_numpy(array)
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
 
 def _describe(batch: Batch) -> str:
-    def one(value: Any) -> str:
-        return str(list(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
-
-    shown = [one(value) for value in batch.args]
-    shown += [f"{name}={one(value)}" for name, value in batch.kwargs.items()]
-    return ", ".join(shown) or "no arguments"
+    arguments = [("", value) for value in batch.args]
+    arguments += [(f"{name}=", value) for name, value in batch.kwargs.items()]
+    shapes = (
+        start + (str(list(v.shape)) if isinstance(v, torch.Tensor) else type(v).__name__)
+        for start, v in arguments
+    )
+    return ", ".join(shapes) or "no arguments"

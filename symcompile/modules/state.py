@@ -12,7 +12,7 @@ import copy
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import CellType, FunctionType
 from typing import Any, TypeVar
@@ -20,16 +20,23 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.jit import ScriptModule
 from torch.utils import _pytree as pytree
+
+T = TypeVar("T")
 
 # Names of parameters that forwards write into, by the module that owns them.
 _written: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
+# Random generators, filters of warnings and what torch.fx patches belong to the whole process: of
+# two threads that compile, one runs its model after the other.
+_alone = threading.RLock()
+
 # What a forward can't change in place.
 _ATOMIC = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
-_CONTAINERS = (list, dict, set, tuple, frozenset)
 _SHARED = (*_ATOMIC, nn.Module, fx.Graph)
+_CONTAINERS = (list, dict, set, tuple, frozenset)
 _EMPTIED = (dict, OrderedDict, list, set)
 
 
@@ -37,10 +44,10 @@ _EMPTIED = (dict, OrderedDict, list, set)
 def preserving(*modules: nn.Module) -> Iterator[None]:
     """What a forward leaves behind on the modules (counters, caches, moved buffers) is undone."""
     parts = _parts(modules)
-    plain = [part for part in parts if not isinstance(part, torch.jit.ScriptModule)]
+    plain = [part for part in parts if not isinstance(part, ScriptModule)]
     before = [(part, dict(part.__dict__)) for part in plain]
-    undo = [*_kept_parameters(parts), *_kept_buffers(set(parts) - set(plain))]
-    for part, attributes in zip(plain, _copied(plain), strict=True):
+    undo = list(_kept_tensors(parts))
+    for part, attributes in zip(plain, _copied(plain, {}), strict=True):
         part.__dict__.update(attributes)
     try:
         yield
@@ -73,122 +80,6 @@ def put_back(copied: nn.Module, original: nn.Module) -> None:
             _written[part] = _written.get(part, frozenset()) | {name}
 
 
-def carry_notes(copies: Iterable[tuple[nn.Module, nn.Module]]) -> None:
-    """What is known of modules holds for their copies too; pairs of module and copy."""
-    for part, copied in copies:
-        if part in _written:
-            _written[copied] = _written[part]
-
-
-def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a is b:
-        return True
-    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach(), b.detach())
-
-
-def _parts(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """All submodules, once each; one that is not registered counts as any other object."""
-    return list({id(part): part for module in modules for part in module.modules()}.values())
-
-
-Kept = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-
-
-def _kept_parameters(parts: Iterable[nn.Module]) -> Iterator[Kept]:
-    for part in parts:
-        noted = _written.get(part, frozenset())
-        for name, own in part.named_parameters(recurse=False):
-            yield own, own.detach().clone() if name in noted else None, own.grad
-
-
-def _kept_buffers(scripted: Iterable[nn.Module]) -> Iterator[Kept]:
-    """A ScriptModule's attributes are C++ values; its buffers are as everyone's."""
-    for part in scripted:
-        for buffer in part.buffers(recurse=False):
-            yield buffer, buffer.detach().clone(), buffer.grad
-
-
-def uncopyable(*modules: nn.Module) -> Iterator[tuple[int, Any]]:
-    """What modules hold of which there is only one, such as locks and files, by identity."""
-    parts = [one for one in _parts(modules) if not isinstance(one, torch.jit.ScriptModule)]
-    shared: dict[int, Any] = {}
-    _copied(parts, shared)
-    yield from shared.items()
-
-
-# --- copies of what modules hold ---------------------------------------------------------------
-
-
-def _copied(parts: list[nn.Module], shared: dict[int, Any] | None = None) -> list[dict[str, Any]]:
-    """For each part, copies of what it holds, which share what the parts share.
-
-    What can't be copied is noted in `shared`.
-    """
-    shared = {} if shared is None else shared
-    while True:
-        memo = _memo(parts) | shared
-        try:
-            return [_attributes(part, memo) for part in parts]
-        except _CantCopyError as error:
-            # A lock, a file, an open connection: there is one of it.
-            shared[id(error.value)] = error.value
-
-
-class _CantCopyError(Exception):
-    def __init__(self, value: Any) -> None:
-        super().__init__()
-        self.value = value
-
-
-def _memo(parts: list[nn.Module]) -> dict[int, Any]:
-    """What is no copy inside of copies: modules and parameters; and the copies of buffers."""
-    memo: dict[int, Any] = {}
-    for part in parts:
-        memo[id(part)] = part
-        for parameter in part._parameters.values():
-            memo[id(parameter)] = parameter
-        for buffer in part._buffers.values():
-            if buffer is not None and id(buffer) not in memo:
-                memo[id(buffer)] = buffer.detach().clone().requires_grad_(buffer.requires_grad)
-    return memo
-
-
-def _attributes(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in part.__dict__.items():
-        if isinstance(value, _SHARED):
-            continue
-        if key in ("_modules", "_parameters"):
-            found[key] = copy.copy(value)
-        elif key == "_buffers":
-            found[key] = {n: b if b is None else memo[id(b)] for n, b in value.items()}
-        elif type(value) in _EMPTIED and not value:  # most of what a module holds
-            found[key] = type(value)()
-        else:
-            found[key] = _one(value, memo)
-    return found
-
-
-def _one(value: Any, memo: dict[int, Any]) -> Any:
-    for leaf in pytree.tree_leaves(value) if isinstance(value, _CONTAINERS) else (value,):
-        if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
-            memo.setdefault(id(leaf), leaf.detach().clone())  # torch refuses to copy a history
-    try:
-        return copy.deepcopy(value, memo)
-    except Exception:  # whatever a user's object makes deepcopy raise
-        raise _CantCopyError(value) from None
-
-
-# --- copies of whole models --------------------------------------------------------------------
-
-T = TypeVar("T")
-
-
-# Random generators, filters of warnings and what torch.fx patches belong to the whole process: of
-# two threads that compile, one runs its model after the other.
-_alone = threading.RLock()
-
-
 @contextmanager
 def same_random_state() -> Iterator[None]:
     """Random numbers that models and loaders draw inside are given back: Python's, numpy's and
@@ -205,6 +96,100 @@ def same_random_state() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if a is b:
+        return True
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach(), b.detach())
+
+
+def _parts(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """All submodules, once each; one that is not registered counts as any other object."""
+    return list({id(part): part for module in modules for part in module.modules()}.values())
+
+
+def _kept_tensors(
+    parts: Iterable[nn.Module],
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+    """Tensors that forwards get themselves, each with its values if they may change, and its grad:
+    parameters, and buffers of ScriptModules, whose attributes are C++ values."""
+    for part in parts:
+        noted = _written.get(part, frozenset())
+        for name, own in part.named_parameters(recurse=False):
+            yield own, own.detach().clone() if name in noted else None, own.grad
+        if isinstance(part, ScriptModule):
+            for buffer in part.buffers(recurse=False):
+                yield buffer, buffer.detach().clone(), buffer.grad
+
+
+# --- copies of what modules hold ---------------------------------------------------------------
+
+
+class _CantCopyError(Exception):
+    """Of the value that is its only argument."""
+
+
+def uncopyable(*modules: nn.Module) -> Iterator[tuple[int, Any]]:
+    """What modules hold of which there is only one, such as locks and files, by identity."""
+    shared: dict[int, Any] = {}
+    _copied([part for part in _parts(modules) if not isinstance(part, ScriptModule)], shared)
+    yield from shared.items()
+
+
+def _copied(parts: list[nn.Module], shared: dict[int, Any]) -> list[dict[str, Any]]:
+    """For each part, copies of what it holds, which share what the parts share.
+
+    What can't be copied is noted in `shared`.
+    """
+    while True:
+        memo = _memo(parts) | shared
+        try:
+            return [_attributes(part, memo) for part in parts]
+        except _CantCopyError as error:
+            # A lock, a file, an open connection: there is one of it.
+            shared[id(error.args[0])] = error.args[0]
+
+
+def _memo(parts: list[nn.Module]) -> dict[int, Any]:
+    """What is no copy inside of copies: modules and parameters; and the copies of buffers."""
+    memo: dict[int, Any] = {}
+    for part in parts:
+        memo[id(part)] = part
+        memo |= {id(parameter): parameter for parameter in part._parameters.values()}
+        for buffer in part._buffers.values():
+            if buffer is not None and id(buffer) not in memo:
+                memo[id(buffer)] = buffer.detach().clone().requires_grad_(buffer.requires_grad)
+    return memo
+
+
+def _attributes(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
+    copies: dict[str, Any] = {}
+    for key, value in part.__dict__.items():
+        if isinstance(value, _SHARED):
+            continue
+        if key in ("_modules", "_parameters"):
+            copies[key] = copy.copy(value)
+        elif key == "_buffers":
+            copies[key] = {n: b if b is None else memo[id(b)] for n, b in value.items()}
+        elif type(value) in _EMPTIED and not value:  # most of what a module holds
+            copies[key] = type(value)()
+        else:
+            copies[key] = _deepcopied(value, memo)
+    return copies
+
+
+def _deepcopied(value: Any, memo: dict[int, Any]) -> Any:
+    for leaf in pytree.tree_leaves(value) if isinstance(value, _CONTAINERS) else (value,):
+        if isinstance(leaf, Tensor) and not leaf.is_leaf:
+            memo.setdefault(id(leaf), leaf.detach().clone())  # torch refuses to copy a history
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # whatever a user's object makes deepcopy raise
+        raise _CantCopyError(value) from None
+
+
+# --- copies of whole models --------------------------------------------------------------------
+
+
 def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = None) -> T:
     """copy.deepcopy of `thing`, which may hold `modules` that keep tensors with a history.
 
@@ -212,19 +197,24 @@ def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = Non
     computes anew at each call (torch.nn.utils.weight_norm): copied as a value, since torch refuses
     to copy its history.
     """
-    known = {} if memo is None else memo
-    parts = [part for module in modules for part in module.modules()]
-    leaves = [leaf for part in parts for leaf in pytree.tree_leaves(_held(part))]
-    for leaf in leaves:
-        if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
-            known.setdefault(id(leaf), leaf.detach().clone())
-    bound = [_unbound(leaf, parts) for leaf in leaves if isinstance(leaf, FunctionType)]
-    known |= {id(function): twin for function, twin, _ in bound if twin is not function}
-    copied = copy.deepcopy(thing, known)
-    for _, _, cells in bound:
-        for cell, part in cells:
-            cell.cell_contents = known.get(id(part), part)
-    carry_notes((part, known[id(part)]) for part in parts if id(part) in known)  # type: ignore[misc]
+    memo = {} if memo is None else memo
+    parts = {id(part): part for module in modules for part in module.modules()}
+    open_cells: list[tuple[CellType, nn.Module]] = []
+    for part in parts.values():
+        for leaf in () if isinstance(part, ScriptModule) else pytree.tree_leaves(part.__dict__):
+            if isinstance(leaf, Tensor) and not leaf.is_leaf:
+                memo.setdefault(id(leaf), leaf.detach().clone())
+            elif isinstance(leaf, FunctionType):
+                twin, cells = _unbound(leaf, parts)
+                if cells:
+                    memo[id(leaf)] = twin
+                    open_cells += cells
+    copied = copy.deepcopy(thing, memo)
+    for cell, part in open_cells:
+        cell.cell_contents = memo.get(id(part), part)
+    for part in parts.values():
+        if id(part) in memo and part in _written:  # what is known of a module holds for its copy
+            _written[memo[id(part)]] = _written[part]  # type: ignore[index]
     for part in pytree.tree_leaves(copied):
         if isinstance(part, nn.Module):
             _cut_off(part)
@@ -232,53 +222,39 @@ def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = Non
 
 
 def _unbound(
-    function: FunctionType, parts: Sequence[nn.Module]
-) -> tuple[FunctionType, FunctionType, list[tuple[CellType, nn.Module]]]:
-    """A function that modules hold, and a twin whose cells with modules in them are still empty,
-    each with the module whose copy it gets: deepcopy shares functions, and those of a copy would
-    call the original."""
+    function: FunctionType, parts: Collection[int]
+) -> tuple[FunctionType, list[tuple[CellType, nn.Module]]]:
+    """A twin of a function that modules hold, whose cells with modules in them are still empty, and
+    each of these with the module whose copy it gets: deepcopy shares functions, and those of a copy
+    would call the original."""
     cells: list[tuple[CellType, nn.Module]] = []
-    closure: list[CellType] = []
+    closure = []
     for cell in function.__closure__ or ():
-        content = _content(cell)
-        if isinstance(content, nn.Module) and any(content is part for part in parts):
-            cells.append((CellType(), content))
-            closure.append(cells[-1][0])
-        else:
-            closure.append(cell)
-    if not cells:
-        return function, function, []
+        try:
+            content = cell.cell_contents
+        except ValueError:  # it is empty
+            content = None
+        if isinstance(content, nn.Module) and id(content) in parts:
+            cell = CellType()
+            cells.append((cell, content))
+        closure.append(cell)
+    code, defaults = function.__code__, function.__defaults__
     twin = FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        tuple(closure),
+        code, function.__globals__, function.__name__, defaults, tuple(closure) or None
     )
     twin.__dict__.update(function.__dict__)
     twin.__kwdefaults__ = function.__kwdefaults__
-    return function, twin, cells
-
-
-def _content(cell: CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is empty
-        return None
+    return twin, cells
 
 
 def _cut_off(copied: nn.Module) -> None:
     """A copied ScriptModule's tensors are computed from the original's, whose gradients they would
     move: end that history."""
     for part in copied.modules():
-        if isinstance(part, torch.jit.ScriptModule):
+        if isinstance(part, ScriptModule):
             for tensor in (*part.parameters(), *part.buffers()):
                 if not tensor.is_leaf:
                     tensor.detach_().requires_grad_()
-
-
-def _held(part: nn.Module) -> dict[str, Any]:
-    return {} if isinstance(part, torch.jit.ScriptModule) else dict(part.__dict__)
 
 
 def match_persistence(copied: nn.Module, original: nn.Module) -> None:
@@ -288,7 +264,7 @@ def match_persistence(copied: nn.Module, original: nn.Module) -> None:
     """
     originals = dict(original.named_modules(remove_duplicate=False))
     for name, part in copied.named_modules(remove_duplicate=False):
-        if isinstance(part, torch.jit.ScriptModule):
+        if isinstance(part, ScriptModule):
             continue  # copied as it is
         if name in originals and part is not originals[name]:
             hidden = originals[name]._non_persistent_buffers_set
