@@ -11,13 +11,13 @@ import sympy
 from symcompile.errors import ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
-from symcompile.regression.complete import complete
-from symcompile.regression.complete import completed as completion
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create
 from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.refine import Samples
+from symcompile.regression.share import complete
+from symcompile.regression.share import completed as completion
 
 OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
 ENGINE = create("operon", operators=OPERATORS, max_complexity=25)
@@ -89,7 +89,7 @@ def test_a_sum_that_would_be_too_long_takes_the_form_of_the_other_output() -> No
     y = (2 * DX + 0.6 * DY) * (1 - 1 / R) + NOISE[0]
     own = front("2.03*dx*(1.01 - 1/r)", y).best
     other = front("(1.0 - 1.02/r)*(0.31*dx + 2.97*dy)", y).best
-    samples = Samples(X[:800], y[:800]), Samples(X[800:], y[800:])
+    samples = Dataset(X[:800], y[:800]), Dataset(X[800:], y[800:])
     found = completion(*samples, own, [other], operators=OPERATORS, max_complexity=15)
     assert found is not None
     assert found.complexity <= 15
@@ -101,7 +101,7 @@ def test_a_robust_share_is_found_though_part_of_the_samples_lack_it() -> None:
     rows = np.random.default_rng(0).random(1000) < 0.6
     y = DX + 0.5 * DY * rows
     fit, holdout = (
-        Samples(X[k], y[k], None, Loss("cauchy", 0.1)) for k in (slice(800), slice(800, None))
+        Dataset(X[k], y[k], None, Loss("cauchy", 0.1)) for k in (slice(800), slice(800, None))
     )
     own, other = front("1.01*dx", y).best, front("1.01*dy", y).best
     found = completion(fit, holdout, own, [other], operators=OPERATORS, max_complexity=25)

@@ -6,9 +6,9 @@ import sympy
 
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.operators import OperatorSet
-from symcompile.regression.products import product_candidate
-from symcompile.regression.refine import Samples, refine
-from symcompile.regression.sparse import sparse_candidates
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.refine import refine
+from symcompile.regression.sparse import product_candidate, sparse_candidates
 
 NAMES = ("a", "b", "c")
 SYMBOLS = sympy.symbols(NAMES)
@@ -96,7 +96,7 @@ def test_a_front_ends_in_the_whole_polynomial_within_its_limit() -> None:
     clean = mixed(X)
     y = clean + 0.01 * clean.std() * np.random.default_rng(2).normal(size=len(X))
     candidates = sparse_candidates(X, y, None, NAMES, OPERATORS, 35)
-    fit, holdout = Samples(X[:1500], y[:1500]), Samples(X[1500:], y[1500:])
+    fit, holdout = Dataset(X[:1500], y[:1500]), Dataset(X[1500:], y[1500:])
     front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=35)
     best = front.select("plateau")
     assert best.complexity <= 31

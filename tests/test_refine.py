@@ -12,10 +12,10 @@ from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import slot
-from symcompile.regression.drop_terms import reductions
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
-from symcompile.regression.refine import Refine, Samples, best_first, refine
-from symcompile.regression.snap import exact_values
+from symcompile.regression.refine import Refine, best_first, refine
+from symcompile.regression.simpler_forms import exact_values, reductions
 
 x, y = sympy.symbols("x y")
 OPERATORS = OperatorSet.of(None)
@@ -23,8 +23,8 @@ RNG = np.random.default_rng(0)
 POINTS = RNG.uniform(0.2, 2.0, (1000, 2))
 
 
-def samples(values: np.ndarray, X: np.ndarray = POINTS) -> tuple[Samples, Samples]:
-    return Samples(X[:800], values[:800]), Samples(X[800:], values[800:])
+def samples(values: np.ndarray, X: np.ndarray = POINTS) -> tuple[Dataset, Dataset]:
+    return Dataset(X[:800], values[:800]), Dataset(X[800:], values[800:])
 
 
 def refined(expr: sympy.Expr, values: np.ndarray, operators=OPERATORS, **options):
@@ -186,8 +186,8 @@ def test_weights_count() -> None:
     X = POINTS
     values = np.where(np.arange(1000) % 2 == 0, 2.0, -1.0) * X[:, 0]
     weights = np.where(np.arange(1000) % 2 == 0, 1.0, 0.0)
-    fit = Samples(X[:800], values[:800], weights[:800])
-    holdout = Samples(X[800:], values[800:], weights[800:])
+    fit = Dataset(X[:800], values[:800], weights[:800])
+    holdout = Dataset(X[800:], values[800:], weights[800:])
     candidates = [Equation.of(0.5 * x, ["x", "y"], OPERATORS)]
     front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=30)
     np.testing.assert_allclose(front.best.predict(X), 2.0 * X[:, 0])

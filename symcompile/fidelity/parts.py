@@ -25,10 +25,10 @@ from symcompile.modules.assemble import Vacant, vacate
 from symcompile.modules.recording import Recorded
 from symcompile.modules.region import Region
 from symcompile.modules.whole_model import root_for
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.folds import in_words
 from symcompile.regression.losses import SQUARED
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.refine import Samples
 
 
 @dataclass
@@ -111,14 +111,14 @@ def scored(part: Part, record: Recorded, output: int, equation: Equation) -> Equ
     measure = SQUARED if front is None else front.loss
     V, y = part.region.variable_values(samples.X), part.region.equation_values(samples.Y)[:, output]
     fit, held = (
-        Samples(
+        Dataset(
             V[rows], y[rows], None if samples.weights is None else samples.weights[rows], measure
         )
         for rows in (~samples.holdout, samples.judged)
     )
     held = replace(held, folds=samples.folds)
-    holdout, squares = held.losses(equation)
-    return replace(equation, loss=fit.loss(equation), holdout_loss=holdout, holdout_mse=squares)
+    holdout, squares = held.losses_of(equation)
+    return replace(equation, loss=fit.loss_of(equation), holdout_loss=holdout, holdout_mse=squares)
 
 
 def provenance_of(

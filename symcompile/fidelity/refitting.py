@@ -15,13 +15,12 @@ from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.slots import slot
 from symcompile.modules.recording import Recorded
 from symcompile.modules.region import Region
-from symcompile.regression.complete import MOST_OUTPUTS, completed, has_constant, varying
-from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.refine import Samples, refine
-from symcompile.regression.share import scaled
-from symcompile.regression.unsearched import without_search
+from symcompile.regression.refine import refine
+from symcompile.regression.share import MOST_OUTPUTS, completed, has_constant, scaled, varying
+from symcompile.regression.sparse import without_search
 
 # What a network has learned where it is strong can be noise where it is weak. A loss in which large
 # outputs count for more sees the law then, even if most samples are weak.
@@ -176,9 +175,7 @@ class FittedRegion:
     def fitted(self, output: int, equation: Equation) -> Equation:
         """The equation with its constants fitted anew."""
         fit, _ = self.samples(output)
-        start = equation.constants
-        found = fit_constants(equation.program, fit.X, fit.y, None, start, loss=fit.measure)
-        return replace(equation, constants=found.constants)
+        return replace(equation, constants=fit.fit_constants(equation).constants)
 
     def shared(self, output: int, changed: Mapping[int, Equation]) -> Equation:
         """This output's equation, or a form of another one if that suits it better."""
@@ -193,19 +190,19 @@ class FittedRegion:
         )
         return replace(front.most_accurate, symbols=self.names)
 
-    def samples(self, output: int, columns: Sequence[int] | None = None) -> tuple[Samples, Samples]:
+    def samples(self, output: int, columns: Sequence[int] | None = None) -> tuple[Dataset, Dataset]:
         """What equations are fitted to, and what they are ranked on: all columns, or some."""
         loss = loss_for(self.loss, self.Y[~self.held, output])
         V = self.V if columns is None else self.V[:, columns]
         fit, held = (
-            Samples(V[rows], self.Y[rows, output], None, loss) for rows in (~self.held, self.held)
+            Dataset(V[rows], self.Y[rows, output], None, loss) for rows in (~self.held, self.held)
         )
         return fit, held if self.folds is None else replace(fit, folds=self.folds)
 
     def lost(self, output: int, equation: Equation, other: Equation) -> float:
         """Nats of held-out loss from one equation to another."""
         _, held = self.samples(output)
-        before, after = (held.loss(one) for one in (equation, other))
+        before, after = (held.loss_of(one) for one in (equation, other))
         return math.log(max(after, 1e-300) / max(before, 1e-300))
 
     def best(self, output: int, names: Sequence[str]) -> Equation | None:

@@ -19,16 +19,16 @@ import numpy as np
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.regression.complete import complete
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines.base import Engine, ProgressCallback
 from symcompile.regression.executors import InThisThread, Threads, available_cores
 from symcompile.regression.losses import Loss, loss_for
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.refine import Refine, Samples, refine
+from symcompile.regression.refine import Refine, refine
 from symcompile.regression.run import Journal, Progress, Run, tell
 from symcompile.regression.scale import Units, out_of_range
-from symcompile.regression.share import share
-from symcompile.regression.unsearched import without_search
+from symcompile.regression.share import complete, share
+from symcompile.regression.sparse import without_search
 
 # Shares of a budget that are kept back: to refine what was found; of that, to fit what needs no
 # search, and to try forms before the front has to be brought to its end, which takes as long again.
@@ -78,12 +78,12 @@ class Fit:
         return loss_for(self.loss, self.y_fit)
 
     @property
-    def samples(self) -> tuple[Samples, Samples]:
+    def samples(self) -> tuple[Dataset, Dataset]:
         """What refine fits equations to, and what it ranks them on."""
         loss = self.measure
         return (
-            Samples(self.X_fit, self.y_fit, self.weights, loss),
-            Samples(self.X_holdout, self.y_holdout, self.holdout_weights, loss, self.folds),
+            Dataset(self.X_fit, self.y_fit, self.weights, loss),
+            Dataset(self.X_holdout, self.y_holdout, self.holdout_weights, loss, self.folds),
         )
 
 

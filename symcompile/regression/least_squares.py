@@ -1,14 +1,19 @@
-"""Weighted nonlinear least squares over the constants of an equation, in float64.
+"""Weighted least squares, under the squared or a robust loss: linear ones, and of an equation.
 
-Levenberg-Marquardt with the analytic Jacobian of `evaluation.jacobian`. scipy's solvers do the same
-but cost milliseconds of set-up a call, and refining a front takes a hundred fits.
+How it is done for all that is fitted here:
+
+- Rank: linear systems are solved by singular values (LAPACK's gelsd). Of coefficients that samples
+  can't tell apart the smallest are taken; directions below float64's rounding count for nothing.
+- Scaling: `equilibrate` brings columns to unit norm first, for those of unlike units.
+- Loss: a robust one is met by weights on squared residuals that follow the residuals (Holland and
+  Welsch 1977). It has minima near whatever it starts from, so the start is the caller's to give.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +23,42 @@ from symcompile.expressions.program import Program
 from symcompile.regression.losses import SQUARED, Loss
 
 
+def linear(A: Array, y: Array, weights: Array | None = None, equilibrate: bool = False) -> Array:
+    """Coefficients [n_columns] of A [n_samples, n_columns] that come nearest to y [n_samples] in
+    weighted squares; zeros where A is not finite."""
+    if not np.isfinite(A).all():
+        return np.zeros(A.shape[1])
+    if weights is not None:
+        root = np.sqrt(weights)
+        A, y = A * root[:, None], y * root
+    scale = np.maximum(np.linalg.norm(A, axis=0), 1e-300) if equilibrate else 1.0
+    return np.asarray(np.linalg.lstsq(A / scale, y, rcond=None)[0] / scale)
+
+
+def robust(
+    A: Array,
+    y: Array,
+    weights: Array,
+    losses: Iterable[Loss],
+    residual: Array,
+    equilibrate: bool = False,
+) -> Array:
+    """The same under a loss, by one reweighted fit for each of `losses`, of which there is at least
+    one. They begin with the weights of a `residual` [n_samples], infinite for samples to leave out.
+    """
+    for loss in losses:
+        found = linear(A, y, weights * loss.weights(residual), equilibrate)
+        residual = A @ found - y
+    return found
+
+
 @dataclass(frozen=True)
 class ConstantFit:
-    """What a fit of the constants found.
+    """What a fit of the constants of an equation found.
 
     Attributes:
         constants: best values, float64.
-        loss: weighted mean of the squared residuals; infinite if no start was finite.
+        loss: weighted mean loss; infinite if the start was not finite.
         errors: standard error of each constant under independent residuals; infinite where the
             data does not determine it.
     """
@@ -45,11 +79,12 @@ def fit_constants(
     loss: Loss = SQUARED,
     deadline: float = math.inf,
 ) -> ConstantFit:
-    """Fit every constant of a one-output program jointly, from one start.
+    """Fit every constant of a one-output program jointly, from one start: Levenberg-Marquardt with
+    the analytic Jacobian. scipy's solvers do the same but cost milliseconds of set-up a call, and
+    refining a front takes a hundred fits.
 
     Ends after `max_iterations`, when a step lowers the loss by less than `rtol` of it, or at the
-    `deadline`, a value of `time.monotonic()`. A robust loss reweights the squared residuals at
-    every step.
+    `deadline`, a value of `time.monotonic()`. A robust loss reweights at every step.
     """
     with np.errstate(all="ignore"):
         return _Fit(program, X, y, weights, loss, deadline).run(start, max_iterations, rtol)
@@ -57,8 +92,6 @@ def fit_constants(
 
 @dataclass(frozen=True)
 class _Fit:
-    """What is fitted: a program to samples, under a loss."""
-
     program: Program
     X: Array
     y: Array
@@ -67,7 +100,6 @@ class _Fit:
     deadline: float
 
     def run(self, start: Sequence[float], max_iterations: int, rtol: float) -> ConstantFit:
-        """Levenberg-Marquardt."""
         constants = np.asarray(start, dtype=float)
         loss = self.loss_at(constants)
         if not len(constants) or not math.isfinite(loss):

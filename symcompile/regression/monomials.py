@@ -3,8 +3,8 @@
 Physical laws are mostly of this kind, `q1*q2*(a*dx + b*dy)/r**3`: integer powers, as dimensional
 analysis demands, of several quantities at once. An evolutionary search meets many exponentials and
 shifted powers that come near before it meets the exponents. There are but a few thousand products
-of small powers of a handful of inputs, so all of them are tried: orthogonal least squares with a
-beam finds the sums, and then all exponents of one input are moved together as long as that helps.
+of small powers of a handful of inputs, so all of them are tried: orthogonal pursuit finds the sums,
+and then all exponents of one input are moved together as long as that helps.
 Under a robust loss the weights are those of the sum that was found, in two rounds.
 """
 
@@ -14,7 +14,8 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations, product
+from functools import cached_property
+from itertools import combinations, islice, permutations, product
 
 import numpy as np
 import sympy
@@ -22,16 +23,16 @@ import sympy
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operators import OperatorSet
-from symcompile.regression.losses import Loss, first_weights
+from symcompile.regression.least_squares import linear, robust
+from symcompile.regression.losses import Loss
+from symcompile.regression.pursuit import Library
 
 # Products are tried up to the largest of these total degrees that gives no more of them than this.
 DEGREES, MAX_MONOMIALS = (6, 5, 4, 3), 5000
 _FACTORS, _POWER, _SIGNED_POWER = 4, 3, 2
-_TERMS, _BEAM, _BRANCH, _KEPT = 4, 8, 8, 2
+_TERMS, _KEPT = 4, 2
 _MAX_ROWS, _ROWS_OF_A_TERM = 1500, 4
 _ROUNDS, _REWEIGHTED = 2, 6
-# What is left of a column beside those that are chosen, as a share of it: below, it is one of them.
-_NEW = 1e-6
 # Refine may shorten a candidate by a constant.
 _LONGER = 2
 
@@ -57,39 +58,25 @@ def monomial_candidates(
     """
     step = -(-len(X) // _MAX_ROWS)
     X, y = X[::step], y[::step]
-    ranges = _ranges(X, operators)
-    exponents = _exponents(ranges)
+    weights = np.ones(len(y)) if weights is None else weights[::step]
+    inverse = "inv" in operators or "/" in operators
+    powers = [_powers(column, inverse) for column in X.T]
+    exponents = _exponents(powers) if "+" in operators and "*" in operators else []
     if not exponents or len(y) < _ROWS_OF_A_TERM:
         return []
-    problem = _Problem(X, y, None if weights is None else weights[::step], loss, ranges, deadline)
+    problem = _Problem(X, y, weights, loss, powers, deadline)
     found = []
     for terms in problem.sums(exponents):
-        for expr in _spellings(terms, problem.coefficients(terms), names, ranges):
+        for expr in _spellings(terms, problem.fitted(terms)[1], names, powers):
             equation = Equation.of(expr, names, operators)
             if equation.complexity <= max_complexity + _LONGER:
                 found.append(equation)
     return found
 
 
-def _ranges(X: Array, operators: OperatorSet) -> list[tuple[int, ...]]:
-    """Powers of each input, 0 first; none but 0 where the operators can't spell a monomial."""
-    if "+" not in operators or "*" not in operators:
-        return [(0,)] * X.shape[1]
-    inverse = "inv" in operators or "/" in operators
-    return [_powers(column, inverse) for column in X.T]
-
-
-def _exponents(ranges: Sequence[tuple[int, ...]]) -> list[Exponents]:
-    for degree in DEGREES:
-        found = list(_products(ranges, degree, MAX_MONOMIALS + 1))
-        if len(found) <= MAX_MONOMIALS:
-            return found
-    return []
-
-
 def _powers(column: Array, inverse: bool) -> tuple[int, ...]:
-    """A column of n different values has n - 1 powers that are no sums of others, beside 1: only
-    the sign of a charge is left of it."""
+    """Powers of one input, 0 first. A column of n different values has n - 1 powers that are no
+    sums of others, beside 1: only the sign of a charge is left of it."""
     if column.min() > 0:
         powers = range(-_POWER if inverse else 0, _POWER + 1)
     else:
@@ -97,148 +84,143 @@ def _powers(column: Array, inverse: bool) -> tuple[int, ...]:
     return tuple(sorted(powers, key=lambda p: (abs(p), -p)))[: len(np.unique(column))]
 
 
-def _products(ranges: Sequence[tuple[int, ...]], degree: int, limit: int) -> Iterator[Exponents]:
-    """Up to `limit` exponents that are not all 0, of at most so many inputs and this degree."""
-    count = 0
-    for factors in range(1, min(_FACTORS, len(ranges)) + 1):
-        for inputs in combinations(range(len(ranges)), factors):
-            for powers in product(*(ranges[k][1:] for k in inputs)):
-                if sum(map(abs, powers)) > degree:
-                    continue
-                count += 1
-                if count > limit:
-                    return
-                row = [0] * len(ranges)
-                for k, power in zip(inputs, powers, strict=True):
-                    row[k] = power
-                yield tuple(row)
+def _exponents(powers: Sequence[tuple[int, ...]]) -> list[Exponents]:
+    for degree in DEGREES:
+        found = list(islice(_products(powers, degree), MAX_MONOMIALS + 1))
+        if len(found) <= MAX_MONOMIALS:
+            return found
+    return []
+
+
+def _products(powers: Sequence[tuple[int, ...]], degree: int) -> Iterator[Exponents]:
+    """Exponents that are not all 0, of few inputs and up to this degree in all."""
+    for factors in range(1, min(_FACTORS, len(powers)) + 1):
+        for inputs in combinations(range(len(powers)), factors):
+            for exponents in product(*(powers[k][1:] for k in inputs)):
+                if sum(map(abs, exponents)) <= degree:
+                    row = dict(zip(inputs, exponents, strict=True))
+                    yield tuple(row.get(k, 0) for k in range(len(powers)))
 
 
 def _values(X: Array, exponents: Sequence[Exponents]) -> Array:
     """Each monomial on each sample [n_samples, n_monomials]."""
     table = np.array(exponents)
     result = np.ones((len(X), len(table)))
-    for k in range(X.shape[1]):
-        for power in set(table[:, k].tolist()) - {0}:
-            chosen = table[:, k] == power
-            result[:, chosen] *= X[:, [k]] ** float(power)
+    with np.errstate(all="ignore"):
+        for k in range(X.shape[1]):
+            for power in set(table[:, k].tolist()) - {0}:
+                chosen = table[:, k] == power
+                result[:, chosen] *= X[:, [k]] ** float(power)
     return result
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Samples, and what errors on them count."""
+    """Samples, what errors on them count, and the powers that each input may have."""
 
     X: Array
     y: Array
-    weights: Array | None
+    weights: Array
     loss: Loss
-    ranges: Sequence[tuple[int, ...]]
-    deadline: float = math.inf
+    powers: Sequence[tuple[int, ...]]
+    deadline: float
 
     @property
     def late(self) -> bool:
         return time.monotonic() >= self.deadline
 
-    def sums(self, exponents: list[Exponents]) -> list[Sum]:
-        """The best few sums of each number of terms; the longer ones only as time allows."""
-        with np.errstate(all="ignore"):
-            values = _values(self.X, exponents)
-        usable = np.flatnonzero(np.isfinite(values).all(axis=0))
-        exponents = [exponents[k] for k in usable]
-        found: dict[Sum, None] = {}
-        robust = first_weights(self.loss, self.y)
-        for _ in range(1 if robust is None else _ROUNDS):
-            chosen = _pursuit(values[:, usable], self.y, self.sample_weights(robust), self.deadline)
-            sums = [tuple(exponents[k] for k in columns) for columns in chosen]
-            found |= dict.fromkeys(self.moved(terms) for terms in sums)
-            found |= dict.fromkeys(self.products(sums, self.sample_weights(robust)))
-            if robust is not None and sums:
-                robust = self.loss.weights(self.residual(sums[-1]))
-        return list(found)
+    @cached_property
+    def deviation(self) -> Array:
+        """From the median: the residual of what is known before anything is fitted."""
+        return np.asarray(self.y - np.median(self.y))
 
-    def sample_weights(self, robust: Array | None) -> Array:
-        base = np.ones(len(self.y)) if self.weights is None else self.weights
-        return base if robust is None else base * robust
+    def sums(self, exponents: Sequence[Exponents]) -> list[Sum]:
+        """The best few sums of each number of terms; the longer ones only as time allows."""
+        values = _values(self.X, exponents)
+        usable = np.flatnonzero(np.isfinite(values).all(axis=0))
+        values, exponents = values[:, usable], [exponents[k] for k in usable.tolist()]
+        most = min(_TERMS, len(self.y) // _ROWS_OF_A_TERM)
+        found: dict[Sum, None] = {}
+        residual = self.deviation
+        for _ in range(1 if self.loss.is_squared else _ROUNDS):
+            weights = self.weights * self.loss.weights(residual)
+            supports = Library.of(values, self.y, weights).beam(most, self.deadline)
+            sums = [tuple(exponents[k] for k in support) for support in supports]
+            found |= dict.fromkeys(self.moved(terms) for terms in sums)
+            found |= dict.fromkeys(self.products(sums, weights))
+            if sums:
+                residual = self.basis(sums[-1]) @ self.fitted(sums[-1])[1] - self.y
+        return list(found)
 
     def moved(self, terms: Sum) -> Sum:
         """The terms times that power of one input, again and again, which lowers the loss most."""
-        best = self.lowest(terms)
+        best = self.fitted(terms)[0]
         while True:
-            trials = {trial: self.lowest(trial) for trial in self.neighbours(terms)}
+            trials = {trial: self.fitted(trial)[0] for trial in self.neighbours(terms)}
             nearest = min(trials, key=trials.__getitem__, default=None)
             if nearest is None or trials[nearest] >= best or self.late:
                 return terms
             terms, best = nearest, trials[nearest]
 
     def neighbours(self, terms: Sum) -> Iterator[Sum]:
-        for k in range(len(self.ranges)):
+        for k in range(len(self.powers)):
             for power in (-1, 1):
                 trial = tuple(_with(e, k, e[k] + power) for e in terms)
-                if self.allowed(trial) and all(map(any, trial)):
+                if self.allowed(trial):
                     yield trial
 
     def products(self, sums: Iterable[Sum], weights: Array) -> list[Sum]:
         """The best products of a sum of two terms that was found and a sum of two powers of one
         input, whatever powers of it the terms had: as sums, of four terms."""
         pairs = dict.fromkeys(pair for terms in sums for pair in combinations(terms, 2))
-        made: dict[Sum, float] = {}
+        losses: dict[Sum, float] = {}
         for a, b in pairs:
-            for k, powers in enumerate(self.ranges):
-                for low, high in combinations(sorted(powers), 2):
-                    # A sum has found its terms each for itself: not with powers in common.
-                    for between in {b[k] - a[k], 0}:
-                        terms = tuple(
-                            term
-                            for power in (low, high)
-                            for term in (_with(a, k, power), _with(b, k, power + between))
-                        )
-                        if len(set(terms)) == 4 and all(map(any, terms)) and self.allowed(terms):
-                            made[terms] = math.inf
+            for k, powers in enumerate(self.powers):
+                # A sum has found its terms each for itself: not with powers in common.
+                for two, between in product(combinations(sorted(powers), 2), {b[k] - a[k], 0}):
+                    terms = tuple(
+                        term
+                        for power in two
+                        for term in (_with(a, k, power), _with(b, k, power + between))
+                    )
+                    if len(set(terms)) == 4 and self.allowed(terms):
+                        losses[terms] = math.inf
         # Hundreds: compared under the weights at hand, not each under its own.
-        for terms in made:
+        for terms in losses:
             if self.late:
                 break
             basis = self.basis(terms)
-            error = basis @ _least_squares(basis, self.y, weights) - self.y
-            made[terms] = float(np.average(error * error, weights=weights))
-        return sorted(made, key=made.__getitem__)[:_KEPT]
+            error = basis @ linear(basis, self.y, weights, equilibrate=True) - self.y
+            losses[terms] = float(np.average(error * error, weights=weights))
+        return sorted(losses, key=losses.__getitem__)[:_KEPT]
 
     def allowed(self, terms: Sum) -> bool:
+        """Whether no term is constant, or has a power that an input may not have."""
         return all(
-            power in powers for e in terms for power, powers in zip(e, self.ranges, strict=True)
+            any(e) and all(power in own for power, own in zip(e, self.powers, strict=True))
+            for e in terms
         )
 
-    def lowest(self, terms: Sum) -> float:
-        return self.loss.mean(self.residual(terms), self.weights)
-
-    def residual(self, terms: Sum) -> Array:
-        return self.basis(terms) @ self.coefficients(terms) - self.y
-
     def basis(self, terms: Sum) -> Array:
-        with np.errstate(all="ignore"):
-            return np.column_stack([np.ones(len(self.y)), _values(self.X, terms)])
+        return np.column_stack([np.ones(len(self.y)), _values(self.X, terms)])
 
-    def coefficients(self, terms: Sum) -> Array:
-        """Constant and weights of the terms [1 + n_terms], by least squares.
+    def fitted(self, terms: Sum) -> tuple[float, Array]:
+        """Loss, and coefficients of a constant and of the terms [1 + n_terms].
 
         Reweighted under a robust loss, from two starts: samples with large terms pull a fit to
         themselves until they look like good ones, so that the second start leaves them out.
         """
-        basis, robust = self.basis(terms), first_weights(self.loss, self.y)
-        if robust is None:
-            return _least_squares(basis, self.y, self.sample_weights(None))
-        size = np.linalg.norm(basis[:, 1:], axis=1)
-        typical = np.where(size <= 3.0 * np.median(size), robust, 0.0)
-        fits = [self.reweighted(basis, start) for start in (robust, typical)]
-        return min(fits, key=lambda c: self.loss.mean(basis @ c - self.y, self.weights))
-
-    def reweighted(self, basis: Array, robust: Array) -> Array:
-        found = _least_squares(basis, self.y, self.sample_weights(robust))
-        for _ in range(_REWEIGHTED):
-            robust = self.loss.weights(basis @ found - self.y)
-            found = _least_squares(basis, self.y, self.sample_weights(robust))
-        return found
+        basis = self.basis(terms)
+        starts, losses = [self.deviation], [self.loss]
+        if not self.loss.is_squared:
+            size = np.linalg.norm(basis[:, 1:], axis=1)
+            starts.append(np.where(size <= 3.0 * np.median(size), self.deviation, np.inf))
+            losses *= 1 + _REWEIGHTED
+        fits = []
+        for start in starts:
+            found = robust(basis, self.y, self.weights, losses, start, equilibrate=True)
+            fits.append((self.loss.mean(basis @ found - self.y, self.weights), found))
+        return min(fits, key=lambda fit: fit[0])
 
 
 def _with(exponents: Exponents, k: int, power: int) -> Exponents:
@@ -246,83 +228,11 @@ def _with(exponents: Exponents, k: int, power: int) -> Exponents:
     return (*exponents[:k], power, *exponents[k + 1 :])
 
 
-def _least_squares(basis: Array, y: Array, weights: Array) -> Array:
-    if not np.isfinite(basis).all():
-        return np.zeros(basis.shape[1])
-    root = np.sqrt(weights)
-    scale = np.maximum(np.linalg.norm(basis * root[:, None], axis=0), 1e-300)
-    solution = np.linalg.lstsq(basis * root[:, None] / scale, y * root, rcond=None)[0]
-    return np.asarray(solution / scale)
-
-
-def _pursuit(
-    values: Array, y: Array, weights: Array, deadline: float = math.inf
-) -> list[tuple[int, ...]]:
-    """Columns of the best sums of 1, 2, ... terms beside a constant, by orthogonal least squares.
-
-    A beam, since of two like columns the one that does better alone is often not the one that does
-    better beside others (Chen, Billings and Luo 1989, for the greedy form); and then each term of a
-    sum is exchanged for a better one, as long as there is one.
-    """
-    root = np.sqrt(weights)
-    columns = values * root[:, None]
-    library = _Library(
-        columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-300),
-        y * root,
-        (root / np.linalg.norm(root))[:, None],
-    )
-    beam: list[tuple[int, ...]] = [()]
-    result: dict[tuple[int, ...], None] = {}
-    for _ in range(min(_TERMS, len(y) // _ROWS_OF_A_TERM)):
-        if time.monotonic() >= deadline:
-            break
-        longer = dict.fromkeys(s for chosen in beam for s in library.longer(chosen, _BRANCH))
-        beam = sorted(longer, key=library.error)[:_BEAM]
-        result |= dict.fromkeys(library.exchanged(chosen) for chosen in beam[:_KEPT])
-    return list(result)
-
-
-@dataclass(frozen=True)
-class _Library:
-    """Weighted columns of unit norm [n_samples, n_columns], target, and the constant's column."""
-
-    columns: Array
-    target: Array
-    one: Array
-
-    def fit(self, chosen: tuple[int, ...]) -> tuple[Array, Array]:
-        """Orthonormal basis of the chosen columns with the constant, and the residual."""
-        basis = np.linalg.qr(np.hstack([self.one, self.columns[:, list(chosen)]]))[0]
-        return basis, self.target - basis @ (basis.T @ self.target)
-
-    def error(self, chosen: tuple[int, ...]) -> float:
-        return float(np.square(self.fit(chosen)[1]).sum())
-
-    def longer(self, chosen: tuple[int, ...], branch: int) -> list[tuple[int, ...]]:
-        """The sums with one column more that have the lowest errors, the lowest first."""
-        basis, residual = self.fit(chosen)
-        left = 1.0 - np.square(basis.T @ self.columns).sum(axis=0)
-        gains = np.square(residual @ self.columns) / np.maximum(left, _NEW)
-        gains[left <= _NEW] = 0.0
-        best = np.argsort(-gains, kind="stable")[:branch]
-        return [tuple(sorted((*chosen, int(column)))) for column in best if gains[column] > 0]
-
-    def exchanged(self, chosen: tuple[int, ...]) -> tuple[int, ...]:
-        error = self.error(chosen)
-        while True:
-            shorter = [tuple(c for c in chosen if c != gone) for gone in chosen]
-            trials = [trial for rest in shorter for trial in self.longer(rest, 1)]
-            best = min(trials, key=self.error, default=chosen)
-            if not self.error(best) < error * (1.0 - _NEW):
-                return chosen
-            chosen, error = best, self.error(best)
-
-
 def _spellings(
     terms: Sum,
     coefficients: Array,
     names: Sequence[str],
-    ranges: Sequence[tuple[int, ...]],
+    powers: Sequence[tuple[int, ...]],
 ) -> Iterator[sympy.Expr]:
     """The sum with its common factor taken out, and as a product of two sums if it can be one."""
     constant, *weights = (sympy.Float(float(value)) for value in coefficients)
@@ -332,7 +242,7 @@ def _spellings(
     for i, j, k in permutations((1, 2, 3)):
         a, b, c, d = (np.array(terms[n]) for n in (0, i, j, k))
         ratio = b - a
-        if np.array_equal(a + d, b + c) and all(map(tuple.__contains__, ranges, ratio.tolist())):
+        if np.array_equal(a + d, b + c) and all(map(tuple.__contains__, powers, ratio.tolist())):
             left = _common([terms[0], terms[j]], [weights[0], weights[j]], names)
             yield left * (1 + weights[i] / weights[0] * _monomial(ratio, names)) + constant
 

@@ -51,7 +51,7 @@ class ParetoFront:
         equations: the front itself.
         variance: variance of the output on held-out samples, in squared units of the output.
         choice: index of the default choice where more is known than the front itself tells, see
-            `symcompile/regression/complete.py`; None leaves it to `knee`.
+            `symcompile.regression.share`; None leaves it to `knee`.
         loss: what the equations were fitted and are ranked by, with its scale.
         constant_loss: that loss of the best constant; None where it is the variance.
         few: where few rows rank the equations, how many, and what a form costs to name; None where

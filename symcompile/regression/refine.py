@@ -20,16 +20,13 @@ import sympy
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.slots import renumber, slot
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.description import Few, nats_per_node
-from symcompile.regression.drop_terms import reductions, without_dead_terms
-from symcompile.regression.folds import SMALL, moves
-from symcompile.regression.least_squares import fit_constants
-from symcompile.regression.losses import SQUARED, Loss, first_weights
+from symcompile.regression.folds import SMALL
 from symcompile.regression.pareto import ROUNDING, ParetoFront
-from symcompile.regression.snap import exact_values, reopen
+from symcompile.regression.simpler_forms import exact_values, reductions, reopen, without_dead_terms
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
 _PRICE = 0.3
@@ -58,84 +55,10 @@ class Refine:
     fit_rows: int = 1000
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What equations are fitted to, and what they are judged by.
-
-    X [n_samples, n_inputs], y [n_samples]; weights [n_samples] or None for equal ones. With `folds`
-    [n_samples] equations are judged on each fold by constants fitted to the others.
-    """
-
-    X: Array
-    y: Array
-    weights: Array | None = None
-    measure: Loss = SQUARED
-    folds: Array | None = None
-
-    @property
-    def centre(self) -> float:
-        """What a constant says best: the mean, or under a robust loss the median."""
-        if self.measure.is_squared:
-            return float(np.average(self.y, weights=self.weights))
-        return float(np.median(self.y))
-
-    @property
-    def constant_loss(self) -> float:
-        """Loss of the best constant."""
-        return self.measure.mean(self.y - self.centre, self.weights)
-
-    @property
-    def variance(self) -> float:
-        """Mean squared deviation from the mean."""
-        return SQUARED.mean(self.y - np.average(self.y, weights=self.weights), self.weights)
-
-    @property
-    def count(self) -> int:
-        """Samples that say anything."""
-        return len(self.y) if self.weights is None else int((self.weights > 0).sum())
-
-    @property
-    def search_weights(self) -> Array | None:
-        """Weights of squared errors under which a search meets what the loss is after, before
-        anything is known but the median; None for equal ones."""
-        robust = first_weights(self.measure, self.y)
-        if robust is None or self.weights is None:
-            return self.weights if robust is None else robust
-        return robust * self.weights
-
-    def first(self, rows: int) -> Samples:
-        """The first rows only: samples come in random order."""
-        weights = None if self.weights is None else self.weights[:rows]
-        return Samples(self.X[:rows], self.y[:rows], weights, self.measure)
-
-    def residual(self, equation: Equation) -> Array:
-        """Error of an equation on each sample."""
-        value = evaluate(equation.program, self.X, equation.constants)[:, 0]
-        with np.errstate(all="ignore"):
-            residual = np.asarray(value - self.y)
-            if self.folds is None:
-                return residual
-            return residual + moves(
-                equation, self.X, self.y, self.folds, self.weights, self.measure
-            )
-
-    def loss(self, equation: Equation) -> float:
-        return self.losses(equation)[0]
-
-    def losses(self, equation: Equation) -> tuple[float, float]:
-        """The mean loss of an equation, and its mean squared error."""
-        residual = self.residual(equation)
-        with np.errstate(all="ignore"):
-            loss = self.measure.mean(residual, self.weights)
-            if self.measure.is_squared:
-                return loss, loss
-            return loss, SQUARED.mean(residual, self.weights)
-
-
 def refine(
     candidates: Iterable[Equation],
-    fit: Samples,
-    holdout: Samples,
+    fit: Dataset,
+    holdout: Dataset,
     *,
     operators: OperatorSet,
     max_complexity: int,
@@ -169,9 +92,9 @@ def refine(
     return ParetoFront.of(
         pool.finished(),
         holdout.variance,
-        loss=holdout.measure,
+        loss=holdout.loss,
         few=Few(holdout.count, nats_per_node(operators, len(names))) if few else None,
-        constant_loss=None if holdout.measure.is_squared else holdout.constant_loss,
+        constant_loss=None if holdout.loss.is_squared else holdout.constant_loss,
     )
 
 
@@ -191,8 +114,8 @@ class _Pool:
 
     def __init__(
         self,
-        fit: Samples,
-        holdout: Samples,
+        fit: Dataset,
+        holdout: Dataset,
         operators: OperatorSet,
         max_complexity: int,
         options: Refine,
@@ -220,7 +143,7 @@ class _Pool:
         try:
             form, values = canonical(expr, constants, self.operators)
             equation = Equation(form, names, values, complexity(form, self.operators))
-            equation = replace(equation, loss=self.sample.loss(equation))
+            equation = replace(equation, loss=self.sample.loss_of(equation))
         except UNUSABLE:
             return None
         held = self.equations.get(form)
@@ -231,18 +154,9 @@ class _Pool:
         self.equations[form] = equation
         return equation
 
-    def fitted(self, equation: Equation, samples: Samples, iterations: int) -> Equation:
+    def fitted(self, equation: Equation, samples: Dataset, iterations: int) -> Equation:
         self.fits += 1
-        found = fit_constants(
-            equation.program,
-            samples.X,
-            samples.y,
-            samples.weights,
-            equation.constants,
-            iterations,
-            loss=samples.measure,
-            deadline=self.end,
-        )
+        found = samples.fit_constants(equation, iterations, self.end)
         return replace(equation, constants=found.constants, loss=found.loss)
 
     def fit_front(self) -> None:
@@ -334,13 +248,13 @@ class _Pool:
         samples = self.sample
 
         def change(one: Equation, other: Equation) -> float:
-            return samples.measure.mean(one.predict(samples.X) - other.predict(samples.X), None)
+            return samples.loss.mean(one.predict(samples.X) - other.predict(samples.X), None)
 
         limit = ROUNDING * samples.constant_loss
         return without_dead_terms(equation, change, limit, self.operators)
 
     def measured(self, equation: Equation) -> Equation | None:
-        loss, (holdout, squares) = self.fit.loss(equation), self.holdout.losses(equation)
+        loss, (holdout, squares) = self.fit.loss_of(equation), self.holdout.losses_of(equation)
         if not (math.isfinite(loss) and math.isfinite(holdout)):
             return None
         return replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
@@ -360,16 +274,7 @@ class _Pool:
         return time.monotonic() >= min(self.deadline + _SNAP_SECONDS, self.end)
 
     def snap_one(self, equation: Equation) -> Equation | None:
-        fit = fit_constants(
-            equation.program,
-            self.fit.X,
-            self.fit.y,
-            self.fit.weights,
-            equation.constants,
-            max_iterations=5,
-            loss=self.fit.measure,
-            deadline=self.end,
-        )
+        fit = self.fit.fit_constants(equation, 5, self.end)
         for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
             for exact in exact_values(value, self.options.snap_sigma * error):
                 trial = None if self.past_snapping else self.with_exact(equation, index, exact)
@@ -396,7 +301,7 @@ class _Pool:
 
     def as_good(self, trial: Equation, equation: Equation) -> bool:
         """Whether held-out errors of the two differ by no more than their noise."""
-        loss, residual = self.holdout.measure.of, self.holdout.residual
+        loss, residual = self.holdout.loss.of, self.holdout.residual
         worse = loss(residual(trial)) - loss(residual(equation))
         noise = 2.0 * float(worse.std()) / math.sqrt(len(worse))
         rounding = 1e-15 * self.holdout.constant_loss

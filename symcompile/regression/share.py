@@ -1,43 +1,50 @@
-"""Share: outputs of one block try each other's forms.
+"""Share: outputs of one block take up each other's forms, and then each other's terms.
 
 Components of one vector, such as the messages of a graph network, mostly follow one law with other
-constants. A form that the search found for one of them is fitted to all, each term of its sums with
-a factor of its own: what is 1 for one component is another number for the next.
+constants. So a form that the search found for one of them is fitted to all, each term of its sums
+with a factor of its own: what is 1 for one component is another number for the next (`share`).
+
+Messages are mixtures of the components of a force. Where a mixture is uneven, the smaller share
+buys little of the loss and the knee of the front comes before it. But a term that makes up another
+output of the same block is no new hypothesis: it costs one constant. It is taken where it is a
+twentieth of the output's own and samples confirm it (`complete`).
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.slots import is_constant, slot
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.slots import is_constant, renumber, slot
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.least_squares import linear, robust
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.refine import Samples, refine
+from symcompile.regression.refine import Refine, refine
 
 if TYPE_CHECKING:
     from symcompile.regression.distillation import Fit
 
-# Share of a budget that trying the others' forms may take, and as much again to fit them.
-_SHARE = 0.03
+    Make = Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront]
+    Keep = Callable[[Fit, ParetoFront, Sequence[Equation], Make], ParetoFront]
 
-
-class Keep(Protocol):
-    """Gives what was made of the same before, or makes it."""
-
-    def __call__(
-        self,
-        fit: Fit,
-        front: ParetoFront,
-        others: Sequence[Equation],
-        make: Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront],
-        /,
-    ) -> ParetoFront: ...
+# Share of a budget that each of the two may take, and as much again to fit what was tried.
+_BUDGET_SHARE = 0.03
+# Blocks with more outputs are no vectors in space.
+MOST_OUTPUTS = 4
+# What is taken up is at least this share of the output's own part, and lowers errors by so many
+# standard errors.
+SHARE, SIGMA = 0.05, 3.0
+# Widths of a robust loss, in turn, and rounds of reweighting with each.
+_WIDTHS, _ROUNDS = (4.0, 2.0, 1.0), 10
 
 
 def share(
@@ -45,28 +52,53 @@ def share(
 ) -> dict[str, ParetoFront]:
     """Fronts by key, each with what the chosen forms of the same block's other outputs add.
 
-    `keep` may know a result already: of many outputs it takes as long as a search.
+    Offered are the choice of each, and the longest that is worth its length: the knee of a noisy
+    output may come before the law. `keep` may know a result already: of many outputs it takes as
+    long as a search.
     """
-    blocks = blocks_of(fits, fronts)
-    best = {fit.key: _offered(fronts[fit.key]) for block in blocks for fit in block}
     result = dict(fronts)
-    for block in blocks:
+    for block in _blocks(fits, fronts):
+        offered = [
+            equation
+            for fit in block
+            for equation in dict.fromkeys([fronts[fit.key].best, fronts[fit.key].select("plateau")])
+        ]
         for fit in block:
-            own = {equation.form for equation in fronts[fit.key]}
-            others = [one for other in block for one in best[other.key] if one.form not in own]
+            front = fronts[fit.key]
+            own = {equation.form for equation in front}
+            others = [equation for equation in offered if equation.form not in own]
             if others:
-                given = fit, fronts[fit.key], others
-                result[fit.key] = _with(*given) if keep is None else keep(*given, _with)
+                asked = fit, front, others
+                result[fit.key] = _with_forms(*asked) if keep is None else keep(*asked, _with_forms)
     return result
 
 
-def _offered(front: ParetoFront) -> list[Equation]:
-    """The choice, and the longest that is worth its length: the knee of a noisy output may come
-    before the law."""
-    return list(dict.fromkeys([front.best, front.select("plateau")]))
+def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
+    """Fronts by key; where an output was completed, its front has that equation as its choice."""
+    result = dict(fronts)
+    for block in _blocks(fits, fronts):
+        if not 2 <= len(block) <= MOST_OUTPUTS:
+            continue
+        best = {fit.key: fronts[fit.key].best for fit in block}
+        for fit in block:
+            equation = completed(
+                *fit.samples,
+                best[fit.key],
+                [equation for key, equation in best.items() if key != fit.key],
+                operators=fit.engine.operators,
+                max_complexity=fit.engine.max_complexity,
+                options=fit.refine,
+                seconds=None if fit.budget is None else fit.budget * _BUDGET_SHARE,
+            )
+            if equation is not None:
+                grown = fronts[fit.key].grown([equation])
+                # The equation, or what beats it: a search may have found the same.
+                choice = sum(other.complexity <= equation.complexity for other in grown) - 1
+                result[fit.key] = replace(grown, choice=choice)
+    return result
 
 
-def blocks_of(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[list[Fit]]:
+def _blocks(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[list[Fit]]:
     """The fits of each block that found an equation."""
     blocks: dict[str, list[Fit]] = defaultdict(list)
     for fit in fits:
@@ -75,28 +107,27 @@ def blocks_of(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[li
     return list(blocks.values())
 
 
-def _with(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
-    more = refine(
-        [one for other in others if (one := scaled(other, fit.samples[0])) is not None],
-        *fit.samples,
-        operators=fit.engine.operators,
-        max_complexity=fit.engine.max_complexity,
-        options=replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others))),
-        seconds=None if fit.budget is None else fit.budget * _SHARE,
+def _with_forms(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
+    candidates = [scaled(other, fit.samples[0]) for other in others]
+    return front.grown(
+        refine(
+            [equation for equation in candidates if equation is not None],
+            *fit.samples,
+            operators=fit.engine.operators,
+            max_complexity=fit.engine.max_complexity,
+            options=replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others))),
+            seconds=None if fit.budget is None else fit.budget * _BUDGET_SHARE,
+        )
     )
-    return front.grown(more)
 
 
-def scaled(equation: Equation, fit: Samples) -> Equation | None:
+def scaled(equation: Equation, fit: Dataset) -> Equation | None:
     """The form times a constant and plus one, and with a factor for each term of its sums."""
     n = len(equation.constants)
     basis = np.column_stack([equation.predict(fit.X), np.ones(len(fit.y))])
     if not np.isfinite(basis).all():
         return None
-    weights = fit.search_weights
-    root = np.ones(len(basis)) if weights is None else np.sqrt(weights)
-    factor, zero = np.linalg.lstsq(basis * root[:, None], fit.y * root, rcond=None)[0]
-    constants = [*equation.constants, float(factor), float(zero)]
+    constants = [*equation.constants, *linear(basis, fit.y, fit.search_weights).tolist()]
     form = slot(n) * _loosened(equation.form, constants) + slot(n + 1)
     return replace(equation, form=form, constants=tuple(constants))
 
@@ -113,3 +144,118 @@ def _loosened(form: sympy.Expr, constants: list[float]) -> sympy.Expr:
                 constants.append(1.0 + 0.01 * (k + 1))
                 args[k] = slot(len(constants) - 1) * arg
     return form.func(*args)
+
+
+def completed(
+    fit: Dataset,
+    holdout: Dataset,
+    equation: Equation,
+    others: Sequence[Equation],
+    *,
+    operators: OperatorSet,
+    max_complexity: int,
+    options: Refine | None = None,
+    seconds: float | None = None,
+) -> Equation | None:
+    """The equation with what it lacks of the other outputs' equations, fitted; None for nothing, or
+    where nothing was found in so many `seconds`."""
+    best = equation
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    for other in others:
+        if time.monotonic() >= deadline:
+            break
+        trials = _with_terms(fit, best, other)
+        if not trials:
+            continue
+        front = refine(
+            trials,
+            fit,
+            holdout,
+            operators=operators,
+            max_complexity=max_complexity,
+            options=replace(options or Refine(), prune=False),
+            seconds=None if seconds is None else seconds / len(others),
+        )
+        if _better(fit, holdout, front.most_accurate, best):
+            best = front.most_accurate
+    return None if best is equation else best
+
+
+def has_constant(equation: Equation) -> bool:
+    """Whether one of its terms is constant."""
+    return any(map(is_constant, sympy.Add.make_args(equation.form)))
+
+
+def varying(equation: Equation) -> Equation | None:
+    """The equation without its constant terms; None where nothing else is there."""
+    terms = [t for t in sympy.Add.make_args(equation.form) if not is_constant(t)]
+    if not terms:
+        return None
+    form, constants = renumber(sympy.Add(*terms), equation.constants)
+    return replace(equation, form=form, constants=constants)
+
+
+def _better(fit: Dataset, holdout: Dataset, trial: Equation, equation: Equation) -> bool:
+    """Whether errors are smaller by more than their noise, held-out ones and all of them.
+
+    One constant is fitted to thousands of samples: that these are among them changes the sum by no
+    more than its noise, and they show a share that the held-out ones alone are too few for.
+    """
+    gains = []
+    with np.errstate(all="ignore"):
+        # Rows that are left out in turn are those of the fit: they count once.
+        for data in (holdout, fit) if holdout.folds is None else (holdout,):
+            before, after = (data.loss.of(data.residual(e)) for e in (equation, trial))
+            weights = np.ones(len(data.y)) if data.weights is None else data.weights
+            gains.append((before - after) * weights / weights.mean())
+    gain = np.concatenate(gains)
+    noise = float(gain.std()) / math.sqrt(max(len(gain), 1))
+    return float(gains[0].mean()) > 0 and float(gain.mean()) > SIGMA * noise
+
+
+def _with_terms(fit: Dataset, equation: Equation, other: Equation) -> list[Equation]:
+    """The sum of both without their constants, and the other's form with constants of its own:
+    where that has all of this output's terms it is shorter by far, and the sum may be too long for
+    an equation. Nothing where the other's part is small."""
+    own, other_own = varying(equation), varying(other)
+    total = None if own is None or other_own is None else _sum(fit, own, other_own, equation)
+    if total is None or other_own is None:
+        return []
+    form = scaled(other_own, fit)
+    if form is not None and not has_constant(equation):
+        form = varying(form)
+    return [total] if form is None else [total, form]
+
+
+def _sum(fit: Dataset, own: Equation, other: Equation, whole: Equation) -> Equation | None:
+    """Factors times both parts, and a constant if the whole has one; None where the other's part is
+    small beside.
+
+    A robust loss has minima near whatever it starts from, and fewer the wider it is: so it narrows
+    (graduated non-convexity, Blake and Zisserman 1987). The squared one has no weights to find.
+    """
+    columns = [own.predict(fit.X), other.predict(fit.X), np.ones(len(fit.y))]
+    basis = np.column_stack(columns)
+    if not np.isfinite(basis).all():
+        return None
+    losses = [
+        replace(fit.loss, scale=width * fit.loss.scale) for width in _WIDTHS for _ in range(_ROUNDS)
+    ]
+    coefficients = robust(
+        basis,
+        fit.y,
+        np.ones(len(basis)) if fit.weights is None else fit.weights,
+        [fit.loss] if fit.loss.is_squared else losses,
+        columns[0] - fit.y,
+    )
+    sizes = [float(np.median(np.abs(coefficients[k] * columns[k]))) for k in (0, 1)]
+    if sizes[1] < SHARE * sizes[0]:
+        return None
+    n, m = len(own.constants), len(other.constants)
+    moved = other.form.xreplace({slot(k): slot(n + k) for k in range(m)})
+    form = slot(n + m) * own.form + slot(n + m + 1) * moved
+    if has_constant(whole):
+        form += slot(n + m + 2)
+    return replace(
+        own, form=form, constants=(*own.constants, *other.constants, *coefficients.tolist())
+    )

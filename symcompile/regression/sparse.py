@@ -1,18 +1,22 @@
-"""Sparse: candidates that need no search, from orthogonal matching pursuit.
+"""Sparse: the candidates of a fit that need no search.
 
 A block is often close to a sum of few inputs and products of two inputs, where an evolutionary
 search spends its time on spelling sums. Greedy selection finds these in milliseconds, so a front
-never misses the sparse linear and quadratic forms that its limit of complexity allows. Where the
-polynomial is sparse only in coordinates that mix the inputs, see `products`.
+never misses the sparse linear and quadratic forms that its limit of complexity allows.
+
+A block that multiplies two quantities does so in coordinates of its own, which mix its inputs:
+`(x0 + a*x1 + b)*(c*x0 + x1 + d) + e*x0`. Spelled out that is a quadratic polynomial with all of its
+terms, which few limits of complexity hold, and a search has to hit on both factors at once. Least
+squares finds the polynomial, and the eigenvectors of its quadratic part are its factors.
+
+Sums of products of other powers are those of `monomials`.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from collections.abc import Iterator, Sequence
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import sympy
@@ -21,24 +25,34 @@ from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operators import OperatorSet
-from symcompile.regression.products import MAX_INPUTS, product_candidate
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.least_squares import linear
+from symcompile.regression.monomials import monomial_candidates
+from symcompile.regression.pursuit import Library
 
-# Products are left out where there would be more terms than this.
+# Products of two inputs are left out where there would be more terms than this.
 MAX_TERMS = 1500
 _MAX_ROWS = 2000
+# Beyond so many inputs two affine sums of all of them are longer than any equation should be.
+_MAX_FACTOR_INPUTS = 5
 # Refine may shorten a candidate by so much: it drops a constant, or one and its term.
 _LONGER, _LONGER_PRODUCT = 2, 6
-# A residual below this share of the output's norm is rounding.
-_EXACT = 1e-12
+# A direction counts beside the strongest one from this share of it.
+_WEAK = 1e-6
 
 
-@dataclass(frozen=True)
-class _Library:
-    """Terms that a sum may use: their values [n_samples, n_terms], columns of unit norm."""
-
-    terms: list[sympy.Expr]
-    values: Array
-    norms: Array
+def without_search(
+    fit: Dataset,
+    names: Sequence[str],
+    operators: OperatorSet,
+    max_complexity: int,
+    deadline: float = math.inf,
+) -> list[Equation]:
+    """Sums of inputs and of their products, products of sums, and sums of monomials, with one name
+    for each column; those that were found by the `deadline`, a value of `time.monotonic()`."""
+    limits = names, operators, max_complexity, deadline
+    sparse = sparse_candidates(fit.X, fit.y, fit.search_weights, *limits)
+    return sparse + monomial_candidates(fit.X, fit.y, fit.weights, fit.loss, *limits)
 
 
 def sparse_candidates(
@@ -59,94 +73,114 @@ def sparse_candidates(
         return []
     step = -(-len(X) // _MAX_ROWS)
     X, y = X[::step], y[::step]
-    root = np.ones(len(X)) if weights is None else np.sqrt(weights[::step] / weights.mean())
+    weights = np.ones(len(X)) if weights is None else weights[::step] / weights.mean()
     found: list[Equation] = []
     for degree in (1, 2):
-        library = _library(X, names, degree, root)
-        if library is not None:
-            found += _pursuit(library, y * root, root, names, operators, max_complexity, deadline)
-    return found + _products(X, y, root, names, _used(found, names), operators, max_complexity)
-
-
-def _used(found: Iterable[Equation], names: Sequence[str]) -> list[str]:
-    """Names of the inputs, in the order in which longer and longer equations use them."""
-    order: dict[str, None] = {}
-    for equation in found:
-        used = {symbol.name for symbol in equation.form.free_symbols}
-        order |= dict.fromkeys(name for name in names if name in used)
-    return list(order)
-
-
-def _products(
-    X: Array,
-    y: Array,
-    root: Array,
-    names: Sequence[str],
-    used: Sequence[str],
-    operators: OperatorSet,
-    max_complexity: int,
-) -> list[Equation]:
-    """One product of two sums of the first 2, 3, ... inputs used."""
-    found = []
-    for n in range(2, min(len(used), MAX_INPUTS) + 1):
+        terms, values = _terms(X, names, degree)
+        for chosen, coefficients in Library.of(values, y, weights).greedy(deadline):
+            parts = zip(coefficients.tolist(), [sympy.S.One, *terms[chosen]], strict=True)
+            expr = sympy.Add(*(sympy.Float(value) * term for value, term in parts))
+            if complexity(expr, operators) > max_complexity + _LONGER:
+                break
+            found.append(Equation.of(expr, names, operators))
+    # Inputs in the order in which longer and longer sums use them.
+    used = list(dict.fromkeys(name for one in found for name in names if name in one.uses))
+    for n in range(2, min(len(used), _MAX_FACTOR_INPUTS) + 1):
         columns = [list(names).index(name) for name in used[:n]]
-        symbols = [sympy.Symbol(name) for name in used[:n]]
-        expr = product_candidate(X[:, columns], y, root, symbols)
-        equation = None if expr is None else Equation.of(expr, names, operators)
+        product = product_candidate(X[:, columns], y, weights, [*map(sympy.Symbol, used[:n])])
+        equation = None if product is None else Equation.of(product, names, operators)
         if equation is not None and equation.complexity <= max_complexity + _LONGER_PRODUCT:
             found.append(equation)
     return found
 
 
-def _library(X: Array, names: Sequence[str], degree: int, root: Array) -> _Library | None:
-    symbols = [sympy.Symbol(name) for name in names]
-    varying = [k for k in range(X.shape[1]) if np.ptp(X[:, k]) > 0]
+def _terms(X: Array, names: Sequence[str], degree: int) -> tuple[Array, Array]:
+    """Inputs that vary, and their products up to the degree (1 or 2): expressions [n_terms] and
+    values [n_samples, n_terms]; none where there are too many."""
+    varying = np.flatnonzero(np.ptp(X, axis=0) > 0)
     pairs = list(combinations_with_replacement(varying, 2)) if degree == 2 else []
-    if not varying or len(varying) + len(pairs) > MAX_TERMS:
+    if len(varying) + len(pairs) > MAX_TERMS:
+        return np.empty(0), np.empty((len(X), 0))
+    first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
+    symbols = np.array([sympy.Symbol(name) for name in names], dtype=object)
+    terms = np.concatenate([symbols[varying], symbols[first] * symbols[second]])
+    return terms, np.ascontiguousarray(np.hstack([X[:, varying], X[:, first] * X[:, second]]))
+
+
+def product_candidate(
+    X: Array, y: Array, weights: Array, symbols: Sequence[sympy.Symbol]
+) -> sympy.Expr | None:
+    """The form with one product of two affine sums of inputs X [n_samples, n_inputs], two or more
+    with a symbol for each, nearest to y [n_samples].
+
+    The sum beside the product has what no shift of the factors can absorb: inputs but two. Of the
+    ways to leave out two, that with the smallest shifts is taken, since large ones cancel each
+    other, and can't be trained. None where the quadratic part has no real factors (a sum of
+    squares), or there are too few samples.
+    """
+    with np.errstate(all="ignore"):
+        mean, scale = X.mean(axis=0), X.std(axis=0)
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
         return None
-    terms = [symbols[k] for k in varying] + [symbols[j] * symbols[k] for j, k in pairs]
-    columns = [X[:, k] for k in varying] + [X[:, j] * X[:, k] for j, k in pairs]
-    values = np.stack(columns, axis=1) * root[:, None]
-    norms = np.linalg.norm(values, axis=0)
-    usable = np.isfinite(norms) & (norms > 0)
-    kept = [term for term, good in zip(terms, usable, strict=True) if good]
-    return _Library(kept, values[:, usable] / norms[usable], norms[usable])
+    polynomial = _quadratic((X - mean) / scale, y, weights)
+    if polynomial is None:
+        return None
+    constant, slope, square = polynomial
+    factors = _factors(square) if np.abs(square).max() >= _WEAK * np.abs(slope).max() else None
+    if factors is None:
+        return None
+    shifts = list(_absorbing_shifts(slope, *factors))
+    if not shifts:
+        return None
+    s, t, rest = min(shifts, key=lambda shift: abs(shift[0]) + abs(shift[1]))
+    units = [(x - float(m)) / float(d) for x, m, d in zip(symbols, mean, scale, strict=True)]
+    left, right = _affine(factors[0], s, units), _affine(factors[1], t, units)
+    return left * right + _affine(rest, constant - s * t, units)
 
 
-def _pursuit(
-    library: _Library,
-    y: Array,
-    root: Array,
-    names: Sequence[str],
-    operators: OperatorSet,
-    max_complexity: int,
-    deadline: float,
-) -> list[Equation]:
-    """Add the term that the residual points at most, re-fit all, until the limit is reached."""
-    found: list[Equation] = []
-    ones = root / np.linalg.norm(root)
-    chosen: list[int] = []
-    residual = y - ones * (ones @ y)
-    while len(chosen) < min(len(library.terms), len(y) - 2):
-        gains = np.abs(library.values.T @ residual)
-        gains[chosen] = -1.0
-        if time.monotonic() >= deadline:
-            break
-        chosen.append(int(gains.argmax()))
-        basis = np.column_stack([ones, library.values[:, chosen]])
-        weights = np.linalg.lstsq(basis, y, rcond=None)[0]
-        residual = y - basis @ weights
-        expr = _sum(library, chosen, weights, float(np.linalg.norm(root)))
-        if complexity(expr, operators) > max_complexity + _LONGER:
-            break
-        found.append(Equation.of(expr, names, operators))
-        if np.linalg.norm(residual) <= _EXACT * np.linalg.norm(y):
-            break
-    return found
+def _quadratic(U: Array, y: Array, weights: Array) -> tuple[float, Array, Array] | None:
+    """a, b [n] and symmetric Q [n, n] of a + b.u + u.Q.u, by least squares."""
+    n = U.shape[1]
+    first, second = np.triu_indices(n)
+    basis = np.column_stack([np.ones(len(U)), U, U[:, first] * U[:, second]])
+    if len(U) < 2 * basis.shape[1] or not np.isfinite(basis).all():
+        return None
+    coefficients = linear(basis, y, weights)
+    square = np.zeros((n, n))
+    square[first, second] = coefficients[n + 1 :]
+    return float(coefficients[0]), coefficients[1 : n + 1], (square + square.T) / 2
 
 
-def _sum(library: _Library, chosen: list[int], weights: Array, size: float) -> sympy.Expr:
-    parts = [sympy.Float(float(weights[0] / size))]
-    for index, weight in zip(chosen, weights[1:], strict=True):
-        parts.append(sympy.Float(float(weight / library.norms[index])) * library.terms[index])
-    return sympy.Add(*parts)
+def _factors(square: Array) -> tuple[Array, Array] | None:
+    """Directions p, q [n] whose product (p.u)(q.u) is nearest to u.Q.u; None without real ones."""
+    values, vectors = np.linalg.eigh(square)
+    low, high = values[0], values[-1]
+    if not low < 0 < high or min(-low, high) < _WEAK * max(-low, high):
+        return None
+    up, down = np.sqrt(high) * vectors[:, -1], np.sqrt(-low) * vectors[:, 0]
+    return up + down, up - down
+
+
+def _absorbing_shifts(slope: Array, p: Array, q: Array) -> Iterator[tuple[float, float, Array]]:
+    """For each pair of inputs: shifts s, t and the linear part [n] beside (p.u + s)(q.u + t), which
+    the pair is not in."""
+    for gone in map(list, combinations(range(len(slope)), 2)):
+        system = np.column_stack([q[gone], p[gone]])  # s multiplies q.u, t multiplies p.u
+        sizes = np.linalg.svd(system, compute_uv=False)
+        if sizes[-1] <= _WEAK * sizes[0]:
+            continue
+        s, t = np.linalg.solve(system, slope[gone])
+        rest = slope - s * q - t * p
+        rest[gone] = 0.0
+        size = max(np.abs(part).max() for part in (slope, s * q, t * p))
+        yield float(s), float(t), np.where(np.abs(rest) > _WEAK * size, rest, 0.0)
+
+
+def _affine(weights: Array, constant: float, units: Sequence[sympy.Expr]) -> sympy.Expr:
+    """w.u + c in the inputs themselves; a weight that is nothing beside the others is left out."""
+    largest = float(np.abs(weights).max())
+    total = sympy.Float(constant)
+    for weight, unit in zip(weights.tolist(), units, strict=True):
+        if abs(weight) > _WEAK * largest:
+            total += sympy.Float(weight) * unit
+    return sympy.expand(total)
