@@ -9,8 +9,9 @@ that became another one of the same arguments, or a term with the operator that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from symcompile.diff.equations.spelling import Operand, Piece, read
+from symcompile.diff.equations.spelling import Piece, read
 from symcompile.errors import ExpressionError
 
 Spans = list[tuple[int, int]]
@@ -23,7 +24,7 @@ _PAIRS = 2_500
 # Share of words that two terms have to have in common to be the same term, changed.
 _ALIKE = 0.5
 
-_ANY_ORDER = ("sum", "product", "and", "or")
+_ANY_ORDER = ("or", "and", "sum", "product")
 _COMMUTATIVE = ("Max", "Min", "Eq", "Ne")
 
 
@@ -34,172 +35,133 @@ def marks(old: str, new: str) -> tuple[Marks, Marks]:
     """
     if old == new:
         return (), ()
-    if max(len(old), len(new)) <= _CHARACTERS:
-        try:
-            found = _differences(read(old), read(new))
-        except (ExpressionError, RecursionError):
-            pass
-        else:
-            return _ascending(found[0]), _ascending(found[1])
-    return _all_of(old), _all_of(new)
-
-
-def _ascending(spans: Spans) -> Marks:
-    return tuple(sorted(spans))
-
-
-def _all_of(text: str) -> Marks:
-    return ((0, len(text)),) if text else ()
+    try:
+        if max(len(old), len(new)) <= _CHARACTERS:
+            ours, theirs = _differences(read(old), read(new))
+            return tuple(sorted(ours)), tuple(sorted(theirs))
+    except (ExpressionError, RecursionError):
+        pass
+    return ((0, len(old)),) * bool(old), ((0, len(new)),) * bool(new)
 
 
 def _differences(old: Piece, new: Piece) -> tuple[Spans, Spans]:
     if old.text == new.text:
         return [], []
-    kind = _common_kind(old, new)
-    if kind in _ANY_ORDER:
-        return _in_any_order(_parts(old, kind), _parts(new, kind), old, new)
-    if old.kind != new.kind:
-        return _whole(old), _whole(new)
-    if kind == "call":
-        return _of_calls(old, new)
-    if kind in ("number", "name") or len(old.parts) != len(new.parts):
-        return _whole(old), _whole(new)
-    return _in_order(old, new)
-
-
-def _common_kind(old: Piece, new: Piece) -> str:
-    """What both can be read as: a term is a sum of one term."""
-    kinds = {old.kind, new.kind}
-    return next((kind for kind in ("or", "and", "sum", "product") if kind in kinds), old.kind)
-
-
-def _parts(piece: Piece, kind: str) -> list[Operand]:
-    return piece.parts if piece.kind == kind else [Operand("", piece, piece.start)]
-
-
-def _whole(piece: Piece) -> Spans:
-    return [(piece.start, piece.end)]
-
-
-# --- calls and powers ----------------------------------------------------------------------------
-
-
-def _of_calls(old: Piece, new: Piece) -> tuple[Spans, Spans]:
-    if old.name != new.name:
-        if [one.piece.text for one in old.parts] != [one.piece.text for one in new.parts]:
-            return _whole(old), _whole(new)
-        return [(old.start, old.start + len(old.name))], [(new.start, new.start + len(new.name))]
-    if len(old.parts) != len(new.parts) or old.name in _COMMUTATIVE:
+    # A term is a sum of one term.
+    joint = next((kind for kind in _ANY_ORDER if kind in (old.kind, new.kind)), "")
+    if joint:
+        terms, others = (
+            one.parts if one.kind == joint else [replace(one, sign="", at=one.start)]
+            for one in (old, new)
+        )
+        return _in_any_order(terms, others, old, new)
+    if old.kind == new.kind == "call" and old.name != new.name:
+        if [one.text for one in old.parts] == [one.text for one in new.parts]:
+            return _name(old), _name(new)
+    elif old.kind == new.kind == "call" and (
+        len(old.parts) != len(new.parts) or old.name in _COMMUTATIVE
+    ):
         return _in_any_order(_arguments(old), _arguments(new), old, new)
-    return _in_order(old, new)
+    elif old.kind == new.kind and old.parts and _signs(old) == _signs(new):
+        # Arguments, base and exponent, both sides of a relation.
+        inside = [_differences(a, b) for a, b in zip(old.parts, new.parts, strict=True)]
+        ours, theirs = zip(*inside, strict=True)
+        return _merged(old, old.parts, ours), _merged(new, new.parts, theirs)
+    return [(old.start, old.end)], [(new.start, new.end)]
 
 
-def _arguments(call: Piece) -> list[Operand]:
-    return [Operand("", one.piece, one.at) for one in call.parts]
+def _name(call: Piece) -> Spans:
+    return [(call.start, call.start + len(call.name))]
 
 
-def _in_order(old: Piece, new: Piece) -> tuple[Spans, Spans]:
-    """Of arguments, of base and exponent, of both sides of a relation."""
-    if [one.sign for one in old.parts] != [one.sign for one in new.parts]:
-        return _whole(old), _whole(new)
-    found = [_differences(a.piece, b.piece) for a, b in zip(old.parts, new.parts, strict=True)]
-    named = bool(old.name)
-    return (
-        _merged(old, old.parts, [one for one, _ in found], named),
-        _merged(new, new.parts, [other for _, other in found], named),
-    )
+def _arguments(call: Piece) -> list[Piece]:
+    return [replace(one, sign="") for one in call.parts]
+
+
+def _signs(piece: Piece) -> list[str]:
+    return [part.sign for part in piece.parts]
 
 
 # --- terms, factors and whatever has no order ----------------------------------------------------
 
 
 def _in_any_order(
-    olds: Sequence[Operand], news: Sequence[Operand], old: Piece, new: Piece
+    olds: Sequence[Piece], news: Sequence[Piece], old: Piece, new: Piece
 ) -> tuple[Spans, Spans]:
-    left: list[Spans] = [[_span(one, False)] for one in olds]
-    right: list[Spans] = [[_span(one, False)] for one in news]
+    left: list[Spans] = [[_span(one)] for one in olds]
+    right: list[Spans] = [[_span(one)] for one in news]
     for i, j in _matched(olds, news):
         a, b = olds[i], news[j]
         if _sign(a) == _sign(b):
-            left[i], right[j] = _differences(a.piece, b.piece)
+            left[i], right[j] = _differences(a, b)
         else:
-            left[i], right[j] = [_span(a, True)], [_span(b, True)]
-    named = old.kind == "call"
-    return _merged(old, olds, left, named), _merged(new, news, right, named)
+            left[i], right[j] = [(a.at, a.end)], [(b.at, b.end)]
+    return _merged(old, olds, left), _merged(new, news, right)
 
 
-def _sign(one: Operand) -> str:
+def _sign(one: Piece) -> str:
     """The operator, where it says something: + and * are the same as none."""
     return one.sign if one.sign in ("-", "/") else ""
 
 
-def _span(one: Operand, changed: bool) -> tuple[int, int]:
-    """A term with its minus, and with any operator that changed."""
-    with_sign = one.sign and (changed or one.sign == "-")
-    return one.at if with_sign else one.piece.start, one.piece.end
+def _span(one: Piece) -> tuple[int, int]:
+    """A term with its minus."""
+    return one.at if one.sign == "-" else one.start, one.end
 
 
-def _matched(olds: Sequence[Operand], news: Sequence[Operand]) -> list[tuple[int, int]]:
+def _matched(olds: Sequence[Piece], news: Sequence[Piece]) -> list[tuple[int, int]]:
     """Positions of counterparts: spelled alike, then the most alike."""
-    found = _spelled_alike(olds, news, lambda one: (_sign(one), one.piece.text))
-    left = sorted({*range(len(olds))} - {i for i, _ in found})
-    right = sorted({*range(len(news))} - {j for _, j in found})
+    places = range(len(olds)), range(len(news))
+    found = _spelled_alike(olds, news, *places, lambda one: (_sign(one), one.text))
+    left, right = (sorted({*side} - {pair[n] for pair in found}) for n, side in enumerate(places))
     if len(left) * len(right) > _PAIRS:
-        form = _spelled_alike(
-            [olds[i] for i in left], [news[j] for j in right], lambda one: one.piece.form
-        )
-        return found + [(left[i], right[j]) for i, j in form]
+        return found + _spelled_alike(olds, news, left, right, lambda one: one.form)
     return found + _most_alike(olds, news, left, right)
 
 
 def _spelled_alike(
-    olds: Sequence[Operand], news: Sequence[Operand], spelled: Callable[[Operand], object]
+    olds: Sequence[Piece],
+    news: Sequence[Piece],
+    left: Sequence[int],
+    right: Sequence[int],
+    spelled: Callable[[Piece], object],
 ) -> list[tuple[int, int]]:
     waiting: dict[object, list[int]] = {}
-    for j, one in enumerate(news):
-        waiting.setdefault(spelled(one), []).append(j)
-    found = []
-    for i, one in enumerate(olds):
-        positions = waiting.get(spelled(one))
-        if positions:
-            found.append((i, positions.pop(0)))
-    return found
+    for j in reversed(right):
+        waiting.setdefault(spelled(news[j]), []).append(j)
+    return [(i, waiting[key].pop()) for i in left if waiting.get(key := spelled(olds[i]))]
 
 
 def _most_alike(
-    olds: Sequence[Operand], news: Sequence[Operand], left: list[int], right: list[int]
+    olds: Sequence[Piece], news: Sequence[Piece], left: Sequence[int], right: Sequence[int]
 ) -> list[tuple[int, int]]:
     """The most alike first. Of equals those that stand first, so that it is the same both ways."""
-    scored = [(_likeness(olds[i].piece, news[j].piece), i, j) for i in left for j in right]
+    scored = [(_likeness(olds[i], news[j]), i, j) for i in left for j in right]
     scored.sort(key=lambda one: (-one[0], one[1] + one[2], abs(one[1] - one[2])))
-    found: list[tuple[int, int]] = []
-    rows, columns = set(left), set(right)
+    found: dict[int, int] = {}
     for score, i, j in scored:
-        if score >= _ALIKE and i in rows and j in columns:
-            found.append((i, j))
-            rows.remove(i)
-            columns.remove(j)
-    return found
+        if score >= _ALIKE and i not in found and j not in found.values():
+            found[i] = j
+    return list(found.items())
 
 
 def _likeness(old: Piece, new: Piece) -> float:
     """From 0 to 1 by words in common, 1 more where only numbers differ."""
-    common = sum(min(count, new.words.get(word, 0)) for word, count in old.words.items())
-    total = sum(old.words.values()) + sum(new.words.values())
+    common, total = (old.words & new.words).total(), old.words.total() + new.words.total()
     return 2 * common / max(total, 1) + (old.form == new.form)
 
 
-def _merged(piece: Piece, parts: Sequence[Operand], spans: Sequence[Spans], named: bool) -> Spans:
+def _merged(piece: Piece, parts: Sequence[Piece], spans: Sequence[Spans]) -> Spans:
     """Marks of the parts; neighbours that are marked as a whole become one mark, and so does the
     piece if all of it is marked and it has no name of its own."""
     found: Spans = []
     joins = False
-    complete = not named
+    complete = not piece.name and len(parts) > 1
     for one, inside in zip(parts, spans, strict=True):
-        full = len(inside) == 1 and inside[0] in (_span(one, False), _span(one, True))
+        full = inside in ([_span(one)], [(one.at, one.end)])
         if joins and full:
             found[-1] = (found[-1][0], inside[0][1])
         else:
             found += inside
         joins, complete = full, complete and full
-    return _whole(piece) if complete and len(parts) > 1 else found
+    return [(piece.start, piece.end)] if complete else found

@@ -1,36 +1,33 @@
-"""Read the text of an equation as the tree that it shows, each piece with its place in the text.
+"""The text of an equation as the tree that it shows, each piece with its place in the text.
 
-Only to mark parts of a text that was printed here: names mean nothing, and nothing is computed.
+Python's own grammar says where everything stands (`ast.parse` runs nothing). Only to mark parts of
+a text that was printed here: names mean nothing, and nothing is computed.
 """
 
 from __future__ import annotations
 
+import ast
+import keyword
 import re
-from dataclasses import dataclass, field
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 from symcompile.errors import ExpressionError
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)"
-    r"|(?P<sign>\*\*|<=|>=|==|!=|[-+*/<>&|~(),]))"
-)
-# How tight each operator binds; those on one line make one piece of any number of operands.
-_BINDING = {"|": 1, "&": 2, "+": 4, "-": 4, "*": 5, "/": 5, "**": 7}
-_BINDING |= dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), 3)
-_KINDS = {1: "or", 2: "and", 3: "relation", 4: "sum", 5: "product", 7: "power"}
+# An input may be called lambda.
+_KEYWORD = re.compile(rf"\b({'|'.join(set(keyword.kwlist) - {'True', 'False'})})\b")
+# An operator, behind parentheses that close before it, and what it makes.
+_SIGN = re.compile(r"[)\s]*(\*\*|[-+*/&|~]|[<>=!]=?)")
+_KINDS = {"**": "power", "*": "product", "/": "product", "+": "sum", "-": "sum"}
+_KINDS |= {"&": "and", "|": "or", "~": "not"}
+_KINDS |= dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), "relation")
 
 
-@dataclass
-class Operand:
-    """A part of a piece: `sign` is the operator before it, which stands at `at`."""
-
-    sign: str
-    piece: Piece
-    at: int
-
-
-@dataclass
+@dataclass(frozen=True)
 class Piece:
     """A sub-expression of the text.
 
@@ -40,127 +37,124 @@ class Piece:
         start, end: where it stands, parentheses around it included.
         name: of a name or call, and the text of a number.
         parts: operands or arguments.
-        closed: whether it stands in parentheses.
+        sign: the operator before it in what it is a part of; that stands at `at`.
     """
 
     kind: str
     start: int
     end: int
     name: str = ""
-    parts: list[Operand] = field(default_factory=list)
-    closed: bool = False
+    parts: Sequence[Piece] = ()
+    sign: str = ""
+    at: int = 0
 
     @cached_property
     def text(self) -> str:
         """The same for pieces that are spelled alike, whatever the blanks and parentheses."""
-        return self._written(self.name, [one.piece.text for one in self.parts])
+        inside = "".join(part.sign + part.text for part in self.parts)
+        return f"{self.name}({inside})" if self.parts else self.name
 
     @cached_property
     def form(self) -> str:
         """The same for pieces that differ in numbers only."""
         name = "#" if self.kind == "number" else self.name
-        return self._written(name, [one.piece.form for one in self.parts])
-
-    def _written(self, name: str, parts: list[str]) -> str:
-        signs = [one.sign for one in self.parts]
-        inside = "".join(f"{sign}{part}" for sign, part in zip(signs, parts, strict=True))
+        inside = "".join(part.sign + part.form for part in self.parts)
         return f"{name}({inside})" if self.parts else name
 
     @cached_property
-    def words(self) -> dict[str, int]:
+    def words(self) -> Counter[str]:
         """How often each name and number stands in it."""
-        found = {self.name: 1} if self.name else {}
-        for one in self.parts:
-            for word, count in one.piece.words.items():
-                found[word] = found.get(word, 0) + count
-        return found
+        return sum((part.words for part in self.parts), Counter([self.name] * bool(self.name)))
 
 
 def read(text: str) -> Piece:
     """The tree of a text; ExpressionError if it is not an expression."""
-    reader = _Reader(text)
-    piece = reader.expression(0)
-    if reader.kind:
-        raise ExpressionError(f"{reader.value!r} at {reader.start} is not expected")
-    return piece
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's advice on "1if"
+            tree = ast.parse(_KEYWORD.sub(lambda word: f"_{word[0][1:]}", text), mode="eval")
+    except (SyntaxError, ValueError, MemoryError) as error:
+        raise ExpressionError(f"{text[:20]!r} is no expression: {error}") from error
+    return _Reader(text).piece(tree.body)
 
 
 class _Reader:
-    """Reads operators by how tight they bind; always one token ahead."""
-
     def __init__(self, text: str) -> None:
-        self.text = text.rstrip()
-        self.kind, self.value, self.start, self.end = "", "", 0, 0
-        self.next()
+        self.text = text
+        # Python counts bytes.
+        places = accumulate((len(character.encode()) for character in text), initial=0)
+        self.place = {byte: place for place, byte in enumerate(places)}
 
-    def next(self) -> None:
-        """Go to the next token; `kind` is empty at the end of the text."""
-        self.kind, self.value = "", ""
-        if self.end == len(self.text):
-            return
-        match = _TOKEN.match(self.text, self.end)
+    def span(self, node: ast.expr) -> tuple[int, int]:
+        """Without parentheses around it."""
+        return self.place[node.col_offset], self.place[node.end_col_offset or 0]
+
+    def closed(self, operand: ast.expr) -> bool:
+        """Whether it stands in parentheses of its own."""
+        start, end = self.span(operand)
+        return self.text[start - 1 : start] == "(" and self.text[end : end + 1] == ")"
+
+    def sign(self, after: int) -> tuple[str, int]:
+        """The next operator, and where it stands."""
+        match = _SIGN.match(self.text, after)
         if match is None:
-            raise ExpressionError(f"{self.text[self.end :][:20]!r} is not expected")
-        self.kind = str(match.lastgroup)
-        self.value = match[self.kind]
-        self.start, self.end = match.span(self.kind)
+            raise ExpressionError(f"{self.text[after:][:20]!r} is not expected")
+        return match[1], match.start(1)
 
-    def expression(self, loosest: int) -> Piece:
-        """Operands joined by operators that bind tighter than `loosest`."""
-        left = self.operand()
-        while self.kind == "sign" and _BINDING.get(self.value, 0) > loosest:
-            sign, at, binding = self.value, self.start, _BINDING[self.value]
-            self.next()
-            # Powers are read from the right, everything else from the left.
-            right = self.expression(binding - (binding == _BINDING["**"]))
-            left = _joined(left, Operand(sign, right, at), _KINDS[binding])
-        return left
+    def piece(self, node: ast.expr) -> Piece:
+        start, end = self.span(node)
+        said = self.text[start:end]
+        match node:
+            case ast.Call(func=ast.Name() as function, args=[_, *_] as args, keywords=[]):
+                name = self.text[slice(*self.span(function))]
+                return Piece("call", start, end, name, self.listed(args))
+            case ast.Tuple(elts=[_, *_] as items):
+                return Piece("list", start, end, parts=self.listed(items))
+            case ast.Name() | ast.Constant(value=True | False):
+                return Piece("name", start, end, said)
+            case ast.Constant(value=int() | float()):
+                return Piece("number", start, end, said)
+            case ast.UnaryOp(op=ast.USub() | ast.Invert(), operand=right):
+                return self.joined([right], start, end)
+            case ast.Compare(left=left, comparators=[right]):
+                return self.joined([left, right], start, end)
+            case ast.BinOp():
+                return self.joined(self.operands(node), start, end)
+        raise ExpressionError(f"{said!r} is not expected")
 
-    def operand(self) -> Piece:
-        kind, value, start, end = self.kind, self.value, self.start, self.end
-        self.next()
-        if kind in ("number", "name") and not (kind == "name" and self.value == "("):
-            return Piece(kind, start, end, value)
-        if kind == "name":
-            arguments = self.parenthesised()
-            return Piece("call", start, arguments.end, value, arguments.parts)
-        if value in ("-", "~"):
-            inner = self.operand() if value == "~" else self.expression(_BINDING["-"])
-            whole = "not" if value == "~" else "sum"
-            return Piece(whole, start, inner.end, parts=[Operand(value, inner, start)])
-        if value == "(":
-            return self.group(start)
-        raise ExpressionError(f"{value!r} at {start} is not expected")
+    def listed(self, nodes: Sequence[ast.expr]) -> list[Piece]:
+        return [replace(self.piece(node), sign="," * (k > 0)) for k, node in enumerate(nodes)]
 
-    def parenthesised(self) -> Piece:
-        start = self.start
-        self.next()
-        return self.group(start, call=True)
+    def operands(self, node: ast.BinOp) -> list[ast.expr]:
+        """All of a sum, product or whatever: Python has two to each operator."""
+        kind, found = self.kind(node), [node.right]
+        left = node.left
+        while isinstance(left, ast.BinOp) and kind != "power" and not self.closed(left):
+            if self.kind(left) != kind:
+                break
+            found.append(left.right)
+            left = left.left
+        return [left, *reversed(found)]
 
-    def group(self, start: int, call: bool = False) -> Piece:
-        """What stands between parentheses: one expression, or a list."""
-        parts: list[Operand] = []
-        while not parts or self.value == ",":
-            at = self.start
-            if parts:
-                self.next()
-            parts.append(Operand("," if parts else "", self.expression(0), at))
-        if self.value != ")":
-            raise ExpressionError(f"{self.value!r} at {self.start}: expected )")
-        end = self.end
-        self.next()
-        if call or len(parts) > 1:
-            return Piece("list", start, end, parts=parts, closed=True)
-        piece = parts[0].piece
-        piece.start, piece.end, piece.closed = start, end, True
-        return piece
+    def kind(self, node: ast.BinOp) -> str:
+        return _KINDS[self.sign(self.span(node.left)[1])[0]]
 
-
-def _joined(left: Piece, right: Operand, kind: str) -> Piece:
-    """One more operand for a piece of that kind; a power has two."""
-    if left.kind == kind and not left.closed and kind not in ("power", "relation"):
-        left.parts.append(right)
-        left.end = right.piece.end
-        return left
-    first = Operand("", left, left.start)
-    return Piece(kind, left.start, right.piece.end, parts=[first, right])
+    def joined(self, operands: list[ast.expr], start: int, end: int) -> Piece:
+        """Operands of one kind, each but the first of several behind its operator."""
+        parts: list[Piece] = []
+        for node in operands:
+            piece, around = self.piece(node), self.closed(node)
+            first = not parts and len(operands) > 1
+            sign, at = ("", start) if first else self.sign(parts[-1].end if parts else start)
+            left, right = piece.start - around, piece.end + around
+            parts.append(replace(piece, start=left, end=right, sign=sign, at=at))
+        kind = _KINDS[parts[-1].sign]
+        minus = parts[0].kind == "sum" and self.text[parts[0].start] == "-"
+        if not (minus and kind in ("sum", "product")):
+            return Piece(kind, start, end, parts=parts)
+        # For a reader -x*y + z is the sum of -(x*y) and z, for Python of (-x)*y and z.
+        terms = [*parts[0].parts, *parts[1:]]
+        if kind == "product":
+            terms[0] = replace(terms[0], sign="")
+            terms = [Piece(kind, terms[0].start, end, parts=terms, sign="-", at=start)]
+        return Piece("sum", start, end, parts=terms)
