@@ -17,8 +17,10 @@ from symcompile.diff.result import (
     SIGNATURE,
     WEIGHTS,
     BlockDiff,
+    BlockSide,
     Coefficient,
     EquationDiff,
+    EquationSide,
     Fact,
     GraphDiff,
     ModelDiff,
@@ -36,31 +38,34 @@ BETTER = Accuracy(0.99953, 0.0216, 0.08, 0.31, 0.4)
 ENGINE = "operon 0.6.2, seed 0"
 
 # Fields whose values are words of ours, never taken from a file.
-FIXED = {"change", "rule", "fail_on", "kind", "level", "old_status", "new_status"}
+FIXED = {"change", "rule", "fail_on", "kind", "level", "status"}
 
 
 def block(path: str, change: str, *equations: EquationDiff, **rest: Any) -> BlockDiff:
-    """A symbolic block on both sides, unless told otherwise."""
-    known = {
-        "old_status": "symbolic",
-        "new_status": "symbolic",
-        "old_engine": ENGINE,
-        "new_engine": ENGINE,
-        "old_accuracy": GOOD,
-        "new_accuracy": GOOD,
-    }
-    return BlockDiff(path, change, equations=equations, **{**known, **rest})
+    """A symbolic block on both sides, unless told otherwise; `old_status=None` is no old side."""
+    side = BlockSide("symbolic", ENGINE, GOOD)
+    return altered(BlockDiff(path, change, old=side, new=side, equations=equations), **rest)
 
 
 def equation(
     path: str, change: str, old: str | None, new: str | None, output: int = 0, **rest: Any
 ) -> EquationDiff:
-    known: dict[str, Any] = {}
-    if old is not None:
-        known |= {"old_complexity": 11, "old_operators": 5, "old_accuracy": GOOD}
-    if new is not None:
-        known |= {"new_complexity": 11, "new_operators": 5, "new_accuracy": GOOD}
-    return EquationDiff(path, output, change, old, new, **{**known, **rest})
+    sides = [None if text is None else EquationSide(text, (), 11, 5, GOOD) for text in (old, new)]
+    return altered(EquationDiff(path, output, change, *sides), **rest)  # type: ignore[arg-type]
+
+
+def altered(record: Any, **changes: Any) -> Any:
+    """A copy with other fields; `old_accuracy` is the accuracy of the old side."""
+    for word in ("old", "new"):
+        inside = {key: value for key, value in changes.items() if key.startswith(f"{word}_")}
+        changes = {key: value for key, value in changes.items() if key not in inside}
+        fields = {key.removeprefix(f"{word}_"): value for key, value in inside.items()}
+        side = getattr(record, word)
+        if "status" in fields and fields["status"] is None:
+            changes[word] = None
+        elif fields and side is not None:
+            changes[word] = replace(side, **fields)
+    return replace(record, **changes)
 
 
 def spans(text: str, *parts: str) -> tuple[tuple[int, int], ...]:
@@ -166,8 +171,7 @@ def other_signature(path: str = "head") -> BlockDiff:
 
 def added(path: str = "new_block") -> BlockDiff:
     one = equation(path, ADDED, None, "sin(x0)")
-    nothing = {"old_status": None, "old_engine": "", "old_accuracy": Accuracy()}
-    return block(path, ADDED, one, new_parameters_removed=4321, **nothing)
+    return block(path, ADDED, one, old_status=None, new_parameters_removed=4321)
 
 
 def removed(path: str = "restored") -> BlockDiff:
@@ -180,7 +184,7 @@ def removed(path: str = "restored") -> BlockDiff:
 
 def neural(path: str = "attention", change: str = WEIGHTS) -> BlockDiff:
     return BlockDiff(
-        path, change, old_status="neural", new_status="neural",
+        path, change, old=BlockSide("neural"), new=BlockSide("neural"),
         notes=("neural: relative L2 error 0.4 is above the tolerance 0.1",),
     )  # fmt: skip
 

@@ -132,7 +132,7 @@ def test_an_unknown_dtype_is_no_other_dtype() -> None:
 def test_what_is_no_reason_to_fail_is_noted() -> None:
     engine = {"engine": {"name": "operon", "version": "1"}, "seed": 3}
     found = only(block("p", "x0"), block("p", "x0", provenance=engine))
-    assert (found.old_engine, found.new_engine) == ("", "operon 1, seed 3")
+    assert found.both("engine") == ("", "operon 1, seed 3")
     wider = block("p", "x0")
     wider = Block(**{**wider.__dict__, "inputs": {"x0": (0.5, 9.0), "x1": (0.5, 2.0)}})
     assert only(block("p", "x0"), wider).notes == ("recorded range of x0: [0.5, 2] -> [0.5, 9]",)

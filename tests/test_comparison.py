@@ -100,8 +100,8 @@ def test_the_search_is_told(shared: Compiled) -> None:
     other.choose("2", "2.5*a*(b + 1.5)")
     (block,) = diff(shared, other).blocks
     assert block.change == "identical"
-    assert block.old_engine.startswith("operon ")
-    assert (block.old_engine[-6:], block.new_engine[-6:]) == ("seed 0", "seed 1")
+    assert block.old.engine.startswith("operon ")
+    assert (block.old.engine[-6:], block.new.engine[-6:]) == ("seed 0", "seed 1")
 
 
 def test_trained_constants_drift(shared: Compiled) -> None:

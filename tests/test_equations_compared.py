@@ -134,8 +134,8 @@ def compared(
 def test_each_pair_gets_its_class_both_ways(old: str, new: str, change: str) -> None:
     there, back = compared(old, new, steps=5_000), compared(new, old, steps=5_000)
     assert (there.change, back.change) == (change, change)
-    assert (there.old, there.new) == (back.new, back.old)
-    assert (there.old_marks, there.new_marks) == (back.new_marks, back.old_marks)
+    assert there.both("text") == back.both("text")[::-1]
+    assert there.both("marks") == back.both("marks")[::-1]
     mirrored = sorted((one.new, one.old) for one in back.coefficients)
     assert sorted((one.old, one.new) for one in there.coefficients) == mirrored
 
@@ -254,11 +254,11 @@ def test_equations_that_come_and_go() -> None:
     one = output("2.5*x")
     added = compare_equations("p", 1, None, one, box())
     removed = compare_equations("p", 1, one, None, box())
-    assert (added.change, added.old, added.new) == (ADDED, None, "2.5*x")
-    assert (removed.change, removed.old, removed.new) == (REMOVED, "2.5*x", None)
-    assert (added.old_complexity, added.new_complexity) == (None, 3)
-    assert (removed.old_operators, removed.new_operators) == (3, None)
-    assert added.coefficients == added.old_marks == added.new_marks == ()
+    assert (added.change, *added.both("text")) == (ADDED, None, "2.5*x")
+    assert (removed.change, *removed.both("text")) == (REMOVED, "2.5*x", None)
+    assert added.both("complexity") == (None, 3)
+    assert removed.both("operators") == (3, None)
+    assert added.coefficients == added.new.marks == ()
 
 
 def test_what_is_known_of_each_side_is_passed_on() -> None:
@@ -266,11 +266,11 @@ def test_what_is_known_of_each_side_is_passed_on() -> None:
     new = Output(equation("2.5*sin(x)"), 2, Accuracy(r2=0.75))
     found = compare_equations("block", 3, old, new, box())
     assert (found.path, found.output) == ("block", 3)
-    assert (found.old, found.new) == ("2.5*x", "2.5*sin(x)")
-    assert (found.old_complexity, found.new_complexity) == (3, 6)
-    assert (found.old_operators, found.new_operators) == (1, 2)
-    assert (found.old_accuracy.r2, found.new_accuracy.r2) == (0.5, 0.75)
-    assert (found.old_marks, found.new_marks) == (((4, 5),), ((4, 10),))
+    assert found.both("text") == ("2.5*x", "2.5*sin(x)")
+    assert found.both("complexity") == (3, 6)
+    assert found.both("operators") == (1, 2)
+    assert (found.old.accuracy.r2, found.new.accuracy.r2) == (0.5, 0.75)
+    assert found.both("marks") == (((4, 5),), ((4, 10),))
 
 
 def test_variables_of_other_names_are_taken_in_order() -> None:

@@ -54,7 +54,7 @@ def test_a_violation_is_an_error_with_both_equations() -> None:
 
 def test_a_message_does_not_repeat_the_equations() -> None:
     one = diffs.changed().equations[0]
-    message = f"another form: {one.old} -> {one.new}"
+    message = f"another form: {one.old.text} -> {one.new.text}"
     diff = replace(
         diffs.everything(), violations=(Violation("structure", "encoder.edge[0]", message),)
     )

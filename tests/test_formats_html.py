@@ -265,7 +265,7 @@ def test_changed_parts_of_equations_are_marked() -> None:
     "marks", [((2, 5), (4, 9)), ((20, 30),), ((-4, 2),), ((3, 3),), ((5, 2),), ((9, 11), (0, 1))]
 )
 def test_odd_marks_lose_nothing_of_an_equation(marks: tuple[tuple[int, int], ...]) -> None:
-    one = replace(diffs.equation("e", CHANGED, "abcdefghijk", "xyz"), old_marks=marks)
+    one = diffs.altered(diffs.equation("e", CHANGED, "abcdefghijk", "xyz"), old_marks=marks)
     found = shown(blocks=(diffs.block("e", CHANGED, one),))
     assert "abcdefghijk" in found.text
 
@@ -273,7 +273,7 @@ def test_odd_marks_lose_nothing_of_an_equation(marks: tuple[tuple[int, int], ...
 def test_a_long_equation_is_cut() -> None:
     text = " + ".join(f"x{k}" for k in range(5000))
     marks = ((0, 2), (len(text) - 3, len(text)))
-    one = replace(diffs.equation("e", CHANGED, text, "x0"), old_marks=marks)
+    one = diffs.altered(diffs.equation("e", CHANGED, text, "x0"), old_marks=marks)
     found = shown(blocks=(diffs.block("e", CHANGED, one),))
     assert found.inside("del") == ["x0"]
     assert len(found.source) < 60_000
@@ -337,7 +337,7 @@ def test_the_rest_of_a_block_is_told() -> None:
 
 
 def test_a_figure_that_is_not_known_is_a_dash() -> None:
-    block = replace(diffs.drifted(), new_accuracy=Accuracy(), new_end_to_end=None)
+    block = diffs.altered(diffs.drifted(), new_accuracy=Accuracy(), new_end_to_end=None)
     assert "nan" not in shown(blocks=(block,)).text
     assert "nan" not in page("odd figures").text
 

@@ -77,9 +77,9 @@ def test_any_figure_can_be_shown(format_: str, figure: float | None) -> None:
 def unmeasured(block: BlockDiff) -> BlockDiff:
     nothing = Accuracy()
     equations = tuple(
-        replace(one, old_accuracy=nothing, new_accuracy=nothing) for one in block.equations
+        diffs.altered(one, old_accuracy=nothing, new_accuracy=nothing) for one in block.equations
     )
-    return replace(block, equations=equations, old_accuracy=nothing, new_accuracy=nothing)
+    return diffs.altered(block, equations=equations, old_accuracy=nothing, new_accuracy=nothing)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -208,7 +208,7 @@ def test_totals_add_up_what_is_known() -> None:
     _, complexity = totals(diffs.changed())
     assert (complexity.old, complexity.new) == ("22", "41")
     assert [one.new for one in totals(diffs.neural())] == ["", ""]
-    alone = replace(diffs.changed(), old_accuracy=Accuracy(), new_accuracy=Accuracy())
+    alone = diffs.altered(diffs.changed(), old_accuracy=Accuracy(), new_accuracy=Accuracy())
     assert (totals(alone)[0].old, totals(alone)[0].new) == ("0.99912", "0.99912")
     gone, _ = totals(diffs.removed())
     assert (gone.old, gone.new) == ("0.99912", "")
@@ -259,9 +259,9 @@ def test_blocks_come_with_the_gravest_first() -> None:
     [
         (lambda block: block, True),
         (lambda block: replace(block, renamed_from="other"), False),
-        (lambda block: replace(block, new_engine="operon 0.6.2, seed 7"), False),
+        (lambda block: diffs.altered(block, new_engine="operon 0.6.2, seed 7"), False),
         (lambda block: replace(block, notes=("recorded range of x0: [0, 1] -> [0, 2]",)), False),
-        (lambda block: replace(block, new_end_to_end=0.5), False),
+        (lambda block: diffs.altered(block, new_end_to_end=0.5), False),
         (lambda block: replace(block, signature=("dtype: float32 -> float64",)), False),
         (lambda block: diffs.neural("stem", IDENTICAL), True),
         (lambda block: diffs.neural("stem"), False),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+import diffs
 import pytest
 
 from symcompile.diff.result import (
@@ -17,8 +17,10 @@ from symcompile.diff.result import (
     SIGNATURE,
     WEIGHTS,
     BlockDiff,
+    BlockSide,
     Coefficient,
     EquationDiff,
+    EquationSide,
     Fact,
     ModelDiff,
     NodeChange,
@@ -29,7 +31,7 @@ from symcompile.diff.snapshot import Accuracy, Node
 from symcompile.diff.verdict import violations
 from symcompile.errors import ComparisonError
 
-EQUATION = EquationDiff("law", 0, IDENTICAL, "2*x", "2*x")
+EQUATION = EquationDiff("law", 0, IDENTICAL, EquationSide("2*x"), EquationSide("2*x"))
 
 
 def judged(
@@ -48,8 +50,14 @@ def judged(
 
 
 def block(change: str = IDENTICAL, **changes: object) -> BlockDiff:
-    equation = replace(EQUATION, change=change, **changes)  # type: ignore[arg-type]
+    equation = diffs.altered(EQUATION, change=change, **changes)
     return BlockDiff("law", change, equations=(equation,))
+
+
+def whole(change: str, old: float, new: float, dtype: str | None = None) -> BlockDiff:
+    """A block of which nothing but the end-to-end error is known."""
+    sides = (BlockSide("symbolic", end_to_end=error) for error in (old, new))
+    return BlockDiff("law", change, None, *sides, dtype=dtype)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +67,10 @@ def block(change: str = IDENTICAL, **changes: object) -> BlockDiff:
         (block(REWRITTEN), []),
         (block(CHANGED), ["structure"]),
         (BlockDiff("law", ADDED, equations=(EQUATION,)), ["structure"]),
-        (BlockDiff("law", REMOVED, old_status="symbolic", new_status="neural"), ["structure"]),
+        (
+            BlockDiff("law", REMOVED, old=BlockSide("symbolic"), new=BlockSide("neural")),
+            ["structure"],
+        ),
         (block(DRIFTED, coefficients=(Coefficient(1.0, 2.0), Coefficient(1, 1))), ["coefficient"]),
         (block(DRIFTED), ["coefficient"]),
         (BlockDiff("law", SIGNATURE, signature=("dtype: a -> b",)), ["signature"]),
@@ -109,10 +120,10 @@ def test_fidelity(old: Accuracy, new: Accuracy, drop: float, fails: bool) -> Non
 
 
 def test_the_end_to_end_error_is_fidelity_too() -> None:
-    worse = BlockDiff("law", IDENTICAL, old_end_to_end=0.01, new_end_to_end=0.02)
+    worse = whole(IDENTICAL, 0.01, 0.02)
     assert judged(worse) == ["fidelity"]
     assert judged(worse, max_fidelity_drop=0.02) == []
-    assert judged(replace(worse, new_end_to_end=0.005)) == []
+    assert judged(whole(IDENTICAL, 0.01, 0.005)) == []
 
 
 @pytest.mark.parametrize(
@@ -178,10 +189,8 @@ def test_rules_are_checked(wrong: dict[str, object]) -> None:
 )
 def test_what_rounding_explains_is_no_fall(dtype: str | None, same: bool) -> None:
     """Of two forms of one function, figures differ in their last digits."""
-    whole = BlockDiff(
-        "law", REWRITTEN, old_end_to_end=1.732561928, new_end_to_end=1.732561932, dtype=dtype
-    )
-    assert judged(whole) == ([] if same else ["fidelity"])
+    found = whole(REWRITTEN, 1.732561928, 1.732561932, dtype)
+    assert judged(found) == ([] if same else ["fidelity"])
     old, new = Accuracy(0.9996, 0.02, 0.1), Accuracy(0.9996 - 4e-9, 0.02 + 1e-8, 0.1)
     assert judged(block(dtype=dtype, old_accuracy=old, new_accuracy=new)) == (
         [] if same else ["fidelity"]
@@ -190,9 +199,9 @@ def test_what_rounding_explains_is_no_fall(dtype: str | None, same: bool) -> Non
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", None])
 def test_what_rounding_does_not_explain_is_a_fall(dtype: str | None) -> None:
-    whole = BlockDiff("law", REWRITTEN, old_end_to_end=0.01, new_end_to_end=0.010001, dtype=dtype)
-    assert judged(whole) == ["fidelity"]
+    found = whole(REWRITTEN, 0.01, 0.010001, dtype)
+    assert judged(found) == ["fidelity"]
     old = Accuracy(0.9996, 0.02, 0.1)
     for new in (Accuracy(0.99959, 0.02, 0.1), Accuracy(0.9996, 0.020001, 0.1)):
-        found = judged(block(dtype=dtype, old_accuracy=old, new_accuracy=new))
-        assert found == ["fidelity"]
+        fell = judged(block(dtype=dtype, old_accuracy=old, new_accuracy=new))
+        assert fell == ["fidelity"]

@@ -117,8 +117,10 @@ def test_the_largest_difference_of_the_outputs() -> None:
 
 
 def test_the_largest_difference_of_an_equation() -> None:
-    equations = [EquationDiff("law", k, "", "", "", difference=d) for k, d in enumerate((0.1, 0.3))]
-    unknown = EquationDiff("law", 2, "", "", "")
+    equations = [
+        EquationDiff("law", k, "", None, None, difference=d) for k, d in enumerate((0.1, 0.3))
+    ]
+    unknown = EquationDiff("law", 2, "", None, None)
     block = BlockDiff("law", "", equations=(*equations, unknown))
     assert compare_models(SIDE, SIDE, NodesDiff(), [block]).probe_difference == 0.3
     assert compare_models(SIDE, SIDE, NodesDiff(), []).probe_difference is None

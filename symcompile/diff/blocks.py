@@ -21,6 +21,7 @@ from symcompile.diff.result import (
     SIGNATURE,
     WEIGHTS,
     BlockDiff,
+    BlockSide,
     EquationDiff,
     gravest,
 )
@@ -62,8 +63,8 @@ def _former_names(
 ) -> dict[str, str]:
     """Old name of each block that has another one now: same place in the graph, else the only one
     left with the same equations."""
-    gone = {k: one for k, one in old.blocks.items() if k not in new.blocks}
-    come = {k: one for k, one in new.blocks.items() if k not in old.blocks}
+    gone = {path: block for path, block in old.blocks.items() if path not in new.blocks}
+    come = {path: block for path, block in new.blocks.items() if path not in old.blocks}
     if not gone or not come:
         return {}
     found: dict[str, str] = {}
@@ -110,13 +111,12 @@ def _same_equations(gone: Mapping[str, Block], come: Mapping[str, Block]) -> lis
 def _by_equations(blocks: Mapping[str, Block]) -> dict[Any, list[str]]:
     found: dict[Any, list[str]] = {}
     for name, block in blocks.items():
-        equations = {
-            k: (one.equation.form, one.equation.constants) for k, one in block.outputs.items()
-        }
+        equations = tuple(
+            (number, output.equation.form, output.equation.constants)
+            for number, output in sorted(block.outputs.items())
+        )
         if equations:
-            found.setdefault(tuple(sorted(equations.items(), key=lambda pair: pair[0])), []).append(
-                name
-            )
+            found.setdefault(equations, []).append(name)
     return found
 
 
@@ -145,8 +145,16 @@ def _alike_equations(
 
 def _compare(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     if old is None or new is None:
-        return _described(_one_sided(old, new, steps), old, new)
-    renamed = old.path if old.path != new.path else None
+        found = _one_sided(old, new, steps)
+    else:
+        found = _paired(old, new, steps)
+    dtypes = [side.dtype for side in (old, new) if side is not None and side.dtype is not None]
+    dtype = max(dtypes, key=epsilon, default=None)
+    equations = tuple(replace(equation, dtype=dtype) for equation in found.equations)
+    return replace(found, old=_side(old), new=_side(new), equations=equations, dtype=dtype)
+
+
+def _paired(old: Block, new: Block, steps: Steps) -> BlockDiff:
     if old.symbolic and new.symbolic:
         found = _symbolic(old, new, steps)
     elif old.symbolic or new.symbolic:
@@ -155,13 +163,24 @@ def _compare(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     else:
         same = None in (old.digest, new.digest) or old.digest == new.digest
         found = BlockDiff(new.path, IDENTICAL if same else WEIGHTS, notes=_why_neural(new))
-    return _described(replace(found, path=new.path, renamed_from=renamed), old, new)
+    renamed = old.path if old.path != new.path else None
+    return replace(
+        found, path=new.path, renamed_from=renamed, notes=(*found.notes, *_ranges(old, new))
+    )
+
+
+def _side(block: Block | None) -> BlockSide | None:
+    if block is None:
+        return None
+    return BlockSide(
+        block.status, engine(block), block.accuracy, block.end_to_end, block.parameters_removed
+    )
 
 
 def _one_sided(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
-    block = new if old is None else old
+    block = old or new
     assert block is not None
-    before, after = ({} if one is None else one.outputs for one in (old, new))
+    before, after = ({} if side is None else side.outputs for side in (old, new))
     equations = _equations(block.path, before, after, sample(block, block), steps)
     return BlockDiff(block.path, ADDED if old is None else REMOVED, equations=equations)
 
@@ -178,11 +197,12 @@ def _symbolic(old: Block, new: Block, steps: Steps) -> BlockDiff:
     equations = _equations(new.path, old.outputs, new.outputs, points, steps)
     if before != after:
         equations = tuple(
-            replace(one, change=SIGNATURE) if one.old and one.new else one for one in equations
+            replace(equation, change=SIGNATURE) if equation.old and equation.new else equation
+            for equation in equations
         )
-    changes = [one.change for one in equations] + [SIGNATURE] * bool(signature)
+    changes = [equation.change for equation in equations] + [SIGNATURE] * bool(signature)
     # An equation that came or went inside of a block that stays is another structure of the block.
-    change = gravest([CHANGED if one in (ADDED, REMOVED) else one for one in changes])
+    change = gravest([CHANGED if change in (ADDED, REMOVED) else change for change in changes])
     return BlockDiff(new.path, change, equations=equations, signature=signature)
 
 
@@ -261,36 +281,6 @@ def _rest(old: Block, new: Block) -> list[str]:
 
 
 # --- what else is shown --------------------------------------------------------------------------
-
-
-def _described(found: BlockDiff, old: Block | None, new: Block | None) -> BlockDiff:
-    """With everything that a reader wants beside the class."""
-    before, after = old or Block("", ""), new or Block("", "")
-    notes = list(found.notes)
-    if old is not None and new is not None:
-        notes += _ranges(old, new)
-    dtype = _coarser(before.dtype, after.dtype)
-    return replace(
-        found,
-        equations=tuple(replace(one, dtype=dtype) for one in found.equations),
-        dtype=dtype,
-        notes=tuple(notes),
-        old_status=None if old is None else old.status,
-        new_status=None if new is None else new.status,
-        old_engine=engine(before),
-        new_engine=engine(after),
-        old_accuracy=before.accuracy,
-        new_accuracy=after.accuracy,
-        old_end_to_end=before.end_to_end,
-        new_end_to_end=after.end_to_end,
-        old_parameters_removed=before.parameters_removed,
-        new_parameters_removed=after.parameters_removed,
-    )
-
-
-def _coarser(old: str | None, new: str | None) -> str | None:
-    known = [one for one in (old, new) if one is not None]
-    return max(known, key=epsilon, default=None)
 
 
 def engine(block: Block) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symcompile.diff.rules import Rules
-from symcompile.diff.snapshot import IN_MEMORY, NOT_MEASURED, Accuracy, Node
+from symcompile.diff.snapshot import DIGITS, IN_MEMORY, NOT_MEASURED, Accuracy, Node, Output
 from symcompile.errors import ComparisonError
 from symcompile.storage.reading import wall
 
@@ -49,78 +49,118 @@ class Coefficient:
 
 
 @dataclass(frozen=True)
-class EquationDiff:
+class EquationSide:
+    """An equation on one side.
+
+    Attributes:
+        text: with six significant digits.
+        marks: (start, end) of the sub-expressions in the text that are not in the other one,
+            ascending and apart.
+        complexity, operators: None where unknown.
+    """
+
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+    complexity: int | None = None
+    operators: int | None = None
+    accuracy: Accuracy = NOT_MEASURED
+
+    @classmethod
+    def of(cls, output: Output) -> EquationSide:
+        equation = output.equation
+        text, accuracy = equation.text(DIGITS), output.accuracy
+        return cls(text, (), equation.complexity, output.operators, accuracy)
+
+
+@dataclass(frozen=True)
+class BlockSide:
+    """A block on one side.
+
+    Attributes:
+        status: "symbolic" or "neural".
+        engine: name, version and seed of the search, "" where unknown.
+        accuracy: of all outputs together.
+        end_to_end: relative L2 change of the model's output.
+    """
+
+    status: str
+    engine: str = ""
+    accuracy: Accuracy = NOT_MEASURED
+    end_to_end: float | None = None
+    parameters_removed: int | None = None
+
+
+class _TwoSided:
+    """A record with a side that may be missing on the left, and one on the right."""
+
+    old: Any
+    new: Any
+
+    def both(self, field: str, missing: Any = None) -> tuple[Any, Any]:
+        """A field of the old and of the new side; `missing` where there is no such side."""
+        old, new = self.old, self.new
+        return (
+            missing if old is None else getattr(old, field),
+            missing if new is None else getattr(new, field),
+        )
+
+
+@dataclass(frozen=True)
+class EquationDiff(_TwoSided):
     """What became of one equation.
 
     Attributes:
         path, output: which one, by its name on the new side if there is one.
         change: one of CLASSES.
-        old, new: texts with six significant digits; None where there is none.
-        old_marks, new_marks: (start, end) of the sub-expressions in the texts that are not in the
-            other one, ascending and apart.
+        old, new: its sides; None where it is not there.
         coefficients: all constants, where the form is the same; else empty.
         difference: largest difference on the points, as a share of the old one's largest value;
             NaN where they can't be compared.
         points: on how many points that was.
         evidence: how "same function" was decided, for people; "" where it was not a question.
-        old_complexity, new_complexity, old_operators, new_operators: None where there is none.
         dtype: floating type that the accuracies were measured in; None where unknown.
     """
 
     path: str
     output: int
     change: str
-    old: str | None
-    new: str | None
-    old_marks: tuple[tuple[int, int], ...] = ()
-    new_marks: tuple[tuple[int, int], ...] = ()
+    old: EquationSide | None
+    new: EquationSide | None
     coefficients: tuple[Coefficient, ...] = ()
     difference: float = math.nan
     points: int = 0
     evidence: str = ""
-    old_complexity: int | None = None
-    new_complexity: int | None = None
-    old_operators: int | None = None
-    new_operators: int | None = None
-    old_accuracy: Accuracy = NOT_MEASURED
-    new_accuracy: Accuracy = NOT_MEASURED
     dtype: str | None = None
+
+    @property
+    def place(self) -> str:
+        """What the rules call it: path[output]."""
+        return f"{self.path}[{self.output}]"
 
 
 @dataclass(frozen=True)
-class BlockDiff:
+class BlockDiff(_TwoSided):
     """What became of one block.
 
     Attributes:
         path: its qualified name; on the new side where it is on both.
-        renamed_from: its name on the old side, if that was another one.
         change: the gravest class of its equations.
+        renamed_from: its name on the old side, if that was another one.
+        old, new: its sides; None where it is not there.
         equations: one for each output that has an equation on either side.
         signature: what of its inputs, features, outputs or dtype is different, in sentences.
         notes: what else is different and no reason to fail: engine, seed, recorded ranges.
-        old_status, new_status: "symbolic", "neural", or None where the block is not there.
-        old_engine, new_engine: name, version and seed of the search, "" where unknown.
-        old_accuracy, new_accuracy: of all outputs together.
-        old_end_to_end, new_end_to_end: relative L2 change of the model's output.
-        dtype: floating type that these were measured in; None where unknown.
+        dtype: floating type that the figures were measured in; None where unknown.
     """
 
     path: str
     change: str
     renamed_from: str | None = None
+    old: BlockSide | None = None
+    new: BlockSide | None = None
     equations: tuple[EquationDiff, ...] = ()
     signature: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    old_status: str | None = None
-    new_status: str | None = None
-    old_engine: str = ""
-    new_engine: str = ""
-    old_accuracy: Accuracy = NOT_MEASURED
-    new_accuracy: Accuracy = NOT_MEASURED
-    old_end_to_end: float | None = None
-    new_end_to_end: float | None = None
-    old_parameters_removed: int | None = None
-    new_parameters_removed: int | None = None
     dtype: str | None = None
 
 
@@ -237,12 +277,12 @@ class GraphDiff:
     @property
     def equations(self) -> tuple[EquationDiff, ...]:
         """The equations of all blocks."""
-        return tuple(one for block in self.blocks for one in block.equations)
+        return tuple(equation for block in self.blocks for equation in block.equations)
 
     def counts(self) -> dict[str, int]:
         """How many blocks there are of each class that occurs, the gravest first."""
-        found = [block.change for block in self.blocks]
-        return {name: found.count(name) for name in CLASSES if name in found}
+        changes = [block.change for block in self.blocks]
+        return {change: changes.count(change) for change in CLASSES if change in changes}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, see `symcompile.diff.formats.json`."""

@@ -20,7 +20,7 @@ from symcompile.diff.result import (
 )
 from symcompile.diff.rules import COEFFICIENT, FIDELITY, SIGNATURE, STRUCTURE, Rules
 from symcompile.diff.rules import WEIGHTS as NEURAL
-from symcompile.diff.snapshot import Accuracy
+from symcompile.diff.snapshot import NOT_MEASURED
 from symcompile.diff.whole import CHANGED_VALUES
 
 _MODEL = "model"
@@ -42,8 +42,8 @@ def _of_blocks(rules: Rules, blocks: Sequence[BlockDiff]) -> Iterator[Violation]
         if block.change in (ADDED, REMOVED):
             yield Violation(STRUCTURE, block.path, _came_or_went(block))
         else:
-            for one in block.equations:
-                yield from _of_equation(rules, one)
+            for equation in block.equations:
+                yield from _of_equation(rules, equation)
         if block.change == WEIGHTS:
             yield Violation(NEURAL, block.path, "the weights of the neural block changed")
         if block.renamed_from is not None:
@@ -54,45 +54,43 @@ def _of_blocks(rules: Rules, blocks: Sequence[BlockDiff]) -> Iterator[Violation]
 
 
 def _came_or_went(block: BlockDiff) -> str:
-    if block.old_status is not None and block.new_status is not None:
-        return f"the block was {block.old_status}, is {block.new_status} now"
+    if block.old is not None and block.new is not None:
+        return f"the block was {block.old.status}, is {block.new.status} now"
     return f"the block was {block.change}"
 
 
-def _of_equation(rules: Rules, one: EquationDiff) -> Iterator[Violation]:
-    where = f"{one.path}[{one.output}]"
-    if one.change in (CHANGED, ADDED, REMOVED):
-        word = "another form" if one.change == CHANGED else one.change
-        yield Violation(STRUCTURE, where, f"{word}: {one.old or '-'} -> {one.new or '-'}")
-    moved = [c for c in one.coefficients if not rules.allows(c.old, c.new)]
+def _of_equation(rules: Rules, equation: EquationDiff) -> Iterator[Violation]:
+    old, new = equation.both("text", "-")
+    if equation.change in (CHANGED, ADDED, REMOVED):
+        word = "another form" if equation.change == CHANGED else equation.change
+        yield Violation(STRUCTURE, equation.place, f"{word}: {old} -> {new}")
+    moved = [c for c in equation.coefficients if not rules.allows(c.old, c.new)]
     if moved:
         worst = max(moved, key=lambda c: abs(c.relative))
         more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
-        yield Violation(COEFFICIENT, where, f"{worst.old:.6g} -> {worst.new:.6g}{more}")
-    elif one.change == DRIFTED and not one.coefficients:
-        yield Violation(COEFFICIENT, where, f"{one.old} -> {one.new}")
+        yield Violation(COEFFICIENT, equation.place, f"{worst.old:.6g} -> {worst.new:.6g}{more}")
+    elif equation.change == DRIFTED and not equation.coefficients:
+        yield Violation(COEFFICIENT, equation.place, f"{old} -> {new}")
 
 
 def _of_fidelity(rules: Rules, block: BlockDiff) -> Iterator[Violation]:
     drop = rules.max_fidelity_drop
-    for one in block.equations:
-        where = f"{one.path}[{one.output}]"
-        yield from _fell(where, one.old_accuracy, one.new_accuracy, drop, one.dtype)
+    for equation in block.equations:
+        yield from _fell(equation.place, equation, drop)
     if len(block.equations) != 1:  # else it is that equation's
-        yield from _fell(block.path, block.old_accuracy, block.new_accuracy, drop, block.dtype)
-    old, new = block.old_end_to_end, block.new_end_to_end
+        yield from _fell(block.path, block, drop)
+    old, new = block.both("end_to_end")
     if _rose(old, new, drop + rounding.of_error(block.dtype, old, new)):
         yield Violation(FIDELITY, block.path, f"end-to-end error {old:.6g} -> {new:.6g}")
 
 
-def _fell(
-    where: str, old: Accuracy, new: Accuracy, drop: float, dtype: str | None
-) -> Iterator[Violation]:
-    if _rose(new.r2, old.r2, drop + rounding.of_r2(dtype, old, new)):
+def _fell(where: str, found: BlockDiff | EquationDiff, drop: float) -> Iterator[Violation]:
+    old, new = found.both("accuracy", NOT_MEASURED)
+    if _rose(new.r2, old.r2, drop + rounding.of_r2(found.dtype, old, new)):
         yield Violation(FIDELITY, where, f"R2 {old.r2:.6g} -> {new.r2:.6g}")
         return
     before, after = old.relative_l2, new.relative_l2
-    if _rose(before, after, drop + rounding.of_error(dtype, before, after)):
+    if _rose(before, after, drop + rounding.of_error(found.dtype, before, after)):
         yield Violation(FIDELITY, where, f"relative L2 error {before:.6g} -> {after:.6g}")
 
 

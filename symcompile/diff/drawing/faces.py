@@ -173,8 +173,7 @@ def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
     about = [f"block {path}: {block.change}", *texts[:_MOST_EQUATIONS]]
     if len(texts) > _MOST_EQUATIONS:
         about.append(f"and {len(texts) - _MOST_EQUATIONS} more equations")
-    status = block.old_status if side == OLD else block.new_status
-    kind = "neural" if status == "neural" else "block"
+    kind = "neural" if _status(block, side) == "neural" else "block"
     mark, note = _block_mark(vertex, block)
     return Face(kind, mark, tuple(lines), note, (*about, *known), node.name)
 
@@ -184,24 +183,27 @@ def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:
     sign, words = SIGNS[block.change], block.change
     if vertex.sides != BOTH:
         return vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
-    statuses = (block.old_status, block.new_status)
+    statuses = block.both("status")
     if None not in statuses and len({*statuses}) == 2:
         sign, words = SIGNS["changed"], " → ".join(map(str, statuses))
     moved = vertex.mark == SAME and block.change not in (IDENTICAL, REWRITTEN)
     return "changed" if moved else vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
 
 
+def _status(block: BlockDiff, side: int) -> str:
+    found = block.old if side == OLD else block.new
+    return found.status if found else ""
+
+
 def _equations(block: BlockDiff, side: int) -> list[str]:
-    texts = [(one.output, one.old if side == OLD else one.new) for one in block.equations]
-    return [f"[{output}] = {text}" for output, text in texts if text is not None]
+    sides = [(one.output, one.old if side == OLD else one.new) for one in block.equations]
+    return [f"[{output}] = {equation.text}" for output, equation in sides if equation is not None]
 
 
 def _in_short(block: BlockDiff, side: int, texts: Sequence[str]) -> str:
     if len(texts) == 1:
         return texts[0].partition(" = ")[2]
-    if texts:
-        return f"{len(texts)} equations"
-    return (block.old_status if side == OLD else block.new_status) or ""
+    return f"{len(texts)} equations" if texts else _status(block, side)
 
 
 # --- folded stretches ----------------------------------------------------------------------------

@@ -102,9 +102,9 @@ def _by_node(blocks: Iterable[BlockDiff]) -> dict[tuple[int, str], BlockDiff]:
     """Blocks by side and operator of the nodes that call them."""
     found = {}
     for block in blocks:
-        if block.new_status is not None or block.old_status is None:
+        if block.new or not block.old:
             found[NEW, REGION + block.path] = block
-        if block.old_status is not None or block.new_status is None:
+        if block.old or not block.new:
             found[OLD, REGION + (block.renamed_from or block.path)] = block
     return found
 

@@ -36,8 +36,9 @@ from symcompile.diff.result import (
     REWRITTEN,
     Coefficient,
     EquationDiff,
+    EquationSide,
 )
-from symcompile.diff.snapshot import DIGITS, Output
+from symcompile.diff.snapshot import Output
 from symcompile.expressions import slots
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
@@ -55,7 +56,7 @@ class Verdict(NamedTuple):
 
 def compare_equations(
     path: str,
-    output: int,
+    number: int,
     old: Output | None,
     new: Output | None,
     points: Array,
@@ -64,51 +65,31 @@ def compare_equations(
     """What became of one equation.
 
     Args:
-        path, output: which one.
+        path, number: which one.
         old, new: both sides; None where there is none, but not twice. Variables of other names are
             taken in their order.
         points: values of the variables, [n_points, n_variables], n_points may be 0.
         steps: what the symbolic proof may take, and what is left of that afterwards.
     """
-    found = _described(path, output, old, new)
-    if old is None or new is None:
+    change = ADDED if old is None else REMOVED
+    before, after = (None if output is None else EquationSide.of(output) for output in (old, new))
+    found = EquationDiff(path, number, change, before, after)
+    if old is None or new is None or before is None or after is None:
         return found
-    before, after = laws(old.equation, new.equation)
-    values = _values(before, after, points)
-    verdict = _judge(before, after, values, steps or Steps())
-    old_marks, new_marks = marks(found.old or "", found.new or "")
+    old_law, new_law = laws(old.equation, new.equation)
+    values = _values(old_law, new_law, points)
+    verdict = _judge(old_law, new_law, values, steps or Steps())
+    old_marks, new_marks = marks(before.text, after.text)
     return replace(
         found,
         change=verdict.change,
+        old=replace(before, marks=old_marks),
+        new=replace(after, marks=new_marks),
         coefficients=verdict.coefficients,
         evidence=verdict.evidence,
         difference=values.difference,
         points=values.points,
-        old_marks=old_marks,
-        new_marks=new_marks,
     )
-
-
-def _described(path: str, output: int, old: Output | None, new: Output | None) -> EquationDiff:
-    """What can be said of each side by itself."""
-    found = EquationDiff(path, output, ADDED if old is None else REMOVED, None, None)
-    if old is not None:
-        found = replace(
-            found,
-            old=old.equation.text(DIGITS),
-            old_complexity=old.equation.complexity,
-            old_operators=old.operators,
-            old_accuracy=old.accuracy,
-        )
-    if new is not None:
-        found = replace(
-            found,
-            new=new.equation.text(DIGITS),
-            new_complexity=new.equation.complexity,
-            new_operators=new.operators,
-            new_accuracy=new.accuracy,
-        )
-    return found
 
 
 def laws(old: Equation, new: Equation) -> tuple[Law, Law]:

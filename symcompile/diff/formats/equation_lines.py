@@ -27,17 +27,15 @@ class Line(NamedTuple):
 
 def sides(equation: EquationDiff) -> Iterator[tuple[str, str, Spans]]:
     """Sign, text and marks of what is to be shown: - and +, or a blank for both."""
-    if equation.old == equation.new:
-        yield " ", equation.old or "", ()
+    old, new = equation.old, equation.new
+    if old is not None and new is not None and old.text == new.text:
+        yield " ", new.text, ()
         return
     # Where there is no other side, everything is new or gone.
-    alone = equation.old is None or equation.new is None
-    for sign, text, marks in (
-        ("-", equation.old, equation.old_marks),
-        ("+", equation.new, equation.new_marks),
-    ):
-        if text is not None:
-            yield sign, text, () if alone else inside_of(text, marks)
+    alone = old is None or new is None
+    for sign, side in (("-", old), ("+", new)):
+        if side is not None:
+            yield sign, side.text, () if alone else inside_of(side.text, side.marks)
 
 
 def equation_lines(equation: EquationDiff, width: int, paint: Paint | None = None) -> Iterator[str]:

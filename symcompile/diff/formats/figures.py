@@ -7,12 +7,13 @@ that no terminal, log or page takes for anything but text.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from symcompile.diff import rounding
-from symcompile.diff.result import BlockDiff, EquationDiff
-from symcompile.diff.snapshot import Accuracy
+from symcompile.diff.result import BlockDiff, EquationDiff, EquationSide
+from symcompile.diff.snapshot import NOT_MEASURED, Accuracy
+from symcompile.report.metrics import COMPARED, END_TO_END
 from symcompile.report.notes import cut
 
 UNKNOWN = "-"
@@ -99,7 +100,7 @@ def share(difference: float) -> str:
 # --- accuracy and cost ---------------------------------------------------------------------------
 
 
-class Metric(NamedTuple):
+class MetricDiff(NamedTuple):
     """A figure on both sides, "" where there is no such side; `good` is None for no judgement."""
 
     name: str
@@ -113,130 +114,109 @@ class Metric(NamedTuple):
         return self.old != self.new
 
 
-# Name, field of Accuracy, whether more of it is better.
-_ACCURACY = (
-    ("R2", "r2", True),
-    ("relative L2", "relative_l2", False),
-    ("max |error|", "max_error", False),
-    ("extrapolation", "extrapolation", False),
-)
-
-EXPLAINED = ("R2", "relative L2", "max |error|", "extrapolation", "end to end")
-LEGEND = (
-    "R2, relative L2, max |error|: of the equation against the block that it replaced, on held-out"
-    " samples; extrapolation: relative L2 up to 20 % outside of the recorded ranges; end to end:"
-    " relative L2 change of the model's output"
-)
+EXPLAINED = {*(metric.name for metric in COMPARED), END_TO_END}
+_COST = "complexity", ("simpler", "more complex")
 
 
-def equation_metrics(one: EquationDiff) -> list[Metric]:
+def equation_metrics(equation: EquationDiff) -> list[MetricDiff]:
     """Cost and accuracy of an equation, those that are known on a side."""
-    sides = one.old is not None, one.new is not None
-    cost = [
-        _count("complexity", one.old_complexity, one.new_complexity, ("simpler", "more complex")),
-        _count("operators", one.old_operators, one.new_operators, ("fewer", "more")),
-    ]
-    return _shown([*cost, *_accuracy(one.old_accuracy, one.new_accuracy, one.dtype)], sides)
+    complexity = _count(*_COST, *equation.both("complexity"))
+    operators = _count("operators", ("fewer", "more"), *equation.both("operators"))
+    there = equation.old is not None, equation.new is not None
+    return _shown([complexity, operators, *_accuracy(equation)], there)
 
 
-def block_metrics(block: BlockDiff) -> list[Metric]:
+def block_metrics(block: BlockDiff) -> list[MetricDiff]:
     """Accuracy of a block as a whole: of all its outputs, unless its only equation says it too."""
-    sides = _sides(block)
-    total = _accuracy(block.old_accuracy, block.new_accuracy, block.dtype)
-    if len(block.equations) == 1:
-        only = block.equations[0]
-        total = (
-            [] if total == _accuracy(only.old_accuracy, only.new_accuracy, only.dtype) else total
-        )
-    rest = [
-        _measured(
-            "end to end",
-            block.old_end_to_end,
-            block.new_end_to_end,
-            False,
-            rounding.of_error(block.dtype, block.old_end_to_end, block.new_end_to_end),
-        ),
-        _count(
-            "parameters removed", block.old_parameters_removed, block.new_parameters_removed, None
-        ),
-    ]
-    return _shown([*total, *rest], sides)
+    together = _accuracy(block)
+    if len(block.equations) == 1 and together == _accuracy(block.equations[0]):
+        together = []
+    old, new = block.both("end_to_end")
+    noise = rounding.of_error(block.dtype, old, new)
+    end_to_end = _measured(END_TO_END, old, new, False, noise)
+    removed = _count("parameters removed", None, *block.both("parameters_removed"))
+    return _shown([*together, end_to_end, removed], _there(block))
 
 
-def totals(block: BlockDiff) -> tuple[Metric, Metric]:
+def totals(block: BlockDiff) -> tuple[MetricDiff, MetricDiff]:
     """R2 of a block and the complexity of all its equations together; "" for what isn't known.
 
     Where R2 was measured for each output only, it is the lowest of them.
     """
-    sides = _sides(block)
-    old_r2 = _lowest(block.old_accuracy, (one.old_accuracy for one in block.equations))
-    new_r2 = _lowest(block.new_accuracy, (one.new_accuracy for one in block.equations))
-    noise = rounding.of_r2(block.dtype, block.old_accuracy, block.new_accuracy)
-    r2s = _shown([_measured("R2", old_r2, new_r2, True, noise)], sides)
-    old = _total(one.old_complexity for one in block.equations if one.old is not None)
-    new = _total(one.new_complexity for one in block.equations if one.new is not None)
-    costs = _shown([_count("complexity", old, new, ("simpler", "more complex"))], sides)
-    return (*r2s, Metric("R2", "", ""))[0], (*costs, Metric("complexity", "", ""))[0]
+    together = block.both("accuracy", NOT_MEASURED)
+    old, new = (
+        [side for equation in block.equations if (side := getattr(equation, word)) is not None]
+        for word in ("old", "new")
+    )
+    r2s = _lowest(together[0], old), _lowest(together[1], new)
+    found = (
+        _measured("R2", *r2s, True, rounding.of_r2(block.dtype, *together)),
+        _count(*_COST, _total(old), _total(new)),
+    )
+    shown = {metric.name: metric for metric in _shown(found, _there(block))}
+    r2, complexity = (shown.get(one.name, MetricDiff(one.name, "", "")) for one in found)
+    return r2, complexity
 
 
-def _sides(block: BlockDiff) -> tuple[bool, bool]:
+def _there(block: BlockDiff) -> tuple[bool, bool]:
     """Where there is something to measure: equations, unless both sides are neural."""
-    if block.old_status == block.new_status:
-        return True, True
-    return block.old_status == "symbolic", block.new_status == "symbolic"
+    old, new = block.both("status")
+    return (True, True) if old == new else (old == "symbolic", new == "symbolic")
 
 
-def _lowest(together: Accuracy, each: Iterable[Accuracy]) -> float | None:
+def _lowest(together: Accuracy, equations: Sequence[EquationSide]) -> float | None:
     if known(together.r2):
         return together.r2
-    return min((one.r2 for one in each if one.r2 is not None and known(one.r2)), default=None)
+    r2s = [equation.accuracy.r2 for equation in equations]
+    return min((r2 for r2 in r2s if r2 is not None and known(r2)), default=None)
 
 
-def _total(costs: Iterable[int | None]) -> int | None:
+def _total(equations: Sequence[EquationSide]) -> int | None:
     """None where one of them is not known, or there is none."""
-    found = list(costs)
-    whole = [cost for cost in found if cost is not None]
-    return sum(whole) if found and len(whole) == len(found) else None
+    costs = [side.complexity for side in equations if side.complexity is not None]
+    return sum(costs) if costs and len(costs) == len(equations) else None
 
 
-def _accuracy(old: Accuracy, new: Accuracy, dtype: str | None) -> list[Metric]:
+def _accuracy(found: EquationDiff | BlockDiff) -> list[MetricDiff]:
+    old, new = found.both("accuracy", NOT_MEASURED)
     return [
         _measured(
-            word,
-            getattr(old, field),
-            getattr(new, field),
-            rising,
-            rounding.allowed(dtype, field, old, new),
+            metric.name,
+            getattr(old, metric.key),
+            getattr(new, metric.key),
+            metric.rising,
+            rounding.allowed(found.dtype, metric.key, old, new),
         )
-        for word, field, rising in _ACCURACY
+        for metric in COMPARED
     ]
 
 
 def _measured(
     word: str, old: float | None, new: float | None, rising: bool, noise: float
-) -> Metric:
-    show: Callable[[float | None, int], str] = r2 if word == "R2" else figure
+) -> MetricDiff:
+    show: Callable[[float | None, int], str] = r2 if rising else figure
+    digits = 5 if rising else 3
     if old is None or new is None or not (known(old) and known(new)):
-        return Metric(word, show(old, 5 if rising else 3), show(new, 5 if rising else 3))
+        return MetricDiff(word, show(old, digits), show(new, digits))
     if abs(new - old) <= noise:
-        return Metric(word, *apart(show, new, new, 5 if rising else 3, 0))
+        return MetricDiff(word, show(new, digits), show(new, digits))
     good = (new > old) == rising
-    texts = apart(show, old, new, 5 if rising else 3, 12)
-    return Metric(word, *texts, "better" if good else "worse", good)
+    return MetricDiff(word, *apart(show, old, new, digits, 12), "better" if good else "worse", good)
 
 
-def _count(word: str, old: int | None, new: int | None, words: tuple[str, str] | None) -> Metric:
-    before, after = (UNKNOWN if n is None else f"{n:,}" for n in (old, new))
+def _count(
+    word: str, words: tuple[str, str] | None, old: int | None, new: int | None
+) -> MetricDiff:
+    before, after = (UNKNOWN if count is None else f"{count:,}" for count in (old, new))
     if old is None or new is None or old == new or words is None:
-        return Metric(word, before, after)
-    return Metric(word, before, after, words[new > old], new < old)
+        return MetricDiff(word, before, after)
+    return MetricDiff(word, before, after, words[new > old], new < old)
 
 
-def _shown(metrics: Iterable[Metric], sides: tuple[bool, bool]) -> list[Metric]:
-    found = [one for one in metrics if (one.old, one.new) != (UNKNOWN, UNKNOWN)]
-    if all(sides):
-        return found
+def _shown(metrics: Iterable[MetricDiff], there: tuple[bool, bool]) -> list[MetricDiff]:
+    """What is known on a side, without the side that is not there."""
     return [
-        one._replace(old=one.old if sides[0] else "", new=one.new if sides[1] else "")
-        for one in found
+        metric._replace(old=metric.old if there[0] else "", new=metric.new if there[1] else "")
+        for metric in metrics
+        if (metric.old, metric.new) != (UNKNOWN, UNKNOWN)
     ]

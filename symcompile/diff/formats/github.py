@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.figures import block_name, label, name, plain
 from symcompile.diff.formats.words import (
     class_title,
@@ -79,7 +80,7 @@ def to_annotations(diff: GraphDiff, *, file: str | None = None, limit: int = 10)
 
 def _violations(diff: GraphDiff, places: Places) -> Iterator[_Annotation]:
     blocks = {block.path: block for block in diff.blocks}
-    equations = {f"{one.path}[{one.output}]": one for one in diff.equations}
+    equations = {one.place: one for one in diff.equations}
     for one in diff.violations:
         title = f"{plain(one.rule)}: {name(one.where)}"
         if one.where in equations:
@@ -93,16 +94,16 @@ def _violations(diff: GraphDiff, places: Places) -> Iterator[_Annotation]:
 
 def _of_equation(title: str, message: str, one: EquationDiff, places: Places) -> _Annotation:
     # Both equations are shown on lines of their own.
-    repeats = bool(one.old and one.new and one.old in message and one.new in message)
+    repeats = one.old and one.new and one.old.text in message and one.new.text in message
     said = "another form" if repeats else plain(message)
     return _Annotation(title, _with_texts(said, one), _line(one, places))
 
 
 def _with_texts(said: str, one: EquationDiff) -> str:
-    texts = [(sign, text) for sign, text in (("-", one.old), ("+", one.new)) if text is not None]
-    if one.old == one.new:
-        texts = texts[:1]
-    lines = [f"{sign} {cut(plain(text), _MESSAGE)}" for sign, text in texts]
+    signs = {" ": "-"}
+    lines = [
+        f"{signs.get(sign, sign)} {cut(plain(text), _MESSAGE)}" for sign, text, _ in sides(one)
+    ]
     return "\n".join([cut(said, _MESSAGE), *lines])
 
 
@@ -110,7 +111,7 @@ def _allowed(diff: GraphDiff, places: Places) -> Iterator[_Annotation]:
     """Differences that no rule forbids, the gravest first."""
     told = {one.where for one in diff.violations}
     for block in gravest_first(diff):
-        names = {block.path, *(f"{one.path}[{one.output}]" for one in block.equations)}
+        names = {block.path, *(one.place for one in block.equations)}
         if not (quiet(block) or names & told):
             yield _of_block(block, places)
     if not diff.nodes.same and "graph" not in told:

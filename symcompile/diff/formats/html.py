@@ -35,6 +35,7 @@ from symcompile.diff.result import (
     ModelDiff,
     NodesDiff,
 )
+from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.notes import count
 from symcompile.report.templates import asset, environment
 
@@ -89,7 +90,7 @@ def to_html(diff: GraphDiff, *, title: str | None = None) -> str:
             same=[block for block in blocks if words.quiet(block)],
             links={block.path: f"#{anchor}" for block, anchor in numbered[: len(cards)]},
             drawn=drawn,
-            legend=figures.LEGEND,
+            legend=COMPARED_LEGEND,
             version=__version__,
         )
     )

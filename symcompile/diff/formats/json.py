@@ -91,17 +91,25 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields, is_dataclass
 from numbers import Integral
 from typing import Any
 
 from symcompile._version import __version__
 from symcompile.diff.formats.figures import plain
 from symcompile.diff.formats.words import verdict
-from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff, ModelDiff, NodesDiff
+from symcompile.diff.result import BlockDiff, Coefficient, EquationDiff, GraphDiff, NodeChange
 
 SCHEMA = 1
 
-Json = dict[str, Any]
+# Of records that are not shown as they are: which fields, in this order.
+_KEYS: dict[type, str] = {
+    BlockDiff: "path change renamed_from signature notes old new equations",
+    EquationDiff: "output change difference points evidence old new coefficients",
+    Coefficient: "old new place relative",
+    NodeChange: "change what old new",
+}
+_CALLED = {"text": "equation"}
 
 
 def to_json(diff: GraphDiff, *, indent: int | None = 1, pairs: bool = False) -> str:
@@ -109,27 +117,49 @@ def to_json(diff: GraphDiff, *, indent: int | None = 1, pairs: bool = False) -> 
     return json.dumps(to_dict(diff, pairs=pairs), indent=indent, allow_nan=False)
 
 
-def to_dict(diff: GraphDiff, *, pairs: bool = False) -> Json:
+def to_dict(diff: GraphDiff, *, pairs: bool = False) -> dict[str, Any]:
     """The comparison as plain data, see the table above; `pairs` adds the matched nodes."""
+    model, nodes = diff.model, diff.nodes
     found = {
         "diff": SCHEMA,
         "symcompile": __version__,
         "same": diff.same,
         "verdict": verdict(diff),
-        "old": _fields(diff.old),
-        "new": _fields(diff.new),
-        "rules": _fields(diff.rules),
-        "violations": [_fields(one) for one in diff.violations],
+        "old": diff.old,
+        "new": diff.new,
+        "rules": diff.rules,
+        "violations": diff.violations,
         "counts": diff.counts(),
         "notes": diff.notes,
-        "blocks": [_block(one) for one in diff.blocks],
-        "model": _model(diff.model),
-        "nodes": _nodes(diff.nodes, pairs),
+        "blocks": diff.blocks,
+        "model": {
+            "facts": model.facts,
+            "signature": model.signature,
+            "weights": [{"name": name, "what": what} for name, what in model.weights],
+            "output_difference": model.output_difference,
+            "probe_difference": model.probe_difference,
+        },
+        "nodes": {
+            "level": nodes.level,
+            "note": nodes.note,
+            "same": nodes.same,
+            "old": len(nodes.old_nodes),
+            "new": len(nodes.new_nodes),
+            "matched": len(nodes.pairs),
+            "renamed": len(nodes.renamed),
+            "added": nodes.added,
+            "removed": nodes.removed,
+            "changed": nodes.changed,
+            **({"pairs": nodes.pairs} if pairs else {}),
+        },
     }
     return {key: _plain(value) for key, value in found.items()}
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        keys = _KEYS.get(type(value), "").split() or [field.name for field in fields(value)]
+        return {_CALLED.get(key, key): _plain(getattr(value, key)) for key in keys}
     if isinstance(value, dict):
         return {plain(key): _plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -141,80 +171,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Integral):
         return int(value)
     return float(value) if math.isfinite(value) else None
-
-
-def _fields(record: Any) -> Json:
-    return {key: getattr(record, key) for key in record.__dataclass_fields__}
-
-
-def _block(block: BlockDiff) -> Json:
-    return {
-        "path": block.path,
-        "change": block.change,
-        "renamed_from": block.renamed_from,
-        "signature": block.signature,
-        "notes": block.notes,
-        "old": _block_side(block, "old"),
-        "new": _block_side(block, "new"),
-        "equations": [_equation(one) for one in block.equations],
-    }
-
-
-def _block_side(block: BlockDiff, side: str) -> Json | None:
-    keys = ("status", "engine", "accuracy", "end_to_end", "parameters_removed")
-    found = {key: getattr(block, f"{side}_{key}") for key in keys}
-    return None if found["status"] is None else found | {"accuracy": _fields(found["accuracy"])}
-
-
-def _equation(one: EquationDiff) -> Json:
-    return {
-        "output": one.output,
-        "change": one.change,
-        "difference": one.difference,
-        "points": one.points,
-        "evidence": one.evidence,
-        "old": _equation_side(one, "old"),
-        "new": _equation_side(one, "new"),
-        "coefficients": [_fields(c) | {"relative": c.relative} for c in one.coefficients],
-    }
-
-
-def _equation_side(one: EquationDiff, side: str) -> Json | None:
-    text = getattr(one, side)
-    keys = ("marks", "complexity", "operators", "accuracy")
-    found = {"equation": text} | {key: getattr(one, f"{side}_{key}") for key in keys}
-    return None if text is None else found | {"accuracy": _fields(found["accuracy"])}
-
-
-def _model(model: ModelDiff) -> Json:
-    return {
-        "facts": [_fields(one) for one in model.facts],
-        "signature": model.signature,
-        "weights": [{"name": name, "what": what} for name, what in model.weights],
-        "output_difference": model.output_difference,
-        "probe_difference": model.probe_difference,
-    }
-
-
-def _nodes(nodes: NodesDiff, pairs: bool) -> Json:
-    found = {
-        "level": nodes.level,
-        "note": nodes.note,
-        "same": nodes.same,
-        "old": len(nodes.old_nodes),
-        "new": len(nodes.new_nodes),
-        "matched": len(nodes.pairs),
-        "renamed": len(nodes.renamed),
-        "added": [_fields(one) for one in nodes.added],
-        "removed": [_fields(one) for one in nodes.removed],
-        "changed": [
-            {
-                "change": one.change,
-                "what": one.what,
-                "old": _fields(one.old),
-                "new": _fields(one.new),
-            }
-            for one in nodes.changed
-        ],
-    }
-    return found | {"pairs": nodes.pairs} if pairs else found

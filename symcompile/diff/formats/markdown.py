@@ -12,8 +12,7 @@ from html import escape
 
 from symcompile.diff.formats.equation_lines import equation_lines
 from symcompile.diff.formats.figures import (
-    LEGEND,
-    Metric,
+    MetricDiff,
     block_metrics,
     block_name,
     equation_metrics,
@@ -45,6 +44,7 @@ from symcompile.diff.formats.words import (
     verdict,
 )
 from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff, NodesDiff, Side
+from symcompile.report.metrics import COMPARED_LEGEND as LEGEND
 from symcompile.report.notes import cut
 
 # A bot finds its own comment by this line.
@@ -207,7 +207,7 @@ def _table(blocks: Sequence[BlockDiff]) -> Iterator[Part]:
         yield Part(_row([f"... {more:,} more", "", "", "", ""]), 5, "rows of the table", "\n")
 
 
-def _judged(one: Metric) -> str:
+def _judged(one: MetricDiff) -> str:
     return _arrow(one.old, one.new) + (f" ({one.word})" if one.word else "")
 
 
@@ -250,7 +250,7 @@ def _coefficients(one: EquationDiff) -> str:
     return "\n".join(lines)
 
 
-def _metrics(metrics: Sequence[Metric]) -> str:
+def _metrics(metrics: Sequence[MetricDiff]) -> str:
     """A table of what changed, else all of it in a line."""
     moved = [one for one in metrics if one.old and one.new and one.changed]
     rest = ", ".join(

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from symcompile.diff.formats.equation_lines import Paint, equation_lines
 from symcompile.diff.formats.figures import (
     EXPLAINED,
-    LEGEND,
-    Metric,
+    MetricDiff,
     block_metrics,
     block_name,
     equation_metrics,
@@ -56,6 +55,7 @@ from symcompile.diff.result import (
     GraphDiff,
     NodesDiff,
 )
+from symcompile.report.metrics import COMPARED_LEGEND as LEGEND
 from symcompile.report.notes import cut
 
 _NODES = 20  # of each kind: added, removed, changed, moved
@@ -251,7 +251,7 @@ def _coefficients(page: _Page, one: EquationDiff) -> Iterator[str]:
 
 
 def _rows(
-    page: _Page, indent: str, remarks: Sequence[Remark], metrics: Sequence[Metric] = ()
+    page: _Page, indent: str, remarks: Sequence[Remark], metrics: Sequence[MetricDiff] = ()
 ) -> Iterator[str]:
     """Names in a column, what is to be said beside them; of the metrics those that moved first."""
     moved = [one for one in metrics if one.old and one.new and one.changed]
@@ -272,7 +272,7 @@ def _rows(
         last = first
 
 
-def _sides(metrics: Sequence[Metric]) -> tuple[list[str], list[str]]:
+def _sides(metrics: Sequence[MetricDiff]) -> tuple[list[str], list[str]]:
     return [one.old for one in metrics], [one.new for one in metrics]
 
 

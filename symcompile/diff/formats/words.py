@@ -32,7 +32,7 @@ from symcompile.diff.result import (
     Side,
 )
 from symcompile.diff.rules import CATEGORIES, Rules
-from symcompile.diff.snapshot import Node
+from symcompile.diff.snapshot import NOT_MEASURED, Node
 from symcompile.report.notes import count
 
 _NAMES = 5
@@ -84,11 +84,12 @@ def largest_change(block: BlockDiff) -> str:
 def equation_remarks(one: EquationDiff) -> list[Remark]:
     """What is to be said of an equation beside its figures."""
     found = []
-    if known(one.difference) and one.points and one.old is not None and one.new is not None:
+    if known(one.difference) and one.points and one.old and one.new:
         found.append(("values", _values(one)))
     if one.evidence:
         found.append(("evidence", plain(one.evidence)))
-    error, linear = one.new_accuracy.relative_l2, one.new_accuracy.linear
+    accuracy = one.new.accuracy if one.new else NOT_MEASURED
+    error, linear = accuracy.relative_l2, accuracy.linear
     if error is not None and linear is not None and error > linear:
         found.append(("warning", f"worse than a linear map, whose relative L2 is {figure(linear)}"))
     return found
@@ -129,29 +130,28 @@ def quiet(block: BlockDiff) -> bool:
     """Whether there is nothing to say of a block but that it is identical."""
     if block.change != IDENTICAL or block.renamed_from is not None or block.signature:
         return False
-    moved = any(one.changed for one in block_metrics(block))
-    if moved or block.old_engine != block.new_engine or not all(map(untouched, block.equations)):
+    moved = any(metric.changed for metric in block_metrics(block))
+    old, new = block.both("engine", "")
+    if moved or old != new or not all(map(untouched, block.equations)):
         return False
     # The note on a neural block says why it is neural.
-    return block.new_status == "neural" or not block.notes
+    return (block.new is not None and block.new.status == "neural") or not block.notes
 
 
 def block_remarks(block: BlockDiff) -> list[Remark]:
     """What is to be said of a block beside its equations."""
     found = [("signature", plain(sentence)) for sentence in block.signature]
-    if block.old_status and block.new_status and block.old_status != block.new_status:
-        found.append(("status", f"{plain(block.old_status)} -> {plain(block.new_status)}"))
-    if block.old_engine or block.new_engine:
-        found.append(("engine", _engines(block)))
+    old, new = map(plain, block.both("status", ""))
+    if old and new and old != new:
+        found.append(("status", f"{old} -> {new}"))
+    searched = old == new == "symbolic"
+    old, new = map(plain, block.both("engine", ""))
+    if (old and new) or (searched and (old or new)):
+        engines = dict.fromkeys((old or "unknown", new or "unknown"))
+        found.append(("engine", " -> ".join(engines)))
+    elif old or new:
+        found.append(("engine", old or new))
     return found + [("note", plain(sentence)) for sentence in block.notes]
-
-
-def _engines(block: BlockDiff) -> str:
-    old, new = plain(block.old_engine), plain(block.new_engine)
-    both_searched = block.old_status == block.new_status == "symbolic"
-    if old == new or (not both_searched and not (old and new)):
-        return old or new
-    return f"{old or 'unknown'} -> {new or 'unknown'}"
 
 
 # --- model and graph -----------------------------------------------------------------------------
