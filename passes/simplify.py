@@ -12,9 +12,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import sympy
 import torch
@@ -61,6 +60,10 @@ class Adapted:
     loss: float
 
     @property
+    def forms(self) -> dict[int, sympy.Expr]:
+        return {output: equation.form for output, equation in self.equations.items()}
+
+    @property
     def complexity(self) -> int:
         return sum(equation.complexity for equation in self.equations.values())
 
@@ -96,12 +99,19 @@ def search(
         )
     shortening.leave_out_inputs(recorded)
     shortening.leave_out_terms(recorded.operators)
-    shortening.complete(recorded)
+    if not shortening.by_hand:
+        mixed = recorded.mixed(shortening.best.equations)
+        if mixed:
+            shortening.takes(shortening.best.equations | mixed, {})
     return shortening.best, tuple(shortening.trials)
 
 
 class _Shortening:
-    """The shortest equations so far that are good enough, and every trial."""
+    """The shortest equations so far that are good enough, and every trial.
+
+    Attributes:
+        by_hand: whether somebody has chosen these equations: nothing is added to them.
+    """
 
     best: Adapted
 
@@ -113,7 +123,7 @@ class _Shortening:
         enough: float | None,
     ) -> None:
         self.build, self.adapt, self.tolerance, self.enough = build, adapt, tolerance, enough
-        self.lowest, self.chosen = math.inf, True
+        self.lowest, self.by_hand = math.inf, True
         self.trials: list[Trial] = []
 
     def start(self, equations: Equations, recorded: FittedRegion) -> FittedRegion:
@@ -122,12 +132,13 @@ class _Shortening:
         starts = [(self.adapted(equations), recorded)]
         if self.enough is not None and not starts[0][0].loss <= self.enough:
             for fitting, others in recorded.others(equations):
-                if all(_forms(others) != _forms(start.equations) for start, _ in starts):
+                forms = {k: other.form for k, other in others.items()}
+                if all(forms != start.forms for start, _ in starts):
                     starts.append((self.adapted(others), fitting))
         lowest = min(start.loss for start, _ in starts)
         good = [pair for pair in starts if pair[0].loss <= self.allowed(lowest)]
         self.best, fitting = min(good or starts, key=lambda pair: pair[0].complexity)
-        self.chosen = self.best is starts[0][0] and not recorded.automatic(equations)
+        self.by_hand = self.best is starts[0][0] and not recorded.automatic(equations)
         self.lowest = self.best.loss
         self.trials += [Trial({}, start.loss, start is self.best) for start, _ in starts]
         return fitting
@@ -146,18 +157,12 @@ class _Shortening:
         tried: set[tuple[Any, ...]] = set()
         while True:
             for shorter, without in _shorter(self.best.equations, operators):
-                key = tuple((output, one.form) for output, one in sorted(shorter.items()))
+                key = tuple((output, shorter[output].form) for output in sorted(shorter))
                 if key not in tried and self.takes(shorter, without):
                     break
                 tried.add(key)
             else:
                 return
-
-    def complete(self, recorded: FittedRegion) -> None:
-        """Nothing is added to equations that somebody has chosen."""
-        found = {} if self.chosen else recorded.mixed(self.best.equations)
-        if found:
-            self.takes(self.best.equations | found, {})
 
     def takes(self, changed: Equations, without: dict[int, str]) -> bool:
         """Whether the model does as well with these, which then are the best."""
@@ -174,7 +179,9 @@ class _Shortening:
 
     def adapted(self, equations: Equations) -> Adapted:
         module = self.build(equations)
-        with _like_the_others():
+        # Every trial draws the same random numbers, and has gradients, whatever is around it.
+        with same_random_state(), torch.enable_grad():
+            torch.manual_seed(0)
             loss = self.adapt(module)
         try:
             loss = float(loss)
@@ -185,10 +192,6 @@ class _Shortening:
             ) from None
         state = copy.deepcopy(module.state_dict())
         return Adapted(equations, state, math.inf if loss != loss else loss)
-
-
-def _forms(equations: Equations) -> list[sympy.Expr]:
-    return [equation.form for _, equation in sorted(equations.items())]
 
 
 def check(adapt: object, tolerance: object, enough: object) -> None:
@@ -211,14 +214,6 @@ def _is_number(value: object) -> TypeGuard[float]:
     return math.isfinite(value)
 
 
-@contextmanager
-def _like_the_others() -> Iterator[None]:
-    """Every trial draws the same random numbers, and has gradients, whatever is around it."""
-    with same_random_state(), torch.enable_grad():
-        torch.manual_seed(0)
-        yield
-
-
 def _shorter(
     equations: Equations, operators: OperatorSet
 ) -> Iterator[tuple[Equations, dict[int, str]]]:
@@ -228,34 +223,33 @@ def _shorter(
     could do without one for another, and none of them is superfluous. Constants go alone, too. An
     input that goes from all has been tried before, with equations fitted anew.
     """
-    found = list(_found(equations, operators))
-    monomials = [_monomials(one, one.form) for one in equations.values()]
-    constants: list[list[_Less]] = []
-    alone: list[list[_Less]] = []
-    together: list[list[_Less]] = []
-    for gone in dict.fromkeys(less.gone for less in found):
-        less_in = {less.output: less for less in found if less.gone == gone}
-        shorter = equations | {output: less.equation for output, less in less_in.items()}
+    cuts = [cut for output in equations for cut in _cuts(output, equations[output], operators)]
+    monomials = [_monomials(equation, equation.form) for equation in equations.values()]
+    constants: list[list[_Cut]] = []
+    alone: list[list[_Cut]] = []
+    together: list[list[_Cut]] = []
+    for gone in dict.fromkeys(cut.gone for cut in cuts):
+        of_each = {cut.output: cut for cut in cuts if cut.gone == gone}
+        shorter = equations | {output: cut.equation for output, cut in of_each.items()}
         if gone == _CONSTANT:
-            constants += [list(less_in.values())] if len(less_in) > 1 else []
-            constants += [[less] for less in less_in.values()]
-        elif sum(gone <= one for one in monomials) == 1:
-            alone += [[less] for less in found if less.gone == gone]
+            constants += [list(of_each.values())] if len(of_each) > 1 else []
+            constants += [[cut] for cut in of_each.values()]
+        elif sum(gone <= terms for terms in monomials) == 1:
+            alone += [[cut] for cut in cuts if cut.gone == gone]
         elif _inputs(shorter) == _inputs(equations) and not any(
-            gone <= _monomials(one, one.form) for one in shorter.values()
+            gone <= _monomials(equation, equation.form) for equation in shorter.values()
         ):
-            together.append(list(less_in.values()))
+            together.append(list(of_each.values()))
     for group in [*constants, *alone, *together]:
-        shorter = equations | {less.output: less.equation for less in group}
-        yield shorter, {less.output: less.term for less in group}
+        shorter = equations | {cut.output: cut.equation for cut in group}
+        yield shorter, {cut.output: cut.term for cut in group}
 
 
 def _inputs(equations: Equations) -> set[str]:
     return set().union(*map(names_in, equations.values()))
 
 
-@dataclass(frozen=True)
-class _Less:
+class _Cut(NamedTuple):
     """An equation of an output that a term was left out of.
 
     Attributes:
@@ -272,13 +266,21 @@ class _Less:
 _CONSTANT = frozenset({sympy.Integer(1)})
 
 
-def _found(equations: Equations, operators: OperatorSet) -> Iterator[_Less]:
-    for output, one in equations.items():
-        for form, term in _less(one.form):
-            shorter = _equation(form, one, operators)
-            if shorter is not None:
-                gone = _monomials(one, one.form) - _monomials(one, form)
-                yield _Less(output, shorter, _text(one, term), gone)
+def _cuts(output: int, equation: Equation, operators: OperatorSet) -> Iterator[_Cut]:
+    """Where an input is left, and the operators can spell what is left."""
+    for form, term in _less(equation.form):
+        if is_constant(form):
+            continue
+        try:
+            shorter, constants = canonical(form, equation.constants, operators)
+        except UNUSABLE:
+            continue
+        if spellable(shorter, operators):
+            cost = complexity(shorter, operators)
+            gone = _monomials(equation, equation.form) - _monomials(equation, form)
+            left_out, values = renumber(term, equation.constants)
+            text = Equation(left_out, equation.symbols, values, complexity=0).text(4)
+            yield _Cut(output, Equation(shorter, equation.symbols, constants, cost), text, gone)
 
 
 def _less(form: sympy.Expr) -> Iterator[tuple[sympy.Expr, sympy.Expr]]:
@@ -300,21 +302,3 @@ def _monomials(equation: Equation, form: sympy.Expr) -> frozenset[sympy.Expr]:
     out = expanded(filled, _TERMS)
     terms = sympy.Add.make_args(filled if out is None else out)
     return frozenset(term.as_independent(*term.free_symbols)[1] for term in terms)
-
-
-def _text(equation: Equation, term: sympy.Expr) -> str:
-    form, constants = renumber(term, equation.constants)
-    return Equation(form, equation.symbols, constants, complexity=0).text(4)
-
-
-def _equation(form: sympy.Expr, given: Equation, operators: OperatorSet) -> Equation | None:
-    """None where no input would be left, or nothing that the operators can spell."""
-    if is_constant(form):
-        return None
-    try:
-        form, constants = canonical(form, given.constants, operators)
-    except UNUSABLE:
-        return None
-    if not spellable(form, operators):
-        return None
-    return Equation(form, given.symbols, constants, complexity(form, operators))
