@@ -14,9 +14,8 @@ import torch
 from symcompile import exporters
 from symcompile.compiled import Compiled
 from symcompile.driver import symcompile
-from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array
 from symcompile.pinns import PROBLEMS, Pinn, Problem, grid, grid_error, train_pinn
+from symcompile.report.plot import pareto
 from symcompile.target import Target
 
 SEED = 290402
@@ -47,7 +46,9 @@ def main(output: str | Path = "symcompile-demo", *, quick: bool = False) -> int:
         exporters.manifest(compiled, folder / "heat.manifest.json")
     _serve(compiled, folder / "heat.onnx", problem)
     with _step("5. draw"):
-        _draw(model, compiled, problem, folder)
+        chosen = compiled.equations.get(".", {}).get(0)
+        pareto(compiled.fronts["."][0], chosen=chosen, path=folder / "pareto.png")
+        _draw(model, compiled, problem, folder / "fields.png")
     _say(f"\nwritten to {folder}/: " + ", ".join(sorted(p.name for p in folder.iterdir())))
     return 0 if file else 1
 
@@ -92,15 +93,7 @@ def _serve(compiled: Compiled, file: Path, problem: Problem) -> None:
     )
 
 
-def _draw(model: Pinn, compiled: Compiled, problem: Problem, folder: Path) -> None:
-    from symcompile.report.plot import pareto
-
-    chosen: Equation | None = compiled.equations.get(".", {}).get(0)
-    pareto(compiled.fronts["."][0], chosen=chosen, path=folder / "pareto.png")
-    _fields(model, compiled, problem, folder / "fields.png")
-
-
-def _fields(model: Pinn, compiled: Compiled, problem: Problem, path: Path) -> None:
+def _draw(model: Pinn, compiled: Compiled, problem: Problem, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -110,23 +103,21 @@ def _fields(model: Pinn, compiled: Compiled, problem: Problem, path: Path) -> No
     with torch.no_grad():
         network, equation = (m(tensor)[:, 0].numpy() for m in (model, compiled.module))
     truth = problem.truth_at(points)
+    fields = {"truth": truth, "network": network, "equation": equation}
+    fields["equation - truth"] = error = equation - truth
+    most = np.abs(error).max()
     figure = Figure(figsize=(13, 3), layout="constrained")
     FigureCanvasAgg(figure)
-    shown: list[tuple[str, Array, dict[str, Any]]] = [
-        ("truth", truth, {"vmin": 0, "vmax": 1}),
-        ("network", network, {"vmin": 0, "vmax": 1}),
-        ("equation", equation, {"vmin": 0, "vmax": 1}),
-        ("equation - truth", equation - truth, {"cmap": "coolwarm"}),
-    ]
-    for axes, (title, values, style) in zip(figure.subplots(1, 4), shown, strict=True):
-        if "cmap" in style:
-            style = style | {"vmin": -np.abs(values).max(), "vmax": np.abs(values).max()}
+    for axes, (title, values) in zip(figure.subplots(1, 4), fields.items(), strict=True):
+        span: dict[str, Any] = {"vmin": 0, "vmax": 1}
+        if values is error:
+            span = {"vmin": -most, "vmax": most, "cmap": "coolwarm"}
         image = axes.imshow(
             values.reshape(side, side).T,
             origin="lower",
             extent=(0, 1, 0, 1),
             aspect="auto",
-            **style,
+            **span,
         )
         axes.set(title=title, xlabel="x", ylabel="t")
         figure.colorbar(image, ax=axes)

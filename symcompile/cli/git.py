@@ -11,8 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +27,6 @@ SETTINGS = {
     "difftool.symcompile.cmd": 'symcompile diff -- "$LOCAL" "$REMOTE"',
 }
 ATTRIBUTES = ("*.symc diff=symcompile", "*.onnx diff=symcompile")
-
-_KEPT_TEXTS = "refs/notes/textconv/symcompile"
 
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[m"
 
@@ -116,13 +113,16 @@ def since(path: str, revision: str | None = None, **rules: Any) -> GraphDiff | N
     """
     wanted = revision or os.environ.get("PRE_COMMIT_FROM_REF") or "HEAD"
     commit = _commit(wanted)
-    found = _entry(commit, path) if commit else None
-    if commit is None or found is None:
+    entry = _entry(commit, path) if commit else None
+    if commit is None or entry is None:
         return None
-    mode, name = found
+    mode, name = entry
     if not mode.startswith("100"):
         raise ComparisonError(f"{wanted}:{name} is no file: git calls it a {mode}")
-    with _content(commit, name) as old:
+    with tempfile.TemporaryDirectory(prefix="symcompile-") as folder:
+        old = os.path.join(folder, os.path.basename(name))
+        with open(old, "wb") as file:  # as a checkout would write it
+            _answer("cat-file", "--filters", f"{commit}:{name}", stdout=file)
         return _compared(old, path, {old: f"{wanted}:{name}"}, **rules)
 
 
@@ -155,32 +155,16 @@ def _entry(commit: str, path: str) -> tuple[str, str] | None:
     local = os.path.relpath(os.path.join(os.path.realpath(folder), name), os.path.realpath("."))
     row = _answer("ls-tree", "-z", "--full-name", commit, "--", local)
     if not row:
-        row = _entry_renamed(commit, local)
-    if not row:
-        return None
-    about, _, full = row.rstrip(b"\0").partition(b"\t")
-    return about.split()[0].decode(), os.fsdecode(full)
-
-
-def _entry_renamed(commit: str, local: str) -> bytes:
-    full = _answer("ls-files", "-z", "--full-name", "--", local).rstrip(b"\0")
-    renames = _answer("diff-index", "--name-status", "-z", "-M", "--diff-filter=R", commit)
-    # Three texts a file: the state, the old name and the new one.
-    texts = renames.split(b"\0")
-    before = dict(zip(texts[2::3], texts[1::3], strict=False))
-    if not full or full not in before:
-        return b""
-    return _answer("ls-tree", "-z", "--full-tree", commit, "--", os.fsdecode(before[full]))
-
-
-@contextmanager
-def _content(commit: str, name: str) -> Iterator[str]:
-    """A file that holds what a commit has under a name, as a checkout would write it."""
-    with tempfile.TemporaryDirectory(prefix="symcompile-") as folder:
-        path = os.path.join(folder, os.path.basename(name))
-        with open(path, "wb") as file:
-            _answer("cat-file", "--filters", f"{commit}:{name}", stdout=file)
-        yield path
+        full = _answer("ls-files", "-z", "--full-name", "--", local).rstrip(b"\0")
+        renames = _answer("diff-index", "--name-status", "-z", "-M", "--diff-filter=R", commit)
+        # Three texts a file: the state, the old name and the new one.
+        texts = renames.split(b"\0")
+        before = dict(zip(texts[2::3], texts[1::3], strict=False)).get(full) if full else None
+        if before is None:
+            return None
+        row = _answer("ls-tree", "-z", "--full-tree", commit, "--", os.fsdecode(before))
+    about, _, name_there = row.rstrip(b"\0").partition(b"\t")
+    return (about.split()[0].decode(), os.fsdecode(name_there)) if row else None
 
 
 # --- Git LFS -------------------------------------------------------------------------------------
@@ -219,18 +203,16 @@ def setup(*, everywhere: bool = False) -> str:
     place = "--global" if everywhere else "--local"
     for name, value in SETTINGS.items():
         _answer("config", place, name, value)
-    _git("update-ref", "-d", _KEPT_TEXTS)
+    _git("update-ref", "-d", "refs/notes/textconv/symcompile")
     done = [f"git config {place} {name} '{value}'" for name, value in SETTINGS.items()]
-    left = [row for row in ATTRIBUTES if not _has_attribute(row)]
+    left = []
+    for row in ATTRIBUTES:
+        name = f"model{row.split()[0].removeprefix('*')}"
+        attribute = _git("check-attr", "-z", "diff", "--", name).stdout.split(b"\0")
+        left += [row] if attribute[2:3] != [b"symcompile"] else []
     if left:
         done += ["", "Now add to .gitattributes, and commit it:", "", *left]
     return "\n".join(done)
-
-
-def _has_attribute(row: str) -> bool:
-    name = f"model{row.split()[0].removeprefix('*')}"
-    found = _git("check-attr", "-z", "diff", "--", name)
-    return found.stdout.split(b"\0")[2:3] == [b"symcompile"]
 
 
 def _git(*arguments: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
@@ -266,7 +248,7 @@ def _compared(old: str, new: str, names: Mapping[str, str], **rules: Any) -> Gra
         for path, name in names.items():
             text = text.replace(repr(path), repr(name))
         raise type(error)(text) from error
-    sides = [
-        replace(one, source=names.get(one.source, one.source)) for one in (found.old, found.new)
-    ]
-    return replace(found, old=sides[0], new=sides[1])
+    sides = (
+        replace(side, source=names.get(side.source, side.source)) for side in (found.old, found.new)
+    )
+    return replace(found, old=next(sides), new=next(sides))
