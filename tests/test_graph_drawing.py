@@ -22,12 +22,9 @@ from drawn_graphs import (
 )
 
 from symcompile.diff.drawing.faces import COLUMN, LINE, columns_of
-from symcompile.diff.drawing.folding import fold
-from symcompile.diff.drawing.layers import layered
-from symcompile.diff.drawing.lines import Line, spread
-from symcompile.diff.drawing.ordering import crossings, ordered
-from symcompile.diff.drawing.picture import Picture, picture
-from symcompile.diff.drawing.union import BOTH, NEW, OLD, unite
+from symcompile.diff.drawing.layout import crossings, layered, ordered
+from symcompile.diff.drawing.picture import Line, Picture, picture, spread
+from symcompile.diff.drawing.union import BOTH, NEW, OLD, fold, unite
 from symcompile.diff.formats.html import svg
 from symcompile.diff.result import NodesDiff
 from symcompile.diff.snapshot import Node

@@ -10,8 +10,7 @@ import pytest
 from drawn_graphs import chain
 
 from symcompile.diff.drawing.faces import clipped, face, operator
-from symcompile.diff.drawing.folding import Cell
-from symcompile.diff.drawing.union import NEW, OLD, Vertex
+from symcompile.diff.drawing.union import NEW, OLD, Cell, Vertex
 from symcompile.diff.formats.html import cut, facts_markup
 from symcompile.diff.result import DRIFTED
 from symcompile.diff.snapshot import Node

@@ -8,9 +8,8 @@ import diffs
 import pytest
 from drawn_graphs import CASES, RESIDUAL, by_name, chain, compared, inserted, layers_of, scattered
 
-from symcompile.diff.drawing.folding import fold
 from symcompile.diff.drawing.picture import picture
-from symcompile.diff.drawing.union import NEW, OLD, Vertex, unite
+from symcompile.diff.drawing.union import NEW, OLD, Vertex, fold, unite
 from symcompile.diff.result import IDENTICAL, BlockDiff, NodesDiff
 from symcompile.diff.snapshot import Node
 

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symcompile.diff.drawing.folding import Cell
-from symcompile.diff.drawing.union import BOTH, OLD, REGION, SAME, Vertex
+from symcompile.diff.drawing.union import BOTH, OLD, REGION, SAME, Cell, Vertex
 from symcompile.diff.formats.figures import plain
 from symcompile.diff.result import (
     ADDED,

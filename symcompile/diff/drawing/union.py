@@ -1,19 +1,40 @@
-"""Both graphs in one: a matched node stands once, so that both sides share one layout."""
+"""Both graphs in one, and what of it is drawn.
+
+A matched node stands once, so that both sides share one layout. Of a large graph the surroundings
+of changes and blocks are drawn; the rest is folded. All vertices of a folded stretch are below the
+same drawn ones. So no path leaves a stretch, passes a drawn vertex and comes back: the folded graph
+has no cycle.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from symcompile.diff.result import ADDED, REMOVED, BlockDiff, NodeChange, NodesDiff
+from symcompile.diff.result import ADDED, IDENTICAL, REMOVED, BlockDiff, NodesDiff
 from symcompile.diff.snapshot import Node
 
 # On which side a vertex or an edge is; BOTH is OLD | NEW.
 OLD, NEW, BOTH = 1, 2, 3
 SAME = "same"
-
 REGION = "region:"
+
+MOST_DRAWN = 300
+CONTEXT = 2
+# A graph of up to this many nodes is drawn whole.
+SMALL = 60
+# A stretch of fewer vertices than this takes no more room drawn than folded.
+SHORTEST = 3
+# More inputs and outputs than this are a crowd like any other.
+FEW_ENDS = 24
+# What is read in more places, such as a size, is near to everything: that says nothing.
+HUB = 10
+
+# Sides of each edge by (source, target). An edge whose source stands after its target points back:
+# the old side has it, and the new order forbids it.
+Edges = dict[tuple[int, int], int]
 
 
 @dataclass(frozen=True)
@@ -47,18 +68,17 @@ class Vertex:
     def is_block(self) -> bool:
         return self.node.operator.startswith(REGION)
 
+    @property
+    def changed(self) -> bool:
+        return self.mark != SAME or (self.block is not None and self.block.change != IDENTICAL)
+
 
 @dataclass(frozen=True)
 class Union:
-    """Vertices in an order that every edge follows, but those that point back.
-
-    Attributes:
-        edges: sides of each edge by (source, target), numbers of vertices. An edge whose source
-            stands after its target points back: the old side has it, and the new order forbids it.
-    """
+    """Vertices in an order that every edge follows, but those that point back."""
 
     vertices: tuple[Vertex, ...]
-    edges: dict[tuple[int, int], int]
+    edges: Edges
 
     @cached_property
     def downward(self) -> list[tuple[int, int]]:
@@ -66,36 +86,80 @@ class Union:
         return sorted({(min(edge), max(edge)) for edge in self.edges})
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A vertex, or a folded stretch of several."""
+
+    vertices: tuple[Vertex, ...]
+
+    @property
+    def folded(self) -> bool:
+        return len(self.vertices) > 1
+
+    @property
+    def sides(self) -> int:
+        return (OLD if self.count(OLD) else 0) | (NEW if self.count(NEW) else 0)
+
+    def count(self, side: int) -> int:
+        """How many nodes of one side it holds."""
+        return sum(bool(vertex.sides & side) for vertex in self.vertices)
+
+    @property
+    def hidden_changes(self) -> int:
+        """Changed vertices that are folded away since the picture is full."""
+        return sum(vertex.changed for vertex in self.vertices) if self.folded else 0
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Cells in an order that every edge follows but those that point back, as in `Union`."""
+
+    cells: tuple[Cell, ...]
+    edges: Edges
+
+    def hidden(self, side: int) -> int:
+        """How many nodes of one side have no box of their own."""
+        return sum(cell.count(side) for cell in self.cells if cell.folded)
+
+
+# --- the union -----------------------------------------------------------------------------------
+
+
 def unite(nodes: NodesDiff, blocks: Iterable[BlockDiff] = ()) -> Union:
     """The union of both graphs. Reads of unknown nodes are left out."""
     vertices, places = _vertices(nodes, _by_node(blocks))
-    edges: dict[tuple[int, int], int] = {}
+    edges: Edges = {}
     for side, rows in ((OLD, nodes.old_nodes), (NEW, nodes.new_nodes)):
         for edge in _edges(rows, places[side]):
             edges[edge] = edges.get(edge, 0) | side
-    order = acyclic_order(len(vertices), edges)
-    number = {vertex: k for k, vertex in enumerate(order)}
-    return Union(
-        tuple(vertices[k] for k in order),
-        {(number[a], number[b]): sides for (a, b), sides in edges.items()},
-    )
+    order, edges = _in_order(len(vertices), edges, _acyclic(edges))
+    return Union(tuple(vertices[k] for k in order), edges)
 
 
-def acyclic_order(count: int, edges: dict[tuple[int, int], int]) -> list[int]:
-    """Vertices in an order that all edges of the new side follow, and the old one's as they can.
+def _acyclic(edges: Edges) -> list[tuple[int, int]]:
+    """All edges of the new side, and those of the old one that they leave possible.
 
     A side alone has no cycle, so a cycle goes through an edge of the old side only.
     """
     import networkx as nx
 
+    rings = nx.strongly_connected_components(nx.DiGraph(list(edges)))
+    ring = {vertex: number for number, vertices in enumerate(rings) for vertex in vertices}
+    return [edge for edge in edges if edges[edge] != OLD or ring[edge[0]] != ring[edge[1]]]
+
+
+def _in_order(
+    count: int, edges: Edges, downward: Iterable[tuple[int, int]]
+) -> tuple[list[int], Edges]:
+    """An order of so many vertices that `downward` follows, and the edges between their places."""
+    import networkx as nx
+
     graph = nx.DiGraph()
     graph.add_nodes_from(range(count))
-    graph.add_edges_from(edges)
-    for component in list(nx.strongly_connected_components(graph)):
-        if len(component) > 1:
-            inside = graph.subgraph(component).edges
-            graph.remove_edges_from([edge for edge in inside if edges[edge] == OLD])
-    return list(nx.lexicographical_topological_sort(graph))
+    graph.add_edges_from(downward)
+    order = list(nx.lexicographical_topological_sort(graph))
+    place = {vertex: k for k, vertex in enumerate(order)}
+    return order, {(place[a], place[b]): sides for (a, b), sides in edges.items()}
 
 
 def _by_node(blocks: Iterable[BlockDiff]) -> dict[tuple[int, str], BlockDiff]:
@@ -119,29 +183,24 @@ def _vertices(
     vertices: list[Vertex] = []
     places: dict[int, dict[str, int]] = {OLD: {}, NEW: {}}
 
-    def block_of(side: int, node: Node) -> BlockDiff | None:
-        return blocks.get((side, node.operator))
-
     for node in nodes.new_nodes:
         old = old_nodes.get(old_of.get(node.name, ""))
         if old is not None and old.name in places[OLD]:
             old = None
         change = changes.get(node.name)
-        mark = ADDED if old is None else _mark(change)
+        kind = "moved" if change and change.change == "moved" else "changed"
+        mark = ADDED if old is None else kind if change else SAME
         places[NEW].setdefault(node.name, len(vertices))
         if old is not None:
             places[OLD][old.name] = len(vertices)
         what = change.what if change else ""
-        vertices.append(Vertex(old, node, mark, what, block_of(NEW, node)))
+        vertices.append(Vertex(old, node, mark, what, blocks.get((NEW, node.operator))))
     for node in nodes.old_nodes:
         if node.name not in places[OLD]:
             places[OLD][node.name] = len(vertices)
-            vertices.append(Vertex(node, None, REMOVED, "", block_of(OLD, node)))
+            block = blocks.get((OLD, node.operator))
+            vertices.append(Vertex(node, None, REMOVED, block=block))
     return vertices, places
-
-
-def _mark(change: NodeChange | None) -> str:
-    return SAME if change is None else "moved" if change.change == "moved" else "changed"
 
 
 def _edges(rows: Sequence[Node], places: dict[str, int]) -> Iterable[tuple[int, int]]:
@@ -152,3 +211,115 @@ def _edges(rows: Sequence[Node], places: dict[str, int]) -> Iterable[tuple[int, 
             reads = dict.fromkeys(name for name in node.inputs if name in seen)
             yield from ((places[name], places[node.name]) for name in reads)
         seen.add(node.name)
+
+
+# --- what is drawn -------------------------------------------------------------------------------
+
+
+def fold(union: Union, most: int = MOST_DRAWN, context: int = CONTEXT) -> Folded:
+    """The union with at most `most` cells.
+
+    If there is too much, branches are folded together; then blocks that did not change lose their
+    surroundings, then their boxes; then changes lose their surroundings, then the last ones their
+    boxes.
+    """
+    everything = range(len(union.vertices))
+    if len(everything) <= min(SMALL, most):
+        return _folded(union, [[k] for k in everything])
+    for drawn in _choices(union, most, context):
+        if len(drawn) > most:
+            continue
+        above = _drawn_above(union, drawn)
+        for branches in (_branches(union, drawn, above), {}):
+            groups = _groups(drawn, above, branches)
+            if len(groups) <= most:
+                return _folded(union, groups)
+    return _folded(union, [[*everything]])
+
+
+def _choices(union: Union, most: int, context: int) -> Iterator[set[int]]:
+    """What to draw, less and less of it."""
+    changed, blocks, ends = _points_of_interest(union.vertices)
+    neighbours: dict[int, list[int]] = defaultdict(list)
+    for a, b in union.edges:
+        neighbours[a].append(b)
+        neighbours[b].append(a)
+    wider = [(context, hops) for hops in range(context, -1, -1)]
+    for near, far in [*wider, *((hops, -1) for hops in range(context, -1, -1))]:
+        yield {*ends, *_around(changed, neighbours, near), *_around(blocks, neighbours, far)}
+    count = min(len(changed), most)
+    while count:
+        yield set(changed[:count])
+        count = count * 3 // 4
+    yield set()
+
+
+def _points_of_interest(
+    vertices: Sequence[Vertex],
+) -> tuple[list[int], list[int], list[int]]:
+    """What changed, blocks first; blocks that did not; inputs and outputs."""
+    changed = [k for k, vertex in enumerate(vertices) if vertex.changed]
+    changed.sort(key=lambda k: not vertices[k].is_block)
+    blocks = [k for k, vertex in enumerate(vertices) if vertex.is_block and not vertex.changed]
+    ends = [k for k, one in enumerate(vertices) if one.node.operator in ("input", "output")]
+    return changed, blocks, ends if len(ends) <= FEW_ENDS else []
+
+
+def _around(points: Sequence[int], neighbours: Mapping[int, list[int]], hops: int) -> set[int]:
+    """The points and what is up to so many edges away, but not by way of a hub; below 0 none."""
+    found = set(points) if hops >= 0 else set()
+    edge = found
+    for _ in range(hops):
+        near = [neighbours.get(one, []) for one in edge]
+        edge = {other for others in near if len(others) <= HUB for other in others} - found
+        found = found | edge
+    return found
+
+
+def _groups(drawn: set[int], above: Sequence[int], branches: Mapping[int, int]) -> list[list[int]]:
+    """Vertices that are drawn as one, in the order of their first."""
+    stretches: dict[tuple[int, int], list[int]] = {}
+    for vertex, over in enumerate(above):
+        key = (-1, vertex) if vertex in drawn else (over, branches.get(vertex, 0))
+        stretches.setdefault(key, []).append(vertex)
+    return sorted(
+        piece
+        for group in stretches.values()
+        for piece in ([group] if len(group) >= SHORTEST else [[one] for one in group])
+    )
+
+
+def _branches(union: Union, drawn: set[int], above: Sequence[int]) -> dict[int, int]:
+    """A number for each vertex that is not drawn: the same where they hang together."""
+    import networkx as nx
+
+    free = set(range(len(above))) - drawn
+    graph = nx.Graph()
+    graph.add_nodes_from(free)
+    graph.add_edges_from(
+        (a, b) for a, b in union.downward if a in free and b in free and above[a] == above[b]
+    )
+    return {k: number for number, one in enumerate(nx.connected_components(graph)) for k in one}
+
+
+def _drawn_above(union: Union, drawn: set[int]) -> list[int]:
+    """For each vertex the set of drawn ones that lead to it, as bits."""
+    bits = {vertex: 1 << k for k, vertex in enumerate(sorted(drawn))}
+    above = [0] * len(union.vertices)
+    for a, b in union.downward:
+        above[b] |= above[a] | bits.get(a, 0)
+    return above
+
+
+def _folded(union: Union, groups: list[list[int]]) -> Folded:
+    """One cell for each group, in an order that their edges follow."""
+    cell_of = {vertex: k for k, group in enumerate(groups) for vertex in group}
+    edges: Edges = {}
+    downward = []
+    for (a, b), sides in union.edges.items():
+        edge = cell_of[a], cell_of[b]
+        if edge[0] != edge[1]:
+            downward.append(edge if a < b else edge[::-1])
+            edges[edge] = edges.get(edge, 0) | sides
+    order, edges = _in_order(len(groups), edges, downward)
+    return Folded(tuple(Cell(tuple(union.vertices[v] for v in groups[k])) for k in order), edges)
