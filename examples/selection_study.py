@@ -27,9 +27,10 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import DEFAULT, OperatorSet
 from symcompile.expressions.slots import is_constant
 from symcompile.passes.distill import distill
+from symcompile.regression.choice import RULES
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create
-from symcompile.regression.pareto import RULES, ParetoFront
+from symcompile.regression.pareto import ParetoFront
 
 N_SAMPLES, N_FIT = 5000, 4000
 PINN_SEEDS = (290402, 0, 1, 2, 3, 4)

@@ -22,7 +22,7 @@ from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.controls import agreement, controls
 from symcompile.modules.arrays import split
-from symcompile.regression.description import Few, descriptions, nats_per_node
+from symcompile.regression.choice import Few, descriptions, nats_per_node
 from symcompile.regression.folds import SMALL, fold_numbers, in_words, moves
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.pareto import ParetoFront

@@ -13,9 +13,9 @@ from symcompile.expressions.parser import parse
 from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import slot
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.forms import exact_values, reductions
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.refine import Refine, best_first, refine
-from symcompile.regression.simpler_forms import exact_values, reductions
 
 x, y = sympy.symbols("x y")
 OPERATORS = OperatorSet.of(None)

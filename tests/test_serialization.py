@@ -34,7 +34,7 @@ from symcompile.modules.region import (
     TensorInput,
     TensorOutput,
 )
-from symcompile.regression.description import Few
+from symcompile.regression.choice import Few
 from symcompile.regression.losses import SQUARED, Loss
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage import serialization

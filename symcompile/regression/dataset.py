@@ -9,7 +9,7 @@ import numpy as np
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.regression.folds import moves
+from symcompile.regression.folds import SMALL, moves
 from symcompile.regression.least_squares import ConstantFit, fit_constants
 from symcompile.regression.losses import SQUARED, Loss, first_weights
 
@@ -49,6 +49,11 @@ class Dataset:
     def count(self) -> int:
         """Samples that say anything."""
         return len(self.y) if self.weights is None else int((self.weights > 0).sum())
+
+    @property
+    def is_small(self) -> bool:
+        """Whether equations are judged by leaving out each of few rows in turn."""
+        return self.folds is not None and 0 < self.count < SMALL
 
     @property
     def search_weights(self) -> Array | None:

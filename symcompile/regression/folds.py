@@ -5,7 +5,7 @@ them gone it may not be. So all rows are fitted to, and each row is judged by th
 constants fitted to the others (leave-one-out, Stone 1974). A form whose constants trace single rows
 is found out by that as it is by held-out rows. What it can't tell is whether a search would have
 come upon the same form without the row: the choice among few rows has to make up for that, see
-`symcompile.regression.description`.
+`symcompile.regression.choice`.
 """
 
 from __future__ import annotations

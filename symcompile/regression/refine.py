@@ -17,16 +17,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy
 
-from symcompile.expressions.canonical import UNUSABLE, canonical
+from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.slots import renumber, slot
+from symcompile.regression.choice import Few, nats_per_node
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.description import Few, nats_per_node
-from symcompile.regression.folds import SMALL
-from symcompile.regression.pareto import ROUNDING, ParetoFront
-from symcompile.regression.simpler_forms import exact_values, reductions, reopen, without_dead_terms
+from symcompile.regression.forms import (
+    candidate,
+    exact_values,
+    reductions,
+    reopen,
+    without_dead_terms,
+)
+from symcompile.regression.pareto import ParetoFront
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
 _PRICE = 0.3
@@ -80,20 +85,20 @@ def refine(
         held-out loss than every simpler one. The constant mean is always among the candidates.
     """
     options = options or Refine()
-    few = holdout.folds is not None and 0 < holdout.count < SMALL
-    pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
+    pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
     pool.offer(slot(0), [fit.centre], names)
     pool.take_in(candidates if seconds is None else best_first(candidates))
     pool.fit_front()
     if options.prune:
         pool.prune()
+    few = Few(holdout.count, nats_per_node(operators, len(names))) if holdout.is_small else None
     return ParetoFront.of(
         pool.finished(),
         holdout.variance,
         loss=holdout.loss,
-        few=Few(holdout.count, nats_per_node(operators, len(names))) if few else None,
+        few=few,
         constant_loss=None if holdout.loss.is_squared else holdout.constant_loss,
     )
 
@@ -109,24 +114,22 @@ def best_first(candidates: Iterable[Equation]) -> list[Equation]:
     return [one for *_, one in sorted(ranked, key=lambda entry: entry[:2])]
 
 
+@dataclass
 class _Pool:
     """Forms that compete, each with its best constants so far."""
 
-    def __init__(
-        self,
-        fit: Dataset,
-        holdout: Dataset,
-        operators: OperatorSet,
-        max_complexity: int,
-        options: Refine,
-        seconds: float | None = None,
-    ) -> None:
-        start, limit = time.monotonic(), math.inf if seconds is None else seconds
+    fit: Dataset
+    holdout: Dataset
+    operators: OperatorSet
+    max_complexity: int
+    options: Refine
+    seconds: float | None
+
+    def __post_init__(self) -> None:
+        start, limit = time.monotonic(), math.inf if self.seconds is None else self.seconds
         self.full, self.deadline, self.end = (start + limit * k for k in (_OFFER_SHARE, 1.0, 2.0))
-        self.fit, self.holdout = fit, holdout
-        self.operators, self.max_complexity, self.options = operators, max_complexity, options
-        self.sample = fit.first(options.fit_rows)
-        self.floor = 1e-15 * max(fit.constant_loss, 1e-300)
+        self.sample = self.fit.first(self.options.fit_rows)
+        self.floor = 1e-15 * max(self.fit.constant_loss, 1e-300)
         self.fits = 0
         self.equations: dict[sympy.Expr, Equation] = {}
 
@@ -140,24 +143,19 @@ class _Pool:
         self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
     ) -> Equation | None:
         """Take in canonical form; None where it is known, can't be spelled or is not finite."""
-        try:
-            form, values = canonical(expr, constants, self.operators)
-            equation = Equation(form, names, values, complexity(form, self.operators))
-            equation = replace(equation, loss=self.sample.loss_of(equation))
-        except UNUSABLE:
+        equation = candidate(expr, constants, names, self.operators, self.sample)
+        if equation is None:
             return None
-        held = self.equations.get(form)
-        if held is not None and held.loss <= equation.loss:
+        rival = self.equations.get(equation.form)
+        if rival is not None and rival.loss <= equation.loss:
             return None
-        if not math.isfinite(equation.loss) or not spellable(form, self.operators):
-            return None
-        self.equations[form] = equation
+        self.equations[equation.form] = equation
         return equation
 
-    def fitted(self, equation: Equation, samples: Dataset, iterations: int) -> Equation:
+    def fitted(self, equation: Equation, data: Dataset, iterations: int) -> Equation:
         self.fits += 1
-        found = samples.fit_constants(equation, iterations, self.end)
-        return replace(equation, constants=found.constants, loss=found.loss)
+        fit = data.fit_constants(equation, iterations, self.end)
+        return replace(equation, constants=fit.constants, loss=fit.loss)
 
     def fit_front(self) -> None:
         """A short fit for every candidate, since an engine may have fitted other samples or none;
@@ -201,13 +199,10 @@ class _Pool:
             if smaller is None:
                 continue
             smaller = self.fitted(smaller, self.sample, 4)
-            if smaller.loss < 3.0 * self.rival(smaller.complexity):
+            rivals = [e for e in self.equations.values() if e.complexity <= smaller.complexity]
+            if smaller.loss < 3.0 * min(rival.loss for rival in rivals):
                 smaller = self.fitted(smaller, self.sample, 20)
             self.equations[smaller.form] = smaller
-
-    def rival(self, cost: int) -> float:
-        """Lowest loss among forms that are no more complex."""
-        return min((e.loss for e in self.equations.values() if e.complexity <= cost), default=0.0)
 
     def front(self, slack: float, limit: int | None = None) -> list[Equation]:
         """Equations that no simpler one matches within a share `slack` of the loss."""
@@ -221,19 +216,16 @@ class _Pool:
                 best = min(best, equation.loss)
         return kept
 
-    @property
-    def slack(self) -> float:
-        """Losses on n rows differ by chance by a factor exp(sqrt(2 / n)): where these are also the
-        rows to rank on, more than the closest form of each complexity has to be ranked."""
-        rows = self.holdout.count
-        few = self.holdout.folds is not None and 0 < rows < SMALL
-        return math.expm1(2.0 * math.sqrt(2.0 / rows)) if few else 0.1
-
     def finished(self) -> list[Equation]:
         """The front fitted to all rows, measured on held-out samples, constants snapped."""
+        # Losses on n rows differ by chance by a factor exp(sqrt(2 / n)): where these are also the
+        # rows to rank on, more than the closest form of each complexity has to be ranked.
+        small = self.holdout.is_small
+        slack = math.expm1(2.0 * math.sqrt(2.0 / self.holdout.count)) if small else 0.1
         result = []
-        for equation in self.front(self.slack, self.max_complexity):
-            measured = self.measured(self.alive(self.fitted(equation, self.fit, 30)))
+        for equation in self.front(slack, self.max_complexity):
+            fitted = self.fitted(equation, self.fit, 30)
+            measured = self.measured(without_dead_terms(fitted, self.sample, self.operators))
             if measured is None:
                 continue
             snapped = self.snapped(measured) if self.options.snap else measured
@@ -241,17 +233,6 @@ class _Pool:
             if snapped.complexity < measured.complexity:
                 result.append(measured)
         return result
-
-    def alive(self, equation: Equation) -> Equation:
-        """The equation without what changes no value by more than a loss that counts as rounding:
-        a search and a fit leave such terms where they stand in for the digits of others."""
-        samples = self.sample
-
-        def change(one: Equation, other: Equation) -> float:
-            return samples.loss.mean(one.predict(samples.X) - other.predict(samples.X), None)
-
-        limit = ROUNDING * samples.constant_loss
-        return without_dead_terms(equation, change, limit, self.operators)
 
     def measured(self, equation: Equation) -> Equation | None:
         loss, (holdout, squares) = self.fit.loss_of(equation), self.holdout.losses_of(equation)

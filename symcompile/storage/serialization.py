@@ -39,7 +39,7 @@ from symcompile.modules.region import (
     TensorInput,
     TensorOutput,
 )
-from symcompile.regression.description import Few
+from symcompile.regression.choice import Few
 from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.codecs import (

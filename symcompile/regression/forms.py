@@ -1,19 +1,21 @@
-"""Simpler forms of an equation: with a term, factor or function less, and with exact numbers in
+"""Forms of an equation: canonical, with a term, factor or function less, and with exact numbers in
 the place of constants that are near them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE, canonical
-from symcompile.expressions.complexity import complexity
+from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.slots import is_constant, renumber, slot
+from symcompile.regression.choice import ROUNDING
+from symcompile.regression.dataset import Dataset
 
 # Numbers that are believed: multiples p/q of a unit, with the largest p for each q. Simple ones
 # only: whatever the constant is, some 19*pi/3 lies near.
@@ -27,8 +29,27 @@ _ROUNDING = 1e-9
 _RARITY = 200.0
 
 
+def candidate(
+    expr: sympy.Expr,
+    constants: Sequence[float],
+    names: Sequence[str],
+    operators: OperatorSet,
+    data: Dataset,
+) -> Equation | None:
+    """An expression in canonical form with its loss; None where the operators can't spell it, or it
+    is not finite on the data."""
+    try:
+        form, values = canonical(expr, constants, operators)
+        equation = Equation(form, tuple(names), values, complexity(form, operators))
+        equation = replace(equation, loss=data.loss_of(equation))
+    except UNUSABLE:
+        return None
+    return equation if math.isfinite(equation.loss) and spellable(form, operators) else None
+
+
 def reductions(expr: sympy.Expr) -> Iterator[sympy.Expr]:
-    """Each expression that leaves out one term of a sum or one factor of a product, anywhere."""
+    """Each expression that leaves out one term of a sum, one factor of a product or one function,
+    anywhere."""
     if expr.is_Atom or is_constant(expr):
         return
     if expr.is_Add or expr.is_Mul:
@@ -37,29 +58,23 @@ def reductions(expr: sympy.Expr) -> Iterator[sympy.Expr]:
     if expr.is_Pow and expr.exp.is_Number:
         yield expr.base
     for position, arg in enumerate(expr.args):
-        if not isinstance(arg, sympy.Expr):
-            continue
-        for smaller in reductions(arg):
-            yield expr.func(*expr.args[:position], smaller, *expr.args[position + 1 :])
+        if isinstance(arg, sympy.Expr):
+            for smaller in reductions(arg):
+                yield expr.func(*expr.args[:position], smaller, *expr.args[position + 1 :])
 
 
-def without_dead_terms(
-    equation: Equation,
-    change: Callable[[Equation, Equation], float],
-    rounding: float,
-    operators: OperatorSet,
-) -> Equation:
+def without_dead_terms(equation: Equation, data: Dataset, operators: OperatorSet) -> Equation:
     """The equation without terms and factors that change nothing; itself where all count.
 
-    A term is dead if the values are the same without it, up to `rounding`, though no other constant
-    moves: `- 4.2e-17*V` in a denominator, `cos(6e-9*t)`. No constant needs to be fitted again then.
-
-    Args:
-        change: loss of the difference between two equations.
+    A search and a fit leave such terms where they stand in for the digits of others: `- 4.2e-17*V`
+    in a denominator, `cos(6e-9*t)`. A term is dead if without it no value changes by more than a
+    loss that counts as rounding, though no other constant moves: none has to be fitted again then.
     """
+    values, limit = equation.predict(data.X), ROUNDING * data.constant_loss
     for form in reductions(equation.form):
         try:
-            if not change(replace(equation, form=form), equation) <= rounding:
+            change = replace(equation, form=form).predict(data.X) - values
+            if not data.loss.mean(change, None) <= limit:
                 continue
             form, constants = canonical(form, equation.constants, operators)
             cost = complexity(form, operators)
@@ -67,7 +82,7 @@ def without_dead_terms(
             continue
         if cost < equation.complexity:
             shorter = replace(equation, form=form, constants=constants, complexity=cost)
-            return without_dead_terms(shorter, change, rounding, operators)
+            return without_dead_terms(shorter, data, operators)
     return equation
 
 
