@@ -18,13 +18,15 @@ import torch
 from torch import fx, nn
 
 from symcompile.aten.operators import resolve
-from symcompile.aten.signature import check_signature
-from symcompile.aten.values import decode_value, identifier, named_tuple, qualified_name
+from symcompile.aten.signature import check_signature, rows_of
+from symcompile.aten.values import decode_value, identifier, named_tuple, no_leaf, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import submodule_path
 
-MAX_NODES = 500_000
 MAX_MODULES = 200_000  # counted with those that they lie in, once for each
+
+# What fx keeps in an instance and makes anew with a graph.
+_OF_FX = ("_graph", "_code", "_lineno_map", "_prologue_start", "_replace_hooks")
 
 Json = dict[str, Any]
 
@@ -44,17 +46,17 @@ class StoredModel(fx.GraphModule):
         return other
 
     def __reduce__(self) -> Any:
-        origin = self.__dict__.get("_origin")
-        if origin is None or self.code != origin.code:  # someone has edited the graph since
+        source = self.__dict__.get("_origin")
+        if source is None or self.code != source.code:  # someone has edited the graph since
             return super().__reduce__()
-        return _rebuilt, (type(self).__name__, origin, self._own_state())
+        return _rebuilt, (type(self).__name__, source, self._own_state())
 
     def _own_state(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in _OF_FX}
 
 
 @dataclass(frozen=True)
-class _Origin:
+class _Source:
     """What a graph was built from, and the code that it had then."""
 
     document: Json
@@ -62,12 +64,8 @@ class _Origin:
     device: torch.device
     code: str
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Origin:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Source:
         return self  # nobody changes it, and the document is as large as the graph
-
-
-# What fx keeps in an instance and makes anew with a graph.
-_OF_FX = ("_graph", "_code", "_lineno_map", "_prologue_start", "_replace_hooks")
 
 
 def decode_graph(
@@ -82,30 +80,33 @@ def decode_graph(
     Raises ArtifactError naming the part of the document that is not what a writer produces.
     """
     model = _empty_model(identifier(name))
-    builder = _Builder(document, set(blocks), device)
-    graph = builder.build()
-    _make_modules(model, _checked_modules(document, builder))
-    _install_state(model, builder.rows("state"), tensors, device)
-    for path in builder.modes:
+    decoder = _GraphDecoder(document, frozenset(blocks), device)
+    graph = decoder.build()
+    rows = rows_of(document, "state")
+    # Empty modules in the order of the original's, so that state dicts have the same order.
+    for path in _module_names(document, rows, decoder.modes):
+        _container(model, path)
+    _install_state(model, rows, tensors, device)
+    for path in decoder.modes:
         _container(model, path)
     model.graph = graph
-    model.__dict__["_origin"] = _Origin(document, frozenset(blocks), device, model.code)
+    model.__dict__["_origin"] = _Source(document, decoder.paths, device, model.code)
     return model
 
 
 def origin_of(module: nn.Module, paths: set[str]) -> Json | None:
     """The document that a model was built from; None if it was edited or has other regions."""
-    origin = module.__dict__.get("_origin")
-    if not isinstance(module, StoredModel) or not isinstance(origin, _Origin):
+    source = module.__dict__.get("_origin")
+    if not isinstance(module, StoredModel) or not isinstance(source, _Source):
         return None
-    return origin.document if origin.paths == paths and origin.code == module.code else None
+    return source.document if source.paths == paths and source.code == module.code else None
 
 
-def _rebuilt(name: str, origin: _Origin, state: dict[str, Any]) -> StoredModel:
+def _rebuilt(name: str, source: _Source, state: dict[str, Any]) -> StoredModel:
     """Unpickle a StoredModel."""
     model = _empty_model(name)
     model.__dict__.update(state)
-    model.graph = _Builder(origin.document, set(origin.paths), origin.device).build()
+    model.graph = _GraphDecoder(source.document, source.paths, source.device).build()
     return model
 
 
@@ -113,33 +114,27 @@ def _empty_model(name: str) -> StoredModel:
     return StoredModel(nn.Module(), fx.Graph(), name)
 
 
-# --- parameters and buffers --------------------------------------------------------------------
+# --- parameters, buffers and blocks ------------------------------------------------------------
 
 
-def _checked_modules(document: Json, builder: _Builder) -> list[str]:
+def _module_names(document: Json, state: list[Json], modes: set[str]) -> list[str]:
     """The names of modules; ArtifactError before more of them are made than a model has."""
     names = document.get("modules")
     if type(names) is not list:
         raise ArtifactError("graph: 'modules' is not a list of names")
-    rows = (str(row.get("name")).rpartition(".")[0] for row in builder.rows("state"))
+    owners = (str(row.get("name")).rpartition(".")[0] for row in state)
     count = 0
-    for name in {*map(qualified_name, names), *rows, *builder.modes}:
+    for name in {*map(qualified_name, names), *owners, *modes}:
         count += 1 + name.count(".")
         if count > MAX_MODULES:
             raise ArtifactError(f"graph: its names stand for more than {MAX_MODULES} modules")
     return names
 
 
-def _make_modules(model: nn.Module, names: list[str]) -> None:
-    """Empty modules in the order of the original's, so that state dicts have the same order."""
-    for name in names:
-        _container(model, qualified_name(name))
-
-
 def _install_state(
     model: nn.Module, rows: list[Json], tensors: Mapping[str, torch.Tensor], device: torch.device
 ) -> None:
-    shared: dict[str, torch.Tensor] = {}
+    shared: dict[str, Any] = {}
     for row in rows:
         name, key, kind = qualified_name(row.get("name")), row.get("tensor"), row.get("kind")
         if type(key) is not str or key not in tensors:
@@ -151,8 +146,13 @@ def _install_state(
         if key not in shared:
             shared[key] = _tensor(name, tensors[key].to(device), kind, row.get("requires_grad"))
         parent, _, leaf = name.rpartition(".")
+        owner = _container(model, parent)
         try:
-            _register(_container(model, parent), leaf, shared[key], row)
+            if kind == "parameter":
+                owner.register_parameter(leaf, shared[key])
+            else:
+                persistent = row.get("persistent") is True
+                owner.register_buffer(leaf, shared[key], persistent=persistent)
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"graph: {name!r} can't be a {kind}: {error}") from error
 
@@ -164,13 +164,6 @@ def _tensor(name: str, tensor: torch.Tensor, kind: str, requires_grad: Any) -> t
     if kind == "parameter":
         return nn.Parameter(tensor, requires_grad=wanted)
     return tensor.requires_grad_(wanted)
-
-
-def _register(parent: nn.Module, name: str, tensor: torch.Tensor, row: Json) -> None:
-    if row["kind"] == "parameter":
-        parent.register_parameter(name, tensor)  # type: ignore[arg-type]
-    else:
-        parent.register_buffer(name, tensor, persistent=row.get("persistent") is True)
 
 
 def _container(model: nn.Module, path: str) -> nn.Module:
@@ -197,53 +190,42 @@ def place_blocks(model: nn.Module, document: Json, blocks: Mapping[str, nn.Modul
         if type(others) is not list:
             raise ArtifactError("graph: 'aliases' does not hold lists of names")
         for name in (submodule_path(path), *others):
-            _place(model, qualified_name(name), block)
+            parent, _, leaf = qualified_name(name).rpartition(".")
+            _container(model, parent)._modules[leaf] = block
 
 
-def _place(model: nn.Module, path: str, block: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    _container(model, parent)._modules[name] = block
+# --- the graph ---------------------------------------------------------------------------------
 
 
-# --- the graph -----------------------------------------------------------------------------------
-
-
-class _Builder:
+class _GraphDecoder:
     """Turns the rows of a document into fx nodes, checking each on the way."""
 
-    def __init__(self, document: Json, paths: set[str], device: torch.device) -> None:
+    def __init__(self, document: Json, paths: frozenset[str], device: torch.device) -> None:
         self.document, self.paths, self.device = document, paths, device
         self.graph = fx.Graph()
         self.nodes: dict[str, fx.Node] = {}
         self.parameters: dict[str, fx.Node] = {}
         self.attributes: dict[str, fx.Node] = {}
         self.modes: set[str] = set()
-        self.state = {row.get("name") for row in self.rows("state")}
-
-    def rows(self, part: str) -> list[Json]:
-        rows = self.document.get(part)
-        if type(rows) is not list or not all(type(row) is dict for row in rows):
-            raise ArtifactError(f"graph: {part!r} is not a list of objects")
-        if len(rows) > MAX_NODES:
-            raise ArtifactError(f"graph: {len(rows)} {part}, at most {MAX_NODES}")
-        return rows
+        self.state = {row.get("name") for row in rows_of(document, "state")}
 
     def build(self) -> fx.Graph:
         check_signature(self.document)
-        for row in self.rows("signature"):
+        for row in rows_of(self.document, "signature"):
             self.add_parameter(row)
-        for row in self.rows("containers"):
-            self.check_length(row)
-        for row in self.rows("constants"):
-            value = self.value(row.get("value"))
-            self.check(expect_value, self.pick(row), value, _place_name(row))
-        for row in self.rows("inputs"):
+        for row in rows_of(self.document, "containers"):
+            if type(row.get("length")) is not int:
+                raise ArtifactError(f"graph: length {row.get('length')!r} is not a whole number")
+            self.expect(expect_length, row, row["length"])
+        for row in rows_of(self.document, "constants"):
+            self.expect(expect_value, row, self.value(row.get("value")))
+        for row in rows_of(self.document, "inputs"):
             self.define(row, self.pick(row))
-        for row in self.rows("nodes"):
+        for row in rows_of(self.document, "nodes"):
             self.define(row, self.call(row))
         if "output" not in self.document:
             raise ArtifactError("graph: it has no output")
-        self.graph.output(self.outputs(self.document["output"]))
+        self.graph.output(self.returned(self.document["output"]))
         return self.graph
 
     def add_parameter(self, row: Json) -> None:
@@ -257,23 +239,17 @@ class _Builder:
     def pick(self, row: Json) -> fx.Node:
         """The node of a value inside the arguments."""
         target, keys = row.get("parameter"), row.get("keys")
-        name = target.lstrip("*") if type(target) is str else None
-        if name not in self.parameters or type(keys) is not list:
+        node = self.parameters.get(target.lstrip("*")) if type(target) is str else None
+        if node is None or type(keys) is not list or {*map(type, keys)} - {int, str}:
             raise ArtifactError(f"graph: an input is taken from {target!r}, {keys!r}")
-        node = self.parameters[name]
         for key in keys:
-            if type(key) not in (int, str):
-                raise ArtifactError(f"graph: an input is taken from {target!r}, {keys!r}")
             node = self.graph.call_function(resolve("getitem"), (node, key))
         return node
 
-    def check_length(self, row: Json) -> None:
-        if type(row.get("length")) is not int:
-            raise ArtifactError(f"graph: length {row.get('length')!r} is not a whole number")
-        self.check(expect_length, self.pick(row), row["length"], _place_name(row))
-
-    def check(self, function: Callable[..., None], node: fx.Node, expected: Any, name: str) -> None:
-        self.graph.call_function(function, (node, expected, name))
+    def expect(self, function: Callable[..., None], row: Json, expected: Any) -> None:
+        """Have a value inside the arguments, opts['a'] in messages, checked at every call."""
+        node, keys = self.pick(row), "".join(f"[{key!r}]" for key in row["keys"])
+        self.graph.call_function(function, (node, expected, f"{row['parameter']}{keys}"))
 
     def define(self, row: Json, node: fx.Node) -> None:
         name = identifier(row.get("name"))
@@ -285,37 +261,37 @@ class _Builder:
         name, op, args, kwargs = (row.get(key) for key in ("name", "op", "args", "kwargs"))
         if type(args) is not list or type(kwargs) is not dict or type(op) is not str:
             raise ArtifactError(f"graph: node {name!r} has no operator with arguments")
-        given = tuple(self.value(arg) for arg in args)
+        values = tuple(self.value(arg) for arg in args)
         named = {identifier(key): self.value(arg) for key, arg in kwargs.items()}
         name = identifier(name)
         if op != "region":
-            return self.graph.create_node("call_function", resolve(op), given, named, name)
+            return self.graph.create_node("call_function", resolve(op), values, named, name)
         path = row.get("path")
         if path not in self.paths:
             raise ArtifactError(f"graph: node {name!r} calls region {path!r}, which is not listed")
         target = submodule_path(qualified_name(path) if path != "." else path)
-        return self.graph.create_node("call_module", target, given, named, name)
+        return self.graph.create_node("call_module", target, values, named, name)
 
     def value(self, data: Any) -> Any:
         return decode_value(data, self.reference, self.device)
 
-    def complex(self, data: Json) -> Any:
-        """A number that is not finite is made by a call: in source it would read (inf+nanj)."""
-        number = decode_value(data, _no_leaf, self.device)
-        if cmath.isfinite(number):
-            return number
-        return self.graph.call_function(complex, (number.real, number.imag))
-
     def reference(self, data: Json) -> Any:
         if set(data) == {"node"}:
-            return self.known(self.nodes, data["node"], "node")
+            if type(data["node"]) is not str or data["node"] not in self.nodes:
+                raise ArtifactError(f"graph: it reads node {data['node']!r} before there is one")
+            return self.nodes[data["node"]]
         if set(data) == {"state"}:
             if type(data["state"]) is not str or data["state"] not in self.state:
                 raise ArtifactError(f"graph: it reads {data['state']!r}, which it does not hold")
             return self.attribute(qualified_name(data["state"]))
         if "training" in data and set(data) <= {"training", "times"}:
             return self.mode(data["training"], data.get("times"))
-        return self.complex(data) if set(data) == {"complex"} else NotImplemented
+        if set(data) == {"complex"}:
+            number = decode_value(data, no_leaf, self.device)
+            if not cmath.isfinite(number):  # in source it would read (inf+nanj)
+                return self.graph.call_function(complex, (number.real, number.imag))
+            return number
+        return NotImplemented
 
     def mode(self, name: Any, rate: Any) -> fx.Node:
         """Whether a module is in training mode, or a rate that is zero where it is not."""
@@ -328,39 +304,25 @@ class _Builder:
             raise ArtifactError(f"graph: rate {rate!r} is not a number")
         return self.graph.call_function(resolve("mul"), (flag, rate))
 
-    def known(self, table: dict[str, fx.Node], name: Any, what: str) -> fx.Node:
-        if type(name) is not str or name not in table:
-            raise ArtifactError(f"graph: it reads {what} {name!r} before there is one")
-        return table[name]
-
     def attribute(self, target: str) -> fx.Node:
         if target not in self.attributes:
             self.attributes[target] = self.graph.create_node("get_attr", target)
         return self.attributes[target]
 
-    def outputs(self, data: Any) -> Any:
+    def returned(self, data: Any) -> Any:
         """The returned structure; a named tuple that holds nodes is made by a call."""
-        return decode_value(data, self.named_or_reference, self.device)
 
-    def named_or_reference(self, data: Json) -> Any:
-        if set(data) != {"named", "fields"} or type(data["fields"]) is not list:
-            return self.reference(data)
-        pairs = data["fields"]
-        if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
-            raise ArtifactError("graph: the fields of a named tuple are not pairs")
-        names = [identifier(pair[0]) for pair in pairs]
-        values = [self.outputs(pair[1]) for pair in pairs]
-        return self.graph.call_function(make_named, (identifier(data["named"]), names, values))
+        def named_or_reference(data: Json) -> Any:
+            if set(data) != {"named", "fields"} or type(data["fields"]) is not list:
+                return self.reference(data)
+            pairs = data["fields"]
+            if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
+                raise ArtifactError("graph: the fields of a named tuple are not pairs")
+            names = [identifier(name) for name, _ in pairs]
+            values = [self.returned(value) for _, value in pairs]
+            return self.graph.call_function(make_named, (identifier(data["named"]), names, values))
 
-
-def _no_leaf(data: Json) -> Any:
-    return NotImplemented
-
-
-def _place_name(row: Json) -> str:
-    """How messages call a value inside the arguments: opts['a']."""
-    keys = "".join(f"[{key!r}]" for key in row["keys"])
-    return str(row["parameter"]) + keys
+        return decode_value(data, named_or_reference, self.device)
 
 
 # --- what a stored graph calls besides operators -----------------------------------------------
@@ -370,19 +332,14 @@ def expect_value(value: Any, expected: Any, name: str) -> None:
     """Refuse a call whose constant argument is not the one that the graph was saved with."""
     if isinstance(value, fx.Proxy) or value is expected:
         return
-    if isinstance(value, torch.Tensor) or not _same_constant(value, expected):
-        shown = "a tensor" if isinstance(value, torch.Tensor) else repr(value)
+    alike = type(value) is type(expected) and not isinstance(value, torch.Tensor)
+    both_nan = alike and value != value and expected != expected  # NaN is unequal to itself
+    if not both_nan and not (alike and value == expected):
+        text = "a tensor" if isinstance(value, torch.Tensor) else repr(value)
         raise ArtifactError(
-            f"argument {name} is {shown}: this model was saved for {expected!r} only;"
+            f"argument {name} is {text}: this model was saved for {expected!r} only;"
             " save it with an example that has the other value"
         )
-
-
-def _same_constant(value: Any, expected: Any) -> bool:
-    if type(value) is not type(expected):
-        return False
-    both_nan = value != value and expected != expected  # NaN is unequal to itself
-    return bool(value == expected or both_nan)
 
 
 def expect_length(value: Any, expected: int, name: str) -> None:

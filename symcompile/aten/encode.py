@@ -13,12 +13,12 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.operators import is_in_place, stored_name
-from symcompile.aten.signature import read_inputs, read_signature, user_inputs
+from symcompile.aten.signature import Json, read_inputs, read_signature, user_inputs
 from symcompile.aten.values import DTYPES, encode_value, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import Batch, submodule_path
-from symcompile.modules.region import Interface, Region
-from symcompile.modules.region_call import build_arguments, build_structure
+from symcompile.modules.region import Region
+from symcompile.modules.region_call import build_arguments
 
 # Checks that torch.export writes into a graph for its own use; they compute nothing.
 _CHECKS = {
@@ -28,8 +28,7 @@ _CHECKS = {
     "aten.sym_constrain_range.default",
     "aten.sym_constrain_range_for_size.default",
 }
-
-Json = dict[str, Any]
+_SET_GRAD = torch.ops.higher_order.wrap_with_set_grad_enabled
 
 
 def encode_program(
@@ -40,23 +39,31 @@ def encode_program(
     `module` is what was exported, `example` the batch it was exported with; calls of `regions`
     are opaque nodes. Raises ArtifactError naming what a file can't hold.
     """
-    known = {region.path: region for region in regions}
-    state, tensors, names = read_state(module, known)
-    reader = _Reader(program, known, {name for name, _ in module.named_modules()})
-    reader.add_constants(state, tensors, names)
+    by_path = {region.path: region for region in regions}
+    aliases = _aliases(module, by_path)
+    inside = _inside(by_path, aliases)
+    state, tensors = read_state(module, by_path)
+    encoder = _GraphEncoder(program, by_path, {name for name, _ in module.named_modules()})
+    encoder.bind_state(state, tensors)
     inputs, constants, containers = read_inputs(program, example, module)
-    reader.bind_inputs(inputs)
-    reader.read_nodes()
+    used = {row["name"] for row in inputs}
+    for node in user_inputs(program):
+        if node.name in used:
+            encoder.names.add(node.name)
+            encoder.values[node] = {"node": node.name}
+    output = encoder.read_nodes()
+    # The blocks themselves are among the modules: they fix the order.
+    names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     return {
         "state": state,
         "signature": read_signature(module),
         "inputs": inputs,
         "constants": constants,
         "containers": containers,
-        "aliases": block_aliases(module, known),
-        "modules": _module_names(module, known),
-        "nodes": reader.live_nodes(),
-        "output": reader.output,
+        "aliases": aliases,
+        "modules": [qualified_name(name) for name in names if not name.startswith(inside)],
+        "nodes": encoder.live_nodes(output),
+        "output": output,
     }, tensors
 
 
@@ -65,60 +72,54 @@ def encode_program(
 
 def read_state(
     module: nn.Module, regions: Mapping[str, Region]
-) -> tuple[list[Json], dict[str, torch.Tensor], set[str]]:
+) -> tuple[list[Json], dict[str, torch.Tensor]]:
     """Every parameter and buffer outside of the regions, by its own name; tied ones share a tensor.
 
     Order and names are those of the module, so that state dicts fit.
     """
-    inside = tuple(f"{home}." for home in _homes(module, regions))
+    inside = _inside(regions, _aliases(module, regions))
     state: list[Json] = []
     tensors: dict[str, torch.Tensor] = {}
     stored: dict[int, str] = {}
-    for name, kind, persistent, tensor in _named_tensors(module):
+    for name, persistent, tensor in _named_tensors(module):
         if name.startswith(inside):
             continue
         key = stored.setdefault(id(tensor), qualified_name(name))
         if key == name:
             tensors[name] = plain_tensor(name, tensor)
-        entry = {"name": name, "kind": kind, "tensor": key, "requires_grad": tensor.requires_grad}
-        state.append(entry if kind == "parameter" else {**entry, "persistent": persistent})
-    return state, tensors, {entry["name"] for entry in state}
+        kind = "parameter" if persistent is None else "buffer"
+        row = {"name": name, "kind": kind, "tensor": key, "requires_grad": tensor.requires_grad}
+        state.append(row if persistent is None else {**row, "persistent": persistent})
+    return state, tensors
 
 
-def _module_names(module: nn.Module, regions: Mapping[str, Region]) -> list[str]:
-    """Every module outside of the blocks, the blocks themselves included: they fix the order."""
-    inside = tuple(f"{home}." for home in _homes(module, regions))
-    names = [name for name, _ in module.named_modules(remove_duplicate=False)]
-    return [qualified_name(name) for name in names if name and not name.startswith(inside)]
-
-
-def _homes(module: nn.Module, regions: Mapping[str, Region]) -> list[str]:
-    """Every name under which a block is registered."""
-    others = [name for names in block_aliases(module, regions).values() for name in names]
-    return [*map(submodule_path, regions), *others]
-
-
-def block_aliases(module: nn.Module, regions: Mapping[str, Region]) -> dict[str, list[str]]:
+def _aliases(module: nn.Module, regions: Mapping[str, Region]) -> dict[str, list[str]]:
     """The other names under which the block of a region is registered, where there are any."""
-    blocks = {path: module.get_submodule(submodule_path(path)) for path in regions}
-    named = list(module.named_modules(remove_duplicate=False)) if blocks else []
-    found = {
-        path: [name for name, part in named if part is block and name != submodule_path(path)]
-        for path, block in blocks.items()
-    }
-    return {path: names for path, names in found.items() if names}
+    named = list(module.named_modules(remove_duplicate=False)) if regions else []
+    aliases = {}
+    for path in regions:
+        home = submodule_path(path)
+        block = module.get_submodule(home)
+        aliases[path] = [name for name, part in named if part is block and name != home]
+    return {path: names for path, names in aliases.items() if names}
 
 
-def _named_tensors(module: nn.Module) -> Iterator[tuple[str, str, bool, torch.Tensor]]:
+def _inside(regions: Iterable[str], aliases: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """What the names of everything inside of a block start with."""
+    others = (name for names in aliases.values() for name in names)
+    return tuple(f"{home}." for home in (*map(submodule_path, regions), *others))
+
+
+def _named_tensors(module: nn.Module) -> Iterator[tuple[str, bool | None, torch.Tensor]]:
+    """Name and tensor of each parameter and buffer, and whether a state_dict holds the buffer."""
     for prefix, part in module.named_modules(remove_duplicate=False):
         before = f"{prefix}." if prefix else ""
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                yield before + name, "parameter", True, parameter
+                yield before + name, None, parameter
         for name, buffer in part._buffers.items():
             if buffer is not None:
-                persistent = name not in part._non_persistent_buffers_set
-                yield before + name, "buffer", persistent, buffer
+                yield before + name, name not in part._non_persistent_buffers_set, buffer
 
 
 def plain_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -133,26 +134,29 @@ def plain_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return plain.to("cpu", copy=True).contiguous().as_subclass(torch.Tensor)
 
 
-# --- nodes ---------------------------------------------------------------------------------------
+# --- nodes -------------------------------------------------------------------------------------
 
 
-class _Reader:
-    """Walks an exported graph and writes one JSON row a node."""
+class _GraphEncoder:
+    """Walks an exported graph and writes one JSON row a node.
+
+    Attributes:
+        values: what stands for a node in the rows of those that read it.
+        results: the same for each result of a node that gives several.
+    """
 
     def __init__(
         self, program: ExportedProgram, regions: Mapping[str, Region], modules: set[str]
     ) -> None:
         self.program, self.regions, self.modules = program, regions, modules
         self.values: dict[fx.Node, Any] = {}
-        self.nodes: list[Json] = []
-        self.names: set[str] = set()
         self.results: dict[fx.Node, list[Json]] = {}
-        self.output: Any = None
+        self.rows: list[Json] = []
+        self.names: set[str] = set()
 
-    def add_constants(
-        self, state: list[Json], tensors: dict[str, torch.Tensor], names: set[str]
-    ) -> None:
+    def bind_state(self, state: list[Json], tensors: dict[str, torch.Tensor]) -> None:
         """Bind parameters and buffers, and take in the tensors that a forward makes itself."""
+        names = {entry["name"] for entry in state}
         placeholders = [node for node in self.program.graph.nodes if node.op == "placeholder"]
         for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
             if spec.kind is InputKind.USER_INPUT:
@@ -168,24 +172,24 @@ class _Reader:
                 tensors[spec.target] = plain_tensor(qualified_name(spec.target), constant)
                 state.append({"name": spec.target, "kind": "constant", "tensor": spec.target})
 
-    def bind_inputs(self, inputs: list[Json]) -> None:
-        used = {row["name"] for row in inputs}
-        for node in user_inputs(self.program):
-            if node.name in used:
-                self.names.add(node.name)
-                self.values[node] = {"node": node.name}
-
-    def read_nodes(self) -> None:
+    def read_nodes(self) -> Any:
+        """Write the rows; what the model returns."""
         for node in self.program.graph.nodes:
-            if node.op == "output":
-                self.output = self.read_output(node)
-            elif node.op == "call_function":
+            if node.op == "call_function":
                 self.values[node] = self.read_call(node, self.program.graph_module)
+        specs = self.program.graph_signature.output_specs
+        changed = [s.kind.name for s in specs if s.kind is not OutputKind.USER_OUTPUT]
+        if changed:
+            raise ArtifactError(
+                f"the model's graph has outputs of kind {changed[0]}: can't save it"
+            )
+        leaves = self.program.graph.output_node().args[0]
+        return self.encode(pytree.tree_unflatten(leaves, self.program.call_spec.out_spec))
 
     def read_call(self, node: fx.Node, owner: nn.Module) -> Any:
         if node.target is torch.ops.symcompile.block.default:
             return self.read_region(node)
-        if node.target is torch.ops.higher_order.wrap_with_set_grad_enabled:
+        if node.target is _SET_GRAD:
             return self.read_grad_mode(node, owner)
         if isinstance(node.target, HigherOrderOperator):
             stored_name(node.target)  # says that it can't be stored
@@ -196,24 +200,24 @@ class _Reader:
             return self.results[source][node.args[1]]  # type: ignore[index, call-overload]
         args = [self.encode(arg) for arg in node.args]
         kwargs = {name: self.encode(arg) for name, arg in node.kwargs.items()}
-        return self.emit(node.name, node.target, args, kwargs, self.scope(node))
+        stack = [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
+        scope = stack[-1] if stack and stack[-1] in self.modules else ""
+        return self.emit(node.name, node.target, args, kwargs, scope)
 
     def read_region(self, node: fx.Node) -> None:
         """A call of a block with its own arguments; `results` remembers where its tensors are."""
-        inputs, path = node.args[0], node.args[1]
-        region = self.regions[str(path)]
-        args, kwargs = build_arguments(region.interface, list(inputs))  # type: ignore[arg-type]
-        encoded = {name: self.encode(arg) for name, arg in kwargs.items()}
-        call = self.emit(node.name, "region", [self.encode(arg) for arg in args], encoded)
-        self.nodes[-1]["path"] = region.path
-        self.results[node] = [
-            self.read_items(call, keys, node.name) for keys in _output_keys(region.interface)
-        ]
-
-    def read_items(self, value: Json, keys: Iterable[int | str], name: str) -> Json:
-        for key in keys:
-            value = self.emit(f"{name}_{key}", "getitem", [value, key], {})
-        return value
+        inputs: Any = node.args[0]
+        region = self.regions[str(node.args[1])]
+        args, kwargs = build_arguments(region.interface, list(inputs))
+        named = {name: self.encode(arg) for name, arg in kwargs.items()}
+        call = self.emit(node.name, "region", [self.encode(arg) for arg in args], named)
+        self.rows[-1]["path"] = region.path
+        self.results[node] = []
+        for keys in region.interface.output_keys:
+            value = call
+            for key in keys:
+                value = self.emit(f"{node.name}_{key}", "getitem", [value, key], {})
+            self.results[node].append(value)
 
     def read_grad_mode(self, node: fx.Node, owner: nn.Module) -> None:
         """`torch.no_grad()` inside of a forward: its graph in line, cut off from the gradient.
@@ -222,47 +226,32 @@ class _Reader:
         the constants of blocks included; writes in place still reach the tensor that was detached,
         as they do under no_grad.
         """
-        enabled, reference, *given = node.args
+        enabled, reference, *arguments = node.args
         inner = getattr(owner, str(reference.target))  # type: ignore[union-attr]
         placeholders = [n for n in inner.graph.nodes if n.op == "placeholder"]
-        for placeholder, value in zip(placeholders, given, strict=True):
+        for placeholder, value in zip(placeholders, arguments, strict=True):
             self.values[placeholder] = self.encode(value)
             if not enabled:
                 self.values[placeholder] = self.detached(placeholder, node.name)
-        for one in inner.graph.nodes:
-            if one.op == "call_function":
-                if not enabled and one.target is torch.ops.higher_order.wrap_with_set_grad_enabled:
+        for step in inner.graph.nodes:
+            if step.op == "call_function":
+                if not enabled and step.target is _SET_GRAD:
                     raise ArtifactError(
                         "torch.enable_grad() inside of torch.no_grad() can't be saved"
                     )
-                self.values[one] = self.read_call(one, inner)
-            elif one.op == "output":
-                outputs = one.args[0] if isinstance(one.args[0], (tuple, list)) else [one.args[0]]
-                self.results[node] = [
-                    self.encode(value) if enabled else self.detached(value, node.name)
-                    for value in outputs
-                ]
+                self.values[step] = self.read_call(step, inner)
+        (returned,) = inner.graph.output_node().args
+        self.results[node] = [
+            self.encode(value) if enabled else self.detached(value, node.name)
+            for value in (returned if isinstance(returned, (tuple, list)) else [returned])
+        ]
 
     def detached(self, value: Any, name: str) -> Any:
         """A value without its history, where it is a tensor."""
+        encoded = self.encode(value)
         if not isinstance(value, fx.Node) or not isinstance(value.meta.get("val"), torch.Tensor):
-            return self.encode(value)
-        found = self.encode(value)
-        return self.emit(f"{name}_{value.name}", "aten.detach.default", [found], {})
-
-    def read_output(self, node: fx.Node) -> Any:
-        """The structure that the model returns, node by node."""
-        specs = self.program.graph_signature.output_specs
-        changed = [s.kind.name for s in specs if s.kind is not OutputKind.USER_OUTPUT]
-        if changed:
-            raise ArtifactError(
-                f"the model's graph has outputs of kind {changed[0]}: can't save it"
-            )
-        leaves = [_Leaf(self.encode(value)) for value in node.args[0]]  # type: ignore[union-attr]
-        structure = pytree.tree_unflatten(leaves, self.program.call_spec.out_spec)
-        return encode_value(
-            structure, lambda v: v.value if isinstance(v, _Leaf) else NotImplemented
-        )
+            return encoded
+        return self.emit(f"{name}_{value.name}", "aten.detach.default", [encoded], {})
 
     def emit(self, name: str, op: Any, args: list[Any], kwargs: Json, scope: str = "") -> Json:
         """Add a row; `op` is a stored name, or a target that gets its name if the row is used."""
@@ -270,9 +259,8 @@ class _Reader:
         while unique in self.names:
             unique, number = f"{name}_{number}", number + 1
         self.names.add(unique)
-        self.nodes.append(
-            {"name": unique, "op": op, "args": args, "kwargs": kwargs, "scope": scope}
-        )
+        row = {"name": unique, "op": op, "args": args, "kwargs": kwargs, "scope": scope}
+        self.rows.append(row)
         return {"node": unique}
 
     def encode(self, value: Any) -> Any:
@@ -285,16 +273,11 @@ class _Reader:
             raise ArtifactError(f"node {value.name!r} of the exported graph has no value to store")
         return self.values[value]
 
-    def scope(self, node: fx.Node) -> str:
-        """Qualified name of the module whose forward made the node."""
-        stack = [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
-        return stack[-1] if stack and stack[-1] in self.modules else ""
-
-    def live_nodes(self) -> list[Json]:
+    def live_nodes(self, output: Any) -> list[Json]:
         """The rows in use, with operators' names; the others fed checks of torch.export."""
-        needed = set(_references(self.output))
+        needed = set(_references(output))
         kept = []
-        for row in reversed(self.nodes):
+        for row in reversed(self.rows):
             target = row["op"]
             if target is torch.ops.aten.add_.Tensor and row["args"][1] is False:
                 continue  # a loaded model's counter of batches, which rests in evaluation mode
@@ -304,41 +287,12 @@ class _Reader:
         return kept[::-1]
 
 
-class _Leaf:
-    """An encoded output, so that it passes through a user's containers untouched."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
 def _references(data: Any) -> Iterator[str]:
     """Names of the nodes in encoded values."""
     if isinstance(data, dict):
-        if "node" in data and isinstance(data["node"], str):
+        if isinstance(data.get("node"), str):
             yield data["node"]
-        for value in data.values():
-            yield from _references(value)
-    elif isinstance(data, list):
+        data = list(data.values())
+    if isinstance(data, list):
         for value in data:
             yield from _references(value)
-
-
-def _output_keys(interface: Interface) -> list[list[int | str]]:
-    """The way to each output tensor inside what the region returns."""
-    built = build_structure(interface.structure, [_Leaf(n) for n in range(len(interface.outputs))])  # type: ignore[misc]
-    keys: dict[int, list[int | str]] = {}
-    for path, leaf in _leaves_of(built, []):
-        keys[leaf.value] = path
-    return [keys[n] for n in range(len(interface.outputs))]
-
-
-def _leaves_of(value: Any, path: list[int | str]) -> Iterator[tuple[list[int | str], _Leaf]]:
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, _Leaf):
-        yield path, value
-    elif isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, (tuple, list)):
-        items = enumerate(value)
-    for key, item in items:
-        yield from _leaves_of(item, [*path, key])

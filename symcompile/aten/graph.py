@@ -138,8 +138,8 @@ def with_state_of(
 
     None if it holds tensors that the module does not have, or lacks one.
     """
-    state, tensors, names = read_state(module, {region.path: region for region in regions})
-    if names != {row["name"] for row in document["state"]}:
+    state, tensors = read_state(module, {region.path: region for region in regions})
+    if {row["name"] for row in state} != {row["name"] for row in document["state"]}:
         return None
     training = _modes(module, [submodule_path(region.path) for region in regions])
     shapes = document["shapes"]

@@ -15,57 +15,65 @@ from torch.utils import _pytree as pytree
 from symcompile.aten.values import encode_value, identifier
 from symcompile.errors import ArtifactError, shown
 from symcompile.modules.calling import Batch
+from symcompile.modules.interface import bind, starred
 
 Json = dict[str, Any]
+MAX_NODES = 500_000
+
+# What may follow a parameter with these stars: kinds by stars again.
+_BY_NAME, _REST = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
+_AFTER: dict[str, dict[str, Any]] = {
+    "": {
+        "": inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        "*": inspect.Parameter.VAR_POSITIONAL,
+        "**": _REST,
+    },
+    "*": {"": _BY_NAME, "**": _REST},
+    "**": {},
+}
 
 
 def read_signature(module: nn.Module) -> list[Json]:
     """The parameters of the forward in order, stars and literal defaults included."""
     rows = []
     for parameter in inspect.signature(module.forward).parameters.values():
-        row: Json = {"name": _stars(parameter) + identifier(parameter.name)}
-        if parameter.default is not parameter.empty:
-            row["default"] = _literal(parameter.default)
+        default = parameter.default
+        identifier(parameter.name)
+        row: Json = {"name": starred(parameter)}
+        if default is not parameter.empty:
+            literal = type(default) in (bool, int, float, str)
+            row["default"] = encode_value(default) if literal else None
         rows.append(row)
+    return rows
+
+
+def rows_of(document: Any, part: str) -> list[Json]:
+    """The rows of one part of a graph document; ArtifactError if these are none, or too many."""
+    rows = document.get(part)
+    if type(rows) is not list or not all(type(row) is dict for row in rows):
+        raise ArtifactError(f"graph: {part!r} is not a list of objects")
+    if len(rows) > MAX_NODES:
+        raise ArtifactError(f"graph: {len(rows)} {part}, at most {MAX_NODES}")
     return rows
 
 
 def check_signature(document: Any) -> None:
     """Raise ArtifactError if the parameters in a graph document are none that Python would take."""
-    rows = document.get("signature")
-    if type(rows) is not list or not all(type(row) is dict for row in rows):
-        raise ArtifactError("graph: 'signature' is not a list of objects")
-    names: set[str] = set()
-    stars, optional = "", False
-    for row in rows:
-        target = row.get("name")
-        name = identifier(target.lstrip("*") if type(target) is str else target)
-        mark = target.removesuffix(name)
-        if mark not in ("", "*", "**") or name in names or name == "self":
-            raise ArtifactError(f"graph: parameter {shown(target)} can't stand in a signature")
-        if stars == "**" or (mark == "*" and stars):
-            raise ArtifactError(f"graph: parameter {shown(target)} stands after {stars!r}")
-        if optional and not stars and not mark and "default" not in row:
-            raise ArtifactError(f"graph: parameter {shown(target)} has no default, one before has")
-        if mark and "default" in row:
-            raise ArtifactError(f"graph: parameter {shown(target)} has a default")
-        names.add(name)
-        stars, optional = mark or stars, optional or "default" in row
-
-
-def _stars(parameter: inspect.Parameter) -> str:
-    if parameter.kind is parameter.VAR_POSITIONAL:
-        return "*"
-    return "**" if parameter.kind is parameter.VAR_KEYWORD else ""
-
-
-def _literal(value: Any) -> Any:
-    plain = value is None or type(value) in (bool, int, float, str)
-    return encode_value(value, _no_leaf) if plain else None
-
-
-def _no_leaf(value: Any) -> Any:
-    return NotImplemented
+    parameters: list[inspect.Parameter] = []
+    kinds = _AFTER[""]
+    try:
+        for row in rows_of(document, "signature"):
+            target = row.get("name")
+            name = identifier(target.lstrip("*") if type(target) is str else target)
+            stars = str(target).removesuffix(name)
+            if stars not in kinds or name == "self":
+                raise ArtifactError(f"graph: parameter {shown(target)} can't stand in a signature")
+            default = None if "default" in row else inspect.Parameter.empty
+            parameters.append(inspect.Parameter(name, kinds[stars], default=default))
+            kinds = _AFTER[stars] if stars else kinds
+        inspect.Signature(parameters)
+    except ValueError as error:
+        raise ArtifactError(f"graph: its parameters are no signature: {error}") from None
 
 
 def read_inputs(
@@ -73,24 +81,28 @@ def read_inputs(
 ) -> tuple[list[Json], list[Json], list[Json]]:
     """Where each input node finds its tensor, what is baked in, and the sizes of containers."""
     nodes = iter(user_inputs(program))
-    inputs, constants, containers = [], [], []
-    given = set()
+    inputs, constants = [], []
+    signature, bound = read_signature(module), bind(module, *example)
+    containers: list[Json] = [
+        {"parameter": row["name"], "keys": [], "length": len(bound.get(row["name"], ()))}
+        for row in signature
+        if row["name"].startswith("*")
+    ]
     order = program.call_spec.in_spec.children()[1].context
     for parameter, start, value in arguments_of(module, example, order):
-        given.add(parameter)
         for keys, length in _containers(value, start):
             containers.append({"parameter": parameter, "keys": keys, "length": length})
-        for keys, leaf in _leaves(value):
-            where = {"parameter": parameter, "keys": start + keys}
+        for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+            where = {"parameter": parameter, "keys": start + [_plain_key(key) for key in path]}
             node = next(nodes)
             if isinstance(leaf, torch.Tensor) or node.users:
                 inputs.append({"name": node.name, **where})
             else:
-                constants.append({**where, "value": encode_value(leaf, _no_leaf)})
-    for row in read_signature(module):
-        if "default" in row and row["name"] not in given:
+                constants.append({**where, "value": encode_value(leaf)})
+    for row in signature:
+        if "default" in row and row["name"] not in bound:
             constants.append({"parameter": row["name"], "keys": [], "value": row["default"]})
-    return inputs, constants, _starred(module, example) + containers
+    return inputs, constants, containers
 
 
 def user_inputs(program: ExportedProgram) -> Iterator[fx.Node]:
@@ -103,52 +115,30 @@ def user_inputs(program: ExportedProgram) -> Iterator[fx.Node]:
 def arguments_of(
     module: nn.Module, example: Batch, order: Iterable[str]
 ) -> Iterator[tuple[str, list[int | str], Any]]:
-    """Parameter, keys inside of it and value of each argument, as torch.export orders them."""
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    positional, named, star, stars = _kinds(parameters)
-    for index, value in enumerate(example.args):
-        if index < len(positional):
-            yield positional[index], [], value
+    """Parameter, keys inside of it and value of each argument, as torch.export orders them: those
+    given by position, then by name in the given order."""
+    bound = bind(module, *example)
+    spilled = {name: value for name, value in bound.items() if name.count("*") == 1}
+    by_position = len(example.args) - sum(map(len, spilled.values()))
+    by_name: dict[str, tuple[str, list[int | str], Any]] = {}
+    for position, (name, value) in enumerate(bound.items()):
+        if name in spilled:
+            for index, item in enumerate(value):
+                yield name, [index], item
+        elif name.startswith("**"):
+            by_name |= {key: (name, [key], item) for key, item in value.items()}
+        elif position < by_position:
+            yield name, [], value
         else:
-            yield star, [index - len(positional)], value
-    for name in order:
-        yield (
-            (name, [], example.kwargs[name])
-            if name in named
-            else (stars, [name], example.kwargs[name])
-        )
-
-
-def _starred(module: nn.Module, example: Batch) -> list[Json]:
-    """How many arguments `*args` and `**kwargs` got."""
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    positional, named, star, stars = _kinds(parameters)
-    counts = {
-        star: max(len(example.args) - len(positional), 0),
-        stars: len(set(example.kwargs) - set(named)),
-    }
-    return [{"parameter": name, "keys": [], "length": n} for name, n in counts.items() if name]
-
-
-def _kinds(parameters: list[inspect.Parameter]) -> tuple[list[str], list[str], str, str]:
-    """Names that take positions, names that can be given by name, and the starred ones or ""."""
-    plain = [p for p in parameters if not _stars(p)]
-    starred = {_stars(p): _stars(p) + p.name for p in parameters}
-    positional = [p.name for p in plain if p.kind is not p.KEYWORD_ONLY]
-    named = [p.name for p in plain if p.kind is not p.POSITIONAL_ONLY]
-    return positional, named, starred.get("*", ""), starred.get("**", "")
-
-
-def _leaves(value: Any) -> Iterator[tuple[list[int | str], Any]]:
-    for path, leaf in pytree.tree_flatten_with_path(value)[0]:
-        yield [_plain_key(key) for key in path], leaf
+            by_name[name] = name, [], value
+    yield from (by_name[name] for name in order)
 
 
 def _plain_key(key: Any) -> int | str:
-    found = getattr(key, "idx", None)
-    found = getattr(key, "key", None) if found is None else found
-    if isinstance(found, (int, str)):
-        return found
+    plain = getattr(key, "idx", None)
+    plain = getattr(key, "key", None) if plain is None else plain
+    if isinstance(plain, (int, str)):
+        return plain
     raise ArtifactError(
         f"an argument of the model holds a value at {key}: a .symc file knows tensors in tuples,"
         " lists and dicts"
@@ -157,11 +147,9 @@ def _plain_key(key: Any) -> int | str:
 
 def _containers(value: Any, keys: list[int | str]) -> Iterator[tuple[list[int | str], int]]:
     """Every tuple, list and dict in a value with the number of its items, outermost first."""
+    if isinstance(value, (tuple, list)):
+        value = dict(enumerate(value))
     if isinstance(value, Mapping):
         yield keys, len(value)
         for key, item in value.items():
             yield from _containers(item, [*keys, key])
-    elif isinstance(value, (tuple, list)):
-        yield keys, len(value)
-        for index, item in enumerate(value):
-            yield from _containers(item, [*keys, index])

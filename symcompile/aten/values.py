@@ -17,11 +17,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import keyword
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
@@ -42,57 +43,66 @@ DTYPES: dict[str, torch.dtype] = {
         *(torch.float8_e4m3fn, torch.float8_e5m2),
     )
 }
-_LAYOUTS = {"strided": torch.strided}
-_FORMATS = {
-    name: getattr(torch, name)
-    for name in ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
-}
 _DEVICE = re.compile(r"[a-z]{2,20}(:\d{1,3})?\Z")
 # Module names may be odd ("conv-1"), but never hold what could end a string literal: torch.fx
 # writes them into source.
 _PART = re.compile(r"[\w\- +:/@=,()<>]{1,200}\Z")
-_FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_FORMATS = ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
 _TABLES: dict[str, Mapping[str, Any]] = {
     "dtype": DTYPES,
-    "layout": _LAYOUTS,
-    "memory_format": _FORMATS,
-    "float": _FLOATS,
+    "layout": {"strided": torch.strided},
+    "memory_format": {name: getattr(torch, name) for name in _FORMATS},
+    "float": {"inf": math.inf, "-inf": -math.inf, "nan": math.nan},
 }
 
+Leaf = Callable[[Any], Any]
 
-def encode_value(value: Any, encode_leaf: Callable[[Any], Any]) -> Any:
+
+def no_leaf(value: Any) -> Any:
+    """A value that holds nothing but constants."""
+    return NotImplemented
+
+
+def encode_value(value: Any, encode_leaf: Leaf = no_leaf) -> Any:
     """A constant, or a structure of constants, as JSON.
 
     `encode_leaf` is asked first, for graph nodes and the like, and returns NotImplemented for
     everything else. Raises ArtifactError naming the type of what can't be stored.
     """
-    found = encode_leaf(value)
-    if found is not NotImplemented:
-        return found
-    if value is None or type(value) in (bool, str):
-        return value
-    if type(value) is int and -_INT64 <= value < _INT64:
+
+    def inner(item: Any) -> Any:
+        return encode_value(item, encode_leaf)
+
+    leaf = encode_leaf(value)
+    if leaf is not NotImplemented:
+        return leaf
+    if _is_plain(value):
         return value
     if type(value) is float:
-        return value if math.isfinite(value) else {"float": str(value)}
+        return {"float": str(value)}
     if type(value) is complex:
-        return {"complex": [encode_value(part, encode_leaf) for part in (value.real, value.imag)]}
-    found = _encode_structure(value, encode_leaf)
-    return _encode_torch(value) if found is NotImplemented else found
-
-
-def _encode_structure(value: Any, encode_leaf: Callable[[Any], Any]) -> Any:
+        return {"complex": [inner(value.real), inner(value.imag)]}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        pairs = [[name, encode_value(getattr(value, name), encode_leaf)] for name in value._fields]
-        return {"named": type(value).__name__, "fields": pairs}
+        fields = [[name, inner(getattr(value, name))] for name in value._fields]
+        return {"named": type(value).__name__, "fields": fields}
     if isinstance(value, (list, tuple)):
-        items = [encode_value(item, encode_leaf) for item in value]
+        items = [inner(item) for item in value]
         return {"tuple": items} if isinstance(value, tuple) else items
     if is_dataclass(value) and not isinstance(value, (type, Mapping)):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {"dict": [[_key(key), encode_value(one, encode_leaf)] for key, one in value.items()]}
-    return NotImplemented
+        return {"dict": [[_key(key), inner(item)] for key, item in value.items()]}
+    return _encode_torch(value)
+
+
+def _encode_torch(value: Any) -> Any:
+    for kind, table in _TABLES.items():
+        for name, known in table.items():
+            if value is known:
+                return {kind: name}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
+    raise ArtifactError(f"{value!r} of type {type(value).__name__} can't be stored in a .symc file")
 
 
 def _key(key: object) -> object:
@@ -103,48 +113,38 @@ def _key(key: object) -> object:
     )
 
 
-def _encode_torch(value: Any) -> Any:
-    for kind, table in (("dtype", DTYPES), ("layout", _LAYOUTS), ("memory_format", _FORMATS)):
-        for name, known in table.items():
-            if value is known:
-                return {kind: name}
-    if isinstance(value, torch.device):
-        return {"device": str(value)}
-    raise ArtifactError(f"{value!r} of type {type(value).__name__} can't be stored in a .symc file")
+def _is_plain(value: Any) -> bool:
+    """Whether JSON has the value itself."""
+    if type(value) is int:
+        return bool(-_INT64 <= value < _INT64)
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) in (bool, str)
 
 
-def decode_value(
-    data: Any,
-    decode_leaf: Callable[[Any], Any],
-    device: torch.device,
-    depth: int = 0,
-) -> Any:
+def decode_value(data: Any, decode_leaf: Leaf, device: torch.device, depth: int = 0) -> Any:
     """The value again. Every device becomes `device`.
 
-    `decode_leaf` gets each one-key dict first and returns NotImplemented for what it does not know.
+    `decode_leaf` gets each dict first and returns NotImplemented for what it does not know.
     Raises ArtifactError for anything that `encode_value` does not write.
     """
-    if depth > MAX_DEPTH:
-        raise ArtifactError(f"a value is nested more than {MAX_DEPTH} deep")
-    if data is None or type(data) in (bool, str):
-        return data
-    if type(data) is int and -_INT64 <= data < _INT64:
-        return data
-    if type(data) is float and math.isfinite(data):
-        return data
 
     def inner(item: Any) -> Any:
         return decode_value(item, decode_leaf, device, depth + 1)
 
+    if depth > MAX_DEPTH:
+        raise ArtifactError(f"a value is nested more than {MAX_DEPTH} deep")
+    if _is_plain(data):
+        return data
     if type(data) is list:
         return [inner(item) for item in data]
     if type(data) is dict:
-        found = decode_leaf(data)
-        return _decode_tagged(data, inner, device) if found is NotImplemented else found
+        leaf = decode_leaf(data)
+        return _decode_tagged(data, inner, device) if leaf is NotImplemented else leaf
     raise ArtifactError(f"{_shown(data)} is not a value")
 
 
-def _decode_tagged(data: dict[str, Any], inner: Callable[[Any], Any], device: torch.device) -> Any:
+def _decode_tagged(data: dict[str, Any], inner: Leaf, device: torch.device) -> Any:
     if set(data) == {"named", "fields"}:
         pairs = _pairs(data["fields"])
         names = tuple(str(identifier(name)) for name, _ in pairs)
@@ -161,10 +161,27 @@ def _decode_tagged(data: dict[str, Any], inner: Callable[[Any], Any], device: to
         return device
     if tag == "complex" and type(content) is list and len(content) == 2:
         return complex(*(_float(inner(part)) for part in content))
-    table = _TABLES.get(tag, {})
-    if type(content) is str and content in table:
-        return table[content]
+    if type(content) is str and content in _TABLES.get(tag, {}):
+        return _TABLES[tag][content]
     raise ArtifactError(f"{_shown(data)} is not a value")
+
+
+def _pairs(data: Any) -> Sequence[tuple[Any, Any]]:
+    sound = type(data) is list and all(
+        type(pair) is list and len(pair) == 2 and type(pair[0]) in (str, int) for pair in data
+    )
+    if not sound:
+        raise ArtifactError(f"{_shown(data)} is not a list of pairs")
+    return data  # type: ignore[no-any-return]
+
+
+def _float(value: Any) -> float:
+    if type(value) in (int, float):
+        return float(value)
+    raise ArtifactError(f"{_shown(value)} is not a number")
+
+
+# --- names -------------------------------------------------------------------------------------
 
 
 @cache
@@ -184,28 +201,10 @@ def identifier(name: Any) -> str:
 def qualified_name(name: Any) -> str:
     """A dotted name of a parameter or module; ArtifactError for every other text."""
     parts = name.split(".") if type(name) is str and len(name) <= 1000 else [""]
-    if all(_PART.match(part) and not _is_special(part) for part in parts):
-        return str(name)
-    raise ArtifactError(f"{_shown(name)} can't serve as the name of a parameter or module")
-
-
-def _is_special(part: str) -> bool:
-    return keyword.iskeyword(part) or part.startswith("__")
-
-
-def _pairs(data: Any) -> Sequence[tuple[Any, Any]]:
-    sound = type(data) is list and all(
-        type(pair) is list and len(pair) == 2 and type(pair[0]) in (str, int) for pair in data
-    )
-    if not sound:
-        raise ArtifactError(f"{_shown(data)} is not a list of pairs")
-    return data  # type: ignore[no-any-return]
-
-
-def _float(value: Any) -> float:
-    if type(value) in (int, float):
-        return float(value)
-    raise ArtifactError(f"{_shown(value)} is not a number")
+    for part in parts:
+        if not _PART.match(part) or keyword.iskeyword(part) or part.startswith("__"):
+            raise ArtifactError(f"{_shown(name)} can't serve as the name of a parameter or module")
+    return str(name)
 
 
 def _shown(value: Any) -> str:

@@ -67,7 +67,7 @@ def bind(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> di
     """Arguments by parameter name, with `*args` and `**kwargs` under their starred names."""
     signature = _signature(module)
     arguments = signature.bind(*args, **kwargs).arguments
-    return {_starred(signature.parameters[name]): value for name, value in arguments.items()}
+    return {starred(signature.parameters[name]): value for name, value in arguments.items()}
 
 
 def unbind(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -84,7 +84,7 @@ def parameters(module: nn.Module) -> tuple[Parameter, ...]:
         default = parameter.default
         literal = isinstance(default, (bool, int, float, str))
         has_default = default is not inspect.Parameter.empty
-        read.append(Parameter(_starred(parameter), has_default, default if literal else None))
+        read.append(Parameter(starred(parameter), has_default, default if literal else None))
     return tuple(read)
 
 
@@ -95,7 +95,7 @@ def _signature(module: nn.Module) -> inspect.Signature:
         raise UnsupportedError(f"the signature of its forward can't be read ({error})") from None
 
 
-def _starred(parameter: inspect.Parameter) -> str:
+def starred(parameter: inspect.Parameter) -> str:
     """Name as Python writes it: x, *args, **kwargs."""
     return str(parameter.replace(default=parameter.empty, annotation=parameter.empty))
 
