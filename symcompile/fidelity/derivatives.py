@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -55,13 +56,8 @@ def autograd(
         return torch.as_tensor(np.asarray(X)).to(device=device, dtype=dtype)
 
     def values(X: Array) -> Array:
-        most = max(1, _ENTRIES // (X.shape[1] + n_outputs))
-        starts = range(0, max(len(X), 1), most)
-        return np.concatenate([some(X[start : start + most]) for start in starts])
-
-    def some(X: Array) -> Array:
-        rows = tensor(X)
-        return _to_array(without_gradients(lambda: call(rows)))
+        pieces = map(tensor, _pieces(X, n_outputs))
+        return np.concatenate([_to_array(without_gradients(partial(call, p))) for p in pieces])
 
     def gradient(X: Array) -> Array:
         with torch.enable_grad():
@@ -81,17 +77,20 @@ def sound(
     device: torch.device | str = "cpu",
 ) -> Array:
     """Rows [n] on which these outputs of a block, and their slopes, are finite numbers."""
-    most = max(1, _ENTRIES // (X.shape[1] + len(columns)))
-    found = [np.ones(0, dtype=bool)]
+    fine = []
     with torch.enable_grad():
-        for start in range(0, len(X), most):
-            part = torch.as_tensor(X[start : start + most]).to(device=device, dtype=dtype)
-            rows = part.clone().requires_grad_()
+        for piece in _pieces(X, len(columns)):
+            rows = torch.as_tensor(piece).to(device=device, dtype=dtype).clone().requires_grad_()
             outputs = call(rows.clone())[:, list(columns)]
-            slope = _slope(outputs, rows, 0.0)
-            fine = torch.isfinite(outputs).all(dim=1) & torch.isfinite(slope).all(dim=1)
-            found.append(fine.cpu().numpy())
-    return np.concatenate(found)
+            finite = torch.isfinite(outputs), torch.isfinite(_slope(outputs, rows, 0.0))
+            fine.append((finite[0].all(dim=1) & finite[1].all(dim=1)).cpu().numpy())
+    return np.concatenate(fine)
+
+
+def _pieces(X: Array, n_outputs: int) -> Iterator[Array]:
+    """Rows that may go through a block at once."""
+    most = max(1, _ENTRIES // (X.shape[1] + n_outputs))
+    return (X[start : start + most] for start in range(0, max(len(X), 1), most))
 
 
 def _slope(output: torch.Tensor, rows: torch.Tensor, constant: float) -> torch.Tensor:

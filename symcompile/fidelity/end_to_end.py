@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 
 from symcompile.errors import DataError
 from symcompile.fidelity.outcome import EndToEnd
+from symcompile.modules.calling import plain, tensors
 
 # Entries that are compared at once, in float64.
 _AT_ONCE = 2**22
@@ -49,14 +49,24 @@ def end_to_end(
                 size, counted = math.hypot(size, _norm(here)), counted + len(here)
             for name, run in replaced.items():
                 after = [_flat(tensor) for tensor in _floats(run(batch))]
-                _same_shapes(name, before, after)
+                sizes = [len(t) for t in before], [len(t) for t in after]
+                if sizes[0] != sizes[1]:
+                    raise DataError(
+                        f"replaced by {name!r}, the model returns tensors of {sizes[1]} entries:"
+                        f" expected {sizes[0]}, as from the original"
+                    )
                 for there, here in _pieces(after, before):
                     change[name] = math.hypot(change[name], _norm(there - here))
                     if not torch.isfinite(there).all():
                         broken.add(name)
-    shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
-    equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
-    return EndToEnd(equation, mean, linear, data, "equation" not in broken)
+
+    def share(name: str) -> float:
+        if name not in change or not counted:
+            return math.nan
+        return change[name] / size if size else math.inf if change[name] > 0 else 0.0
+
+    finite = "equation" not in broken
+    return EndToEnd(share("equation"), share("mean"), share("linear"), data, finite)
 
 
 class Remembered:
@@ -65,35 +75,25 @@ class Remembered:
 
     def __init__(self, run: Callable[[Any], Any]) -> None:
         self._run = run
-        self._known: dict[int, tuple[Any, list[torch.Tensor]]] = {}
+        self._results: dict[int, tuple[Any, list[torch.Tensor]]] = {}
         self._room = _REMEMBERED_BYTES
 
     def __call__(self, batch: Any) -> list[torch.Tensor]:
-        if id(batch) in self._known:
-            return self._known[id(batch)][1]
-        found = list(_floats(self._run(batch)))
-        size = sum(one.numel() * one.element_size() for one in found)
+        if id(batch) in self._results:
+            return self._results[id(batch)][1]
+        result = _floats(self._run(batch))
+        size = sum(tensor.numel() * tensor.element_size() for tensor in result)
         if size <= self._room:
             self._room -= size
             # Cloned, since a model may give out what it writes into; and the batch keeps its id.
-            self._known[id(batch)] = batch, [one.clone() for one in found]
-        return found
+            self._results[id(batch)] = batch, [tensor.clone() for tensor in result]
+        return result
 
 
-def _floats(value: Any) -> Iterator[torch.Tensor]:
+def _floats(value: Any) -> list[torch.Tensor]:
     """Floating-point and complex tensors anywhere in a model's output, in order."""
-    if isinstance(value, torch.Tensor):
-        if value.is_floating_point() or value.is_complex():
-            yield value.detach()
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _floats(part)
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _floats(part)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for one in fields(value):
-            yield from _floats(getattr(value, one.name))
+    found = tensors(plain(value))
+    return [t.detach() for t in found if t.is_floating_point() or t.is_complex()]
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
@@ -107,8 +107,8 @@ def _pieces(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Entries of both in float64, piece by piece, where those of the original are finite."""
     for pair in zip(values, original, strict=True):
-        for piece in zip(*(one.split(_AT_ONCE) for one in pair), strict=True):
-            there, here = (one.to(torch.float64) for one in piece)
+        for piece in zip(*(flat.split(_AT_ONCE) for flat in pair), strict=True):
+            there, here = (entries.to(torch.float64) for entries in piece)
             finite = torch.isfinite(here)
             yield there[finite], here[finite]
 
@@ -119,18 +119,3 @@ def _norm(values: torch.Tensor) -> float:
     if not 0.0 < largest < math.inf:
         return math.inf if math.isnan(largest) else largest
     return largest * float((values / largest).square().sum().sqrt())
-
-
-def _share(moved: float, size: float) -> float:
-    if size == 0.0:
-        return math.inf if moved > 0 else 0.0
-    return moved / size
-
-
-def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
-    sizes = [len(t) for t in before], [len(t) for t in after]
-    if sizes[0] != sizes[1]:
-        raise DataError(
-            f"replaced by {name!r}, the model returns tensors of {sizes[1]} entries:"
-            f" expected {sizes[0]}, as from the original"
-        )

@@ -8,9 +8,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,54 +33,42 @@ def latency(
         arguments: positional arguments of both blocks for a batch size.
         seconds: how long to measure each batch size, after warming up; at least five calls each.
     """
-    found = []
-    enabled = gc.isenabled()
-    with _one_thread():
-        for batch in batch_sizes:
-            given = arguments(batch)
-            gc.disable()
-            try:
-                with grad_mode(partial(_once, neural, equation, given))():
-                    times = _interleaved(neural, equation, given, seconds)
-            finally:
-                if enabled:
-                    gc.enable()
-            found.append(Latency(batch, *times, threads=1))
-    return tuple(found)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+    threads, collecting = torch.get_num_threads(), gc.isenabled()
     torch.set_num_threads(1)
+    gc.disable()
     try:
-        yield
+        return tuple(
+            Latency(batch, *_medians(neural, equation, arguments(batch), seconds), threads=1)
+            for batch in batch_sizes
+        )
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        if collecting:
+            gc.enable()
 
 
-def _interleaved(
+def _medians(
     neural: Callable[..., Any], equation: Callable[..., Any], given: tuple[Any, ...], seconds: float
 ) -> tuple[float, float]:
-    times: tuple[list[float], list[float]] = ([], [])
-    _once(neural, equation, given)
-    end = time.perf_counter() + seconds
-    while len(times[0]) < 5 or time.perf_counter() < end:
-        for block, taken in zip((neural, equation), times, strict=True):
-            taken.append(_timed(block, given))
-    return statistics.median(times[0]), statistics.median(times[1])
+    """Median seconds of one call of each block."""
 
+    def both() -> tuple[float, float]:
+        return _timed(neural, given), _timed(equation, given)
 
-def _once(neural: Callable[..., Any], equation: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    for block in (neural, equation):
-        _timed(block, given)
+    with grad_mode(both)():
+        both()
+        times: list[tuple[float, float]] = []
+        end = time.perf_counter() + seconds
+        while len(times) < 5 or time.perf_counter() < end:
+            times.append(both())
+    neural_times, equation_times = zip(*times, strict=True)
+    return statistics.median(neural_times), statistics.median(equation_times)
 
 
 def _timed(block: Callable[..., Any], given: tuple[Any, ...]) -> float:
     start = time.perf_counter()
     block(*given)
-    for one in given:
-        if isinstance(one, torch.Tensor) and one.is_cuda:
-            torch.cuda.synchronize(one.device)
-            break
+    cuda = [value.device for value in given if isinstance(value, torch.Tensor) and value.is_cuda]
+    if cuda:
+        torch.cuda.synchronize(cuda[0])
     return time.perf_counter() - start

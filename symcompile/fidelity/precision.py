@@ -10,9 +10,8 @@ are not finite, it computes in a wider type: inputs are cast on the way in, resu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -55,7 +54,7 @@ class Examined:
     @property
     def wrong(self) -> tuple[int, bool]:
         """Less is better."""
-        return sum(one.count for one in self.shortfalls), not self.sound
+        return sum(shortfall.count for shortfall in self.shortfalls), not self.sound
 
 
 def lower_in_range(
@@ -111,75 +110,70 @@ def examine(
         some = np.linspace(0, len(X) - 1, _ONE_BY_ONE).astype(int)
         X, Y = X[some], Y[some]
     dtype, n_outputs = getattr(torch, region.dtype), region.interface.n_outputs
-    call, keys = on_rows(region, lowered.module), sorted(equations)
-    columns = keys if region.projection_out is None else list(range(n_outputs))
+    projected = region.projection_out is not None
+    columns = list(range(n_outputs)) if projected else sorted(equations)
+    call = on_rows(region, lowered.module)
     with evaluating(lowered.module):
         values = autograd(call, dtype, device, n_outputs=n_outputs).values(X)[:, columns]
         slopes = Asides().get("slopes", lambda: sound(call, X, columns, dtype, device))
     wanted = _expected(region, equations, X, Y)
-    finite = bool(np.isfinite(values).all()) and (slopes is None or bool(slopes.all()))
-    shortfall = partial(_shortfall, inner=lowered.dtype, outer=dtype)
-    if region.projection_out is None:
-        found = [
-            shortfall(key, values[:, k], wanted[:, k], Y[:, key]) for k, key in enumerate(keys)
-        ]
-    else:
-        found = [shortfall(None, values, wanted, Y)]
-    shortfalls = tuple(one for one in found if one is not None)
-    return Examined(_name(lowered.dtype), shortfalls, finite)
+    sides = [(key, values[:, [k]], wanted[:, [k]], Y[:, [key]]) for k, key in enumerate(columns)]
+    found = [
+        _shortfall(*side, inner=lowered.dtype, outer=dtype)
+        for side in ([(None, values, wanted, Y)] if projected else sides)
+    ]
+    return Examined(
+        dtype_name(lowered.dtype),
+        tuple(shortfall for shortfall in found if shortfall is not None),
+        bool(np.isfinite(values).all()) and (slopes is None or bool(slopes.all())),
+    )
 
 
 def _expected(region: Region, equations: Mapping[int, Equation], X: Array, Y: Array) -> Array:
-    """What the equations give in float64: a column each, or all real outputs after a projection."""
-    keys = sorted(equations)
-    parts = []
+    """What the equations give in float64: a column each, or all real outputs after a projection;
+    components that stay neural are as in Y."""
+    keys, projection = sorted(equations), region.projection_out
+    pieces = []
     for start in range(0, len(X), _AT_ONCE):
         rows = slice(start, start + _AT_ONCE)
         with np.errstate(all="ignore"):
             variables = region.variable_values(X[rows])
             values = np.stack([equations[key].predict(variables) for key in keys], axis=1)
-            if region.projection_out is not None:
-                values = _real(region, keys, values, Y[rows])
-        parts.append(values)
-    return np.concatenate(parts)
-
-
-def _real(region: Region, keys: Sequence[int], values: Array, Y: Array) -> Array:
-    """Real outputs from components; those that stay neural are as in Y."""
-    assert region.projection_out is not None
-    components = region.equation_values(Y).copy()
-    components[:, list(keys)] = values
-    return region.projection_out.reconstruct(components)
+            if projection is not None:
+                components = region.equation_values(Y[rows]).copy()
+                components[:, keys] = values
+                values = projection.reconstruct(components)
+        pieces.append(values)
+    return np.concatenate(pieces)
 
 
 def _shortfall(
     output: int | None,
-    found: Array,
+    values: Array,
     wanted: Array,
     truth: Array,
     *,
     inner: torch.dtype,
     outer: torch.dtype,
 ) -> Shortfall | None:
-    """Where a block gives other values than its equation, each [n] or [n, n_outputs]."""
-    found, wanted, truth = (one.reshape(len(one), -1) for one in (found, wanted, truth))
+    """Where a block gives other values than its equation, each [n, n_outputs]."""
     defined = np.asarray(np.isfinite(wanted).all(axis=1))
-    found, wanted, truth = found[defined], wanted[defined], truth[defined]
-    lost = ~np.isfinite(found).all(axis=1)
+    values, wanted, truth = values[defined], wanted[defined], truth[defined]
+    lost = ~np.isfinite(values).all(axis=1)
     problem = OVERFLOWS
     if not lost.any():
         with np.errstate(all="ignore"):
-            lost = _without_digits(found, wanted, outer)
-        zero = lost & (found == 0).all(axis=1)
+            lost = _without_digits(values, wanted, outer)
+        zero = lost & (values == 0).all(axis=1)
         problem = UNDERFLOWS if 2 * zero.sum() > lost.sum() else LOSES_DIGITS
     if not lost.any():
         return None
     count, error = int(lost.sum()), relative_l2(wanted, truth)
-    words = _name(outer) if inner == outer else f"{_name(outer)} ({_name(inner)} inside)"
+    words = dtype_name(outer) + (f" ({dtype_name(inner)} inside)" if inner != outer else "")
     return Shortfall(output, problem, words, count, len(defined), error)
 
 
-def _without_digits(found: Array, wanted: Array, outer: torch.dtype) -> Array:
+def _without_digits(values: Array, wanted: Array, outer: torch.dtype) -> Array:
     """Samples [n] without half of the digits of the type, where rounding does not explain them:
     together they have not got them either, or many have nothing left at all.
 
@@ -187,7 +181,7 @@ def _without_digits(found: Array, wanted: Array, outer: torch.dtype) -> Array:
     """
     limits = torch.finfo(outer)
     allowed = math.sqrt(torch.finfo(inner_types(outer)[0]).eps) + limits.eps
-    error, size = (np.abs(one).max(axis=1, initial=0.0) for one in (found - wanted, wanted))
+    error, size = (np.abs(a).max(axis=1, initial=0.0) for a in (values - wanted, wanted))
     error = np.maximum(error - limits.tiny * limits.eps, 0.0)
     lost = np.asarray(error > allowed * size)
     scale = max(float(size.max(initial=0.0)), limits.tiny)
@@ -198,5 +192,5 @@ def _without_digits(found: Array, wanted: Array, outer: torch.dtype) -> Array:
     return lost
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
