@@ -36,31 +36,23 @@ CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     **{name: ([UNIT], {}) for name in ("Asin", "Acos")},
     **{name: ([X, UNIT], {}) for name in ("Add", "Sub", "Mul", "Greater", "GreaterOrEqual")},
     **{name: ([X, UNIT], {}) for name in ("Less", "LessOrEqual", "Equal")},
-    **{name: ([X, UNIT, ABOVE], {}) for name in ("Min", "Max", "Sum")},
+    **{name: ([X, UNIT, ABOVE], {}) for name in ("Min", "Max")},
     **{name: ([TRUE, ~TRUE], {}) for name in ("And", "Or")},
     "Div": ([X, ABOVE], {}),
     "Pow": ([ABOVE, X], {}),
     "Not": ([TRUE], {}),
     "Where": ([TRUE, X, UNIT], {}),
     "Clip": ([X, np.array(-0.5), np.array(1.5)], {}),
-    "Dropout": ([X], {}),
     "MatMul": ([X, X.T], {}),
     "Gemm": ([X, UNIT, np.array([1.0, 2.0])], {"transB": 1, "alpha": 0.5, "beta": 2.0}),
     "Unsqueeze": ([X, np.array([0, -1])], {}),
     "Squeeze": ([X[None], np.array([0])], {}),
     "Reshape": ([X, np.array([0, 3, -1])], {}),
     "Transpose": ([X[None]], {"perm": [2, 0, 1]}),
-    "Flatten": ([X[None]], {"axis": 2}),
     "Expand": ([X[:, :1], np.array([4, 1, 2])], {}),
-    "ConstantOfShape": (
-        [np.array([2, 3])],
-        {"value": numpy_helper.from_array(np.array([2.5]))},
-    ),
     "Shape": ([X[None]], {"start": 1}),
     "Gather": ([X, INTS], {"axis": 1}),
-    "Slice": ([X, np.array([2, 0]), np.array([-9, 1]), np.array([1, 0]), np.array([-1, 1])], {}),
     "Concat": ([X, UNIT], {"axis": -1}),
-    "Split": ([X, np.array([1, 2])], {"axis": 1}),
     "Cast": ([X], {"to": TensorProto.INT64}),
     "CastLike": ([X, UNIT], {}),
     "Constant": ([], {"value": numpy_helper.from_array(X)}),
@@ -68,8 +60,7 @@ CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 
 def node_of(name: str, count: int, attributes: dict[str, Any]) -> onnx.NodeProto:
-    outputs = ["y", "z"] if name == "Split" else ["y"]
-    return helper.make_node(name, [f"x{k}" for k in range(count)], outputs, **attributes)
+    return helper.make_node(name, [f"x{k}" for k in range(count)], ["y"], **attributes)
 
 
 def computed(node: onnx.NodeProto, *given: Any, floor: float = 0.0) -> dict[str, Value]:
@@ -102,12 +93,6 @@ def test_operators_against_the_reference(name: str) -> None:
         # onnx.reference has an erf of single precision.
         np.testing.assert_allclose(data, value, rtol=1e-7 if name == "Erf" else 1e-12)
         assert found[output].error.shape == data.shape
-
-
-def test_whole_numbers_are_divided_towards_zero() -> None:
-    found = computed(node_of("Div", 2, {}), np.array([7, -7]), np.array([2, 2]))
-    assert found["y"].data.tolist() == [3, -3]
-    assert found["y"].data.dtype.kind == "i"
 
 
 # --- bounds on rounding --------------------------------------------------------------------------
@@ -182,7 +167,6 @@ HUGE = np.array([10**6, 10**6])
     [
         ("LSTM", [X], {}, "operator LSTM is not known"),
         ("Expand", [np.array(1.0), HUGE], {}, "1000000000000 elements"),
-        ("ConstantOfShape", [HUGE], {}, "1000000000000 elements"),
         ("Gather", [X, np.zeros(10**6, np.int64)], {"axis": 0}, "3000000 elements"),
         ("Add", [np.zeros((1000, 1)), np.zeros((1, 1000))], {}, "1000000 elements"),
         ("MatMul", [np.zeros((1000, 1)), np.zeros((1, 1000))], {}, "1000000 elements"),
@@ -192,10 +176,11 @@ HUGE = np.array([10**6, 10**6])
         ("Gather", [X, np.array([0])], {"axis": 7}, "Gather: "),
         ("Unsqueeze", [X, np.arange(100)], {}, "Unsqueeze: "),
         ("Cast", [X], {"to": TensorProto.STRING}, "Cast: to string"),
-        ("Cast", [X], {"to": 999}, "Cast: to an unknown type"),
+        ("Cast", [X], {"to": 999}, "Cast: to type 999"),
         ("Add", [X], {}, "Add: "),
         ("Add", [X, np.zeros((7, 7))], {}, "Add: "),
-        ("Split", [X], {}, "Split: "),
+        ("Div", [INTS, INTS], {}, "of whole numbers"),
+        ("Split", [X], {"num_outputs": 3}, "operator Split is not known"),
         ("Concat", [X, X], {}, "Concat: "),
         ("Constant", [], {}, "a constant without a value"),
     ],

@@ -448,9 +448,10 @@ def test_an_operator_that_is_not_known_is_noted(ours: dict[str, Path], tmp_path:
 def test_a_body_of_huge_sizes_is_not_computed(ours: dict[str, Path], tmp_path: Path) -> None:
     def change(model: Any) -> None:
         (body,) = [one for one in model.functions if one.name == "wave"]
-        shape = numpy_helper.from_array(np.array([10**6, 10**6]))
-        body.node.insert(0, helper.make_node("Constant", [], ["size"], value=shape))
-        body.node.insert(1, helper.make_node("ConstantOfShape", ["size"], ["huge"]))
+        for name, value in (("size", [10**6, 10**6]), ("one", 1)):
+            tensor = numpy_helper.from_array(np.array(value))
+            body.node.insert(0, helper.make_node("Constant", [], [name], value=tensor))
+        body.node.insert(2, helper.make_node("Expand", ["one", "size"], ["huge"]))
 
     found = read(changed(ours["functions"], tmp_path / "a.onnx", change))
     assert "a value of 1000000000000 elements is too large" in found.notes[0]

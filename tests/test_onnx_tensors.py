@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from symcompile.diff.onnx.tensors import DTYPES, KINDS, Tensors, small_array
+from symcompile.diff.onnx.tensors import Tensors, dtype_of, small_array
 from symcompile.errors import ArtifactError
 
 VALUES = np.array([[0.5, -1.25, 3.0], [2.0, 0.0, 1.0]])
@@ -25,7 +25,11 @@ def digest(data: bytes) -> str:
 
 
 def test_every_type_of_onnx_is_known() -> None:
-    assert set(KINDS) == set(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+    known = set(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+    names = {dtype_of(number) for number in known}
+    assert len(names) == len(known)
+    assert not any(name.startswith("type ") for name in names)
+    assert (dtype_of(0), dtype_of(999)) == ("type 0", "type 999")
 
 
 @pytest.mark.parametrize("dtype", NUMPY)
@@ -65,7 +69,7 @@ def test_types_without_numpy_have_one_digest_however_they_are_stored(
     found = Tensors("")
     assert found.describe(one) == found.describe(other)
     assert found.describe(one).digest == digest(raw)
-    assert found.describe(one).dtype == DTYPES[number]
+    assert found.describe(one).dtype == dtype_of(number)
     with pytest.raises(ArtifactError, match="expected"):
         found.describe(TensorProto(data_type=number, dims=[30], int32_data=stored))
 
@@ -100,8 +104,8 @@ def wrong(**fields: Any) -> TensorProto:
     for name, value in fields.items():
         if name == "dims":
             tensor.dims.extend(value)
-        elif name == "float_data":
-            tensor.float_data.extend(value)
+        elif name.endswith("_data") and name != "raw_data":
+            getattr(tensor, name).extend(value)
         else:
             setattr(tensor, name, value)
     return tensor
@@ -113,6 +117,8 @@ def wrong(**fields: Any) -> TensorProto:
         (wrong(dims=[3], raw_data=bytes(8)), r"has the shape \[3\] and 8 bytes, expected 12"),
         (wrong(dims=[3], float_data=[1.0, 2.0]), "and 2 values, expected 3"),
         (wrong(dims=[2]), "and 0 values, expected 2"),
+        (wrong(dims=[1], double_data=[1.0]), "is no float32"),
+        (wrong(dims=[1], int64_data=[1]), "is no float32"),
         (wrong(dims=[-1, 4]), r"has the shape \[-1, 4\]"),
         (wrong(dims=[2**62, 2**62]), "which no file holds"),
         (wrong(dims=[10**12], raw_data=bytes(4)), "4 bytes, expected 4000000000000"),

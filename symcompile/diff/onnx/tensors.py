@@ -1,7 +1,8 @@
 """Tensors of an ONNX file: types, shapes and digests, each checked against what is really there.
 
-Weights may lie in other files. Those are read only where they are plain files in the folder of the
-model or below it, in pieces, and never kept.
+onnx_ir knows how every type is stored; what it is given has been measured before. Weights may lie
+in other files. Those are read only where they are plain files in the folder of the model or below
+it, in pieces, and never kept.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import hashlib
 import math
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,75 +25,25 @@ from symcompile.storage.files import without_waiting
 _CHUNK = 2**20
 _EXTERNAL = 1  # onnx.TensorProto.EXTERNAL
 _MOST_ELEMENTS = 2**48
-
-
-class Kind(NamedTuple):
-    """A type of tensors: its name in torch, bits of an element, and the field of a TensorProto
-    that holds elements where `raw_data` does not."""
-
-    name: str
-    bits: int
-    field: str
-
-
-# By the numbers of onnx.TensorProto.DataType.
-KINDS = {
-    1: Kind("float32", 32, "float_data"),
-    2: Kind("uint8", 8, "int32_data"),
-    3: Kind("int8", 8, "int32_data"),
-    4: Kind("uint16", 16, "int32_data"),
-    5: Kind("int16", 16, "int32_data"),
-    6: Kind("int32", 32, "int32_data"),
-    7: Kind("int64", 64, "int64_data"),
-    8: Kind("string", 0, "string_data"),
-    9: Kind("bool", 8, "int32_data"),
-    10: Kind("float16", 16, "int32_data"),
-    11: Kind("float64", 64, "double_data"),
-    12: Kind("uint32", 32, "uint64_data"),
-    13: Kind("uint64", 64, "uint64_data"),
-    14: Kind("complex64", 64, "float_data"),
-    15: Kind("complex128", 128, "double_data"),
-    16: Kind("bfloat16", 16, "int32_data"),
-    17: Kind("float8_e4m3fn", 8, "int32_data"),
-    18: Kind("float8_e4m3fnuz", 8, "int32_data"),
-    19: Kind("float8_e5m2", 8, "int32_data"),
-    20: Kind("float8_e5m2fnuz", 8, "int32_data"),
-    21: Kind("uint4", 4, "int32_data"),
-    22: Kind("int4", 4, "int32_data"),
-    23: Kind("float4_e2m1fn", 4, "int32_data"),
-    24: Kind("float8_e8m0fnu", 8, "int32_data"),
-    25: Kind("uint2", 2, "int32_data"),
-    26: Kind("int2", 2, "int32_data"),
-    27: Kind("float6_e2m3fn", 6, "int32_data"),
-    28: Kind("float6_e3m2fn", 6, "int32_data"),
-}
-DTYPES = {number: kind.name for number, kind in KINDS.items()}
-_FIELDS = {
-    "float_data": "<f4",
-    "double_data": "<f8",
-    "int32_data": "<i4",
-    "int64_data": "<i8",
-    "uint64_data": "<u8",
-}
-_NUMPY = {
-    "float32": "<f4",
-    "float64": "<f8",
-    "float16": "<f2",
-    "uint8": "u1",
-    "int8": "i1",
-    "uint16": "<u2",
-    "int16": "<i2",
-    "int32": "<i4",
-    "int64": "<i8",
-    "uint32": "<u4",
-    "uint64": "<u8",
-    "bool": "?",
-}
+_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
 def dtype_of(number: int) -> str:
     """Name of a type as torch writes it; numbers of other types stand for themselves."""
-    return DTYPES.get(number, f"type {number}")
+    kind = _kind(number)
+    if kind is None:
+        return f"type {number}"
+    return "string" if kind.name == "STRING" else str(kind.numpy().name)
+
+
+def _kind(number: int) -> Any:
+    """The onnx_ir.DataType; None where there is none."""
+    from onnx_ir import DataType
+
+    try:
+        return DataType(number) if number else None
+    except ValueError:
+        return None
 
 
 def elements(tensor: Any) -> int:
@@ -113,65 +63,46 @@ def is_external(tensor: Any) -> bool:
 def small_array(tensor: Any, limit: int) -> Array | None:
     """Values of a tensor of up to `limit` elements; None where it is larger, in another file, or
     of a type without a counterpart in numpy."""
-    name = dtype_of(tensor.data_type)
-    if is_external(tensor) or (name not in _NUMPY and name != "bfloat16"):
+    kind = _kind(tensor.data_type)
+    if is_external(tensor) or kind is None or kind.name == "STRING" or elements(tensor) > limit:
         return None
-    if elements(tensor) > limit:
+    dtype, shape = kind.numpy(), tuple(tensor.dims)
+    if kind.name == "BFLOAT16":
+        return np.frombuffer(_content(tensor), dtype).astype(np.float32).reshape(shape)
+    if dtype.isbuiltin != 1 or dtype.kind not in "fiub":
         return None
-    data = b"".join(_own_bytes(tensor))
-    shape = tuple(tensor.dims)
-    if name == "bfloat16":
-        wide = np.frombuffer(data, "<u2").astype("<u4") << 16
-        return wide.view("<f4").reshape(shape)
-    if name == "bool":
-        return (np.frombuffer(data, "u1") != 0).reshape(shape)
-    return np.frombuffer(data, _NUMPY[name]).reshape(shape)
+    if dtype.kind == "b":
+        return (np.frombuffer(_content(tensor), "u1") != 0).reshape(shape)
+    return np.frombuffer(_content(tensor), dtype.newbyteorder("<")).reshape(shape)
 
 
-def _own_bytes(tensor: Any) -> Iterator[bytes]:
+def _content(tensor: Any) -> bytes:
     """Elements that stand in the model's own file, little-endian, checked to be all of them."""
-    kind, count = KINDS.get(tensor.data_type), elements(tensor)
+    from onnx_ir.serde import TensorProtoTensor
+
+    kind, count = _kind(tensor.data_type), elements(tensor)
     if kind is None:
-        yield tensor.raw_data
-        return
-    size = -(-count * kind.bits // 8)
-    if kind.name != "string" and tensor.HasField("raw_data"):
-        if len(tensor.raw_data) != size:
-            raise _wrong(
-                tensor,
-                f"has the shape {_sizes(tensor)} and {len(tensor.raw_data)} bytes, expected {size}",
-            )
-        yield tensor.raw_data
-        return
-    values = getattr(tensor, kind.field)
-    expected = _stored(kind, count)
-    if len(values) != expected:
-        raise _wrong(
-            tensor, f"has the shape {_sizes(tensor)} and {len(values)} values, expected {expected}"
-        )
-    if kind.name == "string":
-        yield from (b"%d:%b" % (len(value), value) for value in values)
+        return bytes(tensor.raw_data)
+    text = kind.name == "STRING"
+    size = count if text else -(-count * kind.bitwidth // 8)
+    if tensor.HasField("raw_data") and not text:
+        given, expected, what = len(tensor.raw_data), size, "bytes"
     else:
-        yield _packed(np.array(values, dtype=_FIELDS[kind.field]), kind).tobytes()
-
-
-def _stored(kind: Kind, count: int) -> int:
-    """How many numbers stand for so many elements where they are not raw bytes."""
-    if kind.name.startswith("complex"):
-        return 2 * count
-    return -(-count * kind.bits // 8) if kind.bits in (2, 4) else count
-
-
-def _packed(array: Array, kind: Kind) -> Array:
-    """Stored numbers as the raw bytes would have them."""
-    if kind.name == "uint32":
-        return array.astype("<u4")
-    if kind.field != "int32_data" or kind.bits == 32:
-        return array
-    if kind.bits != 6:
-        return array.astype("<u2" if kind.bits == 16 else "u1")
-    bits = np.unpackbits(array.astype("u1")[:, None], axis=1, bitorder="little")[:, :6]
-    return np.packbits(bits.reshape(-1), bitorder="little")
+        given, what = sum(len(getattr(tensor, field)) for field in _FIELDS), "values"
+        expected = size if not text and kind.bitwidth < 6 else count
+        expected *= 2 if kind.name.startswith("COMPLEX") else 1
+    if given != expected:
+        said = f"{given} {what}, expected {expected}"
+        raise _wrong(tensor, f"has the shape {_sizes(tensor)} and {said}")
+    if text:
+        return b"".join(b"%d:%b" % (len(value), value) for value in tensor.string_data)
+    try:
+        data = TensorProtoTensor(tensor).tobytes()
+    except (AssertionError, ValueError) as error:
+        raise _wrong(tensor, f"is no {dtype_of(kind)}") from error
+    if len(data) != size:
+        raise _wrong(tensor, f"is no {dtype_of(kind)}: it has {len(data)} bytes, expected {size}")
+    return bytes(data)
 
 
 class Tensors:
@@ -184,13 +115,7 @@ class Tensors:
 
     def describe(self, tensor: Any) -> Tensor:
         """Dtype, shape and digest; ArtifactError where the data is not what the shape says."""
-        if is_external(tensor):
-            digest = self._outside(tensor)
-        else:
-            total = hashlib.sha256()
-            for part in _own_bytes(tensor):
-                total.update(part)
-            digest = total.hexdigest()[:16]
+        digest = self._outside(tensor) if is_external(tensor) else _digest(_content(tensor))
         return Tensor(dtype_of(tensor.data_type), tuple(tensor.dims), digest)
 
     def describe_sparse(self, sparse: Any) -> Tensor:
@@ -198,7 +123,7 @@ class Tensors:
         parts = (self.describe(sparse.values), self.describe(sparse.indices))
         shape = tuple(sparse.dims)
         text = f"{shape}" + "".join(f"{one.dtype}{one.shape}{one.digest}" for one in parts)
-        return Tensor(parts[0].dtype, shape, hashlib.sha256(text.encode()).hexdigest()[:16])
+        return Tensor(parts[0].dtype, shape, _digest(text.encode()))
 
     def _outside(self, tensor: Any) -> str:
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -211,15 +136,18 @@ class Tensors:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise _wrong(tensor, f"lies in {shown(location)}, which is no plain file")
-                start, length = self._extent(tensor, entries, location, status.st_size)
-                return self._digest(tensor, file, (place, start, length), status.st_size)
+                start, length = _extent(tensor, entries)
+                if start + length > status.st_size:
+                    end = f"byte {start + length}, the file has {status.st_size}"
+                    raise _wrong(tensor, f"lies in {shown(location)} up to {end}")
+                return self._hashed(tensor, file, (place, start, length), status.st_size)
         except OSError as error:
             reason = error.strerror or str(error)
             raise _wrong(tensor, f"lies in {shown(location)}: {reason}") from error
 
     def _place(self, tensor: Any, location: str) -> str:
-        parts = Path(location).parts
-        if not location or "\0" in location or Path(location).is_absolute() or ".." in parts:
+        path = Path(location)
+        if not location or "\0" in location or path.is_absolute() or ".." in path.parts:
             raise _wrong(tensor, f"lies in {shown(location)}, outside of the model's folder")
         if "\\" in location or ":" in location:  # drives and folders of other systems
             raise _wrong(tensor, f"lies in {shown(location)}, which is no plain relative path")
@@ -228,25 +156,7 @@ class Tensors:
             raise _wrong(tensor, f"lies in {shown(location)}, a link that leaves the folder")
         return place
 
-    def _extent(
-        self, tensor: Any, entries: dict[str, str], location: str, available: int
-    ) -> tuple[int, int]:
-        start = _number(tensor, entries.get("offset", "0"))
-        kind, count = KINDS.get(tensor.data_type), elements(tensor)
-        if kind is None or kind.name == "string":
-            raise _wrong(tensor, f"is of {dtype_of(tensor.data_type)} and lies in another file")
-        size = -(-count * kind.bits // 8)
-        length = _number(tensor, entries.get("length", str(size)))
-        if length != size:
-            raise _wrong(tensor, f"has the shape {_sizes(tensor)} and {length} bytes of data")
-        if start + length > available:
-            raise _wrong(
-                tensor,
-                f"lies in {shown(location)} up to byte {start + length}, the file has {available}",
-            )
-        return start, length
-
-    def _digest(self, tensor: Any, file: Any, extent: tuple[str, int, int], available: int) -> str:
+    def _hashed(self, tensor: Any, file: Any, extent: tuple[str, int, int], available: int) -> str:
         if extent in self.known:
             return self.known[extent]
         place, start, length = extent
@@ -260,6 +170,23 @@ class Tensors:
             length -= len(part)
         self.known[extent] = total.hexdigest()[:16]
         return self.known[extent]
+
+
+def _extent(tensor: Any, entries: dict[str, str]) -> tuple[int, int]:
+    """First byte and length of a tensor in its file."""
+    kind, count = _kind(tensor.data_type), elements(tensor)
+    start = _number(tensor, entries.get("offset", "0"))
+    if kind is None or kind.name == "STRING":
+        raise _wrong(tensor, f"is of {dtype_of(tensor.data_type)} and lies in another file")
+    size = -(-count * kind.bitwidth // 8)
+    length = _number(tensor, entries.get("length", str(size)))
+    if length != size:
+        raise _wrong(tensor, f"has the shape {_sizes(tensor)} and {length} bytes of data")
+    return start, length
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _number(tensor: Any, text: str) -> int:
