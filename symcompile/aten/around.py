@@ -12,11 +12,11 @@ kind is told by their classes, settings and shapes, and then tried on the block'
 from __future__ import annotations
 
 import types
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.decode import StoredModel
@@ -31,89 +31,11 @@ from symcompile.modules.calling import (
     run,
     same,
     submodule_path,
+    watched,
     without_gradients,
 )
 from symcompile.modules.region import Region
 from symcompile.modules.state import preserving, same_random_state
-
-# --- blocks that are built alike ---------------------------------------------------------------
-
-_PLAIN = (type(None), bool, int, float, str, torch.dtype, torch.device)
-_NAMES = (types.FunctionType, types.BuiltinFunctionType, type)
-
-
-class _UnknownError(Exception):
-    """Whether two such blocks compute the same can't be told from outside."""
-
-
-def encode_alike(
-    block: nn.Module, example: Batch, known: dict[Hashable, StoredGraph]
-) -> StoredGraph:
-    """`encode` of a neural block; `known` are the graphs of those before it, by how they are built.
-
-    Raises ArtifactError as `encode` does.
-    """
-    try:
-        key = _build(block, example)
-    except _UnknownError:
-        return encode(block, example)
-    found = with_state_of(block, known[key].document) if key in known else None
-    if found is None or not _computes_the_same(block, found, example):
-        found = known[key] = encode(block, example)
-    return found
-
-
-def _computes_the_same(block: nn.Module, stored: StoredGraph, example: Batch) -> bool:
-    model = decode(stored)
-    with same_random_state(), preserving(block), evaluating(block, model):
-        try:
-            expected = without_gradients(lambda: run(block, example))
-            found = without_gradients(lambda: run(model, example))
-        except Exception:  # whatever a user's forward raises
-            return False
-    return same(expected, found)
-
-
-def _build(block: nn.Module, example: Batch) -> Hashable:
-    """All that decides what torch.export makes of a block but the values of its tensors."""
-    leaves, structure = pytree.tree_flatten(example)
-    seen: dict[int, int] = {}
-    return (
-        tuple((name, *_module(part, seen)) for name, part in block.named_modules()),
-        str(structure),
-        tuple(_value(leaf, {}) for leaf in leaves),
-    )
-
-
-def _module(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
-    yield (type(module),)
-    for name, value in sorted(vars(module).items()):
-        if name in ("_parameters", "_buffers"):
-            yield name, tuple((key, _value(one, seen)) for key, one in value.items())
-        elif name == "_modules":
-            yield tuple(value)
-        elif name.startswith("_") and "_hooks" in name:
-            if value:
-                raise _UnknownError
-        else:
-            yield name, _value(value, seen)
-
-
-def _value(value: Any, seen: dict[int, int]) -> Hashable:
-    if isinstance(value, torch.Tensor):
-        tied = seen.setdefault(id(value), len(seen))
-        layout = tuple(value.stride()) if value.layout is torch.strided else None
-        kind = type(value), value.dtype, value.device, tuple(value.shape), layout
-        return (*kind, value.requires_grad, tied)
-    if type(value) in _PLAIN or isinstance(value, _NAMES):
-        return type(value), value
-    if type(value) in (tuple, list, set):
-        items = sorted(value, key=str) if isinstance(value, set) else value
-        return type(value), tuple(_value(item, seen) for item in items)
-    raise _UnknownError
-
-
-# --- the graph around the blocks ---------------------------------------------------------------
 
 Regions = dict[str, Region]
 T = TypeVar("T")
@@ -132,7 +54,7 @@ def stored_graphs(
     neural, failed = _neural_graphs(module, root, regions, outcomes, example)
     if failed:
         graph, regions = encode_around(module, example, outcomes, taken_in=failed)
-        neural = {path: one for path, one in neural.items() if path in regions}
+        neural = {path: stored for path, stored in neural.items() if path in regions}
     return graph, regions, neural
 
 
@@ -150,8 +72,7 @@ def encode_around(
     known = {path: one.region for path, one in outcomes.items() if one.region is not None}
     replaced = {p: r for p, r in known.items() if p == "." or isinstance(outcomes[p], Rewrite)}
     neural = {p: r for p, r in known.items() if p not in replaced and p not in taken_in}
-    attempts = _fewer_and_fewer(module, example, replaced, called(module, neural))
-    for regions in attempts:
+    for regions in _fewer_and_fewer(module, example, replaced, called(module, neural)):
         try:
             return encode(module, example, regions.values()), regions
         except ArtifactError as error:
@@ -163,12 +84,8 @@ def called(module: nn.Module, regions: Mapping[str, T]) -> dict[str, T]:
     """The regions whose blocks can be exchanged: in a loaded model, those that its graph calls."""
     if not isinstance(module, StoredModel):
         return dict(regions)
-    names = set(_called_modules(module))
-    return {path: one for path, one in regions.items() if submodule_path(path) in names}
-
-
-def _called_modules(module: fx.GraphModule) -> Iterable[str]:
-    return (str(node.target) for node in module.graph.nodes if node.op == "call_module")
+    names = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
+    return {path: region for path, region in regions.items() if submodule_path(path) in names}
 
 
 def _fewer_and_fewer(
@@ -186,16 +103,16 @@ def _fewer_and_fewer(
 
 def _works_as_a_call(module: nn.Module, example: Batch, region: Region) -> bool:
     """Whether the model gives the same where nothing of a block but its forward is there."""
-    block = _block(module, region.path)
+    block = module.get_submodule(submodule_path(region.path))
     with same_random_state(), preserving(module), evaluating(module):
         try:
             surrogate = with_opaque_blocks(module, [region])
             expected = without_gradients(lambda: run(module, example))
             with bound({region.path: as_block(block, region.interface, region.settings)}):
-                found = without_gradients(lambda: run(surrogate, example))
+                result = without_gradients(lambda: run(surrogate, example))
         except Exception:  # whatever a user's forward raises
             return False
-    return same(expected, found)
+    return same(expected, result)
 
 
 # --- neural blocks -----------------------------------------------------------------------------
@@ -211,16 +128,20 @@ def _neural_graphs(
     """The neural blocks, and the regions among those that stayed neural of which there is none."""
     equations = {path for path in regions if isinstance(outcomes[path], Rewrite)}
     if root is None:
-        model, blocks = module, {p: _block(module, p) for p in regions if p not in equations}
+        homes = {path: submodule_path(path) for path in regions if path not in equations}
     else:
-        model, blocks = root, {p: root if p == "." else root.get_submodule(p) for p in regions}
+        homes = {path: "" if path == "." else path for path in regions}
+    model = module if root is None else root
+    blocks = {path: model.get_submodule(home) for path, home in homes.items()}
     received = _received(model, blocks, example)
     graphs: dict[str, StoredGraph] = {}
     known: dict[Hashable, StoredGraph] = {}
     failed: set[str] = set()
     for path, block in blocks.items():
         try:
-            graphs[path] = encode_alike(block, _first_call(received, path), known)
+            if path not in received:
+                raise ArtifactError(f"the model does not call {path!r} on its example")
+            graphs[path] = encode_alike(block, received[path], known)
         except ArtifactError as error:
             if path == "." or path in equations:
                 raise ArtifactError(f"block {path!r}: {error}") from error
@@ -228,31 +149,91 @@ def _neural_graphs(
     return graphs, failed
 
 
-def _block(module: nn.Module, path: str) -> nn.Module:
-    return module.get_submodule(submodule_path(path))
-
-
-def _first_call(received: Mapping[str, Batch], path: str) -> Batch:
-    if path not in received:
-        raise ArtifactError(f"the model does not call {path!r} on its example")
-    return received[path]
-
-
 def _received(model: nn.Module, blocks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Batch]:
     """The arguments of each block's first call while the model runs on the batch."""
     received: dict[str, Batch] = {}
-    handles = []
-    for path, block in blocks.items():
 
-        def note(_: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
-            detached = map_tensors(lambda t: t.detach().clone(), (args, dict(kwargs)))
-            received.setdefault(path, Batch(*detached))
+    def note(path: str, call: Batch) -> None:
+        received.setdefault(path, map_tensors(lambda t: t.detach().clone(), call))
 
-        handles.append(block.register_forward_pre_hook(note, with_kwargs=True))
-    try:
-        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            run(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with (
+        watched(blocks, note),
+        evaluating(model),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+    ):
+        run(model, batch)
     return received
+
+
+# --- neural blocks that are built alike --------------------------------------------------------
+
+
+class _UnknownError(Exception):
+    """Whether two such blocks compute the same can't be told from outside."""
+
+
+def encode_alike(
+    block: nn.Module, example: Batch, known: dict[Hashable, StoredGraph]
+) -> StoredGraph:
+    """`encode` of a neural block; `known` are the graphs of those before it, by how they are built.
+
+    Raises ArtifactError as `encode` does.
+    """
+    try:
+        build = _build(block, example)
+    except _UnknownError:
+        return encode(block, example)
+    stored = with_state_of(block, known[build].document) if build in known else None
+    if stored is None or not _computes_the_same(block, stored, example):
+        stored = known[build] = encode(block, example)
+    return stored
+
+
+def _computes_the_same(block: nn.Module, stored: StoredGraph, example: Batch) -> bool:
+    model = decode(stored)
+    with same_random_state(), preserving(block), evaluating(block, model):
+        try:
+            expected = without_gradients(lambda: run(block, example))
+            return same(expected, without_gradients(lambda: run(model, example)))
+        except Exception:  # whatever a user's forward raises
+            return False
+
+
+def _build(block: nn.Module, example: Batch) -> Hashable:
+    """All that decides what torch.export makes of a block but the values of its tensors."""
+    leaves, structure = pytree.tree_flatten(example)
+    seen: dict[int, int] = {}
+    return (
+        tuple((name, *_module(part, seen)) for name, part in block.named_modules()),
+        str(structure),
+        tuple(_value(leaf, {}) for leaf in leaves),
+    )
+
+
+def _module(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
+    yield (type(module),)
+    for name, value in sorted(vars(module).items()):
+        if name in ("_parameters", "_buffers"):
+            yield name, tuple((key, _value(tensor, seen)) for key, tensor in value.items())
+        elif name == "_modules":
+            yield tuple(value)
+        elif not (name.startswith("_") and "_hooks" in name):
+            yield name, _value(value, seen)
+        elif value:
+            raise _UnknownError
+
+
+def _value(value: Any, seen: dict[int, int]) -> Hashable:
+    if isinstance(value, torch.Tensor):
+        tied = seen.setdefault(id(value), len(seen))
+        layout = tuple(value.stride()) if value.layout is torch.strided else None
+        kind = type(value), value.dtype, value.device, tuple(value.shape), layout
+        return (*kind, value.requires_grad, tied)
+    plain = type(value) in (type(None), bool, int, float, str, torch.dtype, torch.device)
+    if plain or isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
+        return type(value), value
+    if type(value) in (tuple, list, set):
+        items = sorted(value, key=str) if isinstance(value, set) else value
+        return type(value), tuple(_value(item, seen) for item in items)
+    raise _UnknownError

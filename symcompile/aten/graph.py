@@ -38,10 +38,9 @@ graph.
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,25 +51,19 @@ from symcompile.aten.decode import StoredModel, decode_graph, origin_of, place_b
 from symcompile.aten.encode import encode_program, read_state
 from symcompile.aten.export import Exported, export_program
 from symcompile.aten.operators import resolve
+from symcompile.aten.signature import Json
 from symcompile.aten.sizes import read_shapes
 from symcompile.errors import ArtifactError, ExportError
-from symcompile.modules.calling import Batch, submodule_path
+from symcompile.modules.calling import Batch, in_mode, submodule_path
 from symcompile.modules.region import Region
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class StoredGraph:
-    """A graph document and the tensors that it names.
-
-    `dynamic` and `note` tell how free its shapes are, see `export.Exported`.
-    """
+    """A graph document and the tensors that it names."""
 
     document: Json
     tensors: dict[str, torch.Tensor]
-    dynamic: str = ""
-    note: str = ""
 
 
 def encode(
@@ -83,20 +76,26 @@ def encode(
     whitelist.
     """
     regions = tuple(regions)
-    kept = _still_stored(module, regions) if training else None
-    if kept is not None:
-        return kept
-    paths = [submodule_path(region.path) for region in regions]
-    (document, tensors), exported = _encode_in(module, False, example, regions)
-    merged = _with_training(module, document, example, regions) if training else None
+    kept = origin_of(module, {region.path for region in regions}) if training else None
+    stored = None if kept is None else with_state_of(module, kept, regions)
+    if stored is not None:
+        return stored
+    document, tensors, exported = _encode_in(False, module, example, regions)
+    merged = None
+    # Of a loaded model edited since, which module a node came from is known no more.
+    if training and not isinstance(module, StoredModel):
+        try:
+            merged = merge_modes(document, _encode_in(True, module, example, regions)[0])
+        except ArtifactError:  # one graph can't hold both modes
+            merged = None
     freedom = {"dynamic": exported.dynamic, "note": exported.note}
     document = {
         "modes": "eval" if merged is None else "both",
-        "training": _modes(module, paths),
+        "training": _modes(module, regions),
         "shapes": {**freedom, **read_shapes(exported.program, document["inputs"])},
         **(merged or document),
     }
-    return StoredGraph(document, tensors, exported.dynamic, exported.note)
+    return StoredGraph(document, tensors)
 
 
 def decode(
@@ -122,15 +121,6 @@ def decode(
     return model
 
 
-def _still_stored(module: nn.Module, regions: tuple[Region, ...]) -> StoredGraph | None:
-    """The document that a loaded model was made from, with its present weights and modes.
-
-    None if the model is no loaded one, or not what the document says any more.
-    """
-    document = origin_of(module, {region.path for region in regions})
-    return None if document is None else with_state_of(module, document, regions)
-
-
 def with_state_of(
     module: nn.Module, document: Json, regions: tuple[Region, ...] = ()
 ) -> StoredGraph | None:
@@ -141,58 +131,26 @@ def with_state_of(
     state, tensors = read_state(module, {region.path: region for region in regions})
     if {row["name"] for row in state} != {row["name"] for row in document["state"]}:
         return None
-    training = _modes(module, [submodule_path(region.path) for region in regions])
-    shapes = document["shapes"]
-    document = {**document, "state": state, "training": training}
-    return StoredGraph(document, tensors, shapes["dynamic"], shapes["note"])
-
-
-def _with_training(
-    module: nn.Module, document: Json, example: Batch, regions: tuple[Region, ...]
-) -> Json | None:
-    """The document with training mode worked in, None where one graph can't hold both."""
-    if isinstance(module, StoredModel):
-        # Edited since it was loaded: which module a node came from is known no more.
-        return None
-    shapes = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    before, shapes.disabled = shapes.disabled, True  # failing here is an answer, not news
-    try:
-        plain, _ = _encode_in(module, True, example, regions)
-    except ArtifactError:
-        return None
-    finally:
-        shapes.disabled = before
-    return merge_modes(document, plain[0])
+    return StoredGraph({**document, "state": state, "training": _modes(module, regions)}, tensors)
 
 
 def _encode_in(
-    module: nn.Module, training: bool, example: Batch, regions: tuple[Region, ...]
-) -> tuple[tuple[Json, dict[str, torch.Tensor]], Exported]:
-    with _in_mode(module, training), warnings.catch_warnings():
+    training: bool, module: nn.Module, example: Batch, regions: tuple[Region, ...]
+) -> tuple[Json, dict[str, torch.Tensor], Exported]:
+    with in_mode(training, module), warnings.catch_warnings():
         # torch.export tells of every attribute that a module caches; the check after saving counts.
         warnings.simplefilter("ignore")
         try:
             exported = export_program(module, example, regions)
         except ExportError as error:
             raise ArtifactError(f"can't save the model: {error}") from error
-        encoded = encode_program(exported.program, exported.example, module, regions)
-    return encoded, exported
+        return *encode_program(exported.program, exported.example, module, regions), exported
 
 
-@contextmanager
-def _in_mode(module: nn.Module, training: bool) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        module.train(training)
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-def _modes(module: nn.Module, blocks: list[str]) -> Json:
+def _modes(module: nn.Module, regions: Iterable[Region]) -> Json:
     """Mode of the model, and the modules outside of the blocks that are in the other mode."""
-    inside = tuple(path + "." for path in blocks)
+    blocks = [submodule_path(region.path) for region in regions]
+    inside = tuple(f"{path}." for path in blocks)
     others = [
         name
         for name, part in module.named_modules()
@@ -217,35 +175,36 @@ def _set_modes(model: nn.Module, data: Any) -> None:
 # --- one graph for both modes ------------------------------------------------------------------
 
 
+class _OtherFormError(Exception):
+    """Two graphs differ in more than what depends on the mode."""
+
+
 def merge_modes(evaluating: Json, training: Json) -> Json | None:
     """One graph document for both modes; None if the graphs have different forms."""
     if any(evaluating[part] != training[part] for part in ("state", "inputs", "constants")):
         return None
+    taken = {row["name"] for row in (*evaluating["nodes"], *evaluating["inputs"])}
     names: dict[str, str] = {}
     nodes: list[Json] = []
-    waiting = list(evaluating["nodes"])
-    for row in training["nodes"]:
-        if _is_counter(row) and not (waiting and _same_call(waiting[0], row)):
-            flag = {"training": row["scope"]}
-            counter = {
-                **row,
-                "args": [row["args"][0], flag],
-                "name": _free(row["name"], evaluating),
-            }
-            names[row["name"]] = counter["name"]
-            nodes.append(counter)
-            continue
-        if not waiting:
-            return None
-        merged = _merge_row(waiting.pop(0), row, names)
-        if merged is None:
-            return None
-        names[row["name"]] = merged["name"]
-        nodes.append(merged)
-    output = _merge(evaluating["output"], training["output"], names, "")
-    if waiting or output is _DIFFERENT:
+    waiting = deque(evaluating["nodes"])
+    try:
+        for row in training["nodes"]:
+            if _is_counter(row) and not (waiting and _same_call(waiting[0], row)):
+                name = row["name"]
+                while name in taken:
+                    name += "_"
+                args = [row["args"][0], {"training": row["scope"]}]
+                merged = {**row, "args": args, "name": name}
+            elif waiting:
+                merged = _merge_row(waiting.popleft(), row, names)
+            else:
+                return None
+            names[row["name"]] = merged["name"]
+            nodes.append(merged)
+        output = _merge(evaluating["output"], training["output"], names, "")
+    except _OtherFormError:
         return None
-    return {**evaluating, "nodes": nodes, "output": output}
+    return None if waiting else {**evaluating, "nodes": nodes, "output": output}
 
 
 def _is_counter(row: Json) -> bool:
@@ -259,23 +218,16 @@ def _same_call(first: Json, second: Json) -> bool:
     return bool(first["op"] == second["op"] and first["args"] == second["args"])
 
 
-def _free(name: str, document: Json) -> str:
-    taken = {row["name"] for row in document["nodes"]} | {row["name"] for row in document["inputs"]}
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _merge_row(first: Json, second: Json, names: dict[str, str]) -> Json | None:
+def _merge_row(first: Json, second: Json, names: dict[str, str]) -> Json:
     if (first["op"], first.get("path")) != (second["op"], second.get("path")):
-        return None
+        raise _OtherFormError
     longest = max(len(first["args"]), len(second["args"]))
     one, two = (_with_defaults(row["op"], row["args"], longest) for row in (first, second))
-    args = _merge(one, two, names, second["scope"])
-    kwargs = _merge(first["kwargs"], second["kwargs"], names, second["scope"])
-    if args is _DIFFERENT or kwargs is _DIFFERENT:
-        return None
-    return {**first, "args": args, "kwargs": kwargs}
+    return {
+        **first,
+        "args": _merge(one, two, names, second["scope"]),
+        "kwargs": _merge(first["kwargs"], second["kwargs"], names, second["scope"]),
+    }
 
 
 def _with_defaults(op: str, args: list[Any], count: int) -> list[Any]:
@@ -286,27 +238,18 @@ def _with_defaults(op: str, args: list[Any], count: int) -> list[Any]:
     return args + [argument.default_value for argument in schema[len(args) : count]]
 
 
-_DIFFERENT = object()
-
-
 def _merge(first: Any, second: Any, names: dict[str, str], scope: str) -> Any:
     """Both values in one, `names` telling what the second graph's nodes are called in the first."""
     if first is False and second is True:
         return {"training": scope}
-    if first == 0.0 and type(first) is type(second) is float and second > 0.0:
+    if type(first) is type(second) is float and first == 0.0 < second:
         return {"training": scope, "times": second}
-    if type(first) is not type(second):
-        return _DIFFERENT
-    if isinstance(first, list):
-        if len(first) != len(second):
-            return _DIFFERENT
-        items = [_merge(a, b, names, scope) for a, b in zip(first, second, strict=True)]
-        return _DIFFERENT if any(item is _DIFFERENT for item in items) else items
-    if isinstance(first, dict):
-        if set(first) == set(second) == {"node"}:
-            name = second["node"]
-            return first if names.get(name, name) == first["node"] else _DIFFERENT
-        pairs = {key: _merge(first[key], second.get(key), names, scope) for key in first}
-        unequal = set(first) != set(second) or any(v is _DIFFERENT for v in pairs.values())
-        return _DIFFERENT if unequal else pairs
-    return first if first == second else _DIFFERENT
+    if type(first) is type(second) is list and len(first) == len(second):
+        return [_merge(a, b, names, scope) for a, b in zip(first, second, strict=True)]
+    if type(first) is type(second) is dict and set(first) == set(second):
+        if set(first) != {"node"}:
+            return {key: _merge(first[key], second[key], names, scope) for key in first}
+        second = {"node": names.get(second["node"], second["node"])}
+    if type(first) is not type(second) or first != second:
+        raise _OtherFormError
+    return first

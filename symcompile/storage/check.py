@@ -53,7 +53,7 @@ def differences(
     stored = decode(graph, blocks)
     count = rows(batch)
     batches = [batch]
-    if count is not None and count > 2 and graph.dynamic != "static":
+    if count is not None and count > 2 and graph.document["shapes"]["dynamic"] != "static":
         batches.append(take(batch, torch.arange(count - 1)))
     with evaluating(module, stored), same_random_state(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of hooks that wait for gradients of inputs, say
