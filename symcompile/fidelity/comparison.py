@@ -12,18 +12,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import numpy as np
 
-from symcompile.errors import DataError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.aside import Asides
-from symcompile.fidelity.controls import Controls, agreement, controls, relative_l2
-from symcompile.fidelity.derivatives import Function, spread
+from symcompile.fidelity.controls import ROUNDING, Controls, agreement, controls, relative_l2
+from symcompile.fidelity.derivatives import Function
 from symcompile.fidelity.domain_check import check
-from symcompile.fidelity.extrapolation import shell
 from symcompile.fidelity.outcome import (
     Agreement,
     EndToEnd,
@@ -32,21 +29,18 @@ from symcompile.fidelity.outcome import (
     Projected,
 )
 from symcompile.fidelity.precision import Examined
+from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
 from symcompile.regression.folds import moves
 
+# How far beyond the recorded range inputs are drawn, as a share of each input's span.
+BEYOND = 0.2
 _EXTRAPOLATION_ROWS = 1024
 _GRADIENT_ROWS = 512
 _GRADIENT_ENTRIES = 20_000_000
+_DIRECTIONS = 256
 # Key of the row that takes all replaced outputs together.
 _TOTAL = -1
-
-
-class Samples(NamedTuple):
-    """Raw inputs X [n_samples, n_inputs] and outputs Y [n_samples, n_outputs] of a region."""
-
-    X: Array
-    Y: Array
 
 
 @dataclass(frozen=True)
@@ -56,73 +50,70 @@ class Reference:
     Whatever does not depend on their equations is computed once, when it is first needed.
 
     Attributes:
-        fit: what equations and controls were fitted to.
-        holdout: what neither has seen; where nothing is held out the same as `fit`.
+        samples: recorded inputs and outputs. Equations and controls are fitted to some and judged
+            on the rest; where nothing is held out, on each fold by constants fitted to the others,
+            see `symcompile.regression.folds`.
         baseline: the controls.
-        folds: of each sample, where nothing is held out: equations and controls are then judged on
-            each fold by constants fitted to the others, see `symcompile.regression.folds`.
-        weights: of the samples, with folds.
         neural: the neural block; without it there are no gradients, and no extrapolation.
-
-    Raises:
-        DataError: a holdout without rows.
     """
 
     region: Region
-    fit: Samples
-    holdout: Samples
+    samples: Samples
     baseline: Controls
     neural: Function | None = None
     seed: int = 0
-    folds: Array | None = None
-    weights: Array | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.holdout.X) == 0:
-            raise DataError(
-                f"target {self.region.path!r}: no held-out samples: raise holdout= or n_samples="
-            )
+    @cached_property
+    def X(self) -> Array:
+        """Inputs of the judged samples [n, n_inputs]."""
+        return self.samples.X[self.samples.judged]
+
+    @cached_property
+    def Y(self) -> Array:
+        """Outputs of the judged samples [n, n_outputs]."""
+        return self.samples.Y[self.samples.judged]
 
     @cached_property
     def recorded(self) -> Array:
         """Every recorded input [n_samples, n_inputs]."""
-        return (
-            self.fit.X if self.folds is not None else np.concatenate([self.fit.X, self.holdout.X])
-        )
+        return np.concatenate([self.samples.X_fit, self.samples.X_holdout])
 
     @cached_property
     def controls(self) -> tuple[Array, ...]:
-        """What mean and linear map give on held-out samples, each [n_holdout, n_outputs]."""
-        X, Y = self.holdout
-        if self.folds is None:
-            return tuple(one.predict(X) for one in self.baseline)
-        result = tuple(np.empty_like(Y) for _ in self.baseline)
-        for fold in np.unique(self.folds):
-            rest, out = self.folds != fold, self.folds == fold
-            weights = None if self.weights is None else self.weights[rest]
-            for values, one in zip(result, controls(X[rest], Y[rest], weights), strict=True):
-                values[out] = one.predict(X[out])
-        return result
+        """What mean and linear map give on judged samples, each [n, n_outputs]."""
+        folds, weights = self.samples.folds, self.samples.weights
+        if folds is None:
+            return tuple(control.predict(self.X) for control in self.baseline)
+        predictions = tuple(np.empty_like(self.Y) for _ in self.baseline)
+        for fold in np.unique(folds):
+            rest, out = folds != fold, folds == fold
+            fitted = controls(
+                self.X[rest], self.Y[rest], None if weights is None else weights[rest]
+            )
+            for values, control in zip(predictions, fitted, strict=True):
+                values[out] = control.predict(self.X[out])
+        return predictions
 
     @cached_property
     def variables(self) -> Array:
-        return self.region.variable_values(self.holdout.X)
+        return self.region.variable_values(self.X)
 
     @cached_property
     def wanted(self) -> Array:
-        """What equations have to give on held-out samples [n_holdout, n_equations]."""
-        return self.region.equation_values(self.holdout.Y)
+        """What equations have to give on judged samples [n, n_equations]."""
+        return self.region.equation_values(self.Y)
 
     def moves_of(self, output: int, equation: Equation) -> Array:
-        """What an equation gives on held-out samples beyond its own values [n_holdout], since its
-        constants are fitted without them; zero where they have not seen them anyway."""
-        if self.folds is None:
+        """What an equation gives on judged samples beyond its own values [n], since its constants
+        are fitted without them; zero where they have not seen them anyway."""
+        folds, weights = self.samples.folds, self.samples.weights
+        if folds is None:
             return np.zeros(len(self.variables))
-        return moves(equation, self.variables, self.wanted[:, output], self.folds, self.weights)
+        return moves(equation, self.variables, self.wanted[:, output], folds, weights)
 
     def left_out(self, equations: Mapping[int, Equation], values: Array) -> Array:
-        """Outputs [n_holdout, n_outputs] of a block, each row by constants fitted without it."""
-        if self.folds is None:
+        """Outputs [n, n_outputs] of a block, each row by constants fitted without it."""
+        if self.samples.folds is None:
             return values
         added = np.zeros_like(self.wanted)
         for output, equation in equations.items():
@@ -132,53 +123,54 @@ class Reference:
             return values + (added if projection is None else added @ projection.components)
 
     @cached_property
-    def beyond(self) -> Samples:
-        """The neural block just beyond what was recorded; no rows where that can't be asked."""
+    def beyond(self) -> tuple[Array, Array]:
+        """Inputs and outputs of the neural block just beyond what was recorded; no rows where that
+        can't be asked."""
         X = shell(self.recorded, _EXTRAPOLATION_ROWS, self.seed)
         if self.neural is None or len(X) == 0:
-            return Samples(X[:0], np.empty((0, self.region.interface.n_outputs)))
+            return X[:0], np.empty((0, self.region.interface.n_outputs))
         Y = np.asarray(self.neural.values(X), dtype=np.float64)
         usable = np.isfinite(Y).all(axis=1)
-        return Samples(X[usable], Y[usable])
+        return X[usable], Y[usable]
 
     @cached_property
     def projections(self) -> dict[str, Projected]:
-        """What projections keep of held-out inputs and outputs."""
-        sides = {"inputs": (self.region.projection_in, self.holdout.X)}
-        sides["outputs"] = (self.region.projection_out, self.holdout.Y)
-        found = {}
+        """What projections keep of judged inputs and outputs."""
+        sides = {"inputs": (self.region.projection_in, self.X)}
+        sides["outputs"] = (self.region.projection_out, self.Y)
+        kept = {}
         for side, (projection, values) in sides.items():
             if projection is not None:
-                kept = agreement(projection.reconstruct(projection.project(values)), values)
-                lost = kept.relative_l2 if side == "outputs" else math.nan
-                found[side] = Projected(kept.r2, lost)
-        return found
+                rebuilt = agreement(projection.reconstruct(projection.project(values)), values)
+                lost = rebuilt.relative_l2 if side == "outputs" else math.nan
+                kept[side] = Projected(rebuilt.r2, lost)
+        return kept
 
     @cached_property
     def lost_by_inputs(self) -> float:
         """Relative L2 of the neural block on inputs put together from their components."""
-        projection, (X, Y) = self.region.projection_in, self.holdout
+        projection = self.region.projection_in
         if projection is None or self.neural is None:
             return math.nan
-        return relative_l2(self.neural.values(projection.reconstruct(projection.project(X))), Y)
+        rebuilt = projection.reconstruct(projection.project(self.X))
+        return relative_l2(self.neural.values(rebuilt), self.Y)
 
     @cached_property
-    def moves(self) -> Array:
+    def directions(self) -> Array:
         return spread(self.recorded)
 
     @cached_property
-    def slopes(self) -> Samples:
-        """Held-out inputs, and how the neural block's outputs change with each move there
-        [n, n_outputs, n_moves]."""
-        n_outputs = self.region.interface.n_outputs
-        X = self.holdout.X
-        most = min(_GRADIENT_ROWS, _GRADIENT_ENTRIES // max(n_outputs * X.shape[1], 1))
-        X = X[: max(1, most)]
+    def slopes(self) -> tuple[Array, Array]:
+        """Judged inputs, and how the neural block's outputs change there along each direction
+        [n, n_outputs, n_directions]."""
+        n_outputs, n_inputs = self.region.interface.n_outputs, self.X.shape[1]
+        most = min(_GRADIENT_ROWS, _GRADIENT_ENTRIES // max(n_outputs * n_inputs, 1))
+        X = self.X[: max(1, most)]
         if self.neural is None:
-            return Samples(X[:0], np.empty((0, n_outputs, self.moves.shape[1])))
-        true = np.asarray(self.neural.gradient(X), dtype=np.float64) @ self.moves
-        usable = np.isfinite(true).all(axis=(1, 2))
-        return Samples(X[usable], true[usable])
+            return X[:0], np.empty((0, n_outputs, self.directions.shape[1]))
+        slopes = np.asarray(self.neural.gradient(X), dtype=np.float64) @ self.directions
+        usable = np.isfinite(slopes).all(axis=(1, 2))
+        return X[usable], slopes[usable]
 
 
 def measure(
@@ -198,25 +190,22 @@ def measure(
         examined: how it did on all that was recorded.
     """
     region, keys = reference.region, sorted(equations)
-    X, Y = reference.holdout
-    found, mean, linear = (
-        _compare(region, keys, values, Y)
-        for values in (reference.left_out(equations, block.values(X)), *reference.controls)
+    given = reference.left_out(equations, block.values(reference.X))
+    equation, mean, linear = (
+        _compare(region, keys, values, reference.Y) for values in (given, *reference.controls)
     )
-    rows = {k: OutputFidelity(found[k], mean[k], linear[k]) for k in (*keys, _TOTAL)}
+    rows = {key: OutputFidelity(equation[key], mean[key], linear[key]) for key in (*keys, _TOTAL)}
     total = rows.pop(_TOTAL)
     domain = partial(check, region=region, X=reference.recorded, seed=reference.seed)
     if examined is not None:
         domain = partial(domain, dtype=examined.dtype, sound=examined.sound)
     issues = [issue for key in keys for issue in domain(equations[key], output=key)]
-    removed = region.parameters if set(keys) == set(range(region.n_equations)) else 0
     return Fidelity(
         rows,
         end_to_end,
-        removed,
+        region.parameters if set(keys) == set(range(region.n_equations)) else 0,
         tuple(issues),
-        (),
-        total,
+        total=total,
         projections=reference.projections,
         shortfalls=() if examined is None else examined.shortfalls,
     )
@@ -247,16 +236,16 @@ def with_asides(
     )
 
 
-def _compare(region: Region, keys: Sequence[int], found: Array, Y: Array) -> dict[int, Agreement]:
+def _compare(region: Region, keys: Sequence[int], values: Array, Y: Array) -> dict[int, Agreement]:
     """Agreement by equation, and of the real outputs they stand for together.
 
     Args:
-        found, Y: outputs of a stand-in and of the neural block, [n, n_outputs].
+        values, Y: outputs of a stand-in and of the neural block, [n, n_outputs].
     """
     with np.errstate(all="ignore"):
-        given, wanted = region.equation_values(found), region.equation_values(Y)
+        given, wanted = region.equation_values(values), region.equation_values(Y)
     rows = {key: agreement(given[:, key], wanted[:, key]) for key in keys}
-    rows[_TOTAL] = agreement(_real(region, keys, found), _real(region, keys, Y))
+    rows[_TOTAL] = agreement(_real(region, keys, values), _real(region, keys, Y))
     return rows
 
 
@@ -278,11 +267,59 @@ def _gradients(reference: Reference, keys: Sequence[int], block: Function) -> di
     if len(X) == 0:
         return {}
     with np.errstate(all="ignore"):
-        found = block.gradient(X) @ reference.moves
-        given, wanted = found, true
+        slopes = block.gradient(X) @ reference.directions
+        given, wanted = slopes, true
         if region.projection_out is not None:
             components = region.projection_out.components
-            given, wanted = (np.einsum("ko,noi->nki", components, one) for one in (found, true))
+            given, wanted = (np.einsum("ko,noi->nki", components, a) for a in (slopes, true))
     figures = {key: relative_l2(given[:, key], wanted[:, key]) for key in keys}
-    figures[_TOTAL] = relative_l2(_real(region, keys, found), _real(region, keys, true))
+    figures[_TOTAL] = relative_l2(_real(region, keys, slopes), _real(region, keys, true))
     return figures
+
+
+# --- where to ask ----------------------------------------------------------------------------
+
+
+def shell(X: Array, n_samples: int, seed: int = 0) -> Array:
+    """Inputs just beyond the recorded range [up to n_samples, n_inputs].
+
+    Recorded rows are moved straight away from their mean until at least one input is beyond its
+    recorded range, and none by more than 20 % of its span. So inputs keep the relations that are
+    linear in the data, and those that never vary keep their value: with correlated inputs, a plain
+    sample of the widened box would mostly ask about inputs that can't occur.
+    """
+    rng = np.random.default_rng(seed)
+    low, high, centre = X.min(axis=0), X.max(axis=0), X.mean(axis=0)
+    span = high - low
+    moves = np.resize(rng.permutation(X), (n_samples, X.shape[1])) - centre
+    moves[:, span <= ROUNDING * np.abs(X).max(axis=0)] = 0.0
+    moves = moves[np.abs(moves).max(axis=1, initial=0.0) > 0]
+    near = _steps_to(moves, low - centre, high - centre)
+    far = _steps_to(moves, low - BEYOND * span - centre, high + BEYOND * span - centre)
+    depth = 1.0 - 0.999 * rng.random(len(moves))  # never quite at the border
+    return np.asarray(centre + (near + depth * (far - near))[:, None] * moves)
+
+
+def _steps_to(moves: Array, low: Array, high: Array) -> Array:
+    """How many times each move can be made before it leaves the box, [n_samples]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.where(moves > 0, high / moves, low / moves)
+    return np.where(moves == 0, np.inf, steps).min(axis=1, initial=np.inf)
+
+
+def spread(X: Array) -> Array:
+    """Directions [n_inputs, n_directions] whose squares add up to the inputs' covariance.
+
+    Derivatives times these are changes of the output for moves as the data makes them. That frees
+    the comparison from the inputs' units, and from directions in which no recorded input ever
+    moves: there the block's derivatives mean nothing. For many inputs the moves are those of some
+    recorded rows from their mean.
+    """
+    if X.shape[1] > _DIRECTIONS:
+        X = X[np.unique(np.linspace(0, len(X) - 1, _DIRECTIONS).astype(int))]
+        return np.asarray((X - X.mean(axis=0)).T / np.sqrt(len(X)))
+    unit = np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
+    covariance = np.atleast_2d(np.cov(X / unit, rowvar=False, bias=True))
+    squares, vectors = np.linalg.eigh(covariance)
+    squares = np.where(squares > ROUNDING * squares[-1], squares, 0.0)
+    return np.asarray(unit[:, None] * vectors * np.sqrt(squares))

@@ -11,14 +11,12 @@ import numpy as np
 import torch
 
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.controls import ROUNDING
 from symcompile.modules.calling import without_gradients
 
 Rows = Callable[[Array], Array]
 
 # Entries of inputs and outputs that go through a block at once.
 _ENTRIES = 1_000_000
-_MOVES = 256
 
 
 class Function(NamedTuple):
@@ -102,21 +100,3 @@ def _slope(output: torch.Tensor, rows: torch.Tensor, constant: float) -> torch.T
 
 def _to_array(tensor: torch.Tensor) -> Array:
     return np.asarray(tensor.detach().cpu().to(torch.float64).numpy())
-
-
-def spread(X: Array) -> Array:
-    """Moves [n_inputs, n_moves] whose squares add up to the inputs' covariance.
-
-    Derivatives times these are changes of the output for moves as the data makes them. That frees
-    the comparison from the inputs' units, and from directions in which no recorded input ever
-    moves: there the block's derivatives mean nothing. For many inputs the moves are those of some
-    recorded rows from their mean.
-    """
-    if X.shape[1] > _MOVES:
-        X = X[np.unique(np.linspace(0, len(X) - 1, _MOVES).astype(int))]
-        return np.asarray((X - X.mean(axis=0)).T / np.sqrt(len(X)))
-    unit = np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
-    covariance = np.atleast_2d(np.cov(X / unit, rowvar=False, bias=True))
-    squares, vectors = np.linalg.eigh(covariance)
-    squares = np.where(squares > ROUNDING * squares[-1], squares, 0.0)
-    return np.asarray(unit[:, None] * vectors * np.sqrt(squares))

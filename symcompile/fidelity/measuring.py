@@ -104,17 +104,9 @@ class Comparison:
 
     @cached_property
     def reference(self) -> verify.Reference:
+        neural = None if self._original is None else self._function(self._original)
         samples = self.record.samples[self.region.path]
-        return verify.Reference(
-            self.region,
-            verify.Samples(samples.X_fit, samples.Y_fit),
-            verify.Samples(samples.X[samples.judged], samples.Y[samples.judged]),
-            self.baseline,
-            None if self._original is None else self._function(self._original),
-            self.record.seed,
-            samples.folds,
-            samples.weights,
-        )
+        return verify.Reference(self.region, samples, self.baseline, neural, self.record.seed)
 
     @cached_property
     def _original(self) -> nn.Module | None:
@@ -177,7 +169,7 @@ class Comparison:
     def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
         assert self._original is not None
         device = self._device(block)
-        dtype, X = getattr(torch, self.region.dtype), self.reference.holdout.X
+        dtype, X = getattr(torch, self.region.dtype), self.reference.X
 
         def rows(batch: int) -> tuple[torch.Tensor]:
             given = np.ascontiguousarray(np.resize(X, (batch, X.shape[1])))
