@@ -26,11 +26,11 @@ from symcompile.expressions.canonical import canonical
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import DEFAULT, OperatorSet
 from symcompile.expressions.slots import is_constant
-from symcompile.passes.distill import distill
 from symcompile.regression.choice import RULES
-from symcompile.regression.distillation import Fit
+from symcompile.regression.distillation import Fit, Searches
 from symcompile.regression.engines import create
 from symcompile.regression.pareto import ParetoFront
+from symcompile.storage.journal import Journal
 
 N_SAMPLES, N_FIT = 5000, 4000
 PINN_SEEDS = (290402, 0, 1, 2, 3, 4)
@@ -203,7 +203,7 @@ def front_of(case: Case, run_dir: str | None) -> ParetoFront:
         create("operon", operators=case.operators),
         seed=case.seed,
     )
-    return distill([fit], run_dir=run_dir)[case.name]
+    return Searches([fit], Journal(run_dir)).refined()[case.name]
 
 
 def skeleton(expr: sympy.Expr, operators: OperatorSet) -> Any:

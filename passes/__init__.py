@@ -1,1 +1,40 @@
-"""Compiler passes, one a file; imported as `symcompile.passes`."""
+"""The passes of the compiler, one a file, in their order; imported as `symcompile.passes`.
+
+May import every room up to `storage`, and `symcompile.pipeline`, which says what flows.
+"""
+
+from symcompile.options import Options
+from symcompile.passes.capture import CapturePass
+from symcompile.passes.choose import ChoosePass
+from symcompile.passes.distill import DistillPass
+from symcompile.passes.instrument import InstrumentPass
+from symcompile.passes.partition import PartitionPass
+from symcompile.passes.reduce import ReducePass
+from symcompile.passes.refine import RefinePass
+from symcompile.passes.rewrite import RewritePass
+from symcompile.passes.verify import VerifyPass
+from symcompile.pipeline import Instrumented, Pipeline, Request, Verified
+
+__all__ = ["compiling_passes", "recording_passes"]
+
+
+def recording_passes(options: Options, *, sharing: bool = False) -> Pipeline[Request, Instrumented]:
+    """From a model to a recording of its targets; `sharing` as for CapturePass."""
+    return (
+        Pipeline.of(CapturePass(sharing))
+        .then(PartitionPass())
+        .then(InstrumentPass(options.n_samples, options.holdout, options.seed))
+    )
+
+
+def compiling_passes(options: Options) -> Pipeline[Request, Verified]:
+    """From a model to a hybrid and what became of each region."""
+    return (
+        recording_passes(options)
+        .then(ReducePass())
+        .then(DistillPass(options))
+        .then(RefinePass(options.progress))
+        .then(ChoosePass(options.tolerance, options.beat_linear))
+        .then(RewritePass())
+        .then(VerifyPass(options.seed))
+    )

@@ -13,25 +13,35 @@ from __future__ import annotations
 import inspect
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
-from symcompile.errors import CaptureError, described, first_line
+from symcompile.errors import CaptureError, DataError, described, first_line
 from symcompile.modules.agreement import (
     agree,
     agree_in_gradients,
     agree_without_gradients,
     attempt,
 )
+from symcompile.modules.assemble import private_copy
+from symcompile.modules.batches import as_batches, columns_of
 from symcompile.modules.calling import Batch, evaluating, in_mode, opaque_objects, rows, take
-from symcompile.modules.state import match_persistence, preserving
+from symcompile.modules.recording import fingerprint
+from symcompile.modules.resolve import resolve
+from symcompile.modules.state import match_persistence, preserving, put_back, same_random_state
+from symcompile.pipeline import Captured, Request
+from symcompile.storage.recording import Recording
+from symcompile.target import Target
 
 FX = "fx"
 BOUNDARIES = "module boundaries"
+WHOLE_MODEL = "whole model"
 # Which gradients there are does not depend on the number of rows.
 _FEW_ROWS = 16
 OTHER_GRADIENTS = (
@@ -40,9 +50,8 @@ OTHER_GRADIENTS = (
 )
 
 
-@dataclass(frozen=True)
-class Capture:
-    """A captured model.
+class Capture(NamedTuple):
+    """What a model was captured as.
 
     Attributes:
         root: an fx.GraphModule, or the model itself. Shares parameters with the model.
@@ -53,6 +62,60 @@ class Capture:
     root: nn.Module
     kind: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class CapturePass:
+    """Copy the model, resolve its targets and capture the copy; read the data as batches.
+
+    Attributes:
+        sharing: record a model that can't be copied all the same, by a copy that shares with it
+            what there is one of. A hybrid can't be made of that.
+    """
+
+    sharing: bool = False
+    name: ClassVar[str] = "capture"
+
+    def run(self, state: Request) -> Captured:
+        original, data = state.model, state.data
+        _require_weights(original)
+        with same_random_state():
+            columns = None
+            example: Batch | None = None
+            source: Iterator[Batch] | Recording | None = None
+            if data is None:
+                _require_domains(state.targets)
+            elif isinstance(data, Recording):
+                data.check(original)
+                example, source = next(iter(data.batches), None), data
+            else:
+                columns = columns_of(data, original)
+                example, source = as_batches(data, original)
+            places = {one.path: one.target for one in resolve(original, state.targets)}
+            known = data.fingerprint if isinstance(data, Recording) else ""
+            known = known or fingerprint(original)
+            copy = private_copy(original, sharing=self.sharing)
+            captured = self._captured(copy, places, example)
+            if example is not None:
+                with evaluating(captured.root):
+                    attempt(captured.root, example)  # at least once, to see what it writes into
+            for module in (copy, captured.root):
+                put_back(module, original)
+        return Captured(
+            **vars(state),
+            **captured._asdict(),
+            copy=copy,
+            places=places,
+            fingerprint=known,
+            source=source,
+            columns=columns,
+        )
+
+    @staticmethod
+    def _captured(model: nn.Module, places: Mapping[str, Target], example: Batch | None) -> Capture:
+        if "." in places:
+            return Capture(model, WHOLE_MODEL)
+        return capture(model, [p for p, one in places.items() if not one.is_node_range], example)
 
 
 def capture(model: nn.Module, paths: Collection[str], example: Batch | None) -> Capture:
@@ -76,14 +139,33 @@ def capture(model: nn.Module, paths: Collection[str], example: Batch | None) -> 
     return Capture(model, BOUNDARIES, reasons[0])
 
 
-def require_fx(captured: Capture, path: str) -> fx.GraphModule:
-    """The traced graph, or a CaptureError that says why there is none."""
-    if isinstance(captured.root, fx.GraphModule):
-        return captured.root
-    raise CaptureError(
-        f"target {path!r} is a range of graph nodes, but torch.fx can't trace this model"
-        f" ({captured.note}): name module paths instead"
-    )
+def _require_domains(targets: Sequence[Target]) -> None:
+    without = [target.path for target in targets if target.domain is None]
+    if without:
+        raise DataError(
+            f"no data: give data=, or a domain to sample, Target({without[0]!r}, domain="
+            "{'x0': (0, 1), ...})"
+        )
+
+
+def _require_weights(model: nn.Module) -> None:
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            raise DataError(f"{name!r} has no shape yet: run the model on a batch once")
+        if tensor.is_inference():
+            raise DataError(
+                f"{name!r} is an inference tensor (the model was made under torch.inference_mode),"
+                " which can't be differentiated: copy the model outside of that mode first,"
+                " model = copy.deepcopy(model)"
+            )
+        if tensor.is_meta:
+            raise DataError(
+                f"{name!r} is on the meta device, so the model has no weights: load them first"
+                " (model.to_empty(device='cpu'), then load_state_dict)"
+            )
+
+
+# --- tracing ---------------------------------------------------------------------------------
 
 
 class _Tracer(fx.Tracer):

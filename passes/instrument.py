@@ -1,22 +1,100 @@
 """Instrument: run data through a captured model and record what each region receives and gives.
 
 Recording happens in evaluation mode by forward hooks, which are gone afterwards; modes, buffers and
-attributes of the model are left as found, after each batch. Samples go through reservoirs, so that
-memory is bounded by `n_samples` and the largest batch.
+attributes of the model are left as they were, after each batch. Samples go through reservoirs, so
+that memory is bounded by `n_samples` and the largest batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import nn
 
-from symcompile.errors import DataError
+from symcompile.errors import DataError, TargetError
+from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch, evaluating
 from symcompile.modules.recorder import Observed, Recorder
-from symcompile.modules.recording import RECORDED_BATCHES
+from symcompile.modules.recording import NO_BATCHES, RECORDED_BATCHES
+from symcompile.modules.region import Interface, Region
 from symcompile.modules.splitting import Splitter
+from symcompile.modules.state import put_back, same_random_state
+from symcompile.passes.capture import BOUNDARIES
+from symcompile.pipeline import Instrumented, Partitioned
+from symcompile.storage.recording import Recording
+from symcompile.target import Target
+
+
+@dataclass(frozen=True)
+class InstrumentPass:
+    """Record the regions, from the data or from the domains of their targets; or take a recording
+    that there is. Fields as the arguments of `symcompile.record`."""
+
+    n_samples: int
+    holdout: float
+    seed: int
+    name: ClassVar[str] = "instrument"
+
+    def run(self, state: Partitioned) -> Instrumented:
+        source = state.source
+        if isinstance(source, Recording):
+            return Instrumented(**vars(state), recording=_retargeted(source, state.places))
+        with same_random_state():
+            if source is None:
+                recording = self._sampled(state)
+            else:
+                recording = self._recorded(state, source, state.root, state.places)
+            put_back(state.root, state.model)
+        return Instrumented(**vars(state), recording=recording)
+
+    def _recorded(
+        self,
+        state: Partitioned,
+        batches: Iterable[Batch],
+        root: nn.Module,
+        targets: Mapping[str, Target],
+    ) -> Recording:
+        """Name the inputs, and gather what was observed into one immutable value."""
+        seen = instrument(
+            root,
+            targets,
+            batches,
+            n_samples=self.n_samples,
+            holdout=self.holdout,
+            seed=self.seed,
+        )
+        regions, samples, refused = {}, {}, {}
+        for path, region in seen.regions.items():
+            if region.face is None or region.samples is None:
+                refused[path] = region.refused
+                continue
+            samples[path] = region.samples
+            module = root if path == "." else root.get_submodule(path)
+            regions[path] = _region(path, targets[path], module, region, state.columns)
+        return Recording(
+            regions,
+            samples,
+            refused,
+            seen.batches,
+            seen.batches_are,
+            state.fingerprint,
+            state.kind,
+            state.note,
+            self.seed,
+        )
+
+    def _sampled(self, state: Partitioned) -> Recording:
+        """Draw the inputs of each target from its domain: nothing is known of the whole model's,
+        unless the target is all of it."""
+        recordings = []
+        for path, target in state.places.items():
+            module = state.copy if path == "." else state.copy.get_submodule(path)
+            batch = sampled_batch(target, module, self.n_samples, self.seed)
+            alone = self._recorded(state, [batch], module, {".": target})
+            recordings.append(alone if path == "." else _renamed(alone, path))
+        return recordings[0] if len(recordings) == 1 else _merged(recordings)
 
 
 @dataclass(frozen=True)
@@ -56,7 +134,102 @@ def instrument(
     if not splitter.count:
         raise DataError("data is empty: give at least one batch")
     regions = recorder.finish()
-    recorded = [one.samples for one in regions.values() if one.samples is not None]
-    if recorded and not all(samples.holdout.any() for samples in recorded):
+    samples = [region.samples for region in regions.values() if region.samples is not None]
+    if samples and not all(region.holdout.any() for region in samples):
         return Observation(regions, tuple(splitter.recorded()), RECORDED_BATCHES)
     return Observation(regions, tuple(splitter.kept()), splitter.kind())
+
+
+# --- regions ---------------------------------------------------------------------------------
+
+
+def _region(
+    path: str, target: Target, module: nn.Module, seen: Observed, columns: Columns | None
+) -> Region:
+    assert seen.face is not None
+    assert seen.samples is not None
+    by_column = columns is not None and columns.are(seen.samples.X)
+    region = Region(
+        path,
+        target,
+        seen.face,
+        _names(path, target, seen.face, columns.names if columns and by_column else None),
+        seen.dtype,
+        sum(p.numel() for p in module.parameters()),
+        seen.calls,
+        seen.settings,
+    )
+    _check_outputs(region)
+    region.features  # noqa: B018  (reads the feature expressions, so that a typo is found now)
+    return region
+
+
+def _names(
+    path: str, target: Target, interface: Interface, columns: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    """Names of the inputs: those of the target, else of a data frame's columns, else numbers."""
+    count = interface.n_inputs
+    names = target.names or columns or tuple(f"x{k}" for k in range(count))
+    if len(names) != count:
+        raise TargetError(
+            f"target {path!r}: {len(names)} names ({', '.join(names)}) for {count} input features:"
+            " give one name for each"
+        )
+    return names
+
+
+def _check_outputs(region: Region) -> None:
+    """TargetError if the target names outputs that the region does not have."""
+    too_large = [o for o in region.target.outputs or () if o >= region.n_equations]
+    if too_large:
+        raise TargetError(
+            f"target {region.path!r}: outputs {too_large} do not exist: it has"
+            f" {region.n_equations} (0 to {region.n_equations - 1})"
+        )
+
+
+# --- recordings that there are ---------------------------------------------------------------
+
+
+def _retargeted(recording: Recording, targets: Mapping[str, Target]) -> Recording:
+    """A recording under the targets, and their options, of now."""
+    missing = [p for p in targets if p not in recording.regions and p not in recording.refused]
+    if missing:
+        known = ", ".join([*recording.regions, *recording.refused])
+        raise DataError(f"the recording has {known}, not {', '.join(missing)}: record those too")
+    regions = {}
+    for path, target in targets.items():
+        if path in recording.regions:
+            region = recording.regions[path]
+            names = _names(target.path, target, region.interface)
+            regions[path] = replace(
+                region, target=target, names=names, projection_in=None, projection_out=None
+            )
+            _check_outputs(regions[path])
+    samples = {path: recording.samples[path] for path in regions}
+    refused = {path: reason for path, reason in recording.refused.items() if path in targets}
+    return replace(recording, regions=regions, samples=samples, refused=refused)
+
+
+def _renamed(alone: Recording, path: str) -> Recording:
+    """A recording of one module on its own, as a recording of the model's region at `path`."""
+    return replace(
+        alone,
+        regions={path: replace(alone.regions["."], path=path)} if alone.regions else {},
+        samples={path: alone.samples["."]} if alone.samples else {},
+        refused={path: alone.refused["."]} if alone.refused else {},
+        batches=(),
+        batches_are=NO_BATCHES,
+        capture=BOUNDARIES,
+    )
+
+
+def _merged(recordings: Sequence[Recording]) -> Recording:
+    return replace(
+        recordings[0],
+        regions={p: region for one in recordings for p, region in one.regions.items()},
+        samples={p: samples for one in recordings for p, samples in one.samples.items()},
+        refused={p: reason for one in recordings for p, reason in one.refused.items()},
+        batches=(),
+        batches_are=NO_BATCHES,
+    )

@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import fx
 from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, insert_subgm
 
-from symcompile.errors import TargetError
+from symcompile.errors import CaptureError, TargetError
 from symcompile.modules.state import match_persistence
+from symcompile.pipeline import Captured, Partitioned
+
+
+@dataclass(frozen=True)
+class PartitionPass:
+    """Give every range of nodes a submodule of its own."""
+
+    name: ClassVar[str] = "partition"
+
+    def run(self, state: Captured) -> Partitioned:
+        ranges = [path for path, target in state.places.items() if target.is_node_range]
+        if not ranges:
+            return Partitioned(**vars(state))
+        if not isinstance(state.root, fx.GraphModule):
+            raise CaptureError(
+                f"target {ranges[0]!r} is a range of graph nodes, but torch.fx can't trace this"
+                f" model ({state.note}): name module paths instead"
+            )
+        refuse_overlap(state.root, ranges, state.places.keys() - set(ranges))
+        places = {
+            partition(state.root, path) if target.is_node_range else path: target
+            for path, target in state.places.items()
+        }
+        return Partitioned(**vars(replace(state, places=places)))
 
 
 def refuse_overlap(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,6 +11,23 @@ from symcompile.errors import TargetError
 from symcompile.expressions.evaluation import Array
 from symcompile.modules.recording import Samples
 from symcompile.modules.region import Projection, Region
+from symcompile.pipeline import Instrumented, Reduced
+
+
+@dataclass(frozen=True)
+class ReducePass:
+    """Project the regions whose targets ask for it."""
+
+    name: ClassVar[str] = "reduce"
+
+    def run(self, state: Instrumented) -> Reduced:
+        recording = state.recording
+        regions = {
+            path: reduce(r, recording.samples[path]) for path, r in recording.regions.items()
+        }
+        if all(regions[path] is region for path, region in recording.regions.items()):
+            return Reduced(**vars(state))
+        return Reduced(**vars(replace(state, recording=replace(recording, regions=regions))))
 
 
 def reduce(region: Region, samples: Samples) -> Region:

@@ -26,7 +26,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.expansion import expanded
 from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
-from symcompile.fidelity.refitting import Equations, FittedRegion, names_in
+from symcompile.fidelity.refitting import Equations, Refitting, names_in
 from symcompile.modules.state import same_random_state
 
 Adapt = Callable[[nn.Module], float | torch.Tensor]
@@ -70,7 +70,7 @@ class Adapted:
 
 def search(
     equations: Equations,
-    recorded: FittedRegion,
+    recorded: Refitting,
     build: Callable[[Equations], nn.Module],
     adapt: Adapt,
     tolerance: float,
@@ -84,7 +84,7 @@ def search(
         enough: what the loss may rise to in any case.
 
     Fidelity to the block may have chosen equations that are too short for the task: where they are
-    not enough, others are the start if they do better (`FittedRegion.others`). Then inputs go, that
+    not enough, others are the start if they do better (`Refitting.others`). Then inputs go, that
     which recorded samples miss least before others: what a later block computes from such an input
     may as well be computed there alone. Then constants, from all outputs at once, since each of
     them alone is rarely worth its trial; then terms of sums. Last, outputs take up what others
@@ -126,7 +126,7 @@ class _Shortening:
         self.lowest, self.by_hand = math.inf, True
         self.trials: list[Trial] = []
 
-    def start(self, equations: Equations, recorded: FittedRegion) -> FittedRegion:
+    def start(self, equations: Equations, recorded: Refitting) -> Refitting:
         """The equations as they are; where they are not enough, the shortest of those that are
         within the tolerance of the best that there are. Returns how to fit on from them."""
         starts = [(self.adapted(equations), recorded)]
@@ -143,7 +143,7 @@ class _Shortening:
         self.trials += [Trial({}, start.loss, start is self.best) for start, _ in starts]
         return fitting
 
-    def leave_out_inputs(self, recorded: FittedRegion) -> None:
+    def leave_out_inputs(self, recorded: Refitting) -> None:
         needed: set[str] = set()
         while True:
             for name, changed in recorded.fewer(self.best.equations, needed):

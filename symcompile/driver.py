@@ -13,12 +13,17 @@ from torch import nn
 
 from symcompile.compiled import Compiled
 from symcompile.errors import CaptureError, TargetError
+from symcompile.fidelity.outcome import Refusal
 from symcompile.modules.arrays import read_arrays, read_names, read_weights, split
 from symcompile.options import Operators, Options
-from symcompile.pipeline import Compilation, run_passes
+from symcompile.passes import compiling_passes, recording_passes
+from symcompile.passes.distill import fit_of
+from symcompile.pipeline import Request
+from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.pareto import ParetoFront
-from symcompile.stages import compiling_passes, fit_of, recording_passes, run_fits
+from symcompile.regression.progress import ProgressBar
+from symcompile.storage.journal import Journal
 from symcompile.storage.recording import Recording
 from symcompile.target import Target, as_targets
 
@@ -108,11 +113,9 @@ def symcompile(
         progress,
         loss,
     )
-    model, chosen = _checked(model, targets)
-    result, log = run_passes(compiling_passes(options), Compilation(model, chosen, data))
-    compiled: Compiled = result.compiled
-    compiled.log = log
-    return compiled
+    state, log = compiling_passes(options).run(Request(*_checked(model, targets), data))
+    refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
+    return Compiled(state.assembly, state.blocks, refused, log)
 
 
 def record(
@@ -131,10 +134,8 @@ def record(
     `symcompile`.
     """
     options = Options(holdout=holdout, n_samples=n_samples, seed=seed)
-    model, chosen = _checked(model, targets)
-    result, _ = run_passes(recording_passes(options), Compilation(model, chosen, data))
-    assert result.recording is not None
-    return result.recording
+    state, _ = recording_passes(options, sharing=True).run(Request(*_checked(model, targets), data))
+    return state.recording
 
 
 def distill(
@@ -196,7 +197,9 @@ def distill(
         fit_of("output", k, samples, inputs, values, symbols, options.search, options)
         for k, values in enumerate(outputs.T)
     ]
-    return dict(enumerate(run_fits(fits, options).values()))
+    searches = Searches(fits, Journal(options.run_dir), options.executor)
+    with ProgressBar(len(fits), enabled=options.progress) as bar:
+        return dict(enumerate(searches.refined(bar).values()))
 
 
 def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Compiled:

@@ -1,30 +1,28 @@
-"""The pass manager: what flows between passes, what each may rely on, and how it is checked.
+"""The pass manager: what flows between the passes, what holds of it, and how it is checked.
 
-A pass takes a Compilation and gives another; it never changes one in place. A pass that has nothing
-to do gives back the very one that it got, and the log says so.
-
-| field | is there after | holds |
-|---|---|---|
-| model, targets, data | - | what the user passed, checked |
-| captured | capture | the root, every target one submodule of it |
-| recording | instrument | regions and their samples; refused targets with their reasons |
-| fronts | distill | a Pareto front for each equation that a region asks for |
-| compiled | rewrite | the hybrid, measured |
-
-`check` is the written form of this table. It runs on the RESULT of every pass.
+A pass takes what the one before it gives, and gives something that has more: the types say what it
+may rely on, and mypy that they follow each other. It changes none of it in place. What a type can't
+say, `problems` says, and it is asked of the RESULT of every pass.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Generic, Never, Protocol, TypeAlias, TypeVar, cast, get_type_hints
 
 import torch
 from torch import nn
 
-from symcompile.modules.region import Region
+from symcompile.assembly import Assembly, Block
+from symcompile.fidelity.acceptance import Choice
+from symcompile.fidelity.controls import Controls
+from symcompile.lowering import Lowered
+from symcompile.modules.batches import Columns
+from symcompile.modules.calling import Batch
+from symcompile.regression.distillation import Searches
+from symcompile.regression.engines import Engine
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.recording import Recording
 from symcompile.target import Target
@@ -34,37 +32,206 @@ class PassError(AssertionError):
     """A pass broke its contract: a bug of the compiler, never of its user."""
 
 
+# --- what flows ------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Compilation:
-    """The state between two passes; see the table above."""
+class Request:
+    """What the user passed, checked."""
 
     model: nn.Module
     targets: tuple[Target, ...]
-    data: Any = None
-    captured: Any = None
-    recording: Recording | None = None
-    fronts: Mapping[str, Mapping[int, ParetoFront]] | None = None
-    compiled: Any = None
+    data: object
 
-    def with_(self, **changes: Any) -> Compilation:
-        return replace(self, **changes)
+    def problems(self) -> Iterator[str]:
+        """What is wrong with it, in words."""
+        yield from ()
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One step.
+class Captured(Request):
+    """A copy of the model, captured as far as that can be done.
 
     Attributes:
-        name: what the log calls it.
-        requires: fields of the Compilation that must be there before it runs.
-        ensures: fields that are there afterwards.
-        run: the step itself.
+        root: an fx.GraphModule, or the copy itself.
+        kind: "fx", "module boundaries" or "whole model".
+        note: why torch.fx was not used; "" where it was.
+        copy: runs where data has to run through the model: the user's own is only ever read.
+        places: the target of each path in `root`, or range of nodes.
+        fingerprint: of the weights, before anything ran.
+        source: what there is to record: batches, or a recording of before.
+        columns: what the data came as, if it was a data frame.
     """
 
-    name: str
-    requires: tuple[str, ...]
-    ensures: tuple[str, ...]
-    run: Callable[[Compilation], Compilation]
+    root: nn.Module
+    kind: str
+    note: str
+    copy: nn.Module
+    places: Mapping[str, Target]
+    fingerprint: str
+    source: Iterator[Batch] | Recording | None
+    columns: Columns | None
+
+
+@dataclass(frozen=True)
+class Partitioned(Captured):
+    """Every place is a submodule of `root`, or "." for all of it."""
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        known = dict(self.root.named_modules(remove_duplicate=False))
+        lost = [path for path in self.places if path != "." and path not in known]
+        if lost:
+            yield f"{lost} are no submodules"
+
+
+@dataclass(frozen=True)
+class Instrumented(Partitioned):
+    """What the regions saw and gave; targets that can't be replaced, with their reasons."""
+
+    recording: Recording
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        lost = set(self.places) - set(self.recording.regions) - set(self.recording.refused)
+        if lost:
+            yield f"targets {sorted(lost)} are lost"
+        for path, region in self.recording.regions.items():
+            samples = self.recording.samples.get(path)
+            if samples is None:
+                yield f"region {path!r} has no samples"
+                continue
+            shapes = samples.X.shape[1], samples.Y.shape[1]
+            expected = region.interface.n_inputs, region.interface.n_outputs
+            if shapes != expected:
+                yield f"region {path!r} has samples of {shapes}, not {expected}"
+            if samples.holdout.all():
+                yield f"region {path!r} has nothing to fit"
+
+
+@dataclass(frozen=True)
+class Reduced(Instrumented):
+    """Regions have the projections that their targets ask for."""
+
+
+@dataclass(frozen=True)
+class Distilled(Reduced):
+    """A search of each output of each region, with the region's engine.
+
+    They run while the next pass asks for what they find: what is found for one output is refined
+    while others are still searched for, by the same workers.
+    """
+
+    engines: Mapping[str, Engine]
+    searches: Searches
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        known = set(self.searches.keys)
+        for path, region in self.recording.regions.items():
+            lost = [k for k in region.equation_outputs if fit_key(path, k) not in known]
+            if lost:
+                yield f"region {path!r} has no search for outputs {lost}"
+
+
+@dataclass(frozen=True)
+class Refined(Distilled):
+    """A Pareto front for each equation that a region asks for."""
+
+    fronts: Mapping[str, Mapping[int, ParetoFront]]
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        for path, region in self.recording.regions.items():
+            fronts = self.fronts.get(path, {})
+            lost = set(region.equation_outputs) - set(fronts)
+            if lost:
+                yield f"region {path!r} has no front for outputs {sorted(lost)}"
+            if any(e.symbols != region.variables for front in fronts.values() for e in front):
+                yield f"region {path!r} has equations in other variables than its own"
+
+
+@dataclass(frozen=True)
+class Chosen(Refined):
+    """The equations that are to stand in each region's place, or why none may."""
+
+    controls: Mapping[str, Controls]
+    choices: Mapping[str, Choice]
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        for path, region in self.recording.regions.items():
+            choice = self.choices.get(path)
+            chosen = choice.judged.equations if choice is not None and choice.judged else {}
+            if choice is None:
+                yield f"region {path!r} has no choice"
+            elif not choice.refused and set(chosen) != set(region.equation_outputs):
+                yield f"region {path!r} has equations of {sorted(chosen)} only"
+
+
+@dataclass(frozen=True)
+class Rewritten(Chosen):
+    """The hybrid, and what was lowered into it."""
+
+    assembly: Assembly
+    lowered: Mapping[str, Lowered]
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        for path, region in self.recording.regions.items():
+            lowered = self.lowered.get(path)
+            if (lowered is None) != bool(self.choices[path].refused):
+                yield f"region {path!r} is not what was chosen"
+            elif lowered is not None and self.assembly.installed(region) is not lowered.module:
+                yield f"region {path!r} has another block than its own"
+
+
+@dataclass(frozen=True)
+class Verified(Rewritten):
+    """What became of each region, measured; and the hybrid, without what had to be refused."""
+
+    blocks: Mapping[str, Block]
+
+    def problems(self) -> Iterator[str]:
+        # What was lowered may have been refused: the blocks count now.
+        yield from Chosen.problems(self)
+        lost = set(self.recording.regions) - set(self.blocks)
+        if lost:
+            yield f"{sorted(lost)} have no outcome"
+        for path, block in self.blocks.items():
+            lowered, region = block.lowered, block.region
+            if lowered is not None and self.assembly.installed(region) is not lowered.module:
+                yield f"region {path!r} has another block than its own"
+
+
+def fit_key(path: str, output: int) -> str:
+    """What errors, progress and the journal call the fit of an output."""
+    return f"{path}[{output}]"
+
+
+# --- how it is run ---------------------------------------------------------------------------
+
+In = TypeVar("In", bound=Request, contravariant=True)
+Out = TypeVar("Out", bound=Request, covariant=True)
+Start = TypeVar("Start", bound=Request)
+End = TypeVar("End", bound=Request)
+Next = TypeVar("Next", bound=Request)
+
+
+class Pass(Protocol[In, Out]):
+    """One step; its options are its fields."""
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        ...
+
+    def run(self, state: In) -> Out:
+        """The step itself: everything of `state`, and what it adds."""
+        ...
+
+
+AnyPass: TypeAlias = Pass[Never, Request]
 
 
 @dataclass(frozen=True)
@@ -76,27 +243,49 @@ class LogEntry:
     changed: bool
 
 
+@dataclass(frozen=True)
+class Pipeline(Generic[Start, End]):
+    """Passes in their order; begin with `Pipeline.of` the first, and add to it by `then`."""
+
+    passes: tuple[AnyPass, ...]
+
+    @classmethod
+    def of(cls, first: Pass[Start, End]) -> Pipeline[Start, End]:
+        return cls((first,))
+
+    def then(self, following: Pass[End, Next]) -> Pipeline[Start, Next]:
+        return Pipeline((*self.passes, following))
+
+    def run(self, state: Start) -> tuple[End, tuple[LogEntry, ...]]:
+        """What all passes come to, and what each of them did; errors as `run_passes`."""
+        result, log = run_passes(self.passes, state)
+        return cast(End, result), log
+
+
 def run_passes(
-    passes: Sequence[Pass],
-    state: Compilation,
-    watch: Callable[[LogEntry, Compilation], None] | None = None,
-) -> tuple[Compilation, tuple[LogEntry, ...]]:
+    passes: Sequence[AnyPass],
+    state: Request,
+    watch: Callable[[LogEntry, Request], None] | None = None,
+) -> tuple[Request, tuple[LogEntry, ...]]:
     """Run passes in order, each one's contract checked before and after it.
 
     `watch` is called after each with its log entry and its result.
-    Raises PassError if a pass is out of order or its result breaks the table; what a pass itself
-    raises goes through.
+    Raises PassError if a pass is out of order or its result is not what it ensures; what a pass
+    itself raises goes through.
     """
     log = []
-    for one in passes:
-        _require(one.name, "needs", one.requires, state)
+    for step in passes:
+        contract = get_type_hints(type(step).run)
+        _require(step.name, "needs", contract["state"], state)
         start = time.perf_counter()
         # What is made under inference mode could never be trained.
         with torch.inference_mode(False):
-            result = one.run(state)
-        entry = LogEntry(one.name, time.perf_counter() - start, result is not state)
-        _require(one.name, "did not provide", one.ensures, result)
-        check(result, one.name)
+            result = cast("Pass[Request, Request]", step).run(state)
+        changed = any(value is not vars(state).get(key) for key, value in vars(result).items())
+        entry = LogEntry(step.name, time.perf_counter() - start, changed)
+        _require(step.name, "did not provide", contract["return"], result)
+        for problem in result.problems():
+            raise PassError(f"after pass {step.name!r}: {problem}")
         log.append(entry)
         if watch is not None:
             watch(entry, result)
@@ -104,48 +293,8 @@ def run_passes(
     return state, tuple(log)
 
 
-def check(state: Compilation, after: str) -> None:
-    """Raise PassError, naming the pass it came `after`, unless the state fits the table."""
-    recording = state.recording
-    if recording is None:
+def _require(name: str, verb: str, kind: type[Request], state: Request) -> None:
+    if isinstance(state, kind):
         return
-    targets = set(state.captured.targets) if state.captured is not None else set()
-    known = set(recording.regions) | set(recording.refused)
-    _hold(after, targets <= known, f"targets {sorted(targets - known)} are lost")
-    for path, region in recording.regions.items():
-        _check_samples(after, path, region, recording)
-        if state.fronts is not None:
-            _check_fronts(after, path, region, state.fronts.get(path, {}))
-    if state.compiled is not None:
-        missing = known - set(state.compiled.outcomes)
-        _hold(after, not missing, f"{sorted(missing)} have no outcome")
-
-
-def _check_samples(after: str, path: str, region: Region, recording: Recording) -> None:
-    samples = recording.samples.get(path)
-    _hold(after, samples is not None, f"region {path!r} has no samples")
-    assert samples is not None
-    shapes = samples.X.shape[1], samples.Y.shape[1]
-    expected = region.interface.n_inputs, region.interface.n_outputs
-    _hold(after, shapes == expected, f"region {path!r} has samples of {shapes}, not {expected}")
-    _hold(after, not samples.holdout.all(), f"region {path!r} has nothing to fit")
-
-
-def _check_fronts(after: str, path: str, region: Region, fronts: Mapping[int, ParetoFront]) -> None:
-    missing = set(region.equation_outputs) - set(fronts)
-    _hold(after, not missing, f"region {path!r} has no front for outputs {sorted(missing)}")
-    for front in fronts.values():
-        other = [e for e in front if e.symbols != region.variables]
-        _hold(after, not other, f"region {path!r} has equations in other variables than its own")
-
-
-def _require(name: str, verb: str, wanted: Sequence[str], state: Compilation) -> None:
-    known = {one.name for one in fields(state)}
-    missing = [field for field in wanted if field not in known or getattr(state, field) is None]
-    if missing:
-        raise PassError(f"pass {name!r} {verb} {', '.join(missing)}")
-
-
-def _hold(after: str, holds: bool, problem: str) -> None:
-    if not holds:
-        raise PassError(f"after pass {after!r}: {problem}")
+    missing = [field.name for field in fields(kind) if not hasattr(state, field.name)]
+    raise PassError(f"pass {name!r} {verb} {', '.join(missing) or kind.__name__}")

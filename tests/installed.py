@@ -3,23 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from torch import nn
 
-from symcompile import Compiled, record
+from symcompile import Compiled
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import VOCABULARY, OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.fidelity.measuring import Neural
 from symcompile.modules.region import Region
-from symcompile.passes.record import capture_targets
-from symcompile.passes.reduce import reduce
+from symcompile.options import Options
+from symcompile.passes import recording_passes
+from symcompile.passes.choose import ChoosePass
+from symcompile.passes.reduce import ReducePass
+from symcompile.passes.rewrite import RewritePass
+from symcompile.passes.verify import VerifyPass
+from symcompile.pipeline import Pipeline, Reduced, Refined, Request, fit_key
+from symcompile.regression.distillation import Fit, Searches
+from symcompile.regression.engines import Engine
 from symcompile.regression.pareto import ParetoFront
+from symcompile.storage.journal import Journal
 from symcompile.target import Target
 
 OPERATORS = OperatorSet.of(list(VOCABULARY))
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """In the place of an engine."""
+
+    operators: OperatorSet
+    about: Mapping[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self.about)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """In the place of a fit."""
+
+    key: str
+
+
+def recorded(model: nn.Module, targets: Sequence[Target], data: Any) -> Reduced:
+    """What the compiler knows of a model before it searches."""
+    passes = recording_passes(Options()).then(ReducePass())
+    return passes.run(Request(model, tuple(targets), data))[0]
+
+
+def built(
+    state: Reduced,
+    fronts: Mapping[str, Mapping[int, ParetoFront]],
+    *,
+    engine: ByHand,
+    tolerance: float | None = None,
+    beat_linear: bool = False,
+) -> Compiled:
+    """What the compiler makes of these fronts."""
+    keys = [_Named(fit_key(path, k)) for path, front in fronts.items() for k in front]
+    found = Refined(
+        **vars(state),
+        engines=dict.fromkeys(fronts, cast(Engine, engine)),
+        searches=Searches(cast("list[Fit]", keys), Journal(None)),
+        fronts=fronts,
+    )
+    choose = ChoosePass(tolerance, beat_linear)
+    done, log = Pipeline.of(choose).then(RewritePass()).then(VerifyPass()).run(found)
+    return Compiled(done.assembly, done.blocks, {}, log)
 
 
 def compiled_with(
@@ -36,19 +88,12 @@ def compiled_with(
     Args:
         options: of every Target.
     """
-    targets = [Target(path, **options) for path in texts]
-    recording = record(model, targets, data)
-    regions = dict(recording.regions)
-    if options.get("reduce"):
-        regions = {path: reduce(one, recording[path]) for path, one in regions.items()}
-        recording = replace(recording, regions=regions)
-    root = capture_targets(model, targets, recording.batches[0]).root
-    return Compiled.build(
-        Neural(root),
-        recording,
+    state = recorded(model, [Target(path, **options) for path in texts], data)
+    regions = state.recording.regions
+    return built(
+        state,
         {path: _fronts(regions[path], given) for path, given in texts.items()},
-        engines={path: {"operators": dict.fromkeys(VOCABULARY, 1)} for path in texts},
-        operators=dict.fromkeys(texts, OPERATORS),
+        engine=ByHand(OPERATORS, {"operators": dict.fromkeys(VOCABULARY, 1)}),
         tolerance=tolerance,
         beat_linear=beat_linear,
     )

@@ -7,20 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import installed
 import numpy as np
 import torch
 from torch import nn
 
-from symcompile import Target, load, record
+from symcompile import Target, load
 from symcompile.compiled import Compiled
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.fidelity.measuring import Neural
 from symcompile.fidelity.outcome import Refusal, Rewrite
-from symcompile.passes.reduce import reduce
+from symcompile.pipeline import Reduced
 from symcompile.regression.pareto import ParetoFront
-from symcompile.storage.recording import Recording
 
 OPERATORS = OperatorSet.of(["+", "*", "inv", "sin", "exp"])
 DATA = torch.linspace(-1, 2, 600, dtype=torch.float64).reshape(-1, 2)
@@ -52,13 +51,13 @@ class Slope(Around):
             return torch.autograd.grad(value.sum(), x)[0]
 
 
-def recorded(model: nn.Module, target: str | Target = "block") -> Recording:
-    return record(model, target, DATA)
+def recorded(model: nn.Module, target: Target | None = None, data: Any = DATA) -> Reduced:
+    return installed.recorded(model, [target or Target("block")], data)
 
 
-def front(recording: Recording, output: int, choice: int, *texts: str) -> ParetoFront:
+def front(state: Reduced, output: int, choice: int, *texts: str) -> ParetoFront:
     """Equations by ascending complexity; `choice` is the default one."""
-    region, samples = recording.regions["block"], recording.samples["block"]
+    region, samples = state.recording.regions["block"], state.recording.samples["block"]
     V, y = region.variable_values(samples.X_holdout), region.equation_values(samples.Y_holdout)
     found = []
     for text in texts:
@@ -70,27 +69,19 @@ def front(recording: Recording, output: int, choice: int, *texts: str) -> Pareto
     return ParetoFront(tuple(found), float(y[:, output].var()), choice)
 
 
-def built(
-    model: nn.Module, recording: Recording, fronts: Mapping[int, ParetoFront], **options: Any
-) -> Compiled:
-    return Compiled.build(
-        Neural(model),
-        recording,
-        {"block": fronts},
-        engines={"block": {"name": "by hand"}},
-        operators={"block": OPERATORS},
-        **options,
-    )
+def built(state: Reduced, fronts: Mapping[int, ParetoFront], **options: Any) -> Compiled:
+    engine = installed.ByHand(OPERATORS, {"name": "by hand"})
+    return installed.built(state, {"block": fronts}, engine=engine, **options)
 
 
 SINE = ("0.4", "x1 + 0.1", "sin(2*x0)", "1.1*sin(1.9*x0) + x1", "sin(2*x0) + x1 + 1e-3*x1*x0**2")
 PLANE = ("-1.2", "-3.1*x1", "x0 - 3.01*x1", "1.0*x0 - 3.0*x1 + 1e-6*x0**2")
 
 
-def both(recording: Recording, first: int, second: int) -> dict[int, ParetoFront]:
+def both(state: Reduced, first: int, second: int) -> dict[int, ParetoFront]:
     return {
-        0: front(recording, 0, first, *SINE),
-        1: front(recording, 1, second, *PLANE),
+        0: front(state, 0, first, *SINE),
+        1: front(state, 1, second, *PLANE),
     }
 
 
@@ -100,8 +91,8 @@ def texts(compiled: Compiled) -> list[str]:
 
 def test_what_passes_by_default_stays() -> None:
     model = Around(Law())
-    recording = recorded(model)
-    compiled = built(model, recording, both(recording, 4, 3), tolerance=0.3)
+    state = recorded(model)
+    compiled = built(state, both(state, 4, 3), tolerance=0.3)
     assert [one.complexity for one in compiled.equations["block"].values()] == [
         compiled.fronts["block"][0][4].complexity,
         compiled.fronts["block"][1][3].complexity,
@@ -112,8 +103,8 @@ def test_what_passes_by_default_stays() -> None:
 
 def test_under_a_tolerance_the_simplest_that_passes_is_taken_for_each_output() -> None:
     model = Around(Law())
-    recording = recorded(model)
-    compiled = built(model, recording, both(recording, 2, 3), tolerance=0.3)
+    state = recorded(model)
+    compiled = built(state, both(state, 2, 3), tolerance=0.3)
     assert texts(compiled)[0] == "x1 + 1.1*sin(1.9*x0)"
     assert compiled.equations["block"][1] == compiled.fronts["block"][1][3]
     text = " ".join(str(compiled.report).split())
@@ -126,8 +117,8 @@ def test_under_a_tolerance_the_simplest_that_passes_is_taken_for_each_output() -
 
 def test_a_front_without_any_is_refused_with_the_best_that_it_has() -> None:
     model = Around(Law())
-    recording = recorded(model)
-    compiled = built(model, recording, both(recording, 1, 1), tolerance=1e-4)
+    state = recorded(model)
+    compiled = built(state, both(state, 1, 1), tolerance=1e-4)
     outcome = compiled.outcomes["block"]
     assert isinstance(outcome, Refusal)
     assert "No other equation of the front passes: the lowest relative L2 is" in outcome.reason
@@ -140,12 +131,12 @@ def test_a_front_without_any_is_refused_with_the_best_that_it_has() -> None:
 
 def test_an_equation_that_beats_the_linear_map_is_looked_for() -> None:
     model = Around(Law())
-    recording = recorded(model)
-    found = both(recording, 2, 3)
+    state = recorded(model)
+    found = both(state, 2, 3)
     del found[1]
     only = Target("block", outputs=[0])
-    recording = recorded(model, only)
-    compiled = built(model, recording, found, beat_linear=True)
+    state = recorded(model, only)
+    compiled = built(state, found, beat_linear=True)
     assert isinstance(compiled.outcomes["block"], Rewrite)
     assert compiled.equations["block"][0].complexity > found[0][2].complexity
 
@@ -154,29 +145,29 @@ def test_rounding_is_no_worse_than_a_linear_map() -> None:
     """Both are exact, and which of them rounds to fewer digits is chance."""
     layer = nn.Linear(2, 1)
     model = Around(layer)
-    recording = record(model, "block", DATA.float())
+    state = recorded(model, data=DATA.float())
     (a, b), c = layer.weight[0].tolist(), layer.bias.item()
-    exact = front(recording, 0, 1, "0.1", f"{a * (1 + 3e-8)}*x0 + {b}*x1 + {c}")
-    compiled = built(model, recording, {0: exact}, beat_linear=True)
+    exact = front(state, 0, 1, "0.1", f"{a * (1 + 3e-8)}*x0 + {b}*x1 + {c}")
+    compiled = built(state, {0: exact}, beat_linear=True)
     assert isinstance(compiled.outcomes["block"], Rewrite)
     assert compiled.equations["block"][0] == exact[1]
 
 
 def test_an_equation_that_is_undefined_on_data_makes_room_for_the_next() -> None:
     model = Around(Law())
-    recording = recorded(model)
-    hole = float(recording["block"].X[3, 0])
-    fronts = both(recording, 4, 2)
-    fronts[1] = front(recording, 1, 1, "-1.2", f"1/(x0 - {hole!r})", "x0 - 3.01*x1")
-    compiled = built(model, recording, fronts)
+    state = recorded(model)
+    hole = float(state.recording["block"].X[3, 0])
+    fronts = both(state, 4, 2)
+    fronts[1] = front(state, 1, 1, "-1.2", f"1/(x0 - {hole!r})", "x0 - 3.01*x1")
+    compiled = built(state, fronts)
     assert texts(compiled)[1] == "-1.2"
     assert "undefined" in compiled.outcomes["block"].provenance["moved"]
 
 
 def test_a_model_that_differentiates_the_block_gets_no_constant() -> None:
     model = Slope(Law())
-    recording = recorded(model)
-    compiled = built(model, recording, both(recording, 0, 0))
+    state = recorded(model)
+    compiled = built(state, both(state, 0, 0))
     outcome = compiled.outcomes["block"]
     assert isinstance(outcome, Rewrite)
     assert "it differentiates the block" in outcome.provenance["moved"]
@@ -192,13 +183,13 @@ def test_the_models_own_output_asks_for_more_accurate_equations() -> None:
             return found - 0.97 * Law()(x)
 
     model = Rest(Law())
-    recording = recorded(model)
-    fronts = both(recording, 3, 2)
-    assert texts(built(Around(Law()), recorded(Around(Law())), fronts, tolerance=0.3)) == [
+    state = recorded(model)
+    fronts = both(state, 3, 2)
+    assert texts(built(recorded(Around(Law())), fronts, tolerance=0.3)) == [
         "x1 + 1.1*sin(1.9*x0)",
         "x0 - 3.01*x1",
     ]
-    compiled = built(model, recording, fronts, tolerance=0.3)
+    compiled = built(state, fronts, tolerance=0.3)
     assert compiled.equations["block"] == {0: fronts[0][4], 1: fronts[1][3]}
     outcome = compiled.outcomes["block"]
     assert isinstance(outcome, Rewrite)
@@ -209,26 +200,25 @@ def test_the_models_own_output_asks_for_more_accurate_equations() -> None:
 def test_projected_outputs_count_together() -> None:
     """Components are made more accurate where that helps the real outputs most."""
     model = Around(Law())
-    recording = recorded(model, Target("block", reduce=(None, 2)))
-    region = reduce(recording.regions["block"], recording.samples["block"])
-    recording = replace(recording, regions={"block": region})
+    state = recorded(model, Target("block", reduce=(None, 2)))
+    region = state.recording.regions["block"]
     projection = region.projection_out
     assert projection is not None
     (a, b), (p, q) = projection.components[0], projection.components[1]
     y0 = f"(sin(2*x0) + x1 - {projection.mean[0]})"
     y1 = f"(x0 - 3*x1 - {projection.mean[1]})"
-    near = front(recording, 0, 0, "0.01", f"{b}*(x0 - 3*x1)", f"{a}*{y0} + {b}*{y1}")
-    fine = front(recording, 1, 0, "0.0", f"{p}*{y0} + {q}*{y1}")
-    compiled = built(model, recording, {0: near, 1: fine}, tolerance=0.6)
+    near = front(state, 0, 0, "0.01", f"{b}*(x0 - 3*x1)", f"{a}*{y0} + {b}*{y1}")
+    fine = front(state, 1, 0, "0.0", f"{p}*{y0} + {q}*{y1}")
+    compiled = built(state, {0: near, 1: fine}, tolerance=0.6)
     outcome = compiled.outcomes["block"]
     assert isinstance(outcome, Rewrite)
     assert outcome.fidelity.total is not None
     assert outcome.fidelity.total.equation.relative_l2 < 0.6
     assert compiled.equations["block"][1] == fine[0]
-    exact = built(model, recording, {0: near, 1: fine}, tolerance=1e-6)
+    exact = built(state, {0: near, 1: fine}, tolerance=1e-6)
     assert exact.equations["block"] == {0: near[2], 1: fine[1]}
-    with_less = {0: front(recording, 0, 0, "0.01", f"{b}*(x0 - 3*x1)"), 1: fine}
-    refused = built(model, recording, with_less, tolerance=1e-6).outcomes["block"]
+    with_less = {0: front(state, 0, 0, "0.01", f"{b}*(x0 - 3*x1)"), 1: fine}
+    refused = built(state, with_less, tolerance=1e-6).outcomes["block"]
     assert isinstance(refused, Refusal)
     assert "the closest of all have relative L2" in refused.reason
     assert "the projection of the outputs alone makes" in refused.reason
@@ -236,8 +226,8 @@ def test_projected_outputs_count_together() -> None:
 
 def test_why_the_choice_was_moved_is_saved(tmp_path: Path) -> None:
     model = Around(Law())
-    recording = recorded(model)
-    compiled = built(model, recording, both(recording, 2, 3), tolerance=0.3)
+    state = recorded(model)
+    compiled = built(state, both(state, 2, 3), tolerance=0.3)
     compiled.save(tmp_path / "moved.symc")
     loaded = load(tmp_path / "moved.symc")
     assert "the simplest that passes" in str(loaded.report)

@@ -25,7 +25,11 @@ from torch import fx, nn
 
 from symcompile.errors import CaptureError
 from symcompile.modules.calling import Batch, run, same
-from symcompile.passes.capture import BOUNDARIES, FX, capture, require_fx
+from symcompile.options import Options
+from symcompile.passes import recording_passes
+from symcompile.passes.capture import BOUNDARIES, FX, capture
+from symcompile.pipeline import Request
+from symcompile.target import Target
 
 X = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
 
@@ -130,8 +134,9 @@ def test_other_threads_call_modules_while_one_traces() -> None:
 def test_no_data_no_trace() -> None:
     found = capture(Net(), ["block"], None)
     assert (found.kind, found.note) == (BOUNDARIES, "no sample data to compare a trace with")
+    request = Request(Net(), (Target("a:b", domain={"x": (0, 1)}),), None)
     with pytest.raises(CaptureError, match=r"'a:b' is a range.*no sample data"):
-        require_fx(found, "a:b")
+        recording_passes(Options()).run(request)
 
 
 def test_the_second_try_enters_only_the_parents_of_targets() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
+from fitting import distill
 
 from symcompile.errors import ChoiceError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
-from symcompile.passes.distill import distill
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create
 from symcompile.regression.engines.base import SearchProgress

@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 import sympy
 from children import child, wait_until
+from fitting import distill
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
-from symcompile.passes.distill import distill
 from symcompile.regression import run as distill_run
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines.base import SearchProgress
@@ -136,7 +136,7 @@ RUN = """
 import sys, time
 from pathlib import Path
 from test_distill_run import Engine, some
-from symcompile.passes.distill import distill
+from fitting import distill
 engine = Engine(sys.argv[1], sys.argv[2], one_thread=sys.argv[3] == "one")
 try:
     distill(some(engine), run_dir=sys.argv[4])

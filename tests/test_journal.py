@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import sympy
 from children import child, wait_until
+from fitting import distill
 
 from symcompile.errors import ArtifactError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
-from symcompile.passes.distill import distill
 from symcompile.regression.distillation import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.journal import Journal, search_fingerprint
@@ -103,7 +103,7 @@ RUN = """
 import sys
 from pathlib import Path
 from test_journal import fits
-from symcompile.passes.distill import distill
+from fitting import distill
 fronts = distill(fits(Path(sys.argv[1]), 0.1, 'one'), run_dir=sys.argv[2])
 print({key: str(front) for key, front in fronts.items()})
 """

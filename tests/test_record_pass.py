@@ -9,9 +9,10 @@ from models import Branching, Net, Stack, state_of
 from torch import nn
 
 from symcompile.errors import CaptureError, DataError, ExpressionError, TargetError
-from symcompile.modules.batches import as_batches
 from symcompile.modules.recording import NO_BATCHES
-from symcompile.passes.record import capture_targets, observe, recording, without_model
+from symcompile.options import Options
+from symcompile.passes import recording_passes
+from symcompile.pipeline import Request
 from symcompile.storage.recording import Recording
 from symcompile.target import Target, as_targets
 
@@ -19,10 +20,9 @@ X = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
 
 
 def record(model: nn.Module, *targets: str | Target, data: Any = X) -> Recording:
-    first, batches = as_batches(data, model)
-    captured = capture_targets(model, as_targets(targets), first)
-    seen = observe(captured, batches, n_samples=100, holdout=0.2, seed=0)
-    return recording(captured, seen, seed=0)
+    options = Options(n_samples=100, holdout=0.2, seed=0)
+    state, _ = recording_passes(options).run(Request(model, as_targets(targets), data))
+    return state.recording
 
 
 def test_regions_know_what_they_replace() -> None:
@@ -74,8 +74,9 @@ def test_refused_regions_are_listed_with_the_reason() -> None:
         found["spare"]
 
 
-def test_without_model() -> None:
-    found = without_model(record(Net(), "block"))
+def test_regions_that_are_sampled_on_their_own() -> None:
+    target = Target("block", domain={"a": (0, 1), "b": (0, 1)})
+    found = record(Net(), target, data=None)
     assert (found.batches, found.batches_are) == ((), NO_BATCHES)
 
 

@@ -12,10 +12,10 @@ from models import Block, Calling, Net, graph_batch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from symcompile import record
 from symcompile.errors import ArtifactError, DataError, StaleRecordingError
 from symcompile.modules.calling import Batch, same
 from symcompile.modules.recording import Samples, fingerprint
-from symcompile.passes.record import capture_targets, observe, recording
 from symcompile.storage.recording import Recording
 from symcompile.target import Target
 
@@ -29,8 +29,7 @@ def make() -> tuple[nn.Module, Recording]:
     model = Calling(block, lambda b, x: b(x[:, :2], 2, t=x[:, 2])["u"][0])
     model.add_module("spare", nn.Linear(2, 2).bfloat16())
     targets = [Target("block", names=("a", "b", "t"), features={"r": "a*b"}), Target("spare")]
-    captured = capture_targets(model, targets, Batch((X,), {}))
-    found = recording(captured, observe(captured, iter([Batch((X,), {})]), 50, 0.2, 3), 3)
+    found = record(model, targets, X, n_samples=50, holdout=0.2, seed=3)
     samples = replace(found["block"], weights=np.linspace(0, 1, len(found["block"].X)))
     nested = Batch(
         (torch.ones(2, 3).requires_grad_(True), (1, [2.5, None])),
@@ -235,8 +234,6 @@ def test_fingerprints_of_every_type_of_tensor() -> None:
 
 
 def test_the_only_region_can_be_left_unnamed() -> None:
-    from symcompile import record
-
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
     data = torch.randn(40, 2)
     one = record(model, "0", data)

@@ -11,7 +11,7 @@ import sympy
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
-from symcompile.fidelity.refitting import FittedRegion, names_in
+from symcompile.fidelity.refitting import Refitting, names_in
 from symcompile.regression.pareto import ParetoFront
 
 OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
@@ -40,13 +40,13 @@ def front(*texts: str, y: np.ndarray) -> ParetoFront:
 
 
 @pytest.fixture(scope="module")
-def recorded() -> FittedRegion:
+def recorded() -> Refitting:
     held = np.arange(1000) % 5 == 0
     fronts = {
         0: front("dx", "(dx + 0.3*dy)*(1 - 1/r)*(1.01 + 0.05*m + 0.001*m*m)", y=FIRST),
         1: front("2*dy", "2*dy*(1 - 1/r)", y=SECOND),
     }
-    return FittedRegion(NAMES, V, np.column_stack([FIRST, SECOND]), held, OPERATORS, fronts)
+    return Refitting(NAMES, V, np.column_stack([FIRST, SECOND]), held, OPERATORS, fronts)
 
 
 def terms(one: Equation) -> set[str]:
@@ -56,7 +56,7 @@ def terms(one: Equation) -> set[str]:
     return {str(form) for factor, form in shares if abs(factor) > 0.02}
 
 
-def test_an_input_goes_and_the_law_stays(recorded: FittedRegion) -> None:
+def test_an_input_goes_and_the_law_stays(recorded: Refitting) -> None:
     given = {0: recorded.fronts[0].most_accurate, 1: recorded.fronts[1].most_accurate}
     trials = dict(recorded.fewer(given, needed={"dx", "dy"}))
     assert list(trials) == ["m", "r"]
@@ -64,19 +64,19 @@ def test_an_input_goes_and_the_law_stays(recorded: FittedRegion) -> None:
     assert all("r" not in names_in(one) for one in trials["r"].values())
 
 
-def test_no_input_comes_in_for_the_one_that_goes(recorded: FittedRegion) -> None:
+def test_no_input_comes_in_for_the_one_that_goes(recorded: Refitting) -> None:
     for name, changed in recorded.fewer({0: equation("dx + 0.1*r")}, needed=set()):
         assert all(names_in(one) <= {"dx", "r"} - {name} for one in changed.values())
 
 
-def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: FittedRegion) -> None:
+def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: Refitting) -> None:
     """Beside a form with m the other component of the first output was not recognised."""
     given = {0: equation("1.4*dx*(1 - 1/r)"), 1: equation("2*dy*(1 - 1/r)*(1 + 0.001*m)")}
     changed = dict(recorded.fewer(given, needed={"dx", "dy", "r"}))["m"]
     assert terms(changed[0]) == LAW
 
 
-def test_outputs_mix_though_constants_were_left_out(recorded: FittedRegion) -> None:
+def test_outputs_mix_though_constants_were_left_out(recorded: Refitting) -> None:
     """The samples still have the constant; beside it the other component would not be seen."""
     shifted = replace(recorded, Y=recorded.Y + np.array([40.0, 0.0]))
     mixed = shifted.mixed({0: equation("1.1*dx*(1 - 1/r)"), 1: equation("2*dy*(1 - 1/r)")})
@@ -85,13 +85,13 @@ def test_outputs_mix_though_constants_were_left_out(recorded: FittedRegion) -> N
     assert mixed[0].complexity == complexity(mixed[0].form, OPERATORS)
 
 
-def test_a_constant_that_was_not_left_out_stays(recorded: FittedRegion) -> None:
+def test_a_constant_that_was_not_left_out_stays(recorded: Refitting) -> None:
     shifted = replace(recorded, Y=recorded.Y + np.array([40.0, 0.0]))
     mixed = shifted.mixed({0: equation("1.1*dx*(1 - 1/r) + 39.0"), 1: equation("2*dy*(1 - 1/r)")})
     assert terms(mixed[0]) == LAW | {"1"}
 
 
-def test_others_are_the_longest_and_fits_without_a_search(recorded: FittedRegion) -> None:
+def test_others_are_the_longest_and_fits_without_a_search(recorded: Refitting) -> None:
     (_, longest), *fits = recorded.others({0: equation("dx"), 1: equation("2*dy")})
     assert names_in(longest[0]) == {"dx", "dy", "r", "m"}
     assert terms(longest[1]) == {"dy", "dy/r"}
@@ -100,7 +100,7 @@ def test_others_are_the_longest_and_fits_without_a_search(recorded: FittedRegion
         assert [terms(found[k]) for k in (0, 1)] == [LAW, {"dy", "dy/r"}]
 
 
-def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: FittedRegion) -> None:
+def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: Refitting) -> None:
     """A network that has learned a law where it is strong, and gives noise where it is weak."""
     X = V.copy()
     X[:, 2] = RNG.uniform(0.2, 3, 1000)
@@ -113,5 +113,5 @@ def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: FittedR
             assert terms(found[0]) == {"dy/r**3"}
 
 
-def test_the_only_input_can_not_go(recorded: FittedRegion) -> None:
+def test_the_only_input_can_not_go(recorded: Refitting) -> None:
     assert recorded.fewer({0: equation("dx")}, needed=set()) == []

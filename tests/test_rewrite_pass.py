@@ -12,9 +12,9 @@ from symcompile.errors import TargetError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operators import OperatorSet
 from symcompile.lowering import lower
+from symcompile.modules.assemble import install
 from symcompile.modules.calling import WHOLE
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
-from symcompile.passes.rewrite import install, parameters_removed, restore, still_reachable
 from symcompile.target import Target
 
 X0, X1 = sympy.symbols("x0 x1")
@@ -35,6 +35,22 @@ def block_for(region: Region, neural=None, outputs=(0, 1)):
 
 def equations_by_hand(x: torch.Tensor) -> torch.Tensor:
     return torch.stack([1.5 * x[..., 0] + torch.sin(x[..., 1]), 0.5 * x[..., 0] * x[..., 1]], -1)
+
+
+def still_reachable(root: nn.Module, replaced: nn.Module) -> tuple[str, ...]:
+    """Names under which `root` still holds parameters or buffers of a replaced block."""
+    gone = {id(t) for t in (*replaced.parameters(), *replaced.buffers())}
+    named = (
+        *root.named_parameters(remove_duplicate=False),
+        *root.named_buffers(remove_duplicate=False),
+    )
+    return tuple(name for name, tensor in named if id(tensor) in gone)
+
+
+def parameters_removed(root: nn.Module, replaced: nn.Module) -> int:
+    """How many scalars of the replaced block's parameters `root` no longer holds."""
+    kept = {id(p) for p in root.parameters()}
+    return sum(p.numel() for p in replaced.parameters() if id(p) not in kept)
 
 
 class Model(nn.Module):
@@ -70,7 +86,7 @@ def test_installed_block_computes_and_old_parameters_are_gone(kind):
     for other in (copy.deepcopy(root), pickle.loads(pickle.dumps(root))):
         torch.testing.assert_close(other(x), wanted)
         other.load_state_dict(root.state_dict(), strict=True)
-    restore(root, region, replaced)
+    install(root, region, replaced)
     torch.testing.assert_close(root(x), original(x), rtol=0, atol=0)
     assert root.get_submodule("layers.1.mlp") is replaced
 
@@ -91,7 +107,7 @@ def test_training_mode_is_kept(training):
     region = region_at("layers.0.mlp")
     install(root, region, block_for(region).train(not training))
     assert root.layers[0]["mlp"].training is training
-    restore(root, region, nn.Linear(2, 2).train(not training))
+    install(root, region, nn.Linear(2, 2).train(not training))
     assert root.layers[0]["mlp"].training is training
 
 
@@ -139,7 +155,7 @@ def test_a_partly_neural_block_keeps_the_old_one_inside():
     y = root.layers[0]["mlp"](x)
     torch.testing.assert_close(y[:, 0], replaced(x)[:, 0])
     torch.testing.assert_close(y[:, 1], equations_by_hand(x)[:, 1])
-    restore(root, region, replaced)
+    install(root, region, replaced)
     assert root.layers[0]["mlp"] is replaced
 
 

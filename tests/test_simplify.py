@@ -16,7 +16,7 @@ from torch import nn
 
 from symcompile import Compiled, Equation, SymCompileError, Target, symcompile
 from symcompile.expressions.operators import OperatorSet
-from symcompile.fidelity.refitting import Equations, FittedRegion
+from symcompile.fidelity.refitting import Equations, Refitting
 from symcompile.passes.simplify import search
 
 OPTIONS: dict[str, Any] = {
@@ -177,13 +177,13 @@ def test_a_term_of_a_sum_inside_of_a_product_goes(compiled: Compiled) -> None:
 
 
 @dataclass(frozen=True)
-class Mixing(FittedRegion):
+class Mixing(Refitting):
     """Offers one start, and one form that is completed."""
 
     start: Equations = field(default_factory=dict)
     mixture: Equations = field(default_factory=dict)
 
-    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[FittedRegion, Equations]]:
+    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Refitting, Equations]]:
         yield self, self.start
 
     def fewer(

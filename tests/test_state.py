@@ -208,7 +208,7 @@ def test_a_model_that_cannot_be_copied_is_recorded_and_refused_before_a_search(
     def never(*_: Any) -> None:
         raise AssertionError("a search was started")
 
-    monkeypatch.setattr("symcompile.stages.run_fits", never)
+    monkeypatch.setattr("symcompile.regression.distillation.Searches.refined", never)
     with pytest.raises(CaptureError, match="a lock, a file"):
         symcompile(model, "head", recording, **QUICK)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,12 +20,11 @@ from symcompile.fidelity.comparison import Reference
 from symcompile.fidelity.controls import agreement, relative_l2
 from symcompile.fidelity.domain_check import check
 from symcompile.fidelity.measuring import Comparison
-from symcompile.fidelity.outcome import MOVED, Fidelity, not_above
+from symcompile.fidelity.outcome import Fidelity, not_above
 from symcompile.fidelity.refusal import Refused, refusal
 from symcompile.lowering import Lowered
+from symcompile.modules.region import Region
 from symcompile.regression.pareto import ParetoFront
-
-Choice = dict[int, Equation]
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,61 @@ class Judged:
     """Equations that were lowered and judged; `refused` if they must not be installed, `fidelity`
     if the model runs with them."""
 
-    equations: Choice
+    equations: dict[int, Equation]
     lowered: Lowered
     fidelity: Fidelity | None
     refused: Refused | None
 
-    def complete(self, comparison: Comparison) -> Fidelity | None:
-        if self.fidelity is None:
-            return None
-        return comparison.complete(self.fidelity, self.lowered.module)
+
+@dataclass(frozen=True)
+class Choice:
+    """What the fronts of a region offer in its place.
+
+    Attributes:
+        refused: why the region has to stay neural; "" where it has not.
+        judged: the equations to install, or where none may be, those of the default choice; None
+            where an output has none.
+        moved: why the equations are not those of the default choice; "" where they are.
+    """
+
+    refused: str
+    judged: Judged | None = None
+    moved: str = ""
 
 
-def tried(
-    comparison: Comparison, equations: Choice, lowered: Lowered, conditions: Conditions
+def default_choice(region: Region, fronts: Mapping[int, ParetoFront]) -> dict[int, Equation]:
+    """The best equation of each output, where there is one."""
+    return {k: fronts[k].best for k in region.equation_outputs if fronts.get(k)}
+
+
+def accepted(
+    comparison: Comparison,
+    fronts: Mapping[int, ParetoFront],
+    conditions: Conditions,
+    lower: Callable[[dict[int, Equation]], Lowered],
+) -> Choice:
+    """The first equations to pass on the way from the default choice to all that there are."""
+    for output in comparison.region.equation_outputs:
+        if not fronts[output]:
+            why = fronts[output].reason or "the search found no usable equation"
+            return Choice(f"no equation for output {output}: {why}")
+
+    def judged(equations: dict[int, Equation]) -> Judged:
+        return _judged(comparison, equations, lower(equations), conditions)
+
+    search = _Search(fronts, comparison.reference, conditions)
+    first = trial = judged(dict(search.chosen))
+    while trial.refused is not None:
+        if not search.advance(trial.refused.outputs):
+            assert first.refused is not None
+            path, closest = comparison.region.path, search.closest(first.refused)
+            return Choice(first.refused.reason(path, closest), first)
+        trial = judged(dict(search.chosen))
+    return Choice("", trial, "" if first.refused is None else first.refused.what)
+
+
+def _judged(
+    comparison: Comparison, equations: dict[int, Equation], lowered: Lowered, conditions: Conditions
 ) -> Judged:
     """Judge a lowered block by what is measured on it."""
     try:
@@ -73,25 +113,7 @@ def tried(
     return Judged(equations, lowered, fidelity, refused)
 
 
-def settled(search: Search, attempt: Callable[[Choice], Judged]) -> tuple[Judged, str]:
-    """The first trial that passes, and why it is not that of the default choice ("" if it is); or
-    the default choice, and why neither that nor anything else passes."""
-    first = trial = attempt(dict(search.chosen))
-    while trial.refused is not None:
-        if not search.advance(trial.refused.outputs):
-            assert first.refused is not None
-            return first, first.refused.reason(search.region.path, search.closest(first.refused))
-        trial = attempt(dict(search.chosen))
-    return trial, "" if first.refused is None else first.refused.what
-
-
-def moved(provenance: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """Provenance that says why equations are not the default choice; nothing where they are."""
-    rest = {key: value for key, value in provenance.items() if key != MOVED}
-    return {**rest, MOVED: why} if why else rest
-
-
-class Search:
+class _Search:
     """From the default choice of a region to the simplest that passes.
 
     Attributes:
@@ -101,13 +123,12 @@ class Search:
     def __init__(
         self,
         fronts: Mapping[int, ParetoFront],
-        chosen: Mapping[int, Equation],
         reference: Reference,
         conditions: Conditions,
     ) -> None:
         self.fronts, self.reference, self.conditions = fronts, reference, conditions
         self.region = reference.region
-        self.chosen: Choice = dict(chosen)
+        self.chosen = default_choice(self.region, fronts)
         self.truth = reference.wanted
         self._values: dict[tuple[int, Equation], Array] = {}
         self._defined: dict[tuple[int, Equation], bool] = {}
@@ -118,9 +139,9 @@ class Search:
         outputs together. False if nothing is left to try."""
         if not blamed:
             return self._rebuilt() if self.region.projection_out is not None else self._all()
-        found = {output: next(self._left[output], None) for output in blamed}
-        self.chosen |= {output: one for output, one in found.items() if one is not None}
-        return None not in found.values()
+        others = {output: next(self._left[output], None) for output in blamed}
+        self.chosen |= {k: equation for k, equation in others.items() if equation is not None}
+        return None not in others.values()
 
     def closest(self, refused: Refused) -> str:
         """The best that there was, in words; "" where no other equation can help."""
@@ -135,9 +156,9 @@ class Search:
             )
         texts = []
         for output in refused.outputs or sorted(self.chosen):
-            one = self._most_accurate(output)
-            error = self._error(output, one)
-            texts.append(f"{error:.3g} at complexity {one.complexity} for output {output}")
+            equation = self._most_accurate(output)
+            error = self._error(output, equation)
+            texts.append(f"{error:.3g} at complexity {equation.complexity} for output {output}")
         more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
         return f"the lowest relative L2 is {', '.join(texts[:3])}{more}"
 
@@ -191,8 +212,8 @@ class Search:
 
     def _all(self) -> bool:
         """Every output one step on, as far as its front goes."""
-        found = {output: next(self._more_accurate(output), None) for output in self.chosen}
-        better = {output: one for output, one in found.items() if one is not None}
+        others = {output: next(self._more_accurate(output), None) for output in self.chosen}
+        better = {k: equation for k, equation in others.items() if equation is not None}
         self.chosen |= better
         return bool(better)
 

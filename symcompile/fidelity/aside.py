@@ -7,7 +7,7 @@ allow that. Then the figure is missing, the report says why, and nothing else ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from symcompile.errors import described
@@ -22,8 +22,8 @@ class Asides:
         unmeasured: why there is no figure, by what could not be measured.
     """
 
-    def __init__(self) -> None:
-        self.unmeasured: dict[str, str] = {}
+    def __init__(self, unmeasured: Mapping[str, str] | None = None) -> None:
+        self.unmeasured = dict(unmeasured or {})
 
     def get(self, what: str, measure: Callable[[], T]) -> T | None:
         """The measurement, or None where it can't be made."""

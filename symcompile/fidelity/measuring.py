@@ -15,7 +15,7 @@ from torch import nn
 
 from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.expressions.equation import Equation
-from symcompile.fidelity import comparison as verify
+from symcompile.fidelity import comparison
 from symcompile.fidelity.aside import Asides
 from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import Function, autograd
@@ -25,7 +25,7 @@ from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import examine
 from symcompile.lowering import Lowered
 from symcompile.modules.calling import Batch, evaluating, home, run, without_gradients
-from symcompile.modules.recording import Recorded
+from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import Rows, in_place_of, on_rows, replaced
 from symcompile.modules.state import preserving, same_random_state
@@ -36,22 +36,6 @@ N_PROBES = 16
 
 
 @dataclass(frozen=True)
-class Neural:
-    """The neural model as the measurements need it.
-
-    Attributes:
-        root: the captured original; None where it isn't at hand.
-    """
-
-    root: nn.Module | None
-
-    def block(self, path: str) -> nn.Module | None:
-        if self.root is None:
-            return None
-        return self.root if path == "." else self.root.get_submodule(path)
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One region's neural block, and everything that blocks in its place are compared with.
 
@@ -59,13 +43,20 @@ class Comparison:
     computed once. Not for keeping, since it holds the neural block's gradients.
 
     Attributes:
-        baseline: the controls of the region, see `controls_of`.
+        root: the captured original; None where it isn't at hand.
+        samples: what the region was recorded to receive and give.
+        controls: that the equations have to beat, see `controls_of`.
+        batches, batches_are: inputs of the whole model for end-to-end figures, and which they are.
+        seed: of inputs beyond the recorded ones.
     """
 
-    neural: Neural
-    record: Recorded
+    root: nn.Module | None
     region: Region
-    baseline: Controls
+    samples: Samples
+    controls: Controls
+    batches: tuple[Batch, ...]
+    batches_are: str
+    seed: int
     asides: Asides = field(default_factory=Asides)
 
     def judge(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
@@ -76,9 +67,9 @@ class Comparison:
 
         Raises ChoiceError if the model does not run with the block in place.
         """
-        block, samples = lowered.module, self.record.samples[self.region.path]
+        block, samples = lowered.module, self.samples
         with self._at_rest(block):
-            return verify.measure(
+            fidelity = comparison.measure(
                 self.reference,
                 equations,
                 self._function(block, constant=0.0),
@@ -87,6 +78,7 @@ class Comparison:
                     self.region, equations, lowered, samples.X, samples.Y, self._device(block)
                 ),
             )
+        return replace(fidelity, unmeasured=dict(self.asides.unmeasured))
 
     def measure(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
         """The same with what no verdict depends on: gradients, extrapolation and latency."""
@@ -96,31 +88,34 @@ class Comparison:
         """What `judge` has left out."""
         if self._original is None:
             return fidelity
+        asides = Asides(fidelity.unmeasured)
         with self._at_rest(block):
             function = self._function(block, constant=0.0)
-            found = verify.with_asides(fidelity, self.reference, function, self.asides)
-            times = self.asides.get("latency", lambda: self._latency(block)) or ()
-        return replace(found, latency=times, unmeasured=dict(self.asides.unmeasured))
+            found = comparison.with_asides(fidelity, self.reference, function, asides)
+            times = asides.get("latency", lambda: self._latency(block)) or ()
+        return replace(found, latency=times, unmeasured=asides.unmeasured)
 
     @cached_property
-    def reference(self) -> verify.Reference:
+    def reference(self) -> comparison.Reference:
         neural = None if self._original is None else self._function(self._original)
-        samples = self.record.samples[self.region.path]
-        return verify.Reference(self.region, samples, self.baseline, neural, self.record.seed)
+        return comparison.Reference(self.region, self.samples, self.controls, neural, self.seed)
 
     @cached_property
     def _original(self) -> nn.Module | None:
-        return self.neural.block(self.region.path)
+        path = self.region.path
+        if self.root is None or path == ".":
+            return self.root
+        return self.root.get_submodule(path)
 
     @contextmanager
     def _at_rest(self, block: nn.Module) -> Iterator[None]:
         """Evaluation mode, and random numbers that nobody misses."""
-        root = self.neural.root
-        with same_random_state(), evaluating(block, *([] if root is None else [root])):
+        modules = [block] if self.root is None else [block, self.root]
+        with same_random_state(), evaluating(*modules):
             yield
 
     def _device(self, block: nn.Module) -> torch.device:
-        return home(block if self.neural.root is None else self.neural.root)[0]
+        return home(block if self.root is None else self.root)[0]
 
     def _function(self, block: nn.Module, constant: float = math.nan) -> Function:
         return autograd(
@@ -132,7 +127,7 @@ class Comparison:
         )
 
     def _end_to_end(self, block: nn.Module) -> EndToEnd | None:
-        if self.neural.root is None or not self.record.batches:
+        if self.root is None or not self.batches:
             return None
         controls = self._controls_end_to_end
         try:
@@ -146,8 +141,8 @@ class Comparison:
     @cached_property
     def _controls_end_to_end(self) -> EndToEnd:
         """What the controls do to the whole model, each NaN where it can't stand in the model."""
-        found = EndToEnd(math.nan, math.nan, math.nan, self.record.batches_are)
-        for name, control in self.baseline._asdict().items():
+        found = EndToEnd(math.nan, math.nan, math.nan, self.batches_are)
+        for name, control in self.controls._asdict().items():
             stand_in = {name: in_place_of(self.region, _linear(control))}
             moved = self.asides.get(f"end to end, {name}", partial(self._moved, stand_in))
             if moved is not None:
@@ -155,16 +150,16 @@ class Comparison:
         return found
 
     def _moved(self, stand_ins: Mapping[str, Callable[..., Any]]) -> EndToEnd:
-        root, region = self.neural.root, self.region
+        root, region = self.root, self.region
         assert root is not None
         runs = {name: partial(_replaced, root, region, f) for name, f in stand_ins.items()}
-        return end_to_end(self._results, runs, self.record.batches, self.record.batches_are)
+        return end_to_end(self._results, runs, self.batches, self.batches_are)
 
     @cached_property
     def _results(self) -> Remembered:
         """What the original gives on the batches."""
-        assert self.neural.root is not None
-        return Remembered(partial(_call, self.neural.root))
+        assert self.root is not None
+        return Remembered(partial(_call, self.root))
 
     def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
         assert self._original is not None
@@ -195,21 +190,18 @@ def does_not_run(path: str, error: Exception) -> ChoiceError:
     )
 
 
-def controls_of(record: Recorded, path: str) -> Controls:
+def controls_of(samples: Samples) -> Controls:
     """The mean output and the linear map that the equations of a region have to beat."""
-    samples = record.samples[path]
     return controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
 
 
-def change_of_whole(original: nn.Module, hybrid: nn.Module, record: Recorded) -> EndToEnd:
+def change_of_whole(
+    original: nn.Module, hybrid: nn.Module, batches: tuple[Batch, ...], batches_are: str
+) -> EndToEnd:
     """What all targets together do to the model's output; NaN without batches."""
     with same_random_state(), evaluating(original, hybrid):
-        return end_to_end(
-            partial(_call, original),
-            {"equation": partial(_call, hybrid)},
-            record.batches,
-            record.batches_are,
-        )
+        runs = {"equation": partial(_call, hybrid)}
+        return end_to_end(partial(_call, original), runs, batches, batches_are)
 
 
 def _call(module: nn.Module, batch: Batch) -> Any:

@@ -13,7 +13,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operators import OperatorSet
 from symcompile.expressions.slots import slot
-from symcompile.modules.recording import Recorded
+from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.losses import loss_for
@@ -30,7 +30,7 @@ Equations = dict[int, Equation]
 
 
 @dataclass(frozen=True)
-class FittedRegion:
+class Refitting:
     """What the equations of one region were fitted to.
 
     Attributes:
@@ -56,12 +56,11 @@ class FittedRegion:
     @classmethod
     def of(
         cls,
-        record: Recorded,
         region: Region,
+        samples: Samples,
         operators: OperatorSet,
         fronts: Mapping[int, ParetoFront],
-    ) -> FittedRegion:
-        samples = record.samples[region.path]
+    ) -> Refitting:
         V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
         held, folds = samples.holdout, samples.folds
         return cls(region.variables, V, Y, held, operators, fronts, folds=folds)
@@ -80,7 +79,7 @@ class FittedRegion:
             for output, one in equations.items()
         )
 
-    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[FittedRegion, Equations]]:
+    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Refitting, Equations]]:
         """Equations to try instead, each with what fits on from them.
 
         The longest on the fronts that are worth their length, and fits that need no search, in the

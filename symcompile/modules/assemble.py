@@ -11,7 +11,9 @@ from typing import Any
 
 from torch import fx, nn
 
-from symcompile.errors import CaptureError
+from symcompile.errors import CaptureError, TargetError
+from symcompile.modules.calling import submodule_path
+from symcompile.modules.region import Region
 from symcompile.modules.state import deepcopy, match_persistence, uncopyable
 
 
@@ -63,6 +65,27 @@ def copy_block(root: nn.Module, path: str, hybrid: nn.Module) -> nn.Module:
         if name in ours and not name.startswith(path + "."):
             memo[id(parameter)] = ours[name]
     return _deepcopy(root.get_submodule(path), memo)
+
+
+def install(root: nn.Module, region: Region, block: nn.Module) -> None:
+    """Put `block` into the region's place in `root`, in place, under every name that the replaced
+    module is registered by, in the mode that it had. Hooks of the replaced module go with it.
+
+    Raises TargetError if there is no module at the region's path.
+    """
+    path = submodule_path(region.path)
+    try:
+        replaced = root.get_submodule(path)
+    except AttributeError as error:
+        raise TargetError(
+            f"region {region.path!r}: {type(root).__name__} has no submodule {path!r} to replace"
+        ) from error
+    if block is replaced:
+        return
+    names = [n for n, m in root.named_modules(remove_duplicate=False) if m is replaced]
+    block.train(replaced.training)
+    for name in names:
+        root.set_submodule(name, block)
 
 
 def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -13,7 +14,16 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile.errors import DataError
-from symcompile.modules.arrays import as_array, column_names, is_foreign, is_frame, usable
+from symcompile.expressions.evaluation import Array
+from symcompile.modules.arrays import (
+    as_array,
+    column_names,
+    input_names,
+    is_foreign,
+    is_frame,
+    real_numbers,
+    usable,
+)
 from symcompile.modules.calling import Batch, home, tensors
 from symcompile.target import Target
 
@@ -88,6 +98,37 @@ def columns_in_order(frame: Any, model: nn.Module) -> list[str] | None:
         return None
     by_name = len(names) > 1 and sorted(required) == sorted(names)
     return required if by_name else None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The data frame that a model's data came as: names, and rows [n_rows, n_columns]."""
+
+    names: tuple[str, ...]
+    rows: Array
+
+    def are(self, X: Array) -> bool:
+        """Whether recorded inputs are rows of the frame, just as they are."""
+        if X.shape[1] != len(self.names):
+            return False
+        known = {row.tobytes() for row in self.rows}
+        return all(row.tobytes() in known for row in np.ascontiguousarray(X))
+
+
+def columns_of(data: Any, model: nn.Module) -> Columns | None:
+    """What a target may be named after, where the data is a data frame with names that can be."""
+    if isinstance(data, Mapping) or not is_frame(data):
+        return None
+    try:
+        names = input_names(data)
+    except DataError:  # the inputs are x0, x1, ... then, in the order of the columns
+        return None
+    if names is None:
+        return None
+    order = columns_in_order(data, model) or names
+    places = [names.index(name) for name in order]
+    rows = torch.from_numpy(real_numbers(data, "data")[:, places]).to(home(model)[1])
+    return Columns(tuple(order), rows.double().numpy())
 
 
 def sampled_batch(target: Target, module: nn.Module, n_samples: int, seed: int) -> Batch:

@@ -1,19 +1,15 @@
-"""Recordings in memory: sampled inputs and outputs of regions, and of what model they are."""
+"""Samples of a region, what may be held out of them, and the fingerprint of a model's weights."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from symcompile.errors import DataError, StaleRecordingError
+from symcompile.errors import DataError
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.calling import Batch
-from symcompile.modules.region import Region
 from symcompile.regression.folds import fold_numbers
 
 # From fewer rows nothing can be told: a line has two constants, and is judged on a third row.
@@ -77,73 +73,6 @@ class Samples:
     def ranges(self) -> tuple[tuple[float, float], ...]:
         """Lowest and highest value of each input."""
         return tuple((float(c.min()), float(c.max())) for c in self.X.T)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What the regions of a model saw and gave while data ran through it.
-
-    Attributes:
-        regions, samples: by region path.
-        refused: reason of each region that can't be replaced, by path.
-        batches: inputs of the whole model that no fit has seen, for end-to-end figures.
-        batches_are: what `batches` are: "held-out batches", "held-out rows", "recorded batches".
-        fingerprint: hash of the model's weights, "" for a recording that has no model.
-        capture: how the model was captured.
-        note: why it was not captured by torch.fx.
-        seed: seed of sampling and split.
-    """
-
-    regions: Mapping[str, Region]
-    samples: Mapping[str, Samples]
-    refused: Mapping[str, str] = field(default_factory=dict)
-    batches: tuple[Batch, ...] = ()
-    batches_are: str = NO_BATCHES
-    fingerprint: str = ""
-    capture: str = ""
-    note: str = ""
-    seed: int = 0
-
-    def __getitem__(self, path: str) -> Samples:
-        if path not in self.samples:
-            known = ", ".join(self.samples) or "none"
-            raise DataError(f"no recording of {path!r}: there are {known}")
-        return self.samples[path]
-
-    @property
-    def X(self) -> Array:
-        """Inputs [n_samples, n_inputs] of the only region."""
-        return self._only().X
-
-    @property
-    def Y(self) -> Array:
-        """Outputs [n_samples, n_outputs] of the only region."""
-        return self._only().Y
-
-    def _only(self) -> Samples:
-        if len(self.samples) != 1:
-            raise DataError(
-                f"the recording has {len(self.samples)} regions ({', '.join(self.samples)}):"
-                " name one, recording['path'].X"
-            )
-        return next(iter(self.samples.values()))
-
-    def check(self, model: nn.Module) -> None:
-        """Raise StaleRecordingError unless the model has the weights that were recorded."""
-        if self.fingerprint and self.fingerprint != fingerprint(model):
-            raise StaleRecordingError(
-                "the recording was made with other weights than the model has now:"
-                " record again with symcompile.record(model, targets, data)"
-            )
-
-    def without(self, path: str, reason: str) -> Self:
-        """The recording with one region refused."""
-        return replace(
-            self,
-            regions={p: region for p, region in self.regions.items() if p != path},
-            samples={p: samples for p, samples in self.samples.items() if p != path},
-            refused={**self.refused, path: reason},
-        )
 
 
 def fingerprint(model: nn.Module) -> str:

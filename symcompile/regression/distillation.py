@@ -1,4 +1,4 @@
-"""Distill: fit one equation front to each recorded output, over any executor.
+"""Distill and refine: a front of equations for each recorded output, over any executor.
 
 Plain arrays in, fronts out: no torch here. Each restart of each fit is one task, then refining a
 fit's candidates is one more; tasks are module-level functions, so threads, processes and Dask's
@@ -87,49 +87,90 @@ class Fit:
         )
 
 
-def distilled(
-    fits: Sequence[Fit], journal: Journal, executor: Executor | None, progress: Progress | None
-) -> dict[str, ParetoFront]:
-    """The front of every fit by its key, in the order of `fits`."""
-    keys = [fit.key for fit in fits]
-    if len(set(keys)) < len(keys):
-        raise EngineError(f"fits must have different keys, got {keys}")
-    units = {fit.key: Units.of(fit) for fit in fits}
-    refused = {fit.key: reason for fit in fits if (reason := out_of_range(fit))}
-    scaled = [units[fit.key].scaled(fit) for fit in fits if fit.key not in refused]
-    found = _in_units(scaled, journal, executor, progress)
-    return {
-        fit.key: units[fit.key].restored(found[fit.key], fit)
-        if fit.key in found
-        else ParetoFront((), math.nan, reason=refused[fit.key])
-        for fit in fits
-    }
+@dataclass(frozen=True)
+class Searches:
+    """Searches of fits, which run while `refined` asks for what they find.
 
+    Attributes:
+        fits: each with a key of its own.
+        journal: of finished searches and fronts; what it holds for the same data, options and seed
+            is taken from there.
+        executor: runs the searches; None for one thread a core, or for this thread where an engine
+            says `one_thread`.
 
-def _in_units(
-    fits: Sequence[Fit], journal: Journal, executor: Executor | None, progress: Progress | None
-) -> dict[str, ParetoFront]:
-    """Fronts in the units that fits are in, from the journal or found now."""
-    fronts = {fit.key: known for fit in fits if (known := journal.find_front(fit)) is not None}
-    for key, front in fronts.items():
-        tell(progress, key, front)
-    waiting = [fit for fit in fits if fit.key not in fronts]
-    if waiting:
-        journal.check_writable()
-        with _workers(waiting, executor) as workers:
-            run = Run(
-                waiting,
-                workers,
-                search=search_task,
-                refine=refine_task,
-                journal=journal,
-                progress=progress,
-                n_fits=len(fits),
-            )
-            fronts |= run.fronts()
-    ordered = {fit.key: fronts[fit.key] for fit in fits}
-    with np.errstate(all="ignore"):
-        return complete(fits, share(fits, ordered, journal.shared))
+    Raises EngineError if two fits share a key.
+    """
+
+    fits: Sequence[Fit]
+    journal: Journal
+    executor: Executor | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.keys)) < len(self.keys):
+            raise EngineError(f"fits must have different keys, got {self.keys}")
+
+    @property
+    def keys(self) -> list[str]:
+        return [fit.key for fit in self.fits]
+
+    def refined(self, progress: Progress | None = None) -> dict[str, ParetoFront]:
+        """Run every search and give the front of each fit by its key, in the order of the fits.
+
+        What the searches of one fit find is refined while others are still searched for. In the
+        end outputs of one block try each other's forms and take up each other's terms.
+
+        An interrupt (Ctrl-C) ends it within seconds, and what was finished is in the journal:
+        threads of its own that do not stop by then are left alone. Those of an executor that was
+        given are told to stop as well, but whoever closes it has to wait for them. An engine that
+        says `one_thread` has to heed the interrupt, and its budget, by itself.
+
+        Args:
+            progress: told how far each fit is.
+
+        Returns:
+            A front for each fit. Where its search failed, ignored its budget by far, or took its
+            worker down twice, the front is empty and `front.reason` says why; the others are not
+            affected.
+
+        Raises:
+            EngineError: all searches failed (the message names the first), or the executor takes
+                no more work.
+            ArtifactError: the journal can't be written to.
+        """
+        units = {fit.key: Units.of(fit) for fit in self.fits}
+        refused = {fit.key: reason for fit in self.fits if (reason := out_of_range(fit))}
+        scaled = [units[fit.key].scaled(fit) for fit in self.fits if fit.key not in refused]
+        fronts = self._run(scaled, progress)
+        with np.errstate(all="ignore"):
+            fronts = complete(scaled, share(scaled, fronts, self.journal.shared))
+        return {
+            fit.key: units[fit.key].restored(fronts[fit.key], fit)
+            if fit.key in fronts
+            else ParetoFront((), math.nan, reason=refused[fit.key])
+            for fit in self.fits
+        }
+
+    def _run(self, fits: Sequence[Fit], progress: Progress | None) -> dict[str, ParetoFront]:
+        """The front of each fit on its own, from the journal or found now."""
+        find = self.journal.find_front
+        fronts = {fit.key: front for fit in fits if (front := find(fit)) is not None}
+        for key, front in fronts.items():
+            tell(progress, key, front)
+        waiting = [fit for fit in fits if fit.key not in fronts]
+        if waiting:
+            self.journal.check_writable()
+            with _workers(waiting, self.executor) as workers:
+                run = Run(
+                    waiting,
+                    workers,
+                    search=search_task,
+                    refine=refine_task,
+                    journal=self.journal,
+                    progress=progress,
+                    n_fits=len(fits),
+                )
+                fronts |= run.fronts()
+        return {fit.key: fronts[fit.key] for fit in fits}
 
 
 @contextmanager
@@ -185,6 +226,3 @@ def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
         options=fit.refine,
         seconds=None if fit.budget is None else fit.budget * _PRUNE_SHARE,
     )
-
-
-__all__ = ["Fit", "Progress", "distilled", "refine_task", "search_task"]

@@ -11,7 +11,7 @@ from typing import Any
 class ProgressBar:
     """A tqdm bar; silent where `enabled` is false or stderr is no terminal.
 
-    Use it as a context manager, and give it to `passes.distill.distill` as `progress`.
+    Use it as a context manager, and give it to `Searches.refined` as `progress`.
     """
 
     def __init__(self, fits: int, enabled: bool = True) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -45,7 +46,7 @@ _STALE = 3600.0
 class Journal:
     """The files of one `run_dir`; without one it knows nothing and keeps nothing."""
 
-    def __init__(self, run_dir: str | Path | None) -> None:
+    def __init__(self, run_dir: str | os.PathLike[str] | None) -> None:
         """Raises ArtifactError if the folder can't be made."""
         self.run_dir = None if run_dir is None else Path(run_dir)
         if self.run_dir is not None:

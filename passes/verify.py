@@ -1,0 +1,113 @@
+"""Verify: measure what was installed against the original, and refuse what fails.
+
+Values, gradients, extrapolation, poles, latency and the end-to-end change, beside the mean output
+and a linear map; and whether the model runs with all blocks in place, and gives finite numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from symcompile.assembly import Assembly, Block
+from symcompile.fidelity.measuring import does_not_run
+from symcompile.fidelity.outcome import Refusal, Rewrite
+from symcompile.modules.recording import Samples
+from symcompile.modules.state import same_random_state
+from symcompile.pipeline import Rewritten, Verified
+from symcompile.regression.folds import in_words
+
+_BREAKS_TOGETHER = (
+    "Together with the equations of other targets the model's output is not finite on held-out"
+    " data, where the original's is. Give a lower tolerance=, or more data, or insist with"
+    " compiled.choose({path!r}, complexity=...)."
+)
+
+
+@dataclass(frozen=True)
+class VerifyPass:
+    """Measure each block, then all of them together."""
+
+    seed: int = 0
+    name: ClassVar[str] = "verify"
+
+    def run(self, state: Rewritten) -> Verified:
+        with same_random_state():
+            blocks = {path: self._measured(state, path) for path in state.recording.regions}
+            _refuse_what_does_not_run(state.assembly, blocks)
+            _refuse_what_breaks_together(state.assembly, blocks)
+        return Verified(**vars(state), blocks=blocks)
+
+    def _measured(self, state: Rewritten, path: str) -> Block:
+        """The block with what its judge has left out; of what was refused, too."""
+        region, choice, engine = (
+            state.recording.regions[path],
+            state.choices[path],
+            state.engines[path],
+        )
+        provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
+        fidelity, judged = None, choice.judged
+        lowered = state.lowered.get(path)
+        if judged is not None and judged.fidelity is not None:
+            module = (lowered or judged.lowered).module
+            fidelity = state.assembly.comparison(region).complete(judged.fidelity, module)
+        outcome = Refusal(path, choice.refused, region, state.fronts[path], fidelity, provenance)
+        block = Block(region, engine.operators, outcome)
+        if lowered is None or fidelity is None:
+            return block
+        return state.assembly.measured(block, lowered, fidelity, choice.moved)
+
+
+def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[str, Any]:
+    judged = {} if samples.folds is None else {"judged_by": in_words(len(samples.holdout))}
+    return {
+        "engine": dict(engine),
+        "seed": seed,
+        "n_fit": int((~samples.holdout).sum()),
+        "n_holdout": int(samples.holdout.sum()),
+        **judged,
+    }
+
+
+def _refuse_what_does_not_run(assembly: Assembly, blocks: dict[str, Block]) -> None:
+    """A model may reach into its blocks, past their forward: such blocks stay neural."""
+    for path, block in blocks.items():
+        error = assembly.failure()
+        if error is None:
+            return
+        if isinstance(block.outcome, Rewrite):
+            reason = str(does_not_run(path, error))
+            blocks[path] = assembly.restore(block, reason, block.outcome.fidelity)
+
+
+def _refuse_what_breaks_together(assembly: Assembly, blocks: dict[str, Block]) -> None:
+    """Blocks that do no harm alone may do it together, such as two that each double what a third
+    squares."""
+    while True:
+        replaced = [block for block in blocks.values() if isinstance(block.outcome, Rewrite)]
+        if len(replaced) < 2 or assembly.finite():
+            return
+        culprit = _culprit(assembly, replaced)
+        path = culprit.region.path
+        reason = _BREAKS_TOGETHER.format(path=path)
+        blocks[path] = assembly.restore(culprit, reason, culprit.outcome.fidelity)
+
+
+def _culprit(assembly: Assembly, replaced: list[Block]) -> Block:
+    """The first without which the model's output is finite, by what each does alone."""
+
+    def alone(block: Block) -> float:
+        fidelity = block.outcome.fidelity
+        change = None if fidelity is None else fidelity.end_to_end
+        return 0.0 if change is None else -change.equation
+
+    ordered = sorted(replaced, key=alone)
+    for block in ordered:
+        installed = assembly.installed(block.region)
+        assembly.put(block.region, assembly.neural(block.region.path))
+        finite = assembly.finite()
+        assembly.put(block.region, installed)
+        if finite:
+            return block
+    return ordered[0]

@@ -1,0 +1,316 @@
+"""The hybrid at work: what stands in each region's place, and how another block gets there."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import sympy
+import torch
+from torch import nn
+
+from symcompile.aten.around import called
+from symcompile.errors import ArtifactError, ChoiceError, ExpressionError
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.parser import parse
+from symcompile.fidelity.controls import Controls
+from symcompile.fidelity.measuring import N_PROBES, Comparison, change_of_whole, controls_of
+from symcompile.fidelity.outcome import MOVED, EndToEnd, Fidelity, Outcome, Refusal, Rewrite
+from symcompile.fidelity.precision import lower_in_range
+from symcompile.lowering import Lowered, inner_types, lower, read_constants
+from symcompile.modules.assemble import copy_block, install
+from symcompile.modules.calling import evaluating, home, run, submodule_path, without_gradients
+from symcompile.modules.recording import Samples
+from symcompile.modules.region import Region
+from symcompile.modules.state import preserving, same_random_state
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.losses import SQUARED
+from symcompile.storage.artifact import Loaded
+from symcompile.storage.recording import Recording
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stands in a region's place now.
+
+    Attributes:
+        operators: what equations of one's own are counted by.
+        lowered: the equations as they are installed; None where the neural block stands there.
+    """
+
+    region: Region
+    operators: OperatorSet
+    outcome: Outcome
+    lowered: Lowered | None = None
+
+    @property
+    def equations(self) -> dict[int, Equation]:
+        """As they were measured: `Assembly.equations` has the constants of now."""
+        return dict(self.outcome.equations) if isinstance(self.outcome, Rewrite) else {}
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A hybrid, and what its blocks are made of and measured against.
+
+    Attributes:
+        module: the hybrid. Installing and restoring change it in place.
+        root: the captured original; None where it isn't at hand.
+        recording: what the equations were fitted to.
+        controls: by region path, as far as they have been needed.
+    """
+
+    module: nn.Module
+    root: nn.Module | None
+    recording: Recording
+    controls: dict[str, Controls] = field(default_factory=dict)
+
+    # --- blocks ------------------------------------------------------------------------------
+
+    def lower(self, region: Region, equations: Mapping[int, Equation]) -> Lowered:
+        """Lower in the narrowest floating type that holds what was recorded."""
+        X, Y = self._samples(region).X, self._samples(region).Y
+        neural = self._rest(region, equations)
+        return lower_in_range(region, equations, X, Y, device=self._device, neural=neural)
+
+    def lower_in(
+        self, region: Region, equations: Mapping[int, Equation], inner: torch.dtype | None
+    ) -> Lowered:
+        """Lower in a floating type that is known to do; None for the usual one."""
+        return lower(
+            region,
+            equations,
+            dtype=getattr(torch, region.dtype),
+            inner=inner,
+            device=self._device,
+            neural=self._rest(region, equations),
+        )
+
+    def installed(self, region: Region) -> nn.Module:
+        """The block in the region's place."""
+        return self.module.get_submodule(submodule_path(region.path))
+
+    def put(self, region: Region, block: nn.Module) -> None:
+        install(self.module, region, block)
+
+    def install(self, block: Block, lowered: Lowered, fidelity: Fidelity) -> Block:
+        """Put lowered equations in a region's place."""
+        self.put(block.region, lowered.module)
+        return self.measured(block, lowered, fidelity)
+
+    def measured(
+        self, block: Block, lowered: Lowered, fidelity: Fidelity, moved: str = ""
+    ) -> Block:
+        """What is known of equations that are in a region's place; `moved` says why they are not
+        the default choice, where the compiler has made another."""
+        samples, provenance = self._samples(block.region), dict(block.outcome.provenance)
+        provenance.pop(MOVED, None)
+        probes = tuple(tuple(map(float, row)) for row in samples.X[samples.judged][:N_PROBES])
+        outcome = Rewrite(
+            block.region,
+            dict(lowered.equations),
+            block.outcome.fronts,
+            fidelity,
+            {**provenance, MOVED: moved} if moved else provenance,
+            samples.ranges,
+            probes,
+            _computes_in(block.region, lowered),
+        )
+        return replace(block, outcome=outcome, lowered=lowered)
+
+    def measured_again(self, block: Block) -> Block:
+        """The same after its constants were trained; as it is where they were not."""
+        equations = self.equations(block)
+        if block.lowered is None or equations == block.equations:
+            return block
+        assert isinstance(block.outcome, Rewrite)
+        fidelity = self.comparison(block.region).measure(equations, block.lowered)
+        outcome = replace(block.outcome, equations=equations, fidelity=fidelity)
+        return replace(block, outcome=outcome)
+
+    def restore(self, block: Block, reason: str, fidelity: Fidelity | None = None) -> Block:
+        """Put a copy of the neural block back; `reason` is why the region stays neural."""
+        region, before = block.region, block.outcome
+        self.put(region, self.neural(region.path))
+        outcome = Refusal(region.path, reason, region, before.fronts, fidelity, before.provenance)
+        return replace(block, outcome=outcome, lowered=None)
+
+    def neural(self, path: str) -> nn.Module:
+        """A copy of the neural block. Raises ChoiceError where it isn't at hand."""
+        if self.root is None:
+            raise ChoiceError(f"the neural block of {path!r} is not at hand: it was not saved")
+        return copy_block(self.root, path, self.module)
+
+    def _rest(self, region: Region, equations: Mapping[int, Equation]) -> nn.Module | None:
+        """The neural block for the outputs that have no equation."""
+        complete = set(equations) == set(range(region.n_equations))
+        return None if complete else self.neural(region.path)
+
+    # --- what they do ------------------------------------------------------------------------
+
+    def equations(self, block: Block) -> dict[int, Equation]:
+        """The equations in a region's place, with constants as trained."""
+        if block.lowered is None:
+            return {}
+        constants = read_constants(block.lowered)
+        return {
+            output: equation
+            if np.array_equal(constants[output], equation.constants, equal_nan=True)
+            else self.scored(block, output, equation.with_constants(constants[output]))
+            for output, equation in block.equations.items()
+        }
+
+    def scored(self, block: Block, output: int, equation: Equation) -> Equation:
+        """The equation with its losses on what was recorded, by the loss of its front."""
+        samples, front = self._samples(block.region), block.outcome.fronts.get(output)
+        V = block.region.variable_values(samples.X)
+        y = block.region.equation_values(samples.Y)[:, output]
+
+        def rows(chosen: Any) -> Dataset:
+            weights = None if samples.weights is None else samples.weights[chosen]
+            return Dataset(V[chosen], y[chosen], weights, SQUARED if front is None else front.loss)
+
+        held = replace(rows(samples.judged), folds=samples.folds)
+        holdout, squares = held.losses_of(equation)
+        loss = rows(~samples.holdout).loss_of(equation)
+        return replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
+
+    def comparison(self, region: Region) -> Comparison:
+        """With the region's neural block."""
+        if region.path not in self.controls:
+            self.controls[region.path] = controls_of(self._samples(region))
+        return comparison(self.root, self.recording, region, self.controls[region.path])
+
+    def change(self) -> EndToEnd | None:
+        """What the hybrid gives beside the original; None where that can't be told."""
+        if self.root is None or not self.recording.batches:
+            return None
+        try:
+            return change_of_whole(
+                self.root, self.module, self.recording.batches, self.recording.batches_are
+            )
+        except Exception:  # whatever a user's forward raises
+            return None
+
+    def finite(self) -> bool:
+        """Whether the hybrid runs, and gives finite numbers wherever the original does."""
+        change = self.change()
+        unknown = self.root is None or not self.recording.batches
+        return unknown or (change is not None and change.finite)
+
+    def failure(self) -> Exception | None:
+        """What the hybrid raises on the example."""
+        try:
+            with same_random_state(), preserving(self.module), evaluating(self.module):
+                for example in self.recording.batches[:1]:
+                    without_gradients(lambda: run(self.module, example))  # noqa: B023
+        except Exception as error:  # whatever a user's forward raises
+            return error
+        return None
+
+    def _samples(self, region: Region) -> Samples:
+        return self.recording.samples[region.path]
+
+    @property
+    def _device(self) -> torch.device:
+        return home(self.module if self.root is None else self.root)[0]
+
+
+def comparison(
+    root: nn.Module | None, recording: Recording, region: Region, controls: Controls
+) -> Comparison:
+    """A region's neural block, with what was recorded, as blocks are compared with it."""
+    return Comparison(
+        root,
+        region,
+        recording.samples[region.path],
+        controls,
+        recording.batches,
+        recording.batches_are,
+        recording.seed,
+    )
+
+
+def _computes_in(region: Region, lowered: Lowered) -> str:
+    usual = inner_types(getattr(torch, region.dtype))[0]
+    return "" if lowered.dtype == usual else str(lowered.dtype).removeprefix("torch.")
+
+
+def as_equation(block: Block, given: Equation | sympy.Expr | str) -> Equation:
+    """What `choose` is given as an equation; ExpressionError says what it takes."""
+    names = block.region.variables
+    if isinstance(given, Equation):
+        given = given.sympy
+    expr = parse(given, names) if isinstance(given, str) else _expression(given)
+    return Equation.of(expr, names, block.operators)
+
+
+def _expression(given: object) -> sympy.Expr:
+    number = isinstance(given, (numbers.Real, Decimal)) and not isinstance(given, (bool, np.bool_))
+    if not number and not isinstance(given, sympy.Expr):
+        raise ExpressionError(
+            f"a {type(given).__name__} is no equation: expected an Equation of the front, a sympy"
+            " expression, a number, or text such as '2*x0 + x1'"
+        )
+    expr = sympy.sympify(given)
+    unknown = sorted(expr.atoms(sympy.NumberSymbol) - {sympy.pi, sympy.E}, key=str)
+    if unknown:
+        raise ExpressionError(
+            f"{unknown[0]} is no constant that equations know, pi and E are: give its value,"
+            f" {float(unknown[0])!r}"
+        )
+    # Of a symbol with assumptions, and of a dummy, the name is meant.
+    return expr.xreplace({one: sympy.Symbol(one.name) for one in expr.atoms(sympy.Symbol)})
+
+
+# --- from an artifact ----------------------------------------------------------------------------
+
+
+def reassembled(loaded: Loaded) -> tuple[Assembly, dict[str, Block], dict[str, Refusal]]:
+    """The hybrid of an artifact, its blocks, and what can't be exchanged in it.
+
+    Raises ArtifactError if the parts do not fit each other.
+    """
+    if loaded.recording is None:
+        raise ArtifactError("it holds no recording: it was not made by save()")
+    assembly = Assembly(loaded.module, loaded.root, loaded.recording)
+    exchangeable = called(loaded.module, loaded.outcomes)
+    blocks, refused = {}, {}
+    for path, outcome in loaded.outcomes.items():
+        if isinstance(outcome, Rewrite):
+            blocks[path] = _lowered_again(assembly, outcome, loaded.blocks[path])
+        elif outcome.region is None or path not in exchangeable:
+            refused[path] = outcome
+        else:
+            blocks[path] = Block(outcome.region, _operators(outcome), outcome)
+    return assembly, blocks, refused
+
+
+def _lowered_again(
+    assembly: Assembly, stored: Rewrite, constants: Mapping[str, torch.Tensor]
+) -> Block:
+    """The block of a rewrite as it was saved, in its place."""
+    equations = {k: one.with_exact_exponents() for k, one in stored.equations.items()}
+    inner = getattr(torch, stored.computes_in) if stored.computes_in else None
+    lowered = assembly.lower_in(stored.region, equations, inner)
+    # Earlier versions stored whole exponents among them.
+    used = {name: value for name, value in constants.items() if name not in lowered.unplaced}
+    try:
+        lowered.module.load_state_dict(used)
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"constants of {stored.path!r} do not fit its equations: {' '.join(str(error).split())}"
+        ) from None
+    assembly.put(stored.region, lowered.module)
+    outcome = replace(stored, equations=equations)
+    return Block(stored.region, _operators(stored), outcome, lowered)
+
+
+def _operators(outcome: Outcome) -> OperatorSet:
+    engine = outcome.provenance.get("engine", {})
+    return OperatorSet.of(dict(engine.get("operators", {})) or None)
