@@ -77,7 +77,7 @@ def test_each_call_is_one_opaque_node_that_computes_the_same(dtype) -> None:
 
 def test_blocks_are_inlined_when_asked() -> None:
     found = network(5)
-    program = exported(found, opaque=False).program
+    program = export_program(found.module, found.example).program
     assert not list(block_calls(program.graph_module))
     assert any(node.target is torch.ops.aten.sin.default for node in program.graph.nodes)
     x, scale = samples(4, 3, seed=3), samples(4, 1, seed=4)

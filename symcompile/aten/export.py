@@ -19,19 +19,11 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from symcompile.aten.opaque import shallow_copy, with_opaque_blocks
 from symcompile.aten.sizes import Sizes, read_sizes
 from symcompile.errors import ExportError, described, first_line
-from symcompile.modules.calling import (
-    Batch,
-    left_out,
-    map_tensors,
-    storable,
-    tensors,
-)
+from symcompile.modules.calling import Batch, left_out, map_tensors, storable, tensors
 from symcompile.modules.region import Region
 
 # A traced size of 0 or 1 is baked into the graph, so smaller batches are repeated up to this.
 _ROWS = 3
-
-
 _LOGS = ("torch.fx.experimental.symbolic_shapes", "torch.export", "torch._export")
 
 
@@ -66,25 +58,23 @@ def export_program(
     example: Batch,
     regions: Iterable[Region] = (),
     *,
-    opaque: bool = True,
     dynamic: bool | Literal["batch"] = True,
 ) -> Exported:
     """`torch.export` of a hybrid; the blocks of `regions` become opaque nodes, one a call.
 
-    The module is left as it was and is exported in its present mode, dtype and device. With
-    `opaque=False` the blocks are inlined. Shapes are made as free as the model allows; `dynamic` of
-    "batch" frees first dimensions only.
+    The module is left as it was and is exported in its present mode, dtype and device. Shapes are
+    made as free as the model allows; `dynamic` of "batch" frees first dimensions only.
     Raises ExportError if torch.export can't follow the model's forward.
     """
-    surrogate = with_opaque_blocks(module, regions) if opaque else module
-    surrogate = _spelled_out(surrogate, example)
+    surrogate = _spelled_out(with_opaque_blocks(module, regions), example)
     larger = _enlarged(example)
     attempts = [(larger, "all"), (larger, "batch"), (example, "static")]
     attempts = attempts[{True: 0, "batch": 1, False: 2}[dynamic] :]
     failures: list[Exception] = []
-    for (one, missing), (batch, freedom) in product(_with_storable_results(surrogate), attempts):
+    trials = product(_with_storable_results(surrogate), attempts)
+    for (candidate, missing), (batch, freedom) in trials:
         try:
-            program = _export(one, batch, freedom)
+            program = _export(candidate, batch, freedom)
         except ExportError:
             raise
         except Exception as error:  # whatever a forward raises under tracing is an answer
@@ -104,17 +94,9 @@ def _spelled_out(module: nn.Module, example: Batch) -> nn.Module:
     extra = [name for name in example.kwargs if name not in plain]
     if not extra or len(plain) == len(signature.parameters):
         return module
-    clone, forward = shallow_copy(module), module.forward
-
-    def spelled_out(*args: Any, **kwargs: Any) -> Any:
-        return forward(*args, **kwargs)
-
     added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in extra]
-    spelled_out.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*plain.values(), *added]
-    )
-    clone.__dict__["forward"] = spelled_out
-    return clone
+    spelled = signature.replace(parameters=[*plain.values(), *added])
+    return _with_forward(module, module.forward, spelled, type(module))
 
 
 def _with_storable_results(module: nn.Module) -> Iterator[tuple[nn.Module, list[str]]]:
@@ -134,28 +116,41 @@ def _with_storable_results(module: nn.Module) -> Iterator[tuple[nn.Module, list[
         missing.extend(left_out(result))
         return storable(result)
 
-    stored.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
-    clone = shallow_copy(module, nn.Module if traced else type(module))
-    clone.__dict__["forward"] = stored
-    yield clone, missing
+    kind = nn.Module if traced else type(module)
+    yield _with_forward(module, stored, inspect.signature(forward), kind), missing
+
+
+def _with_forward(
+    module: nn.Module, forward: Any, signature: inspect.Signature, kind: type[nn.Module]
+) -> nn.Module:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    clone = shallow_copy(module, kind)
+    clone.__dict__["forward"] = called
+    return clone
 
 
 def _export(module: nn.Module, batch: Batch, freedom: str) -> ExportedProgram:
-    shapes = ShapesCollection()
+    shapes: Any = ShapesCollection()
     for tensor in tensors(batch):
         free = {"all": tensor.ndim, "batch": 1, "static": 0}[freedom]
         shapes[tensor] = {
             axis: Dim.AUTO if axis < free and size > 1 else Dim.STATIC
             for axis, size in enumerate(tensor.shape)
         }
-    given: Any = None if freedom == "static" else shapes
     with warnings.catch_warnings(), _without_logs():
         # torch's own use of its own deprecated class, when an exported program is copied.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         # And of recurrent layers and weight_norm, whose weights are put back after the trace.
         warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during", UserWarning)
         return torch.export.export(
-            module, tuple(batch.args), dict(batch.kwargs), dynamic_shapes=given, strict=False
+            module,
+            tuple(batch.args),
+            dict(batch.kwargs),
+            dynamic_shapes=None if freedom == "static" else shapes,
+            strict=False,
         )
 
 
@@ -179,14 +174,12 @@ def _enlarged(example: Batch) -> Batch:
 
     Beside tensors with more rows, a first dimension of 1 is there to be broadcast, and stays.
     """
-    found = tensors(example)
-    single = all(tensor.shape[0] == 1 for tensor in found if tensor.ndim)
+    single = all(tensor.shape[0] == 1 for tensor in tensors(example) if tensor.ndim)
 
     def grow(tensor: torch.Tensor) -> torch.Tensor:
         alone = tensor.detach()
-        if tensor.ndim and single:
-            return alone.expand(_ROWS, *tensor.shape[1:]).clone()
-        return alone
+        grows = single and tensor.ndim
+        return alone.expand(_ROWS, *tensor.shape[1:]).clone() if grows else alone
 
     return map_tensors(grow, example)
 
@@ -206,8 +199,7 @@ def _freedom(
 
 
 def _explained(module: nn.Module, error: Exception) -> ExportError:
-    name = type(module).__name__
-    text = described(error)
+    name, text = type(module).__name__, described(error)
     advice = "rewrite that part with torch operators, or compile the submodule around it on its own"
     lowered = str(error).lower()
     if "data-dependent" in lowered or "data dependent" in lowered:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from types import MethodType
 from typing import Any
 
@@ -26,12 +26,7 @@ import torch
 from torch import fx, nn
 
 from symcompile.errors import ExportError
-from symcompile.modules.calling import (
-    evaluating,
-    home,
-    submodule_path,
-    tensors,
-)
+from symcompile.modules.calling import evaluating, home, quiet_call, submodule_path, tensors
 from symcompile.modules.region import Interface, Region
 from symcompile.modules.region_call import build_arguments, build_structure, pick_tensors
 
@@ -82,18 +77,11 @@ def as_block(
 
     `settings` are the arguments that are no tensors, by parameter (`Region.settings`).
     """
-    # A GraphModule's own __call__ prints what fails to stderr, before anyone can handle it.
-    run = partial(nn.Module.__call__, module) if isinstance(module, fx.GraphModule) else module
-    held = {one.parameter for one in interface.inputs}
-    extra = {
-        name: value
-        for name, value in (settings or {}).items()
-        if name not in held and not name.startswith("*")
-    }
+    run = quiet_call(module)
 
     def call(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        args, kwargs = build_arguments(interface, inputs)
-        return tensors(run(*args, **(kwargs if args else kwargs | extra)))
+        args, kwargs = build_arguments(interface, inputs, settings or {})
+        return tensors(run(*args, **kwargs))
 
     return call
 
@@ -107,13 +95,7 @@ def as_block(
     schema="(Tensor[] inputs, str path, int[] input_features, int[] output_features, str dtype)"
     " -> Tensor[]",
 )
-def _block(
-    inputs: Sequence[torch.Tensor],
-    path: str,
-    input_features: Sequence[int],
-    output_features: Sequence[int],
-    dtype: str,
-) -> list[torch.Tensor]:
+def _block(inputs: Sequence[torch.Tensor], path: str, *_: object) -> list[torch.Tensor]:
     block = (_blocks.get() or {}).get(path)
     if block is None:
         raise ExportError(
@@ -150,9 +132,7 @@ class _Opaque(nn.Module):
     def __init__(self, region: Region, block: nn.Module) -> None:
         super().__init__()
         self.path, self.interface = region.path, region.interface
-        self.dtypes = _result_dtypes(
-            as_block(block, region.interface, region.settings), region, block
-        )
+        self.dtypes = _result_dtypes(region, block)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         interface = self.interface
@@ -160,15 +140,15 @@ class _Opaque(nn.Module):
         for tensor, one in zip(inputs, interface.inputs, strict=True):
             if not one.scalar:
                 torch._check(tensor.shape[-1] == one.features)
-        found = reduce(torch.promote_types, (tensor.dtype for tensor in inputs))
-        if found not in self.dtypes:
-            raise ExportError(f"block {self.path!r} does not accept inputs of {found}")
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in inputs))
+        if dtype not in self.dtypes:
+            raise ExportError(f"block {self.path!r} does not accept inputs of {dtype}")
         outputs = torch.ops.symcompile.block(
             inputs,
             self.path,
             [0 if one.scalar else one.features for one in interface.inputs],
             [0 if one.scalar else one.features for one in interface.outputs],
-            str(self.dtypes[found]).removeprefix("torch."),
+            str(self.dtypes[dtype]).removeprefix("torch."),
         )
         return build_structure(interface.structure, outputs)
 
@@ -189,11 +169,11 @@ def replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
     """
     if id(module) in swaps:
         return swaps[id(module)]
+    before = module._modules
     children = {
-        name: child if child is None else replaced(child, swaps)
-        for name, child in module._modules.items()
+        n: child if child is None else replaced(child, swaps) for n, child in before.items()
     }
-    if all(children[name] is child for name, child in module._modules.items()):
+    if all(children[name] is child for name, child in before.items()):
         return module
     clone = shallow_copy(module)
     clone._modules = children
@@ -211,19 +191,16 @@ def shallow_copy(module: nn.Module, kind: type[nn.Module] | None = None) -> nn.M
     return clone
 
 
-def _result_dtypes(call: Block, region: Region, block: nn.Module) -> dict[torch.dtype, torch.dtype]:
+def _result_dtypes(region: Region, block: nn.Module) -> dict[torch.dtype, torch.dtype]:
     """Dtype of the outputs by dtype of the inputs, found by calling the block on two samples."""
-    device = home(block)[0]
-    found = {}
+    call, device = as_block(block, region.interface, region.settings), home(block)[0]
+    shapes = [(2,) if one.scalar else (2, one.features) for one in region.interface.inputs]
+    dtypes = {}
     for dtype in _DTYPES:
-        inputs = [
-            torch.ones((2,) if one.scalar else (2, one.features), dtype=dtype, device=device)
-            for one in region.interface.inputs
-        ]
         try:
             with torch.no_grad(), evaluating(block):
-                outputs = call(inputs)
+                outputs = call([torch.ones(s, dtype=dtype, device=device) for s in shapes])
         except (RuntimeError, TypeError):  # not every block works in every dtype
             continue
-        found[dtype] = outputs[0].dtype
-    return found
+        dtypes[dtype] = outputs[0].dtype
+    return dtypes

@@ -43,29 +43,32 @@ def pick_tensors(
 
 
 def build_arguments(
-    interface: Interface, inputs: Sequence[Any]
+    interface: Interface, inputs: Sequence[Any], settings: Mapping[str, Any] | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments that hold these tensors; what is not a tensor takes its default."""
+    """Arguments that hold these tensors; what is not a tensor takes its setting, or its default."""
+    held = {one.parameter for one in interface.inputs}
+    fixed = {n: v for n, v in (settings or {}).items() if n not in held and n[:1] != "*"}
     values: dict[str, Any] = {}
     for one, tensor in zip(interface.inputs, inputs, strict=True):
         name = one.parameter.lstrip("*")
         values[name] = _placed(values.get(name), one.keys, tensor)
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    variadic = any(p.name.startswith("*") and p.name[1] != "*" for p in interface.parameters)
+    # What stands before `*args` can't be given by name.
+    by_position = any(parameter.name.count("*") == 1 for parameter in interface.parameters)
     for parameter in interface.parameters:
         name = parameter.name.lstrip("*")
         if parameter.name.startswith("**"):
             kwargs |= values.get(name) or {}
         elif parameter.name.startswith("*"):
             args += values.get(name) or ()
-            variadic = False
-        elif variadic:
-            args.append(values.get(name, parameter.default))
+            by_position = False
+        elif by_position:
+            args.append(values.get(name, fixed.get(name, parameter.default)))
         elif name in values:
             kwargs[name] = values[name]
-        elif not parameter.has_default:
-            kwargs[name] = parameter.default
+        elif name in fixed or not parameter.has_default:
+            kwargs[name] = fixed.get(name, parameter.default)
     return tuple(args), kwargs
 
 
@@ -132,24 +135,7 @@ def arguments(
         part = rows[:, start : start + one.features]
         inputs.append(part.reshape(samples if one.scalar else (*samples, one.features)))
         start += one.features
-    return _with_settings(interface, settings, *build_arguments(interface, inputs))
-
-
-def _with_settings(
-    interface: Interface, settings: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Settings take the places that were kept for them; by name, unless `*args` follow them."""
-    taken = {one.parameter for one in interface.inputs}
-    names = [parameter.name for parameter in interface.parameters]
-    values, named = list(args), dict(kwargs)
-    for name, value in settings.items():
-        if name in taken or name.startswith("*"):
-            continue
-        if values and names.index(name) < len(values) and name not in kwargs:
-            values[names.index(name)] = value
-        else:
-            named[name] = value
-    return tuple(values), named
+    return build_arguments(interface, inputs, settings)
 
 
 def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
