@@ -26,7 +26,7 @@ import sympy
 
 from symcompile.exporters.manifest_json import text
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.program import count_operators
 
 BLOCK_EVERY = 18  # layers, of which one is a block

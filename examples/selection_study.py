@@ -24,7 +24,7 @@ import sympy
 
 from symcompile.expressions.canonical import canonical
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import DEFAULT, OperatorSet
+from symcompile.expressions.operator_set import DEFAULT, OperatorSet
 from symcompile.expressions.slots import is_constant
 from symcompile.regression.choice import RULES
 from symcompile.regression.distillation import Fit, Searches

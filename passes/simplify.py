@@ -24,7 +24,7 @@ from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.expansion import expanded
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
 from symcompile.fidelity.refitting import Equations, Refitting, names_in
 from symcompile.modules.state import same_random_state

@@ -16,7 +16,7 @@ from torch import nn
 from symcompile.aten.around import called
 from symcompile.errors import ArtifactError, ChoiceError, ExpressionError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.controls import Controls
 from symcompile.fidelity.measuring import N_PROBES, Comparison, change_of_whole, controls_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symcompile.errors import DataError, EngineError, TargetError
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.modules.recording import MIN_SAMPLES
 from symcompile.regression.engines import Engine, create
 from symcompile.regression.losses import check_loss

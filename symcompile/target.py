@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symcompile.errors import TargetError
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.outcome import (
     Agreement,

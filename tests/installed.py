@@ -10,7 +10,8 @@ from torch import nn
 
 from symcompile import Compiled
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.parser import parse
 from symcompile.modules.region import Region
 from symcompile.options import Options

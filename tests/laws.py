@@ -10,7 +10,8 @@ from symcompile.diff.equations.shape import Part, shape
 from symcompile.diff.snapshot import Output
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.parser import parse
 
 SYMBOLS = ("x", "y", "t")

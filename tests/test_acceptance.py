@@ -15,7 +15,7 @@ from torch import nn
 from symcompile import Target, load
 from symcompile.compiled import Compiled
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.outcome import Refusal, Rewrite
 from symcompile.pipeline import Reduced

@@ -9,7 +9,7 @@ from symcompile.diff.blocks import compare_blocks
 from symcompile.diff.result import BlockDiff
 from symcompile.diff.snapshot import Block, Node, Output, Snapshot
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 
 NAMES = ("x0", "x1")

@@ -11,7 +11,8 @@ from sympy import Abs, Float, Max, exp, log, sin, sqrt, tanh
 from symcompile.expressions.canonical import canonical
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.evaluation import evaluate
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import extract, slot
 

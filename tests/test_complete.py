@@ -10,7 +10,7 @@ import sympy
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create

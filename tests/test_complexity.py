@@ -4,7 +4,7 @@ import pytest
 import sympy
 
 from symcompile.expressions.complexity import complexity, spellable
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import slot
 
 x, y, t = sympy.symbols("x y t")

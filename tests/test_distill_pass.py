@@ -16,7 +16,7 @@ from fitting import distill
 
 from symcompile.errors import ChoiceError, EngineError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create
 from symcompile.regression.engines.base import SearchProgress

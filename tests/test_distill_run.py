@@ -26,7 +26,7 @@ from fitting import distill
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression import run as distill_run
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines.base import SearchProgress

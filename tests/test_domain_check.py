@@ -9,7 +9,7 @@ import pytest
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.domain_check import check
 from symcompile.fidelity.outcome import DomainIssue

@@ -18,7 +18,7 @@ from torch import nn
 import symcompile as package
 from symcompile import ParetoFront, SymCompileError, Target, distill, symcompile
 from symcompile.errors import ChoiceError, DataError, EngineError, TargetError
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.engines.operon import OperonEngine
 from symcompile.regression.engines.operon_search import SearchOptions
 

@@ -11,7 +11,7 @@ import sympy
 
 from symcompile import Equation
 from symcompile.errors import ExpressionError
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 
 OPERATORS = OperatorSet.of(None)

@@ -18,7 +18,7 @@ from symcompile import distill, load, record, symcompile
 from symcompile.errors import DataError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.controls import agreement, controls
 from symcompile.modules.arrays import split

@@ -12,7 +12,7 @@ import sympy
 import torch
 
 from symcompile import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LAWS = ("r^-1", "r^-2", "spring", "charge")

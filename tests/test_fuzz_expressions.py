@@ -26,9 +26,10 @@ from symcompile import Equation, SymCompileError
 from symcompile.errors import ExpressionError
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity
-from symcompile.expressions.evaluation import Array, _step, jacobian, trace
+from symcompile.expressions.evaluation import Array, jacobian, trace, value_rules
+from symcompile.expressions.fold import fold
 from symcompile.expressions.limits import check_equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.lowering import lower, trainable
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
@@ -87,13 +88,18 @@ def known(equation: Equation) -> Array:
 
 def rounded_otherwise(equation: Equation, random: np.random.Generator) -> Array:
     """Values [n_points] where the result of every operation is off by up to 1e-13 of itself."""
-    steps: list[Any] = []
-    program, X = equation.program, points(equation)
+    program = equation.program
+
+    def off(rule: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any) -> Any:
+            value, factor = rule(*args), 1.0 + 1e-13 * random.uniform(-1.0, 1.0)
+            return value if np.asarray(value).dtype == bool else value * factor
+
+        return step
+
+    rules = value_rules(points(equation), equation.constants)
     with np.errstate(all="ignore"):
-        for one in program.instructions:
-            value = _step(one.op, [steps[k] for k in one.args], one.value, X, equation.constants)
-            off = 1.0 + 1e-13 * random.uniform(-1.0, 1.0)
-            steps.append(value if np.asarray(value).dtype == bool else value * off)
+        steps = fold(program.instructions, {op: off(rule) for op, rule in rules.items()})
     return np.broadcast_to(steps[program.outputs[0]], len(POINTS))
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from symcompile.expressions.evaluation import trace
-from symcompile.expressions.intervals import EVERYTHING, bounds, excludes_zero
+from symcompile.expressions.evaluation import bounds, trace
+from symcompile.expressions.intervals import EVERYTHING, excludes_zero
 from symcompile.expressions.parser import parse
 from symcompile.expressions.program import from_sympy
 

@@ -13,7 +13,7 @@ from symcompile.diff.lines import lines
 from symcompile.diff.snapshot import Accuracy, Block, Node, Output, Snapshot, Tensor
 from symcompile.errors import one_line
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 
 NAMES = ("x", "t")

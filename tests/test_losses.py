@@ -10,7 +10,7 @@ from torch import nn
 
 from symcompile import SymCompileError, distill, symcompile
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.modules.arrays import split
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.losses import (

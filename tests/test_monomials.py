@@ -8,7 +8,7 @@ import sympy
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.losses import SQUARED, Loss, loss_for
 from symcompile.regression.monomials import MAX_MONOMIALS, monomial_candidates
 

@@ -6,7 +6,8 @@ import pytest
 import sympy
 
 from symcompile.errors import EngineError
-from symcompile.expressions.operators import ALIASES, DEFAULT, VOCABULARY, OperatorSet, lookup
+from symcompile.expressions.operator_set import DEFAULT, OperatorSet, lookup
+from symcompile.expressions.operators import ALIASES, VOCABULARY
 
 a, b = sympy.symbols("a b")
 

@@ -10,7 +10,7 @@ import sympy
 
 from symcompile.errors import EngineError, ExpressionError
 from symcompile.expressions.complexity import spellable
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.engines import Engine, create
 from symcompile.regression.engines.base import SearchProgress
 from symcompile.regression.engines.operon import OperonEngine, _scale_and_offset

@@ -9,7 +9,7 @@ import sympy
 
 from symcompile.errors import ChoiceError, ExpressionError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from symcompile import Equation, Target, symcompile
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.pinns import PROBLEMS, grid, train_pinn
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

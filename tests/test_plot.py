@@ -12,7 +12,7 @@ import pytest
 
 from symcompile.errors import ChoiceError, DataError, ExportError, SymCompileError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.regression.pareto import ParetoFront
 from symcompile.report import plot

@@ -10,7 +10,8 @@ import pytest
 import sympy
 
 from symcompile import Equation
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.parser import FUNCTIONS, parse
 from symcompile.expressions.program import from_sympy
 

@@ -5,7 +5,7 @@ import pytest
 import sympy
 
 from symcompile.expressions.complexity import complexity
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.refine import refine
 from symcompile.regression.sparse import product_candidate, sparse_candidates

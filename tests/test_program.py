@@ -9,17 +9,13 @@ import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
 from symcompile.expressions.evaluation import evaluate
+from symcompile.expressions.fold import Instruction, number_value
+from symcompile.expressions.operators import LEAVES, OPERATORS
 from symcompile.expressions.parser import parse
 from symcompile.expressions.program import (
-    BINARY,
-    LEAVES,
-    NARY,
-    UNARY,
-    Instruction,
     Program,
     count_operators,
     from_sympy,
-    number_value,
     to_sympy,
 )
 from symcompile.expressions.slots import slot
@@ -64,7 +60,11 @@ FORMS: dict[str, Any] = {
     "and": sympy.Piecewise((x, (x < y) & (y < 1)), (y, True)),
     "or": sympy.Piecewise((x, (x < y) | (y < 1)), (y, True)),
     "not": sympy.Piecewise((x, ~(sympy.Eq(x, y) & (x < 1))), (y, True)),
-} | {name: build(x) for name, build in UNARY.items() if name not in ("neg", "not")}
+} | {
+    name: row.build(x)
+    for name, row in OPERATORS.items()
+    if row.arity == 1 and name not in ("neg", "not", "power")
+}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -79,7 +79,7 @@ def test_round_trip(name: str) -> None:
 
 def test_the_forms_use_every_operation() -> None:
     used = {i.op for form in FORMS.values() for i in from_sympy([form], ["x", "y"], 2).instructions}
-    assert used == {*LEAVES, *UNARY, *NARY, *BINARY, "power", "where"}
+    assert used == {*LEAVES, *OPERATORS}
 
 
 def test_common_parts_stand_once_across_outputs() -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from symcompile.errors import DataError, EngineError
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.regression.engines import Engine, create, julia
 from symcompile.regression.engines.hall_of_fame import read_equation
 from symcompile.regression.engines.pysr import (

@@ -14,13 +14,18 @@ import sympy
 from symcompile.diff.readers import checks
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
-from symcompile.expressions.program import UNARY, count_operators
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import OPERATORS as TABLE
+from symcompile.expressions.program import count_operators
 
 NAMES = ("x0", "x1", "theta")
 SYMBOLS = [sympy.Symbol(name) for name in NAMES]
 OPERATORS = OperatorSet.of(["+", "-", "*", "/", "sin", "exp", "pow", "min", "max", "abs"])
-FUNCTIONS = [build for name, build in UNARY.items() if name not in ("not", "asin", "acos")]
+FUNCTIONS = [
+    row.build
+    for op, row in TABLE.items()
+    if row.arity == 1 and op not in ("not", "power", "asin", "acos")
+]
 
 
 def equation(text: str) -> Equation:

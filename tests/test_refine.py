@@ -8,7 +8,7 @@ import sympy
 from sympy import exp, log, sin
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import slot

@@ -10,7 +10,7 @@ import sympy
 
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.refitting import Refitting, names_in
 from symcompile.regression.pareto import ParetoFront
 

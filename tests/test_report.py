@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.outcome import (
     Agreement,

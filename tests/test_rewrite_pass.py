@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from symcompile.errors import TargetError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.lowering import lower
 from symcompile.modules.assemble import install
 from symcompile.modules.calling import WHOLE

@@ -12,7 +12,7 @@ import pytest
 import sympy
 
 from symcompile import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DX, DY, R, M1, M2 = sympy.symbols("dx dy r m1 m2")

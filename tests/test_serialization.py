@@ -12,7 +12,7 @@ import sympy
 from symcompile.errors import ArtifactError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.limits import check_equation, check_program
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.program import Program
 from symcompile.fidelity.outcome import (
     Agreement,

@@ -8,7 +8,7 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create
 from symcompile.regression.pareto import ParetoFront

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from symcompile import Compiled, Equation, SymCompileError, Target, symcompile
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.refitting import Equations, Refitting
 from symcompile.passes.simplify import search
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.sparse import sparse_candidates
 
 OPERATORS = OperatorSet.of(["+", "*"])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from symcompile.errors import EngineError, TargetError
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.target import Target, as_targets, is_name
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.aside import Asides
 from symcompile.fidelity.comparison import Reference, measure, shell, with_asides

@@ -19,7 +19,7 @@ from symcompile.expressions import slots
 from symcompile.expressions.collecting import collected
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.expansion import expanded
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, rebuilt
 
 _ODD = (sympy.sin, sympy.tan, sympy.tanh)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sympy
 
 from symcompile.expressions.complexity import complexity
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, rebuilt
 
 # Terms looked at for one form, each some tenth of a millisecond.

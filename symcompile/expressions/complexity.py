@@ -12,18 +12,12 @@ from functools import lru_cache
 
 import sympy
 
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import ROWS
 from symcompile.expressions.slots import is_constant
 
-_UNARY: dict[type, str] = {
-    sympy.exp: "exp",
-    sympy.log: "log",
-    sympy.sin: "sin",
-    sympy.cos: "cos",
-    sympy.tan: "tan",
-    sympy.tanh: "tanh",
-    sympy.Abs: "abs",
-}
+# What operator sets call the functions of sympy.
+_NAMES = {row.build: row.name for row in ROWS if row.name and isinstance(row.build, type)}
 # Of a power that is spelled by multiplication.
 _MOST_FACTORS = 64
 
@@ -51,9 +45,7 @@ def _spelled(node: sympy.Basic, operators: OperatorSet) -> bool:
         return "*" in operators or (len(node.args) == 2 and node.args[0] == -1)
     if node.is_Pow:
         return _power_spelled(node.exp, operators)
-    if isinstance(node, (sympy.Min, sympy.Max)):
-        return ("min" if isinstance(node, sympy.Min) else "max") in operators
-    return _UNARY.get(node.func, "") in operators
+    return _NAMES.get(node.func, "") in operators
 
 
 def _power_spelled(exponent: sympy.Expr, operators: OperatorSet) -> bool:
@@ -94,11 +86,10 @@ class _Count:
             return self._power(expr.base, expr.exp)
         if isinstance(expr, sympy.Piecewise):
             return sum(self._any(value) + self._any(test) + 1 for value, test in expr.args) - 1
-        name = _UNARY.get(expr.func)
+        name = _NAMES.get(expr.func, "")
         if isinstance(expr, (sympy.Min, sympy.Max)):
-            name = "min" if isinstance(expr, sympy.Min) else "max"
             return self._nary(name, expr.args)
-        return self.operators.cost(name or "") + sum(self.of(arg) for arg in expr.args)
+        return self.operators.cost(name) + sum(map(self.of, expr.args))
 
     def _any(self, expr: sympy.Basic) -> int:
         if isinstance(expr, sympy.Expr):

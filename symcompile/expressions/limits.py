@@ -13,13 +13,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from symcompile.errors import ExpressionError, shown
-from symcompile.expressions.evaluation import FOLDS, UNARY
-from symcompile.expressions.program import LEAVES, Program, number_value
+from symcompile.expressions.evaluation import VALUES
+from symcompile.expressions.fold import fold
+from symcompile.expressions.operators import LEAVES, OPERATORS
+from symcompile.expressions.program import WITH_VALUE, Program
 
 MAX_NODES = 50_000
 MAX_DEPTH = 150
@@ -27,10 +30,10 @@ MAX_DEPTH = 150
 MAX_EXACT = 1e100
 MAX_DIGITS = 60
 MAX_COMPLEXITY = 10**9
-# sympy takes several times as long for each further function that is nested in one of HYPERBOLIC,
+# sympy takes several times as long for each further function that is nested in a hyperbolic one,
 # since it looks for real parts there, and still more where reciprocals stand in between (of two in
-# each other 0.1 s, of three 3 s, of four 120 s); for INVERSE, since it writes sin(atan(x)) with x
-# twice; and for ROOTS, whose signs it asks for.
+# each other 0.1 s, of three 3 s, of four 120 s); for inverse ones, since it writes sin(atan(x))
+# with x twice; and for roots, whose signs it asks for. See `Operator.nesting`.
 MAX_HYPERBOLIC = 5
 MAX_INVERSE = 8
 MAX_ROOTS = 20
@@ -45,19 +48,14 @@ MAX_OF_NUMBERS = 12
 MAX_WORK = 20_000
 ORDINARY_WORK = 20
 
-HYPERBOLIC = ("sinh", "cosh", "tanh", "erf")
-INVERSE = ("asin", "acos", "atan")
-ROOTS = ("sqrt", "pow", "power", "tan")
-_FUNCTIONS = {*UNARY, "power", "pow"} - {"neg", "not", "abs", "sign", "floor", "ceil"}
+_NESTING = {op: row.nesting for op, row in OPERATORS.items() if row.nesting}
 _ARITHMETIC = ("number", "slot", "neg", "add", "sub", "mul")
 _EXTREMES = ("min", "max")
-# By how much longer real and imaginary part of a function are than those of what it is of, as the
-# times show that sympy takes. Of those that are not here it writes nothing out.
-_PARTS = {"exp": 2, "sin": 2, "cos": 2, "tan": 6} | dict.fromkeys(HYPERBOLIC, 4)
 _UNKNOWN_EXPONENT = 1000
 _POWERS = {"square": 2.0, "cube": 3.0}
 # What sympy asks whether it is real, positive, larger: of that, every part that is no sum.
-_ASKED = {*UNARY, "pow", "where", "lt", "le", "eq", *_EXTREMES} - {"neg", "not"}
+_ALGEBRA = {"add", "sub", "mul", "div", "power", "neg", "and", "or", "not"}
+_ASKED = OPERATORS.keys() - _ALGEBRA
 _COMPARED = ("where", "lt", "le", "eq", *_EXTREMES)
 
 
@@ -70,8 +68,8 @@ class Size:
         nodes, depth: of its tree.
         functions: how many functions and powers are nested in each other.
         all_functions: how many there are in its tree, cases and comparisons among them.
-        inverses, roots: how many of those that are nested are INVERSE or ROOTS.
-        hyperbolics: how many are HYPERBOLIC, reciprocals and powers of such counted as well.
+        inverses, roots: how many of those that are nested are inverse or roots.
+        hyperbolics: how many are hyperbolic, reciprocals and powers of such counted as well.
         terms: how many arguments it has once those of the same operation are taken in.
         parts: how many terms its real part has once that is written out.
         constant: whether no input is in it.
@@ -121,7 +119,7 @@ class Gauge:
                 f"an equation of more than {MAX_NODES} nodes, nested more than {MAX_DEPTH} deep, or"
                 f" built in more than {MAX_WORK} steps"
             )
-        nested = max(size.functions if op in HYPERBOLIC else 0, size.hyperbolics)
+        nested = max(size.functions if _NESTING.get(op) == "hyperbolic" else 0, size.hyperbolics)
         if (
             nested > MAX_HYPERBOLIC
             or size.inverses > MAX_INVERSE
@@ -159,15 +157,16 @@ def allowance() -> Iterator[None]:
 
 def _size(op: str, inside: Sequence[Size], value: float | None) -> Size:
     leaf = op in ("number", "slot")
+    nesting = _NESTING.get(op)
     constant = leaf or (bool(inside) and all(one.constant for one in inside))
     return Size(
         op,
         nodes=1 + sum(one.nodes for one in inside),
         depth=1 + max((one.depth for one in inside), default=0),
-        functions=(op in _FUNCTIONS) + max((one.functions for one in inside), default=0),
+        functions=(nesting is not None) + max((one.functions for one in inside), default=0),
         all_functions=(op in _ASKED) + sum(one.all_functions for one in inside),
-        inverses=(op in INVERSE) + max((one.inverses for one in inside), default=0),
-        roots=(op in ROOTS) + max((one.roots for one in inside), default=0),
+        inverses=(nesting == "inverse") + max((one.inverses for one in inside), default=0),
+        roots=(nesting == "root") + max((one.roots for one in inside), default=0),
         hyperbolics=_hyperbolics(op, inside),
         terms=sum(one.terms if one.op == op else 1 for one in inside),
         parts=_parts(op, inside, value),
@@ -200,7 +199,8 @@ def _parts(op: str, inside: Sequence[Size], value: float | None) -> int:
     sizes = [one.parts for one in inside]
     if op == "div" and sizes:  # one over it, or a quotient
         sizes[-1] *= 3
-    return max(sum(one for one in sizes if one > 1), 1) * _PARTS.get(op, 1)
+    times = OPERATORS[op].parts if op in OPERATORS else 1
+    return max(sum(size for size in sizes if size > 1), 1) * times
 
 
 def _exponent(op: str, inside: Sequence[Size], value: float | None) -> float | None:
@@ -238,7 +238,7 @@ def _hyperbolics(op: str, inside: Sequence[Size]) -> int:
     # Denominators, and what a power is of.
     turned = {"div": counts[1:] or counts, "pow": counts[:1], "power": counts[:1]}.get(op, [])
     deepest = max((*counts, *(count + 1 for count in turned if count)), default=0)
-    return (op in HYPERBOLIC) + deepest
+    return (_NESTING.get(op) == "hyperbolic") + deepest
 
 
 def _work(size: Size) -> int:
@@ -299,33 +299,34 @@ def check_program(program: Program, constants: Sequence[float] = ()) -> int:
     Raises ExpressionError if they would be out of all proportion.
     """
     gauge = Gauge()
-    sizes: list[Size] = []
-    exact: list[float | None] = []
-    for position, (op, args, value) in enumerate(program.instructions):
-        try:
-            if op == "number":
-                _check_digits(value)
-            number = _checked_value(op, [exact[a] for a in args], value, constants)
-            sizes.append(
-                gauge.add(op, [sizes[a] for a in args], value if op == "power" else number)
-            )
-            exact.append(number)
-        except ExpressionError as error:
-            raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
-    gauge.done(len(sizes))
+    measured: list[tuple[Size, float | None]] = []
+    rules = {op: partial(_measured, gauge, constants, op) for op in (*LEAVES, *OPERATORS)}
+    try:
+        fold(program.instructions, rules, measured)
+    except ExpressionError as error:
+        position = len(measured)
+        op = program.instructions[position].op
+        raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
+    gauge.done(len(measured))
     return gauge.work
 
 
-def _checked_value(
-    op: str, args: list[float | None], value: Any, constants: Sequence[float]
-) -> float | None:
+def _measured(
+    gauge: Gauge, constants: Sequence[float], op: str, *given: Any
+) -> tuple[Size, float | None]:
+    """Size of an operation, and its value if it holds numbers and constants only."""
+    *args, value = given if op in WITH_VALUE else (*given, None)
+    if op == "number":
+        _check_digits(value)
     if op == "slot":
         # Whole numbers are exact once they are written in, and so is a power of them.
-        return constants[value] if value < len(constants) else None
-    found = _exact_value(op, args, value)
-    if found is not None and not abs(found) <= MAX_EXACT:
-        raise ExpressionError(f"a constant beyond {MAX_EXACT:g}")
-    return found
+        number = constants[value] if value < len(constants) else None
+    else:
+        number = _exact_value(op, [known for _, known in args], value)
+        if number is not None and not abs(number) <= MAX_EXACT:
+            raise ExpressionError(f"a constant beyond {MAX_EXACT:g}")
+    size = gauge.add(op, [size for size, _ in args], value if op == "power" else number)
+    return size, number
 
 
 def _is_name(name: Any) -> bool:
@@ -344,27 +345,11 @@ def _check_digits(value: Any) -> None:
 def _exact_value(op: str, args: list[float | None], value: Any) -> float | None:
     """Value of what holds numbers and constants only; None for everything else."""
     if op == "number":
-        return number_value(value)
+        return float(VALUES[op](value))
     if op in LEAVES or any(arg is None for arg in args):
         return None
-    known = [float(arg) for arg in args if arg is not None]
-    try:
-        with np.errstate(all="ignore"):
-            return _apply(op, known, value)
-    except (ArithmeticError, ValueError):
-        return math.nan
-
-
-def _apply(op: str, args: list[float], value: Any) -> float:
-    if op == "power":
-        return float(args[0]) ** int(value)
-    if op == "where":
-        return args[1] if args[0] else args[2]
-    if op in UNARY:
-        return float(UNARY[op](args[0]))
-    result = args[0]
-    if op == "pow" and args[0] and abs(args[1] * math.log(abs(args[0]))) > math.log(MAX_EXACT):
+    known = [np.float64(arg) for arg in args if arg is not None]
+    if op == "pow" and known[0] and abs(known[1] * np.log(abs(known[0]))) > math.log(MAX_EXACT):
         return math.nan  # its reciprocal may be as large as the memory
-    for argument in args[1:]:
-        result = float(FOLDS[op](result, argument))
-    return result
+    with np.errstate(all="ignore"):
+        return float(VALUES[op](*known) if value is None else VALUES[op](*known, value))

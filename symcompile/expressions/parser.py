@@ -22,6 +22,7 @@ from sympy.logic.boolalg import Boolean
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions.limits import Gauge, Size
+from symcompile.expressions.operators import ROWS
 from symcompile.expressions.slots import is_finite
 from symcompile.expressions.text_size import measure
 
@@ -31,42 +32,13 @@ MAX_EXPONENT = 10_000
 MAX_BITS = 4_096  # of an exact number: 3**64**64**64 would fill the memory
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "sin": sympy.sin,
-    "cos": sympy.cos,
-    "tan": sympy.tan,
-    "asin": sympy.asin,
-    "acos": sympy.acos,
-    "atan": sympy.atan,
-    "sinh": sympy.sinh,
-    "cosh": sympy.cosh,
-    "tanh": sympy.tanh,
-    "exp": sympy.exp,
-    "log": sympy.log,
-    "ln": sympy.log,
-    "sqrt": sympy.sqrt,
-    "abs": sympy.Abs,
-    "Abs": sympy.Abs,
-    "sign": sympy.sign,
-    "floor": sympy.floor,
-    "ceil": sympy.ceiling,
-    "ceiling": sympy.ceiling,
-    "erf": sympy.erf,
-    "inv": lambda a: 1 / a,
-    "neg": lambda a: -a,
-    "square": lambda a: a**2,
-    "cube": lambda a: a**3,
-    "pow": sympy.Pow,
-    "min": sympy.Min,
-    "max": sympy.Max,
-    "Min": sympy.Min,
-    "Max": sympy.Max,
-    "where": lambda test, a, b: sympy.Piecewise((a, test), (b, True)),
-}
+    name: row.build for row in ROWS for name in row.typed
+} | {"where": lambda test, a, b: sympy.Piecewise((a, test), (b, True))}
 # What sympy prints besides, of numbers and of comparisons.
 _RELATIONS: dict[str, Callable[..., Any]] = {"Eq": sympy.Eq, "Ne": sympy.Ne}
 
-_ARITY = {"pow": (2, 2), "where": (3, 3)} | dict.fromkeys(_RELATIONS, (2, 2))
-_ARITY |= dict.fromkeys(("min", "max", "Min", "Max"), (1, 64))
+_ARITY = {name: (1, 64) if row.nary else (row.arity,) * 2 for row in ROWS for name in row.typed}
+_ARITY |= {"where": (3, 3)} | dict.fromkeys(_RELATIONS, (2, 2))
 NAMES: dict[str, sympy.Expr] = {"pi": sympy.pi}
 # sympy prints Euler's number as E, which in a text of a user's may be anything.
 PRINTED_NAMES = NAMES | {"E": sympy.E}

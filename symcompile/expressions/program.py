@@ -15,7 +15,7 @@ Spec of an instruction `(op, args, value)`:
 | sub, div, pow, lt, le, eq | two | - |
 | where | condition, value if true, value if false | - |
 | power | one | whole exponent, 2 or more |
-| not, neg and every name in UNARY | one | - |
+| every other name in operators.OPERATORS | one or two, as its row says | - |
 
 A value marked "-" is None. lt, le, eq, and, or and not give truth values: and, or, not and the
 condition of where take nothing else, and everything else, outputs included, takes numbers only.
@@ -24,72 +24,27 @@ condition of where take nothing else, and everything else, outputs included, tak
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
+from symcompile.expressions.fold import Instruction, fold, number_value
+from symcompile.expressions.operators import BUILD, LEAVES, OPERATORS
 from symcompile.expressions.slots import exact_exponent, real, slot, slot_index
 
-UNARY: dict[str, Callable[..., Any]] = {
-    "neg": lambda a: -a,
-    "exp": sympy.exp,
-    "log": sympy.log,
-    "sqrt": sympy.sqrt,
-    "sin": sympy.sin,
-    "cos": sympy.cos,
-    "tan": sympy.tan,
-    "asin": sympy.asin,
-    "acos": sympy.acos,
-    "atan": sympy.atan,
-    "sinh": sympy.sinh,
-    "cosh": sympy.cosh,
-    "tanh": sympy.tanh,
-    "erf": sympy.erf,
-    "abs": sympy.Abs,
-    "sign": sympy.sign,
-    "floor": sympy.floor,
-    "ceil": sympy.ceiling,
-    "not": sympy.Not,
-}
-
-NARY: dict[str, Callable[..., Any]] = {
-    "add": sympy.Add,
-    "mul": sympy.Mul,
-    "min": sympy.Min,
-    "max": sympy.Max,
-    "and": sympy.And,
-    "or": sympy.Or,
-}
-
-BINARY: dict[str, Callable[..., Any]] = {
-    "sub": lambda a, b: a - b,
-    "div": lambda a, b: a / b,
-    "pow": sympy.Pow,
-    "lt": sympy.StrictLessThan,
-    "le": sympy.LessThan,
-    "eq": sympy.Eq,
-}
-
-LEAVES = ("input", "slot", "number")
-
-_FUNCTIONS = {build: op for op, build in UNARY.items() if isinstance(build, type)}
-_FUNCTIONS |= {build: op for op, build in NARY.items() if isinstance(build, type)}
-_RELATIONS = {sympy.StrictLessThan: "lt", sympy.LessThan: "le", sympy.Eq: "eq"}
 _MAX_POWER = 64
 
-_ARITY = dict.fromkeys(LEAVES, 0) | dict.fromkeys(UNARY, 1) | dict.fromkeys(BINARY, 2)
-_ARITY |= {"power": 1, "where": 3}
-_LOGIC = ("and", "or", "not")
-_TRUTHS = (*_RELATIONS.values(), *_LOGIC)
-
-
-class Instruction(NamedTuple):
-    op: str
-    args: tuple[int, ...] = ()
-    value: Any = None
+# The operation of each sympy class.
+_CLASSES = {
+    head: op
+    for op, row in OPERATORS.items()
+    for head in (row.build, *row.heads)
+    if isinstance(head, type)
+}
+WITH_VALUE = (*LEAVES, "power")
 
 
 @dataclass(frozen=True)
@@ -136,17 +91,17 @@ def from_sympy(exprs: Sequence[sympy.Basic], symbols: Sequence[str], n_slots: in
 
 def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
     """The expressions again, built node by node (sympy never parses text)."""
-    values: list[Any] = []
-    for op, args, value in program.instructions:
-        values.append(_build(op, [values[a] for a in args], value, symbols))
+    leaves = {"input": lambda column: sympy.Symbol(symbols[column]), "slot": slot}
+    values = fold(program.instructions, {**BUILD, **leaves})
     return [real(values[index]) for index in program.outputs]
 
 
 def count_operators(program: Program) -> int:
     """How many operators it has: a sum of three terms has two, a common part counts once."""
     return sum(
-        len(one.args) - 1 if one.op in NARY else one.op not in LEAVES
+        len(one.args) - 1 if OPERATORS[one.op].nary else 1
         for one in program.instructions
+        if one.op not in LEAVES
     )
 
 
@@ -157,15 +112,9 @@ def verify(program: Program) -> None:
             raise ExpressionError(f"{what} is {count!r}, expected a whole number from 0")
     truths: list[bool] = []
     for position, (op, args, value) in enumerate(program.instructions):
-        problem = (
-            _arity_problem(op, len(args))
-            or _order_problem(args, position)
-            or _kind_problem(op, [truths[a] for a in args])
-            or _value_problem(program, op, value)
-        )
-        if problem:
+        if problem := _problem(program, position, op, args, value, truths):
             raise ExpressionError(f"instruction {position} ({op!r}): {problem}")
-        truths.append(op in _TRUTHS)
+        truths.append(op in OPERATORS and OPERATORS[op].truth)
     size = len(program.instructions)
     if not all(type(o) is int and 0 <= o < size for o in program.outputs):
         raise ExpressionError(f"outputs {list(program.outputs)} are not instructions 0..{size - 1}")
@@ -173,27 +122,28 @@ def verify(program: Program) -> None:
         raise ExpressionError("an output is a truth value, expected a number: use where")
 
 
-def _arity_problem(op: str, count: int) -> str | None:
-    if op in NARY:
-        return None if count >= 2 else f"has {count} arguments, expected 2 or more"
-    if op not in _ARITY:
+def _problem(
+    program: Program,
+    position: int,
+    op: str,
+    args: Sequence[int],
+    value: Any,
+    truths: Sequence[bool],
+) -> str | None:
+    row = OPERATORS.get(op)
+    if row is None and op not in LEAVES:
         return "unknown operation"
-    return None if count == _ARITY[op] else f"has {count} arguments, expected {_ARITY[op]}"
-
-
-def _order_problem(args: Sequence[int], position: int) -> str | None:
-    if all(type(a) is int and 0 <= a < position for a in args):
-        return None
-    return f"arguments {list(args)} do not stand before it"
-
-
-def _kind_problem(op: str, truths: Sequence[bool]) -> str | None:
-    """Truth values where numbers are expected, or the other way round."""
-    expected = [op in _LOGIC or (op == "where" and k == 0) for k in range(len(truths))]
-    wrong = [k for k, truth in enumerate(truths) if truth is not expected[k]]
-    if not wrong:
-        return None
-    return f"argument {wrong[0]} is a {'truth value' if truths[wrong[0]] else 'number'}"
+    expected = row.arity if row else 0
+    if len(args) < expected or (len(args) > expected and not (row and row.nary)):
+        more = " or more" if row and row.nary else ""
+        return f"has {len(args)} arguments, expected {expected}{more}"
+    if not all(type(a) is int and 0 <= a < position for a in args):
+        return f"arguments {list(args)} do not stand before it"
+    for place, argument in enumerate(args):
+        wanted = bool(row and row.logic) or (op == "where" and place == 0)
+        if truths[argument] is not wanted:
+            return f"argument {place} is a {'number' if wanted else 'truth value'}"
+    return _value_problem(program, op, value)
 
 
 def _value_problem(program: Program, op: str, value: Any) -> str | None:
@@ -205,7 +155,7 @@ def _value_problem(program: Program, op: str, value: Any) -> str | None:
         return f"exponent {value!r}, expected a whole number from 2 to {_MAX_POWER}"
     if op == "number" and not _is_number(value):
         return f"value {value!r} is not a finite number"
-    if op not in (*LEAVES, "power") and value is not None:
+    if op not in WITH_VALUE and value is not None:
         return f"has value {value!r}, expected none"
     return None
 
@@ -223,7 +173,7 @@ def _is_number(value: Any) -> bool:
 
 def _row(one: Instruction) -> list[Any]:
     row = [one.op, list(one.args)]
-    return [*row, one.value] if one.op in (*LEAVES, "power") else row
+    return [*row, one.value] if one.op in WITH_VALUE else row
 
 
 def _exact(value: Any) -> Any:
@@ -265,7 +215,7 @@ class _Builder:
             return self.emit("not", [self.visit(sympy.Eq(*expr.args))])
         if isinstance(expr, sympy.ITE):  # sympy makes them of a comparison with a Piecewise
             return self.visit(expr.to_nnf(simplify=False))
-        op = _FUNCTIONS.get(expr.func) or _RELATIONS.get(expr.func)
+        op = _CLASSES.get(expr.func)
         if op is None:
             raise LoweringError(f"{expr.func.__name__} in {expr} has no counterpart in torch")
         return self.emit(op, [self.visit(arg) for arg in expr.args])
@@ -343,33 +293,3 @@ def _number(expr: sympy.Expr) -> Any:
     if expr in (sympy.pi, sympy.E):
         return "pi" if expr == sympy.pi else "e"
     raise LoweringError(f"{expr} is not a real number that torch can hold")
-
-
-def _build(op: str, args: list[Any], value: Any, symbols: Sequence[str]) -> Any:
-    if op == "input":
-        return sympy.Symbol(symbols[value])
-    if op == "slot":
-        return slot(value)
-    if op == "number":
-        return _sympy_number(value)
-    if op == "power":
-        return args[0] ** value
-    if op == "where":
-        rest = args[2].args if isinstance(args[2], sympy.Piecewise) else ((args[2], True),)
-        return sympy.Piecewise((args[1], args[0]), *rest)
-    return (NARY.get(op) or BINARY.get(op) or UNARY[op])(*args)
-
-
-def _sympy_number(value: Any) -> sympy.Expr:
-    if value in ("pi", "e"):
-        return sympy.pi if value == "pi" else sympy.E
-    if isinstance(value, tuple):
-        return sympy.Rational(*value)
-    return sympy.Integer(value) if type(value) is int else sympy.Float(value)
-
-
-def number_value(value: Any) -> float:
-    """A `number` instruction's value in float64."""
-    if isinstance(value, tuple):
-        return float(value[0] / value[1])
-    return {"pi": math.pi, "e": math.e}[value] if isinstance(value, str) else float(value)

@@ -11,19 +11,11 @@ import math
 from collections.abc import Mapping
 
 from symcompile.expressions.limits import Gauge, Size
+from symcompile.expressions.operators import ROWS
 
-_NAMES = {
-    "ln": "log",
-    "Abs": "abs",
-    "ceiling": "ceil",
-    "inv": "div",
-    "Min": "min",
-    "Max": "max",
-    "Piecewise": "where",
-    "ITE": "where",
-    "Eq": "eq",
-    "Ne": "eq",
-}
+# What a function of a text does, as the bounds on programs call it.
+_NAMES = {name: row.op or row.name for row in ROWS for name in row.typed}
+_NAMES |= {"inv": "div", "Piecewise": "where", "ITE": "where", "Eq": "eq", "Ne": "eq"}
 _OPERATORS: dict[type, str] = {
     ast.Add: "add",
     ast.Sub: "add",

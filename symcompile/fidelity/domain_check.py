@@ -11,18 +11,20 @@ A search that finds nothing is no proof. Of a conditional, only the branch that 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array, trace
-from symcompile.expressions.intervals import Interval, bounds, excludes_zero
+from symcompile.expressions.evaluation import Array, bounds, trace
+from symcompile.expressions.fold import Instruction
+from symcompile.expressions.intervals import Interval, excludes_zero
+from symcompile.expressions.operator import Hazard
+from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.printing import as_text
-from symcompile.expressions.program import Instruction, Program, to_sympy
+from symcompile.expressions.program import Program, to_sympy
 from symcompile.expressions.slots import fill
 from symcompile.fidelity.outcome import DomainIssue
 from symcompile.modules.region import Region
@@ -35,65 +37,6 @@ _SAMPLES = 4096
 _ROUNDS = 14
 
 
-class Hazard(NamedTuple):
-    """How one operation can be undefined.
-
-    `margin` of the operation's arguments must stay above 0 ("positive"), at least 0 ("nonnegative",
-    "finite"), or away from 0 ("nonzero"). `safe` says of the arguments' intervals whether it
-    provably does.
-    """
-
-    kind: str
-    margin: Callable[..., Any]
-    safe: Callable[..., bool]
-    problem: str
-
-
-def _within_one(name: str) -> Hazard:
-    return Hazard(
-        "nonnegative",
-        lambda a: 1.0 - np.abs(a),
-        lambda a: a[0] >= -1 and a[1] <= 1,
-        f"{name} of a number outside of [-1, 1]",
-    )
-
-
-def _whole(exponent: Any) -> Any:
-    return np.equal(np.floor(exponent), exponent)
-
-
-HAZARDS: dict[str, tuple[Hazard, ...]] = {
-    "log": (
-        Hazard("positive", lambda a: a, lambda a: a[0] > 0, "log of zero or a negative number"),
-    ),
-    "sqrt": (
-        Hazard("nonnegative", lambda a: a, lambda a: a[0] >= 0, "square root of a negative number"),
-    ),
-    "asin": (_within_one("asin"),),
-    "acos": (_within_one("acos"),),
-    "tan": (
-        Hazard(
-            "nonzero",
-            np.cos,
-            lambda a: a[1] - a[0] < math.pi and excludes_zero((math.cos(a[0]), math.cos(a[1]))),
-            "tan has a pole",
-        ),
-    ),
-    "pow": (
-        Hazard(
-            "nonnegative",
-            lambda a, e: np.where(_whole(e), 1.0, a),
-            lambda a, e: a[0] >= 0 or (e[0] == e[1] and bool(_whole(e[0]))),
-            "broken power of a negative number",
-        ),
-        Hazard(
-            "nonzero",
-            lambda a, e: np.where(np.less(e, 0), a, 1.0),
-            lambda a, e: e[0] >= 0 or excludes_zero(a),
-            "negative power of zero",
-        ),
-    ),
-}
 # Division is checked by the factors of its denominator: x**2 never changes sign, but x does.
 _DIVISION = Hazard("nonzero", lambda a: a, excludes_zero, "the denominator is zero")
 
@@ -323,7 +266,7 @@ def _checks(program: Program, reached: Sequence[int], largest: float) -> Iterato
     )
     for position in reached:
         op, args, _ = program.instructions[position]
-        for hazard in HAZARDS.get(op, ()):
+        for hazard in OPERATORS[op].domain if op in OPERATORS else ():
             yield _Check(position, hazard, args)
         if op == "div":
             for factor in _factors(program, args[1]):

@@ -11,7 +11,7 @@ import numpy as np
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import slot
 from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region

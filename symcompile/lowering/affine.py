@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.program import Program, number_value
+from symcompile.expressions.fold import number_value
+from symcompile.expressions.program import Program
 
 # Each term saves a product and a sum; the matrix costs one product, its masks and a column per row.
 # Below this many operators saved it does not pay (examples/lowering_benchmark.py).

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.program import Instruction
+from symcompile.expressions.fold import Instruction
 from symcompile.lowering import joint
 from symcompile.lowering.affine import Entries, Gather, plan
 from symcompile.lowering.emission import Emitter, GraphWriter, Value

@@ -10,13 +10,18 @@ from typing import Any
 import torch
 from torch import fx
 
-from symcompile.expressions.program import Instruction, Program, number_value
+from symcompile.expressions.evaluation import bounds
+from symcompile.expressions.fold import Instruction, number_value
+from symcompile.expressions.operators import OPERATORS
+from symcompile.expressions.program import Program
 from symcompile.lowering import torch_rules
 from symcompile.lowering.affine import Term
-from symcompile.lowering.joint import FOLDABLE, fold, owners
+from symcompile.lowering.joint import FOLDABLE, known_value, owners
 
 # A tensor in the graph, or a number known now.
 Value = fx.Node | float | bool
+# What is above this for certain is above 0 in float32 as well.
+_TINY = 1e-30
 
 
 class GraphWriter:
@@ -74,6 +79,7 @@ class Emitter:
         self.owners = [tuple(sorted(numbers[k] for k in found)) for found in owners(program)]
         self.varies = _varies(self.code)
         self.risky = _risky(self.code, self.varies)
+        self.positive = [low > _TINY for low, _ in bounds(program)]
         self.values: dict[tuple[int, fx.Node | None], Value] = {}
         self.masks: dict[tuple[Any, ...], fx.Node] = {}
 
@@ -100,8 +106,8 @@ class Emitter:
         if op in ("input", "slot"):
             return self.leaf(self.code[index])
         if op in FOLDABLE and not any(isinstance(v, fx.Node) for v in given):
-            return fold(op, given, value)
-        if mask is not None and op in torch_rules.HARMLESS:
+            return known_value(op, given, value)
+        if mask is not None and op in OPERATORS and OPERATORS[op].harmless:
             self._protect(op, args, given, mask)
         if op == "mul":
             return self._product(args, given)
@@ -114,29 +120,27 @@ class Emitter:
         return self._plain(index, op, given)
 
     def _plain(self, index: int, op: str, given: list[Value]) -> Value:
-        call = self.writer.call
-        if op in torch_rules.GUARDED:
-            if op == "sqrt" and _positive(self.code, self.code[index].args[0]):
-                return call(torch.sqrt, given[0])
-            return torch_rules.GUARDED[op](call, given[0])
+        edge = OPERATORS[op].edge
+        if edge and not (edge.at == 0.0 and self.positive[self.code[index].args[0]]):
+            return torch_rules.guarded(self.writer.call, op, given[0])
         if op == "not" and not isinstance(given[0], fx.Node):
             return not given[0]
-        if op in torch_rules.UNARY:
-            return call(torch_rules.UNARY[op], given[0])
+        if len(given) == 1:
+            return self.writer.call(torch_rules.FUNCTIONS[op], given[0])
         return reduce(lambda a, b: self._binary(op, a, b), given)
 
     def _binary(self, op: str, a: Value, b: Value) -> Value:
         if not isinstance(a, fx.Node) and not isinstance(b, fx.Node):
-            return bool(torch_rules.BINARY[op](torch.tensor(a), torch.tensor(b)))
+            return bool(torch_rules.FUNCTIONS[op](torch.tensor(a), torch.tensor(b)))
         if isinstance(a, bool) or isinstance(b, bool):
             known, other = (a, b) if isinstance(a, bool) else (b, a)
             return other if known == (op == "and") else known
         if op == "eq" and not isinstance(a, fx.Node):
             a, b = b, a
-        return self.writer.call(torch_rules.BINARY[op], a, b)
+        return self.writer.call(torch_rules.FUNCTIONS[op], a, b)
 
     def _protect(self, op: str, args: Sequence[int], given: list[Value], mask: fx.Node) -> None:
-        which, harmless = torch_rules.HARMLESS[op]
+        which, harmless = OPERATORS[op].harmless or (0, 0.0)
         if self.varies[args[which]]:
             given[which] = self.writer.call(torch.where, mask, given[which], harmless, guard=1)
 
@@ -212,8 +216,9 @@ class Emitter:
         call = self.writer.call
         if not isinstance(base, fx.Node):
             return call(torch.pow, base, exponent)
-        positive = _positive(self.code, self.code[index].args[0])
-        if positive or (not isinstance(exponent, fx.Node) and float(exponent).is_integer()):
+        if self.positive[self.code[index].args[0]] or (
+            not isinstance(exponent, fx.Node) and float(exponent).is_integer()
+        ):
             return call(torch.pow, base, exponent)
         if isinstance(exponent, fx.Node):
             return torch_rules.power_of_tensor(call, base, exponent)
@@ -222,7 +227,7 @@ class Emitter:
     def _extremum(self, op: str, given: Sequence[Value]) -> Value:
         numbers = [v for v in given if not isinstance(v, fx.Node)]
         nodes = [v for v in given if isinstance(v, fx.Node)]
-        value: Any = reduce(lambda a, b: self.writer.call(torch_rules.BINARY[op], a, b), nodes)
+        value: Any = reduce(lambda a, b: self.writer.call(torch_rules.FUNCTIONS[op], a, b), nodes)
         if not numbers:
             return value
         if op == "min":
@@ -242,30 +247,7 @@ def _risky(code: Sequence[Instruction], varies: Sequence[bool]) -> list[bool]:
     """Whether a value or gradient on the way to an instruction can overflow or be undefined."""
     found: list[bool] = []
     for op, args, value in code:
-        which = torch_rules.HARMLESS[op][0] if op in torch_rules.HARMLESS else None
-        here = which is not None and varies[args[which]] and not (op == "power" and value == 2)
+        harmless = OPERATORS[op].harmless if op in OPERATORS else None
+        here = bool(harmless and varies[args[harmless[0]]]) and (op, value) != ("power", 2)
         found.append(here or any(found[a] for a in args))
     return found
-
-
-def _positive(code: Sequence[Instruction], index: int) -> bool:
-    """Whether a value is above 0 for certain."""
-    op, args, value = code[index]
-    if op == "number":
-        return number_value(value) > 0
-    if op == "cosh":
-        return True
-    if op == "add":
-        return all(_not_negative(code, a) for a in args) and any(_positive(code, a) for a in args)
-    if op == "max":
-        return any(_positive(code, a) for a in args)
-    return False
-
-
-def _not_negative(code: Sequence[Instruction], index: int) -> bool:
-    op, args, value = code[index]
-    if op in ("abs", "sqrt", "exp") or (op == "power" and value % 2 == 0):
-        return True
-    if op in ("add", "mul", "div"):
-        return all(_not_negative(code, a) for a in args)
-    return _positive(code, index)

@@ -11,21 +11,23 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.expressions import evaluation
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.program import BINARY, NARY, UNARY, Instruction, Program, number_value
+from symcompile.expressions.evaluation import VALUES
+from symcompile.expressions.fold import Instruction, fold, number_value
+from symcompile.expressions.operators import OPERATORS, completed
+from symcompile.expressions.program import Program
+from symcompile.lowering.torch_rules import FUNCTIONS
 from symcompile.modules.region import Region
 
-_COMMUTATIVE = frozenset(NARY)
-_LOGIC = {"lt", "le", "eq", "and", "or", "not"}
+_COMMUTATIVE = frozenset(op for op, row in OPERATORS.items() if row.nary)
 # Operations that are done at once where all arguments are numbers.
-FOLDABLE = {*UNARY, *NARY, *BINARY, "power"} - _LOGIC
+FOLDABLE = {op for op, row in OPERATORS.items() if not row.truth and op != "where"}
 # Pairs of factors are looked for only in programs of up to this many instructions.
 _PAIRING_LIMIT = 4000
 
@@ -171,6 +173,15 @@ class _Sharing:
     def __init__(self) -> None:
         self.code: list[Instruction] = []
         self.known: dict[tuple[str, tuple[int, ...], str], int] = {}
+        # What torch has no function for is written out.
+        own = (*FUNCTIONS, "where")
+        self.rules = completed(
+            {op: partial(self.simplest, op) for op in own}
+            | {
+                "power": lambda base, exponent: self.simplest("power", base, value=exponent),
+                "number": lambda value: self.add("number", (), value),
+            }
+        )
 
     def add(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
         args = tuple(sorted(args)) if op in _COMMUTATIVE else tuple(args)
@@ -183,20 +194,17 @@ class _Sharing:
 
     def inline(self, program: Program, inputs: Sequence[int], first_slot: int) -> list[int]:
         """Append a program over instructions `inputs`; where its outputs stand."""
-        place: list[int] = []
-        for op, args, value in program.instructions:
-            if op == "input":
-                place.append(inputs[value])
-            elif op == "slot":
-                place.append(self.add("slot", (), first_slot + value))
-            else:
-                place.append(self.simplest(op, [place[a] for a in args], value))
+        leaves = {
+            "input": lambda column: inputs[column],
+            "slot": lambda slot: self.add("slot", (), first_slot + slot),
+        }
+        place = fold(program.instructions, {**self.rules, **leaves})
         return [place[index] for index in program.outputs]
 
-    def simplest(self, op: str, args: Sequence[int], value: Any) -> int:
+    def simplest(self, op: str, *args: int, value: Any = None) -> int:
         known = [self.code[a].value if self.code[a].op == "number" else None for a in args]
         if op in FOLDABLE and all(v is not None for v in known):
-            result = fold(op, [number_value(v) for v in known], value)
+            result = known_value(op, [number_value(v) for v in known], value)
             if math.isfinite(result):  # a program holds no other number
                 return self.add("number", (), result)
         if op == "mul":
@@ -221,11 +229,8 @@ class _Sharing:
         return self.add("sqrt", (argument,))
 
 
-def fold(op: str, values: Sequence[Any], exponent: Any) -> float:
+def known_value(op: str, values: Sequence[Any], exponent: Any = None) -> float:
     """The number that an operation on numbers gives, as numpy sees it: log(0) is -inf."""
+    given = [np.float64(value) for value in values]
     with np.errstate(all="ignore"):
-        if op == "power":
-            return float(np.float64(values[0]) ** exponent)
-        if op in UNARY:
-            return float(evaluation.UNARY[op](values[0]))
-        return float(reduce(evaluation.FOLDS[op], map(np.float64, values)))
+        return float(VALUES[op](*given) if exponent is None else VALUES[op](*given, exponent))

@@ -1,4 +1,4 @@
-"""One torch function for each operation of a program, and what keeps their gradients finite.
+"""The torch function of each operation of a program, and what keeps their gradients finite.
 
 Everything here is importable by name (torch functions and the operator module), so a graph made of
 it can be copied, pickled, traced again, compiled and exported.
@@ -10,72 +10,47 @@ at these points the slope is the large number STEEP instead of infinity. Values 
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from symcompile.expressions.operators import OPERATORS
+
 # Stands for an infinite slope: large beside everything, its square still finite in float32.
 STEEP = 1e15
 # Next to 0: where the slope of `u**c` at 0 is read when c is a tensor.
 _TINY = 1e-30
 
-UNARY: dict[str, Callable[..., Any]] = {
-    "neg": operator.neg,
-    "exp": torch.exp,
-    "log": torch.log,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "tan": torch.tan,
-    "atan": torch.atan,
-    "sinh": torch.sinh,
-    "cosh": torch.cosh,
-    "tanh": torch.tanh,
-    "erf": torch.erf,
-    "abs": torch.abs,
-    "sign": torch.sign,
-    "floor": torch.floor,
-    "ceil": torch.ceil,
-    "not": torch.logical_not,
-}
+_MODULES = {"torch": torch, "operator": operator}
 
-BINARY: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-    "min": torch.minimum,
-    "max": torch.maximum,
-    "and": torch.logical_and,
-    "or": torch.logical_or,
-    "lt": operator.lt,
-    "le": operator.le,
-    "eq": operator.eq,
-}
 
-# Operations that overflow or are undefined somewhere: which argument to keep harmless, and with
-# what value, in the branch of a `where` that is not taken.
-HARMLESS: dict[str, tuple[int, float]] = {
-    "log": (0, 1.0),
-    "sqrt": (0, 1.0),
-    "pow": (0, 1.0),
-    "power": (0, 1.0),
-    "div": (1, 1.0),
-    "exp": (0, 0.0),
-    "sinh": (0, 0.0),
-    "cosh": (0, 0.0),
-    "asin": (0, 0.0),
-    "acos": (0, 0.0),
-}
+def _resolved(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(".")
+    return getattr(_MODULES[module], function)  # type: ignore[no-any-return]
+
+
+FUNCTIONS = {op: _resolved(row.torch) for op, row in OPERATORS.items() if row.torch}
 
 # `call(function, *args, guard=k)` adds a node. A guard is a `where` that matters for gradients
 # only: its value is that of its argument k wherever that argument is well behaved.
 Call = Callable[..., Any]
 
 
-def sqrt(call: Call, u: Any) -> Any:
-    return _from_zero(call, u, lambda safe: call(torch.sqrt, safe))
+def guarded(call: Call, op: str, u: Any) -> Any:
+    """A function with an edge, at which its slope is a number that autograd can work with."""
+    edge, function = OPERATORS[op].edge, FUNCTIONS[op]
+    assert edge is not None
+    if edge.at == 0.0:
+        return _from_zero(call, u, lambda safe: call(function, safe))
+    there = call(operator.eq, call(torch.abs, u), edge.at)
+    regular = call(function, call(torch.where, there, edge.instead, u, guard=2))
+    fixed = call(torch.detach, u)
+    steep = call(operator.mul, call(operator.sub, u, fixed), math.copysign(STEEP, edge.slope))
+    value = call(operator.add, call(function, fixed), steep)
+    return call(torch.where, there, value, regular, guard=2)
 
 
 def power(call: Call, u: Any, exponent: float) -> Any:
@@ -102,25 +77,3 @@ def power_of_tensor(call: Call, u: Any, exponent: Any) -> Any:
     value = call(torch.pow, 0.0, fixed)
     edge = call(operator.add, value, call(operator.mul, u, slope))
     return call(torch.where, zero, edge, regular, guard=2)
-
-
-def asin(call: Call, u: Any) -> Any:
-    return _to_one(call, u, torch.asin, STEEP)
-
-
-def acos(call: Call, u: Any) -> Any:
-    return _to_one(call, u, torch.acos, -STEEP)
-
-
-def _to_one(call: Call, u: Any, function: Callable[..., Any], slope: float) -> Any:
-    edge = call(operator.eq, call(torch.abs, u), 1.0)
-    regular = call(function, call(torch.where, edge, 0.0, u, guard=2))
-    fixed = call(torch.detach, u)
-    steep = call(operator.mul, call(operator.sub, u, fixed), slope)
-    return call(
-        torch.where, edge, call(operator.add, call(function, fixed), steep), regular, guard=2
-    )
-
-
-GUARDED: dict[str, Callable[..., Any]] = {"sqrt": sqrt, "asin": asin, "acos": acos}
-PLAIN: dict[str, Callable[..., Any]] = {"sqrt": torch.sqrt, "asin": torch.asin, "acos": torch.acos}

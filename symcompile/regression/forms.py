@@ -12,7 +12,7 @@ import sympy
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, renumber, slot
 from symcompile.regression.choice import ROUNDING
 from symcompile.regression.dataset import Dataset

@@ -22,7 +22,7 @@ import sympy
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.least_squares import linear, robust
 from symcompile.regression.losses import Loss
 from symcompile.regression.pursuit import Library

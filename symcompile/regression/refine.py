@@ -20,7 +20,7 @@ import sympy
 from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import renumber, slot
 from symcompile.regression.choice import Few, nats_per_node
 from symcompile.regression.dataset import Dataset

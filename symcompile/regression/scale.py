@@ -19,7 +19,7 @@ from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import slot
 from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront

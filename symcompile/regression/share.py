@@ -23,7 +23,7 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, renumber, slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import linear, robust

@@ -24,7 +24,7 @@ import sympy
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import linear
 from symcompile.regression.monomials import monomial_candidates

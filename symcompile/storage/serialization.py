@@ -17,7 +17,7 @@ from symcompile.aten.values import DTYPES
 from symcompile.errors import ArtifactError, SymCompileError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.limits import check_equation
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.outcome import (
     Agreement,
     DomainIssue,

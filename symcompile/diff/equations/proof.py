@@ -25,7 +25,8 @@ from symcompile.expressions.canonical import canonical
 from symcompile.expressions.evaluation import trace
 from symcompile.expressions.expansion import terms_made
 from symcompile.expressions.limits import check_program
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import is_constant, slot
 
 PROVEN, NOT_PROVEN = "proven symbolically", "not proven"

@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symcompile.expressions.evaluation import FOLDS, UNARY, Array
-from symcompile.expressions.program import Program, number_value
+from symcompile.expressions.evaluation import Array
+from symcompile.expressions.fold import fold, number_value
+from symcompile.expressions.operator import Operator
+from symcompile.expressions.operators import OPERATORS, completed
+from symcompile.expressions.program import Program
 
 # What one rounding may amount to, relative to the value: library functions are good to a few units
 # in the last place, and constants may have been combined before they were stored.
@@ -86,25 +89,25 @@ def _moved(value: Value) -> list[Array]:
 def of_program(program: Program, X: Array, constants: Sequence[float], unit: float) -> list[Value]:
     """Outputs of a program, each [n_points], for X [n_points, n_inputs], with constants and
     operations rounded by `unit`."""
-    values: list[Value] = []
+    leaves: dict[str, Callable[..., Value]] = {
+        "input": lambda column: exact(X[:, column]),
+        "slot": lambda slot: rounded(np.full(len(X), constants[slot]), unit),
+        "number": lambda value: rounded(np.full(len(X), number_value(value)), unit),
+        "power": lambda base, exponent: spread(lambda a: a**exponent, [base], unit),
+    }
+    steps = {op: _step(row, unit) for op, row in OPERATORS.items() if row.numpy}
     with np.errstate(all="ignore"):
-        for op, args, value in program.instructions:
-            given = [values[a] for a in args]
-            if op == "input":
-                values.append(exact(X[:, value]))
-            elif op in ("slot", "number"):
-                number = constants[value] if op == "slot" else number_value(value)
-                values.append(rounded(np.full(len(X), number), unit))
-            else:
-                values.append(_operation(op, given, value, unit))
+        values = fold(program.instructions, completed({**steps, **leaves}))
     return [values[index] for index in program.outputs]
 
 
-def _operation(op: str, args: list[Value], value: Any, unit: float) -> Value:
-    if op == "power":
-        return spread(lambda a: a**value, args, unit)
-    if op == "where":
-        return spread(np.where, args, unit)
-    if op in UNARY:
-        return spread(UNARY[op], args, unit)
-    return reduce(lambda a, b: spread(FOLDS[op], [a, b], unit), args)
+def _step(row: Operator, unit: float) -> Callable[..., Value]:
+    assert row.numpy is not None
+    function = row.numpy
+
+    def step(*args: Value) -> Value:
+        if row.nary:
+            return reduce(lambda a, b: spread(function, [a, b], unit), args)
+        return spread(function, args, unit)
+
+    return step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from symcompile.errors import EngineError
-from symcompile.expressions.operators import OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.engines.base import Engine, ProgressCallback, SearchProgress
 
 __all__ = ["Engine", "ProgressCallback", "SearchProgress", "create"]

@@ -15,7 +15,8 @@ import sympy
 from symcompile.errors import EngineError, ExpressionError
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.parser import FUNCTIONS, parse
 from symcompile.expressions.slots import exact_exponents, renumber, slot
 

@@ -20,7 +20,8 @@ from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.expressions.operators import VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import slot
 from symcompile.regression.engines.base import ProgressCallback, SearchProgress, on_stop

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from symcompile.expressions.limits import Gauge, Size
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
 
 
@@ -42,28 +43,16 @@ def _over(first: Any, *rest: Any) -> Any:
     return first / sympy.Mul(*rest) if rest else 1 / first
 
 
-# What the bounds on expressions call an operon node type, where it is not its name in lower case.
-_CALLED = {"Sub": "add", "Fmin": "min", "Fmax": "max"}
-
-# Any operon node type that a search may use, and what it builds.
-_BUILD: dict[str, Any] = {
-    "Add": lambda *args: sympy.Add(*args),
-    "Mul": lambda *args: sympy.Mul(*args),
+# The operator that each node type is: the first whose own it is, since others are spelled by it.
+_NODES = {row.operon[0]: row for row in reversed(VOCABULARY.values()) if len(row.operon) == 1}
+_BUILD: dict[str, Any] = {name: row.build for name, row in _NODES.items()} | {
     "Sub": _minus,
     "Div": _over,
-    "Fmin": lambda *args: sympy.Min(*args),
-    "Fmax": lambda *args: sympy.Max(*args),
     "Pow": lambda *args: reduce(sympy.Pow, args),
-    "Square": lambda a: a**2,
-    "Sqrt": sympy.sqrt,
     "Abs": lambda a: a if isinstance(a, sympy.exp) else sympy.Abs(a),
-    "Exp": sympy.exp,
-    "Log": sympy.log,
-    "Sin": sympy.sin,
-    "Cos": sympy.cos,
-    "Tan": sympy.tan,
-    "Tanh": sympy.tanh,
 }
+# What the bounds on expressions call them.
+_CALLED = {name: row.op or row.name for name, row in _NODES.items()} | {"Sub": "add"}
 
 
 def expression(
@@ -101,4 +90,4 @@ def _measure(nodes: Sequence[TreeNode]) -> None:
     stack: list[Size] = []
     for node in nodes:
         args = [stack.pop() for _ in range(node.arity)]
-        stack.append(gauge.add(_CALLED.get(node.name, node.name.lower()), args))
+        stack.append(gauge.add(_CALLED.get(node.name, "input"), args))

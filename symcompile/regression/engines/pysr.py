@@ -28,7 +28,8 @@ import sympy
 from symcompile.errors import DataError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operators import ALIASES, VOCABULARY, OperatorSet
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import ALIASES, VOCABULARY
 from symcompile.regression.engines.base import ProgressCallback, SearchProgress
 from symcompile.regression.engines.hall_of_fame import columns, read_equation
 from symcompile.regression.engines.julia import julia_is_ready, load_pysr

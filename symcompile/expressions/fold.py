@@ -1,0 +1,92 @@
+"""The one walk over flat code, which values, slopes, bounds, sizes, text and graphs are made by."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+# What an operation gives, by its name: of the results for its arguments, then of the value of the
+# instruction if it has one.
+Rules = Mapping[str, Callable[..., Any]]
+
+
+class Instruction(NamedTuple):
+    """One step of flat code; see `program` for what each operation takes."""
+
+    op: str
+    args: tuple[int, ...] = ()
+    value: Any = None
+
+
+def fold(code: Sequence[Instruction], rules: Rules, results: list[Any] | None = None) -> list[Any]:
+    """What the rules make of each instruction, given what they made of its arguments.
+
+    Args:
+        results: a list to fill, for a caller that wants to know how far it came.
+    """
+    results = [] if results is None else results
+    for op, args, value in code:
+        given = [results[a] for a in args]
+        results.append(rules[op](*given) if value is None else rules[op](*given, value))
+    return results
+
+
+def number_value(value: Any) -> float:
+    """A `number` instruction's value in float64."""
+    if isinstance(value, tuple):
+        return float(value[0] / value[1])
+    return {"pi": math.pi, "e": math.e}[value] if isinstance(value, str) else float(value)
+
+
+_INFIX: dict[type, str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.Pow: "pow",
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Eq: "eq",
+}
+
+
+@cache
+def compiled(definition: str) -> tuple[Instruction, ...]:
+    """The code of a definition over arguments `a` and `b`, each distinct part once and in the order
+    in which it is written: `u = 1 + a; where(u == 1, a, log(u) * a / (u - 1))`.
+
+    Only for definitions in this package: what else a text may hold is not looked for.
+    """
+    code: list[Instruction] = []
+    places: dict[str, int] = {}
+
+    def add(op: str, args: Sequence[int] = (), value: Any = None) -> int:
+        instruction = Instruction(op, tuple(args), value)
+        if instruction not in code:
+            code.append(instruction)
+        return code.index(instruction)
+
+    def visit(node: Any) -> int:
+        match node:
+            case ast.Name(id=name):
+                return places[name] if name in places else add("input", (), "ab".index(name))
+            case ast.Constant(value=number):
+                return add("number", (), number)
+            case ast.UnaryOp(operand=operand):
+                return add("neg", [visit(operand)])
+            case ast.BinOp(left=base, op=ast.Pow(), right=ast.Constant(value=int(exponent))):
+                return add("power", [visit(base)], exponent)
+            case ast.BinOp(left=left, op=op, right=right):
+                return add(_INFIX[type(op)], [visit(left), visit(right)])
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return add(_INFIX[type(op)], [visit(left), visit(right)])
+        return add(node.func.id, [visit(argument) for argument in node.args])
+
+    *steps, last = ast.parse(definition).body
+    for step in steps:
+        places[step.targets[0].id] = visit(step.value)  # type: ignore[attr-defined]
+    visit(last.value)  # type: ignore[attr-defined]
+    return tuple(code)
