@@ -127,31 +127,14 @@ ALLOWED = frozenset(
     f" {_DERIVATIVES} {_SCALARS}".split()
 )
 
-# Arithmetic on sizes, and picking from what an operator returns.
+# Arithmetic on sizes, and picking from what an operator returns: by name, from each library.
+_FUNCTIONS: dict[Any, str] = {
+    operator: "getitem add sub mul truediv floordiv mod neg lt le gt ge eq ne",
+    math: "ceil floor trunc",
+    torch: "sym_int sym_float sym_max sym_min sym_not sym_sum",
+}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "getitem": operator.getitem,
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "truediv": operator.truediv,
-    "floordiv": operator.floordiv,
-    "mod": operator.mod,
-    "neg": operator.neg,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "trunc": math.trunc,
-    "sym_int": torch.sym_int,
-    "sym_float": torch.sym_float,
-    "sym_max": torch.sym_max,
-    "sym_min": torch.sym_min,
-    "sym_not": torch.sym_not,
-    "sym_sum": torch.sym_sum,
+    name: getattr(library, name) for library, names in _FUNCTIONS.items() for name in names.split()
 }
 
 _NAMES = {function: name for name, function in FUNCTIONS.items()}
@@ -167,14 +150,14 @@ def stored_name(target: Any) -> str:
     Raises ArtifactError naming an operator that is not allowed.
     """
     if isinstance(target, OpOverload):
-        name = str(target)
-        resolve(name)
-        return name
+        resolve(str(target))
+        return str(target)
     if target in _NAMES:
         return _NAMES[target]
+    module, name = getattr(target, "__module__", None), getattr(target, "__name__", None)
     raise ArtifactError(
-        f"the model uses operator {_readable(target)}, which a .symc file can't hold:"
-        " only plain ATen operators are stored"
+        f"the model uses operator {f'{module}.{name}' if module and name else target}, which a"
+        " .symc file can't hold: only plain ATen operators are stored"
     )
 
 
@@ -184,18 +167,18 @@ def resolve(name: str) -> Callable[..., Any]:
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     match = _ATEN.match(name) if isinstance(name, str) else None
-    if match is None or not _allowed(match.group(1)):
-        raise ArtifactError(
-            f"operator {name!r} is not on the whitelist of a .symc file{_hint(name)}"
-        )
-    packet = getattr(torch.ops.aten, match.group(1), None)
-    found = getattr(packet, match.group(2), None)
-    if not isinstance(found, OpOverload):
+    base, overload = match.groups() if match else ("", "")
+    if base not in ALLOWED and not (base.endswith("_") and base[:-1] in ALLOWED):
+        near = difflib.get_close_matches(base, ALLOWED, 1, 0.8)
+        hint = f" (the nearest one that is: aten.{near[0]})" if near else ""
+        raise ArtifactError(f"operator {name!r} is not on the whitelist of a .symc file{hint}")
+    kernel = getattr(getattr(torch.ops.aten, base, None), overload, None)
+    if not isinstance(kernel, OpOverload):
         raise ArtifactError(f"operator {name!r} does not exist in torch {torch.__version__}")
-    problem = _schema_problem(found)
+    problem = _schema_problem(kernel)
     if problem:
         raise ArtifactError(f"operator {name!r} {problem}: a .symc file can't hold it")
-    return found
+    return kernel
 
 
 def is_in_place(name: str) -> bool:
@@ -209,37 +192,16 @@ def _writes(name: str) -> bool:
     return name.startswith("__i") if name.startswith("__") else name.endswith("_")
 
 
-def _allowed(name: str) -> bool:
-    return name in ALLOWED or (name.endswith("_") and name[:-1] in ALLOWED)
-
-
-def _schema_problem(found: OpOverload) -> str | None:
-    schema = found._schema
+def _schema_problem(kernel: OpOverload) -> str | None:
+    schema = kernel._schema
     in_place = _writes(schema.name.removeprefix("aten::"))
     for position, argument in enumerate(schema.arguments):
-        if _base(argument.real_type) not in _TYPES:
+        kind = str(argument.real_type)
+        while match := _WRAPPED.match(kind):  # Tensor for List[Optional[Tensor]]
+            kind = match.group(1)
+        if kind not in _TYPES:
             return f"takes a {argument.real_type}"
         writes = argument.alias_info is not None and argument.alias_info.is_write
         if argument.is_out or (writes and not (in_place and position == 0)):
             return f"writes to its argument {argument.name!r}"
     return None
-
-
-def _base(kind: Any) -> str:
-    """The innermost type: Tensor for List[Optional[Tensor]]."""
-    text = str(kind)
-    while match := _WRAPPED.match(text):
-        text = match.group(1)
-    return text
-
-
-def _hint(name: object) -> str:
-    match = _ATEN.match(name) if isinstance(name, str) else None
-    near = difflib.get_close_matches(match.group(1), ALLOWED, 1, 0.8) if match else []
-    return f" (the nearest one that is: aten.{near[0]})" if near else ""
-
-
-def _readable(target: Any) -> str:
-    module = getattr(target, "__module__", None)
-    name = getattr(target, "__name__", None)
-    return f"{module}.{name}" if module and name else str(target)

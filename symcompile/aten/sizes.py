@@ -12,7 +12,7 @@ them, such as "2*batch".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -22,7 +22,10 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from symcompile.aten.signature import Json
 from symcompile.modules.calling import Left, result_places
+
+BATCH = "batch"
 
 Size: TypeAlias = "int | sympy.Expr"
 Values = Mapping[sympy.Symbol, int]
@@ -50,12 +53,8 @@ class Sizes:
     def batch(self) -> sympy.Symbol | None:
         """The symbol of the batch size: the first dimension of the first tensor whose first
         dimension is free; None if those of all are fixed."""
-        first = [
-            size for shape in self.shapes for size in shape[:1] if isinstance(size, sympy.Expr)
-        ]
-        inside = [one for size in first for one in sorted(size.free_symbols, key=str)]
-        found = [one for one in (*first, *inside) if one in self.traced]
-        return found[0] if found else None
+        first = [size for shape in self.shapes for size in shape[:1]]
+        return next((s for s in (*first, *_symbols(first)) if s in self.traced), None)
 
     @property
     def others(self) -> tuple[sympy.Symbol, ...]:
@@ -77,23 +76,21 @@ class Sizes:
         dimensions of that size anywhere; and none, which is always there."""
         if self.batch is None:
             return []
-        count = self.traced[self.batch]
-        first = self._symbols(lambda shape: shape[:1])
-        anywhere = self._symbols(lambda shape: shape)
-        found: list[dict[sympy.Symbol, int]] = []
-        for group in (
-            {s: 1 for s in first if self.traced[s] == count},
-            {s: self.traced[s] // count for s in first if self.traced[s] % count == 0},
-            {s: 1 for s in anywhere if self.traced[s] == count},
+        count, traced = self.traced[self.batch], self.traced
+        first, anywhere = (
+            [size for size in dict.fromkeys(sizes) if size in traced]
+            for sizes in (
+                [size for shape in self.shapes for size in shape[:1]],
+                [size for shape in self.shapes for size in shape],
+            )
+        )
+        groups: list[dict[sympy.Symbol, int]] = [
+            {symbol: 1 for symbol in first if traced[symbol] == count},
+            {symbol: traced[symbol] // count for symbol in first if traced[symbol] % count == 0},
+            {symbol: 1 for symbol in anywhere if traced[symbol] == count},
             {self.batch: 1},
-        ):
-            if group not in found:
-                found.append(group)
-        return found
-
-    def _symbols(self, part: Callable[[tuple[Size, ...]], tuple[Size, ...]]) -> list[sympy.Symbol]:
-        sizes = [size for shape in self.shapes for size in part(shape)]
-        return [size for size in dict.fromkeys(sizes) if size in self.traced]
+        ]
+        return [group for k, group in enumerate(groups) if group not in groups[:k]]
 
 
 def read_sizes(program: ExportedProgram, traced: Sequence[torch.Tensor]) -> Sizes:
@@ -130,41 +127,36 @@ def _at(size: Size, values: Values) -> int | None:
     return int(found) if found.is_Integer else None
 
 
+def _symbols(sizes: Iterable[Size]) -> list[sympy.Symbol]:
+    free = (size for size in sizes if isinstance(size, sympy.Expr))
+    return [symbol for size in free for symbol in sorted(size.free_symbols, key=str)]
+
+
 def _solve(
-    shapes: Sequence[Sequence[Size]], known: Sequence[Sequence[int]]
+    shapes: Sequence[Sequence[Size]], counts: Sequence[Sequence[int]]
 ) -> dict[sympy.Symbol, int]:
     """The values of symbols that stand alone somewhere, and of those inside of one expression."""
-    pairs = list(_pairs(shapes, known))
+    pairs = [
+        (size, int(count))
+        for shape, known in zip(shapes, counts, strict=True)
+        for size, count in zip(shape, known, strict=True)
+        if isinstance(size, sympy.Expr)
+    ]
     values = {size: count for size, count in reversed(pairs) if isinstance(size, sympy.Symbol)}
     for size, count in pairs:
         rest = [symbol for symbol in size.free_symbols if symbol not in values]
-        if len(rest) == 1:
-            values |= _solved(size, rest[0], count, values)
+        if len(rest) != 1:
+            continue
+        # Linear in the symbol, as `2*s0 + 1` is, or left open.
+        zero, one = (_at(size, {**values, rest[0]: value}) for value in (0, 1))
+        if zero is not None and one is not None and one != zero:
+            value = (count - zero) // (one - zero)
+            if _at(size, {**values, rest[0]: value}) == count:
+                values[rest[0]] = value
     return values
 
 
-def _solved(size: sympy.Expr, symbol: sympy.Symbol, count: int, values: Values) -> Values:
-    """The symbol's value where the size is linear in it, as `2*s0 + 1` is; else nothing."""
-    zero, one = (_at(size, {**values, symbol: value}) for value in (0, 1))
-    if zero is None or one is None or one == zero:
-        return {}
-    value = (count - zero) // (one - zero)
-    return {symbol: value} if _at(size, {**values, symbol: value}) == count else {}
-
-
-def _pairs(
-    shapes: Sequence[Sequence[Size]], known: Sequence[Sequence[int]]
-) -> Iterator[tuple[sympy.Expr, int]]:
-    for shape, counts in zip(shapes, known, strict=True):
-        for size, count in zip(shape, counts, strict=True):
-            if isinstance(size, sympy.Expr):
-                yield size, int(count)
-
-
 # --- shapes as a file has them -----------------------------------------------------------------
-
-Json = dict[str, Any]
-BATCH = "batch"
 
 
 def read_shapes(program: ExportedProgram, inputs: list[Json]) -> Json:
@@ -173,15 +165,30 @@ def read_shapes(program: ExportedProgram, inputs: list[Json]) -> Json:
     `inputs` are those of the graph document: node, parameter and keys of each.
     """
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    tensors = {
-        place_of(row): values[row["name"]]
-        for row in inputs
-        if isinstance(values.get(row["name"]), torch.Tensor)
-    }
-    names = _names_of_sizes(list(tensors.values()))
+    received = {place_of(row): values.get(row["name"]) for row in inputs}
+    tensors = {place: value for place, value in received.items() if isinstance(value, torch.Tensor)}
+    batch = _symbols(_size(size) for value in tensors.values() for size in value.shape[:1])[:1]
+    every = _symbols(_size(size) for value in tensors.values() for size in value.shape)
+    others = [symbol for symbol in dict.fromkeys(every) if symbol not in batch]
+    names = {symbol: sympy.Symbol(f"size{k + 1}") for k, symbol in enumerate(others)}
+    names |= {symbol: sympy.Symbol(BATCH) for symbol in batch}
+
+    def described(value: Any) -> list[Any]:
+        value = value.meta.get("val") if isinstance(value, fx.Node) else value
+        if not isinstance(value, torch.Tensor):
+            return plain_leaf(value)
+        sizes = [_size(size) for size in value.shape]
+        return [
+            dtype_name(value.dtype),
+            *(size if isinstance(size, int) else str(size.xreplace(names)) for size in sizes),
+        ]
+
+    # A node has no leaves of its own, whatever stands for it, and None keeps its place.
+    returned = program.graph.output_node().args[0]
+    outputs = pytree.tree_unflatten(returned, program.call_spec.out_spec)
     return {
-        "inputs": {place: _described(tensor, names) for place, tensor in tensors.items()},
-        "outputs": {place: _described(leaf, names) for place, leaf in _results(program)},
+        "inputs": {place: described(tensor) for place, tensor in tensors.items()},
+        "outputs": {place: described(leaf) for place, leaf in result_places(outputs)},
     }
 
 
@@ -201,45 +208,3 @@ def plain_leaf(value: Any) -> list[str]:
 
 def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _results(program: ExportedProgram) -> Iterator[tuple[str, Any]]:
-    output = next(node for node in program.graph.nodes if node.op == "output")
-    leaves = [
-        value.meta.get("val") if isinstance(value, fx.Node) else value for value in output.args[0]
-    ]
-    structure = program.call_spec.out_spec
-    # A tensor has no leaves of its own, whatever it is: wrapped, None keeps its place as well.
-    wrapped = pytree.tree_unflatten([_Result(leaf) for leaf in leaves], structure)
-    for place, leaf in result_places(wrapped):
-        yield place, leaf.value
-
-
-class _Result:
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def _described(value: Any, names: Mapping[sympy.Symbol, sympy.Symbol]) -> list[Any]:
-    if not isinstance(value, torch.Tensor):
-        return plain_leaf(value)
-    return [dtype_name(value.dtype), *(_stored_size(size, names) for size in value.shape)]
-
-
-def _stored_size(size: int | torch.SymInt, names: Mapping[sympy.Symbol, sympy.Symbol]) -> int | str:
-    if not is_free(size):
-        return int(size)
-    return str(size.node.expr.xreplace(dict(names)))  # type: ignore[union-attr]
-
-
-def _names_of_sizes(tensors: list[torch.Tensor]) -> dict[sympy.Symbol, sympy.Symbol]:
-    """The name of each symbol that torch.export has for a free size."""
-    first = [symbol for tensor in tensors for size in tensor.shape[:1] for symbol in _symbols(size)]
-    every = [symbol for tensor in tensors for size in tensor.shape for symbol in _symbols(size)]
-    others = [symbol for symbol in dict.fromkeys(every) if symbol not in first[:1]]
-    names = {symbol: sympy.Symbol(f"size{k + 1}") for k, symbol in enumerate(others)}
-    return names | {symbol: sympy.Symbol(BATCH) for symbol in first[:1]}
-
-
-def _symbols(size: int | torch.SymInt) -> list[sympy.Symbol]:
-    return sorted(size.node.expr.free_symbols, key=str) if is_free(size) else []  # type: ignore[union-attr]
