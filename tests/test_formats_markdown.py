@@ -9,8 +9,15 @@ from dataclasses import replace
 import diffs
 import pytest
 
-from symcompile.diff.formats.fitting import Part, fitted
-from symcompile.diff.formats.markdown import MARKER, fence, sentence, span, to_markdown
+from symcompile.diff.formats.markdown import (
+    MARKER,
+    Part,
+    fence,
+    fitted,
+    sentence,
+    span,
+    to_markdown,
+)
 from symcompile.diff.snapshot import Node
 
 TAGS = {"<details>", "<details open>", "</details>", "<summary>", "</summary>", "<code>"}

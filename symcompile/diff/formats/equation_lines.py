@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from symcompile.diff.formats.figures import plain
@@ -16,13 +18,14 @@ Paint = Callable[[str, str, bool], str]
 # An equation on more lines is shown in parts: its ends, and what changed.
 LINES = 12
 _INDENT = "  "
+_MARK = "^"
 
 
 class Line(NamedTuple):
-    """A part of an equation, and the marks in it."""
+    """A part of an equation, and as many characters below it: ^ where it changed, else a blank."""
 
     text: str
-    marks: tuple[tuple[int, int], ...] = ()
+    mask: str = ""
 
 
 def sides(equation: EquationDiff) -> Iterator[tuple[str, str, Spans]]:
@@ -47,13 +50,15 @@ def equation_lines(equation: EquationDiff, width: int, paint: Paint | None = Non
         inside = max(width - len(sign) - 1 - len(_INDENT), 16)
         for place, line in excerpt(wrapped(plain(text), marks, inside)):
             indent = _INDENT if place else ""
-            if paint is not None:
-                painted = (paint(sign, piece, marked) for piece, marked in pieces(line))
-                yield paint(sign, f"{sign} {indent}", False) + "".join(painted)
+            if paint is None:
+                yield f"{sign} {indent}{line.text}"
+                yield from [f"  {indent}{carets(line)}"] * (_MARK in line.mask)
                 continue
-            yield f"{sign} {indent}{line.text}"
-            if line.marks:
-                yield f"  {indent}{carets(line)}"
+            pieces = groupby(zip(line.text, line.mask, strict=False), key=itemgetter(1))
+            yield paint(sign, f"{sign} {indent}", False) + "".join(
+                paint(sign, "".join(character for character, _ in piece), mark == _MARK)
+                for mark, piece in pieces
+            )
 
 
 def inside_of(text: str, marks: Spans) -> Spans:
@@ -69,81 +74,51 @@ def inside_of(text: str, marks: Spans) -> Spans:
 
 
 def wrapped(text: str, marks: Spans, width: int) -> list[Line]:
-    """The text on lines of at most `width` characters, with the marks of each."""
+    """The text on lines of at most `width` characters, without the blanks they are broken at."""
+    mask = [" "] * len(text)
+    for start, end in marks:
+        mask[start:end] = _MARK * (end - start)
     lines: list[Line] = []
-    start = first = 0
+    start = 0
     while start < len(text) or not lines:
         end = _break(text, start, width)
-        while first < len(marks) and marks[first][1] <= start:
-            first += 1
-        inside = []
-        for k in range(first, len(marks)):
-            if marks[k][0] >= end:
-                break
-            inside.append((max(marks[k][0], start) - start, min(marks[k][1], end) - start))
-        lines.append(_stripped(text[start:end], inside))
+        line = text[start:end].rstrip(" ")
+        lines.append(Line(line, "".join(mask[start : start + len(line)])))
         start = end
     return lines
 
 
 def _break(text: str, start: int, width: int) -> int:
     """Where the line from `start` ends: behind a blank, else an operator, else anywhere."""
-    end = start + width
+    end, half = start + width, start + width // 2
     if end >= len(text):
         return len(text)
-    blank = text.rfind(" ", start + width // 2, end + 1)
+    blank = text.rfind(" ", half, end + 1)
     if blank >= 0:
         return blank + 1
-    return (
-        max((text.rfind(sign, start + width // 2, end) for sign in "*/,("), default=-1) + 1 or end
-    )
-
-
-def _stripped(text: str, marks: Spans) -> Line:
-    """Without the blank that a line was broken at."""
-    size = len(text.rstrip(" "))
-    return Line(text[:size], tuple((a, min(b, size)) for a, b in marks if a < size))
+    return max(text.rfind(sign, half, end) for sign in "*/,(") + 1 or end
 
 
 def excerpt(lines: Sequence[Line]) -> Iterator[tuple[int, Line]]:
     """The lines by number, those in the middle that say nothing new left out of a long equation."""
-    if len(lines) <= LINES:
-        yield from enumerate(lines)
-        return
-    wanted = {0, len(lines) - 1, *[k for k, line in enumerate(lines) if line.marks][: LINES - 2]}
+    changed = [k for k, line in enumerate(lines) if _MARK in line.mask]
+    wanted = {0, len(lines) - 1, *changed[: LINES - 2]}
     last = -1
-    for k in sorted(wanted):
+    for k in sorted(wanted) if len(lines) > LINES else range(len(lines)):
         if k > last + 1:
-            size = sum(len(line.text) for line in lines[last + 1 : k])
-            yield k, Line(f"... {size:,} more characters ...")
+            text = (
+                f"... {sum(len(line.text) for line in lines[last + 1 : k]):,} more characters ..."
+            )
+            yield k, Line(text, " " * len(text))
         yield k, lines[k]
         last = k
 
 
 def carets(line: Line) -> str:
-    """A line to stand below it."""
-    found, column = [], 0
-    for start, end in line.marks:
-        found.append(" " * _columns(line.text[column:start]) + "^" * _columns(line.text[start:end]))
-        column = end
-    return "".join(found)
-
-
-def _columns(text: str) -> int:
-    """How wide a text is on a terminal."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
-
-
-def pieces(line: Line) -> Iterator[tuple[str, bool]]:
-    """The text in order, what is marked apart from what is not."""
-    column = 0
-    for start, end in line.marks:
-        if column < start:
-            yield line.text[column:start], False
-        yield line.text[start:end], True
-        column = end
-    if column < len(line.text):
-        yield line.text[column:], False
+    """A line to stand below it on a terminal, on which some characters are wide."""
+    return "".join(
+        mark
+        * (unicodedata.combining(character) == 0)
+        * (1 + (unicodedata.east_asian_width(character) in "WF"))
+        for character, mark in zip(line.text, line.mask, strict=True)
+    ).rstrip()

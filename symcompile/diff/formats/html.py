@@ -21,8 +21,7 @@ from symcompile.diff.drawing.faces import LINE, SIGNS
 from symcompile.diff.drawing.picture import Box, Picture, picture
 from symcompile.diff.drawing.union import NEW, OLD, SAME
 from symcompile.diff.formats import figures, words
-from symcompile.diff.formats.equation_lines import Line, sides
-from symcompile.diff.formats.equation_lines import pieces as pieces_of
+from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.words import Remark
 from symcompile.diff.result import (
     ADDED,
@@ -207,11 +206,13 @@ def _digest(text: str) -> str:
 
 def _pieces(text: str, marks: Sequence[tuple[int, int]]) -> Iterator[tuple[Markup, bool]]:
     """An equation in pieces, and whether each is marked; the end of a long one is cut."""
-    kept = tuple(mark for mark in marks if mark[1] <= _EQUATION)
-    end = kept[-1][1] if kept else 0
-    yield from (
-        (cut(piece, _EQUATION), marked) for piece, marked in pieces_of(Line(text[:end], kept))
-    )
+    end = 0
+    for start, stop in marks:
+        if stop > _EQUATION:
+            break
+        yield cut(text[end:start], _EQUATION), False
+        yield cut(text[start:stop], _EQUATION), True
+        end = stop
     yield cut(text[end:], _EQUATION - end), False
 
 

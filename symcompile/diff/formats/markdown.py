@@ -7,44 +7,17 @@ nor links names, numbers and addresses.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from typing import NamedTuple
 
+from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import equation_lines
-from symcompile.diff.formats.figures import (
-    MetricDiff,
-    block_metrics,
-    block_name,
-    equation_metrics,
-    label,
-    name,
-    plain,
-    totals,
-)
-from symcompile.diff.formats.fitting import Part, fitted
-from symcompile.diff.formats.words import (
-    Remark,
-    block_remarks,
-    class_title,
-    coefficient_rows,
-    different,
-    equation_remarks,
-    gravest_first,
-    largest_change,
-    listed,
-    model_remarks,
-    node_counts,
-    node_lines,
-    notes,
-    parted,
-    quiet,
-    rest_of,
-    rules,
-    summary,
-    verdict,
-)
+from symcompile.diff.formats.figures import MetricDiff, label, plain
+from symcompile.diff.formats.words import Remark
 from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff, NodesDiff, Side
-from symcompile.report.metrics import COMPARED_LEGEND as LEGEND
+from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.notes import cut
 
 # A bot finds its own comment by this line.
@@ -77,15 +50,55 @@ def to_markdown(diff: GraphDiff, *, limit: int = 65_000, title: str = "Equations
 
 
 def _parts(diff: GraphDiff) -> Iterator[Part]:
-    for note in notes(diff):
+    for note in words.notes(diff):
         yield Part(f"> Note: {sentence(cut(note, _SENTENCE))}", 1, "notes")
-    loud = [block for block in gravest_first(diff) if not quiet(block)]
-    yield from _table(loud)
+    loud = [block for block in words.gravest_first(diff) if not words.quiet(block)]
+    yield from _blocks(loud)
     yield from _violations(diff)
-    if different(diff):
+    if words.different(diff):
         for place, block in enumerate(loud):
             yield Part(_details(block, place < _OPEN and not diff.same), 6, "details of blocks")
         yield from _around(diff)
+
+
+# --- leaving parts out until it fits -------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """A piece of a page that is shown as a whole or not at all.
+
+    Attributes:
+        rank: those of the highest rank go first, among them the last; 0 stays.
+        what: what is missing without it, to be counted: "row", "list of nodes".
+        glue: what stands between it and the part before.
+    """
+
+    text: str
+    rank: int
+    what: str = ""
+    glue: str = "\n\n"
+
+
+def fitted(parts: Sequence[Part], limit: int) -> str:
+    """The parts on one page of at most `limit` characters, and a line on what was left out."""
+    order = sorted(range(len(parts)), key=lambda k: (parts[k].rank, k))
+    size = sum(len(part.text) + len(part.glue) for part in parts)
+    missing: Counter[str] = Counter()
+    while order and parts[order[-1]].rank and size + len(left_out(missing)) > limit:
+        part = parts[order.pop()]
+        size -= len(part.text) + len(part.glue)
+        missing[part.what] += 1
+    page = ""
+    for part in (parts[k] for k in sorted(order)):
+        page += (part.glue if page else "") + part.text
+    return page + left_out(missing)
+
+
+def left_out(missing: Counter[str]) -> str:
+    if not missing:
+        return ""
+    words = [f"{what} ({n:,})" if n > 1 else what for what, n in sorted(missing.items())]
+    return f"\n\n_Left out for want of room: {', '.join(words)}._"
 
 
 # --- text in Markdown ----------------------------------------------------------------------------
@@ -149,14 +162,6 @@ def html_code(text: str) -> str:
     return f"<code>{escape(plain(text))}</code>"
 
 
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _arrow(old: str, new: str) -> str:
-    return new if old == new else f"{old} &rarr; {new}" if old and new else old or new
-
-
 # --- head ----------------------------------------------------------------------------------------
 
 
@@ -164,110 +169,127 @@ def _head(diff: GraphDiff, title: str) -> Part:
     mark = "&#x2705;" if diff.same else "&#x274C;"
     lines = [
         MARKER,
-        f"## {mark} {sentence(cut(plain(title), _NAMES))}: {sentence(verdict(diff))}",
+        f"## {mark} {sentence(cut(plain(title), _NAMES))}: {sentence(words.verdict(diff))}",
         f"{_side(diff.old)} &rarr; {_side(diff.new)}",
-        sentence(summary(diff)),
+        sentence(words.summary(diff)),
     ]
     return Part(f"{lines[0]}\n" + "\n\n".join(lines[1:]), 0)
 
 
 def _side(side: Side) -> str:
     kind = "" if side.kind == side.source else f" ({sentence(cut(plain(side.kind), _NAMES))})"
-    return span(name(side.source)) + kind
+    return span(figures.name(side.source)) + kind
 
 
 def _violations(diff: GraphDiff) -> Iterator[Part]:
     if not diff.violations:
         return
-    yield Part(f"**Not allowed by the rules** ({sentence(rules(diff.rules))}):", 2, "violations")
-    yield Part(f"{_row(['rule', 'where', 'found'])}\n|:--|:--|:--|", 2, "violations")
-    for one in diff.violations[:_ROWS]:
-        found = span(cut(plain(one.message), _NAMES))
-        row = _row([sentence(cut(plain(one.rule), _NAMES)), span(name(one.where)), found])
-        yield Part(row, 3, "violations", "\n")
+    rules = sentence(words.rules(diff.rules))
+    yield Part(f"**Not allowed by the rules** ({rules}):", 2, "violations")
+    rows = [
+        [
+            sentence(cut(plain(violation.rule), _NAMES)),
+            span(figures.name(violation.where)),
+            span(cut(plain(violation.message), _NAMES)),
+        ]
+        for violation in diff.violations[:_ROWS]
+    ]
     more = len(diff.violations) - _ROWS
-    if more > 0:
-        yield Part(_row([f"... {more:,} more", "", ""]), 3, "violations", "\n")
+    yield from _parted(_table(["rule", "where", "found"], rows, more), 2, "violations")
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], rest: int | str = "", right: str = ""
+) -> list[str]:
+    """Lines: the head, the rows, and what is missing; `right` has the columns of figures."""
+    sides = ("--:" if str(column) in right else ":--" for column in range(len(heads)))
+    lines = [f"{_row(heads)}\n|{'|'.join(sides)}|", *map(_row, rows)]
+    if isinstance(rest, int):
+        rest = f"{rest:,} more" if rest > 0 else ""
+    return lines + [_row([f"... {rest}", *[""] * (len(heads) - 1)])] * bool(rest)
+
+
+def _parted(table: Sequence[str], rank: int, what: str) -> Iterator[Part]:
+    """A table whose rows may be left out one by one."""
+    yield Part(table[0], rank, what)
+    yield from (Part(row, rank + 1, what, "\n") for row in table[1:])
 
 
 # --- blocks --------------------------------------------------------------------------------------
 
 
-def _table(blocks: Sequence[BlockDiff]) -> Iterator[Part]:
+def _blocks(blocks: Sequence[BlockDiff]) -> Iterator[Part]:
     if not blocks:
         return
+    rows = [
+        [
+            span(figures.block_name(block.path)),
+            words.class_title(block.change),
+            *map(_judged, figures.totals(block)),
+            words.largest_change(block),
+        ]
+        for block in blocks[:_ROWS]
+    ]
     heads = ["block", "class", "R2", "complexity", "largest coefficient change"]
-    yield Part(f"{_row(heads)}\n|:--|:--|:--|:--|--:|", 4, "rows of the table")
-    for block in blocks[:_ROWS]:
-        figures = [_judged(one) for one in totals(block)]
-        first = [span(block_name(block.path)), class_title(block.change)]
-        yield Part(_row([*first, *figures, largest_change(block)]), 5, "rows of the table", "\n")
-    more = len(blocks) - _ROWS
-    if more > 0:
-        yield Part(_row([f"... {more:,} more", "", "", "", ""]), 5, "rows of the table", "\n")
+    yield from _parted(_table(heads, rows, len(blocks) - _ROWS, "4"), 4, "rows of the table")
 
 
-def _judged(one: MetricDiff) -> str:
-    return _arrow(one.old, one.new) + (f" ({one.word})" if one.word else "")
+def _judged(metric: MetricDiff) -> str:
+    old, new = metric.old, metric.new
+    shown = new if old == new else f"{old} &rarr; {new}" if old and new else old or new
+    return shown + (f" ({metric.word})" if metric.word else "")
 
 
 def _details(block: BlockDiff, unfolded: bool) -> str:
     was = block.renamed_from
-    about = f" (was called {html_code(name(was))})" if was is not None else ""
-    head = f"{html_code(block_name(block.path))}: {class_title(block.change)}{about}"
-    loud, same = parted(block)
+    about = f" (was called {html_code(figures.name(was))})" if was is not None else ""
+    head = f"{html_code(figures.block_name(block.path))}: {words.class_title(block.change)}{about}"
+    loud, same = words.parted(block)
     body = [part for one in loud[:_EQUATIONS] for part in _equation(one, block.change)]
     if len(loud) > _EQUATIONS:
         body.append(f"... {len(loud) - _EQUATIONS:,} more equations")
-    names = listed([label(one.output) for one in same], _EQUATIONS)
+    names = words.listed([label(one.output) for one in same], _EQUATIONS)
     body += [f"{names}: identical"] * bool(same)
-    metrics = block_metrics(block)
+    metrics = figures.block_metrics(block)
     body += ["**All outputs**"] * bool(metrics and len(block.equations) > 1)
-    body += [_metrics(metrics), _remarks(block_remarks(block))]
+    body += [_metrics(metrics), _remarks(words.block_remarks(block))]
     return folded(head, body, unfolded)
 
 
-def _equation(one: EquationDiff, said: str) -> list[str]:
-    about = "" if one.change == said else f": {class_title(one.change)}"
-    lines = equation_lines(one, _WIDTH)
+def _equation(equation: EquationDiff, said: str) -> list[str]:
+    about = "" if equation.change == said else f": {words.class_title(equation.change)}"
+    rows = words.coefficient_rows(equation)
+    rest = words.rest_of(len(rows) - _COEFFICIENTS, len(equation.coefficients) - len(rows))
+    shown = [(span(cut(row.place, _NAMES)), *row[1:4]) for row in rows[:_COEFFICIENTS]]
+    heads = ["coefficient (#)", "old", "new", "change"]
     return [
-        f"**{label(one.output)}**{about}",
-        fence(lines, "diff"),
-        _coefficients(one),
-        _metrics(equation_metrics(one)),
-        _remarks(equation_remarks(one)),
+        f"**{label(equation.output)}**{about}",
+        fence(equation_lines(equation, _WIDTH), "diff"),
+        "\n".join(_table(heads, shown, rest, "123")) if rows else "",
+        _metrics(figures.equation_metrics(equation)),
+        _remarks(words.equation_remarks(equation)),
     ]
-
-
-def _coefficients(one: EquationDiff) -> str:
-    rows = coefficient_rows(one)
-    if not rows:
-        return ""
-    lines = [_row(["coefficient (#)", "old", "new", "change"]), "|:--|--:|--:|--:|"]
-    lines += [_row([span(cut(row.place, _NAMES)), *row[1:4]]) for row in rows[:_COEFFICIENTS]]
-    rest = rest_of(len(rows) - _COEFFICIENTS, len(one.coefficients) - len(rows))
-    lines += [_row([f"... {rest}", "", "", ""])] * bool(rest)
-    return "\n".join(lines)
 
 
 def _metrics(metrics: Sequence[MetricDiff]) -> str:
     """A table of what changed, else all of it in a line."""
-    moved = [one for one in metrics if one.old and one.new and one.changed]
-    rest = ", ".join(
-        f"{_safe(one.name)} {one.old or one.new}" for one in metrics if one not in moved
-    )
-    both = all(one.old and one.new for one in metrics)
+    # The name of a figure is ours, but may have bars.
+    metrics = [metric._replace(name=metric.name.replace("|", "\\|")) for metric in metrics]
+    moved = [metric for metric in metrics if metric.old and metric.new and metric.changed]
+    still = [metric for metric in metrics if metric not in moved]
+    rest = ", ".join(f"{metric.name} {metric.old or metric.new}" for metric in still)
+    both = all(metric.old and metric.new for metric in metrics)
     rest = f"Unchanged: {rest}" if rest and both else rest[:1].upper() + rest[1:]
-    if not moved:
-        return rest
-    lines = [_row(["figure", "old", "new", ""]), "|:--|--:|--:|:--|"]
-    lines += [_row([_safe(one.name), one.old, one.new, one.word]) for one in moved]
-    return "\n".join(lines) + (f"\n\n{rest}" if rest else "")
-
-
-def _safe(words: str) -> str:
-    """The name of a figure, which is ours but may have bars."""
-    return words.replace("|", "\\|")
+    rows = [(metric.name, metric.old, metric.new, metric.word) for metric in moved]
+    table = "\n".join(_table(["figure", "old", "new", ""], rows, "", "12")) if rows else ""
+    return "\n\n".join(part for part in (table, rest) if part)
 
 
 def _remarks(remarks: Iterable[Remark]) -> str:
@@ -279,28 +301,28 @@ def _remarks(remarks: Iterable[Remark]) -> str:
 
 
 def _around(diff: GraphDiff) -> Iterator[Part]:
-    remarks = model_remarks(diff.model)
+    remarks = words.model_remarks(diff.model)
     if remarks:
         yield Part(f"**Model**\n\n{_remarks(remarks)}", 5, "facts of the model")
     if not diff.nodes.same:
         yield Part(_graph(diff.nodes), 8, "list of nodes")
-    names = [span(name(block.path)) for block in diff.blocks if quiet(block)]
+    names = [span(figures.name(block.path)) for block in diff.blocks if words.quiet(block)]
     if names:
         more = f", ... {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
         body = ", ".join(names[:_NAMES]) + more
         yield Part(folded(f"{len(names):,} identical", [body]), 7, "identical blocks")
     if diff.blocks:
-        yield Part(f"<sub>{LEGEND}.</sub>", 4, "legend")
+        yield Part(f"<sub>{COMPARED_LEGEND}.</sub>", 4, "legend")
 
 
 def _graph(nodes: NodesDiff) -> str:
     level = f" ({html_code(nodes.level)})" if nodes.level else ""
     lines = []
     for sign in "-+~>":
-        found = [line for mark, line in node_lines(nodes) if mark == sign]
+        found = [line for mark, line in words.node_lines(nodes) if mark == sign]
         # Diffs of GitHub colour lines with these three signs.
         shown = sign if sign in "-+" else "!"
         lines += [f"{shown} {line}" for line in found[:_NODES]]
         if len(found) > _NODES:
             lines.append(f"{shown} ... {len(found) - _NODES:,} more")
-    return folded(f"Graph{level}: {node_counts(nodes)}", [fence(lines, "diff")])
+    return folded(f"Graph{level}: {words.node_counts(nodes)}", [fence(lines, "diff")])
