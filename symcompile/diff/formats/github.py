@@ -12,22 +12,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import sides
-from symcompile.diff.formats.figures import block_name, label, name, plain
-from symcompile.diff.formats.words import (
-    class_title,
-    gravest_first,
-    largest_change,
-    model_differs,
-    model_remarks,
-    node_counts,
-    notes,
-    parted,
-    quiet,
-    summary,
-    untouched,
-    verdict,
-)
+from symcompile.diff.formats.figures import plain
 from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff
 from symcompile.errors import ArtifactError
 from symcompile.report.notes import cut
@@ -39,7 +26,7 @@ _MAX_MANIFEST = 64 * 2**20
 _KEY = re.compile(r'( *)("(?:[^"\\]|\\.)*"): ')
 
 # Number of the line on which a manifest has the equation of (block, output).
-Places = Mapping[tuple[str, str], int]
+Lines = Mapping[tuple[str, str], int]
 
 
 class _Annotation(NamedTuple):
@@ -58,113 +45,104 @@ def to_annotations(diff: GraphDiff, *, file: str | None = None, limit: int = 10)
             many there are beyond it.
     """
     source = file or (diff.new.source if diff.new.kind in _FILES else None)
-    places = _places(source)
+    lines = _lines(source)
+    notes = words.notes(diff)
     kinds = {
-        "error": list(_violations(diff, places)),
-        "warning": [
-            _Annotation("Not everything compared", cut(note, _MESSAGE)) for note in notes(diff)
-        ],
-        "notice": list(_allowed(diff, places)),
+        "error": list(_violations(diff, lines)),
+        "warning": [_Annotation("Not everything compared", cut(note, _MESSAGE)) for note in notes],
+        "notice": list(_allowed(diff, lines)),
     }
     if not (kinds["error"] or kinds["notice"]):
-        kinds["notice"] = [_Annotation(verdict(diff), summary(diff))]
+        kinds["notice"] = [_Annotation(words.verdict(diff), words.summary(diff))]
     return "\n".join(
-        _command(kind, one, source)
-        for kind, found in kinds.items()
-        for one in _limited(found, max(limit, 1))
+        _command(kind, annotation, source)
+        for kind, annotations in kinds.items()
+        for annotation in _limited(annotations, max(limit, 1))
     )
 
 
 # --- what is said --------------------------------------------------------------------------------
 
 
-def _violations(diff: GraphDiff, places: Places) -> Iterator[_Annotation]:
+def _violations(diff: GraphDiff, lines: Lines) -> Iterator[_Annotation]:
     blocks = {block.path: block for block in diff.blocks}
-    equations = {one.place: one for one in diff.equations}
-    for one in diff.violations:
-        title = f"{plain(one.rule)}: {name(one.where)}"
-        if one.where in equations:
-            yield _of_equation(title, one.message, equations[one.where], places)
-        elif one.where in blocks:
-            line = _first_line(blocks[one.where], places)
-            yield _Annotation(title, cut(plain(one.message), _MESSAGE), line)
-        else:
-            yield _Annotation(title, cut(plain(one.message), _MESSAGE))
+    equations = {equation.place: equation for equation in diff.equations}
+    for violation in diff.violations:
+        title = f"{plain(violation.rule)}: {figures.name(violation.where)}"
+        said = plain(violation.message)
+        equation = equations.get(violation.where)
+        if equation is None:
+            # That of its gravest equation, else of the first one that the file has.
+            block = blocks.get(violation.where)
+            ordered = sorted(block.equations, key=words.untouched) if block else []
+            numbers = (number for one in ordered if (number := _line(one, lines)))
+            yield _Annotation(title, cut(said, _MESSAGE), next(numbers, None))
+            continue
+        texts = [text for text in equation.both("text") if text is not None]
+        if len(texts) == 2 and all(text in violation.message for text in texts):
+            said = "another form"  # both equations are shown on lines of their own
+        yield _with_texts(title, said, equation, lines)
 
 
-def _of_equation(title: str, message: str, one: EquationDiff, places: Places) -> _Annotation:
-    # Both equations are shown on lines of their own.
-    repeats = one.old and one.new and one.old.text in message and one.new.text in message
-    said = "another form" if repeats else plain(message)
-    return _Annotation(title, _with_texts(said, one), _line(one, places))
+def _with_texts(title: str, said: str, equation: EquationDiff, lines: Lines) -> _Annotation:
+    texts = [f"{sign.replace(' ', '-')} {cut(plain(text), _MESSAGE)}"
+             for sign, text, _ in sides(equation)]  # fmt: skip
+    message = "\n".join([cut(said, _MESSAGE), *texts])
+    return _Annotation(title, message, _line(equation, lines))
 
 
-def _with_texts(said: str, one: EquationDiff) -> str:
-    signs = {" ": "-"}
-    lines = [
-        f"{signs.get(sign, sign)} {cut(plain(text), _MESSAGE)}" for sign, text, _ in sides(one)
-    ]
-    return "\n".join([cut(said, _MESSAGE), *lines])
-
-
-def _allowed(diff: GraphDiff, places: Places) -> Iterator[_Annotation]:
+def _allowed(diff: GraphDiff, lines: Lines) -> Iterator[_Annotation]:
     """Differences that no rule forbids, the gravest first."""
-    told = {one.where for one in diff.violations}
-    for block in gravest_first(diff):
-        names = {block.path, *(one.place for one in block.equations)}
-        if not (quiet(block) or names & told):
-            yield _of_block(block, places)
+    told = {violation.where for violation in diff.violations}
+    for block in words.gravest_first(diff):
+        names = {block.path, *(equation.place for equation in block.equations)}
+        if not (words.quiet(block) or names & told):
+            yield _of_block(block, lines)
     if not diff.nodes.same and "graph" not in told:
-        yield _Annotation("graph around the equations", node_counts(diff.nodes))
-    if model_differs(diff.model) and "model" not in told:
-        remarks = [f"{first}: {text}" for first, text in model_remarks(diff.model)]
-        yield _Annotation("model", "\n".join(cut(one, _MESSAGE) for one in remarks))
+        yield _Annotation("graph around the equations", words.node_counts(diff.nodes))
+    if words.model_differs(diff.model) and "model" not in told:
+        remarks = [f"{first}: {text}" for first, text in words.model_remarks(diff.model)]
+        yield _Annotation("model", "\n".join(cut(remark, _MESSAGE) for remark in remarks))
 
 
-def _of_block(block: BlockDiff, places: Places) -> _Annotation:
-    title = f"{block_name(block.path)}: {class_title(block.change)}"
-    loud, _ = parted(block)
+def _of_block(block: BlockDiff, lines: Lines) -> _Annotation:
+    title = f"{figures.block_name(block.path)}: {words.class_title(block.change)}"
+    loud, _ = words.parted(block)
     if not loud:
         sentences = block.signature or block.notes or (block.change,)
         return _Annotation(title, cut(plain("; ".join(sentences)), _MESSAGE))
-    change = largest_change(block)
-    said = f"{label(loud[0].output)}: {class_title(loud[0].change)}"
+    change = words.largest_change(block)
+    said = f"{figures.label(loud[0].output)}: {words.class_title(loud[0].change)}"
     said += f", by up to {change}" if change else ""
     said += f"; and {len(loud) - 1:,} more outputs" if len(loud) > 1 else ""
-    return _Annotation(title, _with_texts(said, loud[0]), _line(loud[0], places))
+    return _with_texts(title, said, loud[0], lines)
 
 
-def _limited(found: Sequence[_Annotation], limit: int) -> list[_Annotation]:
-    if len(found) <= limit:
-        return list(found)
-    more = len(found) - limit + 1
+def _limited(annotations: Sequence[_Annotation], limit: int) -> list[_Annotation]:
+    if len(annotations) <= limit:
+        return list(annotations)
+    more = len(annotations) - limit + 1
     message = f"{more:,} more like these: see the whole comparison in the log or the job summary"
-    return [*found[: limit - 1], _Annotation(f"{more:,} more", message)]
+    return [*annotations[: limit - 1], _Annotation(f"{more:,} more", message)]
 
 
 # --- where ---------------------------------------------------------------------------------------
 
 
-def _line(one: EquationDiff, places: Places) -> int | None:
-    return places.get((one.path, str(one.output)))
+def _line(equation: EquationDiff, lines: Lines) -> int | None:
+    return lines.get((equation.path, str(equation.output)))
 
 
-def _first_line(block: BlockDiff, places: Places) -> int | None:
-    """That of its gravest equation, else of the first one that the file has."""
-    ordered = sorted(block.equations, key=untouched)
-    return next((line for one in ordered if (line := _line(one, places))), None)
-
-
-def _places(path: str | None) -> Places:
+def _lines(path: str | None) -> Lines:
     """Lines of the equations, of a manifest with each key on a line of its own; else nothing."""
     try:
         text = "" if path is None else content(path, _MAX_MANIFEST).decode(errors="replace")
-        return dict(_equation_lines(iter(text.split("\n")))) if text[:1] == "{" else {}
+        return dict(_equation_lines(text.split("\n"))) if text[:1] == "{" else {}
     except (OSError, ValueError, ArtifactError):  # it is gone, too long, or no JSON
         return {}
 
 
-def _equation_lines(lines: Iterator[str]) -> Iterator[tuple[tuple[str, str], int]]:
+def _equation_lines(lines: Sequence[str]) -> Iterator[tuple[tuple[str, str], int]]:
     above: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):
         match = _KEY.match(line)
@@ -182,25 +160,23 @@ def _equation_lines(lines: Iterator[str]) -> Iterator[tuple[tuple[str, str], int
 # --- workflow commands ---------------------------------------------------------------------------
 
 
-def _command(kind: str, one: _Annotation, source: str | None) -> str:
+def _command(kind: str, annotation: _Annotation, source: str | None) -> str:
     properties = {} if source is None else {"file": _relative(source)}
-    if source is not None and one.line is not None:
-        properties["line"] = str(one.line)
-    properties["title"] = cut(one.title, _TITLE)
-    shown = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
-    return f"::{kind} {shown}::{_data(one.message)}"
+    if source is not None and annotation.line is not None:
+        properties["line"] = str(annotation.line)
+    properties["title"] = cut(annotation.title, _TITLE)
+    escaped = {
+        key: _data(value).replace(":", "%3A").replace(",", "%2C")
+        for key, value in properties.items()
+    }
+    shown = ",".join(f"{key}={value}" for key, value in escaped.items())
+    return f"::{kind} {shown}::{_data(annotation.message)}"
 
 
 def _relative(path: str) -> str:
     """As the repository has it, if that is where we stand."""
-    here = os.getcwd() + os.sep
-    inside = path[len(here) :] if path.startswith(here) else path
-    return plain(inside).replace(os.sep, "/")
+    return plain(path.removeprefix(os.getcwd() + os.sep)).replace(os.sep, "/")
 
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -14,12 +14,12 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from symcompile._version import __version__
 from symcompile.diff.drawing.faces import LINE, SIGNS
 from symcompile.diff.drawing.picture import Box, Picture, picture
-from symcompile.diff.drawing.union import NEW, OLD, SAME
+from symcompile.diff.drawing.union import OLD, SAME
 from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.words import Remark
@@ -34,6 +34,7 @@ from symcompile.diff.result import (
     ModelDiff,
     NodesDiff,
 )
+from symcompile.diff.snapshot import Node
 from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.notes import count
 from symcompile.report.templates import asset, environment
@@ -44,11 +45,8 @@ if TYPE_CHECKING:
 
 # Of one string, in characters; a longer one says how long it is. Of an equation.
 _LONGEST, _EQUATION = 1500, 4000
-# In bytes: of all cards together; of all tooltips of a side together, and of one at most.
+# Of all cards together, in bytes.
 _CARDS = 500_000
-_TOOLTIPS, _TOOLTIP = 200_000, 1000
-# In pixels; what is wider does not fit into half of a usual window.
-_WIDE = 1000
 
 # Classes of the style sheet; what is not listed is "changed".
 _COLOURS = {
@@ -119,25 +117,22 @@ def _templates() -> Environment:
         px=px,
     )
     found.globals |= {
-        "anchor": anchor,
+        "words": words,
+        "figures": figures,
+        "sides": sides,
+        "pieces": _pieces,
         "bar_length": bar_length,
         "colours": _COLOURS,
-        "curve": curve,
-        "legend_of": _legend,
-        "lines_of": _lines,
-        "model_remarks": _model_remarks,
-        "node_rows": _node_rows,
-        "pieces": _pieces,
-        "sides": sides,
         "signs": SIGNS,
-        "tooltip": _tooltip,
+        "model_remarks": _model_remarks,
+        "anchor": anchor,
+        "curve": curve,
+        "facts_markup": facts_markup,
+        "line_height": LINE,
+        "marks_in": _marks_in,
+        "not_the_same": _not_the_same,
+        "addresses": _addresses,
     }
-    for module, names in (
-        (figures, "block_metrics block_name equation_metrics label"),
-        (words, "block_remarks class_title coefficient_rows equation_remarks node_counts"),
-        (words, "notes parted rest_of rules verdict"),
-    ):
-        found.globals |= {name: getattr(module, name) for name in names.split()}
     return found
 
 
@@ -171,11 +166,6 @@ def fitting(
             break
         found.append(shown)
     return found
-
-
-def _tooltip(facts: Sequence[str], boxes: int) -> Markup:
-    """A fact a line, as many as there is room for beside so many other boxes."""
-    return facts_markup(facts, min(_TOOLTIP, _TOOLTIPS // max(boxes, 1)))
 
 
 def facts_markup(facts: Iterable[str], most: int) -> Markup:
@@ -271,65 +261,29 @@ def px(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _lines(box: Box) -> Iterator[tuple[str, float, str]]:
-    """What stands in a box: class, place, text."""
-    face = box.face
-    lines = [*face.lines, *([face.note] if face.note else [])]
-    start = box.y + (box.height - LINE * len(lines)) / 2 + LINE - 4
-    for number, text in enumerate(lines):
-        kind = "title" if number == 0 else "note" if number == len(face.lines) else "detail"
-        yield kind, start + number * LINE, text
-
-
-def _legend(drawn: Picture) -> Iterator[tuple[str, str, str]]:
-    """What is explained: a "box" or a "line" of some classes, or nothing but a text."""
+def _marks_in(drawn: Picture) -> set[str]:
+    """What the legend has to explain."""
     faces = [box.face for boxes in drawn.boxes.values() for box in boxes]
-    there = {face.mark for face in faces} | {face.kind for face in faces}
-    for what, kinds, text in (
-        ("block", "block", "block with equations"),
-        ("neural", "neural", "neural block"),
-        ("fold", "fold", "folded"),
-        ("added", "node added", f"{SIGNS['added']} added"),
-        ("removed", "node removed", f"{SIGNS['removed']} removed"),
-        ("changed", "node changed", f"{SIGNS['changed']} changed"),
-        ("moved", "node moved", f"{SIGNS['moved']} reads other nodes"),
-    ):
-        if what in there:
-            yield "box", kinds, text
     lines = [line for side in drawn.lines.values() for line in side]
-    marks = {line.mark for line in lines}
-    yield from (("line", mark, f"edge {mark}") for mark in ("removed", "added") if mark in marks)
-    if any(line.points[0][1] > line.points[-1][1] for line in lines if not line.stub):
-        yield "", "", "upward: the new side has it in another order"
-    if drawn.stubs:
-        yield "", "", f"{drawn.stubs:,} long edges are drawn as short ends only"
-    if drawn.width > _WIDE:
-        yield "", "", "wider than the window: both sides scroll sideways together"
-    yield "", "", "what is on both sides stands at the same height"
-
-
-class _NodeRow(NamedTuple):
-    """A node that is not the same: its mark, its name and address on both sides, and how."""
-
-    mark: str
-    names: tuple[tuple[str | None, str | None], ...]
-    what: Markup
-
-
-def _node_rows(nodes: NodesDiff, drawn: Picture) -> Iterator[_NodeRow]:
-    addresses = {
-        (side, box.face.name): f"#{name}"
-        for side, boxes in drawn.boxes.items()
-        for box in boxes
-        if (name := anchor(box, side))
+    upward = [line for line in lines if line.points[0][1] > line.points[-1][1] and not line.stub]
+    return {
+        *(face.mark for face in faces),
+        *(face.kind for face in faces),
+        *(f"edge {line.mark}" for line in lines),
+        *(["upward"] if upward else []),
     }
 
-    def named(old: str | None, new: str | None) -> tuple[tuple[str | None, str | None], ...]:
-        return (old, addresses.get((OLD, old or ""))), (new, addresses.get((NEW, new or "")))
 
-    for one in nodes.changed:
-        yield _NodeRow(one.change, named(one.old.name, one.new.name), cut(one.what, 400))
-    for node in nodes.removed:
-        yield _NodeRow("removed", named(node.name, None), cut(words.node(node)))
-    for node in nodes.added:
-        yield _NodeRow("added", named(None, node.name), cut(words.node(node)))
+def _not_the_same(nodes: NodesDiff) -> list[tuple[str, Node | None, Node | None, str]]:
+    """Mark, both sides, and in which way."""
+    return [
+        *((change.change, change.old, change.new, change.what) for change in nodes.changed),
+        *(("removed", node, None, words.node(node)) for node in nodes.removed),
+        *(("added", None, node, words.node(node)) for node in nodes.added),
+    ]
+
+
+def _addresses(drawn: Picture) -> dict[tuple[int, str], str]:
+    """Of each box that is called something, by side and name of its node."""
+    named = [(side, box) for side, boxes in drawn.boxes.items() for box in boxes]
+    return {(side, box.face.name): f"#{name}" for side, box in named if (name := anchor(box, side))}

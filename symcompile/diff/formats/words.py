@@ -6,18 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from symcompile.diff.formats.figures import (
-    LONG,
-    apart,
-    block_metrics,
-    equation_metrics,
-    figure,
-    known,
-    name,
-    percent,
-    plain,
-    share,
-)
+from symcompile.diff.formats import figures
+from symcompile.diff.formats.figures import LONG, name, plain
 from symcompile.diff.result import (
     CLASSES,
     IDENTICAL,
@@ -27,7 +17,6 @@ from symcompile.diff.result import (
     EquationDiff,
     GraphDiff,
     ModelDiff,
-    NodeChange,
     NodesDiff,
     Side,
 )
@@ -44,7 +33,7 @@ Remark = tuple[str, str]
 # --- equations -----------------------------------------------------------------------------------
 
 
-class Row(NamedTuple):
+class CoefficientRow(NamedTuple):
     """A coefficient that changed, as text."""
 
     place: str
@@ -54,63 +43,68 @@ class Row(NamedTuple):
     relative: float
 
 
-def coefficient_rows(one: EquationDiff) -> list[Row]:
+def coefficient_rows(equation: EquationDiff) -> list[CoefficientRow]:
     """The coefficients that changed, the largest relative change first."""
-    moved = [c for c in one.coefficients if c.old != c.new]
-    return [_row(c) for c in sorted(moved, key=_size, reverse=True)]
+    rows = []
+    for moved in _moved(equation):
+        texts = figures.apart(figures.figure, moved.old, moved.new, 6, 17)
+        change = figures.percent(moved.relative)
+        rows.append(CoefficientRow(plain(moved.place), *texts, change, moved.relative))
+    return rows
 
 
-def _row(c: Coefficient) -> Row:
-    old, new = apart(figure, c.old, c.new, 6, 17)
-    return Row(plain(c.place), old, new, percent(c.relative), c.relative)
+def _moved(*equations: EquationDiff) -> list[Coefficient]:
+    """The largest relative change first, what is unknown last."""
 
+    def size(coefficient: Coefficient) -> float:
+        relative = coefficient.relative
+        return abs(relative) if figures.known(relative) else -1.0
 
-def rest_of(more: int, unmoved: int) -> str:
-    """What a table of coefficients does not show: "3 more, 2 unchanged"."""
-    words = [f"{more:,} more"] * (more > 0) + [f"{unmoved:,} unchanged"] * (unmoved > 0)
-    return ", ".join(words)
-
-
-def _size(c: Coefficient) -> float:
-    return abs(c.relative) if known(c.relative) else -1.0
+    moved = [c for equation in equations for c in equation.coefficients if c.old != c.new]
+    return sorted(moved, key=size, reverse=True)
 
 
 def largest_change(block: BlockDiff) -> str:
     """The largest relative change of any coefficient, "" where none changed."""
-    moved = [c for one in block.equations for c in one.coefficients if c.old != c.new]
-    return percent(max(moved, key=_size).relative) if moved else ""
+    moved = _moved(*block.equations)
+    return figures.percent(moved[0].relative) if moved else ""
 
 
-def equation_remarks(one: EquationDiff) -> list[Remark]:
+def rest_of(more: int, unmoved: int) -> str:
+    """What a table of coefficients does not show: "3 more, 2 unchanged"."""
+    counts = {"more": more, "unchanged": unmoved}
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number > 0)
+
+
+def equation_remarks(equation: EquationDiff) -> list[Remark]:
     """What is to be said of an equation beside its figures."""
     found = []
-    if known(one.difference) and one.points and one.old and one.new:
-        found.append(("values", _values(one)))
-    if one.evidence:
-        found.append(("evidence", plain(one.evidence)))
-    accuracy = one.new.accuracy if one.new else NOT_MEASURED
+    if figures.known(equation.difference) and equation.points and equation.old and equation.new:
+        on = f"on {count(equation.points, 'point')}"
+        share = figures.share(equation.difference)
+        same = equation.difference == 0 or equation.change in (REWRITTEN, IDENTICAL)
+        moved = f"differ by up to {share} of the largest old value {on}"
+        found.append(("values", f"the same up to rounding {on}" if same else moved))
+    if equation.evidence:
+        found.append(("evidence", plain(equation.evidence)))
+    accuracy = equation.new.accuracy if equation.new else NOT_MEASURED
     error, linear = accuracy.relative_l2, accuracy.linear
     if error is not None and linear is not None and error > linear:
-        found.append(("warning", f"worse than a linear map, whose relative L2 is {figure(linear)}"))
+        shown = figures.figure(linear)
+        found.append(("warning", f"worse than a linear map, whose relative L2 is {shown}"))
     return found
 
 
-def untouched(one: EquationDiff) -> bool:
+def untouched(equation: EquationDiff) -> bool:
     """Whether there is nothing to say of an equation but that it is identical."""
-    return one.change == IDENTICAL and not any(found.changed for found in equation_metrics(one))
+    metrics = figures.equation_metrics(equation)
+    return equation.change == IDENTICAL and not any(metric.changed for metric in metrics)
 
 
 def parted(block: BlockDiff) -> tuple[list[EquationDiff], list[EquationDiff]]:
     """Equations of which there is something to say, and those that are merely identical."""
     loud = [equation for equation in block.equations if not untouched(equation)]
     return loud, [equation for equation in block.equations if untouched(equation)]
-
-
-def _values(one: EquationDiff) -> str:
-    on = f"on {count(one.points, 'point')}"
-    if one.difference == 0 or one.change in (REWRITTEN, IDENTICAL):
-        return f"the same up to rounding {on}"
-    return f"differ by up to {share(one.difference)} of the largest old value {on}"
 
 
 # --- blocks --------------------------------------------------------------------------------------
@@ -130,7 +124,7 @@ def quiet(block: BlockDiff) -> bool:
     """Whether there is nothing to say of a block but that it is identical."""
     if block.change != IDENTICAL or block.renamed_from is not None or block.signature:
         return False
-    moved = any(metric.changed for metric in block_metrics(block))
+    moved = any(metric.changed for metric in figures.block_metrics(block))
     old, new = block.both("engine", "")
     if moved or old != new or not all(map(untouched, block.equations)):
         return False
@@ -165,9 +159,9 @@ def model_remarks(model: ModelDiff) -> list[Remark]:
         for fact in model.facts
         if fact.old != fact.new
     ]
-    if known(model.output_difference) and model.output_difference is not None:
-        size = model.output_difference
-        moved = f"moves by up to {share(size)} of its largest old value"
+    size = model.output_difference
+    if size is not None and figures.known(size):
+        moved = f"moves by up to {figures.share(size)} of its largest old value"
         found.append(("output", f"{moved if size else 'the same'} on the rows that both have seen"))
     return found + _weights(model)
 
@@ -179,71 +173,69 @@ def model_differs(model: ModelDiff) -> bool:
 
 def _weights(model: ModelDiff) -> list[Remark]:
     """Names by what became of them; a sentence on one weight stands alone."""
-    kinds = ("changed", "added", "removed")
-    found = []
+    found, kinds = [], ("changed", "added", "removed")
     for kind in kinds:
-        names = [one for one, what in model.weights if what == kind]
+        names = [weight for weight, what in model.weights if what == kind]
         if names:
             found.append(("weights", f"{len(names):,} {kind}: {listed(names)}"))
-    rest = [(one, what) for one, what in model.weights if what not in kinds]
-    found += [("weight", f"{name(one)}: {plain(what, LONG)}") for one, what in rest[:_NAMES]]
+    rest = [f"{name(weight)}: {plain(what, LONG)}" for weight, what in model.weights
+            if what not in kinds]  # fmt: skip
     if len(rest) > _NAMES:
-        found.append(("weight", f"... {len(rest) - _NAMES:,} more"))
-    return found
+        rest[_NAMES:] = [f"... {len(rest) - _NAMES:,} more"]
+    return found + [("weight", sentence) for sentence in rest]
 
 
 def listed(names: Sequence[str], most: int = _NAMES) -> str:
     """The first few names, and how many more there are."""
     more = [f"... {len(names) - most:,} more"] if len(names) > most else []
-    return ", ".join([name(one) for one in names[:most]] + more)
+    return ", ".join([*map(name, names[:most]), *more])
 
 
-def node(one: Node) -> str:
+def node(row: Node) -> str:
     """A node in one line: its name, operator, and what it reads."""
-    reads = listed(one.inputs + one.weights)
-    return f"{name(one.name)}: {name(one.operator)}" + (f"({reads})" if reads else "")
-
-
-def node_change(one: NodeChange) -> str:
-    names = dict.fromkeys((name(one.old.name), name(one.new.name)))
-    return f"{' -> '.join(names)}: {plain(one.what, LONG)}"
+    reads = listed(row.inputs + row.weights)
+    return f"{name(row.name)}: {name(row.operator)}" + (f"({reads})" if reads else "")
 
 
 def node_lines(nodes: NodesDiff) -> list[tuple[str, str]]:
     """Every node that is not the same: (+, -, ~ for changed or > for moved; the node)."""
-    found = [("-", node(one)) for one in nodes.removed] + [("+", node(one)) for one in nodes.added]
-    signs = {"changed": "~", "moved": ">"}
-    return found + [(signs.get(one.change, "~"), node_change(one)) for one in nodes.changed]
+    found = [("-", node(row)) for row in nodes.removed] + [("+", node(row)) for row in nodes.added]
+    for change in nodes.changed:
+        names = " -> ".join(dict.fromkeys((name(change.old.name), name(change.new.name))))
+        sign = ">" if change.change == "moved" else "~"
+        found.append((sign, f"{names}: {plain(change.what, LONG)}"))
+    return found
 
 
 def node_counts(nodes: NodesDiff) -> str:
     """ "2 nodes added, 1 changed"; "" where all are the same."""
-    changes = Counter(one.change for one in nodes.changed)
+    changes = Counter(change.change for change in nodes.changed)
     counts = {"added": len(nodes.added), "removed": len(nodes.removed)}
     counts |= {word: changes[word] for word in ("changed", "moved")}
-    words = [f"{n:,} {word}" for word, n in counts.items() if n]
-    if words:
-        first = next(n for n in counts.values() if n)
-        words[0] = words[0].replace(" ", f" node{'s' * (first != 1)} ", 1)
-    return ", ".join(words)
+    found = [(number, word) for word, number in counts.items() if number]
+    if not found:
+        return ""
+    (number, word), *rest = found
+    return ", ".join([f"{count(number, 'node')} {word}", *(f"{n:,} {word}" for n, word in rest)])
 
 
 # --- the whole -----------------------------------------------------------------------------------
 
 
-def side(one: Side) -> str:
-    kind = plain(one.kind, 40)
-    return name(one.source) if one.source in (one.kind, "") else f"{name(one.source)} ({kind})"
+def side(compared: Side) -> str:
+    """What was compared: file and kind."""
+    kind = "" if compared.source in (compared.kind, "") else f" ({plain(compared.kind, 40)})"
+    return f"{name(compared.source)}{kind}"
 
 
 def notes(diff: GraphDiff) -> list[str]:
     """What a reader has to know about either side and about the comparison."""
-    found = [plain(note) for note in diff.notes if note]
+    found = [note for note in diff.notes if note]
     if diff.nodes.note and diff.nodes.note not in diff.notes:
-        found.append(plain(diff.nodes.note))
-    for word, one in (("old", diff.old), ("new", diff.new)):
-        found += [f"{word} side: {plain(note)}" for note in one.notes]
-    return found
+        found.append(diff.nodes.note)
+    for word, compared in (("old", diff.old), ("new", diff.new)):
+        found += [f"{word} side: {note}" for note in compared.notes]
+    return [plain(note) for note in found]
 
 
 def different(diff: GraphDiff) -> bool:
@@ -255,7 +247,7 @@ def different(diff: GraphDiff) -> bool:
 def verdict(diff: GraphDiff) -> str:
     """A line that can be read alone: "differs: structure (2), coefficient (1)"."""
     if diff.violations:
-        counts = Counter(plain(one.rule) for one in diff.violations)
+        counts = Counter(plain(violation.rule) for violation in diff.violations)
         return "differs: " + ", ".join(f"{rule} ({counts[rule]:,})" for rule in in_order(counts))
     if different(diff):
         return f"same within the rules ({rules(diff.rules)})"
@@ -265,7 +257,7 @@ def verdict(diff: GraphDiff) -> str:
 def in_order(found: Iterable[str]) -> list[str]:
     """Names of rules as CATEGORIES has them."""
     names = set(found)
-    return [*(one for one in CATEGORIES if one in names), *sorted(names - set(CATEGORIES))]
+    return [*(rule for rule in CATEGORIES if rule in names), *sorted(names - set(CATEGORIES))]
 
 
 def rules(chosen: Rules) -> str:
@@ -273,32 +265,25 @@ def rules(chosen: Rules) -> str:
     if not chosen.fail_on:
         return "nothing fails"
     every = set(chosen.fail_on) == set(CATEGORIES)
-    words = [f"fail on {'anything' if every else ', '.join(chosen.fail_on)}"]
     limits = {
         "rtol": chosen.rtol,
         "atol": chosen.atol,
         "fidelity may drop by": chosen.max_fidelity_drop,
     }
-    return "; ".join(words + [f"{word} {value:g}" for word, value in limits.items() if value])
+    shown = [f"{word} {value:g}" for word, value in limits.items() if value]
+    return "; ".join([f"fail on {'anything' if every else ', '.join(chosen.fail_on)}", *shown])
 
 
 def summary(diff: GraphDiff) -> str:
     """What there is, in counts: "3 blocks: 1 structure changed, 2 identical; graph: ..."."""
-    found = [_blocks(diff)]
-    if diff.nodes.level is not None:
-        sizes = f"the same {count(len(diff.nodes.new_nodes), 'node')}"
-        found.append(f"graph: {node_counts(diff.nodes) or sizes}")
-    else:
-        found.append("graph: not compared")
+    counts = [f"{number:,} {class_title(change)}" for change, number in diff.counts().items()]
+    blocks = f"{count(len(diff.blocks), 'block')}: {', '.join(counts)}"
+    found = [blocks if diff.blocks else "no equations compared"]
+    sizes = f"the same {count(len(diff.nodes.new_nodes), 'node')}"
+    compared = diff.nodes.level is not None
+    found.append(f"graph: {(node_counts(diff.nodes) or sizes) if compared else 'not compared'}")
     if diff.model.weights:
         found.append(f"weights: {len(diff.model.weights):,} not the same")
     if diff.model.signature:
         found.append("inputs or outputs of the model changed")
     return "; ".join(found)
-
-
-def _blocks(diff: GraphDiff) -> str:
-    if not diff.blocks:
-        return "no equations compared"
-    counts = ", ".join(f"{n:,} {class_title(change)}" for change, n in diff.counts().items())
-    return f"{count(len(diff.blocks), 'block')}: {counts}"
