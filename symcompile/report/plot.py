@@ -49,28 +49,24 @@ def pareto(
         ExportError: the file can't be written.
     """
     chosen = front.best if chosen is None else chosen
-    figure, axes = _canvas(title or "Pareto front", _in_words(chosen))
+    figure, axes = _canvas(title or "Pareto front", chosen)
     losses = [math.exp(loss) for loss in front.log_losses()]
     _room(axes, front.complexities, losses)
     axes.set_yscale("log")
     axes.plot(front.complexities, losses, "-", color=_LINE, drawstyle="steps-post", zorder=1)
     axes.plot(front.complexities, losses, "o", color=_POINT, markersize=6, zorder=2)
     for equation, loss in zip(front, losses, strict=True):
-        marked = equation == chosen
+        cost, marked = equation.complexity, equation == chosen
         if marked:
-            axes.plot(
-                [equation.complexity], [loss], "o", color=_CHOICE, markersize=11, zorder=3,
-                label=f"chosen: complexity {equation.complexity}, R² {r2(front.r2(equation))}",
-            )  # fmt: skip
+            label = f"chosen: complexity {cost}, R² {r2(front.r2(equation))}"
+            axes.plot([cost], [loss], "o", color=_CHOICE, markersize=11, zorder=3, label=label)
         axes.annotate(
-            str(equation.complexity), (equation.complexity, loss), xytext=(6, 6),
-            textcoords="offset points", fontsize=9, color=_CHOICE if marked else "#555555",
-            fontweight="bold" if marked else "normal",
+            str(cost), (cost, loss), xytext=(6, 6), textcoords="offset points", fontsize=9,
+            color=_CHOICE if marked else "#555555", fontweight="bold" if marked else "normal",
         )  # fmt: skip
     held_out = all(not math.isnan(equation.holdout_loss) for equation in front)
-    axes.set_xlabel("complexity")
     name = "mean squared error" if front.loss.is_squared else f"mean {front.loss.name} loss"
-    axes.set_ylabel(f"{name}{' on held-out samples' if held_out else ''}")
+    axes.set(xlabel="complexity", ylabel=f"{name}{' on held-out samples' if held_out else ''}")
     if chosen in front.equations:
         axes.legend(frameon=False, loc="upper right")
     return _saved(figure, path)
@@ -93,25 +89,24 @@ def prediction(
         ExportError: the file can't be written.
     """
     predicted, truth = (np.ravel(np.asarray(a, dtype=np.float64)) for a in (predicted, truth))
-    found = agreement(predicted, truth)
+    measured = agreement(predicted, truth)
     if truth.size == 0:
         raise DataError("there are no samples to draw")
-    figure, axes = _canvas(title or "Equation against neural block", "")
-    low, high = float(truth.min()), float(truth.max())
+    figure, axes = _canvas(title or "Equation against neural block")
+    line = [float(truth.min()), float(truth.max())]
     picked = np.unique(np.linspace(0, len(truth) - 1, _MOST_POINTS).astype(int))
-    axes.plot([low, high], [low, high], "-", color=_CHOICE, linewidth=1, zorder=3)
+    axes.plot(line, line, "-", color=_CHOICE, linewidth=1, zorder=3)
+    label = f"R² {r2(measured.r2)}, relative L2 {measured.relative_l2:.3g}"
     axes.plot(
         truth[picked], predicted[picked], "o", color=_POINT, alpha=0.45, markersize=4,
-        markeredgewidth=0, zorder=2,
-        label=f"R² {r2(found.r2)}, relative L2 {found.relative_l2:.3g}",
+        markeredgewidth=0, zorder=2, label=label,
     )  # fmt: skip
-    axes.set_xlabel("neural block")
-    axes.set_ylabel("equation")
+    axes.set(xlabel="neural block", ylabel="equation")
     axes.legend(frameon=False, loc="upper left")
     return _saved(figure, path)
 
 
-def _canvas(title: str, below: str) -> tuple[Figure, Any]:
+def _canvas(title: str, equation: Equation | None = None) -> tuple[Figure, Any]:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -125,6 +120,7 @@ def _canvas(title: str, below: str) -> tuple[Figure, Any]:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", parse_math=False)
+    below = "" if equation is None else _in_words(equation)
     axes.set_title(below, loc="left", fontsize=10.5, color=_CHOICE, pad=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, which="major", color="#eeeeee", zorder=0)
@@ -133,21 +129,17 @@ def _canvas(title: str, below: str) -> tuple[Figure, Any]:
 
 def _in_words(equation: Equation) -> str:
     """The equation for a title: as formula where it is short and can be set, else as text."""
-    from_latex = f"${equation.latex(4)}$"
-    if len(equation.text(4)) <= _MATH_CHARACTERS and _can_be_set(from_latex):
-        return from_latex
-    text = equation.text(4).replace("$", r"\$")
+    from matplotlib.mathtext import MathTextParser
+
+    text, formula = equation.text(4), f"${equation.latex(4)}$"
+    if len(text) <= _MATH_CHARACTERS:
+        try:
+            MathTextParser("agg").parse(formula)
+            return formula
+        except ValueError:
+            pass
+    text = text.replace("$", r"\$")
     return "\n".join(textwrap.wrap(text, _TEXT_WIDTH, max_lines=_TEXT_LINES, placeholder=" ..."))
-
-
-def _can_be_set(text: str) -> bool:
-    try:
-        from matplotlib.mathtext import MathTextParser
-
-        MathTextParser("agg").parse(text)
-    except (ImportError, ValueError):
-        return False
-    return True
 
 
 def _room(axes: Any, complexities: tuple[int, ...], losses: list[float]) -> None:
