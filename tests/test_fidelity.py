@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from symcompile.errors import DataError
-from symcompile.fidelity.controls import agreement, controls, relative_l2
+from symcompile.fidelity.controls import controls
+from symcompile.fidelity.metrics import agreement, relative_l2
 
 RNG = np.random.default_rng(0)
 

@@ -20,7 +20,8 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.fidelity.controls import agreement, controls
+from symcompile.fidelity.controls import controls
+from symcompile.fidelity.metrics import agreement
 from symcompile.modules.arrays import split
 from symcompile.regression.choice import Few, descriptions, nats_per_node
 from symcompile.regression.folds import SMALL, fold_numbers, in_words, moves

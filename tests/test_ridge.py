@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity import ridge as module
-from symcompile.fidelity.controls import controls, relative_l2
-from symcompile.fidelity.ridge import STRENGTHS, _Ridge
+from symcompile.fidelity import controls as module
+from symcompile.fidelity.controls import STRENGTHS, _Ridge, controls
+from symcompile.fidelity.metrics import relative_l2
 
 
 def split(X: Array, Y: Array, weights: Array | None = None) -> tuple[float, float]:

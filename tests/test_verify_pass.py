@@ -18,8 +18,9 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.aside import Asides
 from symcompile.fidelity.comparison import Reference, measure, shell, with_asides
-from symcompile.fidelity.controls import Controls, LinearMap, agreement, controls
+from symcompile.fidelity.controls import Controls, LinearMap, controls
 from symcompile.fidelity.derivatives import Function, autograd
+from symcompile.fidelity.metrics import agreement
 from symcompile.fidelity.outcome import Fidelity
 from symcompile.fidelity.refusal import refusal
 from symcompile.lowering import lower

@@ -18,9 +18,10 @@ import numpy as np
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.aside import Asides
-from symcompile.fidelity.controls import ROUNDING, Controls, agreement, controls, relative_l2
+from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import Function
 from symcompile.fidelity.domain_check import check
+from symcompile.fidelity.metrics import ROUNDING, agreement, relative_l2
 from symcompile.fidelity.outcome import (
     Agreement,
     EndToEnd,

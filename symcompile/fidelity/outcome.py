@@ -49,7 +49,7 @@ class OutputFidelity:
         equation: agreement of the equation with the neural block.
         mean: agreement of the constant mean output.
         linear: agreement of the best honest linear map of the block's own inputs to its own
-            outputs, see `symcompile.fidelity.ridge`. Of a component, that map projected onto it.
+            outputs, see `symcompile.fidelity.controls`. Of a component, that map projected onto it.
         extrapolation: agreement of the equation on inputs up to 20 % beyond their recorded range.
         gradient: relative L2 difference of the derivatives by the inputs, each direction weighed by
             how far the recorded inputs vary along it.

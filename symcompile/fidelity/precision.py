@@ -20,8 +20,8 @@ from torch import nn
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.aside import Asides
-from symcompile.fidelity.controls import relative_l2
 from symcompile.fidelity.derivatives import autograd, sound
+from symcompile.fidelity.metrics import relative_l2
 from symcompile.fidelity.outcome import LOSES_DIGITS, OVERFLOWS, UNDERFLOWS, Shortfall
 from symcompile.lowering import Lowered, inner_types, lower
 from symcompile.modules.calling import evaluating

@@ -16,7 +16,7 @@ import numpy as np
 from symcompile.errors import DataError, ExportError, SymCompileError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.controls import agreement
+from symcompile.fidelity.metrics import agreement
 from symcompile.regression.pareto import ParetoFront
 from symcompile.report.metrics import r2
 
