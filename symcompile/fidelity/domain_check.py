@@ -12,7 +12,6 @@ A search that finds nothing is no proof. Of a conditional, only the branch that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +40,7 @@ _ROUNDS = 14
 _DIVISION = Hazard("nonzero", lambda a: a, excludes_zero, "the denominator is zero")
 
 
-@dataclass(frozen=True)
-class _Check:
+class _Check(NamedTuple):
     """A hazard of one instruction: which, and of which operands."""
 
     position: int
@@ -50,7 +48,7 @@ class _Check:
     operands: tuple[int, ...]
 
 
-class _Origin(NamedTuple):
+class _Source(NamedTuple):
     """Where an instruction of the composition comes from, so that it can be shown to people."""
 
     program: Program
@@ -88,48 +86,48 @@ def check(
     if len(X) == 0:
         return ()
     search = _Search(equation, region, output, dtype or region.dtype, sound)
-    return search.issues(X, np.random.default_rng(seed))
+    return search.run(X, np.random.default_rng(seed))
 
 
 class _Search:
-    """One equation over the raw inputs of its region."""
+    """One equation over the raw inputs of its region.
+
+    Attributes:
+        issues: those that were found, by the position of the operation.
+    """
 
     def __init__(
         self, equation: Equation, region: Region, output: int, dtype: str, sound: bool
     ) -> None:
         self.equation, self.region, self.output, self.sound = equation, region, output, sound
-        self.program, self.origins = _compose(equation, region)
-        self.reached = _reached(self.program)
+        self.program, self.sources = _compose(equation, region)
         self.largest = LARGEST.get(dtype, np.finfo(np.float64).max)
+        self.issues: dict[int, DomainIssue] = {}
 
-    def issues(self, X: Array, rng: np.random.Generator) -> tuple[DomainIssue, ...]:
+    def run(self, X: Array, rng: np.random.Generator) -> tuple[DomainIssue, ...]:
         low, high = X.min(axis=0), X.max(axis=0)
-        open_checks = self._unproven(low, high)
-        if not open_checks:
-            return ()
-        found: dict[int, DomainIssue] = {}
-        harmful = [one for one in open_checks if not self.sound or one.hazard.kind == "nonzero"]
-        self._look(harmful, X, True, found)
-        self._look(open_checks, _box_sample(low, high, rng), False, found)
-        for one in open_checks:
-            if one.hazard.kind != "finite" and not self._upstream(one, found):
-                near = self._closest(one, X, low, high, rng)
-                self._look([one], near, False, found)
-        return tuple(found[position] for position in sorted(found))
-
-    def _unproven(self, low: Array, high: Array) -> list[_Check]:
         box = _projected_box(self.region, low, high)
         intervals = bounds(self.program, box, self.equation.constants)
-        return [
-            one
-            for one in _checks(self.program, self.reached, self.largest)
-            if not one.hazard.safe(*(intervals[operand] for operand in one.operands))
+        unproven = [
+            check
+            for check in _checks(self.program, _reached(self.program), self.largest)
+            if not check.hazard.safe(*(intervals[operand] for operand in check.operands))
         ]
+        if not unproven:
+            return ()
+        poles = [check for check in unproven if check.hazard.kind == "nonzero"]
+        self._look(poles if self.sound else unproven, X, on_data=True)
+        self._look(unproven, _box_sample(low, high, rng))
+        for check in unproven:
+            if check.hazard.kind != "finite" and not self._upstream(check):
+                self._look([check], self._closest(check, X, low, high, rng))
+        return tuple(self.issues[position] for position in sorted(self.issues))
 
-    def _upstream(self, one: _Check, found: dict[int, DomainIssue]) -> bool:
+    def _upstream(self, check: _Check) -> bool:
         """Whether the trouble is already reported, here or in what the operation is made of."""
-        return one.position in found or any(
-            _depends(self.program, operand, found) for operand in one.operands
+        reported = self.issues.keys()
+        return check.position in reported or (
+            bool(reported) and not reported.isdisjoint(_reached(self.program, check.operands))
         )
 
     def _values(self, X: Array) -> list[Any]:
@@ -143,28 +141,26 @@ class _Search:
         values = self._values(X)
         live = _live(self.program, values, len(X))
         margins = []
-        for one in checks:
+        for check in checks:
             with np.errstate(all="ignore"):
-                margin = one.hazard.margin(*(values[operand] for operand in one.operands))
-            margins.append(np.where(live[one.position], margin, np.nan))
+                margin = check.hazard.margin(*(values[operand] for operand in check.operands))
+            margins.append(np.where(live[check.position], margin, np.nan))
         return margins
 
-    def _look(
-        self, checks: Sequence[_Check], X: Array, on_data: bool, found: dict[int, DomainIssue]
-    ) -> None:
+    def _look(self, checks: Sequence[_Check], X: Array, *, on_data: bool = False) -> None:
         near = 0.0 if on_data else VANISHES
-        for one, margin in zip(checks, self._margins(checks, X), strict=True):
-            if self._upstream(one, found):
+        for check, margin in zip(checks, self._margins(checks, X), strict=True):
+            if self._upstream(check):
                 continue
-            witness = self._witness(one, X, margin, near)
-            if witness is not None:
-                found[one.position] = self._issue(one, witness, on_data)
+            row = self._witness(check, X, margin, near)
+            if row is not None:
+                self.issues[check.position] = self._issue(check, row, on_data)
 
-    def _witness(self, one: _Check, X: Array, margin: Array, near: float) -> Array | None:
+    def _witness(self, check: _Check, X: Array, margin: Array, near: float) -> Array | None:
         """A row on which the operation is undefined (or next to a pole), None if none is known."""
         if np.isnan(margin).all():
             return None
-        kind = one.hazard.kind
+        kind = check.hazard.kind
         if kind != "nonzero":
             worst = int(np.nanargmin(margin))
             broken = margin[worst] <= 0 if kind == "positive" else margin[worst] < 0
@@ -172,89 +168,78 @@ class _Search:
         nearest = int(np.nanargmin(np.abs(margin)))
         if abs(margin[nearest]) <= near * np.nanmax(np.abs(margin)):
             return X[nearest]
-        return self._crossing(one, X, margin)
+        return self._crossing(check, X, margin)
 
-    def _crossing(self, one: _Check, X: Array, margin: Array) -> Array | None:
+    def _crossing(self, check: _Check, X: Array, margin: Array) -> Array | None:
         """The zero between the two rows of opposite sign that are nearest to it."""
         above, below = np.flatnonzero(margin > 0), np.flatnonzero(margin < 0)
         if not (len(above) and len(below)):
             return None
-        ends = X[above[np.argmin(margin[above])]], X[below[np.argmax(margin[below])]]
-        start, step = ends[0], ends[1] - ends[0]
-        left, right = 0.0, 1.0
+        start, end = X[above[np.argmin(margin[above])]], X[below[np.argmax(margin[below])]]
+        step, left, right = end - start, 0.0, 1.0
         for _ in range(6):
             at = np.linspace(left, right, 129)
-            margins = self._margins([one], start + at[:, None] * step)[0]
+            margins = self._margins([check], start + at[:, None] * step)[0]
             change = int(np.argmax(~(margins > 0)))  # NaN counts as having left the region
             left, right = at[max(change - 1, 0)], at[change]
-        last = self._margins([one], start + np.array([[left], [right]]) * step)[0]
+        last = self._margins([check], start + np.array([[left], [right]]) * step)[0]
         scale = float(np.nanmax(np.abs(margin)))
         if not np.isfinite(last).all() or np.abs(last).sum() > 1e-6 * scale:
             return None  # a jump, or the end of the branch
         middle = (left + right) / 2
-        return start + middle * step if self._blows_up(one, start, step, middle) else None
-
-    def _blows_up(self, one: _Check, start: Array, step: Array, at: float) -> bool:
-        """Whether values grow towards the zero; those of sin(x)/x don't."""
+        # Values grow towards a pole; those of sin(x)/x don't.
         distances = np.array([1e-4, -1e-4, 1e-6, -1e-6])
-        values = self._values(start + (at + distances)[:, None] * step)
-        sizes = np.abs(np.broadcast_to(values[one.position], (4,)))
-        return not bool(sizes[2:].max() < 3 * sizes[:2].max())
+        values = self._values(start + (middle + distances)[:, None] * step)
+        sizes = np.abs(np.broadcast_to(values[check.position], (4,)))
+        return None if sizes[2:].max() < 3 * sizes[:2].max() else start + middle * step
 
     def _closest(
-        self, one: _Check, X: Array, low: Array, high: Array, rng: np.random.Generator
+        self, check: _Check, X: Array, low: Array, high: Array, rng: np.random.Generator
     ) -> Array:
         """Rows of the box on which the margin is smallest, by a random search that narrows."""
 
-        def size(rows: Array) -> Array:
-            margin = self._margins([one], rows)[0]
-            margin = np.abs(margin) if one.hazard.kind == "nonzero" else margin
-            return np.where(np.isnan(margin), np.inf, margin)
+        def best_of(rows: Array) -> Array:
+            margin = self._margins([check], rows)[0]
+            margin = np.abs(margin) if check.hazard.kind == "nonzero" else margin
+            return rows[np.argsort(np.where(np.isnan(margin), np.inf, margin), kind="stable")[:8]]
 
-        rows = np.concatenate([X, _box_sample(low, high, rng)])
-        best = rows[np.argsort(size(rows), kind="stable")[:8]]
+        best = best_of(np.concatenate([X, _box_sample(low, high, rng)]))
         for turn in range(_ROUNDS):
             spread = 0.3 * 0.35**turn * (high - low)
             moved = best[:, None, :] + spread * rng.standard_normal((len(best), 48, len(low)))
-            rows = np.concatenate([best, np.clip(moved.reshape(-1, len(low)), low, high)])
-            best = rows[np.argsort(size(rows), kind="stable")[:8]]
+            best = best_of(np.concatenate([best, np.clip(moved.reshape(-1, len(low)), low, high)]))
         return np.concatenate([best, X, _box_sample(low, high, rng)])
 
-    def _issue(self, one: _Check, row: Array, on_data: bool) -> DomainIssue:
-        names = self._inputs_of(one.position)
+    def _issue(self, check: _Check, row: Array, on_data: bool) -> DomainIssue:
+        names = set(self.region.names)
+        if self.region.projection_in is None:
+            needed = _reached(self.program, (check.position,))
+            steps = [self.program.instructions[k] for k in needed]
+            names = {self.region.names[step.value] for step in steps if step.op == "input"}
         where = {n: float(v) for n, v in zip(self.region.names, row, strict=True) if n in names}
-        text = _text(self.origins[one.position], self.equation.constants)
-        return DomainIssue(self.output, text, one.hazard.problem, where, on_data)
-
-    def _inputs_of(self, position: int) -> set[str]:
-        if self.region.projection_in is not None:
-            return set(self.region.names)
-        code = self.program.instructions
-        needed = [k for k in _reached(self.program, (position,)) if code[k].op == "input"]
-        return {self.region.names[code[k].value] for k in needed}
+        text = _text(self.sources[check.position], self.equation.constants)
+        return DomainIssue(self.output, text, check.hazard.problem, where, on_data)
 
 
-def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Origin]]:
+def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Source]]:
     """Features and equation as one program over the region's base columns."""
+    program = equation.program
     if not region.target.features:
-        program = equation.program
-        return program, [
-            _Origin(program, k, equation.symbols) for k in range(len(program.instructions))
-        ]
+        steps = range(len(program.instructions))
+        return program, [_Source(program, k, equation.symbols) for k in steps]
     features = region.feature_program
     code = list(features.instructions)
-    origins = [_Origin(features, k, region.base_names) for k in range(len(code))]
+    sources = [_Source(features, k, region.base_names) for k in range(len(code))]
     moved: list[int] = []
-    for position, (op, args, value) in enumerate(equation.program.instructions):
+    for position, (op, args, value) in enumerate(program.instructions):
         if op == "input":
             moved.append(features.outputs[value])
             continue
         moved.append(len(code))
         code.append(Instruction(op, tuple(moved[a] for a in args), value))
-        origins.append(_Origin(equation.program, position, equation.symbols))
-    outputs = tuple(moved[o] for o in equation.program.outputs)
-    slots = equation.program.n_slots
-    return Program(tuple(code), outputs, features.n_inputs, slots), origins
+        sources.append(_Source(program, position, equation.symbols))
+    outputs = tuple(moved[o] for o in program.outputs)
+    return Program(tuple(code), outputs, features.n_inputs, program.n_slots), sources
 
 
 def _checks(program: Program, reached: Sequence[int], largest: float) -> Iterator[_Check]:
@@ -295,10 +280,6 @@ def _reached(program: Program, roots: Sequence[int] | None = None) -> list[int]:
     return sorted(needed)
 
 
-def _depends(program: Program, position: int, on: dict[int, DomainIssue]) -> bool:
-    return bool(on) and any(k in on for k in _reached(program, (position,)))
-
-
 def _live(program: Program, values: list[Any], n_samples: int) -> list[Array]:
     """For every instruction, the samples whose result depends on it [n_samples]."""
     live = [np.zeros(n_samples, dtype=bool) for _ in program.instructions]
@@ -336,15 +317,10 @@ def _box_sample(low: Array, high: Array, rng: np.random.Generator) -> Array:
     return low + np.concatenate([inside, corners]) * (high - low)
 
 
-def _text(origin: _Origin, constants: Sequence[float]) -> str:
+def _text(source: _Source, constants: Sequence[float]) -> str:
     """The operation as people write it, constants to four digits."""
-    program = origin.program
-    cut = Program(
-        program.instructions[: origin.position + 1],
-        (origin.position,),
-        program.n_inputs,
-        program.n_slots,
-    )
-    expr = to_sympy(cut, origin.symbols)[0]
+    program, position, symbols = source
+    code = program.instructions[: position + 1]
+    operation = Program(code, (position,), program.n_inputs, program.n_slots)
     rounded = [float(f"{value:.4g}") for value in constants]
-    return as_text(fill(expr, rounded), origin.symbols)
+    return as_text(fill(to_sympy(operation, symbols)[0], rounded), symbols)
