@@ -6,17 +6,14 @@ and a linear map; and whether the model runs with all blocks in place, and gives
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from symcompile.assembly import Assembly, Block
 from symcompile.fidelity.measuring import does_not_run
 from symcompile.fidelity.outcome import Refusal, Rewrite
-from symcompile.modules.recording import Samples
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Rewritten, Verified
-from symcompile.regression.folds import in_words
 
 _BREAKS_TOGETHER = (
     "Together with the equations of other targets the model's output is not finite on held-out"
@@ -29,45 +26,28 @@ _BREAKS_TOGETHER = (
 class VerifyPass:
     """Measure each block, then all of them together."""
 
-    seed: int = 0
     name: ClassVar[str] = "verify"
 
     def run(self, state: Rewritten) -> Verified:
         with same_random_state():
-            blocks = {path: self._measured(state, path) for path in state.recording.regions}
+            blocks = {path: self._measured(state, path) for path in state.blocks}
             _refuse_what_does_not_run(state.assembly, blocks)
             _refuse_what_breaks_together(state.assembly, blocks)
-        return Verified(**vars(state), blocks=blocks)
+        return Verified(**vars(replace(state, blocks=blocks)))
 
     def _measured(self, state: Rewritten, path: str) -> Block:
         """The block with what its judge has left out; of what was refused, too."""
-        region, choice, engine = (
-            state.recording.regions[path],
-            state.choices[path],
-            state.engines[path],
-        )
-        provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
-        fidelity, judged = None, choice.judged
-        lowered = state.lowered.get(path)
-        if judged is not None and judged.fidelity is not None:
-            module = (lowered or judged.lowered).module
-            fidelity = state.assembly.comparison(region).complete(judged.fidelity, module)
-        outcome = Refusal(path, choice.refused, region, state.fronts[path], fidelity, provenance)
-        block = Block(region, engine.operators, outcome)
-        if lowered is None or fidelity is None:
+        block, choice, fidelity = state.blocks[path], state.choices[path], None
+        if choice.judged is not None and choice.judged.fidelity is not None:
+            module = (block.lowered or choice.judged.lowered).module
+            comparison = state.assembly.comparison(block.region)
+            fidelity = comparison.complete(choice.judged.fidelity, module)
+        region, before = block.region, block.outcome
+        refusal = Refusal(path, choice.refused, region, before.fronts, fidelity, before.provenance)
+        block = replace(block, outcome=refusal)
+        if block.lowered is None or fidelity is None:
             return block
-        return state.assembly.measured(block, lowered, fidelity, choice.moved)
-
-
-def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[str, Any]:
-    judged = {} if samples.folds is None else {"judged_by": in_words(len(samples.holdout))}
-    return {
-        "engine": dict(engine),
-        "seed": seed,
-        "n_fit": int((~samples.holdout).sum()),
-        "n_holdout": int(samples.holdout.sum()),
-        **judged,
-    }
+        return state.assembly.measured(block, block.lowered, fidelity, choice.moved)
 
 
 def _refuse_what_does_not_run(assembly: Assembly, blocks: dict[str, Block]) -> None:

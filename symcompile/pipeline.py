@@ -18,9 +18,10 @@ from torch import nn
 from symcompile.assembly import Assembly, Block
 from symcompile.fidelity.acceptance import Choice
 from symcompile.fidelity.controls import Controls
-from symcompile.lowering import Lowered
+from symcompile.fidelity.outcome import Rewrite
 from symcompile.modules.batches import Columns
 from symcompile.modules.calling import Batch
+from symcompile.modules.region import Region
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.pareto import ParetoFront
@@ -97,16 +98,19 @@ class Instrumented(Partitioned):
         if lost:
             yield f"targets {sorted(lost)} are lost"
         for path, region in self.recording.regions.items():
-            samples = self.recording.samples.get(path)
-            if samples is None:
-                yield f"region {path!r} has no samples"
-                continue
-            shapes = samples.X.shape[1], samples.Y.shape[1]
-            expected = region.interface.n_inputs, region.interface.n_outputs
-            if shapes != expected:
-                yield f"region {path!r} has samples of {shapes}, not {expected}"
-            if samples.holdout.all():
-                yield f"region {path!r} has nothing to fit"
+            yield from (f"region {path!r} {problem}" for problem in self.problems_of(region))
+
+    def problems_of(self, region: Region) -> Iterator[str]:
+        samples = self.recording.samples.get(region.path)
+        if samples is None:
+            yield "has no samples"
+            return
+        shapes = samples.X.shape[1], samples.Y.shape[1]
+        expected = region.interface.n_inputs, region.interface.n_outputs
+        if shapes != expected:
+            yield f"has samples of {shapes}, not {expected}"
+        if samples.holdout.all():
+            yield "has nothing to fit"
 
 
 @dataclass(frozen=True)
@@ -125,13 +129,12 @@ class Distilled(Reduced):
     engines: Mapping[str, Engine]
     searches: Searches
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
-        known = set(self.searches.keys)
-        for path, region in self.recording.regions.items():
-            lost = [k for k in region.equation_outputs if fit_key(path, k) not in known]
-            if lost:
-                yield f"region {path!r} has no search for outputs {lost}"
+    def problems_of(self, region: Region) -> Iterator[str]:
+        yield from super().problems_of(region)
+        known = self.searches.keys
+        lost = [k for k in region.equation_outputs if fit_key(region.path, k) not in known]
+        if lost:
+            yield f"has no search for outputs {lost}"
 
 
 @dataclass(frozen=True)
@@ -140,15 +143,14 @@ class Refined(Distilled):
 
     fronts: Mapping[str, Mapping[int, ParetoFront]]
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
-        for path, region in self.recording.regions.items():
-            fronts = self.fronts.get(path, {})
-            lost = set(region.equation_outputs) - set(fronts)
-            if lost:
-                yield f"region {path!r} has no front for outputs {sorted(lost)}"
-            if any(e.symbols != region.variables for front in fronts.values() for e in front):
-                yield f"region {path!r} has equations in other variables than its own"
+    def problems_of(self, region: Region) -> Iterator[str]:
+        yield from super().problems_of(region)
+        fronts = self.fronts.get(region.path, {})
+        lost = set(region.equation_outputs) - set(fronts)
+        if lost:
+            yield f"has no front for outputs {sorted(lost)}"
+        if any(e.symbols != region.variables for front in fronts.values() for e in front):
+            yield "has equations in other variables than its own"
 
 
 @dataclass(frozen=True)
@@ -158,50 +160,38 @@ class Chosen(Refined):
     controls: Mapping[str, Controls]
     choices: Mapping[str, Choice]
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
-        for path, region in self.recording.regions.items():
-            choice = self.choices.get(path)
-            chosen = choice.judged.equations if choice is not None and choice.judged else {}
-            if choice is None:
-                yield f"region {path!r} has no choice"
-            elif not choice.refused and set(chosen) != set(region.equation_outputs):
-                yield f"region {path!r} has equations of {sorted(chosen)} only"
+    def problems_of(self, region: Region) -> Iterator[str]:
+        yield from super().problems_of(region)
+        choice = self.choices.get(region.path)
+        if choice is None or (choice.judged is None and not choice.refused):
+            yield "has no choice"
 
 
 @dataclass(frozen=True)
 class Rewritten(Chosen):
-    """The hybrid, and what was lowered into it."""
+    """The hybrid, and what stands in each region's place in it, not measured yet."""
 
     assembly: Assembly
-    lowered: Mapping[str, Lowered]
+    blocks: Mapping[str, Block]
 
-    def problems(self) -> Iterator[str]:
-        yield from super().problems()
-        for path, region in self.recording.regions.items():
-            lowered = self.lowered.get(path)
-            if (lowered is None) != bool(self.choices[path].refused):
-                yield f"region {path!r} is not what was chosen"
-            elif lowered is not None and self.assembly.installed(region) is not lowered.module:
-                yield f"region {path!r} has another block than its own"
+    def problems_of(self, region: Region) -> Iterator[str]:
+        yield from super().problems_of(region)
+        block = self.blocks.get(region.path)
+        if block is None:
+            yield "has no block"
+        elif block.lowered and self.assembly.installed(region) is not block.lowered.module:
+            yield "has another block in its place"
 
 
 @dataclass(frozen=True)
 class Verified(Rewritten):
-    """What became of each region, measured; and the hybrid, without what had to be refused."""
+    """Every block is measured, and the hybrid is without those that had to be refused."""
 
-    blocks: Mapping[str, Block]
-
-    def problems(self) -> Iterator[str]:
-        # What was lowered may have been refused: the blocks count now.
-        yield from Chosen.problems(self)
-        lost = set(self.recording.regions) - set(self.blocks)
-        if lost:
-            yield f"{sorted(lost)} have no outcome"
-        for path, block in self.blocks.items():
-            lowered, region = block.lowered, block.region
-            if lowered is not None and self.assembly.installed(region) is not lowered.module:
-                yield f"region {path!r} has another block than its own"
+    def problems_of(self, region: Region) -> Iterator[str]:
+        yield from super().problems_of(region)
+        block = self.blocks.get(region.path)
+        if block is not None and isinstance(block.outcome, Rewrite) != (block.lowered is not None):
+            yield "has an outcome that its block is not"
 
 
 def fit_key(path: str, output: int) -> str:
