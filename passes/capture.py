@@ -32,9 +32,14 @@ from symcompile.modules.agreement import (
 from symcompile.modules.assemble import private_copy
 from symcompile.modules.batches import as_batches, columns_of
 from symcompile.modules.calling import Batch, evaluating, in_mode, opaque_objects, rows, take
-from symcompile.modules.recording import fingerprint
 from symcompile.modules.resolve import resolve
-from symcompile.modules.state import match_persistence, preserving, put_back, same_random_state
+from symcompile.modules.state import (
+    fingerprint,
+    match_persistence,
+    preserving,
+    put_back,
+    same_random_state,
+)
 from symcompile.pipeline import Captured, Request
 from symcompile.storage.recording import Recording
 from symcompile.target import Target

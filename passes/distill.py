@@ -9,8 +9,8 @@ import numpy as np
 
 from symcompile.errors import DataError
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
+from symcompile.modules.samples import Samples
 from symcompile.options import Options
 from symcompile.pipeline import Distilled, Reduced, fit_key
 from symcompile.regression.distillation import Fit, Searches

@@ -17,8 +17,8 @@ from symcompile.errors import DataError, TargetError
 from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch, evaluating
 from symcompile.modules.recorder import Observed, Recorder
-from symcompile.modules.recording import NO_BATCHES, RECORDED_BATCHES
 from symcompile.modules.region import Interface, Region
+from symcompile.modules.samples import NO_BATCHES, RECORDED_BATCHES
 from symcompile.modules.splitting import Splitter
 from symcompile.modules.state import put_back, same_random_state
 from symcompile.passes.capture import BOUNDARIES

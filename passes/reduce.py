@@ -9,8 +9,8 @@ import numpy as np
 
 from symcompile.errors import TargetError
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import Projection, Region
+from symcompile.modules.samples import Samples
 from symcompile.pipeline import Instrumented, Reduced
 
 

@@ -14,10 +14,9 @@ from torch import nn
 
 from symcompile.assembly import Assembly, Block
 from symcompile.fidelity.outcome import Refusal
-from symcompile.modules.assemble import Vacant, vacate
-from symcompile.modules.recording import Samples
+from symcompile.modules.assemble import Vacant, root_for, vacate
+from symcompile.modules.samples import Samples
 from symcompile.modules.state import same_random_state
-from symcompile.modules.whole_model import root_for
 from symcompile.pipeline import Chosen, Rewritten
 from symcompile.regression.folds import in_words
 from symcompile.storage.recording import Recording

@@ -25,8 +25,8 @@ from symcompile.fidelity.precision import lower_in_range
 from symcompile.lowering import Lowered, inner_types, lower, read_constants
 from symcompile.modules.assemble import copy_block, install
 from symcompile.modules.calling import evaluating, home, run, submodule_path, without_gradients
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
+from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.losses import SQUARED

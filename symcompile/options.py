@@ -11,7 +11,7 @@ from typing import Any
 
 from symcompile.errors import DataError, EngineError, TargetError
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.modules.recording import MIN_SAMPLES
+from symcompile.modules.samples import MIN_SAMPLES
 from symcompile.regression.engines import Engine, create
 from symcompile.regression.losses import check_loss
 from symcompile.target import Target

@@ -10,10 +10,9 @@ from models import Block, Calling, Leftovers, Net, Stack, state_of
 from torch import fx, nn
 
 from symcompile.errors import CaptureError, TargetError
-from symcompile.modules.assemble import Vacant, copy_block, vacate
+from symcompile.modules.assemble import Vacant, copy_block, root_for, vacate
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
-from symcompile.modules.whole_model import root_for
 from symcompile.passes.capture import capture
 from symcompile.target import Target
 

@@ -14,7 +14,7 @@ from torch import nn
 from symcompile.errors import DataError
 from symcompile.modules.calling import Batch, rows
 from symcompile.modules.recorder import Observed
-from symcompile.modules.recording import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
+from symcompile.modules.samples import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
 from symcompile.passes.capture import capture
 from symcompile.passes.instrument import Observation, instrument
 

@@ -9,7 +9,7 @@ from models import Branching, Net, Stack, state_of
 from torch import nn
 
 from symcompile.errors import CaptureError, DataError, ExpressionError, TargetError
-from symcompile.modules.recording import NO_BATCHES
+from symcompile.modules.samples import NO_BATCHES
 from symcompile.options import Options
 from symcompile.passes import recording_passes
 from symcompile.pipeline import Request

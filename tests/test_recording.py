@@ -15,7 +15,8 @@ from torch import nn
 from symcompile import record
 from symcompile.errors import ArtifactError, DataError, StaleRecordingError
 from symcompile.modules.calling import Batch, same
-from symcompile.modules.recording import Samples, fingerprint
+from symcompile.modules.samples import Samples
+from symcompile.modules.state import fingerprint
 from symcompile.storage.recording import Recording
 from symcompile.target import Target
 

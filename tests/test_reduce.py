@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from symcompile.errors import TargetError
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.modules.samples import Samples
 from symcompile.passes.reduce import reduce
 from symcompile.target import Target
 

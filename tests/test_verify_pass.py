@@ -24,7 +24,6 @@ from symcompile.fidelity.metrics import agreement
 from symcompile.fidelity.outcome import Fidelity
 from symcompile.fidelity.refusal import refusal
 from symcompile.lowering import lower
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import (
     Interface,
     Parameter,
@@ -34,6 +33,7 @@ from symcompile.modules.region import (
     TensorOutput,
 )
 from symcompile.modules.region_call import on_rows
+from symcompile.modules.samples import Samples
 from symcompile.target import Target
 
 RNG = np.random.default_rng(0)

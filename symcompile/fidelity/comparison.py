@@ -30,8 +30,8 @@ from symcompile.fidelity.outcome import (
     Projected,
 )
 from symcompile.fidelity.precision import Examined
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
+from symcompile.modules.samples import Samples
 from symcompile.regression.folds import moves
 
 # How far beyond the recorded range inputs are drawn, as a share of each input's span.

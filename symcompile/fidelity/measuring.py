@@ -25,9 +25,9 @@ from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import examine
 from symcompile.lowering import Lowered
 from symcompile.modules.calling import Batch, evaluating, home, run, without_gradients
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import Rows, in_place_of, on_rows, replaced
+from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
 
 LATENCY_BATCHES = (1, 1024)

@@ -13,8 +13,8 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import slot
-from symcompile.modules.recording import Samples
 from symcompile.modules.region import Region
+from symcompile.modules.samples import Samples
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront

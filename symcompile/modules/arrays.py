@@ -7,7 +7,6 @@ never turned into one.
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,8 +18,7 @@ import torch
 
 from symcompile.errors import DataError, SymCompileError, described
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.recording import MIN_SAMPLES, Samples
-from symcompile.regression.folds import SMALL
+from symcompile.modules.samples import MIN_SAMPLES, Samples, random_holdout
 from symcompile.target import Target, is_name
 
 _KINDS = {"U": "text", "S": "text", "T": "text", "M": "dates", "m": "spans of time", "V": "records"}
@@ -256,7 +254,4 @@ def split(X: Array, Y: Array, weights: Array | None, holdout: float, seed: int) 
         raise DataError(
             "the inputs never change, so there is nothing to learn: give data that varies"
         )
-    held = np.zeros(len(X), dtype=bool)
-    if len(X) >= SMALL:
-        held[np.random.default_rng(seed).permutation(len(X))[: math.ceil(len(X) * holdout)]] = True
-    return Samples(X, Y, held, weights)
+    return Samples(X, Y, random_holdout(len(X), holdout, seed), weights)

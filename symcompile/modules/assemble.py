@@ -12,7 +12,7 @@ from typing import Any
 from torch import fx, nn
 
 from symcompile.errors import CaptureError, TargetError
-from symcompile.modules.calling import submodule_path
+from symcompile.modules.calling import WHOLE, submodule_path
 from symcompile.modules.region import Region
 from symcompile.modules.state import deepcopy, match_persistence, uncopyable
 
@@ -86,6 +86,32 @@ def install(root: nn.Module, region: Region, block: nn.Module) -> None:
     block.train(replaced.training)
     for name in names:
         root.set_submodule(name, block)
+
+
+def root_for(region: Region, body: nn.Module, name: str) -> fx.GraphModule:
+    """A root with the model's own signature that calls `body`: where the target is ".".
+
+    `name` is that of the model's class, which the root shows.
+    Raises TargetError for a forward with `*args` or `**kwargs`.
+    """
+    graph = fx.Graph()
+    arguments: list[fx.Node] = []
+    keywords: dict[str, Any] = {}
+    for parameter in region.interface.parameters:
+        if parameter.name.startswith("*"):
+            raise TargetError(
+                f"target '.': forward takes {parameter.name}: name a submodule instead of '.'"
+            )
+        default = (parameter.default,) if parameter.has_default else ()
+        node = graph.placeholder(parameter.name, None, *default)
+        if keywords or parameter.has_default:
+            keywords[parameter.name] = node
+        else:
+            arguments.append(node)
+    graph.output(graph.call_module(WHOLE, tuple(arguments), keywords))
+    root = nn.Module()
+    root.add_module(WHOLE, body)
+    return fx.GraphModule(root, graph, name)
 
 
 def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from symcompile.errors import DataError
 from symcompile.expressions.evaluation import Array
 from symcompile.modules import interface
 from symcompile.modules.calling import equal, map_tensors, tensors
 from symcompile.modules.interface import Call, UnsupportedError
-from symcompile.modules.recording import MIN_SAMPLES, Samples
 from symcompile.modules.region import Interface
-from symcompile.modules.sampling import Reservoir
+from symcompile.modules.samples import MIN_SAMPLES, Reservoir, Samples, random_holdout
 from symcompile.modules.state import deepcopy
 from symcompile.regression.folds import SMALL
 
@@ -43,7 +42,7 @@ class _Trail:
     module: nn.Module
     fit: Reservoir
     held: Reservoir
-    found: Observed = field(default_factory=Observed)
+    observed: Observed = field(default_factory=Observed)
     settings: Any = None
     # The module as it was before its first call, for what is tried out on it afterwards.
     twin: nn.Module | None = None
@@ -52,6 +51,15 @@ class _Trail:
 
     def clear(self) -> None:
         self.pending, self.arguments = [], []
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """What the region can't be an equation for inside is why it is refused."""
+        try:
+            yield
+        except UnsupportedError as reason:
+            self.observed.refused = str(reason)
+            self.clear()
 
 
 class Recorder:
@@ -75,23 +83,18 @@ class Recorder:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Hooks on all regions inside, none outside."""
-        handles = []
         self._autocast = _autocast()
-        try:
+        with ExitStack() as hooks:
             for path, trail in self.trails.items():
                 if isinstance(trail.module, torch.jit.ScriptModule):
-                    trail.found.refused = (
+                    trail.observed.refused = (
                         "it is a ScriptModule, into which nobody can look: put the Python module"
                         " that it was scripted from in its place"
                     )
                     continue
-                before, after = self._hooks(path, trail)
-                handles.append(trail.module.register_forward_pre_hook(before, with_kwargs=True))
-                handles.append(trail.module.register_forward_hook(after, with_kwargs=True))
+                for hook in self._hooks(path, trail):
+                    hooks.enter_context(hook)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -105,57 +108,63 @@ class Recorder:
     def commit(self, held: bool) -> None:
         """The batch ran to its end: its rows count."""
         for trail in self.trails.values():
-            trail.found.calls = max(trail.found.calls, len(trail.pending))
+            trail.observed.calls = max(trail.observed.calls, len(trail.pending))
             for X, Y in trail.pending:
                 (trail.held if held else trail.fit).add(X, Y)
-            trail.clear()
+        self.discard()
 
     def discard(self) -> None:
-        """The batch did not run to its end: its rows are dropped."""
+        """Drop the rows that wait."""
         for trail in self.trails.values():
             trail.clear()
 
     def finish(self) -> dict[str, Observed]:
         """What was found out about each region; DataError for too few or constant samples."""
         for path, trail in self.trails.items():
-            found = trail.found
-            if not found.refused and not trail.fit.seen and not trail.held.seen:
-                found.refused = (
+            observed = trail.observed
+            if not observed.refused and not trail.fit.seen and not trail.held.seen:
+                observed.refused = (
                     "it was never called while the data ran through the model (or only through its"
                     " forward method, past the hooks)"
                 )
-            if not found.refused:
-                found.samples = self._samples(path, trail)
-        return {path: trail.found for path, trail in self.trails.items()}
+            if not observed.refused:
+                observed.samples = self._samples(path, trail)
+        return {path: trail.observed for path, trail in self.trails.items()}
 
-    def _hooks(self, path: str, trail: _Trail) -> tuple[Any, Any]:
+    def _hooks(self, path: str, trail: _Trail) -> tuple[RemovableHandle, RemovableHandle]:
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if self._listening and not trail.found.refused:
-                with _refusing(trail):
-                    if trail.found.face is None and trail.twin is None:
-                        trail.twin = _twin(module)
-                    # Cloned now, because the block may write into its inputs.
-                    bound = interface.bind(module, args, kwargs)
-                    trail.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
+            if not self._listening or trail.observed.refused:
+                return
+            with trail.refusing():
+                if trail.observed.face is None and trail.twin is None:
+                    with suppress(Exception):  # whatever a user's module makes deepcopy raise
+                        trail.twin = deepcopy(module, module)
+                # Cloned now, because the block may write into its inputs.
+                bound = interface.bind(module, args, kwargs)
+                trail.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
 
-        def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            if self._listening and not trail.found.refused:
-                with _refusing(trail):
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            if self._listening and not trail.observed.refused:
+                with trail.refusing():
                     self._note(path, trail, Call(trail.arguments.pop(), output))
 
-        return before, after
+        return (
+            trail.module.register_forward_pre_hook(before, with_kwargs=True),
+            trail.module.register_forward_hook(after),
+        )
 
     def _note(self, path: str, trail: _Trail, call: Call) -> None:
         if not all(tensor.numel() for _, _, tensor in interface.input_tensors(call.arguments)):
             return  # no samples, from which nothing can be told either
-        if trail.found.face is None:
+        if trail.observed.face is None:
             self._meet(trail, call)
-        found = trail.found
-        assert found.face is not None
-        if not _unchanged(trail.settings, interface.settings(call.arguments)):
+        face = trail.observed.face
+        assert face is not None
+        before, now = trail.settings, interface.settings(call.arguments)
+        if before.keys() != now.keys() or not all(equal(before[key], now[key]) for key in now):
             raise UnsupportedError("its arguments that are no tensors change between calls")
-        X = _array(interface.matrix_in(found.face, call.arguments))
-        Y = _array(interface.matrix_out(found.face, call.output, len(X)))
+        X = _array(interface.matrix_in(face, call.arguments))
+        Y = _array(interface.matrix_out(face, call.output, len(X)))
         _require_finite(path, X, Y)
         trail.pending.append((X, Y))
 
@@ -168,51 +177,25 @@ class Recorder:
             )
         _array(interface.input_tensors(call.arguments)[0][2])
         with self.paused():
-            trail.found.face = interface.interface(trail.twin or trail.module, call)
+            trail.observed.face = interface.interface(trail.twin or trail.module, call)
         trail.twin = None
-        trail.found.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
-        trail.found.settings = interface.literal_settings(call.arguments)
+        trail.observed.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
+        trail.observed.settings = interface.literal_settings(call.arguments)
         trail.settings = interface.settings(call.arguments)
 
     def _samples(self, path: str, trail: _Trail) -> Samples:
         fit, held = trail.fit.rows(), trail.held.rows()
-        parts = [rows for rows in (fit, held) if rows]
-        X, Y = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-        mask = np.zeros(len(X), dtype=bool)
-        if len(X) >= SMALL and self.holdout:
-            split = trail.fit.seen and trail.held.seen
-            mask[self._afterwards(len(X)) if not split else slice(len(fit[0]), None)] = True
+        X, Y = (np.concatenate([rows[k] for rows in (fit, held) if rows]) for k in (0, 1))
+        if fit and held and len(X) >= SMALL:
+            mask = np.arange(len(X)) >= len(fit[0])
+        else:  # what to hold out was not decided before the model ran
+            mask = random_holdout(len(X), self.holdout, self.seed)
         _require_enough(path, X)
         return Samples(X, Y, mask)
-
-    def _afterwards(self, count: int) -> Array:
-        """Rows to hold out where that was not decided before the model ran."""
-        order = np.random.default_rng(self.seed).permutation(count)
-        return order[: math.ceil(count * self.holdout)]
-
-
-@contextmanager
-def _refusing(trail: _Trail) -> Iterator[None]:
-    try:
-        yield
-    except UnsupportedError as reason:
-        trail.found.refused = str(reason)
-        trail.clear()
-
-
-def _twin(module: nn.Module) -> nn.Module | None:
-    try:
-        return deepcopy(module, module)
-    except Exception:  # whatever a user's module makes deepcopy raise
-        return None
 
 
 def _autocast() -> tuple[bool, ...]:
     return tuple(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda"))
-
-
-def _unchanged(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> bool:
-    return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
 
 
 def _array(tensor: torch.Tensor) -> Array:

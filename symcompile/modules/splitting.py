@@ -18,12 +18,7 @@ from torch import nn
 from symcompile.errors import DataError, SymCompileError, described
 from symcompile.modules.calling import Batch, map_tensors, rows, run, same, take, tensors
 from symcompile.modules.recorder import Recorder
-from symcompile.modules.recording import (
-    HELD_OUT_BATCHES,
-    HELD_OUT_ROWS,
-    NO_BATCHES,
-    RECORDED_BATCHES,
-)
+from symcompile.modules.samples import HELD_OUT_BATCHES, HELD_OUT_ROWS, NO_BATCHES, RECORDED_BATCHES
 from symcompile.modules.state import preserving
 from symcompile.regression.folds import SMALL
 

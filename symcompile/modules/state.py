@@ -9,6 +9,7 @@ write into (`put_back`) get their values back as well.
 from __future__ import annotations
 
 import copy
+import hashlib
 import random
 import threading
 from collections import OrderedDict
@@ -23,6 +24,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.jit import ScriptModule
 from torch.utils import _pytree as pytree
+
+from symcompile.errors import DataError
 
 T = TypeVar("T")
 
@@ -269,3 +272,20 @@ def match_persistence(copied: nn.Module, original: nn.Module) -> None:
         if name in originals and part is not originals[name]:
             hidden = originals[name]._non_persistent_buffers_set
             part._non_persistent_buffers_set |= hidden & set(part._buffers)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over names, shapes, types and bytes of all parameters and stored buffers.
+
+    Raises DataError for a model on the meta device, which has no bytes.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        if not isinstance(tensor, Tensor):
+            continue  # extra state: its printed form may differ from one process to the next
+        if tensor.is_meta:
+            raise DataError(f"{name!r} is on the meta device: load the model's weights first")
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}:{plain.dtype}:{list(plain.shape)}".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

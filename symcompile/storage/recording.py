@@ -16,8 +16,9 @@ from torch import nn
 from symcompile.errors import ArtifactError, DataError, StaleRecordingError, shown
 from symcompile.expressions.evaluation import Array
 from symcompile.modules.calling import Batch
-from symcompile.modules.recording import NO_BATCHES, Samples, fingerprint
 from symcompile.modules.region import Region
+from symcompile.modules.samples import NO_BATCHES, Samples
+from symcompile.modules.state import fingerprint
 from symcompile.storage.codecs import MAX_DEPTH, TEXT, whole
 from symcompile.storage.documents import NotJsonError, from_json
 from symcompile.storage.files import opened, replacing, size

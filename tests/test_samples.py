@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from symcompile.modules.sampling import Reservoir
+from symcompile.modules.samples import Reservoir
 
 
 def sample(size: int, rows: np.ndarray, cuts: int, seed: int) -> np.ndarray:

@@ -1,16 +1,14 @@
-"""Samples of a region, what may be held out of them, and the fingerprint of a model's weights."""
+"""Samples of a region: what is kept of a stream of them, and which of them no fit may see."""
 
 from __future__ import annotations
 
-import hashlib
+import math
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+import numpy as np
 
-from symcompile.errors import DataError
 from symcompile.expressions.evaluation import Array
-from symcompile.regression.folds import fold_numbers
+from symcompile.regression.folds import SMALL, fold_numbers
 
 # From fewer rows nothing can be told: a line has two constants, and is judged on a third row.
 MIN_SAMPLES = 4
@@ -75,18 +73,48 @@ class Samples:
         return tuple((float(c.min()), float(c.max())) for c in self.X.T)
 
 
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, shapes, types and bytes of all parameters and stored buffers.
+def random_holdout(count: int, holdout: float, seed: int) -> Array:
+    """A mask [count] with a random share held out, of a few none."""
+    held = np.zeros(count, dtype=bool)
+    if count >= SMALL:
+        held[np.random.default_rng(seed).permutation(count)[: math.ceil(count * holdout)]] = True
+    return held
 
-    Raises DataError for a model on the meta device, which has no bytes.
+
+class Reservoir:
+    """Keeps `size` rows of a stream of (X, Y) rows, each row with equal probability.
+
+    Every row draws one random key, and the rows with the smallest keys stay: the sample depends on
+    the seed and the order of the rows, not on how they are cut into batches.
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
-        if not isinstance(tensor, torch.Tensor):
-            continue  # extra state: its printed form may differ from one process to the next
-        if tensor.is_meta:
-            raise DataError(f"{name!r} is on the meta device: load the model's weights first")
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}:{plain.dtype}:{list(plain.shape)}".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seen = 0
+        self._random = np.random.default_rng(seed)
+        self._keys: Array = np.empty(0)
+        self._rows: list[Array] = []
+
+    def add(self, *rows: Array) -> None:
+        """Offer arrays with the same number of rows."""
+        count = len(rows[0])
+        self.seen += count
+        keys = self._random.random(count)
+        if self._rows:
+            low = keys < (self._keys.max() if len(self._keys) == self.size else np.inf)
+            if not low.any():
+                return
+            keys = np.concatenate([self._keys, keys[low]])
+            pairs = zip(self._rows, rows, strict=True)
+            rows = tuple(np.concatenate([old, new[low]]) for old, new in pairs)
+        if len(keys) > self.size:
+            # In the order of the stream, so that equal seeds give equal samples.
+            keep = np.sort(np.argpartition(keys, self.size - 1)[: self.size])
+            keys, rows = keys[keep], tuple(array[keep] for array in rows)
+        self._keys, self._rows = keys, list(rows)
+
+    def rows(self) -> list[Array]:
+        return self._rows
+
+    def __len__(self) -> int:
+        return len(self._keys)
