@@ -16,8 +16,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.fidelity.aside import Asides
-from symcompile.fidelity.comparison import Reference, measure, shell, with_asides
+from symcompile.fidelity.comparison import Asides, Reference, measure, shell, with_asides
 from symcompile.fidelity.controls import Controls, LinearMap, controls
 from symcompile.fidelity.derivatives import Function, autograd
 from symcompile.fidelity.metrics import agreement

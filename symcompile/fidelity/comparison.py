@@ -9,15 +9,16 @@ it, in `symcompile.fidelity.refusal`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
 
+from symcompile.errors import described
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.aside import Asides
 from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import Function
 from symcompile.fidelity.domain_check import check
@@ -33,6 +34,8 @@ from symcompile.fidelity.precision import Examined
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.regression.folds import moves
+
+T = TypeVar("T")
 
 # How far beyond the recorded range inputs are drawn, as a share of each input's span.
 BEYOND = 0.2
@@ -210,6 +213,30 @@ def measure(
         projections=reference.projections,
         shortfalls=() if examined is None else examined.shortfalls,
     )
+
+
+class Asides:
+    """Makes side measurements: those that a compile can do without.
+
+    They run a user's modules in ways in which nobody has run them before: on inputs beyond the
+    recorded ones, backwards, with a linear map in the place of a block. A module may have its
+    reasons not to allow that. Then the figure is missing, the report says why, and nothing else
+    happens.
+
+    Attributes:
+        unmeasured: why there is no figure, by what could not be measured.
+    """
+
+    def __init__(self, unmeasured: Mapping[str, str] | None = None) -> None:
+        self.unmeasured = dict(unmeasured or {})
+
+    def get(self, what: str, measure: Callable[[], T]) -> T | None:
+        """The measurement, or None where it can't be made."""
+        try:
+            return measure()
+        except Exception as error:  # whatever a user's forward raises
+            self.unmeasured.setdefault(what, described(error))
+            return None
 
 
 def with_asides(

@@ -49,24 +49,27 @@ def end_to_end(
                 size, counted = math.hypot(size, _norm(here)), counted + len(here)
             for name, run in replaced.items():
                 after = [_flat(tensor) for tensor in _floats(run(batch))]
-                sizes = [len(t) for t in before], [len(t) for t in after]
-                if sizes[0] != sizes[1]:
-                    raise DataError(
-                        f"replaced by {name!r}, the model returns tensors of {sizes[1]} entries:"
-                        f" expected {sizes[0]}, as from the original"
-                    )
+                _same_shapes(name, before, after)
                 for there, here in _pieces(after, before):
                     change[name] = math.hypot(change[name], _norm(there - here))
                     if not torch.isfinite(there).all():
                         broken.add(name)
+    shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
+    equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
+    return EndToEnd(equation, mean, linear, data, "equation" not in broken)
 
-    def share(name: str) -> float:
-        if name not in change or not counted:
-            return math.nan
-        return change[name] / size if size else math.inf if change[name] > 0 else 0.0
 
-    finite = "equation" not in broken
-    return EndToEnd(share("equation"), share("mean"), share("linear"), data, finite)
+def _share(moved: float, size: float) -> float:
+    return moved / size if size else math.inf if moved > 0 else 0.0
+
+
+def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
+    expected, sizes = [len(t) for t in before], [len(t) for t in after]
+    if sizes != expected:
+        raise DataError(
+            f"replaced by {name!r}, the model returns tensors of {sizes} entries:"
+            f" expected {expected}, as from the original"
+        )
 
 
 class Remembered:

@@ -15,8 +15,7 @@ from torch import nn
 
 from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.expressions.equation import Equation
-from symcompile.fidelity import comparison
-from symcompile.fidelity.aside import Asides
+from symcompile.fidelity.comparison import Asides, Reference, measure, with_asides
 from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import Function, autograd
 from symcompile.fidelity.end_to_end import Remembered, end_to_end
@@ -69,7 +68,7 @@ class Comparison:
         """
         block, samples = lowered.module, self.samples
         with self._at_rest(block):
-            fidelity = comparison.measure(
+            fidelity = measure(
                 self.reference,
                 equations,
                 self._function(block, constant=0.0),
@@ -91,14 +90,14 @@ class Comparison:
         asides = Asides(fidelity.unmeasured)
         with self._at_rest(block):
             function = self._function(block, constant=0.0)
-            found = comparison.with_asides(fidelity, self.reference, function, asides)
+            found = with_asides(fidelity, self.reference, function, asides)
             times = asides.get("latency", lambda: self._latency(block)) or ()
         return replace(found, latency=times, unmeasured=asides.unmeasured)
 
     @cached_property
-    def reference(self) -> comparison.Reference:
+    def reference(self) -> Reference:
         neural = None if self._original is None else self._function(self._original)
-        return comparison.Reference(self.region, self.samples, self.controls, neural, self.seed)
+        return Reference(self.region, self.samples, self.controls, neural, self.seed)
 
     @cached_property
     def _original(self) -> nn.Module | None:

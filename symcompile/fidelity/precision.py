@@ -19,7 +19,6 @@ from torch import nn
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.aside import Asides
 from symcompile.fidelity.derivatives import autograd, sound
 from symcompile.fidelity.metrics import relative_l2
 from symcompile.fidelity.outcome import LOSES_DIGITS, OVERFLOWS, UNDERFLOWS, Shortfall
@@ -115,7 +114,10 @@ def examine(
     call = on_rows(region, lowered.module)
     with evaluating(lowered.module):
         values = autograd(call, dtype, device, n_outputs=n_outputs).values(X)[:, columns]
-        slopes = Asides().get("slopes", lambda: sound(call, X, columns, dtype, device))
+        try:
+            slopes = sound(call, X, columns, dtype, device)
+        except Exception:  # whatever a user's forward raises when it is differentiated
+            slopes = None
     wanted = _expected(region, equations, X, Y)
     sides = [(key, values[:, [k]], wanted[:, [k]], Y[:, [key]]) for k, key in enumerate(columns)]
     found = [

@@ -85,11 +85,15 @@ def shrink(
             f"block {path!r} can't be made smaller: it would give other values. Something else than"
             " its last nn.Linear has a say in them, such as a hook: prune that nn.Linear itself"
         )
-    # In its place, under every name that it has in the model.
+    _replace(model, block, shrunk)
+
+
+def _replace(model: nn.Module, block: nn.Module, other: nn.Module) -> None:
+    """Put another module in the block's place, under every name that it has in the model."""
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child is block:
-                parent._modules[name] = shrunk
+                parent._modules[name] = other
 
 
 def _outputs(block: nn.Module, example: Batch | None) -> object:
