@@ -29,7 +29,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression import run as distill_run
 from symcompile.regression.distillation import Fit
-from symcompile.regression.engines.base import SearchProgress
+from symcompile.regression.engines import SearchProgress
 from symcompile.regression.pareto import ParetoFront
 
 OPERATORS = OperatorSet.of(None)

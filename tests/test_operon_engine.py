@@ -11,8 +11,7 @@ import sympy
 from symcompile.errors import EngineError, ExpressionError
 from symcompile.expressions.complexity import spellable
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.regression.engines import Engine, create
-from symcompile.regression.engines.base import SearchProgress
+from symcompile.regression.engines import Engine, SearchProgress, create
 from symcompile.regression.engines.operon import OperonEngine, _scale_and_offset
 from symcompile.regression.engines.operon_tree import TreeNode, expression
 
@@ -190,12 +189,12 @@ def test_trees_that_sympy_would_be_busy_with_are_not_built() -> None:
 def test_trees_agree_with_operons_own_evaluation() -> None:
     from symcompile.expressions.equation import Equation
     from symcompile.expressions.slots import fill
-    from symcompile.regression.engines.operon_search import Search, SearchOptions
+    from symcompile.regression.engines.operon_search import OperonRun, SearchOptions
 
     X = uniform(64, 2)
     data = np.column_stack([X, np.sin(X[:, 0]) / X[:, 1]])
     types = ("Add", "Sub", "Mul", "Div", "Pow", "Sin", "Fmin", "Fmax", "Sqrt", "Square", "Abs")
-    search = Search(data, types, 12, SearchOptions(population=100, generations=3), 1)
+    search = OperonRun(data, types, 12, SearchOptions(population=100, generations=3), 1)
     search.run(float("inf"), lambda done, archive: None)
     table = search.op.DispatchTable()
     checked = 0

@@ -9,8 +9,9 @@ Freeman 1987), see `descriptions`. The other rules are there for who wants them.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions.equation import Equation
@@ -19,6 +20,8 @@ from symcompile.expressions.slots import skeleton
 
 if TYPE_CHECKING:
     from symcompile.regression.pareto import ParetoFront
+
+T = TypeVar("T")
 
 # Below this fraction of the loss of a constant a loss is rounding, not fit.
 ROUNDING = 1e-14
@@ -256,13 +259,14 @@ def _lowest(values: Sequence[float]) -> int:
 
 def score(front: ParetoFront) -> int:
     """PySR's score: the steepest single step, -dlog(loss)/dcomplexity."""
-    return _steepest(front, range(len(front)))
+    return steepest(front.log_losses(), front.complexities)
 
 
 def pysr_best(front: ParetoFront) -> int:
     """PySR's own default: the best score among losses within 1.5 times the lowest."""
     limit = 1.5 * min(front.losses)
-    return _steepest(front, [i for i, loss in enumerate(front.losses) if loss <= limit])
+    near = [i for i, loss in enumerate(front.losses) if loss <= limit]
+    return steepest(front.log_losses(), front.complexities, near)
 
 
 def plateau(front: ParetoFront) -> int:
@@ -281,16 +285,28 @@ def accuracy(front: ParetoFront) -> int:
     return len(front) - 1
 
 
-def _steepest(front: ParetoFront, among: Iterable[int]) -> int:
-    logs = front.log_losses()
+def steepest(
+    logs: Sequence[float], costs: Sequence[int], among: Iterable[int] | None = None
+) -> int:
+    """Index of the steepest step down from the equation before it, of these or of all; 0 if there
+    is no step down."""
 
-    def slope(index: int) -> float:
-        if index == 0:
-            return 0.0
-        step = front[index].complexity - front[index - 1].complexity
-        return (logs[index - 1] - logs[index]) / step
+    def slope(i: int) -> float:
+        return (logs[i - 1] - logs[i]) / (costs[i] - costs[i - 1]) if i else 0.0
 
-    return max(among, key=slope)
+    return max(range(len(logs)) if among is None else among, key=slope)
+
+
+def layers(items: Iterable[T], key: Callable[[T], tuple[int, float]]) -> list[T]:
+    """The best of each complexity, then the second best of each, and so on; by `key`, which gives
+    complexity and loss."""
+    seen: Counter[int] = Counter()
+    ranked = []
+    for item in sorted(items, key=lambda item: key(item)[1]):
+        complexity, _ = key(item)
+        ranked.append((seen[complexity], complexity, item))
+        seen[complexity] += 1
+    return [item for *_, item in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 RULES: dict[str, Callable[[ParetoFront], int]] = {

@@ -20,7 +20,7 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.engines.base import Engine, ProgressCallback
+from symcompile.regression.engines import Engine, ProgressCallback
 from symcompile.regression.executors import InThisThread, Threads, available_cores
 from symcompile.regression.losses import Loss, loss_for
 from symcompile.regression.pareto import ParetoFront

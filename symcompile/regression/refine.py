@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +21,7 @@ from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import renumber, slot
-from symcompile.regression.choice import Few, nats_per_node
+from symcompile.regression.choice import Few, layers, nats_per_node
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import (
     candidate,
@@ -104,14 +103,8 @@ def refine(
 
 
 def best_first(candidates: Iterable[Equation]) -> list[Equation]:
-    """The best of each complexity, then the second best of each, and so on. What nobody has
-    measured may be the best."""
-    seen: Counter[int] = Counter()
-    ranked = []
-    for one in sorted(candidates, key=lambda e: -math.inf if math.isnan(e.loss) else e.loss):
-        ranked.append((seen[one.complexity], one.complexity, one))
-        seen[one.complexity] += 1
-    return [one for *_, one in sorted(ranked, key=lambda entry: entry[:2])]
+    """By their own losses, see `layers`. What nobody has measured may be the best."""
+    return layers(candidates, lambda e: (e.complexity, -math.inf if math.isnan(e.loss) else e.loss))
 
 
 @dataclass

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from symcompile.errors import EngineError, SymCompileError
 from symcompile.expressions.equation import Equation
-from symcompile.regression.engines.base import ProgressCallback, SearchProgress
+from symcompile.regression.engines import ProgressCallback, SearchProgress
 from symcompile.regression.executors import Crew
 from symcompile.regression.pareto import ParetoFront
 

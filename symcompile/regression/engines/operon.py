@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import sympy
 
 from symcompile.errors import EngineError
-from symcompile.expressions.canonical import UNUSABLE, canonical
-from symcompile.expressions.complexity import complexity, spellable
+from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array, evaluate
+from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
-from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import slot
-from symcompile.regression.engines.base import ProgressCallback, SearchProgress, on_stop
-from symcompile.regression.engines.operon_search import Archive, Search, SearchOptions, best_first
-from symcompile.regression.engines.operon_tree import TreeNode, expression
-from symcompile.regression.losses import SQUARED
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.engines import ProgressCallback, SearchProgress, installed_version
+from symcompile.regression.engines.operon_search import (
+    EXACT,
+    OperonRun,
+    SearchOptions,
+    Trees,
+    merged,
+)
+from symcompile.regression.engines.operon_tree import Tree, expression
+from symcompile.regression.forms import candidate
 from symcompile.regression.pareto import ParetoFront
 
 # Fewer rows than this are repeated: operon needs a batch to work on.
@@ -56,24 +62,29 @@ class OperonEngine:
     restarts: int = 8
     max_rows: int = 300
     search: SearchOptions = field(default_factory=SearchOptions)
+    name: str = field(default="operon", init=False)
 
     @classmethod
     def create(
         cls, operators: OperatorSet, max_complexity: int, options: dict[str, Any]
     ) -> OperonEngine:
         """Check and build; EngineError names an option that is unknown or out of range."""
-        _require(operators)
-        own = {name: options[name] for name in ("restarts", "max_rows") if name in options}
+        for name in ("+", "*"):
+            if name not in operators:
+                raise EngineError(
+                    f"operon scales and shifts whatever it finds: add {name!r} to the operators"
+                    f" {list(operators)}"
+                )
         sizes = [f.name for f in fields(SearchOptions)]
-        unknown = sorted(set(options) - {"restarts", "max_rows", *sizes})
-        if unknown:
-            known = ", ".join(["restarts", "max_rows", *sizes])
-            raise EngineError(f"operon has no option {unknown[0]!r}: its options are {known}")
+        known = ["restarts", "max_rows", *sizes]
+        for name in sorted(set(options) - set(known)):
+            raise EngineError(f"operon has no option {name!r}: its options are {', '.join(known)}")
         for name, value in options.items():
             _check_size(name, value)
         if type(max_complexity) is not int or max_complexity < 1:
             raise EngineError(f"max_complexity is {max_complexity!r}: expected 1 or more")
         search = SearchOptions(**{name: options[name] for name in sizes if name in options})
+        own = {name: value for name, value in options.items() if name not in sizes}
         return cls(operators, max_complexity, search=search, **own)
 
     @property
@@ -82,20 +93,16 @@ class OperonEngine:
         3, so that most trees of this length are at the limit of our complexity."""
         return max(2, round(0.6 * self.max_complexity))
 
-    @property
-    def name(self) -> str:
-        return "operon"
-
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data."""
         return {
             "name": self.name,
-            "version": _version(),
+            "version": installed_version("pyoperon"),
             "operators": self.operators.to_dict(),
             "max_complexity": self.max_complexity,
             "restarts": self.restarts,
             "max_rows": self.max_rows,
-            **{f.name: getattr(self.search, f.name) for f in fields(self.search)},
+            **asdict(self.search),
         }
 
     def fit(
@@ -105,18 +112,12 @@ class OperonEngine:
         *,
         weights: Array | None = None,
         names: Sequence[str],
-        seed: int = 0,
-        budget: float | None = None,
-        progress: ProgressCallback | None = None,
+        **options: Any,
     ) -> ParetoFront:
         """See `Engine.fit`. What `progress` raises ends the search and is raised again."""
-        y = np.asarray(y, dtype=np.float64)
-        found = self.candidates(
-            X, y, weights=weights, names=names, seed=seed, budget=budget, progress=progress
-        )
-        found = [equation for equation in found if equation.complexity <= self.max_complexity]
-        mean = np.average(y, weights=weights)
-        return ParetoFront.of(found, float(np.average((y - mean) ** 2, weights=weights)))
+        found = self.candidates(X, y, weights=weights, names=names, **options)
+        usable = [equation for equation in found if equation.complexity <= self.max_complexity]
+        return ParetoFront.of(usable, Dataset(X, np.asarray(y, float), weights).variance)
 
     def candidates(
         self,
@@ -129,116 +130,99 @@ class OperonEngine:
         budget: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> list[Equation]:
-        """Everything worth refining, front or not: the best few trees of each length.
+        """Everything worth refining, front or not: the best few trees of each length, and of those
+        that have one form the best.
 
         Same arguments and errors as `fit`.
         """
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
         _check_arrays(X, y, names)
-        mean = self._equation(
-            slot(0), [float(np.average(y, weights=weights))], X, y, weights, names
-        )
-        columns = _varying(X)
-        if not len(columns) or not len(_varying(y[:, None])):
-            return [] if mean is None else [mean]
-        runs = _Runs(self, X, y, weights, names, columns)
-        seconds = None if budget is None else budget * (1.0 - _READ_SHARE)
-        trees = runs.search(seed, seconds, progress)
-        deadline = math.inf if budget is None else time.monotonic() + budget * _READ_SHARE
-        found = [mean, *runs.equations(trees, deadline, progress)]
-        return _distinct(equation for equation in found if equation is not None)
-
-    def _from_tree(self, tree: Sequence[TreeNode], runs: _Runs) -> Equation | None:
-        """A tree in the original units, with the best scale and offset around it."""
-        try:
-            expr, constants = expression(tree, runs.symbols, runs.scales)
-            program = from_sympy([expr], runs.names, len(constants))
-        except UNUSABLE:
-            return None
-        value = evaluate(program, runs.X, constants)[:, 0]
-        if not np.isfinite(value).all():
-            return None
-        scale, offset = _scale_and_offset(value, runs.y, runs.weights)
-        n = len(constants)
-        whole = slot(n) * expr + slot(n + 1)
-        return self._equation(
-            whole, [*constants, scale, offset], runs.X, runs.y, runs.weights, runs.names
-        )
-
-    def _equation(
-        self,
-        expr: sympy.Expr,
-        constants: Sequence[float],
-        X: Array,
-        y: Array,
-        weights: Array | None,
-        names: Sequence[str],
-    ) -> Equation | None:
-        """Canonical form and loss; None if it can't be spelled or is not finite on the data."""
-        try:
-            form, values = canonical(expr, constants, self.operators)
-            cost = complexity(form, self.operators)
-            equation = Equation(form, tuple(names), values, cost)
-            value = evaluate(equation.program, X, values)[:, 0]
-        except UNUSABLE:
-            return None
-        loss = SQUARED.mean(value - y, weights)
-        too_complex = cost > 2 * self.max_complexity
-        if too_complex or not math.isfinite(loss) or not spellable(form, self.operators):
-            return None
-        return replace(equation, loss=loss)
+        search = _Search(self, Dataset(X, y, weights), names)
+        found = [search.equation(slot(0), [float(np.average(y, weights=weights))])]
+        if len(search.columns) and len(_varying(y[:, None])):
+            seconds = None if budget is None else budget * (1.0 - _READ_SHARE)
+            trees = search.trees(seed, seconds, progress)
+            deadline = math.inf if budget is None else time.monotonic() + budget * _READ_SHARE
+            found += search.equations(trees, deadline, progress)
+        best: dict[sympy.Expr, Equation] = {}
+        for equation in found:
+            if equation is not None:
+                rival = best.get(equation.form, equation)
+                best[equation.form] = equation if equation.loss < rival.loss else rival
+        return list(best.values())
 
 
-class _Runs:
-    """The data of one fit, and its runs of the search: one, or as many as the time allows."""
+@dataclass(frozen=True)
+class _Search:
+    """The search of one fit: one run, or as many as the time allows."""
 
-    def __init__(
-        self,
-        engine: OperonEngine,
-        X: Array,
-        y: Array,
-        weights: Array | None,
-        names: Sequence[str],
-        columns: Array,
-    ) -> None:
-        self.engine, self.X, self.y, self.weights, self.names = engine, X, y, weights, names
-        self.columns = columns
-        self.symbols = [names[column] for column in columns]
-        self.scales = 1.0 / X[:, columns].std(axis=0)
-        self.types = _node_types(engine.operators)
-        self.shown: tuple[tuple[TreeNode, ...], str] = ((), "")
+    engine: OperonEngine
+    data: Dataset
+    names: Sequence[str]
 
-    def search(
+    @cached_property
+    def columns(self) -> Array:
+        return _varying(self.data.X)
+
+    @cached_property
+    def symbols(self) -> list[str]:
+        return [self.names[column] for column in self.columns]
+
+    @cached_property
+    def scales(self) -> Array:
+        """What columns are multiplied by before a run sees them."""
+        return np.asarray(1.0 / self.data.X[:, self.columns].std(axis=0))
+
+    def trees(
         self, seed: int, budget: float | None, progress: ProgressCallback | None
-    ) -> list[tuple[TreeNode, ...]]:
+    ) -> list[Tree]:
         """The trees of one run, or under a budget of as many as it allows, the best first."""
         started = time.monotonic()
         deadline = math.inf if budget is None else started + budget
-        archives: list[Archive] = []
-        run = 0
-        while not run or (budget is not None and time.monotonic() < deadline):
+        shown: dict[Tree | None, str] = {None: ""}
+        on_stop = getattr(progress, "on_stop", None)
 
-            def each(done: float, archive: Archive) -> None:
-                if progress is None:
-                    return
-                used = (time.monotonic() - started) / budget if budget else done
-                loss = archive.lowest()[0] * float(self.y.var())
-                progress(SearchProgress(min(used, 1.0), self._shown(archive), loss))
+        def each(done: float, trees: Trees) -> None:
+            if progress is None:
+                return
+            corner = trees.corner()
+            if corner is not None and corner not in shown:
+                equation = self.from_tree(corner)
+                shown[corner] = equation.text() if equation is not None else ""
+            used = (time.monotonic() - started) / budget if budget else done
+            loss = trees.lowest()[0] * float(self.data.y.var())
+            progress(SearchProgress(min(used, 1.0), shown[corner], loss))
 
-            search = self._search(seed + run * _SEED_STEP)
-            on_stop(progress, search.halt)
-            archive = search.run(deadline, each)
-            archives.append(archive)
-            run += 1
-            if archive.lowest()[0] <= 1e-12:
+        runs: list[Trees] = []
+        while not runs or (budget is not None and time.monotonic() < deadline):
+            run = self.run(seed + len(runs) * _SEED_STEP)
+            if on_stop is not None:
+                on_stop(run.halt)
+            runs.append(run.run(deadline, each))
+            if runs[-1].lowest()[0] <= EXACT:
                 break
-        return archives[0].trees() if budget is None else best_first(archives)
+        return runs[0].by_length() if budget is None else merged(runs)
+
+    def run(self, seed: int) -> OperonRun:
+        seed %= 2**63
+        rows = self.rows(np.random.default_rng(seed))
+        X, y = self.data.X[np.ix_(rows, self.columns)], self.data.y[rows]
+        data = np.column_stack([X * self.scales, (y - y.mean()) / (float(y.std()) or 1.0)])
+        types = _node_types(self.engine.operators)
+        return OperonRun(data, types, self.engine.max_length, self.engine.search, seed)
+
+    def rows(self, rng: np.random.Generator) -> Array:
+        """Rows to look at: drawn by weight if there are weights, repeated if there are few."""
+        n, weights = len(self.data.y), self.data.weights
+        size = min(n, self.engine.max_rows)
+        if weights is not None:
+            rows = rng.choice(n, size=max(size, _MIN_ROWS), p=weights / weights.sum())
+        else:
+            rows = np.arange(n) if size == n else rng.choice(n, size=size, replace=False)
+        return np.resize(rows, max(len(rows), _MIN_ROWS))
 
     def equations(
-        self,
-        trees: Iterable[tuple[TreeNode, ...]],
-        deadline: float,
-        progress: ProgressCallback | None,
+        self, trees: Sequence[Tree], deadline: float, progress: ProgressCallback | None
     ) -> Iterator[Equation | None]:
         """What trees say, as far as they are read by the deadline; None for one of no use."""
         for tree in trees:
@@ -246,46 +230,26 @@ class _Runs:
                 return
             if progress is not None:
                 progress(SearchProgress(1.0))
-            yield self.engine._from_tree(tree, self)
+            yield self.from_tree(tree)
 
-    def _shown(self, archive: Archive) -> str:
-        """The best equation so far as text, made again only when its tree is another."""
-        tree = archive.corner()
-        if tree is not None and tree != self.shown[0]:
-            equation = self.engine._from_tree(tree, self)
-            self.shown = tree, equation.text() if equation is not None else ""
-        return self.shown[1]
+    def from_tree(self, tree: Tree) -> Equation | None:
+        """A tree in the original units, with the best scale and offset around it."""
+        try:
+            expr, constants = expression(tree, self.symbols, self.scales)
+            value = Equation(expr, tuple(self.names), tuple(constants), 0).predict(self.data.X)
+        except UNUSABLE:
+            return None
+        if not np.isfinite(value).all():
+            return None
+        n = len(constants)
+        around = _scale_and_offset(value, self.data.y, self.data.weights)
+        return self.equation(slot(n) * expr + slot(n + 1), [*constants, *around])
 
-    def _search(self, seed: int) -> Search:
-        seed %= 2**63
-        rows = self._rows(np.random.default_rng(seed))
-        y = self.y[rows]
-        spread = float(y.std()) or 1.0
-        data = np.column_stack(
-            [self.X[np.ix_(rows, self.columns)] * self.scales, (y - y.mean()) / spread]
-        )
-        length = self.engine.max_length
-        return Search(data, self.types, length, self.engine.search, seed)
-
-    def _rows(self, rng: np.random.Generator) -> Array:
-        """Rows to look at: drawn by weight if there are weights, repeated if there are few."""
-        n = len(self.y)
-        size = min(n, self.engine.max_rows)
-        if self.weights is not None:
-            p = self.weights / self.weights.sum()
-            rows = rng.choice(n, size=max(size, _MIN_ROWS), p=p)
-        else:
-            rows = np.arange(n) if size == n else rng.choice(n, size=size, replace=False)
-        return np.resize(rows, max(len(rows), _MIN_ROWS))
-
-
-def _require(operators: OperatorSet) -> None:
-    missing = [name for name in ("+", "*") if name not in operators]
-    if missing:
-        raise EngineError(
-            f"operon scales and shifts whatever it finds: add {missing[0]!r} to the operators"
-            f" {list(operators)}"
-        )
+    def equation(self, expr: sympy.Expr, constants: Sequence[float]) -> Equation | None:
+        """None if it is of no use: pruning won't bring it below the limit of complexity."""
+        found = candidate(expr, constants, self.names, self.engine.operators, self.data)
+        short = found is not None and found.complexity <= 2 * self.engine.max_complexity
+        return found if short else None
 
 
 def _check_size(name: str, value: Any) -> None:
@@ -328,22 +292,3 @@ def _scale_and_offset(value: Array, y: Array, weights: Array | None) -> tuple[fl
         return 1.0, float(target - mean)
     scale = np.average(centred * (y - target), weights=weights) / variance
     return float(scale), float(target - scale * mean)
-
-
-def _distinct(equations: Iterable[Equation]) -> list[Equation]:
-    """One equation for each form: the one with the lowest loss."""
-    best: dict[sympy.Expr, Equation] = {}
-    for equation in equations:
-        held = best.get(equation.form)
-        if held is None or equation.loss < held.loss:
-            best[equation.form] = equation
-    return list(best.values())
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("pyoperon")
-    except PackageNotFoundError:
-        return "unknown"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from symcompile.expressions.evaluation import Array
-from symcompile.regression.engines.operon_tree import TreeNode, copy_nodes
+from symcompile.regression.choice import layers, steepest
+from symcompile.regression.engines.operon_tree import Tree, TreeNode
 
 # Operon computes in float32: below this share of the variance an error is rounding.
 EXACT = 1e-12
@@ -45,72 +45,72 @@ class SearchOptions:
     keep: int = 3
 
 
+class Kept(NamedTuple):
+    """A tree that was met: its relative error, and the hash of its shape, constants left out."""
+
+    loss: float
+    shape: int
+    tree: Tree
+
+
 @dataclass
-class Archive:
-    """The best trees of each length over all generations."""
+class Trees:
+    """The best trees of each length over all generations, the best first."""
 
     keep: int
-    best: dict[int, list[tuple[float, int, tuple[TreeNode, ...]]]] = field(default_factory=dict)
+    best: dict[int, list[Kept]] = field(default_factory=dict)
 
-    def add(self, loss: float, length: int, copy: Callable[[], tuple[TreeNode, ...]]) -> None:
+    def add(self, loss: float, length: int, copy: Callable[[], Tree]) -> None:
         """Take a tree of this loss and length in, copied only if it is good enough."""
         kept = self.best.setdefault(length, [])
-        worst = kept[-1][0] if len(kept) >= self.keep else math.inf
+        worst = kept[-1].loss if len(kept) >= self.keep else math.inf
         if not math.isfinite(loss) or loss >= worst:
             return
-        nodes = copy()
-        shape = hash(tuple((node.name, node.column) for node in nodes))
-        kept[:] = [entry for entry in kept if entry[1] != shape or entry[0] <= loss]
-        if all(entry[1] != shape for entry in kept):
-            kept.append((loss, shape, nodes))
-            kept.sort(key=lambda entry: entry[0])
+        tree = copy()
+        shape = hash(tuple((node.name, node.column) for node in tree))
+        kept[:] = [other for other in kept if other.shape != shape or other.loss <= loss]
+        if all(other.shape != shape for other in kept):
+            kept.append(Kept(loss, shape, tree))
+            kept.sort(key=lambda other: other.loss)
             del kept[self.keep :]
 
-    def trees(self) -> list[tuple[TreeNode, ...]]:
-        return [entry[2] for _, kept in sorted(self.best.items()) for entry in kept]
+    def by_length(self) -> list[Tree]:
+        return [tree for _, kept in sorted(self.best.items()) for *_, tree in kept]
 
     def lowest(self) -> tuple[float, int]:
         """Lowest relative error so far, and the shortest length that reaches it or exactness."""
-        losses = {length: kept[0][0] for length, kept in self.best.items() if kept}
+        losses = {length: kept[0].loss for length, kept in self.best.items() if kept}
         lowest = min(losses.values(), default=math.inf)
         limit = max(lowest, EXACT)
         return lowest, min((n for n, loss in losses.items() if loss <= limit), default=0)
 
-    def corner(self) -> tuple[TreeNode, ...] | None:
+    def corner(self) -> Tree | None:
         """The tree at the end of the steepest step down in log-loss: what a watcher is shown."""
-        front: list[tuple[int, float, tuple[TreeNode, ...]]] = []
+        lengths: list[int] = []
+        front: list[Kept] = []
         for length, kept in sorted(self.best.items()):
-            if kept and (not front or kept[0][0] < front[-1][1]):
-                front.append((length, kept[0][0], kept[0][2]))
-        if len(front) < 2:
-            return front[0][2] if front else None
-
-        def slope(k: int) -> float:
-            step = math.log(max(front[k - 1][1], EXACT) / max(front[k][1], EXACT))
-            return step / (front[k][0] - front[k - 1][0])
-
-        return front[max(range(1, len(front)), key=slope)][2]
+            if kept and (not front or kept[0].loss < front[-1].loss):
+                lengths.append(length)
+                front.append(kept[0])
+        logs = [math.log(max(kept.loss, EXACT)) for kept in front]
+        return front[steepest(logs, lengths)].tree if front else None
 
 
-def best_first(archives: Sequence[Archive]) -> list[tuple[TreeNode, ...]]:
+def merged(runs: Iterable[Trees]) -> list[Tree]:
     """The trees of several runs: the best of each length, then the second best, and so on; of two
     that differ in constants only, the better one."""
-    by_length: dict[int, dict[int, tuple[float, tuple[TreeNode, ...]]]] = {}
-    for archive in archives:
-        for length, kept in archive.best.items():
-            known = by_length.setdefault(length, {})
-            for loss, shape, nodes in kept:
-                if shape not in known or loss < known[shape][0]:
-                    known[shape] = loss, nodes
-    ranked = [
-        (rank, length, nodes)
-        for length, known in by_length.items()
-        for rank, (_, nodes) in enumerate(sorted(known.values(), key=lambda entry: entry[0]))
-    ]
-    return [nodes for *_, nodes in sorted(ranked, key=lambda entry: entry[:2])]
+    best: dict[tuple[int, int], Kept] = {}
+    for trees in runs:
+        for length, kept in trees.best.items():
+            for other in kept:
+                key = length, other.shape
+                if key not in best or other.loss < best[key].loss:
+                    best[key] = other
+    ranked = layers(best.items(), lambda item: (item[0][0], item[1].loss))
+    return [kept.tree for _, kept in ranked]
 
 
-class Search:
+class OperonRun:
     """One run. The library holds bare pointers, so every part lives as long as this object."""
 
     def __init__(
@@ -127,7 +127,8 @@ class Search:
         self.op = pyoperon
         self.options, self.max_length, self.seed = options, max_length, seed
         self.parts: list[Any] = []
-        self.archive = Archive(options.keep)
+        self.trees = Trees(options.keep)
+        self.exact_length, self.exact_since = 0, 0
         self.error: BaseException | None = None
         self._problem(np.asfortranarray(data, dtype=np.float64), types)
         self._algorithm()
@@ -203,29 +204,24 @@ class Search:
         for selector in selectors:
             selector.TournamentSize = self.options.tournament
         crossover = keep(op.SubtreeCrossover(0.9, _MAX_DEPTH, self.max_length))
-        coefficient_optimizer = keep(op.CoefficientOptimizer(optimizer))
+        fitting = keep(op.CoefficientOptimizer(optimizer))
         return keep(
-            op.BasicOffspringGenerator(
-                both, crossover, self._mutation(), *selectors, coefficient_optimizer
-            )
+            op.BasicOffspringGenerator(both, crossover, self._mutation(), *selectors, fitting)
         )
 
     def _mutation(self) -> Any:
         op = self.op
         primitives, limits = self.primitives, (_MAX_DEPTH, self.max_length)
-        one, many, discrete = (
-            op.NormalOnePointMutation(),
-            op.NormalMultiPointMutation(),
-            op.DiscretePointMutation(),
-        )
-        one.ParameterizeDistribution(0, 1)
-        many.ParameterizeDistribution(0, 1)
+        single, several = op.NormalOnePointMutation(), op.NormalMultiPointMutation()
+        single.ParameterizeDistribution(0, 1)
+        several.ParameterizeDistribution(0, 1)
+        discrete = op.DiscretePointMutation()
         for constant in op.Math.Constants:
             discrete.Add(constant, 1.0)
         mutation = self.keep(op.MultiMutation())
         for part in (
-            one,
-            many,
+            single,
+            several,
             discrete,
             op.ChangeVariableMutation(self.inputs),
             op.ChangeFunctionMutation(primitives),
@@ -236,7 +232,7 @@ class Search:
             mutation.Add(self.keep(part), 1.0)
         return mutation
 
-    def run(self, deadline: float, each: Callable[[float, Archive], None]) -> Archive:
+    def run(self, deadline: float, each: Callable[[float, Trees], None]) -> Trees:
         """Search until the generations or the time are used up, or the fit is exact.
 
         Args:
@@ -244,46 +240,57 @@ class Search:
             each: called after every generation with the share of work done. What it raises ends
                 the search and is raised here.
         """
-        state = {"best": math.inf, "length": 0, "since": 0}
 
         def observe() -> None:
             # An exception that leaves a callback ends the process: it waits in self.error.
             try:
                 self._collect()
-                each(self.algorithm.Generation / max(self.options.generations, 1), self.archive)
-                if time.monotonic() >= deadline or self._finished(state):
+                each(self.algorithm.Generation / max(self.options.generations, 1), self.trees)
+                if time.monotonic() >= deadline or self._finished():
                     self.stop()
             except BaseException as error:
-                self.error = error
-                self.stop()
+                self.halt(error)
 
-        generator = self.op.RandomGenerator(np.uint64(self.seed))
-        with _at(deadline, self.stop):
+        # With many individuals a generation alone takes longer than a budget.
+        seconds = max(deadline - time.monotonic(), 0.0)
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self.stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            generator = self.op.RandomGenerator(np.uint64(self.seed))
             self.algorithm.Run(generator, observe, 1, False)
+        finally:
+            timer.cancel()
         if self.error is not None:
             raise self.error
         self._collect()
-        return self.archive
+        return self.trees
 
-    def copy(self, tree: Any) -> tuple[TreeNode, ...]:
+    def copy(self, tree: Any) -> Tree:
         """The nodes of a tree of this run."""
-        nodes = copy_nodes(tree.Nodes, self.columns)
-        return tuple(n._replace(name=self.true_name.get(n.name, n.name)) for n in nodes)
+        return tuple(
+            TreeNode("variable", node.Arity, node.Value, self.columns[node.HashValue])
+            if node.IsVariable
+            else TreeNode(
+                self.true_name.get(node.Type.name, node.Type.name), node.Arity, node.Value
+            )
+            for node in tree.Nodes
+        )
 
     def _collect(self) -> None:
         for individual in self.algorithm.BestFront:
             tree = individual.Genotype
             loss = float(individual.GetFitness(0))
-            self.archive.add(loss, int(tree.Length), partial(self.copy, tree))
+            self.trees.add(loss, int(tree.Length), partial(self.copy, tree))
 
-    def _finished(self, state: dict[str, float]) -> bool:
-        lowest, length = self.archive.lowest()
+    def _finished(self) -> bool:
+        lowest, length = self.trees.lowest()
         if lowest > EXACT:
             return False
         generation = self.algorithm.Generation
-        if length != state["length"]:
-            state["length"], state["since"] = length, generation
-        return bool(generation - state["since"] >= _EXACT_PATIENCE)
+        if length != self.exact_length:
+            self.exact_length, self.exact_since = length, generation
+        return bool(generation - self.exact_since >= _EXACT_PATIENCE)
 
     def halt(self, error: BaseException) -> None:
         """Ends the run from another thread, and has it raise this error."""
@@ -295,22 +302,6 @@ class Search:
         used up. For any thread."""
         for evaluator in self.evaluators:
             evaluator.Budget = 1
-
-
-@contextmanager
-def _at(deadline: float, call: Callable[[], None]) -> Iterator[None]:
-    """Have something called at a `time.monotonic()`, unless this is left before: with many
-    individuals a generation alone takes longer than a budget."""
-    if deadline == math.inf:
-        yield
-        return
-    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), call)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _true_names(op: Any) -> dict[str, str]:

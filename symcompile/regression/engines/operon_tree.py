@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import sympy
 
+from symcompile.expressions.evaluation import Array
 from symcompile.expressions.limits import Gauge, Size
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
@@ -22,17 +23,7 @@ class TreeNode(NamedTuple):
     column: int = -1
 
 
-def copy_nodes(nodes: Sequence[Any], columns: Mapping[int, int]) -> tuple[TreeNode, ...]:
-    """Copy a tree's nodes out of the library; `columns` maps variable hashes to columns."""
-    return tuple(
-        TreeNode(
-            "variable" if node.IsVariable else node.Type.name,
-            node.Arity,
-            node.Value,
-            columns[node.HashValue] if node.IsVariable else -1,
-        )
-        for node in nodes
-    )
+Tree = tuple[TreeNode, ...]
 
 
 def _minus(first: Any, *rest: Any) -> Any:
@@ -56,7 +47,7 @@ _CALLED = {name: row.op or row.name for name, row in _NODES.items()} | {"Sub": "
 
 
 def expression(
-    nodes: Sequence[TreeNode], symbols: Sequence[str], scales: Sequence[float]
+    nodes: Sequence[TreeNode], symbols: Sequence[str], scales: Sequence[float] | Array
 ) -> tuple[sympy.Expr, list[float]]:
     """The expression of a postfix node list, and the values of its slots.
 

@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import ALIASES, VOCABULARY
-from symcompile.regression.engines.base import ProgressCallback, SearchProgress
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.engines import ProgressCallback, SearchProgress, installed_version
 from symcompile.regression.engines.hall_of_fame import columns, read_equation
 from symcompile.regression.engines.julia import julia_is_ready, load_pysr
 from symcompile.regression.pareto import ParetoFront
@@ -72,19 +72,14 @@ class PySREngine:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     name: str = field(default="pysr", init=False)
     restarts: int = field(default=1, init=False)  # PySR evolves many populations as it is
+    # Julia must not be called from another thread than the one that started it.
+    one_thread: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
         if self.max_complexity < 1:
             raise EngineError(f"max_complexity is {self.max_complexity}: expected 1 or more")
         _check_options(self.options)
         object.__setattr__(self, "options", dict(self.options))
-
-    @classmethod
-    def create(
-        cls, operator_set: OperatorSet, max_complexity: int, options: Mapping[str, Any]
-    ) -> PySREngine:
-        """Raises EngineError for an option that PySR does not know, or that is set here."""
-        return cls(operator_set, max_complexity, options)
 
     def fit(
         self,
@@ -106,15 +101,24 @@ class PySREngine:
             DataError: shapes that don't fit, or no finite sample.
             EngineError: PySR or Julia is missing, PySR failed, or it found no equation.
         """
-        X, y, weights = _finite(X, y, weights, len(names))
-        if np.ptp(y) == 0:
-            found = [Equation.of(sympy.Float(y[0]), names, self.operators)]
+        data = _finite(X, y, weights, len(names))
+        if np.ptp(data.y) == 0:
+            found = [Equation.of(sympy.Float(data.y[0]), names, self.operators)]
         else:
-            settings = self.settings(X, y, seed, budget)
-            found = [
-                read_equation(t, names, self.operators) for t in _search(settings, X, y, weights)
-            ]
-        front = self._front(found, X, y, weights)
+            texts = _search(self.settings(data.X, data.y, seed, budget), data)
+            found = [read_equation(text, names, self.operators) for text in texts]
+        # By our own count of complexity and our own loss, in float64.
+        scored = [
+            replace(equation, loss=data.loss_of(equation))
+            for equation in found
+            if equation.complexity <= self.max_complexity
+        ]
+        front = ParetoFront.of(scored, data.variance)
+        if not len(front):
+            raise EngineError(
+                "PySR found no usable equation: give it more niterations, more max_complexity or"
+                " other operators"
+            )
         if progress is not None:
             best = front.most_accurate
             progress(SearchProgress(1.0, best.text(), best.loss))
@@ -141,41 +145,18 @@ class PySREngine:
             "timeout_in_seconds": None if budget is None else float(budget),
         }
 
-    @property
-    def one_thread(self) -> bool:
-        """Julia must not be called from another thread than the one that started it."""
-        return True
-
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data, for the manifest."""
         return {
             "name": self.name,
-            "version": _version(),
+            "version": installed_version("pysr"),
             "operators": self.operators.to_dict(),
             "max_complexity": self.max_complexity,
             "options": {key: _plain(value) for key, value in sorted(self.options.items())},
         }
 
-    def _front(
-        self, found: list[Equation], X: Array, y: Array, weights: Array | None
-    ) -> ParetoFront:
-        """The front by our own count of complexity and our own loss, in float64."""
-        scored = [
-            replace(equation, loss=_loss(equation, X, y, weights))
-            for equation in found
-            if equation.complexity <= self.max_complexity
-        ]
-        mean = np.average(y, weights=weights)
-        front = ParetoFront.of(scored, float(np.average((y - mean) ** 2, weights=weights)))
-        if not len(front):
-            raise EngineError(
-                "PySR found no usable equation: give it more niterations, more max_complexity or"
-                " other operators"
-            )
-        return front
 
-
-def _search(settings: dict[str, Any], X: Array, y: Array, weights: Array | None) -> list[str]:
+def _search(settings: dict[str, Any], data: Dataset) -> list[str]:
     """Run PySR; the text of each equation of its hall of fame, by ascending complexity."""
     pysr = load_pysr()
     with (
@@ -185,7 +166,8 @@ def _search(settings: dict[str, Any], X: Array, y: Array, weights: Array | None)
         warnings.filterwarnings("ignore", "The search was interrupted", RuntimeWarning)
         try:
             model = pysr.PySRRegressor(**settings, output_directory=folder)
-            model.fit(X, y, weights=weights, variable_names=columns(X.shape[1]))
+            names = columns(data.X.shape[1])
+            model.fit(data.X, data.y, weights=data.weights, variable_names=names)
         except Exception as error:
             raise EngineError(f"PySR failed: {error or type(error).__name__}") from error
     # PySR takes Ctrl-C as "enough"; the next of many searches would then start unasked.
@@ -233,10 +215,8 @@ def _precision(X: Array, y: Array) -> int:
     return 32
 
 
-def _finite(
-    X: Array, y: Array, weights: Array | None, n_inputs: int
-) -> tuple[Array, Array, Array | None]:
-    """Float64 arrays of the samples that are finite throughout; DataError if there are none.
+def _finite(X: Array, y: Array, weights: Array | None, n_inputs: int) -> Dataset:
+    """The samples that are finite throughout, in float64; DataError if there are none.
 
     A sample of negative weight is left out as well.
     """
@@ -254,12 +234,7 @@ def _finite(
         keep &= np.isfinite(weights) & (weights >= 0)
     if not keep.any() or (weights is not None and not weights[keep].any()):
         raise DataError(f"none of the {len(y)} samples is finite and has weight")
-    return X[keep], y[keep], None if weights is None else weights[keep]
-
-
-def _loss(equation: Equation, X: Array, y: Array, weights: Array | None) -> float:
-    with np.errstate(all="ignore"):  # an equation may overflow; its loss is infinite then
-        return float(np.average((equation.predict(X) - y) ** 2, weights=weights))
+    return Dataset(X[keep], y[keep], None if weights is None else weights[keep])
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -296,13 +271,6 @@ def constructor_arguments() -> frozenset[str]:
                 for argument in (*method.args.args[1:], *method.args.kwonlyargs)
             )
     return frozenset()
-
-
-def _version() -> str:
-    try:
-        return version("pysr")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _plain(value: Any) -> Any:
