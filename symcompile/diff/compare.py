@@ -24,6 +24,8 @@ _NOTHING = "nothing"
 def compare(old: Snapshot, new: Snapshot, rules: Rules, proof_steps: float) -> GraphDiff:
     """Everything that differs, and what of it the rules don't allow."""
     nodes = _compare_nodes(old, new)
+    formats = "names of arguments and weights not compared: the formats differ"
+    notes = (nodes.note, formats if old.family != new.family else "")
     blocks = compare_blocks(old, new, nodes.pairs, proof_steps)
     model = compare_models(old, new, nodes, blocks)
     return GraphDiff(
@@ -34,7 +36,7 @@ def compare(old: Snapshot, new: Snapshot, rules: Rules, proof_steps: float) -> G
         model=model,
         rules=rules,
         violations=violations(rules, blocks, nodes, model),
-        notes=_notes(old, new, nodes),
+        notes=tuple(note for note in notes if note),
     )
 
 
@@ -52,15 +54,6 @@ def _compare_nodes(old: Snapshot, new: Snapshot) -> NodesDiff:
 def _graph(side: Snapshot) -> str:
     words = {"aten": "ATen operators", "fx": "an fx graph", "onnx": "ONNX operators"}
     return words.get(side.level or "", "no graph")
-
-
-def _notes(old: Snapshot, new: Snapshot, nodes: NodesDiff) -> tuple[str, ...]:
-    found = []
-    if nodes.note:
-        found.append(nodes.note)
-    if old.family != new.family:
-        found.append("names of arguments and weights not compared: the formats differ")
-    return tuple(found)
 
 
 def diff(

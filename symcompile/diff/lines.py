@@ -8,18 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
-from symcompile.diff.snapshot import (
-    DIGITS,
-    Accuracy,
-    Block,
-    Node,
-    Output,
-    Snapshot,
-    Tensor,
-)
+from symcompile.diff.snapshot import DIGITS, Accuracy, Block, Node, Output, Snapshot, Tensor
 from symcompile.errors import one_line
 
 _ACCURACY = {
@@ -37,7 +28,7 @@ def lines(snapshot: Snapshot) -> str:
         *_model(snapshot),
         *(line for path in sorted(snapshot.blocks) for line in _block(snapshot.blocks[path])),
         *(f"weight {name}: {_tensor(one)}" for name, one in sorted(snapshot.weights.items())),
-        *map(_node, snapshot.nodes),
+        *(f"node {one.name} = {one.operator}({_arguments(one)})" for one in snapshot.nodes),
     ]
     return "".join(f"{one_line(line)}\n" for line in found)
 
@@ -71,22 +62,7 @@ def _block(block: Block) -> Iterator[str]:
     for number in sorted(block.outputs):
         yield from _equation(f"{path}[{number}]", block.outputs[number])
     yield f"{path}: {block.status}"
-    for name, value in _facts(block):
-        yield f"{path} {name}: {value}"
-    for name, span in block.inputs.items():
-        recorded = "" if span is None else f": from {span[0]!r} to {span[1]!r}"
-        yield f"{path} input {name}{recorded}"
-    for name, definition in block.features.items():
-        yield f"{path} feature {name} = {definition}"
-    for side, digest in sorted(block.projections.items()):
-        yield f"{path} projection {side}: {digest}"
-    yield from _accuracy(path, block.accuracy)
-    for name, value in _flat(block.provenance):
-        yield f"{path} {name}: {value}"
-
-
-def _facts(block: Block) -> Iterator[tuple[str, Any]]:
-    known = {
+    facts = {
         "reason": block.reason or None,
         "dtype": block.dtype,
         "outputs": block.n_outputs,
@@ -94,7 +70,14 @@ def _facts(block: Block) -> Iterator[tuple[str, Any]]:
         "end to end, relative L2": block.end_to_end,
         "weights": block.digest,
     }
-    return ((name, value) for name, value in known.items() if value is not None)
+    yield from (f"{path} {name}: {value}" for name, value in facts.items() if value is not None)
+    for name, span in block.inputs.items():
+        recorded = "" if span is None else f": from {span[0]!r} to {span[1]!r}"
+        yield f"{path} input {name}{recorded}"
+    yield from (f"{path} feature {name} = {text}" for name, text in block.features.items())
+    yield from (f"{path} projection {k}: {one}" for k, one in sorted(block.projections.items()))
+    yield from _accuracy(path, block.accuracy)
+    yield from (f"{path} {name}: {value}" for name, value in _flat(block.provenance))
 
 
 def _equation(place: str, output: Output) -> Iterator[str]:
@@ -110,10 +93,10 @@ def _equation(place: str, output: Output) -> Iterator[str]:
 
 
 def _accuracy(place: str, accuracy: Accuracy) -> Iterator[str]:
-    for one in fields(accuracy):
-        value = getattr(accuracy, one.name)
+    for key, name in _ACCURACY.items():
+        value = getattr(accuracy, key)
         if value is not None:
-            yield f"{place} {_ACCURACY[one.name]}: {value!r}"
+            yield f"{place} {name}: {value!r}"
 
 
 def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -123,18 +106,8 @@ def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{name}", value if isinstance(value, str) else _json(value)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-# --- nodes ---------------------------------------------------------------------------------------
-
-
-def _node(node: Node) -> str:
-    return f"node {node.name} = {node.operator}({_arguments(node)})"
+            dumped = json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{above}{name}", value if isinstance(value, str) else dumped
 
 
 def _arguments(node: Node) -> str:
