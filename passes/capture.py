@@ -96,7 +96,7 @@ class CapturePass:
             else:
                 columns = columns_of(data, original)
                 example, source = as_batches(data, original)
-            places = {one.path: one.target for one in resolve(original, state.targets)}
+            places = resolve(original, state.targets)
             known = data.fingerprint if isinstance(data, Recording) else ""
             known = known or fingerprint(original)
             copy = private_copy(original, sharing=self.sharing)

@@ -346,15 +346,16 @@ class Pruning:
 
 def _one_block(model: nn.Module, path: str) -> str:
     """The path of a block that can be replaced in its parent."""
-    block, *others = resolve(model, [Target(path)])
+    target = Target(path)
+    place, *others = resolve(model, [target])
     if others:
         raise TargetError(
-            f"target {path!r} names {1 + len(others)} blocks, such as {block.path!r}: expected one,"
+            f"target {path!r} names {1 + len(others)} blocks, such as {place!r}: expected one,"
             " make a Pruning for each"
         )
-    if block.path == "." or block.target.is_node_range:
+    if place == "." or target.is_node_range:
         raise TargetError(
             f"target {path!r} is no submodule: expected one that can be replaced in the model, such"
             " as 'edge'; to prune all of a model, put it into another one"
         )
-    return block.path
+    return place

@@ -10,7 +10,7 @@ from symcompile.target import as_targets
 
 
 def paths(model: nn.Module, *targets: str) -> list[str]:
-    return [one.path for one in resolve(model, as_targets(targets))]
+    return list(resolve(model, as_targets(targets)))
 
 
 class Shared(nn.Module):
@@ -31,7 +31,9 @@ def test_paths_globs_and_others() -> None:
     assert paths(model, "layers.?") == ["layers.0", "layers.1", "layers.2"]
     assert paths(model, ".") == ["."]
     assert paths(model, "layers_0_norm:add") == ["layers_0_norm:add"]
-    assert [one.target.path for one in resolve(model, as_targets("layers.*"))] == ["layers.*"] * 3
+    assert [target.path for target in resolve(model, as_targets("layers.*")).values()] == [
+        "layers.*"
+    ] * 3
 
 
 def test_a_star_stays_within_one_level() -> None:

@@ -6,7 +6,7 @@ nothing inside a region is, so the hybrid holds no parameter of a replaced block
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from torch import fx, nn
@@ -14,6 +14,7 @@ from torch import fx, nn
 from symcompile.errors import CaptureError, TargetError
 from symcompile.modules.calling import WHOLE, submodule_path
 from symcompile.modules.region import Region
+from symcompile.modules.resolve import aliases
 from symcompile.modules.state import deepcopy, match_persistence, uncopyable
 
 
@@ -82,9 +83,8 @@ def install(root: nn.Module, region: Region, block: nn.Module) -> None:
         ) from error
     if block is replaced:
         return
-    names = [n for n, m in root.named_modules(remove_duplicate=False) if m is replaced]
     block.train(replaced.training)
-    for name in names:
+    for name in aliases(root, path):
         root.set_submodule(name, block)
 
 
@@ -95,8 +95,8 @@ def root_for(region: Region, body: nn.Module, name: str) -> fx.GraphModule:
     Raises TargetError for a forward with `*args` or `**kwargs`.
     """
     graph = fx.Graph()
-    arguments: list[fx.Node] = []
-    keywords: dict[str, Any] = {}
+    args: list[fx.Node] = []
+    kwargs: dict[str, Any] = {}
     for parameter in region.interface.parameters:
         if parameter.name.startswith("*"):
             raise TargetError(
@@ -104,11 +104,11 @@ def root_for(region: Region, body: nn.Module, name: str) -> fx.GraphModule:
             )
         default = (parameter.default,) if parameter.has_default else ()
         node = graph.placeholder(parameter.name, None, *default)
-        if keywords or parameter.has_default:
-            keywords[parameter.name] = node
+        if kwargs or parameter.has_default:
+            kwargs[parameter.name] = node
         else:
-            arguments.append(node)
-    graph.output(graph.call_module(WHOLE, tuple(arguments), keywords))
+            args.append(node)
+    graph.output(graph.call_module(WHOLE, tuple(args), kwargs))
     root = nn.Module()
     root.add_module(WHOLE, body)
     return fx.GraphModule(root, graph, name)
@@ -135,26 +135,20 @@ def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
 def _name_again(copied: nn.Module, original: nn.Module) -> None:
     """Second names of modules and parameters, which copying a GraphModule drops."""
     places = dict(copied.named_modules(remove_duplicate=False))
-    twins = _twins(places, original)
+    twins: dict[int, Any] = {}
+    for name, part in original.named_modules(remove_duplicate=False):
+        if name in places:
+            twins[id(part)] = places[name]
+            own = dict(places[name].named_parameters(recurse=False))
+            theirs = part.named_parameters(recurse=False)
+            twins |= {id(parameter): own[key] for key, parameter in theirs if key in own}
     for name, thing in (
         *original.named_modules(remove_duplicate=False),
         *original.named_parameters(remove_duplicate=False),
     ):
         parent, _, key = name.rpartition(".")
-        holder = places.get(parent)
-        if not key or holder is None or isinstance(holder, Vacant) or hasattr(holder, key):
+        owner = places.get(parent)
+        if not key or owner is None or isinstance(owner, Vacant) or hasattr(owner, key):
             continue
         if id(thing) in twins:
-            setattr(holder, key, twins[id(thing)])
-
-
-def _twins(places: Mapping[str, nn.Module], original: nn.Module) -> dict[int, Any]:
-    """The copy of each module and parameter, by identity of the original."""
-    found: dict[int, Any] = {}
-    for name, part in original.named_modules(remove_duplicate=False):
-        if name in places:
-            found[id(part)] = places[name]
-            own = dict(places[name].named_parameters(recurse=False))
-            theirs = part.named_parameters(recurse=False)
-            found |= {id(p): own[key] for key, p in theirs if key in own}
-    return found
+            setattr(owner, key, twins[id(thing)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -16,26 +15,17 @@ from symcompile.target import Target
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """One place in the model: `path` is a module path, a node range, or "."."""
-
-    path: str
-    target: Target
-
-
-def resolve(model: nn.Module, targets: Iterable[Target]) -> tuple[Resolved, ...]:
-    """Every place that the targets name, in the order given; globs in module order.
+def resolve(model: nn.Module, targets: Iterable[Target]) -> dict[str, Target]:
+    """Every place that the targets name, in the order given, globs in module order: the target by
+    module path, node range, or ".".
 
     Raises TargetError if a target matches nothing (near misses are suggested), names something
     that is never called, or overlaps another one.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
-    found: list[Resolved] = []
-    for target in targets:
-        found.extend(Resolved(path, target) for path in _paths(modules, target))
-    _refuse_overlap(modules, [one.path for one in found])
-    return tuple(found)
+    places = [(path, target) for target in targets for path in _paths(modules, target)]
+    _refuse_overlap(modules, [path for path, _ in places])
+    return dict(places)
 
 
 def aliases(model: nn.Module, path: str) -> tuple[str, ...]:
@@ -48,10 +38,13 @@ def aliases(model: nn.Module, path: str) -> tuple[str, ...]:
 def _paths(modules: Mapping[str, nn.Module], target: Target) -> list[str]:
     if target.path == "." or target.is_node_range:
         return [target.path]
-    if not target.is_glob:
-        matches = [target.path] if target.path in modules else []
+    if target.is_glob:
+        names = [name for name in modules if name and _matches(name, target.path)]
+        # A module that is reachable under two names counts under the first.
+        first = {id(modules[name]): name for name in reversed(names)}
+        matches = [name for name in names if first[id(modules[name])] == name]
     else:
-        matches = _once(modules, (n for n in modules if n and _matches(n, target.path)))
+        matches = [target.path] if target.path in modules else []
     if not matches:
         raise TargetError(_no_match(modules, target.path))
     paths = [path for path in matches if not isinstance(modules[path], _NEVER_CALLED)]
@@ -62,14 +55,6 @@ def _paths(modules: Mapping[str, nn.Module], target: Target) -> list[str]:
             f" name what it holds, for example {matches[0] + '.*'!r}"
         )
     return paths
-
-
-def _once(modules: Mapping[str, nn.Module], names: Iterable[str]) -> list[str]:
-    """A module that is reachable under two names counts under the first."""
-    found: dict[int, str] = {}
-    for name in names:
-        found.setdefault(id(modules[name]), name)
-    return list(found.values())
 
 
 def _matches(name: str, pattern: str) -> bool:

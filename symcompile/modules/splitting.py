@@ -9,7 +9,7 @@ Samples that are too few to set any aside are put together again, see `symcompil
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 from symcompile.errors import DataError, SymCompileError, described
 from symcompile.modules.calling import Batch, map_tensors, rows, run, same, take, tensors
 from symcompile.modules.recorder import Recorder
-from symcompile.modules.samples import HELD_OUT_BATCHES, HELD_OUT_ROWS, NO_BATCHES, RECORDED_BATCHES
+from symcompile.modules.samples import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
 from symcompile.modules.state import preserving
 from symcompile.regression.folds import SMALL
 
@@ -39,16 +39,20 @@ class Splitter:
         self.without_grad = True
         self.count, self.quota, self.elements = 0, 0.0, 0
         self.held: list[Batch] = []
-        self.first: Batch | None = None
-        self.few: list[Batch] | None = []
+        self.first: list[Batch] = []
+        self.few: list[Batch] = []
         self.rows = 0
 
     def feed(self, batch: Batch) -> None:
         """Run the model on all rows of a batch, some of them held out."""
         if self.by_rows is None:
-            self.by_rows, self.first = self._rows_are_independent(batch), _alone(batch)
+            self.by_rows, self.first = self._rows_are_independent(batch), [_alone(batch)]
         self.count += 1
-        self._remember(batch)
+        self.rows += rows(batch) or 1
+        if self.rows >= SMALL:
+            self.few = []
+        else:
+            self.few.append(_alone(batch))
         if self.by_rows and rows(batch) is not None:
             self._feed_rows(batch)
         else:
@@ -56,24 +60,17 @@ class Splitter:
 
     def kept(self) -> list[Batch]:
         """Inputs for end-to-end figures."""
-        return self.held or ([self.first] if self.first is not None else [])
+        return self.held or self.first
 
     def recorded(self) -> list[Batch]:
         """The same where nothing is held out: all inputs, if they are few."""
-        return self.few or ([self.first] if self.first is not None else [])
-
-    def _remember(self, batch: Batch) -> None:
-        self.rows += rows(batch) or 1
-        if self.rows >= SMALL:
-            self.few = None
-        elif self.few is not None:
-            self.few.append(_alone(batch))
+        return self.few or self.first
 
     def kind(self) -> str:
         """What the kept batches are."""
         if self.held:
             return HELD_OUT_ROWS if self.by_rows else HELD_OUT_BATCHES
-        return RECORDED_BATCHES if self.first is not None else NO_BATCHES
+        return RECORDED_BATCHES
 
     def _feed_rows(self, batch: Batch) -> None:
         size = rows(batch) or 0
@@ -91,9 +88,10 @@ class Splitter:
         except SymCompileError:
             raise
         except Exception as error:  # whatever a user's forward raises
-            given = ", ".join(_shown(t) for t in tensors(batch))
+            dtypes = ((t, str(t.dtype).removeprefix("torch.")) for t in tensors(batch))
+            shapes = ", ".join(f"{dtype} {list(tensor.shape)}" for tensor, dtype in dtypes)
             raise DataError(
-                f"the model can't be run on batch {self.count} of data ({given}):"
+                f"the model can't be run on batch {self.count} of data ({shapes}):"
                 f" {described(error)}; give it what the model takes, in shape and dtype"
             ) from error
         self.recorder.commit(held)
@@ -123,25 +121,15 @@ class Splitter:
         # Reversed and without the first row, which a model may measure all others against.
         size = min(size, _TRIED_ROWS)
         index = torch.arange(1, size, 2).flip(0)
-        with self.recorder.paused():
-            whole = _attempt(lambda: self._forward(take(batch, torch.arange(size))))
-            part = _attempt(lambda: self._forward(take(batch, index)))
-        found = tensors(whole)
-        if not found or not all(t.ndim and t.shape[0] == size for t in found):
+        every = some = None
+        # Whatever a user's forward raises on these rows; on its own batches it will be seen.
+        with self.recorder.paused(), suppress(Exception):
+            every = self._forward(take(batch, torch.arange(size)))
+            some = self._forward(take(batch, index))
+        outputs = tensors(every)
+        if not outputs or not all(t.ndim and t.shape[0] == size for t in outputs):
             return False
-        return same(part, map_tensors(lambda t: t[index.to(t.device)], whole))
-
-
-def _shown(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _attempt(call: Callable[[], Any]) -> Any:
-    """The result, or None where the model refuses the rows."""
-    try:
-        return call()
-    except Exception:  # whatever a user's forward raises; on its own batches it will be seen
-        return None
+        return same(some, map_tensors(lambda t: t[index.to(t.device)], every))
 
 
 def _alone(batch: Batch) -> Batch:
