@@ -13,7 +13,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import sympy
 import torch
@@ -28,6 +28,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
 from symcompile.fidelity.refitting import Equations, Refitting, names_in
 from symcompile.modules.state import same_random_state
+from symcompile.target import is_number
 
 Adapt = Callable[[nn.Module], float | torch.Tensor]
 
@@ -201,17 +202,10 @@ def check(adapt: object, tolerance: object, enough: object) -> None:
             f"adapt is a {type(adapt).__name__}: expected a function that trains the module it is"
             " given for a while and returns a loss on held-out data"
         )
-    if not _is_number(tolerance) or tolerance < 0:
+    if not (is_number(tolerance) and 0 <= tolerance < math.inf):
         raise ChoiceError(f"tolerance is {tolerance!r}: expected a share from 0 up, such as 0.01")
-    if enough is not None and not _is_number(enough):
+    if enough is not None and not (is_number(enough) and math.isfinite(enough)):
         raise ChoiceError(f"enough is {enough!r}: expected a loss, such as the neural model's own")
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is finite, and no truth value."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    return math.isfinite(value)
 
 
 def _shorter(

@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from symcompile.errors import DataError, EngineError, TargetError
+from symcompile.errors import DataError, EngineError, SymCompileError, TargetError
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.modules.samples import MIN_SAMPLES
 from symcompile.regression.engines import Engine, create
 from symcompile.regression.losses import check_loss
-from symcompile.target import Target
+from symcompile.target import Target, is_count, is_number, is_positive
 
-Operators = OperatorSet | Iterable[str] | Mapping[str, int] | None
+Operators: TypeAlias = OperatorSet | Iterable[str] | Mapping[str, int] | None
+
+# For each option: whether a value makes sense, the error where it does not, and what was expected.
+# None makes sense where it is the default.
+_CHECKS: dict[str, tuple[Callable[[Any], bool], type[SymCompileError], str]] = {
+    "holdout": (
+        lambda value: is_number(value) and 0 <= value < 1,
+        DataError,
+        "a share from 0 to below 1, such as 0.2",
+    ),
+    "n_samples": (
+        lambda value: type(value) is int and value >= MIN_SAMPLES,
+        DataError,
+        f"a whole number from {MIN_SAMPLES} up",
+    ),
+    "seed": (
+        lambda value: type(value) is int and value >= 0,
+        DataError,
+        "a whole number from 0 up",
+    ),
+    "max_complexity": (is_count, TargetError, "a whole number from 1"),
+    "tolerance": (is_positive, TargetError, "a number above 0, such as 0.05"),
+    "budget": (is_positive, EngineError, "seconds for each equation, such as 30"),
+    "executor": (
+        lambda value: callable(getattr(value, "submit", None)),
+        EngineError,
+        "a concurrent.futures.Executor, such as ThreadPoolExecutor(4) or a Dask client's"
+        " get_executor()",
+    ),
+    "engine_options": (
+        lambda value: isinstance(value, Mapping),
+        EngineError,
+        "a dict, such as {'population': 500}",
+    ),
+    "run_dir": (
+        lambda value: isinstance(value, (str, os.PathLike)),
+        EngineError,
+        "the path of a folder",
+    ),
+}
+# Of these the type is told, and not the value.
+_BY_TYPE = ("executor", "engine_options")
 
 
 @dataclass(frozen=True)
@@ -43,14 +83,13 @@ class Options:
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._check_sampling()
-        self._check_search()
-        search = create(
-            self.engine,
-            operators=self.operators,
-            max_complexity=self.max_complexity,
-            options=dict(self.engine_options or {}),
-        )
+        for name, (makes_sense, error, expected) in _CHECKS.items():
+            value, default = getattr(self, name), getattr(type(self), name)
+            if not (value is default is None or makes_sense(value)):
+                found = f"a {type(value).__name__}" if name in _BY_TYPE else repr(value)
+                raise error(f"{name} is {found}: expected {expected}")
+        check_loss(self.loss)
+        search = self._engine(self.engine, self.operators, self.max_complexity)
         object.__setattr__(self, "search", search)
 
     def engine_for(self, target: Target) -> Engine:
@@ -62,57 +101,10 @@ class Options:
                 f"target {target.path!r}: operators= and max_complexity= of a target need an engine"
                 " by name: give them to your Engine, or pass engine='operon'"
             )
-        return create(
-            self.engine,
-            operators=self.search.operators if target.operators is None else target.operators,
-            max_complexity=target.max_complexity or self.search.max_complexity,
-            options=dict(self.engine_options or {}),
-        )
+        operators = self.search.operators if target.operators is None else target.operators
+        complexity = target.max_complexity or self.search.max_complexity
+        return self._engine(self.engine, operators, complexity)
 
-    def _check_sampling(self) -> None:
-        if not _is_number(self.holdout) or not 0 <= self.holdout < 1:
-            raise DataError(
-                f"holdout is {self.holdout!r}: expected a share from 0 to below 1, such as 0.2"
-            )
-        if type(self.n_samples) is not int or self.n_samples < MIN_SAMPLES:
-            raise DataError(
-                f"n_samples is {self.n_samples!r}: expected a whole number from {MIN_SAMPLES} up"
-            )
-        if type(self.seed) is not int or self.seed < 0:
-            raise DataError(f"seed is {self.seed!r}: expected a whole number from 0 up")
-
-    def _check_search(self) -> None:
-        check_loss(self.loss)
-        if type(self.max_complexity) is not int or self.max_complexity < 1:
-            raise TargetError(
-                f"max_complexity is {self.max_complexity!r}: expected a whole number from 1"
-            )
-        if self.tolerance is not None and not _is_positive(self.tolerance):
-            raise TargetError(
-                f"tolerance is {self.tolerance!r}: expected a number above 0, such as 0.05"
-            )
-        if self.budget is not None and not _is_positive(self.budget):
-            raise EngineError(
-                f"budget is {self.budget!r}: expected seconds for each equation, such as 30"
-            )
-        if self.executor is not None and not callable(getattr(self.executor, "submit", None)):
-            raise EngineError(
-                f"executor is a {type(self.executor).__name__}: expected a"
-                " concurrent.futures.Executor, such as ThreadPoolExecutor(4) or a Dask client's"
-                " get_executor()"
-            )
-        if self.engine_options is not None and not isinstance(self.engine_options, Mapping):
-            raise EngineError(
-                f"engine_options is a {type(self.engine_options).__name__}: expected a dict, such"
-                " as {'population': 500}"
-            )
-        if self.run_dir is not None and not isinstance(self.run_dir, (str, os.PathLike)):
-            raise EngineError(f"run_dir is {self.run_dir!r}: expected the path of a folder")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and _is_number(value) and 0 < value < math.inf
+    def _engine(self, engine: str | Engine, operators: Operators, max_complexity: int) -> Engine:
+        options = dict(self.engine_options or {})
+        return create(engine, operators=operators, max_complexity=max_complexity, options=options)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keyword
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from symcompile.errors import TargetError
 from symcompile.expressions.operator_set import OperatorSet
@@ -51,16 +51,21 @@ class Target:
                 f"target path is {self.path!r}: expected a module path such as 'encoder.mlp',"
                 " a glob, a node range 'first:last', or '.' for the whole model"
             )
-        self._set("names", self._read_names())
-        self._set("domain", self._read_domain())
-        self._set("features", self._read_features())
-        self._set("outputs", self._read_outputs())
-        self._set("reduce", self._read_reduce())
-        if self.operators is not None:
-            self._set("operators", OperatorSet.of(self.operators))
-        if self.max_complexity is not None and not _is_count(self.max_complexity):
+        if self.names is None and isinstance(self.domain, Mapping):
+            object.__setattr__(self, "names", tuple(self.domain))
+        for option, read in (
+            ("names", self._names),
+            ("domain", self._domain),
+            ("features", self._features),
+            ("outputs", self._outputs),
+            ("reduce", self._reduce),
+            ("operators", OperatorSet.of),
+        ):
+            value = getattr(self, option)
+            object.__setattr__(self, option, None if value is None else read(value))
+        if self.max_complexity is not None and not is_count(self.max_complexity):
             raise self._bad("max_complexity", self.max_complexity, "a whole number from 1")
-        if self.tolerance is not None and not _is_positive(self.tolerance):
+        if self.tolerance is not None and not is_positive(self.tolerance):
             raise self._bad("tolerance", self.tolerance, "a number above 0, such as 0.05")
 
     @property
@@ -71,8 +76,8 @@ class Target:
     def is_glob(self) -> bool:
         return any(mark in self.path for mark in "*?[")
 
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+    def _bad(self, option: str, found: object, expected: str) -> TargetError:
+        return TargetError(f"target {self.path!r}: {option} is {found!r}, expected {expected}")
 
     def _tuple(self, option: str, value: Any) -> tuple[Any, ...]:
         if isinstance(value, (set, frozenset)):
@@ -82,14 +87,9 @@ class Target:
         except TypeError:
             raise self._bad(option, value, "a tuple") from None
 
-    def _bad(self, option: str, found: object, expected: str) -> TargetError:
-        return TargetError(f"target {self.path!r}: {option} is {found!r}, expected {expected}")
-
-    def _read_names(self) -> tuple[str, ...] | None:
-        if self.names is None:
-            return tuple(self.domain) if isinstance(self.domain, Mapping) else None
-        names = (self.names,) if isinstance(self.names, str) else self._tuple("names", self.names)
-        if not names or not all(is_name(n) for n in names):
+    def _names(self, value: Any) -> tuple[str, ...]:
+        names = (value,) if isinstance(value, str) else self._tuple("names", value)
+        if not names or not all(map(is_name, names)):
             raise self._bad("names", names, "identifiers such as ('x', 't')")
         # Python's grammar, and so ours, takes the micro sign for the Greek letter mu.
         if len({unicodedata.normalize("NFKC", name) for name in names}) < len(names):
@@ -98,55 +98,41 @@ class Target:
             raise self._bad("names", names, f"the names of domain, {', '.join(self.domain)}")
         return tuple(map(str, names))
 
-    def _read_domain(self) -> dict[str, tuple[float, float]] | None:
-        if self.domain is None:
-            return None
-        if not isinstance(self.domain, Mapping) or not self.domain:
-            raise self._bad("domain", self.domain, "{'x': (0, 1), ...}")
-        return {name: self._read_range(name, span) for name, span in self.domain.items()}
+    def _domain(self, value: Any) -> dict[str, tuple[float, float]]:
+        if not isinstance(value, Mapping) or not value:
+            raise self._bad("domain", value, "{'x': (0, 1), ...}")
+        return {name: self._range(name, span) for name, span in value.items()}
 
-    def _read_range(self, name: str, span: Any) -> tuple[float, float]:
-        expected = f"two finite numbers, the lower first, for {name!r}"
+    def _range(self, name: str, span: Any) -> tuple[float, float]:
         if not is_name(name):
             raise self._bad("domain", name, "names that are identifiers")
         try:
             low, high = (float(value) for value in span)
         except (TypeError, ValueError):
-            raise self._bad("domain", span, expected) from None
+            low = high = math.nan
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise self._bad("domain", span, expected)
+            raise self._bad("domain", span, f"two finite numbers, the lower first, for {name!r}")
         return low, high
 
-    def _read_features(self) -> dict[str, str] | None:
-        if self.features is None:
-            return None
-        if not isinstance(self.features, Mapping) or not self.features:
-            raise self._bad("features", self.features, "{'dx': 'x0 - x6', ...}")
-        for name, text in self.features.items():
+    def _features(self, value: Any) -> dict[str, str]:
+        if not isinstance(value, Mapping) or not value:
+            raise self._bad("features", value, "{'dx': 'x0 - x6', ...}")
+        for name, text in value.items():
             if not is_name(name) or not isinstance(text, str):
                 raise self._bad("features", {name: text}, "an identifier and an expression as text")
-        return dict(self.features)
+        return dict(value)
 
-    def _read_outputs(self) -> tuple[int, ...] | None:
-        if self.outputs is None:
-            return None
-        one = isinstance(self.outputs, int)
-        given = (self.outputs,) if one else self._tuple("outputs", self.outputs)
-        if not given or not all(type(o) is int and o >= 0 for o in given):
-            raise self._bad("outputs", self.outputs, "numbers of output features, such as (0, 2)")
-        return tuple(sorted(set(given)))
+    def _outputs(self, value: Any) -> tuple[int, ...]:
+        outputs = (value,) if isinstance(value, int) else self._tuple("outputs", value)
+        if not outputs or not all(type(o) is int and o >= 0 for o in outputs):
+            raise self._bad("outputs", value, "numbers of output features, such as (0, 2)")
+        return tuple(sorted(set(outputs)))
 
-    def _read_reduce(self) -> tuple[int | None, int | None] | None:
-        if self.reduce is None:
-            return None
-        given: Sequence[Any] = (
-            (self.reduce, None)
-            if isinstance(self.reduce, int)
-            else self._tuple("reduce", self.reduce)
-        )
-        if len(given) != 2 or not all(n is None or _is_count(n) for n in given):
-            raise self._bad("reduce", self.reduce, "a number of components, or (inputs, outputs)")
-        return given[0], given[1]
+    def _reduce(self, value: Any) -> tuple[int | None, int | None]:
+        numbers = (value, None) if isinstance(value, int) else self._tuple("reduce", value)
+        if len(numbers) != 2 or not all(n is None or is_count(n) for n in numbers):
+            raise self._bad("reduce", value, "a number of components, or (inputs, outputs)")
+        return numbers[0], numbers[1]
 
 
 def as_targets(targets: str | Target | Iterable[str | Target]) -> tuple[Target, ...]:
@@ -161,10 +147,10 @@ def as_targets(targets: str | Target | Iterable[str | Target]) -> tuple[Target, 
         ) from None
     if not given:
         raise TargetError("targets is empty: name at least one part of the model, or '.' for all")
-    for one in given:
-        if not isinstance(one, (str, Target)):
-            raise TargetError(f"targets holds {one!r}: expected module paths or Target objects")
-    return tuple(one if isinstance(one, Target) else Target(str(one)) for one in given)
+    for target in given:
+        if not isinstance(target, (str, Target)):
+            raise TargetError(f"targets holds {target!r}: expected module paths or Target objects")
+    return tuple(t if isinstance(t, Target) else Target(str(t)) for t in given)
 
 
 def is_name(value: object) -> bool:
@@ -172,9 +158,16 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and value.isidentifier() and not keyword.iskeyword(value)
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether it is a whole number from 1."""
     return type(value) is int and value >= 1
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_positive(value: object) -> bool:
+    """Whether it is a number above 0, and below infinity."""
+    return is_number(value) and 0 < value < math.inf
