@@ -51,8 +51,6 @@ class Target:
                 f"target path is {self.path!r}: expected a module path such as 'encoder.mlp',"
                 " a glob, a node range 'first:last', or '.' for the whole model"
             )
-        if self.names is None and isinstance(self.domain, Mapping):
-            object.__setattr__(self, "names", tuple(self.domain))
         for option, read in (
             ("names", self._names),
             ("domain", self._domain),
@@ -63,6 +61,8 @@ class Target:
         ):
             value = getattr(self, option)
             object.__setattr__(self, option, None if value is None else read(value))
+        if self.names is None and self.domain is not None:
+            object.__setattr__(self, "names", tuple(self.domain))
         if self.max_complexity is not None and not is_count(self.max_complexity):
             raise self._bad("max_complexity", self.max_complexity, "a whole number from 1")
         if self.tolerance is not None and not is_positive(self.tolerance):
