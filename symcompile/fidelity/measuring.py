@@ -21,7 +21,7 @@ from symcompile.fidelity.derivatives import Function, autograd
 from symcompile.fidelity.end_to_end import Remembered, end_to_end
 from symcompile.fidelity.latency import latency
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
-from symcompile.fidelity.precision import examine
+from symcompile.fidelity.precision import Examined, LoweredInRange, examine
 from symcompile.lowering import Lowered
 from symcompile.modules.calling import Batch, evaluating, home, run, without_gradients
 from symcompile.modules.region import Region
@@ -66,18 +66,22 @@ class Comparison:
 
         Raises ChoiceError if the model does not run with the block in place.
         """
-        block, samples = lowered.module, self.samples
+        block = lowered.module
         with self._at_rest(block):
             fidelity = measure(
                 self.reference,
                 equations,
                 self._function(block, constant=0.0),
                 end_to_end=self._end_to_end(block),
-                examined=examine(
-                    self.region, equations, lowered, samples.X, samples.Y, self._device(block)
-                ),
+                examined=self._examined(equations, lowered),
             )
         return replace(fidelity, unmeasured=dict(self.asides.unmeasured))
+
+    def _examined(self, equations: Mapping[int, Equation], lowered: Lowered) -> Examined:
+        if isinstance(lowered, LoweredInRange) and equations == lowered.equations:
+            return lowered.examined
+        X, Y, device = self.samples.X, self.samples.Y, self._device(lowered.module)
+        return examine(self.region, equations, lowered, X, Y, device)
 
     def measure(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
         """The same with what no verdict depends on: gradients, extrapolation and latency."""

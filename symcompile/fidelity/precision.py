@@ -56,6 +56,13 @@ class Examined:
         return sum(shortfall.count for shortfall in self.shortfalls), not self.sound
 
 
+@dataclass(frozen=True)
+class LoweredInRange(Lowered):
+    """With what was seen of it, by the constants that it was lowered with."""
+
+    examined: Examined
+
+
 def lower_in_range(
     region: Region,
     equations: Mapping[int, Equation],
@@ -64,7 +71,7 @@ def lower_in_range(
     *,
     device: torch.device,
     neural: nn.Module | None = None,
-) -> Lowered:
+) -> LoweredInRange:
     """Lower the equations in the narrowest type that does, else in the one that does best.
 
     Args:
@@ -73,18 +80,18 @@ def lower_in_range(
         neural: see `lower`.
     """
     dtype = getattr(torch, region.dtype)
-    best: tuple[tuple[int, bool], Lowered] | None = None
+    best: LoweredInRange | None = None
     for inner in inner_types(dtype):
         if best is not None and not _there(inner, device):
             continue
         lowered = lower(region, equations, dtype=dtype, inner=inner, device=device, neural=neural)
-        wrong = examine(region, equations, lowered, X, Y, device).wrong
-        if best is None or wrong < best[0]:
-            best = wrong, lowered
-        if wrong == (0, False):
+        examined = examine(region, equations, lowered, X, Y, device)
+        if best is None or examined.wrong < best.examined.wrong:
+            best = LoweredInRange(**vars(lowered), examined=examined)
+        if examined.wrong == (0, False):
             break
     assert best is not None
-    return best[1]
+    return best
 
 
 def _there(dtype: torch.dtype, device: torch.device) -> bool:
