@@ -45,16 +45,14 @@ from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.state import same_random_state
 from symcompile.storage.files import replacing
 from symcompile.storage.graph_rows import aten_rows, fx_rows
-from symcompile.storage.model_rows import (
+from symcompile.storage.model import (
     example_of,
     model_row,
     own_tensors,
-    stable,
     state_digest,
     weight_rows,
 )
-from symcompile.storage.region_rows import region_row
-from symcompile.storage.schemas import MANIFEST
+from symcompile.storage.rows import MANIFEST_FORMAT, region_row, stable
 
 # A list longer than this stands on several lines.
 _WIDTH = 100
@@ -74,7 +72,7 @@ def manifest(hybrid: Hybrid, path: str | os.PathLike[str] | None = None) -> Json
     example = example_of(hybrid.example, outcomes, module)
     stored, note = _stored(hybrid, example, outcomes)
     data = {
-        "manifest": MANIFEST,
+        "manifest": MANIFEST_FORMAT,
         "symcompile": __version__,
         "model": model_row(module, example, hybrid.capture, stored),
         "regions": {

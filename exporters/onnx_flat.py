@@ -7,40 +7,11 @@ them. What a call reads and gives stands in the file's metadata.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from symcompile.exporters.onnx_functions import DOMAIN
 from symcompile.exporters.onnx_operators import Signature
-
-
-@dataclass(frozen=True)
-class FlatCall:
-    """A call that is to be inlined.
-
-    Attributes:
-        call: name of its node.
-        path: the target.
-        function: name of the function.
-        inputs, outputs: names of values, in the order of the function's signature.
-        nodes: how many take its place.
-    """
-
-    call: str
-    path: str
-    function: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    nodes: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "call": self.call,
-            "function": self.function,
-            "inputs": list(self.inputs),
-            "outputs": list(self.outputs),
-            "nodes": self.nodes,
-        }
+from symcompile.storage.rows import FlatCall
 
 
 def flat_calls(proto: Any, signatures: Mapping[str, Signature]) -> list[FlatCall]:
@@ -49,11 +20,11 @@ def flat_calls(proto: Any, signatures: Mapping[str, Signature]) -> list[FlatCall
     return [
         FlatCall(
             node.name,
-            signatures[node.op_type][0],
             node.op_type,
             tuple(node.input),
             tuple(node.output),
             sizes[node.op_type],
+            signatures[node.op_type][0],
         )
         for node in _nodes(proto.graph)
         if node.domain == DOMAIN

@@ -19,7 +19,7 @@ from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Refusal, Rewrite
 from symcompile.modules.calling import Batch
 from symcompile.storage import artifact, container
-from symcompile.storage.serialization import outcome_to_json
+from symcompile.storage.outcomes import outcome_to_json
 
 
 class Block(nn.Module):
@@ -339,7 +339,7 @@ FORGERIES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "outcomes that are no object": lambda d, t: d.update(outcomes=[1]),
     "an outcome without region": lambda d, t: d["outcomes"]["law"].update(region=None),
     "an equation of code": lambda d, t: d["outcomes"]["law"]["equations"]["0"].update(
-        symbols=["__import__('os').system('x')", "x1"]
+        variables=["__import__('os').system('x')", "x1"]
     ),
     "blocks that are no object": lambda d, t: d.update(blocks=None),
     "a block without tensors": lambda d, t: t.update(blocks={}),

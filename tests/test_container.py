@@ -203,7 +203,7 @@ def test_an_unlisted_member_is_refused(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "message"),
-    [(2, "written by a newer symcompile .format 2.*upgrade"), (0, "no format"), ("1", "no format")],
+    [(3, "written by a newer symcompile .format 3.*upgrade"), (0, "no format"), ("1", "no format")],
 )
 def test_other_versions_are_refused(path: Path, version: Any, message: str) -> None:
     refused(forged(path, {}, format=version), message)

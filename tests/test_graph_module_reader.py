@@ -12,7 +12,7 @@ from torch import fx, nn
 from symcompile import diff
 from symcompile.diff.readers import graph_module, read
 from symcompile.diff.snapshot import Node, Snapshot, Tensor
-from symcompile.storage.model_rows import tensor_digest
+from symcompile.storage.model import tensor_digest
 
 
 class Tied(nn.Module):

@@ -264,8 +264,8 @@ def a_circle(model: onnx.ModelProto) -> None:
 
 
 FILES = {
-    "code in an equation's text": metadata(edit(("equations", 0, "text"), CODE)),
-    "another text": metadata(edit(("equations", 0, "text"), "x0")),
+    "code in an equation's text": metadata(edit(("equations", "0", "equation"), CODE)),
+    "another text": metadata(edit(("equations", "0", "equation"), "x0")),
     "equations that are a text": metadata(edit(("equations",), CODE)),
     "an absolute path": outside("/etc/passwd"),
     "a path that leaves the folder": outside("../../../../etc/passwd"),

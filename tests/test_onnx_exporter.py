@@ -251,17 +251,17 @@ def test_functions_carry_equation_latex_fidelity_and_range(written) -> None:
 
 
 def test_runtime_sees_the_equations(written) -> None:
-    from symcompile.expressions.equation import Equation
+    from symcompile.storage.equations import EQUATION_ROW
 
     hybrid, file = written
     notes = session_of(file).get_modelmeta().custom_metadata_map
     assert notes["symcompile.version"]
-    assert json.loads(notes["symcompile.other"])["neural"] == "its output never varies"
+    assert json.loads(notes["symcompile.other"])["reason"] == "its output never varies"
     row = json.loads(notes["symcompile.block"])
     assert row["calls"] == 3
     assert row["functions"] == ["block", "block_2"]
-    assert row["equations"][0]["latex"]
-    stored = Equation.from_json(row["equations"][0]["equation"])
+    assert row["equations"]["0"]["latex"]
+    stored = EQUATION_ROW.read(row["equations"]["0"]).checked()
     assert stored == hybrid.outcomes["block"].equations[0]
 
 
@@ -270,16 +270,14 @@ def test_metadata_holds_what_a_manifest_does(written) -> None:
     notes = {one.key: one.value for one in onnx.load(file).metadata_props}
     row = json.loads(notes["symcompile.block"])
     expected = exporters.manifest(hybrid)["regions"]["block"]
-    of_its_own = {"equations", "probes", "calls"}
-    assert set(expected) - of_its_own <= set(row)
+    of_its_own = {"equations", "calls"}
+    assert set(expected) <= set(row)
     assert {k: row[k] for k in expected.keys() - of_its_own} == {
         k: v for k, v in expected.items() if k not in of_its_own
     }
-    for one in row["equations"]:
-        known = expected["equations"][str(one["output"])]
-        assert {k: one[k] for k in ("form", "operators", "fidelity", "complexity")} == {
-            k: known[k] for k in ("form", "operators", "fidelity", "complexity")
-        }
+    for output, known in expected["equations"].items():
+        found = row["equations"][output]
+        assert {k: v for k, v in found.items() if k != "latex"} == known
     assert row["tensors"] == {"inputs": [2], "outputs": [2]}
     assert row["signatures"] == {"block": [["float32", 3]], "block_2": [["float32", 2]]}
 
@@ -375,7 +373,7 @@ def test_flat_mode_has_no_functions(tmp_path) -> None:
     assert file.functions == {}
     notes = session_of(file).get_modelmeta().custom_metadata_map
     row = json.loads(notes["symcompile.block"])
-    assert row["equations"][1]["text"] == "x0*x1 - 0.75"
+    assert row["equations"]["1"]["equation"] == "x0*x1 - 0.75"
     assert row["functions"] == []
     assert [one["function"] for one in row["flat"]] == ["block", "block", "block_2"]
 

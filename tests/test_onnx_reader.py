@@ -273,7 +273,8 @@ OLD = ("path", "equations", "end_to_end", "inputs", "features", "parameters_remo
 
 
 def test_files_of_before_are_read(ours: dict[str, Path], tmp_path: Path) -> None:
-    """Without the model, the interface and the variables' values."""
+    """Of the same network without the model, the interface and the variables' values, as the first
+    files were."""
 
     def older(model: Any) -> None:
         for entry in list(model.metadata_props):
@@ -285,7 +286,8 @@ def test_files_of_before_are_read(ours: dict[str, Path], tmp_path: Path) -> None
         del model.graph.node[[n.op_type for n in model.graph.node].index("wide")]
         model.graph.node[-2].input[0] = model.graph.input[0].name
 
-    found = read(changed(ours["functions"], tmp_path / "a.onnx", older))
+    before = Path(__file__).parent / "data" / "format1" / "network.onnx"
+    found = read(changed(before, tmp_path / "a.onnx", older))
     assert sorted(found.blocks) == ["law", "rest", "wave"]
     assert (found.model, found.parameters, found.probes) == (None, None, None)
     assert {note.partition(":")[0] for note in found.notes} == {"block 'law'", "block 'wave'"}
@@ -351,10 +353,9 @@ def put(*path: Any) -> Callable[[Any], None]:
 
 def other_equation(data: Any) -> None:
     """Another constant, told in all places: only the function has still the old one."""
-    one = data["equations"][1]
-    one["equation"]["constants"] = [-0.5]
-    one["text"] = one["equation"]["text"] = "x0*x1 - 0.5"
-    data["probe_outputs"]["1"] = [value + 0.25 for value in data["probe_outputs"]["1"]]
+    data["equations"]["1"] |= {"constants": {"c[0]": -0.5}, "equation": "x0*x1 - 0.5"}
+    outputs = data["probes"]["outputs"]
+    outputs["1"] = [value + 0.25 for value in outputs["1"]]
 
 
 def twice(model: Any) -> None:
@@ -385,13 +386,13 @@ EDITS = {
     "an operator": (another_operator, "of output 0: it gives"),
     "swapped outputs": (swapped_outputs, "of output 0: it gives"),
     "an equation": (metadata("law", other_equation), "of output 1: it gives"),
-    "a text": (metadata("law", put("equations", 0, "text", "x0")), "its text is 'x0' and"),
-    "two fidelities": (metadata("law", put("equations", 0, "r2", 0.5)), "fidelity says two things"),
-    "operators": (metadata("law", put("equations", 0, "operators", 1)), "its operators are 1"),
+    "a text": (metadata("law", put("equations", "0", "equation", "x0")), "its text says x0, its"),
+    "a fidelity": (metadata("law", put("equations", "0", "fidelity", [])), "expected an object"),
+    "operators": (metadata("law", put("equations", "0", "operators", 1)), "its operators are 1"),
     "a reconstruction": (metadata("wide", put("reconstruction", "mean", 0, 9.0)), "the digest"),
-    "probes": (metadata("wave", put("probe_outputs", "0", 0, 9.0)), "probes"),
-    "an output twice": (metadata("law", put("equations", 1, "output", 0)), "output 0 twice"),
-    "no list": (metadata("law", put("equations", {"0": 1})), "expected a list"),
+    "probes": (metadata("wave", put("probes", "outputs", "0", 0, 9.0)), "probes"),
+    "an output of no number": (metadata("law", put("equations", "x", {})), "whole numbers as keys"),
+    "no equations": (metadata("law", put("equations", {"0": 1})), "expected an object"),
     "rank of a text": (metadata("law", put("signatures", "law", [["float32", "2"]])), "signatures"),
     "a path": (metadata("law", put("path", "")), "expected a name"),
     "the path of another": (metadata("law", put("path", "wave")), "tells of one target twice"),

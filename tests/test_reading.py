@@ -151,9 +151,9 @@ CASES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "an outcome of another block": (OUTCOMES, set_at(*REGION, "path", to="other")),
     "a structure of outputs that are not there": (OUTCOMES, set_at(*FACE, "structure", to=3)),
     "constants that are infinite": (
-        OUTCOMES, set_at("law", "equations", "0", "constants", 0, to="inf")),
+        OUTCOMES, set_at("law", "equations", "0", "constants", "c[0]", to="inf")),
     "an R2 above 1": (
-        OUTCOMES, set_at("law", "fidelity", "outputs", "0", "equation", "r2", to=1e308)),
+        OUTCOMES, set_at("law", "fidelity", "outputs", "0", "r2", to=1e308)),
     "blocks that are a list": (OUTCOMES, lambda data: b"[]"),
 }  # fmt: skip
 

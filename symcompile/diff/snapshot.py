@@ -10,15 +10,16 @@ import numpy as np
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
+from symcompile.storage.equations import DIGITS as DIGITS
+from symcompile.storage.rows import ModelProbes as ModelProbes
+from symcompile.storage.rows import Node as Node
+from symcompile.storage.rows import Shape as Shape
+from symcompile.storage.rows import Span as Span
+from symcompile.storage.rows import Tensor as Tensor
 
-Span = tuple[float, float]
-# Sizes of a tensor: a number, or the name of a dimension that may vary ("batch").
-Shape = tuple[int | str, ...]
 UNKNOWN_RANK: Shape = ("...",)
 
 IN_MEMORY = ("Compiled", "GraphModule")
-
-DIGITS = 6  # significant ones in the texts of equations
 
 
 @dataclass(frozen=True)
@@ -89,51 +90,6 @@ class Block:
     @property
     def symbolic(self) -> bool:
         return self.status == "symbolic"
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """Dtype and shape of an input, an output or a weight; `digest` of a weight's values.
-
-    A dtype of "" means that nothing is known of it.
-    """
-
-    dtype: str
-    shape: Shape
-    digest: str = ""
-
-
-@dataclass(frozen=True)
-class Node:
-    """One node of the graph around the blocks.
-
-    Attributes:
-        name: as the graph has it. In exported graphs it is a running number and says little.
-        operator: "input", "output", "region:<path>" for a block, else the operator's name.
-        inputs: names of the nodes that it reads, in order, an input used twice standing twice.
-        weights: qualified names of the weights that it reads, in order.
-        attributes: everything else about it as text, in which % is the next input and @ the next
-            weight.
-    """
-
-    name: str
-    operator: str
-    inputs: tuple[str, ...] = ()
-    weights: tuple[str, ...] = ()
-    attributes: str = ""
-
-
-@dataclass(frozen=True)
-class ModelProbes:
-    """What the model gave on a few rows of its example.
-
-    Attributes:
-        digest: of the inputs; two models can be compared where it is the same.
-        outputs: first values of each output, by its name.
-    """
-
-    digest: str
-    outputs: Mapping[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True)

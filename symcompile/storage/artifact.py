@@ -2,7 +2,7 @@
 
 | member | holds |
 |---|---|
-| manifest.json | versions, capture, the model under "about" (see `model_rows`), caller's notes |
+| manifest.json | versions, capture, the model under "about" (see `model`), caller's notes |
 | outcomes.json | rewrite or refusal of each region, with fronts and fidelity |
 | graph.json | the model around the regions, see `symcompile.aten.graph` |
 | tensors.safetensors | its parameters, buffers and constants |
@@ -42,10 +42,11 @@ from symcompile.modules.region import Region
 from symcompile.modules.state import deepcopy, same_random_state
 from symcompile.storage import container
 from symcompile.storage.check import differences
-from symcompile.storage.model_rows import example_of, model_row
+from symcompile.storage.model import example_of, model_row
+from symcompile.storage.older import outcomes_of_format_1
+from symcompile.storage.outcomes import outcome_from_json, outcome_to_json, region_to_json
 from symcompile.storage.reading import part, reading, said
 from symcompile.storage.recording import Recording
-from symcompile.storage.serialization import outcome_from_json, outcome_to_json, region_to_json
 
 State = Mapping[str, torch.Tensor]
 
@@ -311,16 +312,27 @@ def read_outcomes(archive: container.Archive, *, fronts: bool = True) -> dict[st
 
     Raises ArtifactError naming the region whose outcome is none.
     """
-    document = archive.document("outcomes")
-    if type(document) is not dict:
-        raise ArtifactError("outcomes.json is not an object")
     found = {}
-    for path, data in document.items():
+    for path, data in _outcome_rows(archive).items():
         with part(f"outcome of {shown(path)}"):
             found[path] = outcome_from_json(data, fronts=fronts)
             if found[path].path != path:
                 raise ArtifactError(f"it is that of {shown(found[path].path)}")
     return found
+
+
+def _outcome_rows(archive: container.Archive) -> dict[str, Any]:
+    document = archive.document("outcomes")
+    if type(document) is not dict:
+        raise ArtifactError("outcomes.json is not an object")
+    return outcomes_of_format_1(document) if archive.manifest["format"] == 1 else document
+
+
+def programs(archive: container.Archive) -> Iterator[tuple[str, Any]]:
+    """Programs of the chosen equations of an open artifact, each with its place."""
+    for path, row in _outcome_rows(archive).items():
+        for output, equation in row.get("equations", {}).items():
+            yield f"region {path!r}, output {output}", equation["program"]
 
 
 class _Neural:

@@ -1,122 +1,163 @@
 """Codecs: how values are written as plain JSON and read back without loss.
 
-A codec is a pair of functions; those of records are put together from those of their fields. NaN is
-written as null, infinities as "inf" and "-inf". Whatever does not fit raises ArtifactError that
-names the place; nothing that is read is ever run.
+A codec is a pair of functions; those of records are put together from those of their fields.
+Whatever does not fit raises ArtifactError that names the place; nothing that is read is ever run.
+Numbers that are not finite stay so in what a codec writes: `without_nan` puts in their places what
+a file has there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, get_type_hints
 
 import numpy as np
-import torch
 
-from symcompile.aten.values import decode_value, encode_value
-from symcompile.errors import ArtifactError, SymCompileError, shown
+from symcompile.errors import ArtifactError, SymCompileError, one_line, shown
 from symcompile.target import is_name
 
 MAX_DEPTH = 32
 MAX_RANK = 32
 MAX_TEXT = 1_000_000  # characters
-_LARGEST = np.finfo(np.float64).max
+MAX_LINE, MAX_NAME = 100_000, 1_000  # of what people are shown
+MAX_ITEMS = 200_000
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How a value is written as JSON and read back."""
+    """How a value is written as JSON and read back.
+
+    `keys` is the way to it in the object of its record, where that is not the name of its field.
+    """
 
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
+    keys: tuple[str, ...] | None = None
 
 
-def wrong(data: Any, expected: str) -> ArtifactError:
-    return ArtifactError(f"found {data if data in ({}, []) else shown(data)}, expected {expected}")
+class MisfitError(ArtifactError):
+    """What is wrong with a value: the end of a sentence that begins with the value's place."""
+
+
+def wrong(data: Any, expected: str) -> MisfitError:
+    return MisfitError(f"is {shown(data)}, expected {expected}")
+
+
+def placed(place: str, error: SymCompileError) -> ArtifactError:
+    """The error of a value in the words of what holds it."""
+    text = str(error)
+    joint = " " if isinstance(error, MisfitError) else "" if text.startswith("[") else ": "
+    return ArtifactError(one_line(f"{place}{joint}{text}"))
+
+
+def printable(text: str, limit: int = MAX_NAME) -> str:
+    """One line, and never longer than a name may be if nothing else is said."""
+    return one_line(text, limit)
+
+
+def without_nan(data: Any, *, infinite: bool = False) -> Any:
+    """Plain data with null for NaN, and for what is infinite, unless that becomes "inf"."""
+    if isinstance(data, dict):
+        return {key: without_nan(item, infinite=infinite) for key, item in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [without_nan(item, infinite=infinite) for item in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return str(data) if infinite and math.isinf(data) else None
+    return data
 
 
 # --- leaves ----------------------------------------------------------------------------------
 
 
-def _plain(kind: type, expected: str) -> Codec:
+def _same(value: Any) -> Any:
+    return value
+
+
+def _leaf(
+    sound: Callable[[Any], bool], expected: str, write: Callable[[Any], Any] = _same
+) -> Codec:
+    """What is read as it stands, if it is sound."""
+
     def read(data: Any) -> Any:
-        if type(data) is not kind:
+        if not sound(data):
             raise wrong(data, expected)
         return data
 
-    return Codec(kind, read)
+    return Codec(write, read)
 
 
-def _write_number(value: float) -> Any:
-    value = float(value)
-    if math.isnan(value):
-        return None
-    return value if math.isfinite(value) else str(value)
+def _number(low: float, high: float, expected: str, *, finite: bool = False) -> Codec:
+    def read(data: Any) -> float:
+        if not finite and (data is None or (type(data) is str and data in ("inf", "-inf"))):
+            found = math.nan if data is None else float(data)
+        elif type(data) in (int, float) and abs(data) <= _LARGEST:
+            found = float(data)
+        else:
+            raise wrong(data, expected)
+        if found < low or found > high:
+            raise wrong(data, expected)
+        return found
 
-
-def _read_number(data: Any) -> float:
-    if data is None:
-        return math.nan
-    if type(data) is str and data in ("inf", "-inf"):
-        return float(data)
-    return _read_finite(data, "a number")
-
-
-def _read_finite(data: Any, expected: str = "a finite number") -> float:
-    if type(data) in (int, float) and abs(data) <= _LARGEST:
-        return float(data)
-    raise wrong(data, expected)
-
-
-def _read_text(data: Any) -> str:
-    if type(data) is not str:
-        raise wrong(data, "text")
-    if len(data) > MAX_TEXT:
-        raise ArtifactError(f"found a text of {len(data)} characters, at most {MAX_TEXT}")
-    return data
-
-
-def whole(low: int, high: int = 2**63 - 1) -> Codec:
-    """Whole numbers from `low` to `high`."""
-
-    def read(data: Any) -> Any:
-        if type(data) is not int or not low <= data <= high:
-            raise wrong(data, f"a whole number from {low} to {high}")
-        return data
-
-    return Codec(int, read)
+    return Codec(float, read)
 
 
 def number(low: float, high: float = math.inf) -> Codec:
     """Numbers from `low` to `high`, and NaN for what was not measured."""
+    start = "a number" + f" from {low:g}" * math.isfinite(low)
+    return _number(low, high, start + f" up to {high:g}" * math.isfinite(high))
 
-    def read(data: Any) -> float:
-        found = _read_number(data)
-        if found < low or found > high:
-            raise wrong(data, f"a number from {low:g} to {high:g}")
-        return found
 
-    return Codec(_write_number, read)
+def whole(low: int, high: int = 2**63 - 1) -> Codec:
+    """Whole numbers from `low` to `high`."""
+    return _leaf(
+        lambda data: type(data) is int and low <= data <= high,
+        f"a whole number from {low}" + f" to {high}" * (high < 2**63 - 1),
+        int,
+    )
 
 
 def one_of(*known: str) -> Codec:
     """One of a few words."""
+    expected = " or ".join(known) if "" not in known else f"one of {', '.join(map(repr, known))}"
+    return _leaf(lambda data: type(data) is str and data in known, expected, str)
 
+
+def _text(limit: int, expected: str = "text", *, printable: bool) -> Codec:
     def read(data: Any) -> str:
-        if type(data) is not str or data not in known:
-            raise wrong(data, f"one of {', '.join(map(repr, known))}")
-        return data
+        if type(data) is not str or (expected != "text" and not data):
+            raise wrong(data, expected)
+        if len(data) > limit:
+            raise MisfitError(f"is a text of {len(data)} characters, at most {limit}")
+        return one_line(data) if printable else data
 
     return Codec(str, read)
 
 
-TEXT = Codec(str, _read_text)
+def _is_parameter(data: Any) -> bool:
+    """As a signature has it, with its stars: torch.fx writes it into source."""
+    plain = data.lstrip("*") if type(data) is str else ""
+    known = (plain, "*" + plain, "**" + plain)
+    return is_name(plain) and plain != "self" and data in known
+
+
+TEXT = _text(MAX_TEXT, printable=False)
+LINE = _text(MAX_LINE, printable=True)
+NAME = _text(MAX_NAME, "a name", printable=True)
 COUNT = whole(0)
-FLAG = _plain(bool, "true or false")
-NUMBER = Codec(_write_number, _read_number)
-FINITE = Codec(_write_number, _read_finite)
+FLAG = _leaf(lambda data: type(data) is bool, "true or false", bool)
+NUMBER = _number(-math.inf, math.inf, "a number")
+FINITE = _number(-math.inf, math.inf, "a finite number", finite=True)
+KEY = _leaf(lambda data: type(data) is str or (type(data) is int and abs(data) < 2**63), "a key")
+LITERAL = _leaf(lambda data: data is None or type(data) in (bool, int, float, str), "a plain value")
+IDENTIFIER = _leaf(
+    lambda data: type(data) is str and data.isidentifier() and len(data) <= 200, "an identifier"
+)
+PARAMETER = _leaf(_is_parameter, "the name of a parameter", str)
 
 
 def _write_array(value: Any) -> Any:
@@ -128,10 +169,10 @@ def _write_array(value: Any) -> Any:
 
 def _read_array(data: Any) -> Any:
     try:
-        shape, values = data["shape"], [_read_finite(value) for value in data["values"]]
+        shape, values = data["shape"], [FINITE.read(value) for value in data["values"]]
         sound = len(shape) <= MAX_RANK and all(type(size) is int and size >= 0 for size in shape)
         if not sound or math.prod(shape) != len(values):
-            raise wrong(shape, f"the shape of {len(values)} values")
+            raise placed("its shape", wrong(shape, f"that of {len(values)} values"))
         return np.array(values, dtype=np.float64).reshape(shape)
     except (KeyError, TypeError) as error:
         raise wrong(data, "an array") from error
@@ -156,15 +197,34 @@ def _write_data(value: Any) -> Any:
     raise ArtifactError(f"can't store {value!r} of type {type(value).__name__}")
 
 
-def _read_data(data: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise ArtifactError(f"nested more than {MAX_DEPTH} deep")
+def _read_data(data: Any, depth: int = MAX_DEPTH) -> Any:
+    if depth < 0:
+        raise MisfitError("is nested too deeply")
     if type(data) is dict:
-        return {key: _read_data(item, depth + 1) for key, item in data.items()}
-    return [_read_data(item, depth + 1) for item in data] if type(data) is list else data
+        return {key: _read_data(item, depth - 1) for key, item in data.items()}
+    return [_read_data(item, depth - 1) for item in data] if type(data) is list else data
+
+
+def _read_shown(data: Any, depth: int = 8) -> Any:
+    """For people: texts made printable, keys sorted."""
+    if depth == 0:
+        raise MisfitError("is nested too deeply")
+    if type(data) is dict:
+        pairs = sorted(mapping(data).items())
+        return {NAME.read(key): _read_shown(item, depth - 1) for key, item in pairs}
+    if type(data) is list:
+        return [_read_shown(item, depth - 1) for item in listed(data)]
+    return LINE.read(data) if type(data) is str else data
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 DATA = Codec(_write_data, _read_data)
+SHOWN_DATA = Codec(lambda value: _sorted(_write_data(value)), _read_shown)
 
 
 def _write_structure(value: Any) -> Any:
@@ -179,64 +239,45 @@ def _write_structure(value: Any) -> Any:
 
 def _read_structure(data: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
-        raise ArtifactError(f"nested more than {MAX_DEPTH} deep")
+        raise MisfitError("is nested too deeply")
     if data is None or type(data) is int:
         return data
+    inner = Codec(_write_structure, lambda item: _read_structure(item, depth + 1))
     if type(data) is list:
-        return [_read_structure(item, depth + 1) for item in data]
-    if type(data) is dict and set(data) == {"tuple"} and type(data["tuple"]) is list:
-        return tuple(_read_structure(item, depth + 1) for item in data["tuple"])
+        return list(many(inner).read(data))
+    if type(data) is dict and set(data) == {"tuple"}:
+        return many(inner).read(data["tuple"])
     if type(data) is dict and set(data) == {"dict"}:
-        pairs = many(pair(KEY, Codec(_write_structure, lambda d: _read_structure(d, depth + 1))))
-        return dict(pairs.read(data["dict"]))
+        return dict(many(pair(KEY, inner)).read(data["dict"]))
     raise wrong(data, "the structure of an output")
 
 
-def _read_key(data: Any) -> Any:
-    if type(data) is int:
-        return whole(-(2**63)).read(data)
-    if type(data) is not str:
-        raise wrong(data, "a key")
-    return data
-
-
-def _read_literal(data: Any) -> Any:
-    if data is None or type(data) in (bool, int, float, str):
-        return data
-    raise wrong(data, "a plain value")
-
-
-def _read_identifier(data: Any) -> str:
-    if type(data) is not str or not data.isidentifier() or len(data) > 200:
-        raise wrong(data, "an identifier")
-    return data
-
-
-def _read_parameter(data: Any) -> str:
-    """As a signature has it, with its stars: torch.fx writes it into source."""
-    plain = data.lstrip("*") if type(data) is str else ""
-    if not is_name(plain) or plain == "self" or data not in (plain, "*" + plain, "**" + plain):
-        raise wrong(data, "the name of a parameter")
-    return str(data)
-
-
-def _no_leaf(value: Any) -> Any:
-    return NotImplemented
-
-
-# Arguments of a block that are no tensors.
-SETTING = Codec(
-    lambda value: encode_value(value, _no_leaf),
-    lambda data: decode_value(data, _no_leaf, torch.device("cpu")),
-)
 STRUCTURE = Codec(_write_structure, _read_structure)
-KEY = Codec(lambda key: key, _read_key)
-LITERAL = Codec(lambda value: value, _read_literal)
-IDENTIFIER = Codec(str, _read_identifier)
-PARAMETER = Codec(str, _read_parameter)
 
 
 # --- composition -------------------------------------------------------------------------------
+
+
+def listed(data: Any, limit: int = MAX_ITEMS) -> list[Any]:
+    if type(data) is not list:
+        raise wrong(data, "a list")
+    if len(data) > limit:
+        raise MisfitError(f"has {len(data)} entries, at most {limit}")
+    return data
+
+
+def mapping(data: Any, limit: int = MAX_ITEMS) -> dict[str, Any]:
+    if type(data) is not dict:
+        raise wrong(data, "an object")
+    if len(data) > limit:
+        raise MisfitError(f"has {len(data)} entries, at most {limit}")
+    return data
+
+
+def unique(names: Sequence[str]) -> None:
+    """MisfitError naming the first name that stands twice."""
+    if len(set(names)) != len(names):
+        raise MisfitError(f"names {shown(Counter(names).most_common(1)[0][0])} twice")
 
 
 def optional(inner: Codec) -> Codec:
@@ -246,15 +287,21 @@ def optional(inner: Codec) -> Codec:
     )
 
 
-def many(inner: Codec) -> Codec:
+def many(inner: Codec, limit: int = MAX_ITEMS) -> Codec:
     """A tuple of any length."""
 
     def read(data: Any) -> Any:
-        if type(data) is not list:
-            raise wrong(data, "a list")
-        return tuple(inner.read(item) for item in data)
+        return tuple(_each(inner, enumerate(listed(data, limit)), "[{}]"))
 
     return Codec(lambda values: [inner.write(value) for value in values], read)
+
+
+def _each(inner: Codec, items: Iterable[tuple[Any, Any]], place: str) -> Iterator[Any]:
+    for key, item in items:
+        try:
+            yield inner.read(item)
+        except SymCompileError as error:
+            raise placed(place.format(shown(key)), error) from error
 
 
 def pair(first: Codec, second: Codec) -> Codec:
@@ -272,22 +319,32 @@ def ordered(inner: Codec) -> Codec:
     return Codec(lambda value: pairs.write(value.items()), lambda data: dict(pairs.read(data)))
 
 
-def by_name(inner: Codec) -> Codec:
+def by_name(
+    inner: Codec, names: Codec = TEXT, *, place: str = "{}", limit: int = MAX_ITEMS
+) -> Codec:
+    """A mapping from texts; `place` is how a message speaks of an entry."""
+
     def read(data: Any) -> Any:
-        if type(data) is not dict:
-            raise wrong(data, "an object")
-        return {name: inner.read(item) for name, item in data.items()}
+        found = mapping(data, limit)
+        keys = [names.read(key) for key in found]
+        unique(keys)
+        return dict(zip(keys, _each(inner, found.items(), place), strict=True))
 
     return Codec(lambda value: {name: inner.write(item) for name, item in value.items()}, read)
 
 
-def by_number(inner: Codec) -> Codec:
+def by_number(inner: Codec, place: str = "{}") -> Codec:
     """A mapping from whole numbers, in ascending order."""
 
     def read(data: Any) -> Any:
-        if type(data) is not dict or not all(map(_is_number_of, data)):
-            raise wrong(data, "an object with whole numbers as keys")
-        return {int(key): inner.read(data[key]) for key in sorted(data, key=int)}
+        rows = mapping(data)
+        for key in rows:
+            if not _is_number_of(key):
+                raise MisfitError(
+                    f"has {shown(key)} among its keys, expected whole numbers as keys"
+                )
+        pairs = {int(key): rows[key] for key in sorted(rows, key=int)}
+        return dict(zip(pairs, _each(inner, pairs.items(), place), strict=True))
 
     return Codec(lambda value: {str(k): inner.write(value[k]) for k in sorted(value)}, read)
 
@@ -297,29 +354,87 @@ def _is_number_of(key: str) -> bool:
     return key.isascii() and key.isdecimal() and len(key) < 10 and str(int(key)) == key
 
 
-def record(kind: type, later: Sequence[str] = (), **fields: Codec) -> Codec:
-    """A dataclass; the names of the codecs are those of its fields.
+# --- records -------------------------------------------------------------------------------------
+
+
+def record(kind: type, /, later: Sequence[str] = (), **codecs: Codec) -> Codec:
+    """A dataclass as an object of exactly its fields.
 
     Files that are older than a field of `later` lack it: it has its default then.
     """
 
     def write(value: Any) -> Any:
-        return {name: codec.write(getattr(value, name)) for name, codec in fields.items()}
+        return {name: codec.write(getattr(value, name)) for name, codec in codecs.items()}
 
     def read(data: Any) -> Any:
-        if type(data) is not dict or not set(fields) - set(later) <= set(data) <= set(fields):
-            raise wrong(data, f"an object with {', '.join(fields)}")
-        values = {}
-        for name, codec in fields.items():
-            if name not in data:
-                continue
-            try:
-                values[name] = codec.read(data[name])
-            except SymCompileError as error:
-                raise ArtifactError(f"{name}: {error}") from error
-        try:
-            return kind(**values)
-        except SymCompileError as error:
-            raise ArtifactError(str(error)) from error
+        if type(data) is not dict or not set(codecs) - set(later) <= set(data) <= set(codecs):
+            raise wrong(data, f"an object with {', '.join(codecs)}")
+        return _made(kind, {name: (codecs[name], item) for name, item in data.items()})
 
     return Codec(write, read)
+
+
+def shared(kind: type, /, **codecs: Codec) -> Codec:
+    """A dataclass as part of an object: what is None is left out, what is missing or null has its
+    default, and what else is there is passed over."""
+    required = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
+    ways = {
+        name: codec.keys if codec.keys is not None else (name,) for name, codec in codecs.items()
+    }
+
+    def write(value: Any) -> Any:
+        data: dict[str, Any] = {}
+        for name, codec in codecs.items():
+            content = getattr(value, name)
+            written = None if content is None else codec.write(content)
+            if written is not None:
+                _put(data, ways[name], written)
+        return data
+
+    def read(data: Any) -> Any:
+        found = {name: (codec, _at(data, ways[name])) for name, codec in codecs.items()}
+        given = {k: one for k, one in found.items() if one[1] is not None or k in required}
+        return _made(kind, given)
+
+    return Codec(write, read)
+
+
+def _put(data: dict[str, Any], way: Sequence[str], content: Any) -> None:
+    for key in way[:-1]:
+        data = data.setdefault(key, {})
+    data.update({way[-1]: content} if way else content)
+
+
+def _at(data: Any, way: Sequence[str]) -> Any:
+    for key in way:
+        data = mapping(data).get(key)
+        if data is None:
+            return None
+    return mapping(data) if not way else data
+
+
+def _made(kind: type, given: Mapping[str, tuple[Codec, Any]]) -> Any:
+    values, name = {}, ""
+    try:
+        for name, (codec, data) in given.items():
+            values[name] = codec.read(data)
+    except SymCompileError as error:
+        if codec.keys == ():
+            raise
+        raise placed("".join((codec.keys or (name,))[-1:]), error) from error
+    try:
+        return kind(**values)
+    except SymCompileError as error:
+        raise ArtifactError(str(error)) from error
+
+
+def inside(codec: Codec, *keys: str) -> Codec:
+    """A field that stands elsewhere than under its name; without keys its own fields stand beside
+    the others of the record."""
+    return replace(codec, keys=keys)
+
+
+def of_members(kind: type) -> Codec:
+    """The codec of a dataclass whose fields are each annotated with a codec of their own."""
+    hints = get_type_hints(kind, include_extras=True)
+    return shared(kind, **{one.name: hints[one.name].__metadata__[0] for one in fields(kind)})

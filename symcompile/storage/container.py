@@ -27,13 +27,14 @@ from typing import TYPE_CHECKING, Any
 from symcompile.errors import ArtifactError, first_line
 from symcompile.storage.documents import MAX_JSON, NotJsonError, from_json, to_json
 from symcompile.storage.files import opened, path_text, replacing, size
-from symcompile.storage.schemas import ARTIFACT
 from symcompile.storage.tensors import read_tensors
 from symcompile.storage.zip_directory import directory_problem
 
 if TYPE_CHECKING:
     import torch
 
+# Raised when an older reader would misread the newer file, see symcompile.storage.older.
+FORMAT = 2
 SUFFIX = ".symc"
 MANIFEST = "manifest.json"
 
@@ -66,7 +67,7 @@ def write(
         if not _NAME.match(name) or name == MANIFEST:
             raise ArtifactError(f"{name!r} can't be a member of a {SUFFIX} file")
     index = {name: _entry(data) for name, data in members.items()}
-    head = to_json({**manifest, "format": ARTIFACT, "members": index}, indent=1)
+    head = to_json({**manifest, "format": FORMAT, "members": index}, indent=1)
     with replacing(path) as draft:
         _write_zip(draft, {MANIFEST: head, **members})
     return Path(os.fsdecode(path))
@@ -190,10 +191,10 @@ class Archive:
         version = manifest.get("format") if type(manifest) is dict else None
         if type(version) is not int or version < 1:
             raise self._damaged(f"{MANIFEST} names no format version")
-        if version > ARTIFACT:
+        if version > FORMAT:
             raise ArtifactError(
                 f"{self.path!r} was written by a newer symcompile (format {version}, this one reads"
-                f" up to {ARTIFACT}): upgrade symcompile to open it"
+                f" up to {FORMAT}): upgrade symcompile to open it"
             )
         stamp = _COMMENT.match(self._zip.comment)
         if stamp is None or stamp.group(1).decode() != hashlib.sha256(data).hexdigest():

@@ -22,8 +22,8 @@ from symcompile.modules.state import fingerprint
 from symcompile.storage.codecs import MAX_DEPTH, TEXT, whole
 from symcompile.storage.documents import NotJsonError, from_json
 from symcompile.storage.files import opened, replacing, size
+from symcompile.storage.outcomes import region_from_json, region_to_json
 from symcompile.storage.reading import part, reading
-from symcompile.storage.serialization import region_from_json, region_to_json
 from symcompile.storage.tensors import read_tensors
 
 FORMAT = 1

@@ -7,27 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from symcompile.storage.rows import FlatCall
+
 DOMAIN = "symcompile"
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call that was written into a graph, as the file's metadata tells.
-
-    Attributes:
-        name: of the call; the nodes' names begin with it, a slash follows.
-        path: the block.
-        function: whose body it is.
-        inputs, outputs: values in the graph, in the order of the function's signature.
-        nodes: how many there are.
-    """
-
-    name: str
-    path: str
-    function: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    nodes: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +23,7 @@ class Calls:
     """
 
     functions: Mapping[str, str] = field(default_factory=dict)
-    flat: Mapping[str, Call] = field(default_factory=dict)
+    flat: Mapping[str, FlatCall] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
 
 
@@ -100,7 +82,7 @@ def _readers(nodes: Sequence[Any], returned: Iterable[str]) -> dict[str, set[str
     return found
 
 
-def _whole(call: Call, group: Sequence[Any], readers: Mapping[str, set[str]]) -> bool:
+def _whole(call: FlatCall, group: Sequence[Any], readers: Mapping[str, set[str]]) -> bool:
     """Whether these are all nodes of a call, and are tied to the others as they were."""
     made = {name for node in group for name in node.output if name}
     read = {name for node in group for name in read_by(node)} - made
@@ -132,5 +114,5 @@ def _single(node: Any, calls: Calls) -> Step:
     return Step(node.name, region, tuple(node.input), tuple(node.output), (node,))
 
 
-def _collapsed(call: Call, group: Sequence[Any]) -> Step:
+def _collapsed(call: FlatCall, group: Sequence[Any]) -> Step:
     return Step(call.name, call.path, call.inputs, call.outputs, tuple(group))

@@ -16,9 +16,9 @@ from scipy import special
 
 from symcompile.diff.onnx.rounding import UNITS, Value, exact, rounded, spread
 from symcompile.diff.onnx.tensors import dtype_of, small_array
-from symcompile.diff.readers.checks import printable
 from symcompile.errors import ArtifactError
 from symcompile.expressions.evaluation import Array
+from symcompile.storage.codecs import printable
 
 MAX_ELEMENTS = 500_000  # of one value
 MAX_WORK = 20_000_000  # elements of all values of a file together

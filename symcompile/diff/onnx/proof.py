@@ -24,12 +24,13 @@ from symcompile.diff.onnx.evaluation import (
 from symcompile.diff.onnx.metadata import Metadata
 from symcompile.diff.onnx.rounding import UNITS, Value, of_program
 from symcompile.diff.onnx.tensors import dtype_of
-from symcompile.diff.readers import checks
+from symcompile.diff.readers.manifest import matrix
 from symcompile.diff.snapshot import Block
-from symcompile.errors import ArtifactError
+from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.expressions.program import from_sympy
 from symcompile.modules.region import read_features
+from symcompile.storage.rows import TargetRow, TensorFeatures
 
 MOST_PROBES = 64
 IN_RANGE = 8
@@ -37,9 +38,6 @@ IN_RANGE = 8
 TOO_LOOSE = 0.01
 # Bounds are of first order: this much is left for the rest.
 SLACK = 2.0
-_MAX_FEATURES = 100_000
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,9 @@ def check_blocks(metadata: Metadata, model: Any, steps: Sequence[Step]) -> list[
 # --- where to compute ----------------------------------------------------------------------------
 
 
-def _points(block: Block, row: Json) -> tuple[Array, Array]:
+def _points(block: Block, row: TargetRow) -> tuple[Array, Array]:
     """Inputs [n, n_inputs] and the variables of the equations there [n, n_variables]."""
-    where = f"region {block.path!r}"
-    n_inputs = len(block.inputs)
-    X = checks.matrix(row.get("probes", []), f"{where}: probes", n_inputs)[:MOST_PROBES]
+    X = matrix(() if row.probes is None else row.probes.inputs, len(block.inputs))[:MOST_PROBES]
     if "in" in block.projections:
         if not len(X) or len(block.probes) < len(X):
             raise NotComputedError("it has a projection and no probes")
@@ -120,51 +116,38 @@ def _in_range(block: Block) -> Iterator[Array]:
 
 
 def _bodies(
-    path: str, row: Json, metadata: Metadata, model: Any, steps: Sequence[Step]
+    path: str, row: TargetRow, metadata: Metadata, model: Any, steps: Sequence[Step]
 ) -> Iterator[Body]:
     functions = {one.name: one for one in model.functions if one.domain == DOMAIN}
     for name, owner in metadata.calls.functions.items():
         if owner == path and name in functions:
             one = functions[name]
-            what = f"function {checks.shown(name)}"
-            yield Body(
-                what, one.node, tuple(one.input), tuple(one.output), _kinds(path, row, name), {}
-            )
+            what = f"function {shown(name)}"
+            yield Body(what, one.node, tuple(one.input), tuple(one.output), _kinds(row, name), {})
     for step in steps:
         call = metadata.calls.flat.get(step.name) if step.region == path else None
         if call is not None and step.nodes:
-            what = f"call {checks.shown(step.name)}"
-            kinds = _kinds(path, row, call.function)
+            what = f"call {shown(step.name)}"
+            kinds = _kinds(row, call.function)
             read = {name for node in step.nodes for name in node.input}
             around = {one.name: one for one in model.graph.initializer if one.name in read}
             yield Body(what, step.nodes, call.inputs, call.outputs, kinds, around)
 
 
-def _kinds(path: str, row: Json, function: str) -> tuple[tuple[str, int], ...]:
-    where = f"region {path!r}: signatures"
-    rows = checks.mapping(row.get("signatures", {}), where)
-    kinds = checks.listed(rows.get(function, []), where, 1000)
-    pairs = [checks.listed(kind, where, 2) for kind in kinds]
-    if not all(len(pair) == 2 for pair in pairs):
-        raise checks.wrong(where, kinds, "dtype and rank of each input")
-    return tuple((checks.name(a, where), checks.whole(b, where, 0, 32)) for a, b in pairs)
-
-
-def _features(path: str, row: Json, side: str) -> list[int]:
-    where = f"region {path!r}: tensors"
-    rows = checks.mapping(row.get("tensors", {}), where)
-    listed = checks.listed(rows.get(side, []), where, 1000)
-    return [checks.whole(one, where, 0, _MAX_FEATURES) for one in listed]
+def _kinds(row: TargetRow, function: str) -> tuple[tuple[str, int], ...]:
+    """Dtype and rank of each input."""
+    return tuple((row.signatures or {}).get(function, ()))
 
 
 # --- both sides ----------------------------------------------------------------------------------
 
 
 def _check(
-    block: Block, row: Json, body: Body, points: tuple[Array, Array], budget: Budget
+    block: Block, row: TargetRow, body: Body, points: tuple[Array, Array], budget: Budget
 ) -> None:
     X, variables = points
-    features = _features(block.path, row, "inputs"), _features(block.path, row, "outputs")
+    tensors = row.tensors or TensorFeatures()
+    features = tensors.inputs, tensors.outputs
     counts = [sum(max(one, 1) for one in side) for side in features]
     if counts != [len(block.inputs), block.n_outputs] or len(body.kinds) != len(features[0]):
         raise NotComputedError("its metadata does not tell how to call it")
@@ -191,7 +174,7 @@ def _unit(block: Block, body: Body) -> float:
 
 
 def _expected(
-    block: Block, row: Json, variables: Array, unit: float
+    block: Block, row: TargetRow, variables: Array, unit: float
 ) -> Iterator[tuple[int, Value]]:
     """What the equations give for each column of the outputs that they determine."""
     values = {
@@ -213,14 +196,13 @@ def _expected(
         yield column, Value(total[:, column], bound[:, column])
 
 
-def _reconstruction(block: Block, row: Json) -> tuple[Array, Array]:
+def _reconstruction(block: Block, row: TargetRow) -> tuple[Array, Array]:
     """Mean [d] and components [k, d] of the projection of the outputs."""
     where = f"region {block.path!r}: reconstruction"
-    if "reconstruction" not in row:
+    if row.reconstruction is None:
         raise NotComputedError("its projection is not in the metadata")
-    data = checks.mapping(row["reconstruction"], where)
-    mean = np.array(checks.vector(data.get("mean"), where))
-    components = checks.matrix(data.get("components"), where, len(mean))
+    mean = np.array(row.reconstruction.mean, dtype=np.float64)
+    components = matrix(row.reconstruction.components, len(mean))
     digest = hashlib.sha256(mean.tobytes() + components.tobytes()).hexdigest()[:16]
     if digest != block.projections["out"]:
         raise ArtifactError(f"{where} was edited: it does not have the digest of its projection")
@@ -231,7 +213,7 @@ class _Caller:
     """Calls the nodes of a block with rows of inputs."""
 
     def __init__(
-        self, body: Body, features: tuple[list[int], list[int]], unit: float, budget: Budget
+        self, body: Body, features: tuple[Sequence[int], Sequence[int]], unit: float, budget: Budget
     ) -> None:
         self.body, self.unit, self.budget = body, unit, budget
         self.inputs, self.outputs = features
@@ -277,10 +259,10 @@ class _Caller:
     ) -> tuple[Array, Array]:
         found = values.get(name)
         if found is None or found.data.size % max(size, 1) or not found.data.size:
-            raise NotComputedError(f"output {checks.shown(name)} has another shape")
+            raise NotComputedError(f"output {shown(name)} has another shape")
         data, error = (part.reshape(-1, max(size, 1)) for part in (found.data, found.error))
         if len(data) != count and count > 1:
-            raise NotComputedError(f"output {checks.shown(name)} has another number of rows")
+            raise NotComputedError(f"output {shown(name)} has another number of rows")
         # A body that was made for a fixed number of rows gives the one row so many times.
         return data[:count], error[:count]
 

@@ -23,9 +23,9 @@ from symcompile.diff.onnx.text import (
     plain_text,
     settings,
 )
-from symcompile.diff.readers.checks import printable, shown
 from symcompile.diff.snapshot import Node, Tensor
-from symcompile.errors import ArtifactError
+from symcompile.errors import ArtifactError, shown
+from symcompile.storage.codecs import printable
 
 
 @dataclass

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.diff.readers.checks import printable, shown
 from symcompile.diff.snapshot import Tensor
-from symcompile.errors import ArtifactError
+from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array
+from symcompile.storage.codecs import printable
 from symcompile.storage.files import without_waiting
 
 _CHUNK = 2**20

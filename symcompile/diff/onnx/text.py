@@ -14,9 +14,9 @@ import numpy as np
 
 from symcompile.diff.onnx.calls import Calls, Step, call_of, graphs_of, steps
 from symcompile.diff.onnx.tensors import Tensors, is_external, small_array
-from symcompile.diff.readers.checks import printable, shown
 from symcompile.diff.snapshot import Tensor
-from symcompile.errors import ArtifactError
+from symcompile.errors import ArtifactError, shown
+from symcompile.storage.codecs import printable
 
 MOST_SHOWN = 16  # values of a constant that is no weight
 _LONGEST = 400  # characters of one attribute

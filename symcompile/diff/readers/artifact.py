@@ -6,22 +6,23 @@ Its parts are put together as the manifest of the same compile is, and read as o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from symcompile.aten.graph import StoredGraph
 from symcompile.aten.signature import check_signature
-from symcompile.diff.readers import checks, manifest
+from symcompile.diff.readers import manifest
 from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
 from symcompile.modules.calling import submodule_path
 from symcompile.storage import artifact
 from symcompile.storage.container import Archive
+from symcompile.storage.equations import check_work
 from symcompile.storage.graph_rows import aten_rows
-from symcompile.storage.model_rows import (
+from symcompile.storage.model import (
     constants_of,
     rest_of_block,
     state_digest,
@@ -30,7 +31,7 @@ from symcompile.storage.model_rows import (
     tensors_inside,
 )
 from symcompile.storage.reading import reading
-from symcompile.storage.region_rows import region_row
+from symcompile.storage.rows import region_row
 
 Json = dict[str, Any]
 State = dict[str, torch.Tensor]
@@ -43,27 +44,19 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     """
     source = os.fspath(path)
     with reading(source), Archive(path) as archive:
-        checks.check_work(_programs(archive.document("outcomes")))
+        check_work(artifact.programs(archive))
         found = artifact.read_outcomes(archive, fronts=False)
         graph, states = _graph(archive), _states(archive)
         data = {
             "model": _model(archive),
             "regions": {
-                name: region_row(one, _digest(archive, name, one, states, graph))
-                for name, one in found.items()
+                path: region_row(one, _digest(archive, path, one, states, graph))
+                for path, one in found.items()
             },
             "weights": _weights(graph, found, states),
             "graph": {"level": "aten", "nodes": list(aten_rows(graph.document))},
         }
         return manifest.snapshot(data, source, "artifact")
-
-
-def _programs(outcomes: Json) -> Iterator[tuple[str, Any]]:
-    """Programs of the chosen equations, each with its place."""
-    for path, row in outcomes.items():
-        checks.listed(row.get("probes", []), f"region {path!r}: probes", manifest.MAX_PROBES)
-        for output, equation in row.get("equations", {}).items():
-            yield f"region {path!r}, output {output}", equation["program"]
 
 
 def _model(archive: Archive) -> Json:

@@ -10,13 +10,14 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.sizes import dtype_name, is_free
-from symcompile.diff.readers import checks
-from symcompile.diff.readers.nodes import read_nodes
+from symcompile.diff.readers.nodes import in_order
 from symcompile.diff.snapshot import Shape, Snapshot, Tensor
 from symcompile.modules.calling import result_places
+from symcompile.storage.codecs import printable
 from symcompile.storage.graph_rows import fx_rows
-from symcompile.storage.model_rows import own_tensors, tensor_digest
+from symcompile.storage.model import own_tensors, tensor_digest
 from symcompile.storage.reading import reading
+from symcompile.storage.rows import GRAPH
 
 NOTE = "no equations of symcompile in it: structure only"
 
@@ -39,7 +40,7 @@ def read(module: fx.GraphModule) -> Snapshot:
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             weights=dict(_weights(module)),
             level="fx",
-            nodes=read_nodes(fx_rows(module), "graph"),
+            nodes=in_order(GRAPH.read({"nodes": fx_rows(module)}).nodes, "graph"),
             notes=(NOTE,),
         )
 
@@ -47,14 +48,14 @@ def read(module: fx.GraphModule) -> Snapshot:
 def _inputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
     for node in module.graph.nodes:
         if node.op == "placeholder":
-            yield checks.printable(str(node.target).lstrip("*")), _tensor(node)
+            yield printable(str(node.target).lstrip("*")), _tensor(node)
 
 
 def _outputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
     for node in module.graph.nodes:
         if node.op == "output":
             for place, leaf in result_places(_structured(module, node.args[0])):
-                yield checks.printable(place), _tensor(leaf)
+                yield printable(place), _tensor(leaf)
 
 
 def _structured(module: fx.GraphModule, value: Any) -> Any:
@@ -86,7 +87,7 @@ def _weights(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
     for name in sorted(found):
         tensor = found[name]
         yield (
-            checks.printable(name),
+            printable(name),
             Tensor(dtype_name(tensor.dtype), tuple(tensor.shape), tensor_digest(tensor)),
         )
 

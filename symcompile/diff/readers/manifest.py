@@ -1,45 +1,45 @@
-"""Read a manifest: every field is checked, and nothing of it is run.
-
-The order of keys in the file means nothing. Fields that a reader does not know are passed over,
-those that may be missing have a default; whatever else is not as the exporter writes it is an
-ArtifactError.
-"""
+"""Read a manifest: every member is checked, and nothing of it is run."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from symcompile.diff.readers import checks
-from symcompile.diff.readers.nodes import read_nodes
-from symcompile.diff.snapshot import (
-    NOT_MEASURED,
-    Accuracy,
-    Block,
-    ModelProbes,
-    Output,
-    Snapshot,
-    Span,
-    Tensor,
-)
-from symcompile.errors import ArtifactError
+from symcompile.diff.readers.nodes import in_order
+from symcompile.diff.snapshot import NOT_MEASURED, Accuracy, Block, Output, Snapshot
+from symcompile.errors import ArtifactError, SymCompileError, shown
+from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
+from symcompile.fidelity.outcome import OutputFidelity
 from symcompile.modules.region import read_features
 from symcompile.storage import files
+from symcompile.storage.codecs import NAME, MisfitError, by_name, mapping, placed, printable
 from symcompile.storage.documents import MAX_JSON, NotJsonError, from_json
+from symcompile.storage.equations import EquationRow, check_complexity, check_probes, check_work
 from symcompile.storage.reading import reading
-from symcompile.storage.schemas import MANIFEST
+from symcompile.storage.rows import (
+    GRAPH,
+    MANIFEST_FORMAT,
+    MODEL,
+    REGION_ROW,
+    WEIGHTS,
+    ModelProbes,
+    ModelRow,
+    ProbeRow,
+    RegionRow,
+)
 
 Json = dict[str, Any]
+_T = TypeVar("_T")
 
 # In the whole file: they take about 300 bytes of memory each.
 _MAX_VALUES = 2_000_000
-MAX_PROBES = 1_000
-_MAX_PROBE_VALUES = 1_000
-_LEVELS = ("aten", "fx")
+_MAX_COMPONENTS = 10_000
+_REGIONS = by_name(REGION_ROW, NAME, place="region {}")
 
 
 def read(path: str | os.PathLike[str]) -> Snapshot:
@@ -56,17 +56,17 @@ def load(path: str | os.PathLike[str]) -> Json:
     try:
         data = from_json(files.content(path, MAX_JSON), _MAX_VALUES)
     except NotJsonError as error:
-        raise ArtifactError(checks.printable(f"can't read {name!r}: it {error}")) from error
+        raise ArtifactError(printable(f"can't read {name!r}: it {error}")) from error
     version = data.get("manifest") if type(data) is dict else None
     if type(version) is not int:
         raise ArtifactError(f"can't read {name!r}: it is JSON, but no manifest of symcompile")
-    if version > MANIFEST:
+    if version > MANIFEST_FORMAT:
         raise ArtifactError(
-            f"{name!r} was written by a newer symcompile (manifest {checks.shown(version)}, this"
-            f" one reads up to {MANIFEST}): upgrade symcompile to read it"
+            f"{name!r} was written by a newer symcompile (manifest {shown(version)}, this"
+            f" one reads up to {MANIFEST_FORMAT}): upgrade symcompile to read it"
         )
     regions = data.get("regions")
-    if type(regions) is not dict or not all(type(one) is dict for one in regions.values()):
+    if type(regions) is not dict or not all(type(row) is dict for row in regions.values()):
         raise ArtifactError(f"can't read {name!r}: it lists no regions")
     return data  # type: ignore[no-any-return]
 
@@ -74,269 +74,163 @@ def load(path: str | os.PathLike[str]) -> Json:
 def snapshot(data: Json, source: str, kind: str) -> Snapshot:
     """The content of a manifest as a snapshot; `source` is named in errors."""
     with reading(source):
-        model = checks.mapping(data.get("model", {}), "model")
-        graph = checks.mapping(data.get("graph", {}), "graph")
-        regions = checks.mapping(data["regions"], "regions")
-        checks.check_work(_programs(regions))
-        level = checks.maybe_text(graph.get("level"), "graph.level")
-        if level not in (None, *_LEVELS):
-            raise checks.wrong("graph.level", level, " or ".join(_LEVELS))
+        check_work(_programs(data["regions"]))
+        model: ModelRow = _read("model", MODEL, data)
+        graph = _read("graph", GRAPH, data)
+        regions = _REGIONS.read(data["regions"])
+        weights = _read("weights", WEIGHTS, data)
+        notes = () if graph.level or not graph.note else (f"its graph is not known: {graph.note}",)
         return Snapshot(
-            source=checks.printable(source),
+            source=printable(source),
             kind=kind,
-            blocks=_by_name(regions, "region", block),
-            model=checks.maybe_text(model.get("class"), "model.class"),
-            inputs=_tensors(model, "inputs", "arguments"),
-            outputs=_tensors(model, "outputs", "results"),
-            parameters=checks.maybe_whole(model.get("parameters"), "model.parameters"),
-            weights=_by_name(checks.mapping(data.get("weights", {}), "weights"), "weight", _weight),
-            level=level,
-            nodes=read_nodes(graph.get("nodes", []), "graph") if level else (),
+            blocks={path: block(path, regions[path]) for path in sorted(regions)},
+            model=model.kind,
+            inputs=ordered(model.inputs or {}, model.arguments),
+            outputs=ordered(model.outputs or {}, model.results),
+            parameters=model.parameters,
+            weights={name: weights[name] for name in sorted(weights)},
+            level=graph.level,
+            nodes=in_order(graph.nodes, "graph") if graph.level else (),
             probes=model_probes(model),
-            notes=_notes(graph),
+            notes=notes,
         )
 
 
-def _programs(regions: Json) -> Iterator[tuple[str, Any]]:
+def _read(name: str, codec: Any, data: Json) -> Any:
+    try:
+        return codec.read(data.get(name, {}))
+    except SymCompileError as error:
+        raise placed(name, error) from error
+
+
+def _programs(regions: Any) -> Iterator[tuple[str, Any]]:
     """Every program in the file; what is none is found later, when its row is read."""
-    for path, region in regions.items():
+    for path, region in mapping(regions).items():
         equations = region.get("equations") if type(region) is dict else None
         for output, row in equations.items() if type(equations) is dict else ():
             if type(row) is dict and type(row.get("program")) is dict:
-                where = f"region {checks.shown(path)}, output {checks.shown(output)}"
-                yield where, row["program"]
+                yield f"region {shown(path)}, output {shown(output)}", row["program"]
 
 
-def _by_name(rows: Json, what: str, read: Any) -> dict[str, Any]:
-    """Rows by their names, sorted."""
-    names = [checks.name(name, f"name of a {what}") for name in rows]
-    checks.unique(names, what)
-    return {name: read(name, rows[key]) for name, key in sorted(zip(names, rows, strict=True))}
-
-
-def _notes(graph: Json) -> tuple[str, ...]:
-    note = checks.maybe_text(graph.get("note"), "graph.note")
-    return () if graph.get("level") or not note else (f"its graph is not known: {note}",)
-
-
-# --- the model -----------------------------------------------------------------------------------
-
-
-def _tensors(model: Json, key: str, order: str) -> dict[str, Tensor]:
-    where = f"model.{key}"
-    rows = {} if model.get(key) is None else checks.mapping(model[key], where)
-    found = {
-        checks.name(name, where): _tensor(row, f"{where}[{name!r}]") for name, row in rows.items()
-    }
-    return _ordered(found, model.get(order), f"model.{order}")
-
-
-def _tensor(data: Any, where: str) -> Tensor:
-    """[dtype, *sizes]; of an argument that is no tensor [type, value]."""
-    row = checks.listed(data, where, 64)
-    if not row:
-        raise checks.wrong(where, data, "a dtype and sizes")
-    sizes = [_size(size, f"{where}[{k}]") for k, size in enumerate(row)]
-    return Tensor(str(sizes[0]), tuple(sizes[1:]))
-
-
-def _size(data: Any, where: str) -> int | str:
-    return checks.name(data, where) if type(data) is str else checks.whole(data, where)
-
-
-def _weight(name: str, data: Any) -> Tensor:
-    where = f"weight {name!r}"
-    row = checks.listed(data, where, 3)
-    if len(row) != 3:
-        raise checks.wrong(where, data, "dtype, shape and digest")
-    sizes = checks.listed(row[1], f"{where}: shape", 64)
-    shape = tuple(checks.whole(size, f"{where}: shape") for size in sizes)
-    return Tensor(checks.name(row[0], where), shape, checks.text(row[2], where, 100))
-
-
-def model_probes(model: Json) -> ModelProbes | None:
+def model_probes(model: ModelRow) -> ModelProbes | None:
     """What the model gave on a few rows; None where a file doesn't tell."""
-    if model.get("probes") is None:
+    probes = model.probes
+    if probes is None:
         return None
-    probes = checks.mapping(model["probes"], "model.probes")
-    rows = checks.mapping(probes.get("outputs"), "model.probes.outputs")
-    found = {
-        checks.name(name, "model.probes.outputs"): _values(row, f"model.probes.outputs[{name!r}]")
-        for name, row in rows.items()
-    }
-    digest = checks.text(probes.get("inputs"), "model.probes.inputs", 100)
-    return ModelProbes(digest, _ordered(found, model.get("results"), "model.results"))
+    return ModelProbes(probes.digest, ordered(probes.outputs, model.results))
 
 
-def _values(data: Any, where: str) -> tuple[float | None, ...]:
-    return tuple(checks.number(one, where) for one in checks.listed(data, where, _MAX_PROBE_VALUES))
-
-
-def _ordered(found: dict[str, Any], order: Any, where: str) -> dict[str, Any]:
+def ordered(found: Mapping[str, _T], order: Sequence[str] | None) -> dict[str, _T]:
     """In the order that the file tells: that of its keys may have been sorted."""
-    if order is None:
-        return found
-    names = checks.names(order, where)
-    first = {name: found[name] for name in names if name in found}
+    first = {name: found[name] for name in order or () if name in found}
     return first | {name: one for name, one in found.items() if name not in first}
 
 
 # --- regions -------------------------------------------------------------------------------------
 
 
-def block(path: str, data: Any) -> Block:
-    """A region of a manifest, or of a file that holds such rows."""
-    where = f"region {path!r}"
-    row = checks.mapping(data, where)
-    status = row.get("status")
-    if status not in ("symbolic", "neural"):
-        raise checks.wrong(f"{where}: status", status, "symbolic or neural")
-    inputs = _inputs(row, where)
-    features = _features(row, where, path, tuple(inputs))
-    rows = row.get("equations", {}) if status == "symbolic" else {}
-    equations = checks.mapping(rows, f"{where}: equations")
-    provenance = checks.mapping(row.get("provenance", {}), f"{where}: provenance")
-    outputs = {
-        number: _output(equations[str(number)], f"{where}, output {number}", provenance)
-        for number in _numbers(equations, where)
-    }
-    variables = _variables(outputs, features, tuple(inputs), row, where)
-    change = checks.mapping(row.get("end_to_end", {}), f"{where}: end_to_end")
+def block(path: str, row: RegionRow) -> Block:
+    """A region, its equations built; ArtifactError if these do not fit what is said of them."""
+    try:
+        return _block(path, row)
+    except SymCompileError as error:
+        raise placed(f"region {path!r}", error) from error
+
+
+def _block(path: str, row: RegionRow) -> Block:
+    inputs = ordered(row.inputs or {}, row.columns)
+    features = ordered(row.features or {}, row.variables)
+    base = _base_names(row, tuple(inputs))
+    if features:
+        read_features(path, features, base)
+    equations = row.equations if row.equations and row.status == "symbolic" else {}
+    outputs = {k: _placed(f"output {k}", _output, equations[k], row) for k in equations}
+    variables = tuple(features) or base
+    _check_variables(outputs, variables)
+    projections = {"in": row.projection_in, "out": row.projection_out}
     return Block(
         path,
-        status,
-        reason=checks.maybe_text(row.get("reason"), f"{where}: reason") or "",
-        dtype=checks.maybe_text(row.get("dtype"), f"{where}: dtype"),
+        row.status,
+        reason=row.reason or "",
+        dtype=row.dtype,
         inputs=inputs,
-        n_outputs=checks.maybe_whole(row.get("outputs"), f"{where}: outputs"),
+        n_outputs=row.outputs,
         features=features,
-        projections=_projections(row, where),
+        projections={side: one[-1] for side, one in projections.items() if one is not None},
         outputs=outputs,
-        probes=_probes(row.get("probes"), f"{where}: probes", variables, outputs),
-        digest=checks.maybe_text(row.get("digest"), f"{where}: digest"),
-        accuracy=accuracy(row.get("fidelity"), f"{where}: fidelity"),
-        end_to_end=checks.number(change.get("relative_l2"), f"{where}: end_to_end"),
-        parameters_removed=checks.maybe_whole(
-            row.get("parameters_removed"), f"{where}: parameters_removed"
-        ),
-        provenance=checks.plain(provenance, f"{where}: provenance"),
+        probes=_placed("probes", _probes, row.probes, variables, outputs),
+        digest=row.digest,
+        accuracy=_accuracy(row.fidelity),
+        end_to_end=None if row.end_to_end is None else _finite(row.end_to_end.equation),
+        parameters_removed=row.parameters_removed,
+        provenance=row.provenance,
     )
 
 
-def _inputs(row: Json, where: str) -> dict[str, Span | None]:
-    spans = checks.mapping(row.get("inputs", {}), f"{where}: inputs")
-    found = {
-        checks.name(name, f"{where}: inputs"): checks.span(one, f"{where}: inputs[{name!r}]")
-        for name, one in spans.items()
-    }
-    return _ordered(found, row.get("columns"), f"{where}: columns")
+def _placed(place: str, read: Callable[..., _T], *data: Any) -> _T:
+    try:
+        return read(*data)
+    except SymCompileError as error:
+        raise placed(place, error) from error
 
 
-def _features(row: Json, where: str, path: str, names: tuple[str, ...]) -> dict[str, str]:
-    """Definitions of the variables, each read to be an expression."""
-    rows = checks.mapping(row.get("features", {}), f"{where}: features")
-    found = {
-        checks.name(name, f"{where}: features"): checks.text(one, f"{where}: features[{name!r}]")
-        for name, one in rows.items()
-    }
-    ordered: dict[str, str] = _ordered(found, row.get("variables"), f"{where}: variables")
-    if ordered:
-        read_features(path, ordered, _base_names(row, names, where))
-    return ordered
-
-
-def _base_names(row: Json, names: tuple[str, ...], where: str) -> tuple[str, ...]:
+def _base_names(row: RegionRow, inputs: tuple[str, ...]) -> tuple[str, ...]:
     """What features and equations are expressions of: inputs, or coordinates of a projection."""
-    if row.get("projection_in") is None:
-        return names
-    parts = checks.listed(row["projection_in"], f"{where}: projection_in", 3)
-    count = checks.whole(parts[0] if parts else None, f"{where}: projection_in", 0, 10_000)
-    return tuple(f"z{k}" for k in range(count))
+    if row.projection_in is None:
+        return inputs
+    if row.projection_in[0] > _MAX_COMPONENTS:
+        raise placed("projection_in", MisfitError(f"has more than {_MAX_COMPONENTS} components"))
+    return tuple(f"z{k}" for k in range(row.projection_in[0]))
 
 
-def _projections(row: Json, where: str) -> dict[str, str]:
-    found = {}
-    for side in ("in", "out"):
-        if row.get(f"projection_{side}") is not None:
-            parts = checks.listed(row[f"projection_{side}"], f"{where}: projection_{side}", 3)
-            found[side] = checks.text(parts[-1] if parts else None, f"{where}: projection", 100)
-    return found
+def _output(equation_row: EquationRow, row: RegionRow) -> Output:
+    equation = equation_row.checked()
+    engine = row.provenance.get("engine")
+    costs = engine.get("operators") if type(engine) is dict else None
+    check_complexity(equation_row, equation, costs)
+    return Output(equation, equation_row.count, _accuracy(equation_row.fidelity))
 
 
-def _numbers(equations: Json, where: str) -> list[int]:
-    for key in equations:
-        if not (key.isascii() and key.isdecimal() and len(key) < 7 and str(int(key)) == key):
-            raise checks.wrong(f"{where}: an output", key, "its number")
-    return sorted(map(int, equations))
-
-
-def _output(data: Any, where: str, provenance: Json) -> Output:
-    row, engine = checks.mapping(data, where), provenance.get("engine")
-    return checks.output(
-        where,
-        program=row.get("program"),
-        symbols=row.get("variables"),
-        constants=checks.slot_values(row.get("constants"), f"{where}: constants"),
-        complexity=row.get("complexity"),
-        text=row.get("equation"),
-        form=row.get("form"),
-        operators=row.get("operators"),
-        costs=engine.get("operators") if type(engine) is dict else None,
-        loss=row.get("loss"),
-        holdout_loss=row.get("holdout_loss"),
-        accuracy=accuracy(row.get("fidelity"), f"{where}: fidelity"),
-    )
-
-
-def accuracy(data: Any, where: str) -> Accuracy:
-    """What `fidelity` says; not measured where there is none."""
-    if data is None:
+def _accuracy(fidelity: OutputFidelity | None) -> Accuracy:
+    """What was measured, and is finite."""
+    if fidelity is None:
         return NOT_MEASURED
-    row = checks.mapping(data, where)
-    beyond = checks.mapping(row.get("extrapolation", {}), f"{where}.extrapolation")
-    controls = checks.mapping(row.get("controls", {}), f"{where}.controls")
-    linear = checks.mapping(controls.get("linear", {}), f"{where}.controls.linear")
-    numbers = [
-        checks.number(one.get(key), f"{where}.{key}")
-        for one, key in (
-            *((row, key) for key in ("r2", "relative_l2", "max_error")),
-            *((beyond, "relative_l2"), (linear, "relative_l2")),
-        )
-    ]
-    return Accuracy(*numbers)
+    equation = fidelity.equation
+    beside = (fidelity.extrapolation.relative_l2, fidelity.linear.relative_l2)
+    values = (equation.r2, equation.relative_l2, equation.max_error, *beside)
+    return Accuracy(*map(_finite, values))
 
 
-def _variables(
-    outputs: Mapping[int, Output],
-    features: Mapping[str, str],
-    inputs: tuple[str, ...],
-    row: Json,
-    where: str,
-) -> tuple[str, ...]:
-    """The symbols of the region's equations, which all of them must share."""
-    expected = tuple(features) or _base_names(row, inputs, where)
-    for number, one in outputs.items():
-        if one.equation.symbols != expected:
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _check_variables(outputs: Mapping[int, Output], variables: tuple[str, ...]) -> None:
+    """All equations of a region are of the same symbols."""
+    for number, output in outputs.items():
+        if output.equation.symbols != variables:
             raise ArtifactError(
-                f"{where}, output {number} is an equation of {', '.join(one.equation.symbols)},"
-                f" expected {', '.join(expected)}"
+                f"output {number} is an equation of {', '.join(output.equation.symbols)},"
+                f" expected {', '.join(variables)}"
             )
-    return expected
 
 
-def _probes(
-    data: Any, where: str, variables: Sequence[str], outputs: Mapping[int, Output]
-) -> Array:
+def _probes(row: ProbeRow | None, variables: Sequence[str], outputs: Mapping[int, Output]) -> Array:
     """Values of the variables, at which the stored outputs are what the equations give."""
-    if data is None or not outputs:
+    if row is None or not outputs:
         return np.empty((0, len(variables) if outputs else 0))
-    row = checks.mapping(data, where)
-    key = "inputs" if row.get("variables") is None else "variables"
-    points = checks.listed(row.get(key), f"{where}.{key}", MAX_PROBES)
-    values = checks.matrix(points, f"{where}.{key}", len(variables))
-    stored = checks.mapping(row.get("outputs", {}), f"{where}.outputs")
-    for number, one in outputs.items():
-        if str(number) in stored:
-            found = stored[str(number)]
-            checks.check_probes(f"{where}.outputs[{number}]", found, one.equation, values)
-    return values
+    key = "inputs" if row.variables is None else "variables"
+    points = _placed(key, matrix, getattr(row, key), len(variables))
+    for number, output in outputs.items():
+        if number in row.outputs:
+            equation: Equation = output.equation
+            _placed(f"outputs[{number}]", check_probes, row.outputs[number], equation, points)
+    return points
+
+
+def matrix(rows: Sequence[Sequence[float]], columns: int) -> Array:
+    """Rows of a file as [n, columns] in float64."""
+    for k, row in enumerate(rows):
+        if len(row) != columns:
+            raise placed(f"[{k}]", MisfitError(f"has {len(row)} values, expected {columns}"))
+    return np.array(rows, dtype=np.float64).reshape(len(rows), columns)

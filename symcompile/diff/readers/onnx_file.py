@@ -16,10 +16,10 @@ from symcompile.diff.onnx.proof import check_blocks
 from symcompile.diff.onnx.rows import Rows, graph_rows
 from symcompile.diff.onnx.tensors import Tensors, dtype_of
 from symcompile.diff.onnx.text import function_digests
-from symcompile.diff.readers import checks
 from symcompile.diff.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
-from symcompile.errors import ArtifactError
+from symcompile.errors import ArtifactError, shown
 from symcompile.storage import files
+from symcompile.storage.codecs import NAME, printable
 from symcompile.storage.reading import reading
 
 FOREIGN = "no equations of symcompile in it: structure only"
@@ -53,7 +53,7 @@ def _snapshot(model: Any, path: str) -> Snapshot:
     inputs = [one for one in model.graph.input if one.name not in weights]
     batch = _batch(inputs)
     return Snapshot(
-        source=checks.printable(path),
+        source=printable(path),
         kind="ONNX",
         family="onnx",
         equations_known=metadata.known,
@@ -74,12 +74,12 @@ def _snapshot(model: Any, path: str) -> Snapshot:
 def _check_calls(rows: Rows, metadata: Metadata) -> None:
     for node in rows.nodes:
         if node.operator.startswith(f"{DOMAIN}::"):
-            name = checks.shown(node.operator)
+            name = shown(node.operator)
             raise ArtifactError(f"its graph calls {name}, of which its metadata tells nothing")
     for step in rows.steps:
         name = step.nodes[0].op_type
         if step.nodes[0].domain == DOMAIN and name in metadata.calls.gone:
-            raise ArtifactError(f"its graph calls function {checks.shown(name)}, which is missing")
+            raise ArtifactError(f"its graph calls function {shown(name)}, which is missing")
 
 
 def _notes(metadata: Metadata, rows: Rows, model: Any) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _notes(metadata: Metadata, rows: Rows, model: Any) -> Iterator[str]:
     found = [f"the functions of block {path!r} were inlined {alone}" for path in gone]
     for name in rows.unclear:
         path = metadata.calls.flat[name].path
-        found.append(f"call {checks.shown(name)} of block {path!r} was changed {alone}")
+        found.append(f"call {shown(name)} of block {path!r} was changed {alone}")
     found += check_blocks(metadata, model, rows.steps)
     yield from found[:_MOST_NOTES]
     if len(found) > _MOST_NOTES:
@@ -104,7 +104,7 @@ def _notes(metadata: Metadata, rows: Rows, model: Any) -> Iterator[str]:
 def _opsets(model: Any) -> dict[str, int]:
     """Version of each operator domain; our own is no set of operators."""
     found = {one.domain or "ai.onnx": one.version for one in model.opset_import}
-    return {checks.printable(key): found[key] for key in sorted(found) if key != DOMAIN}
+    return {printable(key): found[key] for key in sorted(found) if key != DOMAIN}
 
 
 def _batch(inputs: Iterable[Any]) -> str:
@@ -118,9 +118,9 @@ def _batch(inputs: Iterable[Any]) -> str:
 def _signature(values: Iterable[Any], batch: str) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for value in values:
-        name = checks.name(value.name, "name of an input or output")
+        name = NAME.read(value.name)
         if name in found:
-            raise ArtifactError(f"it has two inputs or outputs {checks.shown(name)}")
+            raise ArtifactError(f"it has two inputs or outputs {shown(name)}")
         found[name] = _tensor(value.type, batch)
     return found
 
@@ -142,4 +142,4 @@ def _size(dimension: Any, place: int, batch: str) -> int | str:
     name = dimension.dim_param
     if (name and name == batch) or (not name and place == 0):
         return _BATCH
-    return checks.printable(name, 100) or _UNNAMED
+    return printable(name, 100) or _UNNAMED

@@ -1,32 +1,28 @@
-"""Regions, outcomes and what they hold as plain JSON, and back without loss.
+"""Regions and outcomes as `.symc` files hold them: whole, fronts and losses included.
 
-This file is the schema: a record a type, a codec a field. Whatever does not fit raises
-ArtifactError that names the place.
+Equations and figures are those of every file, see `equations` and `rows`. Whatever does not fit
+raises ArtifactError that names the place.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import sympy
+import torch
 
-from symcompile.aten.values import DTYPES
-from symcompile.errors import ArtifactError, SymCompileError
+from symcompile.aten.values import DTYPES, decode_value, encode_value
+from symcompile.errors import ArtifactError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.limits import check_equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.outcome import (
-    Agreement,
     DomainIssue,
-    EndToEnd,
     Fidelity,
     Latency,
     Outcome,
-    OutputFidelity,
-    Projected,
     Refusal,
     Rewrite,
     Shortfall,
@@ -40,7 +36,6 @@ from symcompile.modules.region import (
     TensorOutput,
 )
 from symcompile.regression.choice import Few
-from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.codecs import (
     ARRAY,
@@ -54,7 +49,6 @@ from symcompile.storage.codecs import (
     MAX_RANK,
     NUMBER,
     PARAMETER,
-    SETTING,
     STRUCTURE,
     TEXT,
     Codec,
@@ -66,104 +60,84 @@ from symcompile.storage.codecs import (
     optional,
     ordered,
     pair,
+    placed,
     record,
     whole,
+    without_nan,
     wrong,
 )
 from symcompile.storage.consistency import check_outcome, check_region
+from symcompile.storage.equations import EQUATION_ROW, ERROR, FIDELITY, LOSS, EquationRow
 from symcompile.storage.reading import part
+from symcompile.storage.rows import END_TO_END, MAX_PROBES, PROJECTED
 from symcompile.target import Target
-
-
-def _read_equation(data: Any) -> Equation:
-    try:
-        check_equation(data)
-        return Equation.from_json(data)
-    except SymCompileError as error:
-        raise ArtifactError(str(error)) from error
-
-
-def _check_equation(data: Any) -> Equation:
-    """The same without its form, which takes most of the time to build."""
-    try:
-        check_equation(data)
-    except SymCompileError as error:
-        raise ArtifactError(str(error)) from error
-    figures = [math.nan if data[key] is None else data[key] for key in ("loss", "holdout_loss")]
-    return Equation(
-        sympy.S.Zero, tuple(data["symbols"]), tuple(data["constants"]), data["complexity"], *figures
-    )
-
-
-def _write_equation(equation: Equation) -> Any:
-    data = equation.to_json()
-    try:
-        check_equation(data)
-    except SymCompileError as error:
-        raise ArtifactError(f"{equation} could not be read back: {error}") from error
-    return data
-
-
-def _read_loss(data: Any) -> Loss:
-    if type(data) is not dict:
-        raise wrong(data, "a loss")
-    try:
-        return Loss.from_json(data)
-    except SymCompileError as error:
-        raise ArtifactError(str(error)) from error
-
-
-def _read_few(data: Any) -> Few:
-    try:
-        return Few.from_json(data)
-    except SymCompileError as error:
-        raise ArtifactError(str(error)) from error
-
 
 FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 
-EQUATION = Codec(_write_equation, _read_equation)
-_UNBUILT = Codec(_write_equation, _check_equation)
-_LOSS = Codec(Loss.to_json, _read_loss)
-_FEW = Codec(list, _read_few)
+
+def _no_leaf(value: Any) -> Any:
+    return NotImplemented
 
 
-def _plain_front(equation: Codec) -> Codec:
-    return record(
+# Arguments of a block that are no tensors.
+SETTING = Codec(
+    lambda value: encode_value(value, _no_leaf),
+    lambda data: decode_value(data, _no_leaf, torch.device("cpu")),
+)
+
+
+# --- equations and fronts ------------------------------------------------------------------------
+
+
+def _equation(row: Callable[..., EquationRow], read: Callable[[EquationRow], Equation]) -> Codec:
+    def write(equation: Equation) -> Any:
+        try:
+            check_equation(equation.to_json(text=False))
+        except ExpressionError as error:
+            raise ArtifactError(f"{equation} could not be read back: {error}") from error
+        return EQUATION_ROW.write(row(equation, holdout_mse=equation.holdout_mse))
+
+    return Codec(write, lambda data: read(EQUATION_ROW.read(data)))
+
+
+EQUATION = _equation(EquationRow.for_people, EquationRow.checked)
+_OF_FRONT = _equation(EquationRow.of, EquationRow.checked)
+_UNBUILT = _equation(EquationRow.of, EquationRow.unbuilt)
+
+
+def _front(equation: Codec) -> Codec:
+    plain = record(
         ParetoFront,
         later=("choice", "loss", "constant_loss", "few", "reason"),
         equations=many(equation),
         variance=number(0.0),
         choice=optional(COUNT),
-        loss=_LOSS,
+        loss=LOSS,
         constant_loss=optional(number(0.0)),
         few=optional(record(Few, rows=whole(1), price=number(0.0))),
         reason=TEXT,
     )
 
-
-def _write_front(front: ParetoFront) -> Any:
-    """What could not be read back is left out: nobody has chosen it."""
-    kept: list[Equation] = []
-    choice = None
-    for index, equation in enumerate(front.equations):
-        with suppress(ArtifactError):
-            _write_equation(equation)
-            choice = len(kept) if index == front.choice else choice
-            kept.append(equation)
-    return _plain_front(EQUATION).write(replace(front, equations=tuple(kept), choice=choice))
-
-
-def _front(equation: Codec) -> Codec:
-    plain = _plain_front(equation)
+    def write(front: ParetoFront) -> Any:
+        """What could not be read back is left out: nobody has chosen it."""
+        kept: list[Equation] = []
+        choice = None
+        for index, one in enumerate(front.equations):
+            with suppress(ArtifactError):
+                equation.write(one)
+                choice = len(kept) if index == front.choice else choice
+                kept.append(one)
+        return plain.write(replace(front, equations=tuple(kept), choice=choice))
 
     def read(data: Any) -> ParetoFront:
-        found: ParetoFront = plain.read(data)
-        check_front(found)
-        return found
+        front: ParetoFront = plain.read(data)
+        check_front(front)
+        return front
 
-    return Codec(_write_front, read)
+    return Codec(write, read)
 
+
+# --- regions -------------------------------------------------------------------------------------
 
 OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
@@ -195,8 +169,6 @@ INTERFACE = record(
     one_by_one=FLAG,
 )
 
-# NaN for what was not measured.
-_ERROR = number(0.0)
 _PROJECTION = optional(record(Projection, mean=ARRAY, components=ARRAY))
 
 REGION = record(
@@ -213,31 +185,14 @@ REGION = record(
     projection_out=_PROJECTION,
 )
 
-_AGREEMENT = record(Agreement, r2=number(-math.inf, 1.0), relative_l2=_ERROR, max_error=_ERROR)
-_OUTPUT = record(
-    OutputFidelity,
-    equation=_AGREEMENT,
-    mean=_AGREEMENT,
-    linear=_AGREEMENT,
-    extrapolation=_AGREEMENT,
-    gradient=_ERROR,
-)
 
-_END_TO_END = record(
-    EndToEnd,
-    later=("finite",),
-    equation=_ERROR,
-    mean=_ERROR,
-    linear=_ERROR,
-    data=TEXT,
-    finite=FLAG,
-)
+# --- outcomes ------------------------------------------------------------------------------------
 
-FIDELITY = record(
+_FIDELITY = record(
     Fidelity,
     later=("unmeasured", "projections", "shortfalls"),
-    outputs=by_number(_OUTPUT),
-    end_to_end=optional(_END_TO_END),
+    outputs=by_number(FIDELITY),
+    end_to_end=optional(END_TO_END),
     parameters_removed=COUNT,
     domain=many(
         record(
@@ -249,10 +204,10 @@ FIDELITY = record(
             on_data=FLAG,
         )
     ),
-    latency=many(record(Latency, batch=COUNT, neural=_ERROR, equation=_ERROR, threads=COUNT)),
-    total=optional(_OUTPUT),
+    latency=many(record(Latency, batch=COUNT, neural=ERROR, equation=ERROR, threads=COUNT)),
+    total=optional(FIDELITY),
     unmeasured=by_name(TEXT),
-    projections=by_name(record(Projected, variance=NUMBER, relative_l2=_ERROR)),
+    projections=by_name(PROJECTED),
     shortfalls=many(
         record(
             Shortfall,
@@ -261,7 +216,7 @@ FIDELITY = record(
             dtype=TEXT,
             count=COUNT,
             n_samples=COUNT,
-            error=_ERROR,
+            error=ERROR,
         )
     ),
 )
@@ -274,7 +229,7 @@ def _read_provenance(data: Any) -> Any:
         raise wrong(data, "an object")
     engine = found.get("engine", {})
     if type(engine) is not dict:
-        raise ArtifactError(f"engine: {wrong(engine, 'an object')}")
+        raise placed("engine", wrong(engine, "an object"))
     if engine.get("operators"):
         OPERATORS.read(engine["operators"])
     return found
@@ -291,10 +246,10 @@ def _outcomes(front: Codec) -> dict[str, Codec]:
         region=REGION,
         equations=by_number(EQUATION),
         fronts=by_number(front),
-        fidelity=FIDELITY,
+        fidelity=_FIDELITY,
         provenance=PROVENANCE,
         ranges=many(pair(FINITE, FINITE)),
-        probes=many(many(FINITE)),
+        probes=many(many(FINITE), MAX_PROBES),
         computes_in=one_of("", "float64"),
     )
     refusal = record(
@@ -303,26 +258,23 @@ def _outcomes(front: Codec) -> dict[str, Codec]:
         reason=TEXT,
         region=optional(REGION),
         fronts=by_number(front),
-        fidelity=optional(FIDELITY),
+        fidelity=optional(_FIDELITY),
         provenance=PROVENANCE,
     )
     return {"symbolic": rewrite, "neural": refusal}
 
 
-_OUTCOMES, _WITHOUT_FRONTS = _outcomes(_front(EQUATION)), _outcomes(_front(_UNBUILT))
+_OUTCOMES, _WITHOUT_FRONTS = _outcomes(_front(_OF_FRONT)), _outcomes(_front(_UNBUILT))
 
 
 def region_to_json(region: Region) -> Any:
     """Plain data of a region, projections included."""
-    return REGION.write(region)
+    return without_nan(REGION.write(region), infinite=True)
 
 
 def region_from_json(data: Any) -> Region:
     """Read `region_to_json` back; ArtifactError names what is wrong and where."""
-    return _checked(REGION.read(data))
-
-
-def _checked(region: Region) -> Region:
+    region: Region = REGION.read(data)
     with part(f"region {region.path!r}"):
         check_region(region)
     return region
@@ -331,7 +283,7 @@ def _checked(region: Region) -> Region:
 def outcome_to_json(outcome: Outcome) -> Any:
     """Plain data of a rewrite or a refusal; "status" tells which."""
     status = "symbolic" if isinstance(outcome, Rewrite) else "neural"
-    return {"status": status, **_OUTCOMES[status].write(outcome)}
+    return without_nan({"status": status, **_OUTCOMES[status].write(outcome)}, infinite=True)
 
 
 def outcome_from_json(data: Any, *, fronts: bool = True) -> Outcome:

@@ -1,4 +1,4 @@
-"""The model as a whole in plain rows: arguments, results, weights, and what it gives on a few rows.
+"""The model as a whole, see `rows.ModelRow`: arguments, results, weights, and what it gives.
 
 Manifests and artifacts hold the same, so that a comparison reads the same from both.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -44,9 +43,6 @@ PROBE_VALUES = 32
 # Sums are rounded otherwise on another processor: what lies below is not the model's.
 _DIGITS = {torch.float64: 12, torch.complex128: 12, torch.float32: 6, torch.complex64: 6}
 _HALF_DIGITS = 3
-
-# Where a file or an object lies is no property of the model.
-_PLACES = re.compile(r"\bat 0x[0-9a-fA-F]+|(?<![\w.])(?:[A-Za-z]:\\|~?/)[^\s'\",;)]*")
 
 
 def model_row(
@@ -90,11 +86,6 @@ def example_of(
         points or [[0.5] * region.interface.n_inputs] * 4, dtype=dtype, device=device
     )
     return Batch(*arguments(region.interface, region.settings, grid))
-
-
-def stable(text: str) -> str:
-    """A message without the places of files and objects, which change from machine to machine."""
-    return _PLACES.sub("...", text)
 
 
 # --- what runs -------------------------------------------------------------------------------

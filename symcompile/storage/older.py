@@ -1,0 +1,119 @@
+"""Files of before, in the form of today: what was written in another arrangement.
+
+Nothing is checked that the readers of today check; whatever else is wrong ends at the wall around
+every reader, see `reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from symcompile.errors import shown
+from symcompile.storage.codecs import MisfitError, listed, mapping, placed, whole
+from symcompile.storage.equations import FIDELITY
+
+Json = dict[str, Any]
+
+
+# --- .symc of format 1 ---------------------------------------------------------------------------
+
+
+def outcomes_of_format_1(document: Mapping[str, Any]) -> Json:
+    """Outcomes whose equations were those of `Equation.to_json`, and figures named as in memory."""
+    return {path: _outcome(row) for path, row in document.items()}
+
+
+def _outcome(row: Json) -> Json:
+    found = dict(row)
+    if "equations" in row:
+        found["equations"] = {k: _equation(one) for k, one in row["equations"].items()}
+    found["fronts"] = {
+        k: {**front, "equations": [_equation(one) for one in front["equations"]]}
+        for k, front in row["fronts"].items()
+    }
+    figures = row["fidelity"]
+    if figures is not None:
+        change, total = figures["end_to_end"], figures["total"]
+        found["fidelity"] = {
+            **figures,
+            "outputs": {k: _fidelity(one) for k, one in figures["outputs"].items()},
+            "total": None if total is None else _fidelity(total),
+            "end_to_end": None if change is None else {**change, "relative_l2": change["equation"]},
+        }
+    return found
+
+
+def _equation(row: Json) -> Json:
+    constants = {f"c[{k}]": value for k, value in enumerate(listed(row["constants"]))}
+    rest = {key: row[key] for key in row if key not in ("text", "symbols")}
+    return {**rest, "variables": row["symbols"], "constants": constants}
+
+
+def _fidelity(row: Json) -> Json:
+    return {
+        **row["equation"],
+        "gradient_relative_l2": row["gradient"],
+        "extrapolation": row["extrapolation"],
+        "controls": {"mean": row["mean"], "linear": row["linear"]},
+    }
+
+
+# --- ONNX metadata of before it was a manifest's -------------------------------------------------
+
+
+def is_older_metadata(row: Json) -> bool:
+    return "neural" in row or "status" not in row or type(row.get("equations")) is list
+
+
+def older_metadata(row: Json) -> Json:
+    """The row of a target whose equations stood in a list, with what viewers show beside them.
+
+    Raises ArtifactError where the two say different things.
+    """
+    found = {**row, "end_to_end": row.get("end_to_end") or None}
+    if "neural" in row:
+        return {**found, "reason": row["neural"], "status": "neural"}
+    equations: Json = {}
+    for one in listed(row.get("equations")):
+        number = str(whole(0, 999_999).read(mapping(one).get("output")))
+        if number in equations:
+            raise MisfitError(f"has output {number} twice")
+        try:
+            equations[number] = _shown_equation(one)
+        except MisfitError as error:
+            raise placed(f"output {number}", error) from error
+    found |= {"status": "symbolic", "equations": equations, "probes": None}
+    if "probe_outputs" in row:
+        variables = row.get("probe_variables")
+        found["probes"] = {"inputs": row.get("probes"), "outputs": row["probe_outputs"]}
+        found["probes"] |= {} if variables is None else {"variables": variables}
+    return found
+
+
+def _shown_equation(row: Json) -> Json:
+    stored = mapping(row.get("equation"))
+    for key in ("text", "complexity"):
+        if row.get(key) != stored.get(key):
+            said = f"{shown(row.get(key))} and {shown(stored.get(key))}"
+            raise MisfitError(f"was edited: its {key} is {said}")
+    more = {key: row.get(key) for key in ("form", "operators")}
+    return {**_equation(stored), **more, "equation": row.get("text"), "fidelity": _shown(row)}
+
+
+def _shown(row: Json) -> Any:
+    """What stands there for viewers has to be the same."""
+    if "r2" not in row:
+        return None
+    plain: Json = {key: row.get(key) for key in ("r2", "relative_l2", "max_error")}
+    plain["extrapolation"] = {"relative_l2": row.get("extrapolation_relative_l2")}
+    plain["controls"] = {"linear": {"relative_l2": row.get("linear_relative_l2")}}
+    full = row.get("fidelity", plain)
+    ours, theirs = (_of_viewers(FIDELITY.read(one)) for one in (plain, full))
+    if ours != theirs:
+        raise MisfitError("was edited: its fidelity says two things")
+    return full
+
+
+def _of_viewers(found: Any) -> str:
+    return repr((found.equation, found.extrapolation.relative_l2, found.linear.relative_l2))

@@ -1,0 +1,447 @@
+"""What every file says of a model, member by member: the schema of manifests and ONNX metadata.
+
+A member that is None is left out; one that a reader does not know is passed over, one that is
+missing has its default. The order of keys means nothing to a reader. Nothing here needs torch, and
+nothing that is read is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+
+from symcompile.fidelity.outcome import (
+    EndToEnd,
+    Fidelity,
+    Outcome,
+    OutputFidelity,
+    Projected,
+    Refusal,
+    Rewrite,
+)
+from symcompile.modules.region import Projection, Region
+from symcompile.storage.codecs import (
+    COUNT,
+    FINITE,
+    FLAG,
+    LINE,
+    NAME,
+    NUMBER,
+    SHOWN_DATA,
+    Codec,
+    by_name,
+    by_number,
+    inside,
+    listed,
+    many,
+    of_members,
+    one_of,
+    optional,
+    pair,
+    shared,
+    whole,
+    without_nan,
+    wrong,
+)
+from symcompile.storage.equations import EQUATION_ROW, ERROR, FIDELITY, EquationRow
+
+MANIFEST_FORMAT = 1  # raised when an older reader would misread the newer file
+MAX_PROBES = 1_000
+
+Span = tuple[float, float]
+# Sizes of a tensor: a number, or the name of a dimension that may vary ("batch").
+Shape = tuple[int | str, ...]
+
+# Where a file or an object lies is no property of the model.
+_PLACES = re.compile(r"\bat 0x[0-9a-fA-F]+|(?<![\w.])(?:[A-Za-z]:\\|~?/)[^\s'\",;)]*")
+
+
+def stable(text: str) -> str:
+    """A message without the places of files and objects, which change from machine to machine."""
+    return _PLACES.sub("...", text)
+
+
+# --- fidelity ------------------------------------------------------------------------------------
+
+END_TO_END = shared(
+    EndToEnd,
+    equation=inside(ERROR, "relative_l2"),
+    mean=ERROR,
+    linear=ERROR,
+    data=LINE,
+    finite=Codec(lambda finite: None if finite else False, FLAG.read),
+)
+PROJECTED = shared(Projected, variance=NUMBER, relative_l2=ERROR)
+
+
+# --- a region ------------------------------------------------------------------------------------
+
+
+def _read_span(data: Any) -> Span | None:
+    """Lowest and highest value, or None where they are not known."""
+    ends = [None] if data is None else listed(data, 2)
+    if ends in ([None], [None, None]):
+        return None
+    if len(ends) != 2:
+        raise wrong(data, "the lowest and the highest value")
+    return FINITE.read(ends[0]), FINITE.read(ends[1])
+
+
+def _read_projection(data: Any) -> tuple[int, int, str]:
+    if len(listed(data)) != 3:
+        raise wrong(data, "the shape of the components and a digest")
+    return COUNT.read(data[0]), COUNT.read(data[1]), LINE.read(data[2])
+
+
+def _projection_row(projection: Projection | None) -> tuple[int, int, str] | None:
+    """Shape of the components, and digest."""
+    if projection is None:
+        return None
+    digest = hashlib.sha256()
+    for array in (projection.mean, projection.components):
+        digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    count, width = projection.components.shape
+    return count, width, digest.hexdigest()[:16]
+
+
+_SPAN = Codec(lambda span: None if span is None else list(map(float, span)), _read_span)
+_PROJECTION = Codec(list, _read_projection)
+_VECTOR = many(NUMBER)
+_MATRIX = many(_VECTOR, MAX_PROBES)
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """Recorded inputs [n, n_inputs], the variables of the equations there where these are not the
+    inputs, and what each equation gives."""
+
+    inputs: Annotated[Any, _MATRIX] = ()
+    variables: Annotated[Any, _MATRIX] = None
+    outputs: Annotated[Mapping[int, Any], by_number(_VECTOR, "[{}]")] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rewrite: Rewrite) -> ProbeRow:
+        X = np.array(rewrite.probes, dtype=np.float64).reshape(-1, len(rewrite.region.names))
+        variables = rewrite.region.variable_values(X)
+        values = {k: one.predict(variables).tolist() for k, one in rewrite.equations.items()}
+        same = rewrite.region.variables == rewrite.region.names
+        return cls(X.tolist(), None if same else variables.tolist(), values)
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """A region: what it computes and how well, its equations, ranges and probes.
+
+    `columns` and `variables` tell the order of inputs and features, which that of keys does not;
+    `fidelity` is that of all outputs together, `domain` for people, `digest` that of a neural
+    block's weights.
+    """
+
+    status: Annotated[str, one_of("symbolic", "neural")]
+    reason: Annotated[str | None, LINE] = None
+    dtype: Annotated[str | None, LINE] = None
+    computes_in: Annotated[str | None, LINE] = None
+    calls: Annotated[int | None, COUNT] = None
+    inputs: Annotated[Mapping[str, Span | None] | None, by_name(_SPAN, NAME, place="[{}]")] = None
+    columns: Annotated[tuple[str, ...] | None, many(NAME)] = None
+    outputs: Annotated[int | None, COUNT] = None
+    features: Annotated[Mapping[str, str] | None, by_name(LINE, NAME, place="[{}]")] = None
+    variables: Annotated[tuple[str, ...] | None, many(NAME)] = None
+    projection_in: Annotated[tuple[int, int, str] | None, _PROJECTION] = None
+    projection_out: Annotated[tuple[int, int, str] | None, _PROJECTION] = None
+    equations: Annotated[Mapping[int, EquationRow] | None, by_number(EQUATION_ROW, "output {}")] = (
+        None
+    )
+    probes: Annotated[ProbeRow | None, of_members(ProbeRow)] = None
+    digest: Annotated[str | None, LINE] = None
+    parameters_removed: Annotated[int | None, COUNT] = None
+    fidelity: Annotated[OutputFidelity | None, FIDELITY] = None
+    projections: Annotated[Mapping[str, Projected] | None, by_name(PROJECTED)] = None
+    end_to_end: Annotated[EndToEnd | None, END_TO_END] = None
+    domain: Annotated[tuple[str, ...] | None, many(LINE)] = None
+    provenance: Annotated[Mapping[str, Any], SHOWN_DATA] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, outcome: Outcome, digest: str | None = None) -> RegionRow:
+        """Everything that is known of a region; `digest` is that of a neural block's weights."""
+        known: dict[str, Any] = {"provenance": outcome.provenance}
+        if outcome.region is not None:
+            known |= _face(outcome.region)
+        if outcome.fidelity is not None:
+            known |= _figures(outcome.fidelity)
+        if isinstance(outcome, Refusal):
+            known |= {"reason": stable(outcome.reason), "digest": digest}
+            return cls("neural", **known)
+        if outcome.ranges:
+            known["inputs"] = dict(zip(outcome.region.names, outcome.ranges, strict=True))
+        return cls(
+            "symbolic",
+            computes_in=outcome.computes_in or None,
+            equations={k: _equation_row(outcome, k) for k in outcome.equations},
+            probes=ProbeRow.of(outcome),
+            **known,
+        )
+
+
+def _face(region: Region) -> dict[str, Any]:
+    features = region.target.features
+    return {
+        "dtype": region.dtype,
+        "calls": region.calls,
+        "inputs": dict.fromkeys(region.names),
+        "columns": region.names,
+        "outputs": region.interface.n_outputs,
+        "features": features or None,
+        "variables": region.variables if features else None,
+        "projection_in": _projection_row(region.projection_in),
+        "projection_out": _projection_row(region.projection_out),
+    }
+
+
+def _figures(fidelity: Fidelity) -> dict[str, Any]:
+    issues = [f"output {one.output}: {one.operation}: {one.problem}" for one in fidelity.domain]
+    return {
+        "parameters_removed": fidelity.parameters_removed,
+        "fidelity": fidelity.total,
+        "projections": dict(sorted(fidelity.projections.items())) or None,
+        "end_to_end": fidelity.end_to_end,
+        "domain": issues or None,
+    }
+
+
+def _equation_row(rewrite: Rewrite, output: int) -> EquationRow:
+    front = rewrite.fronts.get(output)
+    return EquationRow.for_people(
+        rewrite.equations[output],
+        loss_is=None if front is None or front.loss.is_squared else front.loss,
+        fidelity=rewrite.fidelity.outputs.get(output),
+    )
+
+
+REGION_ROW = of_members(RegionRow)
+
+
+def region_row(outcome: Outcome, digest: str | None = None) -> dict[str, Any]:
+    """What a manifest has of a region, as plain data."""
+    return without_nan(REGION_ROW.write(RegionRow.of(outcome, digest)))  # type: ignore[no-any-return]
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Dtype and shape of an input, an output or a weight; `digest` of a weight's values.
+
+    A dtype of "" means that nothing is known of it.
+    """
+
+    dtype: str
+    shape: Shape
+    digest: str = ""
+
+
+def _read_size(data: Any) -> int | str:
+    return NAME.read(data) if type(data) is str else COUNT.read(data)
+
+
+_SIZES = many(Codec(lambda size: size, _read_size), 64)
+
+
+def _read_tensor(data: Any) -> Tensor:
+    """Of an argument that is no tensor its type and value."""
+    sizes = _SIZES.read(data)
+    if not sizes:
+        raise wrong(data, "a dtype and sizes")
+    return Tensor(str(sizes[0]), sizes[1:])
+
+
+def _read_weight(data: Any) -> Tensor:
+    if len(listed(data)) != 3:
+        raise wrong(data, "dtype, shape and digest")
+    return Tensor(NAME.read(data[0]), many(COUNT, 64).read(data[1]), LINE.read(data[2]))
+
+
+_TENSORS = by_name(Codec(lambda one: [one.dtype, *one.shape], _read_tensor), NAME, place="[{}]")
+WEIGHTS = by_name(
+    Codec(lambda one: [one.dtype, list(one.shape), one.digest], _read_weight), NAME, place="[{}]"
+)
+
+
+@dataclass(frozen=True)
+class ModelProbes:
+    """What the model gave on a few rows of its example.
+
+    Attributes:
+        digest: of the inputs; two models can be compared where it is the same.
+        outputs: first values of each output, by its name.
+        rows: how many.
+    """
+
+    digest: str
+    outputs: Mapping[str, tuple[float | None, ...]]
+    rows: int | None = None
+
+
+_MODEL_PROBES = shared(
+    ModelProbes,
+    rows=COUNT,
+    digest=inside(LINE, "inputs"),
+    outputs=by_name(many(optional(FINITE), 1_000), NAME, place="[{}]"),
+)
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """The model as a whole; `arguments` and `results` tell the order of inputs and outputs."""
+
+    kind: Annotated[str | None, inside(LINE, "class")] = None
+    capture: Annotated[str | None, LINE] = None
+    parameters: Annotated[int | None, COUNT] = None
+    inputs: Annotated[Mapping[str, Tensor] | None, _TENSORS] = None
+    outputs: Annotated[Mapping[str, Tensor] | None, _TENSORS] = None
+    arguments: Annotated[tuple[str, ...] | None, many(NAME)] = None
+    results: Annotated[tuple[str, ...] | None, many(NAME)] = None
+    probes: Annotated[ModelProbes | None, _MODEL_PROBES] = None
+
+
+MODEL = of_members(ModelRow)
+
+
+# --- the graph -----------------------------------------------------------------------------------
+
+MAX_NODES = 200_000
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the graph around the blocks.
+
+    Attributes:
+        name: as the graph has it. In exported graphs it is a running number and says little.
+        operator: "input", "output", "region:<path>" for a block, else the operator's name.
+        inputs: names of the nodes that it reads, in order, an input used twice standing twice.
+        weights: qualified names of the weights that it reads, in order.
+        attributes: everything else about it as text, in which % is the next input and @ the next
+            weight.
+    """
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    attributes: str = ""
+
+
+_NAMES = many(NAME)
+_NODE = (NAME, NAME, _NAMES, _NAMES, LINE)
+
+
+def _read_node(data: Any) -> Node:
+    if len(listed(data)) != len(_NODE):
+        raise wrong(data, "name, operator, inputs, weights and arguments")
+    return Node(*(codec.read(item) for codec, item in zip(_NODE, data, strict=True)))
+
+
+def _write_node(node: Node) -> list[Any]:
+    return [node.name, node.operator, list(node.inputs), list(node.weights), node.attributes]
+
+
+@dataclass(frozen=True)
+class GraphRow:
+    """The nodes around the regions; a note where they are not known."""
+
+    level: Annotated[str | None, one_of("aten", "fx")] = None
+    note: Annotated[str | None, LINE] = None
+    nodes: Annotated[tuple[Node, ...], many(Codec(_write_node, _read_node), MAX_NODES)] = ()
+
+
+GRAPH = of_members(GraphRow)
+
+
+# --- what an ONNX file says beside it ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FlatCall:
+    """A call of a block whose nodes stand in the graph, instead of one that calls a function.
+
+    Attributes:
+        name: of the call; the nodes' names begin with it, a slash follows.
+        function: whose body it is.
+        inputs, outputs: values in the graph, in the order of the function's signature.
+        nodes: how many there are.
+        path: of the block.
+    """
+
+    name: str
+    function: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: int
+    path: str = ""
+
+
+_FLAT_CALL = shared(
+    FlatCall,
+    name=inside(NAME, "call"),
+    function=NAME,
+    inputs=_NAMES,
+    outputs=_NAMES,
+    nodes=whole(1),
+)
+
+
+@dataclass(frozen=True)
+class TensorFeatures:
+    """Features of the tensors that go in and come out; 0 where they have no such dimension."""
+
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+
+_FEATURES = many(whole(0, 100_000), 1_000)
+_SIGNATURE = many(pair(NAME, whole(0, 32)), 1_000)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Mean [d] and components [k, d] of the projection of a block's outputs."""
+
+    mean: Annotated[tuple[float, ...], many(FINITE)] = ()
+    components: Annotated[tuple[Any, ...], many(many(FINITE))] = ()
+
+
+@dataclass(frozen=True)
+class TargetRow(RegionRow):
+    """A region in an ONNX file; `calls` is how often the graph calls it.
+
+    `functions` are the names of its functions, none in flat mode, `signatures` dtype and rank of
+    each tensor that goes into one, `flat` the calls in flat mode.
+    """
+
+    path: Annotated[str | None, NAME] = None
+    functions: Annotated[tuple[str, ...] | None, _NAMES] = None
+    signatures: Annotated[Mapping[str, Any] | None, by_name(_SIGNATURE)] = None
+    tensors: Annotated[
+        TensorFeatures | None, shared(TensorFeatures, inputs=_FEATURES, outputs=_FEATURES)
+    ] = None
+    reconstruction: Annotated[Reconstruction | None, of_members(Reconstruction)] = None
+    flat: Annotated[tuple[FlatCall, ...] | None, many(_FLAT_CALL)] = None
+
+
+@dataclass(frozen=True)
+class OnnxModelRow(ModelRow):
+    """The model in an ONNX file: `targets` tells what must be there, `scalars` are weights of a
+    single number, which look like constants in a graph."""
+
+    targets: Annotated[tuple[str, ...] | None, _NAMES] = None
+    scalars: Annotated[tuple[str, ...] | None, _NAMES] = None
+
+
+TARGET_ROW, ONNX_MODEL = of_members(TargetRow), of_members(OnnxModelRow)
