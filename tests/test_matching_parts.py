@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from symcompile.diff.matching.alignment import align
-from symcompile.diff.matching.arguments import argument_changes, arguments
+from symcompile.diff.matching.changes import argument_changes, arguments
 from symcompile.diff.matching.network import natural, nearest
 
 

@@ -95,13 +95,13 @@ def natural(name: str) -> tuple[list[Any], str]:
 
 
 # Pairs of matched nodes; None where there are too many to tell.
-Pairs = frozenset[int] | None
+Origin = frozenset[int] | None
 _TOO_MANY = 16
 
 
 def nearest(
     beside: Sequence[Sequence[int]], pair: Sequence[int | None], *, reverse: bool = False
-) -> list[Pairs]:
+) -> list[Origin]:
     """The nearest matched nodes in a direction, by their pairs; of a matched node its own.
 
     Args:
@@ -109,7 +109,7 @@ def nearest(
         pair: the pair of each node, None if it is in none.
         reverse: whether the next nodes have higher numbers.
     """
-    found: list[Pairs] = [None] * len(pair)
+    found: list[Origin] = [None] * len(pair)
     for node in reversed(range(len(pair))) if reverse else range(len(pair)):
         own = pair[node]
         found[node] = (
@@ -118,7 +118,7 @@ def nearest(
     return found
 
 
-def _together(several: set[Pairs]) -> Pairs:
+def _together(several: set[Origin]) -> Origin:
     if len(several) == 1:
         return several.pop()  # the same object: a chain of thousands holds one set
     known = [one for one in several if one is not None]
