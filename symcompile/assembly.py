@@ -19,7 +19,8 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.controls import Controls
-from symcompile.fidelity.measuring import N_PROBES, Comparison, change_of_whole, controls_of
+from symcompile.fidelity.end_to_end import change_of_whole
+from symcompile.fidelity.measuring import N_PROBES, Comparison, controls_of
 from symcompile.fidelity.outcome import MOVED, EndToEnd, Fidelity, Outcome, Refusal, Rewrite
 from symcompile.fidelity.precision import lower_in_range
 from symcompile.lowering import Lowered, inner_types, lower, read_constants

@@ -16,11 +16,12 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.fidelity.comparison import Asides, Reference, measure, shell, with_asides
 from symcompile.fidelity.controls import Controls, LinearMap, controls
 from symcompile.fidelity.derivatives import Function, autograd
+from symcompile.fidelity.measuring import Asides, measure, with_asides
 from symcompile.fidelity.metrics import agreement
 from symcompile.fidelity.outcome import Fidelity
+from symcompile.fidelity.reference import Reference, shell
 from symcompile.fidelity.refusal import refusal
 from symcompile.lowering import lower
 from symcompile.modules.region import (

@@ -16,11 +16,11 @@ import numpy as np
 from symcompile.errors import ChoiceError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.comparison import Reference
 from symcompile.fidelity.domain_check import check
 from symcompile.fidelity.measuring import Comparison
 from symcompile.fidelity.metrics import agreement, relative_l2
 from symcompile.fidelity.outcome import Fidelity, not_above
+from symcompile.fidelity.reference import Reference
 from symcompile.fidelity.refusal import Refused, refusal
 from symcompile.lowering import Lowered
 from symcompile.modules.region import Region

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from symcompile.errors import DataError
 from symcompile.fidelity.outcome import EndToEnd
-from symcompile.modules.calling import plain, tensors
+from symcompile.modules.calling import Batch, evaluating, plain, run, tensors, without_gradients
+from symcompile.modules.region import Region
+from symcompile.modules.region_call import replaced
+from symcompile.modules.state import preserving, same_random_state
 
 # Entries that are compared at once, in float64.
 _AT_ONCE = 2**22
@@ -57,6 +61,40 @@ def end_to_end(
     shares = {name: _share(moved, size) if counted else math.nan for name, moved in change.items()}
     equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
     return EndToEnd(equation, mean, linear, data, "equation" not in broken)
+
+
+def change_of_whole(
+    original: nn.Module, hybrid: nn.Module, batches: tuple[Batch, ...], batches_are: str
+) -> EndToEnd:
+    """What all targets together do to the model's output; NaN without batches."""
+    with same_random_state(), evaluating(original, hybrid):
+        return end_to_end(as_it_is(original), {"equation": as_it_is(hybrid)}, batches, batches_are)
+
+
+def as_it_is(module: nn.Module) -> Callable[[Batch], Any]:
+    """Runs a model on a batch, and puts its state back."""
+
+    def call(batch: Batch) -> Any:
+        with preserving(module):
+            return without_gradients(lambda: run(module, batch))
+
+    return call
+
+
+def with_replaced(
+    root: nn.Module, region: Region, block: Callable[..., Any]
+) -> Callable[[Batch], Any]:
+    """Runs a model on a batch with a block in the region's place."""
+
+    def call(batch: Batch) -> Any:
+        if region.path == ".":
+            return without_gradients(lambda: block(*batch.args, **batch.kwargs))
+        with preserving(root):
+            return without_gradients(
+                lambda: replaced(root, {region.path: block}, lambda: run(root, batch))
+            )
+
+    return call
 
 
 def _share(moved: float, size: float) -> float:

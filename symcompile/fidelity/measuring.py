@@ -1,13 +1,18 @@
-"""Measure one region's equations: everything that the report says about them."""
+"""Measure a block of equations against the block it replaces, beside its controls: everything that
+the report says about it.
+
+What is measured is the block as it gets installed, in its own dtype and on its own device. What is
+refused for it is in `symcompile.fidelity.refusal`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,23 +20,54 @@ from torch import nn
 
 from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.expressions.equation import Equation
-from symcompile.fidelity.comparison import Asides, Reference, measure, with_asides
+from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import Function, autograd
-from symcompile.fidelity.end_to_end import Remembered, end_to_end
+from symcompile.fidelity.domain_check import check
+from symcompile.fidelity.end_to_end import Remembered, as_it_is, end_to_end, with_replaced
 from symcompile.fidelity.latency import latency
-from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
+from symcompile.fidelity.metrics import agreement, relative_l2
+from symcompile.fidelity.outcome import Agreement, EndToEnd, Fidelity, Latency, OutputFidelity
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
+from symcompile.fidelity.reference import Reference
 from symcompile.lowering import Lowered
-from symcompile.modules.calling import Batch, evaluating, home, run, without_gradients
+from symcompile.modules.calling import Batch, evaluating, home
 from symcompile.modules.region import Region
-from symcompile.modules.region_call import Rows, in_place_of, on_rows, replaced
+from symcompile.modules.region_call import Rows, in_place_of, on_rows
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
 
 LATENCY_BATCHES = (1, 1024)
 LATENCY_SECONDS = 0.1  # for each of them
 N_PROBES = 16
+# Key of the row that takes all replaced outputs together.
+_TOTAL = -1
+
+T = TypeVar("T")
+
+
+class Asides:
+    """Makes side measurements: those that a compile can do without.
+
+    They run a user's modules in ways in which nobody has run them before: on inputs beyond the
+    recorded ones, backwards, with a linear map in the place of a block. A module may have its
+    reasons not to allow that. Then the figure is missing, the report says why, and nothing else
+    happens.
+
+    Attributes:
+        unmeasured: why there is no figure, by what could not be measured.
+    """
+
+    def __init__(self, unmeasured: Mapping[str, str] | None = None) -> None:
+        self.unmeasured = dict(unmeasured or {})
+
+    def get(self, what: str, measure: Callable[[], T]) -> T | None:
+        """The measurement, or None where it can't be made."""
+        try:
+            return measure()
+        except Exception as error:  # whatever a user's forward raises
+            self.unmeasured.setdefault(what, described(error))
+            return None
 
 
 @dataclass(frozen=True)
@@ -155,14 +191,14 @@ class Comparison:
     def _moved(self, stand_ins: Mapping[str, Callable[..., Any]]) -> EndToEnd:
         root, region = self.root, self.region
         assert root is not None
-        runs = {name: partial(_replaced, root, region, f) for name, f in stand_ins.items()}
+        runs = {name: with_replaced(root, region, f) for name, f in stand_ins.items()}
         return end_to_end(self._results, runs, self.batches, self.batches_are)
 
     @cached_property
     def _results(self) -> Remembered:
         """What the original gives on the batches."""
         assert self.root is not None
-        return Remembered(partial(_call, self.root))
+        return Remembered(as_it_is(self.root))
 
     def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
         assert self._original is not None
@@ -198,29 +234,6 @@ def controls_of(samples: Samples) -> Controls:
     return controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
 
 
-def change_of_whole(
-    original: nn.Module, hybrid: nn.Module, batches: tuple[Batch, ...], batches_are: str
-) -> EndToEnd:
-    """What all targets together do to the model's output; NaN without batches."""
-    with same_random_state(), evaluating(original, hybrid):
-        runs = {"equation": partial(_call, hybrid)}
-        return end_to_end(partial(_call, original), runs, batches, batches_are)
-
-
-def _call(module: nn.Module, batch: Batch) -> Any:
-    with preserving(module):
-        return without_gradients(lambda: run(module, batch))
-
-
-def _replaced(root: nn.Module, region: Region, function: Callable[..., Any], batch: Batch) -> Any:
-    if region.path == ".":
-        return without_gradients(lambda: function(*batch.args, **batch.kwargs))
-    with preserving(root):
-        return without_gradients(
-            lambda: replaced(root, {region.path: function}, lambda: run(root, batch))
-        )
-
-
 def _linear(control: Any) -> Rows:
     def call(rows: torch.Tensor) -> torch.Tensor:
         weight, bias = (
@@ -229,3 +242,105 @@ def _linear(control: Any) -> Rows:
         return torch.nn.functional.linear(rows.to(torch.float64), weight, bias)
 
     return call
+
+
+def measure(
+    reference: Reference,
+    equations: Mapping[int, Equation],
+    block: Function,
+    *,
+    end_to_end: EndToEnd | None = None,
+    examined: Examined | None = None,
+) -> Fidelity:
+    """Fidelity of the block that computes `equations`, as far as a verdict needs it.
+
+    Args:
+        equations: by number of the equation; where the region projects its outputs these give
+            components, and `outputs` of the result compares components, `total` real outputs.
+        block: gives all outputs of the region, those that it leaves neural included.
+        examined: how it did on all that was recorded.
+    """
+    region, keys = reference.region, sorted(equations)
+    given = reference.left_out(equations, block.values(reference.X))
+    equation, mean, linear = (
+        _compare(region, keys, values, reference.Y) for values in (given, *reference.controls)
+    )
+    rows = {key: OutputFidelity(equation[key], mean[key], linear[key]) for key in (*keys, _TOTAL)}
+    total = rows.pop(_TOTAL)
+    domain = partial(check, region=region, X=reference.recorded, seed=reference.seed)
+    if examined is not None:
+        domain = partial(domain, dtype=examined.dtype, sound=examined.sound)
+    issues = [issue for key in keys for issue in domain(equations[key], output=key)]
+    return Fidelity(
+        rows,
+        end_to_end,
+        region.parameters if set(keys) == set(range(region.n_equations)) else 0,
+        tuple(issues),
+        total=total,
+        projections=reference.projections,
+        shortfalls=() if examined is None else examined.shortfalls,
+    )
+
+
+def with_asides(
+    fidelity: Fidelity, reference: Reference, block: Function, asides: Asides
+) -> Fidelity:
+    """The same with what no verdict depends on: extrapolation, gradients, projected inputs."""
+    keys = sorted(fidelity.outputs)
+
+    def extrapolations() -> dict[int, Agreement]:
+        X, Y = reference.beyond
+        return _compare(reference.region, keys, block.values(X), Y) if len(X) else {}
+
+    beyond = asides.get("extrapolation", extrapolations) or {}
+    slopes = asides.get("gradients", lambda: _gradients(reference, keys, block)) or {}
+
+    def completed(key: int, row: OutputFidelity) -> OutputFidelity:
+        far = beyond.get(key, Agreement())
+        return replace(row, extrapolation=far, gradient=slopes.get(key, math.nan))
+
+    total, projections = fidelity.total, dict(fidelity.projections)
+    if "inputs" in projections:
+        lost = asides.get("projected inputs", lambda: reference.lost_by_inputs)
+        lost = math.nan if lost is None else lost
+        projections["inputs"] = replace(projections["inputs"], relative_l2=lost)
+    return replace(
+        fidelity,
+        projections=projections,
+        outputs={key: completed(key, row) for key, row in fidelity.outputs.items()},
+        total=None if total is None else completed(_TOTAL, total),
+    )
+
+
+def _compare(region: Region, keys: Sequence[int], values: Array, Y: Array) -> dict[int, Agreement]:
+    """Agreement by equation, and of the real outputs they stand for together.
+
+    Args:
+        values, Y: outputs of a stand-in and of the neural block, [n, n_outputs].
+    """
+    with np.errstate(all="ignore"):
+        given, wanted = region.equation_values(values), region.equation_values(Y)
+    rows = {key: agreement(given[:, key], wanted[:, key]) for key in keys}
+    rows[_TOTAL] = agreement(_real(region, keys, values), _real(region, keys, Y))
+    return rows
+
+
+def _real(region: Region, keys: Sequence[int], values: Array) -> Array:
+    """The outputs that equations stand for: after a projection all of them."""
+    return values[:, list(keys)] if region.projection_out is None else values
+
+
+def _gradients(reference: Reference, keys: Sequence[int], block: Function) -> dict[int, float]:
+    region = reference.region
+    X, true = reference.slopes
+    if len(X) == 0:
+        return {}
+    with np.errstate(all="ignore"):
+        slopes = block.gradient(X) @ reference.directions
+        given, wanted = slopes, true
+        if region.projection_out is not None:
+            components = region.projection_out.components
+            given, wanted = (np.einsum("ko,noi->nki", components, a) for a in (slopes, true))
+    figures = {key: relative_l2(given[:, key], wanted[:, key]) for key in keys}
+    figures[_TOTAL] = relative_l2(_real(region, keys, slopes), _real(region, keys, true))
+    return figures

@@ -1,41 +1,24 @@
-"""Measure a block of equations against the block it replaces, beside its controls.
-
-Everything here takes what it measures as arguments and changes nothing. What is measured is the
-block as it gets installed, in its own dtype and on its own device. What is measured on the whole
-model is in `symcompile.fidelity.end_to_end` and `symcompile.fidelity.latency`; what is refused for
-it, in `symcompile.fidelity.refusal`.
-"""
+"""What blocks that may take a region's place are measured against: the neural block on recorded
+samples, just beyond them, and along the directions in which they vary; and the controls."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from symcompile.errors import described
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import Function
-from symcompile.fidelity.domain_check import check
 from symcompile.fidelity.metrics import ROUNDING, agreement, relative_l2
-from symcompile.fidelity.outcome import (
-    Agreement,
-    EndToEnd,
-    Fidelity,
-    OutputFidelity,
-    Projected,
-)
-from symcompile.fidelity.precision import Examined
+from symcompile.fidelity.outcome import Projected
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.regression.folds import moves
-
-T = TypeVar("T")
 
 # How far beyond the recorded range inputs are drawn, as a share of each input's span.
 BEYOND = 0.2
@@ -43,8 +26,6 @@ _EXTRAPOLATION_ROWS = 1024
 _GRADIENT_ROWS = 512
 _GRADIENT_ENTRIES = 20_000_000
 _DIRECTIONS = 256
-# Key of the row that takes all replaced outputs together.
-_TOTAL = -1
 
 
 @dataclass(frozen=True)
@@ -161,7 +142,22 @@ class Reference:
 
     @cached_property
     def directions(self) -> Array:
-        return spread(self.recorded)
+        """Directions [n_inputs, n_directions] whose squares add up to the inputs' covariance.
+
+        Derivatives times these are changes of the output for moves as the data makes them. That
+        frees the comparison from the inputs' units, and from directions in which no recorded input
+        ever moves: there the block's derivatives mean nothing. For many inputs the moves are those
+        of some recorded rows from their mean.
+        """
+        X = self.recorded
+        if X.shape[1] > _DIRECTIONS:
+            X = X[np.unique(np.linspace(0, len(X) - 1, _DIRECTIONS).astype(int))]
+            return np.asarray((X - X.mean(axis=0)).T / np.sqrt(len(X)))
+        unit = np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
+        covariance = np.atleast_2d(np.cov(X / unit, rowvar=False, bias=True))
+        squares, vectors = np.linalg.eigh(covariance)
+        squares = np.where(squares > ROUNDING * squares[-1], squares, 0.0)
+        return np.asarray(unit[:, None] * vectors * np.sqrt(squares))
 
     @cached_property
     def slopes(self) -> tuple[Array, Array]:
@@ -175,137 +171,6 @@ class Reference:
         slopes = np.asarray(self.neural.gradient(X), dtype=np.float64) @ self.directions
         usable = np.isfinite(slopes).all(axis=(1, 2))
         return X[usable], slopes[usable]
-
-
-def measure(
-    reference: Reference,
-    equations: Mapping[int, Equation],
-    block: Function,
-    *,
-    end_to_end: EndToEnd | None = None,
-    examined: Examined | None = None,
-) -> Fidelity:
-    """Fidelity of the block that computes `equations`, as far as a verdict needs it.
-
-    Args:
-        equations: by number of the equation; where the region projects its outputs these give
-            components, and `outputs` of the result compares components, `total` real outputs.
-        block: gives all outputs of the region, those that it leaves neural included.
-        examined: how it did on all that was recorded.
-    """
-    region, keys = reference.region, sorted(equations)
-    given = reference.left_out(equations, block.values(reference.X))
-    equation, mean, linear = (
-        _compare(region, keys, values, reference.Y) for values in (given, *reference.controls)
-    )
-    rows = {key: OutputFidelity(equation[key], mean[key], linear[key]) for key in (*keys, _TOTAL)}
-    total = rows.pop(_TOTAL)
-    domain = partial(check, region=region, X=reference.recorded, seed=reference.seed)
-    if examined is not None:
-        domain = partial(domain, dtype=examined.dtype, sound=examined.sound)
-    issues = [issue for key in keys for issue in domain(equations[key], output=key)]
-    return Fidelity(
-        rows,
-        end_to_end,
-        region.parameters if set(keys) == set(range(region.n_equations)) else 0,
-        tuple(issues),
-        total=total,
-        projections=reference.projections,
-        shortfalls=() if examined is None else examined.shortfalls,
-    )
-
-
-class Asides:
-    """Makes side measurements: those that a compile can do without.
-
-    They run a user's modules in ways in which nobody has run them before: on inputs beyond the
-    recorded ones, backwards, with a linear map in the place of a block. A module may have its
-    reasons not to allow that. Then the figure is missing, the report says why, and nothing else
-    happens.
-
-    Attributes:
-        unmeasured: why there is no figure, by what could not be measured.
-    """
-
-    def __init__(self, unmeasured: Mapping[str, str] | None = None) -> None:
-        self.unmeasured = dict(unmeasured or {})
-
-    def get(self, what: str, measure: Callable[[], T]) -> T | None:
-        """The measurement, or None where it can't be made."""
-        try:
-            return measure()
-        except Exception as error:  # whatever a user's forward raises
-            self.unmeasured.setdefault(what, described(error))
-            return None
-
-
-def with_asides(
-    fidelity: Fidelity, reference: Reference, block: Function, asides: Asides
-) -> Fidelity:
-    """The same with what no verdict depends on: extrapolation, gradients, projected inputs."""
-    keys = sorted(fidelity.outputs)
-    beyond = asides.get("extrapolation", lambda: _extrapolations(reference, keys, block)) or {}
-    slopes = asides.get("gradients", lambda: _gradients(reference, keys, block)) or {}
-
-    def completed(key: int, row: OutputFidelity) -> OutputFidelity:
-        far = beyond.get(key, Agreement())
-        return replace(row, extrapolation=far, gradient=slopes.get(key, math.nan))
-
-    total, projections = fidelity.total, dict(fidelity.projections)
-    if "inputs" in projections:
-        lost = asides.get("projected inputs", lambda: reference.lost_by_inputs)
-        lost = math.nan if lost is None else lost
-        projections["inputs"] = replace(projections["inputs"], relative_l2=lost)
-    return replace(
-        fidelity,
-        projections=projections,
-        outputs={key: completed(key, row) for key, row in fidelity.outputs.items()},
-        total=None if total is None else completed(_TOTAL, total),
-    )
-
-
-def _compare(region: Region, keys: Sequence[int], values: Array, Y: Array) -> dict[int, Agreement]:
-    """Agreement by equation, and of the real outputs they stand for together.
-
-    Args:
-        values, Y: outputs of a stand-in and of the neural block, [n, n_outputs].
-    """
-    with np.errstate(all="ignore"):
-        given, wanted = region.equation_values(values), region.equation_values(Y)
-    rows = {key: agreement(given[:, key], wanted[:, key]) for key in keys}
-    rows[_TOTAL] = agreement(_real(region, keys, values), _real(region, keys, Y))
-    return rows
-
-
-def _real(region: Region, keys: Sequence[int], values: Array) -> Array:
-    """The outputs that equations stand for: after a projection all of them."""
-    return values[:, list(keys)] if region.projection_out is None else values
-
-
-def _extrapolations(
-    reference: Reference, keys: Sequence[int], block: Function
-) -> dict[int, Agreement]:
-    X, Y = reference.beyond
-    return _compare(reference.region, keys, block.values(X), Y) if len(X) else {}
-
-
-def _gradients(reference: Reference, keys: Sequence[int], block: Function) -> dict[int, float]:
-    region = reference.region
-    X, true = reference.slopes
-    if len(X) == 0:
-        return {}
-    with np.errstate(all="ignore"):
-        slopes = block.gradient(X) @ reference.directions
-        given, wanted = slopes, true
-        if region.projection_out is not None:
-            components = region.projection_out.components
-            given, wanted = (np.einsum("ko,noi->nki", components, a) for a in (slopes, true))
-    figures = {key: relative_l2(given[:, key], wanted[:, key]) for key in keys}
-    figures[_TOTAL] = relative_l2(_real(region, keys, slopes), _real(region, keys, true))
-    return figures
-
-
-# --- where to ask ----------------------------------------------------------------------------
 
 
 def shell(X: Array, n_samples: int, seed: int = 0) -> Array:
@@ -333,21 +198,3 @@ def _steps_to(moves: Array, low: Array, high: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(moves > 0, high / moves, low / moves)
     return np.where(moves == 0, np.inf, steps).min(axis=1, initial=np.inf)
-
-
-def spread(X: Array) -> Array:
-    """Directions [n_inputs, n_directions] whose squares add up to the inputs' covariance.
-
-    Derivatives times these are changes of the output for moves as the data makes them. That frees
-    the comparison from the inputs' units, and from directions in which no recorded input ever
-    moves: there the block's derivatives mean nothing. For many inputs the moves are those of some
-    recorded rows from their mean.
-    """
-    if X.shape[1] > _DIRECTIONS:
-        X = X[np.unique(np.linspace(0, len(X) - 1, _DIRECTIONS).astype(int))]
-        return np.asarray((X - X.mean(axis=0)).T / np.sqrt(len(X)))
-    unit = np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
-    covariance = np.atleast_2d(np.cov(X / unit, rowvar=False, bias=True))
-    squares, vectors = np.linalg.eigh(covariance)
-    squares = np.where(squares > ROUNDING * squares[-1], squares, 0.0)
-    return np.asarray(unit[:, None] * vectors * np.sqrt(squares))
