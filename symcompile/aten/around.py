@@ -24,6 +24,7 @@ from symcompile.aten.graph import StoredGraph, decode, encode, with_state_of
 from symcompile.aten.opaque import as_block, bound, with_opaque_blocks
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Rewrite
+from symcompile.modules.agreement import agree
 from symcompile.modules.calling import (
     Batch,
     evaluating,
@@ -69,7 +70,7 @@ def encode_around(
     Regions in `taken_in` stand in the graph with their own nodes if they are neural.
     Raises ArtifactError if the model can't be stored even with all neural blocks taken in.
     """
-    known = {path: one.region for path, one in outcomes.items() if one.region is not None}
+    known = {p: outcome.region for p, outcome in outcomes.items() if outcome.region is not None}
     replaced = {p: r for p, r in known.items() if p == "." or isinstance(outcomes[p], Rewrite)}
     neural = {p: r for p, r in known.items() if p not in replaced and p not in taken_in}
     for regions in _fewer_and_fewer(module, example, replaced, called(module, neural)):
@@ -185,19 +186,13 @@ def encode_alike(
     except _UnknownError:
         return encode(block, example)
     stored = with_state_of(block, known[build].document) if build in known else None
-    if stored is None or not _computes_the_same(block, stored, example):
-        stored = known[build] = encode(block, example)
-    return stored
-
-
-def _computes_the_same(block: nn.Module, stored: StoredGraph, example: Batch) -> bool:
-    model = decode(stored)
-    with same_random_state(), preserving(block), evaluating(block, model):
-        try:
-            expected = without_gradients(lambda: run(block, example))
-            return same(expected, without_gradients(lambda: run(model, example)))
-        except Exception:  # whatever a user's forward raises
-            return False
+    if stored is not None:
+        model = decode(stored)
+        with same_random_state(), evaluating(block, model):
+            if agree(block, model, example):
+                return stored
+    known[build] = encode(block, example)
+    return known[build]
 
 
 def _build(block: nn.Module, example: Batch) -> Hashable:

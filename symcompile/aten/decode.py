@@ -144,7 +144,12 @@ def _install_state(
         if kind not in ("parameter", "buffer", "constant"):
             raise ArtifactError(f"graph: {name!r} is of kind {kind!r}")
         if key not in shared:
-            shared[key] = _tensor(name, tensors[key].to(device), kind, row.get("requires_grad"))
+            tensor, wanted = tensors[key].to(device), row.get("requires_grad") is True
+            if wanted and not (tensor.is_floating_point() or tensor.is_complex()):
+                raise ArtifactError(f"graph: {name!r} of {tensor.dtype} can't require a gradient")
+            shared[key] = tensor.requires_grad_(wanted)
+            if kind == "parameter":
+                shared[key] = nn.Parameter(tensor, wanted)
         parent, _, leaf = name.rpartition(".")
         owner = _container(model, parent)
         try:
@@ -155,15 +160,6 @@ def _install_state(
                 owner.register_buffer(leaf, shared[key], persistent=persistent)
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"graph: {name!r} can't be a {kind}: {error}") from error
-
-
-def _tensor(name: str, tensor: torch.Tensor, kind: str, requires_grad: Any) -> torch.Tensor:
-    wanted = requires_grad is True
-    if wanted and not (tensor.is_floating_point() or tensor.is_complex()):
-        raise ArtifactError(f"graph: {name!r} of {tensor.dtype} can't require a gradient")
-    if kind == "parameter":
-        return nn.Parameter(tensor, requires_grad=wanted)
-    return tensor.requires_grad_(wanted)
 
 
 def _container(model: nn.Module, path: str) -> nn.Module:

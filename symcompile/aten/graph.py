@@ -189,7 +189,8 @@ def merge_modes(evaluating: Json, training: Json) -> Json | None:
     waiting = deque(evaluating["nodes"])
     try:
         for row in training["nodes"]:
-            if _is_counter(row) and not (waiting and _same_call(waiting[0], row)):
+            counts = _is_counter(row)
+            if counts and not (waiting and all(waiting[0][k] == row[k] for k in ("op", "args"))):
                 name = row["name"]
                 while name in taken:
                     name += "_"
@@ -214,28 +215,20 @@ def _is_counter(row: Json) -> bool:
     return counts and isinstance(args[0], dict) and "state" in args[0]
 
 
-def _same_call(first: Json, second: Json) -> bool:
-    return bool(first["op"] == second["op"] and first["args"] == second["args"])
-
-
 def _merge_row(first: Json, second: Json, names: dict[str, str]) -> Json:
     if (first["op"], first.get("path")) != (second["op"], second.get("path")):
         raise _OtherFormError
-    longest = max(len(first["args"]), len(second["args"]))
-    one, two = (_with_defaults(row["op"], row["args"], longest) for row in (first, second))
+    ours, theirs = first["args"], second["args"]
+    if len(ours) != len(theirs) and first["op"].startswith("aten."):
+        # What was left out is what the operator's schema says.
+        schema = resolve(first["op"])._schema.arguments  # type: ignore[attr-defined]
+        defaults = [argument.default_value for argument in schema[: max(len(ours), len(theirs))]]
+        ours, theirs = ours + defaults[len(ours) :], theirs + defaults[len(theirs) :]
     return {
         **first,
-        "args": _merge(one, two, names, second["scope"]),
+        "args": _merge(ours, theirs, names, second["scope"]),
         "kwargs": _merge(first["kwargs"], second["kwargs"], names, second["scope"]),
     }
-
-
-def _with_defaults(op: str, args: list[Any], count: int) -> list[Any]:
-    """The arguments, filled up with what the operator's schema says of those left out."""
-    if len(args) == count or not op.startswith("aten."):
-        return args
-    schema = resolve(op)._schema.arguments  # type: ignore[attr-defined]
-    return args + [argument.default_value for argument in schema[len(args) : count]]
 
 
 def _merge(first: Any, second: Any, names: dict[str, str], scope: str) -> Any:

@@ -115,7 +115,7 @@ def _block_shapes(
     dtype: str,
 ) -> list[torch.Tensor]:
     pairs = zip(inputs, input_features, strict=True)
-    shapes = [one.shape[:-1] if features else one.shape for one, features in pairs]
+    shapes = [t.shape[:-1] if features else t.shape for t, features in pairs]
     samples = reduce(torch.broadcast_shapes, shapes)
     return [
         inputs[0].new_empty((*samples, count) if count else samples, dtype=getattr(torch, dtype))
@@ -137,17 +137,17 @@ class _Opaque(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         interface = self.interface
         inputs = pick_tensors(interface, args, kwargs)
-        for tensor, one in zip(inputs, interface.inputs, strict=True):
-            if not one.scalar:
-                torch._check(tensor.shape[-1] == one.features)
+        for tensor, spec in zip(inputs, interface.inputs, strict=True):
+            if not spec.scalar:
+                torch._check(tensor.shape[-1] == spec.features)
         dtype = reduce(torch.promote_types, (tensor.dtype for tensor in inputs))
         if dtype not in self.dtypes:
             raise ExportError(f"block {self.path!r} does not accept inputs of {dtype}")
         outputs = torch.ops.symcompile.block(
             inputs,
             self.path,
-            [0 if one.scalar else one.features for one in interface.inputs],
-            [0 if one.scalar else one.features for one in interface.outputs],
+            [0 if spec.scalar else spec.features for spec in interface.inputs],
+            [0 if spec.scalar else spec.features for spec in interface.outputs],
             str(self.dtypes[dtype]).removeprefix("torch."),
         )
         return build_structure(interface.structure, outputs)
@@ -194,7 +194,7 @@ def shallow_copy(module: nn.Module, kind: type[nn.Module] | None = None) -> nn.M
 def _result_dtypes(region: Region, block: nn.Module) -> dict[torch.dtype, torch.dtype]:
     """Dtype of the outputs by dtype of the inputs, found by calling the block on two samples."""
     call, device = as_block(block, region.interface, region.settings), home(block)[0]
-    shapes = [(2,) if one.scalar else (2, one.features) for one in region.interface.inputs]
+    shapes = [(2,) if spec.scalar else (2, spec.features) for spec in region.interface.inputs]
     dtypes = {}
     for dtype in _DTYPES:
         try:

@@ -160,7 +160,9 @@ def _decode_tagged(data: dict[str, Any], inner: Leaf, device: torch.device) -> A
     if tag == "device" and type(content) is str and _DEVICE.match(content):
         return device
     if tag == "complex" and type(content) is list and len(content) == 2:
-        return complex(*(_float(inner(part)) for part in content))
+        parts = [inner(part) for part in content]
+        if {*map(type, parts)} <= {int, float}:
+            return complex(*parts)
     if type(content) is str and content in _TABLES.get(tag, {}):
         return _TABLES[tag][content]
     raise ArtifactError(f"{_shown(data)} is not a value")
@@ -173,12 +175,6 @@ def _pairs(data: Any) -> Sequence[tuple[Any, Any]]:
     if not sound:
         raise ArtifactError(f"{_shown(data)} is not a list of pairs")
     return data  # type: ignore[no-any-return]
-
-
-def _float(value: Any) -> float:
-    if type(value) in (int, float):
-        return float(value)
-    raise ArtifactError(f"{_shown(value)} is not a number")
 
 
 # --- names -------------------------------------------------------------------------------------

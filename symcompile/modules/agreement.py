@@ -8,7 +8,7 @@ are, and what a call gives under no_grad.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -77,8 +77,8 @@ def agree_in_gradients(
         expected = gradients(model, example, ours)
         if expected is None:
             continue
-        found = gradients(traced, example, theirs)
-        if found is None or not same_gradients(expected, found):
+        slopes = gradients(traced, example, theirs)
+        if slopes is None or not same_gradients(expected, slopes):
             return False
     return True
 
@@ -95,14 +95,13 @@ def same_gradients(first: Gradients, second: Gradients) -> bool:
         return False
     finite = [slope[torch.isfinite(slope)] for slope in first.values()]
     scale = max((float(slope.abs().max()) for slope in finite if slope.numel()), default=0.0)
-    return all(_close(first[name], second[name], scale) for name in first)
-
-
-def _close(a: torch.Tensor, b: torch.Tensor, scale: float) -> bool:
-    limit = TOLERANCE.get(a.dtype, 1e-4)
-    return (a.shape, a.dtype) == (b.shape, b.dtype) and torch.allclose(
-        a, b, rtol=limit, atol=limit * scale, equal_nan=True
-    )
+    for name, ours in first.items():
+        theirs, limit = second[name], TOLERANCE.get(ours.dtype, 1e-4)
+        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            return False
+        if not torch.allclose(ours, theirs, rtol=limit, atol=limit * scale, equal_nan=True):
+            return False
+    return True
 
 
 def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradients | None:
@@ -114,18 +113,24 @@ def gradients(module: nn.Module, batch: Batch, parameters: Parameters) -> Gradie
     sources = {name: p for name, p in parameters.items() if p.requires_grad}
     inputs = enumerate(tensors(batch))
     sources |= {f"input {k}": t for k, t in inputs if t.requires_grad and t.is_leaf}
-    with warnings.catch_warnings(), _without_grad(sources.values()):
-        warnings.simplefilter("ignore")  # of what is asked for on purpose, gradients of inputs say
-        try:
-            # What the forward left behind must stay until the backward has read it.
-            with _one_start(module), torch.enable_grad():
-                total = _weighted_sum(run(module, batch))
-                if total is not None:
-                    total.backward()
-                slopes = {name: source.grad for name, source in sources.items()}
-                return {name: _excerpt(s) for name, s in slopes.items() if s is not None}
-        except Exception:  # whatever a user's forward or backward raises
-            return None
+    before = [(source, source.grad) for source in sources.values()]
+    try:
+        for source in sources.values():
+            source.grad = None
+        # What the forward left behind must stay until the backward has read it.
+        with warnings.catch_warnings(), _one_start(module), torch.enable_grad():
+            # Of what is asked for on purpose, gradients of inputs say.
+            warnings.simplefilter("ignore")
+            total = _weighted_sum(run(module, batch))
+            if total is not None:
+                total.backward()
+            slopes = {name: source.grad for name, source in sources.items()}
+            return {name: _excerpt(s) for name, s in slopes.items() if s is not None}
+    except Exception:  # whatever a user's forward or backward raises
+        return None
+    finally:
+        for source, grad in before:
+            source.grad = grad
 
 
 def _excerpt(slope: torch.Tensor) -> torch.Tensor:
@@ -137,18 +142,6 @@ def _excerpt(slope: torch.Tensor) -> torch.Tensor:
     entries = flat[:: max(1, flat.numel() // _ENTRIES)].clone()
     size = torch.linalg.vector_norm(flat) / max(flat.numel(), 1) ** 0.5
     return torch.cat([entries, size.reshape(1)])
-
-
-@contextmanager
-def _without_grad(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
-    kept = [(tensor, tensor.grad) for tensor in tensors]
-    try:
-        for tensor, _ in kept:
-            tensor.grad = None
-        yield
-    finally:
-        for tensor, grad in kept:
-            tensor.grad = grad
 
 
 def _weighted_sum(results: object) -> torch.Tensor | None:

@@ -52,7 +52,7 @@ def as_batches(data: Any, model: nn.Module) -> tuple[Batch, Iterator[Batch]]:
     items = iter(data)
     for item in items:
         first = as_batch(item, model)
-        return first, chain([first], (as_batch(one, model) for one in items))
+        return first, chain([first], (as_batch(item, model) for item in items))
     raise DataError("data is empty: give at least one batch")
 
 

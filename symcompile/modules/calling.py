@@ -182,30 +182,26 @@ def plain(value: Any) -> Any:
         return value
     node = pytree._get_node_type(value)
     if node in pytree.SUPPORTED_NODES:
-        return _rebuilt(value, pytree.SUPPORTED_NODES[node])
+        before, context = pytree.SUPPORTED_NODES[node].flatten_fn(value)
+        children = [plain(child) for child in before]
+        if all(new is old for new, old in zip(children, before, strict=True)):
+            return value
+        return pytree.SUPPORTED_NODES[node].unflatten_fn(children, context)
     if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return (tuple if isinstance(value, tuple) else list)(plain(one) for one in value)
+        return (tuple if isinstance(value, tuple) else list)(map(plain, value))
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     return Left(type(value).__name__)
-
-
-def _rebuilt(value: Any, node: pytree.NodeDef) -> Any:
-    children, context = node.flatten_fn(value)
-    found = [plain(child) for child in children]
-    if all(new is old for new, old in zip(found, children, strict=True)):
-        return value
-    return node.unflatten_fn(found, context)
 
 
 def storable(value: Any) -> Any:
     """A result as torch.export takes it: None in the place of what is neither tensor nor number."""
-    found = plain(value)
-    if all(map(_is_storable, pytree.tree_leaves(found))):
-        return found
-    return pytree.tree_map(lambda leaf: leaf if _is_storable(leaf) else None, found)
+    result = plain(value)
+    if all(map(_is_storable, pytree.tree_leaves(result))):
+        return result
+    return pytree.tree_map(lambda leaf: leaf if _is_storable(leaf) else None, result)
 
 
 def left_out(value: Any) -> list[str]:
@@ -219,8 +215,8 @@ def left_out(value: Any) -> list[str]:
 
 def opaque_objects(value: Any) -> list[str]:
     """Places and classes of what nobody can look into."""
-    found = result_places(plain(value))
-    return [f"{place} ({leaf.kind})" for place, leaf in found if isinstance(leaf, Left)]
+    leaves = result_places(plain(value))
+    return [f"{place} ({leaf.kind})" for place, leaf in leaves if isinstance(leaf, Left)]
 
 
 def _is_storable(leaf: Any) -> bool:
@@ -230,9 +226,8 @@ def _is_storable(leaf: Any) -> bool:
 def result_places(value: Any) -> Iterator[tuple[str, Any]]:
     """Place and value of everything that a model returns; a single tensor is the "result"."""
     try:
-        found = [
-            ("".join(map(str, key)), leaf) for key, leaf in pytree.tree_flatten_with_path(value)[0]
-        ]
+        flat, _ = pytree.tree_flatten_with_path(value)
+        leaves = [(pytree.keystr(path), leaf) for path, leaf in flat]
     except ValueError:  # a container of the user's that does not tell its keys
-        found = [(f"[{k}]", leaf) for k, leaf in enumerate(pytree.tree_leaves(value))]
-    yield from ((place or "result", leaf) for place, leaf in found)
+        leaves = [(f"[{k}]", leaf) for k, leaf in enumerate(pytree.tree_leaves(value))]
+    yield from ((place or "result", leaf) for place, leaf in leaves)

@@ -139,9 +139,9 @@ def literal_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def matrix_in(face: Interface, arguments: Mapping[str, Any]) -> Tensor:
     """X [n_samples, n_inputs] of one call, float64, on the CPU."""
     received = {(name, keys) for name, keys, _ in input_tensors(arguments)}
-    if received != {(one.parameter, one.keys) for one in face.inputs}:
+    if received != {(spec.parameter, spec.keys) for spec in face.inputs}:
         raise UnsupportedError("it receives other tensors in one call than in another")
-    columns = [_input_columns(one, arguments) for one in face.inputs]
+    columns = [_input_columns(spec, arguments) for spec in face.inputs]
     try:
         samples = torch.broadcast_shapes(*(c.shape[:-1] for c in columns))
     except RuntimeError:
@@ -171,9 +171,9 @@ def matrix_out(face: Interface, output: Any, n_samples: int) -> Tensor:
     if structure != face.structure or len(tensors) != len(face.outputs):
         raise UnsupportedError("it returns another structure in one call than in another")
     pairs = list(zip(tensors, face.outputs, strict=True))
-    columns = [tensor.unsqueeze(-1) if one.scalar else tensor for tensor, one in pairs]
-    for column, one in zip(columns, face.outputs, strict=True):
-        if column.ndim == 0 or column.shape[-1] != one.features:
+    columns = [tensor.unsqueeze(-1) if spec.scalar else tensor for tensor, spec in pairs]
+    for column, spec in zip(columns, face.outputs, strict=True):
+        if column.ndim == 0 or column.shape[-1] != spec.features:
             raise UnsupportedError("the number of its output features changes between calls")
         if column.shape[:-1].numel() != n_samples:
             raise UnsupportedError(

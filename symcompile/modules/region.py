@@ -95,21 +95,21 @@ class Interface:
 
     @property
     def n_inputs(self) -> int:
-        return sum(one.features for one in self.inputs)
+        return sum(spec.features for spec in self.inputs)
 
     @property
     def n_outputs(self) -> int:
-        return sum(one.features for one in self.outputs)
+        return sum(spec.features for spec in self.outputs)
 
     @property
     def input_columns(self) -> tuple[tuple[int, int], ...]:
         """For every column of X: number of the input, and feature within it."""
-        return tuple((n, k) for n, one in enumerate(self.inputs) for k in range(one.features))
+        return tuple((n, k) for n, spec in enumerate(self.inputs) for k in range(spec.features))
 
     @property
     def output_columns(self) -> tuple[tuple[int, int], ...]:
         """For every column of Y: number of the output, and feature within it."""
-        return tuple((n, k) for n, one in enumerate(self.outputs) for k in range(one.features))
+        return tuple((n, k) for n, spec in enumerate(self.outputs) for k in range(spec.features))
 
     @property
     def output_keys(self) -> tuple[tuple[Key, ...], ...]:

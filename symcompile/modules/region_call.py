@@ -38,7 +38,7 @@ def pick_tensors(
         else:
             values[name] = named.pop(name, parameter.default)
     return [
-        reduce(getitem, one.keys, values[one.parameter.lstrip("*")]) for one in interface.inputs
+        reduce(getitem, spec.keys, values[spec.parameter.lstrip("*")]) for spec in interface.inputs
     ]
 
 
@@ -46,12 +46,12 @@ def build_arguments(
     interface: Interface, inputs: Sequence[Any], settings: Mapping[str, Any] | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments that hold these tensors; what is not a tensor takes its setting, or its default."""
-    held = {one.parameter for one in interface.inputs}
+    held = {spec.parameter for spec in interface.inputs}
     fixed = {n: v for n, v in (settings or {}).items() if n not in held and n[:1] != "*"}
     values: dict[str, Any] = {}
-    for one, tensor in zip(interface.inputs, inputs, strict=True):
-        name = one.parameter.lstrip("*")
-        values[name] = _placed(values.get(name), one.keys, tensor)
+    for spec, tensor in zip(interface.inputs, inputs, strict=True):
+        name = spec.parameter.lstrip("*")
+        values[name] = _placed(values.get(name), spec.keys, tensor)
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     # What stands before `*args` can't be given by name.
@@ -89,9 +89,9 @@ def _placed(container: Any, keys: tuple[int | str, ...], tensor: Any) -> Any:
 def build_structure(structure: Any, outputs: Sequence[Any]) -> Any:
     """What a region returns: outputs in the nested tuples, lists and dicts of `structure`."""
     if isinstance(structure, Mapping):
-        return {key: build_structure(one, outputs) for key, one in structure.items()}
+        return {key: build_structure(item, outputs) for key, item in structure.items()}
     if isinstance(structure, (tuple, list)):
-        built = [build_structure(one, outputs) for one in structure]
+        built = [build_structure(item, outputs) for item in structure]
         return tuple(built) if isinstance(structure, tuple) else built
     return None if structure is None else outputs[structure]
 
@@ -115,8 +115,8 @@ def rows_of(
     def call(rows: torch.Tensor) -> torch.Tensor:
         args, kwargs = arguments(interface, settings, rows)
         with preserving(module) if kept else nullcontext():
-            found = tensors(module(*args, **kwargs))
-        return torch.cat([t.reshape(len(rows), -1) for t in found], dim=-1)
+            outputs = tensors(module(*args, **kwargs))
+        return torch.cat([t.reshape(len(rows), -1) for t in outputs], dim=-1)
 
     def one_by_one(rows: torch.Tensor) -> torch.Tensor:
         return torch.cat([call(row) for row in rows.split(1)])
@@ -131,10 +131,10 @@ def arguments(
     inputs, start = [], 0
     dims = interface.sample_dims if interface.one_by_one else max(1, interface.sample_dims)
     samples = (len(rows), *[1] * (dims - 1))[:dims]
-    for one in interface.inputs:
-        part = rows[:, start : start + one.features]
-        inputs.append(part.reshape(samples if one.scalar else (*samples, one.features)))
-        start += one.features
+    for spec in interface.inputs:
+        part = rows[:, start : start + spec.features]
+        inputs.append(part.reshape(samples if spec.scalar else (*samples, spec.features)))
+        start += spec.features
     return build_arguments(interface, inputs, settings)
 
 
@@ -146,16 +146,16 @@ def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         inputs = pick_tensors(face, args, kwargs)
         pairs = zip(inputs, face.inputs, strict=True)
-        wide = [t.unsqueeze(-1) if one.scalar else t for t, one in pairs]
+        wide = [t.unsqueeze(-1) if spec.scalar else t for t, spec in pairs]
         samples = torch.broadcast_shapes(*(t.shape[:-1] for t in wide))
         rows = torch.cat([t.expand(*samples, t.shape[-1]) for t in wide], dim=-1)
         values = function(rows.reshape(-1, rows.shape[-1]))
         values = values.to(inputs[0].dtype).reshape(*samples, -1)
         outputs, start = [], 0
-        for one in face.outputs:
-            part = values[..., start : start + one.features]
-            outputs.append(part[..., 0] if one.scalar else part)
-            start += one.features
+        for spec in face.outputs:
+            part = values[..., start : start + spec.features]
+            outputs.append(part[..., 0] if spec.scalar else part)
+            start += spec.features
         return build_structure(face.structure, outputs)
 
     return call
