@@ -1,4 +1,4 @@
-"""Compute ONNX nodes with numpy, each value with a bound on its rounding, in bounded memory.
+"""Compute ONNX nodes with numpy, exactly or as a machine of fewer digits might, in little memory.
 
 For the bodies of symbolic blocks on a few points: the operators that symcompile writes there. No
 file is opened and no code of the model's is run.
@@ -12,17 +12,25 @@ from functools import partial, reduce
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from symcompile.diff.onnx.rounding import UNITS, Value, exact, rounded, spread
 from symcompile.diff.onnx.tensors import dtype_of, small_array
 from symcompile.errors import ArtifactError
 from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operators import OPERATORS
 from symcompile.storage.codecs import printable
 
 MAX_ELEMENTS = 500_000  # of one value
-MAX_WORK = 20_000_000  # elements of all values of a file together
+MAX_WORK = 80_000_000  # elements of all values of a file together
 COST_OF_NODE = 200  # what a node costs beside its elements
+
+# What one rounding may amount to, relative to the value: library functions are good to a few units
+# in the last place, and constants may have been combined before they were stored.
+UNITS = {
+    "float64": 4 * 2.0**-53,
+    "float32": 4 * 2.0**-24,
+    "float16": 4 * 2.0**-11,
+    "bfloat16": 4 * 2.0**-8,
+}
 
 Attributes = Mapping[str, Any]
 
@@ -46,235 +54,181 @@ class Budget:
             raise NotComputedError("there is too much to compute")
 
 
-def compute(
-    nodes: Sequence[Any], given: Mapping[str, Value], floor: float, budget: Budget
-) -> dict[str, Value]:
-    """All values of nodes (onnx.NodeProto) that stand in an order in which they can be run.
+class Machine:
+    """Computes nodes in float64, every floating-point result off by a rounding, up or down as the
+    seed has it; seed 0 computes as exactly as float64 can.
 
-    Args:
-        given: values that they read, by name.
-        floor: least rounding of an operation, relative to its result.
-
-    Raises NotComputedError for an operator that is not known here, shapes that do not fit, and
-    whatever would take too much memory or time.
+    How far several machines are apart tells how far rounding can move a result, whatever cancels or
+    grows on the way (Monte Carlo arithmetic, Parker 1997).
     """
-    run = _Run(floor, budget)
-    values = dict(given)
-    with np.errstate(all="ignore"):
-        for node in nodes:
-            args = [values.get(name) if name else None for name in node.input]
-            if any(name and one is None for name, one in zip(node.input, args, strict=True)):
-                raise NotComputedError("a node reads a value that is not there")
-            values.update(zip(node.output, [run.node(node, args)], strict=False))
-    return values
 
+    def __init__(self, unit: float, budget: Budget, seed: int = 0) -> None:
+        """`unit` is the least rounding of an operation, relative to its result."""
+        self.unit, self.spend, self.exact = unit, budget.spend, seed == 0
+        self.random = np.random.default_rng(seed)
 
-class _Run:
-    """One computation."""
+    def moved(self, data: Array, error: Any) -> Array:
+        if self.exact:
+            return data
+        return np.asarray(data + error * self.random.uniform(-1.0, 1.0, data.shape))
 
-    def __init__(self, floor: float, budget: Budget) -> None:
-        self.floor, self.spend = floor, budget.spend
+    def rounded(self, data: Any, unit: float = 0.0) -> Array:
+        """Of another type, too, if it has a coarser `unit`; whole numbers and truths are exact."""
+        data = np.asarray(data)
+        floating = data.dtype.kind == "f"
+        return self.moved(data, max(unit, self.unit) * np.abs(data)) if floating else data
 
-    def node(self, node: Any, args: list[Value | None]) -> Value:
-        operator = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    def compute(self, nodes: Sequence[Any], given: Mapping[str, Array]) -> dict[str, Array]:
+        """All values of nodes (onnx.NodeProto) that stand in an order in which they can be run;
+        `given` are those that they read, by name.
+
+        Raises NotComputedError for an operator that is not known here, shapes that do not fit, and
+        whatever would take too much memory or time.
+        """
+        values = dict(given)
+        with np.errstate(all="ignore"):
+            for node in nodes:
+                args = [values.get(name) if name else None for name in node.input]
+                if any(name and one is None for name, one in zip(node.input, args, strict=True)):
+                    raise NotComputedError("a node reads a value that is not there")
+                values.update(zip(node.output, [self.node(node, args)], strict=False))
+        return values
+
+    def node(self, node: Any, args: list[Array | None]) -> Array:
+        operator = NODES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if operator is None:
             raise NotComputedError(f"operator {printable(node.op_type, 60)} is not known here")
         self.spend(0)
+        kinds = {1: "f", 2: "i", 4: "t", 7: "ints"}  # AttributeProto.FLOAT, INT, TENSOR and INTS
+        said = {a.name: getattr(a, kinds[a.type]) for a in node.attribute if a.type in kinds}
         try:
-            return operator(self, _attributes(node), *args)
+            return operator(self, said, *args)
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as e:
             raise NotComputedError(f"{node.op_type}: {printable(str(e), 100)}") from e
 
-    def apply(self, function: Callable[..., Any], *args: Value) -> Value:
-        """Elementwise."""
-        self.spend(math.prod(np.broadcast_shapes(*(one.data.shape for one in args))))
-        units = [one.unit for one in args if one.data.dtype.kind == "f"]
-        return spread(function, args, max([self.floor, *units]))
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    """Numbers, lists of whole ones and tensors among the attributes of a node."""
-    # AttributeProto.FLOAT, INT, TENSOR and INTS
-    fields = {1: "f", 2: "i", 4: "t", 7: "ints"}
-    return {
-        one.name: getattr(one, fields[one.type]) for one in node.attribute if one.type in fields
-    }
+    def apply(self, function: Callable[..., Any], *args: Array) -> Array:
+        """An elementwise function."""
+        self.spend(math.prod(np.broadcast_shapes(*(one.shape for one in args))))
+        found = self.rounded(function(*args))
+        if found.dtype.kind == "f" and all(one.dtype.kind == "i" for one in args):
+            raise ValueError("of whole numbers, which are divided otherwise")
+        return found
 
 
 # --- elementwise ---------------------------------------------------------------------------------
 
+# The table of operators has them; the exporter and its optimizer write some besides.
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    "Neg": np.negative,
-    "Abs": np.abs,
-    "Exp": np.exp,
-    "Log": np.log,
-    "Sqrt": np.sqrt,
-    "Reciprocal": np.reciprocal,
-    "Sin": np.sin,
-    "Cos": np.cos,
-    "Tan": np.tan,
-    "Asin": np.arcsin,
-    "Acos": np.arccos,
-    "Atan": np.arctan,
-    "Sinh": np.sinh,
-    "Cosh": np.cosh,
-    "Tanh": np.tanh,
-    "Erf": special.erf,
-    "Sign": np.sign,
-    "Floor": np.floor,
-    "Ceil": np.ceil,
-    "Round": np.rint,
-    "Sigmoid": special.expit,
-    "Softplus": lambda a: np.logaddexp(0.0, a),
+    "Reciprocal": lambda a: 1.0 / a,
     "Relu": lambda a: np.maximum(a, 0),
-    "Not": np.logical_not,
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Div": np.divide,
-    "Pow": np.power,
+    "Round": np.rint,
     "Greater": np.greater,
     "GreaterOrEqual": np.greater_equal,
-    "Less": np.less,
-    "LessOrEqual": np.less_equal,
-    "Equal": np.equal,
-    "And": np.logical_and,
-    "Or": np.logical_or,
-    "Where": np.where,
+    **{row.onnx: row.numpy for row in OPERATORS.values() if row.onnx and row.numpy},
 }
-FOLDED: dict[str, Callable[..., Any]] = {"Min": np.minimum, "Max": np.maximum}
 
 
-def _elementwise(function: Callable[..., Any], run: _Run, said: Attributes, *args: Value) -> Value:
-    found = run.apply(function, *args)
-    if found.data.dtype.kind == "f" and all(one.data.dtype.kind == "i" for one in args):
-        raise ValueError("of whole numbers, which are divided otherwise")
-    return found
+def _elementwise(
+    function: Callable[..., Any], machine: Machine, said: Attributes, *args: Array
+) -> Array:
+    return machine.apply(function, *args)
 
 
-def _folded(function: Callable[..., Any], run: _Run, said: Attributes, *args: Value) -> Value:
-    return reduce(lambda a, b: run.apply(function, a, b), args)
+def _folded(
+    function: Callable[..., Any], machine: Machine, said: Attributes, *args: Array
+) -> Array:
+    return reduce(partial(machine.apply, function), args)
 
 
-def _clip(run: _Run, said: Attributes, x: Value, *bounds: Value | None) -> Value:
+def _clip(machine: Machine, said: Attributes, x: Array, *bounds: Array | None) -> Array:
     for function, bound in zip((np.maximum, np.minimum), bounds, strict=False):
-        x = x if bound is None else run.apply(function, x, bound)
+        x = x if bound is None else machine.apply(function, x, bound)
     return x
 
 
 # --- matrix products -----------------------------------------------------------------------------
 
 
-def _matmul(run: _Run, said: Attributes, a: Value, b: Value) -> Value:
-    length = a.data.shape[-1]
-    columns = b.data.shape[-1] if b.data.ndim > 1 else 1
+def _matmul(machine: Machine, said: Attributes, a: Array, b: Array) -> Array:
+    columns = b.shape[-1] if b.ndim > 1 else 1
     # A multiplication costs less than what is done for an element elsewhere.
-    run.spend(a.data.size * columns // 20)
-    batch = np.broadcast_shapes(a.data.shape[:-2], b.data.shape[:-2])
-    rows = a.data.shape[-2] if a.data.ndim > 1 else 1
-    run.spend(math.prod(batch) * rows * columns)
-    unit = max(run.floor, a.unit, b.unit)
-    sizes = np.abs(a.data) @ np.abs(b.data)
-    error = a.error @ np.abs(b.data) + np.abs(a.data) @ b.error + unit * length * sizes
-    return Value(np.asarray(a.data @ b.data), np.asarray(error), unit)
+    machine.spend(a.size * columns // 20)
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    machine.spend(math.prod(batch) * (a.shape[-2] if a.ndim > 1 else 1) * columns)
+    return machine.moved(np.asarray(a @ b), machine.unit * (np.abs(a) @ np.abs(b)))
 
 
-def _gemm(run: _Run, said: Attributes, a: Value, b: Value, c: Value | None = None) -> Value:
-    a, b = (
-        _each(np.transpose, side) if said.get(key) else side
-        for side, key in ((a, "transA"), (b, "transB"))
-    )
-    scale, offset = exact(said.get("alpha", 1.0)), exact(said.get("beta", 1.0))
-    product = run.apply(np.multiply, _matmul(run, said, a, b), scale)
-    return product if c is None else run.apply(np.add, product, run.apply(np.multiply, c, offset))
+def _gemm(machine: Machine, said: Attributes, a: Array, b: Array, c: Array | None = None) -> Array:
+    a, b = (a.T if said.get("transA") else a), (b.T if said.get("transB") else b)
+    product = machine.rounded(_matmul(machine, said, a, b) * said.get("alpha", 1.0))
+    return product if c is None else machine.apply(np.add, product, c * said.get("beta", 1.0))
 
 
 # --- shapes --------------------------------------------------------------------------------------
 
 
-def _each(move: Callable[[Array], Any], x: Value) -> Value:
-    """What only moves elements around."""
-    return Value(np.asarray(move(x.data)), np.asarray(move(x.error)), x.unit)
-
-
-def _whole(value: Value) -> list[int]:
+def _whole(value: Array) -> list[int]:
     """Sizes, axes or positions: whole numbers, of which there are few."""
-    if value.data.dtype.kind != "i" or value.data.size > 1000:
+    if value.dtype.kind != "i" or value.size > 1000:
         raise ValueError("whole numbers expected")
-    return [int(one) for one in value.data.reshape(-1)]
+    return [int(one) for one in value.reshape(-1)]
 
 
-def _reshaped(a: Array, said: Attributes, sizes: list[int]) -> Array:
+def _reshaped(said: Attributes, x: Array, sizes: list[int]) -> Array:
     if not said.get("allowzero"):
-        sizes = [a.shape[k] if size == 0 else size for k, size in enumerate(sizes)]
-    return a.reshape(sizes)
+        sizes = [x.shape[k] if size == 0 else size for k, size in enumerate(sizes)]
+    return x.reshape(sizes)
 
 
-# Of an array, attributes and lists of whole numbers; none of them makes anything larger but Expand,
-# whose result takes no memory as long as nothing is done with it.
+# Of attributes, an array and lists of whole numbers. Expand alone makes anything larger, and takes
+# no memory as long as nothing is done with what it gives.
 MOVES: dict[str, Callable[..., Array]] = {
-    "Identity": lambda a, said: a,
-    "Transpose": lambda a, said: np.transpose(a, said.get("perm")),
-    "Unsqueeze": lambda a, said, axes: np.expand_dims(a, axes),
-    "Squeeze": lambda a, said, axes: np.squeeze(a, tuple(axes)),
+    "Identity": lambda said, x: x,
+    "Transpose": lambda said, x: np.transpose(x, said.get("perm")),
+    "Unsqueeze": lambda said, x, axes: np.expand_dims(x, axes),
+    "Squeeze": lambda said, x, axes: np.squeeze(x, tuple(axes)),
     "Reshape": _reshaped,
-    "Expand": lambda a, said, sizes: np.broadcast_to(a, np.broadcast_shapes(a.shape, sizes)),
+    "Expand": lambda said, x, sizes: np.broadcast_to(x, np.broadcast_shapes(x.shape, sizes)),
+    "Shape": lambda said, x: np.array(x.shape[said.get("start", 0) : said.get("end")], np.int64),
 }
 
 
-def _moved(move: Callable[..., Array], run: _Run, said: Attributes, x: Value, *at: Value) -> Value:
-    places = [_whole(one) for one in at]
-    found = _each(lambda a: move(a, said, *places), x)
-    run.spend(found.data.size)
+def _moved(
+    move: Callable[..., Array], machine: Machine, said: Attributes, x: Array, *places: Array
+) -> Array:
+    found = move(said, x, *map(_whole, places))
+    machine.spend(found.size)
     return found
 
 
-def _gather(run: _Run, said: Attributes, x: Value, indices: Value) -> Value:
-    axis, places = said.get("axis", 0), indices.data
+def _gather(machine: Machine, said: Attributes, x: Array, places: Array) -> Array:
+    axis = said.get("axis", 0)
     if places.dtype.kind != "i":
         raise ValueError("whole numbers expected")
-    run.spend(x.data.size // max(x.data.shape[axis], 1) * places.size)
-    return _each(lambda a: np.take(a, places, axis=axis), x)
+    machine.spend(x.size // max(x.shape[axis], 1) * places.size)
+    return np.asarray(np.take(x, places, axis=axis))
 
 
-def _concat(run: _Run, said: Attributes, *parts: Value) -> Value:
-    run.spend(sum(one.data.size for one in parts))
-    data = np.concatenate([one.data for one in parts], axis=said["axis"])
-    error = np.concatenate([one.error for one in parts], axis=said["axis"])
-    return Value(data, error, max(one.unit for one in parts))
-
-
-def _shape(run: _Run, said: Attributes, x: Value) -> Value:
-    sizes = x.data.shape[said.get("start", 0) : said.get("end")]
-    return exact(np.array(sizes, dtype=np.int64))
+def _concat(machine: Machine, said: Attributes, *parts: Array) -> Array:
+    machine.spend(sum(one.size for one in parts))
+    return np.concatenate(parts, axis=said["axis"])
 
 
 # --- types and constants -------------------------------------------------------------------------
 
 
-def _cast(run: _Run, said: Attributes, x: Value) -> Value:
+def _cast(machine: Machine, said: Attributes, x: Array) -> Array:
     name = dtype_of(said["to"])
     if name in UNITS:
-        return _to_floating(run, x, UNITS[name])
+        return machine.rounded(x.astype(np.float64), UNITS[name])
     if name == "bool":
-        return run.apply(lambda a: a != 0, x)
-    if name not in ("int32", "int64") or x.error.any() or not np.isfinite(x.data).all():
+        return np.asarray(x != 0)
+    if name not in ("int32", "int64") or not np.isfinite(x).all():
         raise ValueError(f"to {name}")
-    return exact(np.trunc(x.data).astype(np.int64))
+    return np.trunc(x).astype(np.int64)
 
 
-def _cast_like(run: _Run, said: Attributes, x: Value, other: Value) -> Value:
-    if other.data.dtype.kind != "f":
-        raise ValueError("to a type that is no floating one")
-    return _to_floating(run, x, other.unit)
-
-
-def _to_floating(run: _Run, x: Value, unit: float) -> Value:
-    unit = max(run.floor, unit)
-    return Value(x.data.astype(np.float64), x.error + unit * np.abs(x.data), unit)
-
-
-def constant(tensor: Any, floor: float = 0.0) -> Value:
+def constant(machine: Machine, tensor: Any) -> Array:
     """Value of an onnx.TensorProto; NotComputedError if it is too large or of no known type."""
     try:
         array = small_array(tensor, MAX_ELEMENTS)
@@ -282,30 +236,28 @@ def constant(tensor: Any, floor: float = 0.0) -> Value:
         raise NotComputedError(str(error)) from error
     if array is None:
         raise NotComputedError("a constant is too large, of an unknown type, or in another file")
-    name = dtype_of(tensor.data_type)
-    if name in UNITS:
-        return rounded(array, max(floor, UNITS[name]))
-    return exact(array if array.dtype.kind == "b" else array.astype(np.int64))
+    if array.dtype.kind == "f":
+        return machine.rounded(array.astype(np.float64), UNITS.get(dtype_of(tensor.data_type), 0.0))
+    return array if array.dtype.kind == "b" else array.astype(np.int64)
 
 
-def _constant(run: _Run, said: Attributes) -> Value:
+def _constant(machine: Machine, said: Attributes) -> Array:
     if "value" not in said:
         raise ValueError("a constant without a value")
-    return constant(said["value"], run.floor)
+    return constant(machine, said["value"])
 
 
-OPERATORS: dict[str, Callable[..., Value]] = {
+NODES: dict[str, Callable[..., Array]] = {
     **{name: partial(_elementwise, function) for name, function in ELEMENTWISE.items()},
-    **{name: partial(_folded, function) for name, function in FOLDED.items()},
+    "Min": partial(_folded, np.minimum),
+    "Max": partial(_folded, np.maximum),
     **{name: partial(_moved, move) for name, move in MOVES.items()},
     "Clip": _clip,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Gather": _gather,
     "Concat": _concat,
-    "Shape": _shape,
     "Cast": _cast,
-    "CastLike": _cast_like,
     "Constant": _constant,
 }
 

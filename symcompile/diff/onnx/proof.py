@@ -1,13 +1,15 @@
 """Whether the nodes of a block compute the equations that its metadata tells.
 
-Both are computed on the stored probes and on points of the recorded ranges, each with a bound on
-its rounding: what lies further apart than that was edited.
+Both are computed on the stored probes and on points of the recorded ranges, the nodes several times
+over as machines of the block's own precision might: what lies further from the equation than those
+lie from each other was edited.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +17,14 @@ import numpy as np
 
 from symcompile.diff.onnx.calls import DOMAIN, Step
 from symcompile.diff.onnx.evaluation import (
+    UNITS,
     Budget,
+    Machine,
     NotComputedError,
-    compute,
     constant,
     constants_of,
 )
 from symcompile.diff.onnx.metadata import Metadata
-from symcompile.diff.onnx.rounding import UNITS, Value, of_program
 from symcompile.diff.onnx.tensors import dtype_of
 from symcompile.diff.readers.manifest import matrix
 from symcompile.diff.snapshot import Block
@@ -34,10 +36,12 @@ from symcompile.storage.rows import TargetRow, TensorFeatures
 
 MOST_PROBES = 64
 IN_RANGE = 8
+# Beside the one that computes exactly.
+MACHINES = 8
 # A bound above this share of the equation's values says nothing.
 TOO_LOOSE = 0.01
-# Bounds are of first order: this much is left for the rest.
-SLACK = 2.0
+# How far beyond the machines, which are a few, the truth may lie.
+SLACK = 8.0
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,28 @@ class Body:
 
     Attributes:
         what: they are, for messages.
+        function: whose body they are, or were.
         nodes: in an order in which they can be run.
         inputs, outputs: names of values, in the order of the block's tensors.
-        kinds: dtype and rank of each input.
-        around: values from around that they read, by name.
+        around: tensors from around that they read.
     """
 
     what: str
+    function: str
     nodes: Sequence[Any]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    kinds: tuple[tuple[str, int], ...]
-    around: Mapping[str, Any]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    around: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A tensor that goes into a body: its type, dimensions of samples, and features, which are 0
+    where it has no such dimension."""
+
+    dtype: str
+    rank: int
+    features: int
 
 
 def check_blocks(metadata: Metadata, model: Any, steps: Sequence[Step]) -> list[str]:
@@ -69,20 +83,21 @@ def check_blocks(metadata: Metadata, model: Any, steps: Sequence[Step]) -> list[
     for path, row in metadata.rows.items():
         block = metadata.blocks[path]
         try:
-            points = _points(block, row)
+            X, variables = _points(block, row)
+            expected = _expected(block, row, variables)
         except NotComputedError as error:
             notes.append(f"block {path!r}: not checked against its nodes: {error}")
             continue
-        for body in _bodies(path, row, metadata, model, steps):
+        for body in _bodies(path, metadata, model, steps):
             try:
                 with np.errstate(all="ignore"):
-                    _check(block, row, body, points, budget)
+                    _check(block, row, body, X, expected, budget)
             except NotComputedError as error:
                 notes.append(f"block {path!r}: {body.what} not checked: {error}")
     return notes
 
 
-# --- where to compute ----------------------------------------------------------------------------
+# --- where to compute, and what is to come out ---------------------------------------------------
 
 
 def _points(block: Block, row: TargetRow) -> tuple[Array, Array]:
@@ -112,88 +127,19 @@ def _in_range(block: Block) -> Iterator[Array]:
     yield low + (high - low) * ((np.arange(1, IN_RANGE + 1)[:, None] * steps) % 1.0)
 
 
-# --- what to compute -----------------------------------------------------------------------------
-
-
-def _bodies(
-    path: str, row: TargetRow, metadata: Metadata, model: Any, steps: Sequence[Step]
-) -> Iterator[Body]:
-    functions = {one.name: one for one in model.functions if one.domain == DOMAIN}
-    for name, owner in metadata.calls.functions.items():
-        if owner == path and name in functions:
-            one = functions[name]
-            what = f"function {shown(name)}"
-            yield Body(what, one.node, tuple(one.input), tuple(one.output), _kinds(row, name), {})
-    for step in steps:
-        call = metadata.calls.flat.get(step.name) if step.region == path else None
-        if call is not None and step.nodes:
-            what = f"call {shown(step.name)}"
-            kinds = _kinds(row, call.function)
-            read = {name for node in step.nodes for name in node.input}
-            around = {one.name: one for one in model.graph.initializer if one.name in read}
-            yield Body(what, step.nodes, call.inputs, call.outputs, kinds, around)
-
-
-def _kinds(row: TargetRow, function: str) -> tuple[tuple[str, int], ...]:
-    """Dtype and rank of each input."""
-    return tuple((row.signatures or {}).get(function, ()))
-
-
-# --- both sides ----------------------------------------------------------------------------------
-
-
-def _check(
-    block: Block, row: TargetRow, body: Body, points: tuple[Array, Array], budget: Budget
-) -> None:
-    X, variables = points
-    tensors = row.tensors or TensorFeatures()
-    features = tensors.inputs, tensors.outputs
-    counts = [sum(max(one, 1) for one in side) for side in features]
-    if counts != [len(block.inputs), block.n_outputs] or len(body.kinds) != len(features[0]):
-        raise NotComputedError("its metadata does not tell how to call it")
-    if len(body.inputs) != len(features[0]) or len(body.outputs) != len(features[1]):
-        raise ArtifactError(f"block {block.path!r} was edited: {body.what} has other arguments")
-    unit = _unit(block, body)
-    found = _Caller(body, features, unit, budget).columns(X)
-    for number, expected in _expected(block, row, variables, unit):
-        given = Value(found.data[:, number], found.error[:, number])
-        problem = _difference(given, expected)
-        if problem:
-            raise ArtifactError(
-                f"block {block.path!r} was edited: {body.what} does not compute its equation of"
-                f" output {number}: {problem}"
-            )
-
-
-def _unit(block: Block, body: Body) -> float:
-    """Rounding of the type that the block computes in; half precision computes in float32."""
-    tensors = [*constants_of(body.nodes), *body.around.values()]
-    names = {dtype_of(one.data_type) for one in tensors}
-    names.add(block.dtype if block.dtype in ("float32", "float64") else "float32")
-    return max(UNITS.get(name, 0.0) for name in names)
-
-
-def _expected(
-    block: Block, row: TargetRow, variables: Array, unit: float
-) -> Iterator[tuple[int, Value]]:
-    """What the equations give for each column of the outputs that they determine."""
+def _expected(block: Block, row: TargetRow, variables: Array) -> dict[int, Array]:
+    """What the equations give [n] for each column of the outputs that they determine."""
     values = {
-        number: of_program(one.equation.program, variables, one.equation.constants, unit)[0]
+        number: evaluate(one.equation.program, variables, one.equation.constants)[:, 0]
         for number, one in sorted(block.outputs.items())
     }
     if "out" not in block.projections:
-        yield from values.items()
-        return
+        return values
     mean, components = _reconstruction(block, row)
     if sorted(values) != list(range(len(components))):
         raise NotComputedError("some of its coordinates are neural")
-    data = np.stack([one.data for one in values.values()], axis=-1)
-    error = np.stack([one.error for one in values.values()], axis=-1)
-    total = data @ components + mean
-    size = np.abs(data) @ np.abs(components) + np.abs(mean)
-    bound = error @ np.abs(components) + unit * (1 + len(components)) * size
-    for column in range(total.shape[1]):
-        yield column, Value(total[:, column], bound[:, column])
+    with np.errstate(all="ignore"):
+        return dict(enumerate((np.stack(list(values.values()), axis=-1) @ components + mean).T))
 
 
 def _reconstruction(block: Block, row: TargetRow) -> tuple[Array, Array]:
@@ -209,85 +155,125 @@ def _reconstruction(block: Block, row: TargetRow) -> tuple[Array, Array]:
     return mean, components
 
 
-class _Caller:
-    """Calls the nodes of a block with rows of inputs."""
-
-    def __init__(
-        self, body: Body, features: tuple[Sequence[int], Sequence[int]], unit: float, budget: Budget
-    ) -> None:
-        self.body, self.unit, self.budget = body, unit, budget
-        self.inputs, self.outputs = features
-        pairs = zip(body.kinds, self.inputs, strict=True)
-        self.ranks = [rank - (size > 0) for (_, rank), size in pairs]
-        if min(self.ranks, default=0) < 0:
-            raise NotComputedError("an input has fewer dimensions than it needs")
-
-    def columns(self, X: Array) -> Value:
-        """Outputs side by side, [n, n_outputs]; row by row where a body takes nothing else."""
-        if min(self.ranks, default=0) > 0:
-            try:
-                return self._called(X)
-            except NotComputedError:
-                pass
-        rows = [self._called(row) for row in X[:, None]]
-        return Value(
-            np.concatenate([one.data for one in rows]), np.concatenate([one.error for one in rows])
-        )
-
-    def _called(self, X: Array) -> Value:
-        given = {name: constant(tensor, self.unit) for name, tensor in self.body.around.items()}
-        given.update(zip(self.body.inputs, self._arguments(X), strict=True))
-        values = compute(self.body.nodes, given, self.unit, self.budget)
-        columns = [
-            self._rows(values, name, size, len(X))
-            for name, size in zip(self.body.outputs, self.outputs, strict=True)
-        ]
-        data, error = (np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True))
-        return Value(data, error)
-
-    def _arguments(self, X: Array) -> Iterator[Value]:
-        start = 0
-        for (dtype, _), size, rank in zip(self.body.kinds, self.inputs, self.ranks, strict=True):
-            part = X[:, start : start + max(size, 1)]
-            samples = [1] * (rank - 1) + [len(X)] if rank else []
-            data = part.reshape(*samples, *([size] if size else []))
-            yield Value(data, _rounding(data, dtype), UNITS.get(dtype, 0.0))
-            start += max(size, 1)
-
-    def _rows(
-        self, values: Mapping[str, Value], name: str, size: int, count: int
-    ) -> tuple[Array, Array]:
-        found = values.get(name)
-        if found is None or found.data.size % max(size, 1) or not found.data.size:
-            raise NotComputedError(f"output {shown(name)} has another shape")
-        data, error = (part.reshape(-1, max(size, 1)) for part in (found.data, found.error))
-        if len(data) != count and count > 1:
-            raise NotComputedError(f"output {shown(name)} has another number of rows")
-        # A body that was made for a fixed number of rows gives the one row so many times.
-        return data[:count], error[:count]
+# --- what is there -------------------------------------------------------------------------------
 
 
-def _rounding(data: Array, dtype: str) -> Array:
-    """How far numbers lie from those that a type can hold."""
-    if dtype in ("float16", "float32", "float64"):
-        return np.asarray(np.abs(data - data.astype(dtype)))
-    return UNITS.get(dtype, 0.0) * np.abs(data)
+def _bodies(path: str, metadata: Metadata, model: Any, steps: Sequence[Step]) -> Iterator[Body]:
+    for one in model.functions:
+        if one.domain == DOMAIN and metadata.calls.functions.get(one.name) == path:
+            what = f"function {shown(one.name)}"
+            yield Body(what, one.name, one.node, one.input, one.output)
+    for step in steps:
+        call = metadata.calls.flat.get(step.name) if step.region == path else None
+        if call is not None and step.nodes:
+            what = f"call {shown(step.name)}"
+            read = {name for node in step.nodes for name in node.input}
+            around = [one for one in model.graph.initializer if one.name in read]
+            yield Body(what, call.function, step.nodes, call.inputs, call.outputs, around)
 
 
-def _difference(found: Value, expected: Value) -> str:
-    """Where two values can't be the same but for rounding, in words; "" if nowhere.
+def _interface(block: Block, row: TargetRow, body: Body) -> tuple[list[Argument], Sequence[int]]:
+    """Arguments of a body, and the features of each output, 0 where it has no such dimension."""
+    tensors, kinds = row.tensors or TensorFeatures(), (row.signatures or {}).get(body.function, ())
+    inputs, outputs = tensors.inputs, tensors.outputs
+    counts = [sum(max(one, 1) for one in side) for side in (inputs, outputs)]
+    if counts != [len(block.inputs), block.n_outputs] or len(kinds) != len(inputs):
+        raise NotComputedError("its metadata does not tell how to call it")
+    if (len(body.inputs), len(body.outputs)) != (len(inputs), len(outputs)):
+        raise ArtifactError(f"block {block.path!r} was edited: {body.what} has other arguments")
+    arguments = [
+        Argument(dtype, rank - (size > 0), size)
+        for (dtype, rank), size in zip(kinds, inputs, strict=True)
+    ]
+    if any(one.rank < 0 for one in arguments):
+        raise NotComputedError("an input has fewer dimensions than it needs")
+    return arguments, outputs
+
+
+def _check(
+    block: Block,
+    row: TargetRow,
+    body: Body,
+    X: Array,
+    expected: Mapping[int, Array],
+    budget: Budget,
+) -> None:
+    interface = _interface(block, row, body)
+    # Half precision computes in float32.
+    names = {dtype_of(one.data_type) for one in (*constants_of(body.nodes), *body.around)}
+    names.add(block.dtype if block.dtype in ("float32", "float64") else "float32")
+    unit = max(UNITS.get(name, 0.0) for name in names)
+    runs = [
+        _computed(Machine(unit, budget, seed), body, *interface, X) for seed in range(MACHINES + 1)
+    ]
+    for number, values in expected.items():
+        problem = _difference(np.stack([run[:, number] for run in runs]), values)
+        if problem:
+            raise ArtifactError(
+                f"block {block.path!r} was edited: {body.what} does not compute its equation of"
+                f" output {number}: {problem}"
+            )
+
+
+def _computed(
+    machine: Machine, body: Body, arguments: Sequence[Argument], outputs: Sequence[int], X: Array
+) -> Array:
+    """What the nodes give, outputs side by side, [n, n_outputs]; row by row where they take nothing
+    else."""
+
+    def called(X: Array) -> Array:
+        given = {one.name: constant(machine, one) for one in body.around}
+        given.update(zip(body.inputs, _given(machine, arguments, X), strict=True))
+        values = machine.compute(body.nodes, given)
+        columns = zip(body.outputs, outputs, strict=True)
+        return np.concatenate([_rows(values, name, size, len(X)) for name, size in columns], axis=1)
+
+    if arguments and all(one.rank > 0 for one in arguments):
+        with suppress(NotComputedError):
+            return called(X)
+    return np.concatenate([called(row) for row in X[:, None]])
+
+
+def _given(machine: Machine, arguments: Sequence[Argument], X: Array) -> Iterator[Array]:
+    start = 0
+    for one in arguments:
+        part = X[:, start : start + max(one.features, 1)]
+        start += max(one.features, 1)
+        samples = [1] * (one.rank - 1) + [len(X)] if one.rank else []
+        data = part.reshape(*samples, *([one.features] if one.features else []))
+        if one.dtype in ("float16", "float32", "float64"):
+            yield machine.moved(data, np.abs(data - data.astype(one.dtype)))
+        else:
+            yield machine.moved(data, UNITS.get(one.dtype, 0.0) * np.abs(data))
+
+
+def _rows(values: Mapping[str, Array], name: str, size: int, count: int) -> Array:
+    found = values.get(name)
+    if found is None or found.size % max(size, 1) or not found.size:
+        raise NotComputedError(f"output {shown(name)} has another shape")
+    rows = found.reshape(-1, max(size, 1))
+    if len(rows) != count and count > 1:
+        raise NotComputedError(f"output {shown(name)} has another number of rows")
+    # A body that was made for a fixed number of rows gives the one row so many times.
+    return rows[:count]
+
+
+def _difference(runs: Array, expected: Array) -> str:
+    """Where values of several machines [n_machines, n], the first of them exact, can't be the
+    expected ones but for rounding, in words; "" if nowhere.
 
     NotComputedError if rounding leaves nothing to compare.
     """
-    bound = SLACK * (found.error + expected.error)
-    finite = np.isfinite(expected.data) & np.isfinite(expected.error)
-    scale = np.abs(expected.data[finite]).max(initial=0.0)
-    known = finite & (bound <= TOO_LOOSE * scale) | (finite & (bound == 0.0))
-    if not known.any():
+    found = runs[0]
+    bound = SLACK * np.abs(runs - found).max(axis=0)
+    bound = np.where(np.isnan(bound), np.inf, bound)
+    finite = np.isfinite(expected)
+    scale = np.abs(expected[finite]).max(initial=0.0)
+    if not (finite & (bound <= TOO_LOOSE * scale)).any():
         raise NotComputedError("rounding leaves nothing to compare")
-    apart = finite & ~(np.abs(found.data - expected.data) <= bound)
-    apart &= np.isfinite(bound) | ~np.isfinite(found.data)
+    apart = finite & ~(np.abs(found - expected) <= bound)
+    apart &= np.isfinite(bound) | ~np.isfinite(found)
     if not apart.any():
         return ""
     k = int(np.flatnonzero(apart)[0])
-    return f"it gives {found.data[k]:.6g} where the equation gives {expected.data[k]:.6g}"
+    return f"it gives {found[k]:.6g} where the equation gives {expected[k]:.6g}"
