@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
-from symcompile.fidelity.outcome import LOSES_DIGITS, Fidelity, OutputFidelity
+from symcompile.fidelity.outcome import LOSES_DIGITS, DomainIssue, Fidelity, OutputFidelity
 from symcompile.modules.region import Region
 
 # Number of an output, None for all of them together; and what is wrong with it.
@@ -47,22 +47,11 @@ def refusal(
     linear map under `beat_linear`. Each output counts for itself; after a projection of the
     outputs, the real outputs count together.
     """
-    rows: dict[int | None, OutputFidelity] = dict(fidelity.outputs.items())
-    if region.projection_out is not None and fidelity.total is not None:
-        rows = {None: fidelity.total}
-    for problems, advice in (
-        (_out_of_range(fidelity, region), _RESCALE),
-        (_undefined(fidelity), _OTHER_FORM),
-        (_not_finite(rows), _OTHER_FORM),
-        (_breaks(fidelity), _CLOSER),
-        (_above(rows, tolerance), _ABOVE.format(tolerance=tolerance)),
-        (_moves(fidelity, tolerance), _ABOVE.format(tolerance=tolerance)),
-        (_worse_than_linear(rows) if beat_linear else [], _WORSE),
-    ):
+    for problems, advice in _checks(fidelity, tolerance, beat_linear, region):
         if problems:
             blamed = dict.fromkeys(output for output, _ in problems)
             text = _listed([text for _, text in problems])
-            return Refused(text, advice, tuple(one for one in blamed if one is not None))
+            return Refused(text, advice, tuple(k for k in blamed if k is not None))
     return None
 
 
@@ -82,6 +71,58 @@ _ABOVE = "Tolerance is {tolerance}: raise tolerance=, try " + _SEARCH_MORE
 _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
 
 
+def _checks(
+    fidelity: Fidelity, tolerance: float | None, beat_linear: bool, region: Region
+) -> Iterator[tuple[list[Problem], str]]:
+    """What is wrong by one condition after the other, and what helps against it."""
+    rows: dict[int | None, OutputFidelity] = dict(fidelity.outputs.items())
+    if region.projection_out is not None and fidelity.total is not None:
+        rows = {None: fidelity.total}
+    change = fidelity.end_to_end
+    yield _out_of_range(fidelity, region), _RESCALE
+    yield (
+        [(issue.output, _undefined(issue)) for issue in fidelity.domain if issue.on_data],
+        _OTHER_FORM,
+    )
+    yield (
+        [
+            (output, f"{_name(output)} is not finite on held-out samples")
+            for output, row in rows.items()
+            if not math.isfinite(row.equation.max_error)
+        ],
+        _OTHER_FORM,
+    )
+    if change is not None and not change.finite:
+        found = f"the model's output is not finite on {change.data}, where the original's is"
+        yield [(None, found)], _CLOSER
+    if tolerance is not None:
+        advice = _ABOVE.format(tolerance=tolerance)
+        yield (
+            [
+                (output, f"{_name(output)}: relative L2 {error:.3g} on held-out samples")
+                for output, row in rows.items()
+                if not (error := row.equation.relative_l2) <= tolerance
+            ],
+            advice,
+        )
+        if change is not None and change.equation > tolerance:
+            moved = f"the model's output moves by {change.equation:.3g} (relative L2)"
+            yield [(None, f"{moved} on {change.data}")], advice
+    if beat_linear:
+        yield (
+            [
+                (
+                    output,
+                    f"{_name(output)} is worse than a linear map of the same inputs: relative L2"
+                    f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}",
+                )
+                for output, row in rows.items()
+                if not row.beats_linear
+            ],
+            _WORSE,
+        )
+
+
 def _name(output: int | None) -> str:
     return "outputs" if output is None else f"output {output}"
 
@@ -98,77 +139,17 @@ def _out_of_range(fidelity: Fidelity, region: Region) -> list[Problem]:
     return found
 
 
-def _undefined(fidelity: Fidelity) -> list[Problem]:
-    return [
-        (
-            issue.output,
-            f"output {issue.output} is undefined on recorded samples: in {_short(issue.operation)}"
-            f" {issue.problem} at {_point(issue.where)}",
-        )
-        for issue in fidelity.domain
-        if issue.on_data
-    ]
-
-
-def _not_finite(rows: Mapping[int | None, OutputFidelity]) -> list[Problem]:
-    return [
-        (output, f"{_name(output)} is not finite on held-out samples")
-        for output, row in rows.items()
-        if not math.isfinite(row.equation.max_error)
-    ]
-
-
-def _above(rows: Mapping[int | None, OutputFidelity], tolerance: float | None) -> list[Problem]:
-    if tolerance is None:
-        return []
-    return [
-        (
-            output,
-            f"{_name(output)}: relative L2 {row.equation.relative_l2:.3g} on held-out samples",
-        )
-        for output, row in rows.items()
-        if not row.equation.relative_l2 <= tolerance
-    ]
-
-
-def _breaks(fidelity: Fidelity) -> list[Problem]:
-    change = fidelity.end_to_end
-    if change is None or change.finite:
-        return []
-    found = f"the model's output is not finite on {change.data}, where the original's is"
-    return [(None, found)]
-
-
-def _moves(fidelity: Fidelity, tolerance: float | None) -> list[Problem]:
-    change = fidelity.end_to_end
-    if tolerance is None or change is None or not change.equation > tolerance:
-        return []
-    found = f"the model's output moves by {change.equation:.3g} (relative L2) on {change.data}"
-    return [(None, found)]
-
-
-def _worse_than_linear(rows: Mapping[int | None, OutputFidelity]) -> list[Problem]:
-    return [
-        (
-            output,
-            f"{_name(output)} is worse than a linear map of the same inputs: relative L2"
-            f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}",
-        )
-        for output, row in rows.items()
-        if not row.beats_linear
-    ]
+def _undefined(issue: DomainIssue, most: int = 4) -> str:
+    operation = issue.operation if len(issue.operation) <= 60 else issue.operation[:57] + "..."
+    point = [f"{name} = {value:.4g}" for name, value in list(issue.where.items())[:most]]
+    point += ["..."] * (len(issue.where) > most)
+    return (
+        f"output {issue.output} is undefined on recorded samples: in {operation} {issue.problem}"
+        f" at {', '.join(point) or 'every input'}"
+    )
 
 
 def _listed(problems: list[str], most: int = 3) -> str:
     more = [f"and {len(problems) - most} more"] if len(problems) > most else []
     text = "; ".join(problems[:most] + more)
     return text[0].upper() + text[1:]
-
-
-def _short(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def _point(where: Mapping[str, float], most: int = 4) -> str:
-    shown = [f"{name} = {value:.4g}" for name, value in list(where.items())[:most]]
-    return ", ".join(shown + ["..."] * (len(where) > most)) or "every input"
