@@ -12,13 +12,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import sympy
 import torch
 from torch import nn
 
+from symcompile.assembly import Assembly, Block
 from symcompile.errors import ChoiceError
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity, spellable
@@ -27,6 +28,9 @@ from symcompile.expressions.expansion import expanded
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
 from symcompile.fidelity.refitting import Equations, Refitting, names_in
+from symcompile.lowering import trainable
+from symcompile.modules.absorb import absorb
+from symcompile.modules.assemble import install
 from symcompile.modules.state import same_random_state
 from symcompile.target import is_number
 
@@ -67,6 +71,43 @@ class Adapted:
     @property
     def complexity(self) -> int:
         return sum(equation.complexity for equation in self.equations.values())
+
+
+def simplified(
+    assembly: Assembly,
+    block: Block,
+    adapt: Adapt,
+    tolerance: float,
+    enough: float | None,
+    *,
+    trains: bool,
+) -> tuple[Adapted, tuple[Trial, ...]]:
+    """The shortest equations of a region that `adapt` finds good enough, see `search`.
+
+    A constant that is left out goes into the biases of linear layers behind.
+    """
+    region, recording = block.region, assembly.recording
+    fitted = Refitting.of(
+        region, recording.samples[region.path], block.operators, block.outcome.fronts
+    )
+
+    def build(equations: Equations) -> nn.Module:
+        module = copy.deepcopy(assembly.module)
+        lowered = assembly.lower(region, equations).module
+        install(module, region, lowered)
+        trainable(lowered, trains)
+        return module
+
+    def centred(equations: Equations) -> nn.Module:
+        module = build(equations)
+        for example in recording.batches[:1]:
+            absorb(module, build(fitted.centred(equations)), example)
+        return module
+
+    now = assembly.equations(block)
+    best, trials = search(now, fitted, centred, adapt, tolerance, enough)
+    scored = {k: assembly.scored(block, k, equation) for k, equation in best.equations.items()}
+    return replace(best, equations=scored), trials
 
 
 def search(

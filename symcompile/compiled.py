@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import sympy
 import torch
-from torch import nn
 
 from symcompile.assembly import Assembly, Block, as_equation, reassembled
 from symcompile.errors import ChoiceError, ExportError, one_line
@@ -18,13 +16,10 @@ from symcompile.expressions.equation import Equation
 from symcompile.fidelity.acceptance import default_choice
 from symcompile.fidelity.measuring import does_not_run
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite, check_constants
-from symcompile.fidelity.refitting import Refitting
 from symcompile.lowering import trainable
-from symcompile.modules.absorb import absorb
-from symcompile.modules.assemble import install
 from symcompile.modules.batches import as_batch
 from symcompile.modules.calling import Batch
-from symcompile.passes.simplify import Adapt, Trial, check, search
+from symcompile.passes.simplify import Adapt, Trial, check, simplified
 from symcompile.pipeline import LogEntry
 from symcompile.regression.pareto import ParetoFront
 from symcompile.report import Report
@@ -220,27 +215,10 @@ class Compiled:
         if block.lowered is None:
             raise ChoiceError(f"{path!r} is neural: choose an equation for it first")
         check_constants({path: self.outcomes[path]}, ChoiceError)
-        region, fronts = block.region, block.outcome.fronts
-        samples = self.recording.samples[path]
-        fitted = Refitting.of(region, samples, block.operators, fronts)
-
-        def build(equations: Mapping[int, Equation]) -> nn.Module:
-            module = copy.deepcopy(self.module)
-            lowered = self._assembly.lower(region, equations).module
-            install(module, region, lowered)
-            trainable(lowered, self._trainable)
-            return module
-
-        def centred(equations: Mapping[int, Equation]) -> nn.Module:
-            module = build(equations)
-            if self.example is not None:
-                absorb(module, build(fitted.centred(equations)), self.example)
-            return module
-
-        now = self._assembly.equations(block)
-        best, trials = search(now, fitted, centred, adapt, tolerance, enough)
-        scored = self._assembly.scored
-        self._install(path, {k: scored(block, k, one) for k, one in best.equations.items()})
+        best, trials = simplified(
+            self._assembly, block, adapt, tolerance, enough, trains=self._trainable
+        )
+        self._install(path, best.equations)
         # A copy of a traced module stores constants of its graph which the module itself does not.
         own = self.module.state_dict()
         self.module.load_state_dict({key: best.state[key] for key in own})

@@ -12,6 +12,7 @@ from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.refitting import Refitting, names_in
+from symcompile.modules.samples import Samples
 from symcompile.regression.pareto import ParetoFront
 
 OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
@@ -46,7 +47,8 @@ def recorded() -> Refitting:
         0: front("dx", "(dx + 0.3*dy)*(1 - 1/r)*(1.01 + 0.05*m + 0.001*m*m)", y=FIRST),
         1: front("2*dy", "2*dy*(1 - 1/r)", y=SECOND),
     }
-    return Refitting(NAMES, V, np.column_stack([FIRST, SECOND]), held, OPERATORS, fronts)
+    samples = Samples(V, np.column_stack([FIRST, SECOND]), held)
+    return Refitting(NAMES, samples, OPERATORS, fronts)
 
 
 def terms(one: Equation) -> set[str]:
@@ -78,7 +80,8 @@ def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: Refitt
 
 def test_outputs_mix_though_constants_were_left_out(recorded: Refitting) -> None:
     """The samples still have the constant; beside it the other component would not be seen."""
-    shifted = replace(recorded, Y=recorded.Y + np.array([40.0, 0.0]))
+    samples = recorded.samples
+    shifted = replace(recorded, samples=replace(samples, Y=samples.Y + np.array([40.0, 0.0])))
     mixed = shifted.mixed({0: equation("1.1*dx*(1 - 1/r)"), 1: equation("2*dy*(1 - 1/r)")})
     assert set(mixed) == {0}
     assert terms(mixed[0]) == LAW
@@ -86,7 +89,8 @@ def test_outputs_mix_though_constants_were_left_out(recorded: Refitting) -> None
 
 
 def test_a_constant_that_was_not_left_out_stays(recorded: Refitting) -> None:
-    shifted = replace(recorded, Y=recorded.Y + np.array([40.0, 0.0]))
+    samples = recorded.samples
+    shifted = replace(recorded, samples=replace(samples, Y=samples.Y + np.array([40.0, 0.0])))
     mixed = shifted.mixed({0: equation("1.1*dx*(1 - 1/r) + 39.0"), 1: equation("2*dy*(1 - 1/r)")})
     assert terms(mixed[0]) == LAW | {"1"}
 
@@ -107,7 +111,8 @@ def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: Refitti
     law = 2 * X[:, 1] / X[:, 2] ** 3
     y = np.where(np.abs(law) > 6, law, 2 * RNG.normal(size=1000))
     fronts = {0: ParetoFront((replace(equation("dy + 0.1*m*r/dx"), holdout_loss=1.0),), 1.0)}
-    noisy = replace(recorded, V=X, Y=y[:, None], fronts=fronts)
+    samples = replace(recorded.samples, X=X, Y=y[:, None])
+    noisy = replace(recorded, samples=samples, fronts=fronts)
     for fitting, found in noisy.others({0: equation("dy")}):
         if fitting is not noisy:
             assert terms(found[0]) == {"dy/r**3"}

@@ -17,6 +17,7 @@ from torch import nn
 from symcompile import Compiled, Equation, SymCompileError, Target, symcompile
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.refitting import Equations, Refitting
+from symcompile.modules.samples import Samples
 from symcompile.passes.simplify import search
 
 OPTIONS: dict[str, Any] = {
@@ -204,7 +205,7 @@ def test_only_what_was_not_given_is_completed(enough: float, last: str) -> None:
         return {0: Equation.of(sympy.sympify(text), ("a", "b"), operators)}
 
     recorded = Mixing(
-        ("a", "b"), DATA.numpy(), DATA.numpy(), np.zeros(400, bool), operators, {},
+        ("a", "b"), Samples(DATA.numpy(), DATA.numpy(), np.zeros(400, bool)), operators, {},
         start=equations("a*b"), mixture=equations("a*b + 0.1*a"),
     )  # fmt: skip
     losses = {"b": 1.0, "a*b": 0.1}

@@ -10,7 +10,6 @@ import numpy as np
 
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import slot
 from symcompile.modules.region import Region
@@ -34,24 +33,18 @@ class Refitting:
     """What the equations of one region were fitted to.
 
     Attributes:
-        names: of the columns of V.
-        V: [n_samples, n_variables].
-        Y: [n_samples, n_equations].
-        held: which samples no fit saw [n_samples]; none of them where there are few.
-        folds: of each sample, where none are held out, see `symcompile.regression.folds`.
+        names: of the inputs that equations have.
+        samples: of these inputs, and of what the equations have to give.
         operators: what equations may use.
         fronts: of each output.
         loss: what equations are fitted by, see `symcompile.regression.losses`.
     """
 
     names: tuple[str, ...]
-    V: Array
-    Y: Array
-    held: Array
+    samples: Samples
     operators: OperatorSet
     fronts: Mapping[int, ParetoFront]
     loss: str = "auto"
-    folds: Array | None = None
 
     @classmethod
     def of(
@@ -62,8 +55,7 @@ class Refitting:
         fronts: Mapping[int, ParetoFront],
     ) -> Refitting:
         V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
-        held, folds = samples.holdout, samples.folds
-        return cls(region.variables, V, Y, held, operators, fronts, folds=folds)
+        return cls(region.variables, Samples(V, Y, samples.holdout), operators, fronts)
 
     @property
     def max_complexity(self) -> int:
@@ -75,8 +67,8 @@ class Refitting:
         return all(
             (front := self.fronts.get(output)) is not None
             and bool(front.equations)
-            and front.best.form == one.form
-            for output, one in equations.items()
+            and front.best.form == equation.form
+            for output, equation in equations.items()
         )
 
     def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Refitting, Equations]]:
@@ -87,12 +79,11 @@ class Refitting:
         """
         longest = {output: self.fronts[output].select("plateau") for output in equations}
         yield self, self.completed({}, longest)
-        used = self.used(one for output in equations for one in self.fronts[output])
+        used = self.used(equation for output in equations for equation in self.fronts[output])
         for loss in ("auto", STRONG) if used else ():
             other = replace(self, loss=loss)
-            found = {output: other.best(output, used) for output in equations}
-            new = {output: one for output, one in found.items() if one is not None}
-            if len(new) == len(found):
+            new = other.all_best(equations, used)
+            if new:
                 yield other, other.completed({}, new)
 
     def fewer(
@@ -107,18 +98,17 @@ class Refitting:
         for name in used if len(used) > 1 else []:
             if name in needed:
                 continue
-            having = {k: one for k, one in equations.items() if name in names_in(one)}
-            found = {k: self.best(k, [n for n in used if n != name]) for k in having}
-            new = {k: one for k, one in found.items() if one is not None}
-            if len(new) == len(found):
-                lost = sum(self.lost(k, having[k], new[k]) for k in new)
+            having = [k for k, equation in equations.items() if name in names_in(equation)]
+            new = self.all_best(having, [n for n in used if n != name])
+            if new:
+                lost = sum(self.lost(k, equations[k], new[k]) for k in new)
                 trials.append((lost, name, self.completed(equations, new)))
         return [trial[1:] for trial in sorted(trials, key=lambda trial: trial[0])]
 
     def used(self, equations: Iterable[Equation]) -> list[str]:
         """Inputs that any of these has."""
-        found = set().union(*map(names_in, equations))
-        return [name for name in self.names if name in found]
+        names = set().union(*map(names_in, equations))
+        return [name for name in self.names if name in names]
 
     def completed(
         self, equations: Mapping[int, Equation], changed: Mapping[int, Equation]
@@ -129,20 +119,20 @@ class Refitting:
         result = {output: self.shared(output, changed) for output in changed}
         equations = {**equations, **result}
         # What all consist of is known: one of them may become as long as all of them together.
-        longest = max(self.max_complexity, sum(one.complexity for one in equations.values()))
+        longest = max(self.max_complexity, sum(e.complexity for e in equations.values()))
         for output, equation in equations.items():
-            others = [one for k, one in equations.items() if k != output]
+            others = [other for k, other in equations.items() if k != output]
             for loss in dict.fromkeys((self.loss, "auto", STRONG)):
                 fitting = replace(self, loss=loss)
-                found = completed(
-                    *fitting.samples(output),
+                longer = completed(
+                    *fitting.datasets(output),
                     fitting.fitted(output, equation),
                     others,
                     operators=self.operators,
                     max_complexity=longest,
                 )
-                if found is not None:
-                    result[output] = replace(found, symbols=self.names)
+                if longer is not None:
+                    result[output] = replace(longer, symbols=self.names)
                     break
         return result
 
@@ -152,36 +142,36 @@ class Refitting:
         The samples have the constants that were left out of equations. They are fitted for the
         comparison, and left out again: beside them nothing else of an error would be seen.
         """
-        found = self.completed({k: _shifted(one) for k, one in equations.items()}, {})
-        result = {}
-        for output, one in found.items():
-            rest = None if has_constant(equations[output]) else varying(one)
+        shifted = {k: e if has_constant(e) else _plus(e, 0.0) for k, e in equations.items()}
+        result = self.completed(shifted, {})
+        for output, equation in result.items():
+            rest = None if has_constant(equations[output]) else varying(equation)
             if rest is not None:
-                one = replace(rest, complexity=complexity(rest.form, self.operators))
-            result[output] = one
+                cost = complexity(rest.form, self.operators)
+                result[output] = replace(rest, complexity=cost)
         return result
 
     def centred(self, equations: Mapping[int, Equation]) -> Equations:
         """Equations with a constant that makes up for what they lack of the samples' centre."""
         result = {}
-        for output, one in equations.items():
-            fit, _ = self.samples(output)
-            rest = replace(fit, y=fit.y - one.predict(fit.X))
+        for output, equation in equations.items():
+            fit, _ = self.datasets(output)
+            rest = replace(fit, y=fit.y - equation.predict(fit.X))
             finite = bool(np.isfinite(rest.y).all())
-            result[output] = _plus(one, rest.centre if finite else 0.0)
+            result[output] = _plus(equation, rest.centre if finite else 0.0)
         return result
 
     def fitted(self, output: int, equation: Equation) -> Equation:
         """The equation with its constants fitted anew."""
-        fit, _ = self.samples(output)
+        fit, _ = self.datasets(output)
         return replace(equation, constants=fit.fit_constants(equation).constants)
 
     def shared(self, output: int, changed: Mapping[int, Equation]) -> Equation:
         """This output's equation, or a form of another one if that suits it better."""
-        fit, held = self.samples(output)
-        others = [scaled(one, fit) for k, one in changed.items() if k != output]
+        fit, held = self.datasets(output)
+        others = [scaled(other, fit) for k, other in changed.items() if k != output]
         front = refine(
-            [changed[output], *(one for one in others if one is not None)],
+            [changed[output], *(other for other in others if other is not None)],
             fit,
             held,
             operators=self.operators,
@@ -189,25 +179,35 @@ class Refitting:
         )
         return replace(front.most_accurate, symbols=self.names)
 
-    def samples(self, output: int, columns: Sequence[int] | None = None) -> tuple[Dataset, Dataset]:
+    def datasets(
+        self, output: int, columns: Sequence[int] | None = None
+    ) -> tuple[Dataset, Dataset]:
         """What equations are fitted to, and what they are ranked on: all columns, or some."""
-        loss = loss_for(self.loss, self.Y[~self.held, output])
-        V = self.V if columns is None else self.V[:, columns]
+        samples = self.samples
+        loss = loss_for(self.loss, samples.Y_fit[:, output])
+        X = samples.X if columns is None else samples.X[:, columns]
         fit, held = (
-            Dataset(V[rows], self.Y[rows, output], None, loss) for rows in (~self.held, self.held)
+            Dataset(X[rows], samples.Y[rows, output], None, loss)
+            for rows in (~samples.holdout, samples.judged)
         )
-        return fit, held if self.folds is None else replace(fit, folds=self.folds)
+        return fit, replace(held, folds=samples.folds)
 
     def lost(self, output: int, equation: Equation, other: Equation) -> float:
         """Nats of held-out loss from one equation to another."""
-        _, held = self.samples(output)
-        before, after = (held.loss_of(one) for one in (equation, other))
+        _, held = self.datasets(output)
+        before, after = held.loss_of(equation), held.loss_of(other)
         return math.log(max(after, 1e-300) / max(before, 1e-300))
+
+    def all_best(self, outputs: Iterable[int], names: Sequence[str]) -> Equations:
+        """The best equations of these outputs in these inputs; none where one has none."""
+        best = {output: self.best(output, names) for output in outputs}
+        new = {output: equation for output, equation in best.items() if equation is not None}
+        return new if len(new) == len(best) else {}
 
     def best(self, output: int, names: Sequence[str]) -> Equation | None:
         """An equation in these inputs that needs no search: the simplest of those that are as good
         as any, since what it has too much can still be left out. None if there is none."""
-        fit, held = self.samples(output, [self.names.index(name) for name in names])
+        fit, held = self.datasets(output, [self.names.index(name) for name in names])
         limit = self.max_complexity
         candidates = without_search(fit, tuple(names), self.operators, limit)
         front = refine(candidates, fit, held, operators=self.operators, max_complexity=limit)
@@ -219,11 +219,6 @@ class Refitting:
 def names_in(equation: Equation) -> set[str]:
     """Names of the inputs that an equation uses."""
     return set(equation.uses)
-
-
-def _shifted(equation: Equation) -> Equation:
-    """The equation with a constant."""
-    return equation if has_constant(equation) else _plus(equation, 0.0)
 
 
 def _plus(equation: Equation, constant: float) -> Equation:
