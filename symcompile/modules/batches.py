@@ -60,7 +60,7 @@ def as_batch(item: Any, model: nn.Module) -> Batch:
     """One batch; DataError if the model can't be called with it or it has no samples."""
     table = is_frame(item) and not isinstance(item, Mapping)
     device, dtype = home(model)
-    batch = Batch(*_split(_of_frame(item, model) if table else item))
+    batch = _arguments_of(_of_frame(item, model) if table else item)
     batch = pytree.tree_map(lambda leaf: _on_device(leaf, device, dtype), batch)
     try:
         inspect.signature(model.forward).bind(*batch.args, **batch.kwargs)
@@ -171,17 +171,15 @@ def _required(module: nn.Module) -> list[inspect.Parameter]:
     return [p for p in single if p.default is p.empty] or single[:1]
 
 
-def _split(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments_of(item: Any) -> Batch:
     if isinstance(item, Batch):
         return item
-    if isinstance(item, (torch.Tensor, np.ndarray)):
-        return (item,), {}
     if isinstance(item, (tuple, list)):
-        return tuple(item), {}
+        return Batch(tuple(item), {})
     if isinstance(item, Mapping) and all(isinstance(key, str) for key in item):
-        return (), dict(item)
-    if is_foreign(item):
-        return (item,), {}
+        return Batch((), dict(item))
+    if isinstance(item, (torch.Tensor, np.ndarray)) or is_foreign(item):
+        return Batch((item,), {})
     raise DataError(
         f"a batch is a {type(item).__name__}: expected a tensor, a tuple of positional arguments,"
         " or a dict of keyword arguments"

@@ -146,7 +146,11 @@ def _copied(parts: list[nn.Module], shared: dict[int, Any]) -> list[dict[str, An
     while True:
         memo = _memo(parts) | shared
         try:
-            return [_attributes(part, memo) for part in parts]
+            attributes = (part.__dict__.items() for part in parts)
+            return [
+                {key: _copy(value, memo) for key, value in items if not isinstance(value, _SHARED)}
+                for items in attributes
+            ]
         except _CantCopyError as error:
             # A lock, a file, an open connection: there is one of it.
             shared[id(error.args[0])] = error.args[0]
@@ -164,23 +168,9 @@ def _memo(parts: list[nn.Module]) -> dict[int, Any]:
     return memo
 
 
-def _attributes(part: nn.Module, memo: dict[int, Any]) -> dict[str, Any]:
-    copies: dict[str, Any] = {}
-    for key, value in part.__dict__.items():
-        if isinstance(value, _SHARED):
-            continue
-        if key in ("_modules", "_parameters"):
-            copies[key] = copy.copy(value)
-        elif key == "_buffers":
-            copies[key] = {n: b if b is None else memo[id(b)] for n, b in value.items()}
-        elif type(value) in _EMPTIED and not value:  # most of what a module holds
-            copies[key] = type(value)()
-        else:
-            copies[key] = _deepcopied(value, memo)
-    return copies
-
-
-def _deepcopied(value: Any, memo: dict[int, Any]) -> Any:
+def _copy(value: Any, memo: dict[int, Any]) -> Any:
+    if type(value) in _EMPTIED and not value:  # most of what a module holds
+        return type(value)()
     for leaf in pytree.tree_leaves(value) if isinstance(value, _CONTAINERS) else (value,):
         if isinstance(leaf, Tensor) and not leaf.is_leaf:
             memo.setdefault(id(leaf), leaf.detach().clone())  # torch refuses to copy a history
