@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from symcompile.diff.equations import compare_equations
@@ -26,10 +26,9 @@ from symcompile.diff.result import (
     gravest,
 )
 from symcompile.diff.rounding import epsilon
-from symcompile.diff.snapshot import Block, Output, Snapshot, Span
+from symcompile.diff.snapshot import Block, Snapshot, Span
 from symcompile.expressions.evaluation import Array
 
-_REGION = "region:"
 # Comparing two equations takes some hundredths of a second.
 _MOST_PAIRS = 100
 
@@ -58,6 +57,9 @@ def compare_blocks(
 # --- blocks with another name --------------------------------------------------------------------
 
 
+Paths = list[tuple[str, str]]
+
+
 def _former_names(
     old: Snapshot, new: Snapshot, node_pairs: Iterable[tuple[str, str]], steps: Steps
 ) -> dict[str, str]:
@@ -65,35 +67,19 @@ def _former_names(
     left with the same equations."""
     gone = {path: block for path, block in old.blocks.items() if path not in new.blocks}
     come = {path: block for path, block in new.blocks.items() if path not in old.blocks}
-    if not gone or not come:
-        return {}
+    before, after = ({node.name: node.region for node in side.nodes} for side in (old, new))
     found: dict[str, str] = {}
-    for before, after in _places(old, new, node_pairs):
-        if before in gone and after in come and _alike(gone[before], come[after]):
-            found[after] = before
-            del gone[before], come[after]
-    for find in (_same_equations, partial(_alike_equations, steps=steps)):
-        for before, after in find(gone, come):
-            found[after] = before
-            del gone[before], come[after]
+
+    def take(pairs: Iterable[tuple[str | None, str | None]], certain: bool = True) -> None:
+        for a, b in pairs:
+            if a in gone and b in come and (certain or _alike(gone[a], come[b])):
+                found[b] = a
+                del gone[a], come[b]
+
+    take(((before.get(a), after.get(b)) for a, b in node_pairs), certain=False)
+    take(_same_equations(gone, come))
+    take(_alike_equations(gone, come, steps))
     return found
-
-
-def _places(
-    old: Snapshot, new: Snapshot, node_pairs: Iterable[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    """(old, new) path of the blocks whose nodes were matched."""
-    before, after = _regions(old), _regions(new)
-    found = [(before[a], after[b]) for a, b in node_pairs if a in before and b in after]
-    return list(dict.fromkeys(found))
-
-
-def _regions(side: Snapshot) -> dict[str, str]:
-    return {
-        node.name: node.operator.removeprefix(_REGION)
-        for node in side.nodes
-        if node.operator.startswith(_REGION)
-    }
 
 
 def _alike(before: Block, after: Block) -> bool:
@@ -101,33 +87,26 @@ def _alike(before: Block, after: Block) -> bool:
     return before.status == after.status and len(before.inputs) == len(after.inputs)
 
 
-def _same_equations(gone: Mapping[str, Block], come: Mapping[str, Block]) -> list[tuple[str, str]]:
+def _same_equations(gone: Mapping[str, Block], come: Mapping[str, Block]) -> Paths:
     """Pairs of blocks with the same equations to the last bit, where only one pair is possible."""
-    before, after = (_by_equations(side) for side in (gone, come))
+    paths: tuple[dict[Any, list[str]], ...] = (defaultdict(list), defaultdict(list))
+    for blocks, found in zip((gone, come), paths, strict=True):
+        for path, block in blocks.items():
+            outputs = sorted(block.outputs.items(), key=itemgetter(0))
+            key = tuple((k, one.equation.form, one.equation.constants) for k, one in outputs)
+            if key:
+                found[key].append(path)
+    before, after = paths
     shared = [key for key in before if len(before[key]) == len(after.get(key, ())) == 1]
     return [(before[key][0], after[key][0]) for key in shared]
 
 
-def _by_equations(blocks: Mapping[str, Block]) -> dict[Any, list[str]]:
-    found: dict[Any, list[str]] = {}
-    for name, block in blocks.items():
-        equations = tuple(
-            (number, output.equation.form, output.equation.constants)
-            for number, output in sorted(block.outputs.items())
-        )
-        if equations:
-            found.setdefault(equations, []).append(name)
-    return found
-
-
-def _alike_equations(
-    gone: Mapping[str, Block], come: Mapping[str, Block], steps: Steps
-) -> list[tuple[str, str]]:
+def _alike_equations(gone: Mapping[str, Block], come: Mapping[str, Block], steps: Steps) -> Paths:
     """Pairs of blocks whose equations are the same functions or drifted, where each has one
     candidate only; none among too many to compare each with each."""
     pairs = [
-        (name, other)
-        for name, before in gone.items()
+        (path, other)
+        for path, before in gone.items()
         for other, after in come.items()
         if before.symbolic and after.symbolic and _alike(before, after)
         if before.outputs.keys() == after.outputs.keys()
@@ -136,7 +115,7 @@ def _alike_equations(
         return []
     wanted = (IDENTICAL, REWRITTEN, DRIFTED)
     found = [(a, b) for a, b in pairs if _compare(gone[a], come[b], steps).change in wanted]
-    counts = Counter(name for pair in found for name in pair)
+    counts = Counter(path for pair in found for path in pair)
     return [(a, b) for a, b in found if counts[a] == counts[b] == 1]
 
 
@@ -148,53 +127,52 @@ def _compare(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
         found = _one_sided(old, new, steps)
     else:
         found = _paired(old, new, steps)
+    before, after = (
+        None
+        if side is None
+        else BlockSide(
+            side.status, engine(side), side.accuracy, side.end_to_end, side.parameters_removed
+        )
+        for side in (old, new)
+    )
     dtypes = [side.dtype for side in (old, new) if side is not None and side.dtype is not None]
     dtype = max(dtypes, key=epsilon, default=None)
     equations = tuple(replace(equation, dtype=dtype) for equation in found.equations)
-    return replace(found, old=_side(old), new=_side(new), equations=equations, dtype=dtype)
+    return replace(found, old=before, new=after, equations=equations, dtype=dtype)
 
 
 def _paired(old: Block, new: Block, steps: Steps) -> BlockDiff:
+    neural = new if not new.symbolic else old
+    notes = [f"neural: {neural.reason}"] * bool(neural.reason and not neural.symbolic)
     if old.symbolic and new.symbolic:
         found = _symbolic(old, new, steps)
     elif old.symbolic or new.symbolic:
         found = _one_sided(old if old.symbolic else None, new if new.symbolic else None, steps)
-        found = replace(found, notes=_why_neural(new if old.symbolic else old))
     else:
         same = None in (old.digest, new.digest) or old.digest == new.digest
-        found = BlockDiff(new.path, IDENTICAL if same else WEIGHTS, notes=_why_neural(new))
+        found = BlockDiff(new.path, IDENTICAL if same else WEIGHTS)
+    notes += [
+        f"recorded range of {name}: {_span(old.inputs[name])} -> {_span(new.inputs[name])}"
+        for name in new.inputs
+        if name in old.inputs and old.inputs[name] != new.inputs[name]
+    ]
     renamed = old.path if old.path != new.path else None
-    return replace(
-        found, path=new.path, renamed_from=renamed, notes=(*found.notes, *_ranges(old, new))
-    )
-
-
-def _side(block: Block | None) -> BlockSide | None:
-    if block is None:
-        return None
-    return BlockSide(
-        block.status, engine(block), block.accuracy, block.end_to_end, block.parameters_removed
-    )
+    return replace(found, path=new.path, renamed_from=renamed, notes=tuple(notes))
 
 
 def _one_sided(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     block = old or new
     assert block is not None
-    before, after = ({} if side is None else side.outputs for side in (old, new))
-    equations = _equations(block.path, before, after, sample(block, block), steps)
+    equations = _equations(old, new, sample(block, block), steps)
     return BlockDiff(block.path, ADDED if old is None else REMOVED, equations=equations)
 
 
-def _why_neural(block: Block) -> tuple[str, ...]:
-    return (f"neural: {block.reason}",) if block.reason else ()
-
-
 def _symbolic(old: Block, new: Block, steps: Steps) -> BlockDiff:
-    signature = signature_changes(old, new)
+    signature = tuple(signature_changes(old, new))
     before, after = _variables(old), _variables(new)
     # Other names are taken in their order, where points of the old side say enough.
     points = sample(old, new if before[0] == after[0] else old)
-    equations = _equations(new.path, old.outputs, new.outputs, points, steps)
+    equations = _equations(old, new, points, steps)
     if before != after:
         equations = tuple(
             replace(equation, change=SIGNATURE) if equation.old and equation.new else equation
@@ -207,80 +185,26 @@ def _symbolic(old: Block, new: Block, steps: Steps) -> BlockDiff:
 
 
 def _equations(
-    path: str,
-    old: Mapping[int, Output],
-    new: Mapping[int, Output],
-    points: Array,
-    steps: Steps,
+    old: Block | None, new: Block | None, points: Array, steps: Steps
 ) -> tuple[EquationDiff, ...]:
+    path = (new or old or Block("", "")).path
+    before, after = ({} if side is None else side.outputs for side in (old, new))
     return tuple(
-        compare_equations(path, number, old.get(number), new.get(number), points, steps)
-        for number in sorted({*old, *new})
+        compare_equations(path, number, before.get(number), after.get(number), points, steps)
+        for number in sorted({*before, *after})
     )
 
 
 def _variables(block: Block) -> tuple[Any, ...]:
     """What the equations' symbols are and mean."""
-    symbols = next((one.equation.symbols for one in block.outputs.values()), tuple(block.inputs))
+    outputs = block.outputs.values()
+    symbols = next((output.equation.symbols for output in outputs), tuple(block.inputs))
     return (
         symbols,
         tuple(block.inputs) if block.features else (),
         tuple(block.features.items()),
         block.projections.get("in"),
     )
-
-
-# --- signature -----------------------------------------------------------------------------------
-
-
-def signature_changes(old: Block, new: Block) -> tuple[str, ...]:
-    """What of a block's inputs, features, projections, outputs and dtype is different."""
-    checks: list[Callable[[Block, Block], list[str]]] = [_inputs, _features, _projections, _rest]
-    return tuple(sentence for check in checks for sentence in check(old, new))
-
-
-def _inputs(old: Block, new: Block) -> list[str]:
-    before, after = list(old.inputs), list(new.inputs)
-    if before == after:
-        return []
-    if len(before) != len(after):
-        return [f"inputs: {', '.join(before)} -> {', '.join(after)}"]
-    if sorted(before) == sorted(after):
-        return [f"inputs in another order: {', '.join(before)} -> {', '.join(after)}"]
-    pairs = zip(before, after, strict=True)
-    return [f"input {a} is called {b} now" for a, b in pairs if a != b]
-
-
-def _features(old: Block, new: Block) -> list[str]:
-    found = []
-    for name in dict.fromkeys([*old.features, *new.features]):
-        before, after = old.features.get(name), new.features.get(name)
-        if before is None:
-            found.append(f"feature {name} = {after} is new")
-        elif after is None:
-            found.append(f"feature {name} = {before} is gone")
-        elif before != after:
-            found.append(f"feature {name}: {before} -> {after}")
-    if not found and list(old.features) != list(new.features):
-        found.append("features stand in another order")
-    return found
-
-
-def _projections(old: Block, new: Block) -> list[str]:
-    places = {"in": "inputs", "out": "outputs"}
-    return [
-        f"the projection of the {word} is another one"
-        for side, word in places.items()
-        if old.projections.get(side) != new.projections.get(side)
-    ]
-
-
-def _rest(old: Block, new: Block) -> list[str]:
-    rows = (("dtype", old.dtype, new.dtype), ("outputs", old.n_outputs, new.n_outputs))
-    return [f"{name}: {a} -> {b}" for name, a, b in rows if None not in (a, b) and a != b]
-
-
-# --- what else is shown --------------------------------------------------------------------------
 
 
 def engine(block: Block) -> str:
@@ -292,13 +216,45 @@ def engine(block: Block) -> str:
     return ", ".join([words] * bool(words) + [f"seed {seed}"] * (seed is not None))
 
 
-def _ranges(old: Block, new: Block) -> list[str]:
-    return [
-        f"recorded range of {name}: {_span(old.inputs[name])} -> {_span(new.inputs[name])}"
-        for name in new.inputs
-        if name in old.inputs and old.inputs[name] != new.inputs[name]
-    ]
-
-
 def _span(span: Span | None) -> str:
     return "unknown" if span is None else f"[{span[0]:.6g}, {span[1]:.6g}]"
+
+
+# --- signature -----------------------------------------------------------------------------------
+
+
+def signature_changes(old: Block, new: Block) -> Iterator[str]:
+    """What of a block's inputs, features, projections, outputs and dtype is different."""
+    yield from _inputs(list(old.inputs), list(new.inputs))
+    yield from _features(old.features, new.features)
+    for side, word in (("in", "inputs"), ("out", "outputs")):
+        if old.projections.get(side) != new.projections.get(side):
+            yield f"the projection of the {word} is another one"
+    for name, a, b in (
+        ("dtype", old.dtype, new.dtype),
+        ("outputs", old.n_outputs, new.n_outputs),
+    ):
+        if None not in (a, b) and a != b:
+            yield f"{name}: {a} -> {b}"
+
+
+def _inputs(old: list[str], new: list[str]) -> Iterator[str]:
+    if len(old) != len(new):
+        yield f"inputs: {', '.join(old)} -> {', '.join(new)}"
+    elif old != new and sorted(old) == sorted(new):
+        yield f"inputs in another order: {', '.join(old)} -> {', '.join(new)}"
+    else:
+        pairs = zip(old, new, strict=True)
+        yield from (f"input {a} is called {b} now" for a, b in pairs if a != b)
+
+
+def _features(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys([*old, *new]):
+        if name not in old:
+            yield f"feature {name} = {new[name]} is new"
+        elif name not in new:
+            yield f"feature {name} = {old[name]} is gone"
+        elif old[name] != new[name]:
+            yield f"feature {name}: {old[name]} -> {new[name]}"
+    if old == new and list(old) != list(new):
+        yield "features stand in another order"

@@ -316,6 +316,7 @@ MODEL = of_members(ModelRow)
 # --- the graph -----------------------------------------------------------------------------------
 
 MAX_NODES = 200_000
+REGION = "region:"  # the operator of a node that calls a block, before its path
 
 
 @dataclass(frozen=True)
@@ -336,6 +337,11 @@ class Node:
     inputs: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     attributes: str = ""
+
+    @property
+    def region(self) -> str | None:
+        """Path of the block that it calls."""
+        return self.operator.removeprefix(REGION) if self.operator.startswith(REGION) else None
 
 
 _NAMES = many(NAME)

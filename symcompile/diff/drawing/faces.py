@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symcompile.diff.drawing.union import BOTH, OLD, REGION, SAME, Cell, Vertex
+from symcompile.diff.drawing.union import BOTH, OLD, SAME, Cell, Vertex
 from symcompile.diff.formats.figures import plain
 from symcompile.diff.result import (
     ADDED,
@@ -162,7 +162,7 @@ def facts(vertex: Vertex, node: Node) -> tuple[str, ...]:
 
 
 def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
-    path = node.operator.removeprefix(REGION)
+    path = node.region or ""
     block, known = vertex.block, facts(vertex, node)
     lines = [clipped(path, _BLOCK_COLUMNS, keep_end=True)]
     if block is None:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from symcompile.diff.result import ADDED, IDENTICAL, REMOVED, BlockDiff, NodesDiff
-from symcompile.diff.snapshot import Node
+from symcompile.diff.snapshot import REGION, Node
 
 # On which side a vertex or an edge is; BOTH is OLD | NEW.
 OLD, NEW, BOTH = 1, 2, 3
 SAME = "same"
-REGION = "region:"
 
 MOST_DRAWN = 300
 CONTEXT = 2
@@ -66,7 +65,7 @@ class Vertex:
 
     @property
     def is_block(self) -> bool:
-        return self.node.operator.startswith(REGION)
+        return self.node.region is not None
 
     @property
     def changed(self) -> bool:

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from symcompile.diff.matching.network import REGION, Network, Origin, nearest
+from symcompile.diff.matching.network import Network, Origin, nearest
 from symcompile.diff.result import NodeChange
 
 # (old, new) qualified name of a weight.
@@ -54,7 +54,7 @@ def node_changes(
 def _changed(old: Network, new: Network, a: int, b: int) -> Iterator[str]:
     """What a block computes is not said here, nor what an input is called."""
     before, after = old.nodes[a], new.nodes[b]
-    if before.operator != after.operator and not after.operator.startswith(REGION):
+    if before.operator != after.operator and after.region is None:
         yield f"{shortened(after.operator)} instead of {shortened(before.operator)}"
     elif after.operator != "input" and before.attributes != after.attributes:
         yield from argument_changes(before.attributes, after.attributes)

@@ -8,9 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from symcompile.diff.snapshot import Node, Tensor
+from symcompile.diff.snapshot import REGION, Node, Tensor
 
-REGION = "region:"
 # Ends of the graph: their names are the model's own, what they do is said by no attribute.
 ENDS = ("input", "output")
 
@@ -154,7 +153,7 @@ def label(
     if node.operator in ENDS:
         return (node.operator,)
     operator = node.operator
-    if operator.startswith(REGION):
+    if node.region is not None:
         operator = operator if operator in blocks else REGION
     elif not level.operator:
         return ()

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator
 
 from symcompile.diff.matching.fingerprints import Finder, Keys, Numbers, Side, numbers
-from symcompile.diff.matching.network import ENDS, REGION, Level, Network, label
+from symcompile.diff.matching.network import ENDS, Level, Network, label
 
 
 class NodePairing:
@@ -20,7 +20,7 @@ class NodePairing:
     def __init__(self, old: Network, new: Network) -> None:
         """Pairs the ends by their names, and what is the only end or call of its kind."""
         self.old, self.new = Side(old), Side(new)
-        regions = ({one.operator for one in side.nodes if one.operator.startswith(REGION)}
+        regions = ({one.operator for one in side.nodes if one.region is not None}
                    for side in (old, new))  # fmt: skip
         self.blocks = set.intersection(*regions)
         self.pairs: list[tuple[int, int]] = []
