@@ -156,12 +156,12 @@ def _value(name: str, about: str, **options: Any) -> dict[str, Any]:
 def _rules() -> dict[str, dict[str, Any]]:
     """The options of `symcompile.diff.rules.Rules`."""
     names = f"any of {','.join(CATEGORIES)} (all by default), none"
-    found = {"--fail-on": _value("NAMES", f"what makes the exit status 1: {names}")}
+    arguments = {"--fail-on": _value("NAMES", f"what makes the exit status 1: {names}")}
     for name, meaning in _RULES.items():
         default = getattr(Rules(), name)
         about = f"{meaning} (default {default:g})"
-        found[f"--{name.replace('_', '-')}"] = _value("X", about, type=float, default=default)
-    return found
+        arguments[f"--{name.replace('_', '-')}"] = _value("X", about, type=float, default=default)
+    return arguments
 
 
 def _chosen_rules(options: argparse.Namespace) -> dict[str, Any]:
@@ -212,14 +212,14 @@ def _export(options: argparse.Namespace) -> None:
 def _diff(options: argparse.Namespace) -> int:
     from symcompile.diff import diff
 
-    found = diff(options.old, options.new, **_chosen_rules(options))
+    comparison = diff(options.old, options.new, **_chosen_rules(options))
     format_ = options.format or _ENDINGS.get(os.path.splitext(options.output or "")[1], "text")
-    shown = found.render(format_, **({"color": _color(options)} if format_ == "text" else {}))
+    shown = comparison.render(format_, **({"color": _color(options)} if format_ == "text" else {}))
     if options.output is None:
         print(shown.removesuffix("\n"))
     else:
         _write(options.output, shown)
-    return 0 if found.same else DIFFERENT
+    return 0 if comparison.same else DIFFERENT
 
 
 def _color(options: argparse.Namespace) -> bool:
@@ -251,13 +251,13 @@ def _git_diff(options: argparse.Namespace) -> int:
 def _since(file: str, options: argparse.Namespace) -> int:
     from symcompile.cli import git
 
-    found = git.since(file, options.since, **_chosen_rules(options))
-    if found is None:
+    comparison = git.since(file, options.since, **_chosen_rules(options))
+    if comparison is None:
         print(f"{one_line(file)}: new, there is nothing to compare it with")
         return 0
     color = {"color": git.wants_color()} if options.format == "text" else {}
-    print(found.render(options.format, **color).rstrip("\n"))
-    return 0 if found.same else DIFFERENT
+    print(comparison.render(options.format, **color).rstrip("\n"))
+    return 0 if comparison.same else DIFFERENT
 
 
 def _git_check(options: argparse.Namespace) -> int:

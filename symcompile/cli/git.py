@@ -138,9 +138,9 @@ def _commit(revision: str) -> str | None:
     """Its full name; None for HEAD where nothing was committed yet."""
     if revision.startswith("-"):
         raise ComparisonError(f"{revision!r} is no name of a commit")
-    found = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if found.returncode == 0:
-        return found.stdout.decode().strip()
+    parsed = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if parsed.returncode == 0:
+        return parsed.stdout.decode().strip()
     _answer("rev-parse", "--git-dir")
     if revision == "HEAD":
         return None
@@ -242,13 +242,14 @@ def _compared(old: str, new: str, names: Mapping[str, str], **rules: Any) -> Gra
     for path in (old, new):
         _refuse_pointer(path, names.get(path, path))
     try:
-        found = diff(old, new, **rules)
+        comparison = diff(old, new, **rules)
     except SymCompileError as error:
         text = str(error)
         for path, name in names.items():
             text = text.replace(repr(path), repr(name))
         raise type(error)(text) from error
-    sides = (
-        replace(side, source=names.get(side.source, side.source)) for side in (found.old, found.new)
+    old_side, new_side = (
+        replace(side, source=names.get(side.source, side.source))
+        for side in (comparison.old, comparison.new)
     )
-    return replace(found, old=next(sides), new=next(sides))
+    return replace(comparison, old=old_side, new=new_side)

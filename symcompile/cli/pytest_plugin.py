@@ -36,7 +36,7 @@ class _Written:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> None:
         """Before pytest makes the report: its properties leave a worker of xdist with it."""
-        item.user_properties += [(_PROPERTY, one) for one in testing.written]
+        item.user_properties += [(_PROPERTY, file) for file in testing.written]
         testing.written.clear()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

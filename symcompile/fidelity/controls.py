@@ -35,7 +35,7 @@ _TIE = 1e-6
 # 0.33 for normal values, 0.56 for uniform ones.
 _RARE = 0.05
 # From so many rows on they tell how large a rarely active input is.
-_TOLD = 5
+_ROWS_OF_A_SIZE = 5
 _NARROW = 256
 # Work (rows * inputs * rank) up to which all scalings are tried on all rows, and else on so many;
 # work (rows * rank * outputs) up to which all rows are left out in turn, and else so many at least.
@@ -97,8 +97,8 @@ def _ridge(X: Array, Y: Array, weights: Array) -> LinearMap:
     Z, targets = root * ((X - x_mean) / unit), root * ((Y - y_mean) / y_unit)
     if len(X) < 2 or not (np.sqrt(np.mean(Z**2, axis=0)) > ROUNDING).any():
         return LinearMap(np.zeros((Y.shape[1], X.shape[1])), y_mean)
-    found = _best(Z, targets, root[:, 0], _affordable(Z, targets, root[:, 0], unit))
-    weight = found * y_unit[:, None] / unit
+    coefficients = _best(Z, targets, root[:, 0], _affordable(Z, targets, root[:, 0], unit))
+    weight = coefficients * y_unit[:, None] / unit
     return LinearMap(weight, y_mean - weight @ x_mean)
 
 
@@ -119,10 +119,10 @@ def _scalings(Z: Array, unit: Array) -> Iterator[Array]:
         yield np.where(often, deviation, np.inf)
     yield np.where(varies, (deviation * unit).max() / unit, np.inf)
     # What an input is on one or two rows says nothing of its size on others.
-    known = often | (varies & (active * len(Z) >= _TOLD))
-    if known.any():
-        yield np.where(known, np.abs(Z).max(axis=0), np.inf)
-        yield np.where(known, deviation, np.inf)
+    sized = often | (varies & (active * len(Z) >= _ROWS_OF_A_SIZE))
+    if sized.any():
+        yield np.where(sized, np.abs(Z).max(axis=0), np.inf)
+        yield np.where(sized, deviation, np.inf)
 
 
 def _affordable(Z: Array, targets: Array, root: Array, unit: Array) -> list[Array]:
@@ -148,15 +148,15 @@ def _best(Z: Array, targets: Array, root: Array, scalings: list[Array]) -> Array
     result = np.zeros((targets.shape[1], Z.shape[1]))
     lowest: Array | None = None
     for scaling in scalings:
-        found = _Ridge.of(Z / scaling, targets, root)
-        chosen = found.losses().argmin(axis=0)
+        ridge = _Ridge.of(Z / scaling, targets, root)
+        chosen = ridge.losses().argmin(axis=0)
         if lowest is None:
-            lowest = np.square(found.errors(np.zeros_like(chosen)))
-        squares = np.square(found.errors(chosen))
+            lowest = np.square(ridge.errors(np.zeros_like(chosen)))
+        squares = np.square(ridge.errors(chosen))
         gain = lowest - squares
         noise = gain.std(axis=0) / np.sqrt(len(gain)) + _TIE * lowest.mean(axis=0)
         better = gain.mean(axis=0) > noise
-        result[better] = found.coefficients(chosen)[better] / scaling
+        result[better] = ridge.coefficients(chosen)[better] / scaling
         lowest[:, better] = squares[:, better]
     return result
 
@@ -215,9 +215,9 @@ class _Ridge:
         residual = self.rest[:, outputs] + self.judged @ (
             left[:, None] * self.projected[:, outputs]
         )
-        known = share > _ALONE
-        residual = np.where(known[:, None], residual, self.truth[:, outputs])
-        share = np.where(known, share, self.alone + squares.sum(axis=1))
+        supported = share > _ALONE
+        residual = np.where(supported[:, None], residual, self.truth[:, outputs])
+        share = np.where(supported, share, self.alone + squares.sum(axis=1))
         return np.asarray(residual / np.maximum(share, _ALONE)[:, None])
 
     def left(self, strength: float) -> Array:

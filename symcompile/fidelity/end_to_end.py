@@ -133,8 +133,8 @@ class Remembered:
 
 def _floats(value: Any) -> list[torch.Tensor]:
     """Floating-point and complex tensors anywhere in a model's output, in order."""
-    found = tensors(plain(value))
-    return [t.detach() for t in found if t.is_floating_point() or t.is_complex()]
+    every = tensors(plain(value))
+    return [t.detach() for t in every if t.is_floating_point() or t.is_complex()]
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:

@@ -127,13 +127,13 @@ def examine(
             slopes = None
     wanted = _expected(region, equations, X, Y)
     sides = [(key, values[:, [k]], wanted[:, [k]], Y[:, [key]]) for k, key in enumerate(columns)]
-    found = [
+    shortfalls = [
         _shortfall(*side, inner=lowered.dtype, outer=dtype)
         for side in ([(None, values, wanted, Y)] if projected else sides)
     ]
     return Examined(
         dtype_name(lowered.dtype),
-        tuple(shortfall for shortfall in found if shortfall is not None),
+        tuple(shortfall for shortfall in shortfalls if shortfall is not None),
         bool(np.isfinite(values).all()) and (slopes is None or bool(slopes.all())),
     )
 

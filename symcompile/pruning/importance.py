@@ -84,8 +84,8 @@ def measure_of(importance: str | Measure) -> Measure:
 def rows_of(outputs: torch.Tensor) -> torch.Tensor:
     """Samples by dimensions [n, d] in float64, cut off from the graph."""
     if not isinstance(outputs, torch.Tensor) or not outputs.is_floating_point():
-        found = outputs.dtype if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise DataError(f"outputs are {found}: expected a floating tensor [..., d]")
+        kind = outputs.dtype if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise DataError(f"outputs are {kind}: expected a floating tensor [..., d]")
     if not outputs.ndim or not outputs.numel():
         raise DataError(f"outputs have shape {list(outputs.shape)}: expected samples [..., d]")
     rows = outputs.detach().reshape(-1, outputs.shape[-1])
