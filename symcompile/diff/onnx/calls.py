@@ -40,9 +40,15 @@ class Step:
 
     name: str
     region: str | None
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    nodes: tuple[Any, ...]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    nodes: Sequence[Any]
+
+    def read(self) -> Iterator[str]:
+        """Values that it reads, those that graphs inside of its node read included."""
+        if self.region is None:
+            return read_by(self.nodes[0])
+        return filter(None, self.inputs)
 
 
 def steps(
@@ -53,33 +59,28 @@ def steps(
     Also the names of calls that can't be told exactly: their nodes are left as they are.
     """
     groups: dict[str, list[Any]] = {}
+    readers = {name: {""} for name in returned}
     for node in nodes:
         if call_of(node) in calls.flat:
             groups.setdefault(call_of(node), []).append(node)
-    readers = _readers(nodes, returned) if groups else {}
+        for name in read_by(node):
+            readers.setdefault(name, set()).add(call_of(node))
     known = {name for name, group in groups.items() if _whole(calls.flat[name], group, readers)}
     found: list[Step] = []
     for node in nodes:
         name = call_of(node)
         if name not in known:
-            found.append(_single(node, calls))
+            region = calls.functions.get(node.op_type) if node.domain == DOMAIN else None
+            found.append(Step(node.name, region, node.input, node.output, [node]))
         elif node is groups[name][-1]:
-            found.append(_collapsed(calls.flat[name], groups[name]))
+            call = calls.flat[name]
+            found.append(Step(name, call.path, call.inputs, call.outputs, groups[name]))
     return found, [name for name in groups if name not in known]
 
 
 def call_of(node: Any) -> str:
     """Name of the call that a node would belong to, by its own name."""
     return str(node.name).rpartition("/")[0]
-
-
-def _readers(nodes: Sequence[Any], returned: Iterable[str]) -> dict[str, set[str]]:
-    """Calls whose nodes read a value; "" for a node of no call, and for what the graph returns."""
-    found = {name: {""} for name in returned}
-    for node in nodes:
-        for name in read_by(node):
-            found.setdefault(name, set()).add(call_of(node))
-    return found
 
 
 def _whole(call: FlatCall, group: Sequence[Any], readers: Mapping[str, set[str]]) -> bool:
@@ -97,7 +98,7 @@ def _whole(call: FlatCall, group: Sequence[Any], readers: Mapping[str, set[str]]
 
 def read_by(node: Any) -> Iterator[str]:
     """Values that a node reads, those inside of its graphs included."""
-    yield from (name for name in node.input if name)
+    yield from filter(None, node.input)
     for attribute in node.attribute:
         for graph in graphs_of(attribute):
             for inner in graph.node:
@@ -107,12 +108,3 @@ def read_by(node: Any) -> Iterator[str]:
 
 def graphs_of(attribute: Any) -> list[Any]:
     return [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
-
-
-def _single(node: Any, calls: Calls) -> Step:
-    region = calls.functions.get(node.op_type) if node.domain == DOMAIN else None
-    return Step(node.name, region, tuple(node.input), tuple(node.output), (node,))
-
-
-def _collapsed(call: FlatCall, group: Sequence[Any]) -> Step:
-    return Step(call.name, call.path, call.inputs, call.outputs, tuple(group))

@@ -2,30 +2,34 @@
 
 Numbers in the attributes of a row are the settings of its node and constants that it reads; weights
 stand apart. A weight is a tensor of floating-point numbers that has a shape, and whatever is long.
+A graph inside of a node is one of its settings: a text, in which names of values mean nothing.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symcompile.diff.onnx.calls import Calls, Step, call_of, read_by, steps
+from symcompile.diff.onnx.calls import Calls, Step, call_of, steps
 from symcompile.diff.onnx.tensors import Tensors
 from symcompile.diff.onnx.text import (
-    Inner,
     attribute_text,
     bounded,
     constant_text,
+    digest,
     is_constant,
     operator_name,
     plain_text,
     settings,
+    tensor_text,
 )
 from symcompile.diff.snapshot import Node, Tensor
 from symcompile.errors import ArtifactError, shown
 from symcompile.storage.codecs import printable
+
+_DEEPEST = 50  # calls of local functions inside of each other
 
 
 @dataclass
@@ -53,72 +57,119 @@ class Source:
     node: str = ""
     weight: str = ""
 
+    @property
+    def constant(self) -> bool:
+        return not (self.node or self.weight)
 
-def graph_rows(
-    graph: Any,
-    tensors: Tensors,
-    calls: Calls,
-    functions: Mapping[str, str],
-    is_parameter: Callable[[str], bool],
-) -> Rows:
-    """Rows of an onnx.GraphProto.
 
-    Args:
+@dataclass(frozen=True)
+class File:
+    """What graphs are read with.
+
+    Attributes:
         functions: digest of each local function that is no block's, by "domain::name".
         is_parameter: whether an initializer of a single number is a weight, by its name.
+    """
+
+    tensors: Tensors
+    calls: Calls
+    functions: Mapping[str, str]
+    is_parameter: Callable[[str], bool]
+
+
+def graph_rows(graph: Any, file: File) -> Rows:
+    """Rows of an onnx.GraphProto.
 
     Raises ArtifactError for a graph with cycles, or that reads what nobody makes.
     """
-    return _Writer(graph, tensors, calls, functions, is_parameter).run()
+    writer = _Writer(file)
+    writer.graph(graph)
+    return writer.rows
 
 
-class _Writer:
-    def __init__(
-        self,
-        graph: Any,
-        tensors: Tensors,
-        calls: Calls,
-        functions: Mapping[str, str],
-        is_parameter: Callable[[str], bool],
-    ) -> None:
-        self.graph, self.tensors, self.calls = graph, tensors, calls
-        self.functions, self.is_parameter = functions, is_parameter
-        self.sources: dict[str, Source] = {}
+class _Graph:
+    """What a graph and those inside of its nodes have in common.
+
+    Attributes:
+        sources: where values come from, by name; those of the innermost graph first.
+        unclear: names of calls of blocks that can't be told exactly.
+    """
+
+    def __init__(self, file: File) -> None:
+        self.file, self.tensors, self.calls = file, file.tensors, file.calls
+        self.sources: ChainMap[str, Source] = ChainMap()
+        self.unclear: list[str] = []
+
+    def steps(self, nodes: Iterable[Any], returned: Sequence[str]) -> Iterator[Step]:
+        """Nodes and calls of blocks, each after those it reads; constants are defined before."""
+        plain = []
+        for node in nodes:
+            if is_constant(node) and call_of(node) not in self.calls.flat:
+                self.constant(node)
+            else:
+                plain.append(node)
+        found, unclear = steps(plain, returned, self.calls)
+        self.unclear += unclear
+        return ordered(found, self.sources.maps[0])
+
+    def constant(self, node: Any) -> None:
+        if len(node.output) != 1:
+            raise ArtifactError(f"constant {shown(node.name)} makes {len(node.output)} values")
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                self.tensor(node.output[0], attribute.t)
+                return
+        found = [attribute_text(one, _no_graph, self.tensors) for one in node.attribute]
+        self.define(node.output[0], Source(bounded(", ".join(found))))
+
+    def tensor(self, name: str, tensor: Any, rank: int = 1) -> None:
+        """Define a tensor of up to so many dimensions as a constant."""
+        self.define(name, Source(tensor_text(tensor, self.tensors)))
+
+    def define(self, name: str, source: Source) -> None:
+        if not name or name in self.sources:
+            raise ArtifactError(f"its graph makes value {shown(name)} twice")
+        self.sources[name] = source
+
+    def said(self, step: Step, inner: _Inner) -> tuple[str, str]:
+        """Operator of a step, and its settings as text."""
+        if step.region is not None:
+            return f"region:{printable(step.region)}", ""
+        (node,) = step.nodes
+        body = self.file.functions.get(f"{node.domain}::{node.op_type}")
+        text = settings(node, inner.graph, self.tensors)
+        return operator_name(node), ", ".join(filter(None, (text, body and f"function {body}")))
+
+
+def _no_graph(graph: Any) -> str:
+    raise ArtifactError("a constant of its graph is a graph")
+
+
+class _Writer(_Graph):
+    """Writes the rows of a model's graph."""
+
+    def __init__(self, file: File) -> None:
+        super().__init__(file)
         self.taken: dict[str, int] = {}
         self.known: dict[str, Tensor] = {}
-        self.rows = Rows()
+        self.rows = Rows(unclear=self.unclear)
 
-    def run(self) -> Rows:
-        graph, rows = self.graph, self.rows
+    def graph(self, graph: Any) -> None:
         for tensor in graph.initializer:
-            self.initializer(tensor)
+            self.tensor(tensor.name, tensor, rank=0)
         for sparse in graph.sparse_initializer:
             self.weight(sparse.values.name, self.tensors.describe_sparse(sparse))
         for value in graph.input:
             if value.name not in self.sources:
                 name = self.unique(value.name, "input")
                 self.define(value.name, Source("%", name))
-                rows.nodes.append(Node(name, "input", attributes=plain_text(value.name)))
-        plain = []
-        for node in graph.node:
-            if is_constant(node) and call_of(node) not in self.calls.flat:
-                self.constant(node)
-            else:
-                plain.append(node)
+                self.rows.nodes.append(Node(name, "input", attributes=plain_text(value.name)))
         returned = [value.name for value in graph.output]
-        found, rows.unclear = steps(plain, returned, self.calls)
-        for step in ordered(found, self.sources):
+        for step in self.steps(graph.node, returned):
             self.step(step)
         pattern, nodes, weights = self.pattern(returned, "the graph")
-        rows.nodes.append(Node(self.unique("output", ""), "output", nodes, weights, pattern))
-        return rows
-
-    # Values
-
-    def define(self, name: str, source: Source) -> None:
-        if not name or name in self.sources:
-            raise ArtifactError(f"its graph makes value {shown(name)} twice")
-        self.sources[name] = source
+        name = self.unique("output", "")
+        self.rows.nodes.append(Node(name, "output", nodes, weights, pattern))
 
     def unique(self, name: str, otherwise: str) -> str:
         stem = printable(name, 200) or otherwise
@@ -129,121 +180,151 @@ class _Writer:
         self.taken[found] = 1
         return found
 
-    def initializer(self, tensor: Any) -> None:
+    def tensor(self, name: str, tensor: Any, rank: int = 1) -> None:
+        """Of more dimensions, or whatever else is no constant, it is a weight."""
         described = self.tensors.describe(tensor)
-        alone = not tensor.dims and self.is_parameter(tensor.name)
-        text = None if alone else constant_text(tensor, described)
-        if text is None:
-            self.weight(tensor.name, described)
+        text = constant_text(tensor, described, rank)
+        if text is None or (rank == 0 and not tensor.dims and self.file.is_parameter(name)):
+            self.weight(name, described)
         else:
-            self.define(tensor.name, Source(text))
+            self.define(name, Source(text))
 
     def weight(self, name: str, described: Tensor) -> None:
-        shown_name = printable(name)
-        if shown_name in self.known:
+        weight = printable(name)
+        if weight in self.known:
             raise ArtifactError(f"its graph names weight {shown(name)} twice")
-        self.known[shown_name] = described
-        self.define(name, Source("@", weight=shown_name))
-
-    def constant(self, node: Any) -> None:
-        if len(node.output) != 1:
-            raise ArtifactError(f"constant {shown(node.name)} makes {len(node.output)} values")
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                described = self.tensors.describe(attribute.t)
-                text = constant_text(attribute.t, described, rank=1)
-                if text is None:
-                    self.weight(node.output[0], described)
-                    return
-        found = [attribute_text(one, self.no_graph, self.tensors) for one in node.attribute]
-        self.define(node.output[0], Source(bounded(", ".join(found))))
-
-    def no_graph(self, graph: Any) -> str:
-        raise ArtifactError("a constant of its graph is a graph")
-
-    # Nodes
+        self.known[weight] = described
+        self.define(name, Source("@", weight=weight))
 
     def step(self, step: Step) -> None:
+        inner = _Inner(self.file, self.sources)
+        operator, said = self.said(step, inner)
+        self.unclear += inner.unclear
         if step.region is not None:
-            operator, said = f"region:{printable(step.region)}", ""
-            captured: list[str] = []
             self.rows.steps.append(step)
-        else:
-            (node,) = step.nodes
-            operator = operator_name(node)
-            said, captured = self.settings(node)
         name = self.unique(step.name, operator.rpartition(":")[2] or "node")
-        pattern, nodes, weights = self.pattern([*step.inputs, *captured], name)
-        text = "; ".join(part for part in (pattern, said) if part)
+        # What its graphs read from around counts as read by the node.
+        pattern, nodes, weights = self.pattern([*step.inputs, *inner.captured], name)
+        text = "; ".join(filter(None, (pattern, said)))
         self.rows.nodes.append(Node(name, operator, nodes, weights, text))
         for place, value in enumerate(step.outputs):
             if value:
                 self.define(value, Source(f"%[{place}]" if place else "%", name))
 
-    def settings(self, node: Any) -> tuple[str, list[str]]:
-        """Attributes as text, and the values that graphs among them read from around."""
-        inner = Inner(self.constant_around, self.tensors, self.calls, self.functions)
-        said = settings(node, inner, self.tensors)
-        self.rows.unclear += inner.unclear
-        body = self.functions.get(f"{node.domain}::{node.op_type}")
-        if body is not None:
-            said = ", ".join(part for part in (said, f"function {body}") if part)
-        return said, list(inner.captured)
-
-    def constant_around(self, name: str) -> str | None:
-        found = self.sources.get(name)
-        return found.text if found and not found.node and not found.weight else None
-
     def pattern(
         self, names: Iterable[str], reader: str
     ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         """Arguments as text, the nodes among them, and the weights."""
-        texts, nodes, weights = [], [], []
-        for name in names:
-            source = self.source(name, reader) if name else Source("none")
-            texts.append(source.text)
-            nodes += [source.node] if source.node else []
-            if source.weight:
-                weights.append(source.weight)
-                self.rows.weights[source.weight] = self.known[source.weight]
-        return ", ".join(texts), tuple(nodes), tuple(weights)
+        found = [self.source(name, reader) for name in names]
+        weights = tuple(one.weight for one in found if one.weight)
+        self.rows.weights |= {weight: self.known[weight] for weight in weights}
+        nodes = tuple(one.node for one in found if one.node)
+        return ", ".join(one.text for one in found), nodes, weights
 
     def source(self, name: str, reader: str) -> Source:
-        found = self.sources.get(name)
-        if found is None:
+        if name and name not in self.sources:
             raise ArtifactError(f"{printable(reader, 200)} reads {shown(name)}, which nobody makes")
-        return found
+        return self.sources[name] if name else Source("none")
 
 
-def ordered(found: Sequence[Step], given: Mapping[str, Any]) -> Iterator[Step]:
+class _Inner(_Graph):
+    """Writes the graphs of one node, or the body of a function, their values numbered in order.
+
+    Attributes:
+        around: values from around the node; None for a function.
+        captured: number of each of those that is read and no constant, by name.
+    """
+
+    def __init__(self, file: File, around: Mapping[str, Source] | None = None) -> None:
+        super().__init__(file)
+        self.around = around
+        self.captured: dict[str, int] = {}
+        self.count = 0
+
+    def graph(self, graph: Any) -> str:
+        self.sources = self.sources.new_child()
+        for tensor in graph.initializer:
+            self.tensor(tensor.name, tensor)
+        inputs = [value.name for value in graph.input if value.name not in self.sources.maps[0]]
+        text = self.body(inputs, graph.node, [value.name for value in graph.output])
+        self.sources = self.sources.parents
+        return text
+
+    def body(self, inputs: Iterable[str], nodes: Iterable[Any], returned: Sequence[str]) -> str:
+        self.number(inputs)
+        lines = []
+        for step in self.steps(nodes, returned):
+            operator, said = self.said(step, self)
+            args = ", ".join(self.value(name) if name else "none" for name in step.inputs)
+            lines.append(f"{operator}({args})" + (f"[{said}]" if step.region is None else ""))
+            self.number(filter(None, step.outputs))
+        results = ", ".join(map(self.value, returned))
+        return "{" + "; ".join([*lines, f"return {results}"]) + "}"
+
+    def define(self, name: str, source: Source) -> None:
+        self.sources[name] = source
+
+    def number(self, made: Iterable[str]) -> None:
+        for name in made:
+            self.define(name, Source(f"#{self.count}"))
+            self.count += 1
+
+    def value(self, name: str) -> str:
+        if name in self.sources:
+            return self.sources[name].text
+        if self.around is None:
+            raise ArtifactError(f"a function of its reads {shown(name)}, which nobody makes")
+        found = self.around.get(name)
+        if found is not None and found.constant:
+            return found.text
+        return f"${self.captured.setdefault(name, len(self.captured))}"
+
+
+def function_digests(functions: Iterable[Any], tensors: Tensors) -> dict[str, str]:
+    """Digest of the body of each onnx.FunctionProto, those that it calls included, by
+    "domain::name".
+
+    Raises ArtifactError where functions call themselves or each other very deeply.
+    """
+    bodies = {f"{one.domain}::{one.name}": one for one in functions}
+    found: dict[str, str] = {}
+    file = File(tensors, Calls(), found, is_parameter=bool)
+
+    def visit(key: str, depth: int) -> None:
+        if depth > _DEEPEST:
+            raise ArtifactError(
+                f"its function {shown(key)} is called inside of itself, or too deep"
+            )
+        body = bodies[key]
+        for node in body.node:
+            called = f"{node.domain}::{node.op_type}"
+            if called in bodies and called not in found:
+                visit(called, depth + 1)
+        inner = _Inner(file)
+        found[key] = digest(inner.body(body.input, body.node, body.output))
+
+    for key in bodies:
+        if key not in found:
+            visit(key, 0)
+    return found
+
+
+def ordered(found: Sequence[Step], given: Container[str]) -> Iterator[Step]:
     """Steps in an order in which each stands after those it reads; as they are where they do.
 
     Raises ArtifactError for a cycle.
     """
+    import networkx as nx
+
     makers = {name: k for k, step in enumerate(found) for name in step.outputs if name}
-    users: list[list[int]] = [[] for _ in found]
-    waiting = []
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(found)))
     for k, step in enumerate(found):
-        read = {makers[name] for name in _all_read(step) if name in makers and name not in given}
-        waiting.append(len(read))
-        for maker in read:
-            users[maker].append(k)
-    ready = [k for k, count in enumerate(waiting) if count == 0]
-    count = 0
-    while ready:
-        k = heapq.heappop(ready)
-        count += 1
-        yield found[k]
-        for user in users[k]:
-            waiting[user] -= 1
-            if waiting[user] == 0:
-                heapq.heappush(ready, user)
-    if count < len(found):
-        k = next(k for k, left in enumerate(waiting) if left)
-        raise ArtifactError(f"its graph has a cycle through node {shown(found[k].name)}")
-
-
-def _all_read(step: Step) -> set[str]:
-    if step.region is not None:
-        return set(step.inputs)
-    return {name for node in step.nodes for name in read_by(node)}
+        read = {makers[name] for name in step.read() if name in makers and name not in given}
+        graph.add_edges_from((maker, k) for maker in read)
+    try:
+        for k in nx.lexicographical_topological_sort(graph):
+            yield found[k]
+    except nx.NetworkXUnfeasible as error:
+        node = found[nx.find_cycle(graph)[0][0]]
+        raise ArtifactError(f"its graph has a cycle through node {shown(node.name)}") from error

@@ -13,9 +13,8 @@ from symcompile.diff.onnx.calls import DOMAIN
 from symcompile.diff.onnx.metadata import Metadata, read_metadata
 from symcompile.diff.onnx.parsing import MAX_BYTES, parse
 from symcompile.diff.onnx.proof import check_blocks
-from symcompile.diff.onnx.rows import Rows, graph_rows
+from symcompile.diff.onnx.rows import File, Rows, function_digests, graph_rows
 from symcompile.diff.onnx.tensors import Tensors, dtype_of
-from symcompile.diff.onnx.text import function_digests
 from symcompile.diff.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
 from symcompile.errors import ArtifactError, shown
 from symcompile.storage import files
@@ -46,7 +45,8 @@ def _snapshot(model: Any, path: str) -> Snapshot:
     functions = metadata.calls.functions
     others = [f for f in model.functions if f.domain != DOMAIN or f.name not in functions]
     digests = function_digests(others, tensors)
-    rows = graph_rows(model.graph, tensors, metadata.calls, digests, metadata.is_parameter)
+    file = File(tensors, metadata.calls, digests, metadata.is_parameter)
+    rows = graph_rows(model.graph, file)
     if metadata.known:
         _check_calls(rows, metadata)
     weights = {one.name for one in model.graph.initializer}
