@@ -37,7 +37,7 @@ from torch import fx
 
 from symcompile._version import __version__
 from symcompile.aten.around import encode_around
-from symcompile.aten.graph import StoredGraph
+from symcompile.aten.decode import StoredGraph
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Outcome, Refusal, check_constants

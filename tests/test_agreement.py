@@ -12,7 +12,8 @@ from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
 from symcompile import load, symcompile
-from symcompile.aten.graph import decode, encode
+from symcompile.aten.decode import decode
+from symcompile.aten.graph import encode
 from symcompile.errors import ArtifactError
 from symcompile.exporters import graph_module
 from symcompile.lowering import trainable

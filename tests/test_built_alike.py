@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from symcompile.aten import around
-from symcompile.aten.graph import decode
+from symcompile.aten.decode import decode
 from symcompile.modules.calling import Batch
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.decode import StoredModel
-from symcompile.aten.graph import StoredGraph, decode, encode, with_state_of
+from symcompile.aten.decode import StoredGraph, StoredModel, decode
+from symcompile.aten.graph import encode, with_state_of
 from symcompile.aten.opaque import as_block, bound, with_opaque_blocks
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Rewrite

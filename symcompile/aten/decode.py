@@ -31,6 +31,14 @@ _OF_FX = ("_graph", "_code", "_lineno_map", "_prologue_start", "_replace_hooks")
 Json = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class StoredGraph:
+    """A graph document and the tensors that it names."""
+
+    document: Json
+    tensors: dict[str, torch.Tensor]
+
+
 class StoredModel(fx.GraphModule):
     """A model that was read from a file.
 
@@ -68,17 +76,22 @@ class _Source:
         return self  # nobody changes it, and the document is as large as the graph
 
 
-def decode_graph(
-    document: Json,
-    tensors: Mapping[str, torch.Tensor],
-    blocks: Mapping[str, nn.Module],
-    device: torch.device,
-    name: str,
+def decode(
+    stored: StoredGraph,
+    blocks: Mapping[str, nn.Module] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    name: str = "StoredModel",
 ) -> StoredModel:
-    """The model of a stored graph, which calls the regions of `blocks`; see `place_blocks`.
+    """The model of a stored graph, with `blocks` in the places of its regions, by region path.
 
-    Raises ArtifactError naming the part of the document that is not what a writer produces.
+    Every device in the graph becomes `device`. Raises ArtifactError naming the part of the document
+    that is not what a writer produces; nothing of it is run.
     """
+    document, blocks, device = stored.document, blocks or {}, torch.device(device)
+    shapes = document.get("shapes") if type(document) is dict else None
+    if type(shapes) is not dict or not {"dynamic", "note"} <= set(shapes):
+        raise ArtifactError("graph: it is not the JSON object of a graph")
     model = _empty_model(identifier(name))
     decoder = _GraphDecoder(document, frozenset(blocks), device)
     graph = decoder.build()
@@ -86,11 +99,14 @@ def decode_graph(
     # Empty modules in the order of the original's, so that state dicts have the same order.
     for path in _module_names(document, rows, decoder.modes):
         _container(model, path)
-    _install_state(model, rows, tensors, device)
+    _install_state(model, rows, stored.tensors, device)
     for path in decoder.modes:
         _container(model, path)
     model.graph = graph
     model.__dict__["_origin"] = _Source(document, decoder.paths, device, model.code)
+    # Before the blocks come in: they have modes of their own.
+    _set_modes(model, document.get("training"))
+    _place_blocks(model, document, blocks)
     return model
 
 
@@ -176,7 +192,7 @@ def _container(model: nn.Module, path: str) -> nn.Module:
     return model
 
 
-def place_blocks(model: nn.Module, document: Json, blocks: Mapping[str, nn.Module]) -> None:
+def _place_blocks(model: nn.Module, document: Json, blocks: Mapping[str, nn.Module]) -> None:
     """Put the block of each region under every name that it had."""
     aliases = document.get("aliases")
     if type(aliases) is not dict:
@@ -188,6 +204,18 @@ def place_blocks(model: nn.Module, document: Json, blocks: Mapping[str, nn.Modul
         for name in (submodule_path(path), *others):
             parent, _, leaf = qualified_name(name).rpartition(".")
             _container(model, parent)._modules[leaf] = block
+
+
+def _set_modes(model: nn.Module, data: Any) -> None:
+    if type(data) is not dict or type(data.get("model")) is not bool:
+        raise ArtifactError("graph: 'training' does not say in which mode the model was")
+    others = data.get("others")
+    if type(others) is not list or not all(type(name) is str for name in others):
+        raise ArtifactError("graph: 'training' does not list modules")
+    model.train(data["model"])
+    for name, part in model.named_modules():
+        if name in others:
+            part.training = not data["model"]
 
 
 # --- the graph ---------------------------------------------------------------------------------

@@ -40,14 +40,13 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from symcompile.aten.decode import StoredModel, decode_graph, origin_of, place_blocks
+from symcompile.aten.decode import StoredGraph, StoredModel, origin_of
 from symcompile.aten.encode import encode_program, read_state
 from symcompile.aten.export import Exported, export_program
 from symcompile.aten.operators import resolve
@@ -56,14 +55,6 @@ from symcompile.aten.sizes import read_shapes
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.modules.calling import Batch, in_mode, submodule_path
 from symcompile.modules.region import Region
-
-
-@dataclass(frozen=True)
-class StoredGraph:
-    """A graph document and the tensors that it names."""
-
-    document: Json
-    tensors: dict[str, torch.Tensor]
 
 
 def encode(
@@ -96,29 +87,6 @@ def encode(
         **(merged or document),
     }
     return StoredGraph(document, tensors)
-
-
-def decode(
-    stored: StoredGraph,
-    blocks: Mapping[str, nn.Module] | None = None,
-    *,
-    device: torch.device | str = "cpu",
-    name: str = "StoredModel",
-) -> StoredModel:
-    """The model again, with `blocks` in the places of its regions, by region path.
-
-    Every device in the graph becomes `device`. Raises ArtifactError if the document is damaged;
-    nothing of it is run.
-    """
-    document = stored.document
-    shapes = document.get("shapes") if type(document) is dict else None
-    if type(shapes) is not dict or not {"dynamic", "note"} <= set(shapes):
-        raise ArtifactError("graph: it is not the JSON object of a graph")
-    model = decode_graph(document, stored.tensors, blocks or {}, torch.device(device), name)
-    # Before the blocks come in: they have modes of their own.
-    _set_modes(model, document.get("training"))
-    place_blocks(model, document, blocks or {})
-    return model
 
 
 def with_state_of(
@@ -158,18 +126,6 @@ def _modes(module: nn.Module, regions: Iterable[Region]) -> Json:
         if name not in blocks and not name.startswith(inside)
     ]
     return {"model": module.training, "others": others}
-
-
-def _set_modes(model: nn.Module, data: Any) -> None:
-    if type(data) is not dict or type(data.get("model")) is not bool:
-        raise ArtifactError("graph: 'training' does not say in which mode the model was")
-    others = data.get("others")
-    if type(others) is not list or not all(type(name) is str for name in others):
-        raise ArtifactError("graph: 'training' does not list modules")
-    model.train(data["model"])
-    for name, part in model.named_modules():
-        if name in others:
-            part.training = not data["model"]
 
 
 # --- one graph for both modes ------------------------------------------------------------------

@@ -32,7 +32,7 @@ from torch import nn
 
 from symcompile._version import __version__
 from symcompile.aten.around import stored_graphs
-from symcompile.aten.graph import StoredGraph, decode
+from symcompile.aten.decode import StoredGraph, decode
 from symcompile.aten.signature import check_signature
 from symcompile.aten.values import decode_value, encode_value
 from symcompile.errors import ArtifactError, shown

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.graph import StoredGraph, decode
+from symcompile.aten.decode import StoredGraph, decode
 from symcompile.errors import ArtifactError
 from symcompile.modules.agreement import agree_in_gradients, agree_without_gradients
 from symcompile.modules.calling import (

@@ -16,8 +16,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.decode import StoredModel
-from symcompile.aten.graph import StoredGraph
+from symcompile.aten.decode import StoredGraph, StoredModel
 from symcompile.aten.signature import arguments_of
 from symcompile.aten.sizes import BATCH, dtype_name, place_of, plain_leaf
 from symcompile.fidelity.outcome import Outcome, Rewrite

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from symcompile.aten.graph import StoredGraph
+from symcompile.aten.decode import StoredGraph
 from symcompile.aten.signature import check_signature
 from symcompile.diff.readers import manifest
 from symcompile.diff.snapshot import Snapshot
