@@ -48,7 +48,7 @@ class _Check(NamedTuple):
     operands: tuple[int, ...]
 
 
-class _Source(NamedTuple):
+class _Provenance(NamedTuple):
     """Where an instruction of the composition comes from, so that it can be shown to people."""
 
     program: Program
@@ -85,11 +85,11 @@ def check(
     X = X[np.isfinite(X).all(axis=1)]
     if len(X) == 0:
         return ()
-    search = _Search(equation, region, output, dtype or region.dtype, sound)
+    search = _DomainSearch(equation, region, output, dtype or region.dtype, sound)
     return search.run(X, np.random.default_rng(seed))
 
 
-class _Search:
+class _DomainSearch:
     """One equation over the raw inputs of its region.
 
     Attributes:
@@ -221,15 +221,15 @@ class _Search:
         return DomainIssue(self.output, text, check.hazard.problem, where, on_data)
 
 
-def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Source]]:
+def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Provenance]]:
     """Features and equation as one program over the region's base columns."""
     program = equation.program
     if not region.target.features:
         steps = range(len(program.instructions))
-        return program, [_Source(program, k, equation.symbols) for k in steps]
+        return program, [_Provenance(program, k, equation.symbols) for k in steps]
     features = region.feature_program
     code = list(features.instructions)
-    sources = [_Source(features, k, region.base_names) for k in range(len(code))]
+    sources = [_Provenance(features, k, region.base_names) for k in range(len(code))]
     moved: list[int] = []
     for position, (op, args, value) in enumerate(program.instructions):
         if op == "input":
@@ -237,7 +237,7 @@ def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Source]
             continue
         moved.append(len(code))
         code.append(Instruction(op, tuple(moved[a] for a in args), value))
-        sources.append(_Source(program, position, equation.symbols))
+        sources.append(_Provenance(program, position, equation.symbols))
     outputs = tuple(moved[o] for o in program.outputs)
     return Program(tuple(code), outputs, features.n_inputs, program.n_slots), sources
 
@@ -317,7 +317,7 @@ def _box_sample(low: Array, high: Array, rng: np.random.Generator) -> Array:
     return low + np.concatenate([inside, corners]) * (high - low)
 
 
-def _text(source: _Source, constants: Sequence[float]) -> str:
+def _text(source: _Provenance, constants: Sequence[float]) -> str:
     """The operation as people write it, constants to four digits."""
     program, position, symbols = source
     code = program.instructions[: position + 1]
