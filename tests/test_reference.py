@@ -1,4 +1,4 @@
-"""What verify measures, against blocks whose equations are known."""
+"""What blocks are measured to be against their reference, where their equations are known."""
 
 from __future__ import annotations
 
