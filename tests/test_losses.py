@@ -12,12 +12,12 @@ from symcompile import SymCompileError, distill, symcompile
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.modules.arrays import split
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.losses import (
     LOSSES,
     SQUARED,
     Loss,
-    first_weights,
     has_heavy_tails,
     loss_for,
 )
@@ -90,7 +90,7 @@ def test_auto_is_robust_for_heavy_tails_alone() -> None:
     even = RNG.exponential(size=2000), RNG.uniform(size=2000)
     for y in (NORMAL, *even, rare, HEAVY[:50], np.full(500, 3.0), np.empty(0)):
         assert loss_for("auto", y) == SQUARED
-        assert first_weights(loss_for("auto", y), y) is None
+        assert Dataset(y[:, None], y, None, loss_for("auto", y)).search_weights is None
 
 
 def test_the_mean_is_weighted_and_never_nan() -> None:

@@ -134,13 +134,11 @@ def next_best(front: ParetoFront) -> RunnerUp | None:
         second = min(set(range(len(front))) - {picked}, key=lambda i: (lengths[i], i))
         margin = (lengths[second] - lengths[picked]) / max(lengths[0] - lengths[picked], LEAST_STEP)
     else:
-        logs, costs = front.log_losses(), front.complexities
-        start = _last_part(logs, costs)
-        corners = dict(enumerate(_corners(logs[start:], costs[start:]), start))
-        order = sorted(corners, key=lambda i: (-corners[i], i))
-        second = next((i for i in order[1:] + order[:1] if i != picked), picked - 1)
-        best = corners[order[0]]
-        margin = (best - corners[max(second, start)]) / max(best, LEAST_STEP)
+        corners = _last_corners(front)
+        first, *others = sorted(corners, key=lambda i: (-corners[i], i))
+        second = next((i for i in (*others, first) if i != picked), picked - 1)
+        margin = corners[first] - corners[max(second, min(corners))]
+        margin /= max(corners[first], LEAST_STEP)
     return RunnerUp(front[second], min(margin, 1.0))
 
 
@@ -157,8 +155,8 @@ def knee(front: ParetoFront) -> int:
     term buys less than half) alike. A front without a step of LEAST_STEP is that of a constant.
 
     Where the rest of the front has more to gain than all that led to the corner, the law is not
-    complete: what comes before is cut off, and the corner of the rest taken, see `_last_part`. Laws
-    with many terms begin with a steep step, the first of their terms.
+    complete: what comes before is cut off, and the corner of the rest taken, see `_last_corners`.
+    Laws with many terms begin with a steep step, the first of their terms.
 
     The factors: a later equation of the same terms with more of their factors fitted (an amplitude,
     a coefficient that was 1) is no new hypothesis, and needs less to be taken: each factor has to
@@ -168,28 +166,24 @@ def knee(front: ParetoFront) -> int:
     `examples/selection_study.py` measures this rule beside the others, on fronts of networks and of
     synthetic laws; its settings were chosen on such fronts.
     """
-    logs, costs = front.log_losses(), front.complexities
-    start = _last_part(logs, costs)
-    return _with_factors(front, start + _sharpest(logs[start:], costs[start:]))
+    corners = _last_corners(front)
+    return _with_factors(front, max(corners, key=lambda i: (corners[i], -i)))
 
 
-def _last_part(logs: Sequence[float], costs: Sequence[int]) -> int:
-    """Where the part of the front begins in which its law is completed: at the last corner that
-    left more to gain than it had gained."""
-    start = 0
+def _last_corners(front: ParetoFront) -> dict[int, float]:
+    """What `knee` compares, by index, in the part of the front in which its law is completed: it
+    begins at the last corner that left more to gain than it had gained."""
+    logs, costs, start = front.log_losses(), front.complexities, 0
     while True:
-        corner = start + _sharpest(logs[start:], costs[start:])
-        if corner == start or logs[corner] - logs[-1] <= logs[0] - logs[corner]:
-            return start
-        start = corner
-
-
-def _sharpest(logs: Sequence[float], costs: Sequence[int]) -> int:
-    return _lowest([-value for value in _corners(logs, costs)])
+        corners = dict(enumerate(_corners(logs[start:], costs[start:]), start))
+        sharpest = max(corners, key=lambda i: (corners[i], -i))
+        if sharpest == start or logs[sharpest] - logs[-1] <= logs[0] - logs[sharpest]:
+            return corners
+        start = sharpest
 
 
 def _corners(logs: Sequence[float], costs: Sequence[int]) -> list[float]:
-    """What `knee` compares; a constant, which no step leads to, has the value 0.
+    """How sharp each corner is; a constant, which no step leads to, has the value 0.
 
     A step is measured from the last equation that gained something: where a front has stood still
     for a while, the next gain cost all of the complexity in between.
@@ -231,14 +225,11 @@ def price(front: ParetoFront) -> int:
     default limit of complexity). Where a law needs most of the front's length, such as a sum over
     ten variables, it is lowered to MARGIN of what that law pays.
     """
-    logs, first = front.log_losses(), front[0].complexity
-    gains = [logs[0] - log for log in logs]
-    slopes = [
-        gain / (equation.complexity - first)
-        for gain, equation in zip(gains, front, strict=True)
-        if equation.complexity > first and gain >= MAIN_GAIN * gains[-1]
-    ]
-    mean = min(PRICE_SHARE * gains[-1], MARGIN * max(slopes, default=0.0))
+    logs, costs = front.log_losses(), front.complexities
+    steps = [(logs[0] - log, cost - costs[0]) for log, cost in zip(logs, costs, strict=True)]
+    most = steps[-1][0]
+    slopes = [gain / step for gain, step in steps[1:] if gain >= MAIN_GAIN * most]
+    mean = min(PRICE_SHARE * most, MARGIN * max(slopes, default=0.0))
     return _cheapest(front, max(mean, LEAST_STEP))
 
 
@@ -249,7 +240,8 @@ def fixed(front: ParetoFront) -> int:
 
 def _cheapest(front: ParetoFront, unit_price: float) -> int:
     logs = front.log_losses()
-    return _lowest([log + unit_price * e.complexity for log, e in zip(logs, front, strict=True)])
+    costs = front.complexities
+    return _lowest([log + unit_price * cost for log, cost in zip(logs, costs, strict=True)])
 
 
 def _lowest(values: Sequence[float]) -> int:
@@ -288,8 +280,7 @@ def accuracy(front: ParetoFront) -> int:
 def steepest(
     logs: Sequence[float], costs: Sequence[int], among: Iterable[int] | None = None
 ) -> int:
-    """Index of the steepest step down from the equation before it, of these or of all; 0 if there
-    is no step down."""
+    """Index of the steepest step down from the equation before it, of these or of all."""
 
     def slope(i: int) -> float:
         return (logs[i - 1] - logs[i]) / (costs[i] - costs[i - 1]) if i else 0.0

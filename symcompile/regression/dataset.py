@@ -11,7 +11,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.regression.folds import SMALL, moves
 from symcompile.regression.least_squares import ConstantFit, fit_constants
-from symcompile.regression.losses import SQUARED, Loss, first_weights
+from symcompile.regression.losses import SQUARED, Loss
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Dataset:
 
     @property
     def search_weights(self) -> Array | None:
-        """Weights of squared errors under which a search meets what the loss is after, before
-        anything is known but the median; None for equal ones."""
-        robust = first_weights(self.loss, self.y)
-        if robust is None or self.weights is None:
-            return self.weights if robust is None else robust
-        return robust * self.weights
+        """For searches, which know weights but no other loss than the squared one: those of the
+        loss, before anything is known but the median. None for equal ones."""
+        if self.loss.is_squared:
+            return self.weights
+        robust = self.loss.weights(self.y - np.median(self.y))
+        return robust if self.weights is None else robust * self.weights
 
     def first(self, rows: int) -> Dataset:
         """The first rows only: samples come in random order."""

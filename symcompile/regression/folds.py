@@ -63,24 +63,18 @@ def moves(
         scaled = J * root[:, None]
     if not (np.isfinite(scaled).all() and np.isfinite(residual).all()):
         return np.full(len(y), np.inf)
-    U = _orthonormal(scaled)
+    # Orthonormal columns that span those of the derivatives.
+    size = np.sqrt(np.square(scaled).sum(axis=0))
+    U, s, _ = np.linalg.svd(scaled / np.where(size > 0, size, 1.0), full_matrices=False)
+    U = U[:, s > _ROUNDING * max(s[0], 1e-300)]
     rest = residual * root
     rest = rest - U @ (U.T @ rest)  # were the constants fitted
     result = np.zeros(len(y))
     for fold in np.unique(folds):
         rows = (folds == fold) & (root > 0)
         left = np.eye(int(rows.sum())) - U[rows] @ U[rows].T
-        if not rows.any():
-            continue
-        if np.linalg.eigvalsh(left)[0] < _ALONE:
+        if rows.any() and np.linalg.eigvalsh(left)[0] < _ALONE:
             result[rows] = np.inf
         else:
             result[rows] = (np.linalg.solve(left, rest[rows]) - rest[rows]) / root[rows]
     return result
-
-
-def _orthonormal(A: Array) -> Array:
-    """Orthonormal columns that span those of A."""
-    size = np.sqrt(np.square(A).sum(axis=0))
-    U, s, _ = np.linalg.svd(A / np.where(size > 0, size, 1.0), full_matrices=False)
-    return np.asarray(U[:, s > _ROUNDING * max(s[0], 1e-300)])

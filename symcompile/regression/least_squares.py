@@ -153,16 +153,12 @@ class _Fit:
 
 def _errors(A: Array, loss: float, n: int) -> tuple[float, ...]:
     """Standard errors sqrt(diag((J^T J)^-1) * sigma^2); infinite for undetermined directions."""
-    size = len(A)
     scale = np.sqrt(np.diag(A))
-    if not np.isfinite(A).all() or not (scale > 0).all():
-        return (math.inf,) * size
     normalised = A / scale[:, None] / scale
-    if not np.isfinite(normalised).all():
-        return (math.inf,) * size
-    values, vectors = np.linalg.eigh(normalised)
-    if values[0] <= 1e-14 * values[-1]:
-        return (math.inf,) * size
-    inverse = (vectors / values) @ vectors.T
-    sigma2 = loss / max(n - size, 1)
-    return tuple(float(v) for v in np.sqrt(np.diag(inverse) * sigma2) / scale)
+    if np.isfinite(normalised).all():
+        values, vectors = np.linalg.eigh(normalised)
+        if values[0] > 1e-14 * values[-1]:
+            inverse = (vectors / values) @ vectors.T
+            sigma2 = loss / max(n - len(A), 1)
+            return tuple((np.sqrt(np.diag(inverse) * sigma2) / scale).tolist())
+    return (math.inf,) * len(A)

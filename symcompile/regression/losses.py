@@ -135,9 +135,3 @@ def _varying(deviation: Array) -> Array:
     with few messages is silent on the weak half of all forces, but for rounding.
     """
     return np.asarray(deviation > _REST * np.quantile(deviation, _STRONG))
-
-
-def first_weights(loss: Loss, y: Array) -> Array | None:
-    """What each sample counts before anything is known but the median: for searches, which know
-    weights but no other loss. None for equal weights."""
-    return None if loss.is_squared else loss.weights(y - np.median(y))

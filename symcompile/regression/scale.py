@@ -19,9 +19,7 @@ from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import slot
-from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront
 
 if TYPE_CHECKING:
@@ -49,8 +47,7 @@ class Units:
 
     @classmethod
     def of(cls, fit: Fit) -> Units:
-        columns = np.concatenate([fit.X_fit, fit.X_holdout])
-        return cls(tuple(map(_exponent, columns.T)), _exponent(fit.y_fit))
+        return cls(tuple(map(_exponent, _inputs(fit).T)), _exponent(fit.y_fit))
 
     @property
     def given(self) -> bool:
@@ -61,15 +58,15 @@ class Units:
         """The fit in these units."""
         if self.given:
             return fit
-        powers = np.array(self.X)
         return replace(
             fit,
-            X_fit=np.ldexp(fit.X_fit, powers),
+            X_fit=np.ldexp(fit.X_fit, self.X),
             y_fit=np.ldexp(fit.y_fit, self.y),
-            X_holdout=np.ldexp(fit.X_holdout, powers),
+            X_holdout=np.ldexp(fit.X_holdout, self.X),
             y_holdout=np.ldexp(fit.y_holdout, self.y),
         )
 
+    @np.errstate(over="ignore")
     def restored(self, front: ParetoFront, fit: Fit) -> ParetoFront:
         """A front of the scaled fit in the units of the fit as it was given.
 
@@ -78,66 +75,57 @@ class Units:
         """
         if self.given:
             return front
-        limits = fit.engine.operators, fit.engine.max_complexity
-        found = {one: self.equation(one, fit, *limits) for one in front}
-        whole = ParetoFront.of(
-            [new for new in found.values() if new is not None],
-            _times(front.variance, -2 * self.y),
-            loss=self.loss(front.loss),
-            constant_loss=None
-            if front.constant_loss is None
-            else _times(front.constant_loss, -2 * self.y),
+        equations = [self.equation(equation, fit) for equation in front]
+        constant, loss = front.constant_loss, front.loss
+        result = ParetoFront.of(
+            [equation for equation in equations if equation is not None],
+            self.squared(front.variance),
+            loss=loss if loss.is_squared else replace(loss, scale=math.ldexp(loss.scale, -self.y)),
+            constant_loss=None if constant is None else self.squared(constant),
             few=front.few,
         )
-        chosen = None if front.choice is None else found[front[front.choice]]
-        places = [k for k, one in enumerate(whole) if one is chosen]
-        return replace(whole, choice=places[0] if places else None, reason=front.reason)
+        chosen = None if front.choice is None else equations[front.choice]
+        places = [place for place, equation in enumerate(result) if equation is chosen]
+        return replace(result, choice=places[0] if places else None, reason=front.reason)
 
-    def loss(self, loss: Loss) -> Loss:
-        return loss if loss.is_squared else Loss(loss.name, _times(loss.scale, -self.y))
+    def squared(self, loss: float) -> float:
+        """A loss in the given units, which is a square of outputs."""
+        return float(np.ldexp(loss, -2 * self.y))
 
-    def equation(
-        self, one: Equation, fit: Fit, operators: OperatorSet, max_complexity: int
-    ) -> Equation | None:
+    def equation(self, equation: Equation, fit: Fit) -> Equation | None:
         """The equation in the given units; None where that computes something else, or is too
         long with the constants that it needs."""
-        constants = list(one.constants)
+        constants = list(equation.constants)
 
-        def factor(power: int) -> sympy.Expr:
+        def times(power: int, expr: sympy.Expr) -> sympy.Expr:
             constants.append(math.ldexp(1.0, power))
-            return slot(len(constants) - 1)
+            return slot(len(constants) - 1) * expr
 
-        inputs = {
-            sympy.Symbol(name): factor(power) * sympy.Symbol(name)
-            for name, power in zip(one.symbols, self.X, strict=True)
-            if power
-        }
-        form = one.form.xreplace(inputs)
-        form = factor(-self.y) * form if self.y else form
+        names = map(sympy.Symbol, equation.symbols)
+        powers = {name: power for name, power in zip(names, self.X, strict=True) if power}
+        form = equation.form.xreplace({name: times(power, name) for name, power in powers.items()})
+        form = times(-self.y, form) if self.y else form
+        X, operators = _inputs(fit), fit.engine.operators
         try:
             form, values = canonical(form, constants, operators)
             cost = complexity(form, operators)
-            new = replace(one, form=form, constants=values, complexity=cost)
+            restored = replace(equation, form=form, constants=values, complexity=cost)
+            found, expected = restored.predict(X), equation.predict(np.ldexp(X, self.X))
         except UNUSABLE:
             return None
-        if cost > max_complexity or not self.agree(one, new, fit):
+        same = np.allclose(np.ldexp(found, self.y), expected, rtol=_SAME, atol=_SAME)
+        if cost > fit.engine.max_complexity or not same:
             return None
         return replace(
-            new,
-            loss=_times(one.loss, -2 * self.y),
-            holdout_loss=_times(one.holdout_loss, -2 * self.y),
-            holdout_mse=_times(one.holdout_mse, -2 * self.y),
+            restored,
+            loss=self.squared(equation.loss),
+            holdout_loss=self.squared(equation.holdout_loss),
+            holdout_mse=self.squared(equation.holdout_mse),
         )
 
-    def agree(self, one: Equation, new: Equation, fit: Fit) -> bool:
-        scaled = self.scaled(fit)
-        pairs = ((scaled.X_fit, fit.X_fit), (scaled.X_holdout, fit.X_holdout))
-        return all(
-            np.allclose(
-                np.ldexp(new.predict(given), self.y), one.predict(own), rtol=_SAME, atol=_SAME
-            )
-            for own, given in pairs
-        )
+
+def _inputs(fit: Fit) -> Array:
+    return np.concatenate([fit.X_fit, fit.X_holdout])
 
 
 def out_of_range(fit: Fit) -> str:
@@ -157,10 +145,3 @@ def _exponent(values: Array) -> int:
     if size == 0.0 or _SMALL <= size <= _LARGE:
         return 0
     return max(-math.frexp(size)[1], -1022) if size > 1 else min(-math.frexp(size)[1], 1022)
-
-
-def _times(value: float, power: int) -> float:
-    try:
-        return math.ldexp(value, power)
-    except OverflowError:
-        return math.copysign(math.inf, value)

@@ -15,7 +15,6 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from symcompile.errors import EngineError
 
@@ -57,7 +56,20 @@ def load_pysr() -> ModuleType:
     """
     global _home
     with _starting:
-        _check_process_and_thread()
+        if _forked:
+            raise EngineError(
+                "Julia was started before this process was forked: use a pool of spawned processes,"
+                " multiprocessing.get_context('spawn')"
+            )
+        # Called from one Python thread while the one that started it waits in another, Julia hangs
+        # at its next garbage collection (PythonCall.jl issue 578). Whoever imported pysr before us
+        # most likely did so in the main thread.
+        home = _home or threading.main_thread().ident
+        if "pysr" in sys.modules and home != threading.get_ident():
+            raise EngineError(
+                "engine 'pysr' was called from a second thread, where Julia hangs: search in one"
+                " thread, or give an executor of spawned processes"
+            )
         if find_spec("pysr") is None:
             raise EngineError("engine 'pysr' needs the package: pip install pysr")
         if not julia_is_ready():
@@ -69,23 +81,6 @@ def load_pysr() -> ModuleType:
         except Exception as error:
             raise EngineError(f"PySR can't start Julia ({error}): {_SET_UP}") from error
         return pysr
-
-
-def _check_process_and_thread() -> None:
-    """Julia does not survive a fork, and hangs at its next garbage collection when called from one
-    Python thread while the thread that started it waits in another (PythonCall.jl issue 578)."""
-    if _forked:
-        raise EngineError(
-            "Julia was started before this process was forked: use a pool of spawned processes,"
-            " multiprocessing.get_context('spawn')"
-        )
-    # Whoever imported pysr before us most likely did so in the main thread.
-    home = _home or threading.main_thread().ident
-    if "pysr" in sys.modules and home != threading.get_ident():
-        raise EngineError(
-            "engine 'pysr' was called from a second thread, where Julia hangs: search in one"
-            " thread, or give an executor of spawned processes"
-        )
 
 
 def _note_fork() -> None:
@@ -113,25 +108,16 @@ def _juliapkg_has_resolved() -> bool:
     meta = deps.load_meta()  # None too if another version of juliapkg wrote it
     if meta is None or not os.access(meta["executable"], os.X_OK):
         return False
-    if (meta["dev"], meta["override_executable"]) != (STATE["dev"], STATE["override_executable"]):
+    if any(meta[key] != STATE[key] for key in ("dev", "override_executable")):
         return False
-    # Once resolved offline, juliapkg resolves again as soon as it is online.
-    if meta["offline"] and not STATE["offline"]:
-        return False
-    return _same_files(meta["deps_files"], deps.deps_files()) and _has_packages(
-        Path(STATE["project"])
-    )
-
-
-def _same_files(recorded: dict[str, Any], found: list[str]) -> bool:
-    """Whether the juliapkg.json of every installed package is as it was when Julia was set up.
-
-    A package installed, removed or updated since then makes juliapkg resolve again.
-    """
-    return recorded.keys() == set(found) and all(
-        hashlib.sha256(Path(name).read_bytes()).hexdigest() == info["hash_sha256"]
-        for name, info in recorded.items()
-    )
+    # Once resolved offline, juliapkg resolves again as soon as it is online; and whenever a package
+    # that has a juliapkg.json was installed, removed or updated since.
+    recorded = {name: info["hash_sha256"] for name, info in meta["deps_files"].items()}
+    found = {
+        name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in deps.deps_files()
+    }
+    online_again = meta["offline"] and not STATE["offline"]
+    return not online_again and recorded == found and _has_packages(Path(STATE["project"]))
 
 
 def _has_packages(project: Path) -> bool:
@@ -139,10 +125,8 @@ def _has_packages(project: Path) -> bool:
     image may hold the Python environment, and the project in it, without Julia's depot."""
     manifests = [path.read_text(errors="replace") for path in project.glob("*Manifest*.toml")]
     needed = ("SymbolicRegression", "PythonCall")
-    listed = any(all(f"[[deps.{name}]]" in text for name in needed) for text in manifests)
-    return listed and any((depot / "packages" / needed[0]).is_dir() for depot in _depots())
-
-
-def _depots() -> list[Path]:
+    if not any(all(f"[[deps.{name}]]" in text for name in needed) for text in manifests):
+        return False
     entries = os.environ.get("JULIA_DEPOT_PATH", "").split(os.pathsep)
-    return [Path(entry) if entry else Path.home() / ".julia" for entry in entries]
+    depots = [Path(entry) if entry else Path.home() / ".julia" for entry in entries]
+    return any((depot / "packages" / needed[0]).is_dir() for depot in depots)

@@ -58,27 +58,21 @@ def expression(
 
     Raises ExpressionError for a tree that sympy would take too long to build.
     """
-    _measure(nodes)
-    stack: list[sympy.Expr] = []
-    constants: list[float] = []
-    for node in nodes:
-        if node.name == "variable":
-            constants.append(node.value * scales[node.column])
-            stack.append(slot(len(constants) - 1) * sympy.Symbol(symbols[node.column]))
-        elif node.name == "Constant":
-            constants.append(node.value)
-            stack.append(slot(len(constants) - 1))
-        else:
-            args = [stack.pop() for _ in range(node.arity)]
-            stack.append(_BUILD[node.name](*args))
-    return stack.pop(), constants
-
-
-def _measure(nodes: Sequence[TreeNode]) -> None:
-    """Before sympy sees any of it: a search finds what nobody would write, such as hyperbolic
-    functions of each other's reciprocals, and could not be stored either."""
     gauge = Gauge()
-    stack: list[Size] = []
+    constants: list[float] = []
+    stack: list[tuple[sympy.Expr, Size]] = []
     for node in nodes:
         args = [stack.pop() for _ in range(node.arity)]
-        stack.append(gauge.add(_CALLED.get(node.name, "input"), args))
+        # Before sympy sees it: a search finds what nobody would write, such as hyperbolic functions
+        # of each other's reciprocals, and could not be stored either.
+        size = gauge.add(_CALLED.get(node.name, "input"), [size for _, size in args])
+        if node.arity:
+            expr = _BUILD[node.name](*(arg for arg, _ in args))
+        else:
+            expr = slot(len(constants))
+            constants.append(node.value)
+            if node.name == "variable":
+                constants[-1] *= scales[node.column]
+                expr *= sympy.Symbol(symbols[node.column])
+        stack.append((expr, size))
+    return stack.pop()[0], constants

@@ -92,10 +92,8 @@ class PySREngine:
         budget: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> ParetoFront:
-        """Search for equations of y [n_samples] in the columns of X [n_samples, n_inputs].
-
-        Samples that are not finite are left out. See `Engine.fit` for the arguments; `progress` is
-        only called when the search is over, since PySR does not call back.
+        """See `Engine.fit`. Samples that are not finite are left out. `progress` is only called
+        when the search is over, since PySR does not call back.
 
         Raises:
             DataError: shapes that don't fit, or no finite sample.
@@ -262,15 +260,14 @@ def constructor_arguments() -> frozenset[str]:
         tree = ast.parse(Path(folders[0], "sr.py").read_text(encoding="utf-8"))
     except (IndexError, OSError, SyntaxError):
         return frozenset()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and node.name == "PySRRegressor":
-            return frozenset(
-                argument.arg
-                for method in node.body
-                if isinstance(method, ast.FunctionDef) and method.name == "__init__"
-                for argument in (*method.args.args[1:], *method.args.kwonlyargs)
-            )
-    return frozenset()
+    return frozenset(
+        argument.arg
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "PySRRegressor"
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+        for argument in (*method.args.args[1:], *method.args.kwonlyargs)
+    )
 
 
 def _plain(value: Any) -> Any:
