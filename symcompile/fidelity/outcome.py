@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from symcompile.errors import SymCompileError
+from symcompile.errors import SymCompileError, one_line
 from symcompile.expressions.equation import Equation
 from symcompile.modules.region import Region
 from symcompile.regression.pareto import ParetoFront
@@ -108,6 +108,15 @@ class DomainIssue:
     problem: str
     where: Mapping[str, float]
     on_data: bool
+
+    def __str__(self) -> str:
+        return f"in {one_line(self.operation, 60)} {self.problem}"
+
+    @property
+    def point(self) -> str:
+        """The first few inputs of `where`, "" if there are none."""
+        inputs = [f"{name} = {value:.4g}" for name, value in list(self.where.items())[:4]]
+        return ", ".join(inputs + ["..."] * (len(self.where) > 4))
 
 
 OVERFLOWS = "overflows"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from symcompile.fidelity.outcome import LOSES_DIGITS, DomainIssue, Fidelity, OutputFidelity
+from symcompile.fidelity.outcome import LOSES_DIGITS, Fidelity, OutputFidelity
 from symcompile.modules.region import Region
 
 # Number of an output, None for all of them together; and what is wrong with it.
@@ -81,7 +81,15 @@ def _checks(
     change = fidelity.end_to_end
     yield _out_of_range(fidelity, region), _RESCALE
     yield (
-        [(issue.output, _undefined(issue)) for issue in fidelity.domain if issue.on_data],
+        [
+            (
+                issue.output,
+                f"output {issue.output} is undefined on recorded samples: {issue} at"
+                f" {issue.point or 'every input'}",
+            )
+            for issue in fidelity.domain
+            if issue.on_data
+        ],
         _OTHER_FORM,
     )
     yield (
@@ -137,16 +145,6 @@ def _out_of_range(fidelity: Fidelity, region: Region) -> list[Problem]:
         if one.problem != LOSES_DIGITS or not error <= 2 * one.error + half:
             found.append((one.output, f"{_name(one.output)} {one}"))
     return found
-
-
-def _undefined(issue: DomainIssue, most: int = 4) -> str:
-    operation = issue.operation if len(issue.operation) <= 60 else issue.operation[:57] + "..."
-    point = [f"{name} = {value:.4g}" for name, value in list(issue.where.items())[:most]]
-    point += ["..."] * (len(issue.where) > most)
-    return (
-        f"output {issue.output} is undefined on recorded samples: in {operation} {issue.problem}"
-        f" at {', '.join(point) or 'every input'}"
-    )
 
 
 def _listed(problems: list[str], most: int = 3) -> str:

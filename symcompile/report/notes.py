@@ -331,11 +331,8 @@ def _latency(timing: Latency) -> str:
 
 def _domain(issue: DomainIssue, outcome: Outcome) -> str:
     place = "on recorded samples" if issue.on_data else "inside the recorded range"
-    point = ", ".join(f"{name} = {value:.4g}" for name, value in list(issue.where.items())[:4])
-    point += ", ..." if len(issue.where) > 4 else ""
-    near = f", near {point}" if point else ""
-    operation = cut(issue.operation, 60)
-    return f"{label(outcome.region, issue.output)}: in {operation} {issue.problem} {place}{near}"
+    near = f", near {issue.point}" if issue.point else ""
+    return f"{label(outcome.region, issue.output)}: {issue} {place}{near}"
 
 
 def count(number: int, what: str) -> str:
