@@ -27,8 +27,9 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import DEFAULT, OperatorSet
 from symcompile.expressions.slots import is_constant
 from symcompile.regression.choice import RULES
-from symcompile.regression.distillation import Fit, Searches
+from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import create
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.journal import Journal
 

@@ -13,8 +13,9 @@ from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.options import Options
 from symcompile.pipeline import Distilled, Reduced, fit_key
-from symcompile.regression.distillation import Fit, Searches
+from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
+from symcompile.regression.fit import Fit
 from symcompile.storage.journal import Journal
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from symcompile.regression.distillation import Fit, Searches
+from symcompile.regression.distillation import Searches
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.run import Progress
 from symcompile.storage.journal import Journal

@@ -21,8 +21,9 @@ from symcompile.passes.reduce import ReducePass
 from symcompile.passes.rewrite import RewritePass
 from symcompile.passes.verify import VerifyPass
 from symcompile.pipeline import Pipeline, Reduced, Refined, Request, fit_key
-from symcompile.regression.distillation import Fit, Searches
+from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.journal import Journal
 from symcompile.target import Target

@@ -12,8 +12,8 @@ from symcompile.errors import ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create
+from symcompile.regression.fit import Fit
 from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.share import complete

@@ -17,8 +17,8 @@ from fitting import distill
 from symcompile.errors import ChoiceError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import SearchProgress, create
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.progress import ProgressBar
 from symcompile.regression.refine import Refine

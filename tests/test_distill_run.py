@@ -28,8 +28,8 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression import run as distill_run
-from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import SearchProgress
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 
 OPERATORS = OperatorSet.of(None)

@@ -22,7 +22,7 @@ from fitting import distill
 from symcompile.errors import ArtifactError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.regression.distillation import Fit
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.journal import Journal, search_fingerprint
 

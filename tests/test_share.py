@@ -9,8 +9,8 @@ import sympy
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.regression.distillation import Fit
 from symcompile.regression.engines import create
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.share import share
 

@@ -25,16 +25,14 @@ from concurrent.futures import (
 )
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from symcompile.errors import EngineError, SymCompileError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.engines import ProgressCallback, SearchProgress
 from symcompile.regression.executors import Crew
+from symcompile.regression.fit import Fit, refine_task, search_task
 from symcompile.regression.pareto import ParetoFront
-
-if TYPE_CHECKING:
-    from symcompile.regression.distillation import Fit
 
 # Seconds between two looks at the clock while nothing finishes.
 _TICK = 0.5
@@ -147,7 +145,6 @@ class Run:
 
     Args:
         fits: what is to be done, each with another key.
-        search, refine: the two tasks, see `symcompile.regression.distillation`.
         n_fits: how many fits share the workers, those that the journal had among them.
     """
 
@@ -155,18 +152,14 @@ class Run:
         self,
         fits: Sequence[Fit],
         executor: Executor,
-        *,
-        search: Callable[..., list[Equation]],
-        refine: Callable[..., ParetoFront],
         journal: Journal,
-        progress: Progress | None = None,
-        n_fits: int | None = None,
+        progress: Progress | None,
+        n_fits: int,
     ) -> None:
         self.fits = {fit.key: fit for fit in fits}
         self.crew = Crew(executor)
-        self.search, self.refine = search, refine
         self.journal, self.progress = journal, progress
-        self.n_fits = n_fits or len(fits)
+        self.n_fits = n_fits
         self.watches: dict[Task, Watch] = {}
         self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}
         self.share: dict[str, dict[int, float]] = {fit.key: {} for fit in fits}
@@ -242,10 +235,10 @@ class Run:
         """Whether the journal knows what a search finds."""
         if task.restart is None:
             return False
-        found = self.journal.find_search(self.fits[task.key], task.restart)
-        if found is not None:
-            self.searched(task.key, task.restart, found)
-        return found is not None
+        equations = self.journal.find_search(self.fits[task.key], task.restart)
+        if equations is not None:
+            self.searched(task.key, task.restart, equations)
+        return equations is not None
 
     def submit(self, task: Task) -> None:
         since = time.monotonic()
@@ -263,11 +256,11 @@ class Run:
         fit, restart = self.fits[task.key], task.restart
         if restart is None:
             # In the order of restarts, so that the front does not depend on who finished first.
-            found = sorted(self.found[task.key].items())
-            return self.refine, fit, [equation for _, part in found for equation in part]
+            searches = sorted(self.found[task.key].items())
+            return refine_task, fit, [e for _, equations in searches for e in equations]
         if self.crew.shares_memory:
-            return self.search, fit, restart, self.watch(task.key, restart)
-        return self.search, fit, restart
+            return search_task, fit, restart, self.watch(task.key, restart)
+        return search_task, fit, restart
 
     def watch(self, key: str, restart: int) -> Watch:
         def tell(progress: SearchProgress) -> None:
@@ -289,7 +282,7 @@ class Run:
 
     def receive(self) -> None:
         finished, _ = wait(self.under_way, timeout=_TICK, return_when=FIRST_COMPLETED)
-        for future in [one for one in self.under_way if one in finished]:
+        for future in [future for future in self.under_way if future in finished]:
             self.heard = time.monotonic()
             self.take(self.under_way.pop(future).task, future)
 
@@ -310,10 +303,10 @@ class Run:
             self.journal.keep_search(self.fits[task.key], task.restart, result)
             self.searched(task.key, task.restart, result)
 
-    def searched(self, key: str, restart: int, found: list[Equation]) -> None:
+    def searched(self, key: str, restart: int, equations: list[Equation]) -> None:
         if key in self.failed:
             return
-        self.found[key][restart] = found
+        self.found[key][restart] = equations
         self.advance(key, restart, 1.0, "")
         if len(self.found[key]) == self.restarts(self.fits[key]):
             self.urgent.append(Task(key))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy
@@ -20,10 +19,8 @@ from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.slots import slot
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
-
-if TYPE_CHECKING:
-    from symcompile.regression.distillation import Fit
 
 # Squares of sixth powers of what is in here are numbers.
 _LARGE, _SMALL = 1e20, 1e-20

@@ -17,7 +17,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy
@@ -26,15 +25,13 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, renumber, slot
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.fit import Fit
 from symcompile.regression.least_squares import linear, robust
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
 
-if TYPE_CHECKING:
-    from symcompile.regression.distillation import Fit
-
-    Make = Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront]
-    Keep = Callable[[Fit, ParetoFront, Sequence[Equation], Make], ParetoFront]
+Make = Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront]
+Keep = Callable[[Fit, ParetoFront, Sequence[Equation], Make], ParetoFront]
 
 # Share of a budget that each of the two may take, and as much again to fit what was tried.
 _BUDGET_SHARE = 0.03

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +27,11 @@ from symcompile.errors import ArtifactError, EngineError, SymCompileError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.limits import check_equation
+from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.documents import from_json
 from symcompile.storage.files import PART, content, drafted
 from symcompile.storage.reading import or_none, reading
-
-if TYPE_CHECKING:
-    from symcompile.regression.distillation import Fit
 
 # Raise it when the search or refine changes what a seed gives.
 _FORMAT = 5
