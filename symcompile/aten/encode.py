@@ -13,7 +13,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.operators import is_in_place, stored_name
-from symcompile.aten.signature import Json, read_inputs, read_signature, user_inputs
+from symcompile.aten.signature import Json, placeholders, read_inputs, read_signature
 from symcompile.aten.values import DTYPES, encode_value, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import Batch, submodule_path
@@ -44,13 +44,8 @@ def encode_program(
     inside = _inside(by_path, aliases)
     state, tensors = read_state(module, by_path)
     encoder = _GraphEncoder(program, by_path, {name for name, _ in module.named_modules()})
-    encoder.bind_state(state, tensors)
     inputs, constants, containers = read_inputs(program, example, module)
-    used = {row["name"] for row in inputs}
-    for node in user_inputs(program):
-        if node.name in used:
-            encoder.names.add(node.name)
-            encoder.values[node] = {"node": node.name}
+    encoder.bind(state, tensors, {row["name"] for row in inputs})
     output = encoder.read_nodes()
     # The blocks themselves are among the modules: they fix the order.
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
@@ -154,12 +149,14 @@ class _GraphEncoder:
         self.rows: list[Json] = []
         self.names: set[str] = set()
 
-    def bind_state(self, state: list[Json], tensors: dict[str, torch.Tensor]) -> None:
-        """Bind parameters and buffers, and take in the tensors that a forward makes itself."""
-        names = {entry["name"] for entry in state}
-        placeholders = [node for node in self.program.graph.nodes if node.op == "placeholder"]
-        for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
+    def bind(self, state: list[Json], tensors: dict[str, torch.Tensor], inputs: set[str]) -> None:
+        """Bind what goes in, and take in the tensors that a forward makes itself."""
+        names = {row["name"] for row in state}
+        for node, spec in placeholders(self.program):
             if spec.kind is InputKind.USER_INPUT:
+                if node.name in inputs:
+                    self.names.add(node.name)
+                    self.values[node] = {"node": node.name}
                 continue
             if spec.kind in (InputKind.CUSTOM_OBJ, InputKind.TOKEN) or spec.target is None:
                 raise ArtifactError(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, InputSpec
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.values import encode_value, identifier
@@ -80,7 +80,8 @@ def read_inputs(
     program: ExportedProgram, example: Batch, module: nn.Module
 ) -> tuple[list[Json], list[Json], list[Json]]:
     """Where each input node finds its tensor, what is baked in, and the sizes of containers."""
-    nodes = iter(user_inputs(program))
+    specs = placeholders(program)
+    nodes = (node for node, spec in specs if spec.kind is InputKind.USER_INPUT)
     inputs, constants = [], []
     signature, bound = read_signature(module), bind(module, *example)
     containers: list[Json] = [
@@ -105,11 +106,10 @@ def read_inputs(
     return inputs, constants, containers
 
 
-def user_inputs(program: ExportedProgram) -> Iterator[fx.Node]:
-    placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
-    for node, spec in zip(placeholders, program.graph_signature.input_specs, strict=True):
-        if spec.kind is InputKind.USER_INPUT:
-            yield node
+def placeholders(program: ExportedProgram) -> Iterator[tuple[fx.Node, InputSpec]]:
+    """What goes into an exported graph, with what it is."""
+    nodes = (node for node in program.graph.nodes if node.op == "placeholder")
+    return zip(nodes, program.graph_signature.input_specs, strict=True)
 
 
 def arguments_of(

@@ -20,9 +20,10 @@ import sympy
 import torch
 from torch import fx
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.signature import Json
+from symcompile.aten.signature import Json, placeholders
 from symcompile.modules.calling import Left, result_places
 
 BATCH = "batch"
@@ -95,14 +96,10 @@ class Sizes:
 
 def read_sizes(program: ExportedProgram, traced: Sequence[torch.Tensor]) -> Sizes:
     """Sizes of the tensors that go into a program, which was traced with the tensors `traced`."""
-    inputs = set(program.graph_signature.user_inputs)
-    values = [
-        node.meta["val"]
-        for node in program.graph.nodes
-        if node.op == "placeholder" and node.name in inputs
-        if isinstance(node.meta["val"], torch.Tensor)
-    ]
-    shapes = tuple(tuple(_size(size) for size in value.shape) for value in values)
+    inputs = (n for n, spec in placeholders(program) if spec.kind is InputKind.USER_INPUT)
+    values = [node.meta.get("val") for node in inputs]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    shapes = tuple(tuple(_size(size) for size in value.shape) for value in tensors)
     least = {
         symbol: int(bounds.lower)
         for symbol, bounds in program.range_constraints.items()
