@@ -99,11 +99,6 @@ class Assembly:
     def put(self, region: Region, block: nn.Module) -> None:
         install(self.module, region, block)
 
-    def install(self, block: Block, lowered: Lowered, fidelity: Fidelity) -> Block:
-        """Put lowered equations in a region's place."""
-        self.put(block.region, lowered.module)
-        return self.measured(block, lowered, fidelity)
-
     def measured(
         self, block: Block, lowered: Lowered, fidelity: Fidelity, moved: str = ""
     ) -> Block:
@@ -183,9 +178,18 @@ class Assembly:
 
     def comparison(self, region: Region) -> Comparison:
         """With the region's neural block."""
+        samples, recording = self._samples(region), self.recording
         if region.path not in self.controls:
-            self.controls[region.path] = controls_of(self._samples(region))
-        return comparison(self.root, self.recording, region, self.controls[region.path])
+            self.controls[region.path] = controls_of(samples)
+        return Comparison(
+            self.root,
+            region,
+            samples,
+            self.controls[region.path],
+            recording.batches,
+            recording.batches_are,
+            recording.seed,
+        )
 
     def change(self) -> EndToEnd | None:
         """What the hybrid gives beside the original; None where that can't be told."""
@@ -220,21 +224,6 @@ class Assembly:
     @property
     def _device(self) -> torch.device:
         return home(self.module if self.root is None else self.root)[0]
-
-
-def comparison(
-    root: nn.Module | None, recording: Recording, region: Region, controls: Controls
-) -> Comparison:
-    """A region's neural block, with what was recorded, as blocks are compared with it."""
-    return Comparison(
-        root,
-        region,
-        recording.samples[region.path],
-        controls,
-        recording.batches,
-        recording.batches_are,
-        recording.seed,
-    )
 
 
 def _computes_in(region: Region, lowered: Lowered) -> str:

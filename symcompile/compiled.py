@@ -301,7 +301,8 @@ class Compiled:
         equations = {k: one.with_exact_exponents() for k, one in equations.items()}
         lowered = self._assembly.lower(block.region, equations)
         fidelity = self._assembly.comparison(block.region).measure(equations, lowered)
-        self._blocks[path] = self._assembly.install(block, lowered, fidelity)
+        self._assembly.put(block.region, lowered.module)
+        self._blocks[path] = self._assembly.measured(block, lowered, fidelity)
         trainable(lowered.module, self._trainable)
 
     def _block(self, path: str) -> Block:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ from symcompile.modules.region import Region
 
 # Number of an output, None for all of them together; and what is wrong with it.
 Problem = tuple[int | None, str]
+# What is wrong by one condition, and what helps against it.
+Check = tuple[list[Problem], str]
+Rows = Mapping[int | None, OutputFidelity]
 
 
 class Refused(NamedTuple):
@@ -47,7 +51,15 @@ def refusal(
     linear map under `beat_linear`. Each output counts for itself; after a projection of the
     outputs, the real outputs count together.
     """
-    for problems, advice in _checks(fidelity, tolerance, beat_linear, region):
+    rows: dict[int | None, OutputFidelity] = dict(fidelity.outputs.items())
+    if region.projection_out is not None and fidelity.total is not None:
+        rows = {None: fidelity.total}
+    checks = chain(
+        _always(fidelity, rows, region),
+        [] if tolerance is None else _above(fidelity, rows, tolerance),
+        _worse_than_linear(rows) if beat_linear else [],
+    )
+    for problems, advice in checks:
         if problems:
             blamed = dict.fromkeys(output for output, _ in problems)
             text = _listed([text for _, text in problems])
@@ -71,24 +83,15 @@ _ABOVE = "Tolerance is {tolerance}: raise tolerance=, try " + _SEARCH_MORE
 _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
 
 
-def _checks(
-    fidelity: Fidelity, tolerance: float | None, beat_linear: bool, region: Region
-) -> Iterator[tuple[list[Problem], str]]:
-    """What is wrong by one condition after the other, and what helps against it."""
-    rows: dict[int | None, OutputFidelity] = dict(fidelity.outputs.items())
-    if region.projection_out is not None and fidelity.total is not None:
-        rows = {None: fidelity.total}
-    change = fidelity.end_to_end
+def _always(fidelity: Fidelity, rows: Rows, region: Region) -> Iterator[Check]:
+    """What nobody can wish for."""
     yield _out_of_range(fidelity, region), _RESCALE
+    undefined = [issue for issue in fidelity.domain if issue.on_data]
+    texts = (f"{issue} at {issue.point or 'every input'}" for issue in undefined)
     yield (
         [
-            (
-                issue.output,
-                f"output {issue.output} is undefined on recorded samples: {issue} at"
-                f" {issue.point or 'every input'}",
-            )
-            for issue in fidelity.domain
-            if issue.on_data
+            (issue.output, f"output {issue.output} is undefined on recorded samples: {text}")
+            for issue, text in zip(undefined, texts, strict=True)
         ],
         _OTHER_FORM,
     )
@@ -100,35 +103,40 @@ def _checks(
         ],
         _OTHER_FORM,
     )
+    change = fidelity.end_to_end
     if change is not None and not change.finite:
-        found = f"the model's output is not finite on {change.data}, where the original's is"
-        yield [(None, found)], _CLOSER
-    if tolerance is not None:
-        advice = _ABOVE.format(tolerance=tolerance)
-        yield (
-            [
-                (output, f"{_name(output)}: relative L2 {error:.3g} on held-out samples")
-                for output, row in rows.items()
-                if not (error := row.equation.relative_l2) <= tolerance
-            ],
-            advice,
-        )
-        if change is not None and change.equation > tolerance:
-            moved = f"the model's output moves by {change.equation:.3g} (relative L2)"
-            yield [(None, f"{moved} on {change.data}")], advice
-    if beat_linear:
-        yield (
-            [
-                (
-                    output,
-                    f"{_name(output)} is worse than a linear map of the same inputs: relative L2"
-                    f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}",
-                )
-                for output, row in rows.items()
-                if not row.beats_linear
-            ],
-            _WORSE,
-        )
+        where = f"on {change.data}, where the original's is"
+        yield [(None, f"the model's output is not finite {where}")], _CLOSER
+
+
+def _above(fidelity: Fidelity, rows: Rows, tolerance: float) -> Iterator[Check]:
+    advice, change = _ABOVE.format(tolerance=tolerance), fidelity.end_to_end
+    yield (
+        [
+            (output, f"{_name(output)}: relative L2 {error:.3g} on held-out samples")
+            for output, row in rows.items()
+            if not (error := row.equation.relative_l2) <= tolerance
+        ],
+        advice,
+    )
+    if change is not None and change.equation > tolerance:
+        moved = f"{change.equation:.3g} (relative L2) on {change.data}"
+        yield [(None, f"the model's output moves by {moved}")], advice
+
+
+def _worse_than_linear(rows: Rows) -> Iterator[Check]:
+    yield (
+        [
+            (
+                output,
+                f"{_name(output)} is worse than a linear map of the same inputs: relative L2"
+                f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}",
+            )
+            for output, row in rows.items()
+            if not row.beats_linear
+        ],
+        _WORSE,
+    )
 
 
 def _name(output: int | None) -> str:
