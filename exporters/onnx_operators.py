@@ -3,17 +3,22 @@
 - Symbolic blocks become operators of a domain of their own, for functions to take their place.
 - Numbers: torch.onnx rounds every Python number to float32 on its way into a float64 model, so that
   pi has 7 digits in the file. Here a constant is made in its own type.
-- ONNX Runtime's CPU kernels have no float64 tan, asin, acos, atan, sinh, cosh and erf. All but erf
-  are composed of operators that it has, to within a few roundings over the whole line.
+- What ONNX lacks (log1p, hypot), or ONNX Runtime's CPU kernels for a type (tan in float64), is
+  spelled by operators that they have, as the operator table says, to a few roundings over the
+  whole line. There is no erf in float64.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
+
+from symcompile.expressions.columns import by_definition
+from symcompile.expressions.operator import Operator
+from symcompile.expressions.operators import OPERATORS
 
 # Operators of this domain stand for blocks until their functions are put in.
 OPAQUE_DOMAIN = "symcompile.opaque"
@@ -40,10 +45,7 @@ def translations(names: Mapping[Signature, str]) -> dict[Any, Callable[..., Any]
     table: dict[Any, Callable[..., Any]] = {
         torch.ops.symcompile.block.default: _block_translation(names)
     }
-    table |= _number_table()
-    for operator, (single, composed) in _float64_table().items():
-        table[operator] = _by_dtype(single, composed)
-    return table
+    return table | _number_table() | _operator_table()
 
 
 def signature_of(path: str, inputs: Sequence[torch.Tensor]) -> Signature:
@@ -173,86 +175,46 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-# --- float64 -------------------------------------------------------------------------------------
+# --- operators -----------------------------------------------------------------------------------
 
 
-def _by_dtype(single: str, composed: Callable[..., Any]) -> Callable[..., Any]:
-    from onnxscript import opset18
-
-    def translate(x: Any) -> Any:
-        if x.dtype is not None and x.dtype.name == "DOUBLE":
-            return composed(opset18, x)
-        return getattr(opset18, single)(x)
-
-    return translate
-
-
-def _float64_table() -> dict[Any, tuple[str, Callable[..., Any]]]:
-    aten = torch.ops.aten
+def _operator_table() -> dict[Any, Callable[..., Any]]:
+    """Those of the operator table that ONNX, or ONNX Runtime for some type, has to spell."""
     return {
-        aten.tan.default: ("Tan", _tan),
-        aten.asin.default: ("Asin", _asin),
-        aten.acos.default: ("Acos", _acos),
-        aten.atan.default: ("Atan", _atan),
-        aten.sinh.default: ("Sinh", _sinh),
-        aten.cosh.default: ("Cosh", _cosh),
+        overload: partial(_translated, row)
+        for row in OPERATORS.values()
+        if row.onnx_spelled
+        for overload in _overloads(row)
     }
 
 
-# pi/2 in three parts of 33 bits (fdlibm's pio2_1, pio2_2, pio2_2t): whole multiples are exact.
-_HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
+def _overloads(row: Operator) -> list[Any]:
+    packet = getattr(torch.ops.aten, row.torch.rpartition(".")[-1])
+    names = ("default",) if row.arity == 1 else ("default", "Tensor")
+    return [getattr(packet, name) for name in names if name in packet.overloads()]
 
 
-def _tan(op: Any, x: Any) -> Any:
-    """sin / cos of what is left of x after whole quarter turns, or -cos / sin after an odd number
-    of them. The kernels' own reduction leaves no digit of a cosine next to its zero."""
-    turns = op.Round(op.Div(x, _number(math.pi / 2)))
-    left = x
-    for part in _HALF_PI:
-        left = op.Sub(left, op.Mul(turns, _number(part)))
-    two = _number(2.0)
-    odd = op.Sub(turns, op.Mul(op.Floor(op.Div(turns, two)), two))
-    sine, cosine = op.Sin(left), op.Cos(left)
-    return op.Where(
-        op.Greater(odd, _number(0.5)), op.Neg(op.Div(cosine, sine)), op.Div(sine, cosine)
-    )
+def _translated(row: Operator, *args: Any) -> Any:
+    dtype = next((one.dtype for one in args if one.dtype is not None), None)
+    return _rules(_FLOAT if dtype is None else int(dtype))[row.op](*args)
 
 
-def _cosh(op: Any, x: Any) -> Any:
-    # By halves, since e^x overflows before cosh(x) = e^x / 2 does.
-    half = _number(0.5)
-    root = op.Exp(op.Mul(x, half))
-    return op.Add(op.Mul(op.Mul(half, root), root), op.Div(op.Div(half, root), root))
+@cache
+def _rules(dtype: int) -> dict[str, Callable[..., Any]]:
+    """What each operation is in ONNX for floating numbers of a type."""
+    import onnx_ir
+    from onnxscript import opset18
 
-
-def _sinh(op: Any, x: Any) -> Any:
-    # Not (e^x - e^-x) / 2, which loses all digits near 0.
-    return op.Mul(op.Tanh(x), _cosh(op, x))
-
-
-def _atan(op: Any, x: Any) -> Any:
-    """The float32 kernel gives y, then atan(x) = y + atan((x - tan y) / (1 + x tan y)), whose
-    argument d is below 1e-6: there atan(d) = d - d^3/3 to the last digit of float64."""
-    from onnx import TensorProto
-
-    # 1e300 is as good as infinity here, and infinity would give infinity / infinity.
-    bounded = op.Max(op.Min(x, _number(1e300)), _number(-1e300))
-    y = op.Cast(op.Atan(op.Cast(bounded, to=TensorProto.FLOAT)), to=TensorProto.DOUBLE)
-    sine, cosine = op.Sin(y), op.Cos(y)
-    top = op.Sub(op.Mul(bounded, cosine), sine)
-    d = op.Div(top, op.Add(cosine, op.Mul(bounded, sine)))
-    cube = op.Mul(op.Mul(d, d), d)
-    return op.Add(y, op.Sub(d, op.Div(cube, _number(3.0))))
-
-
-def _asin(op: Any, x: Any) -> Any:
-    one = _number(1.0)
-    below = op.Sqrt(op.Mul(op.Sub(one, x), op.Add(one, x)))
-    return op.Mul(_atan(op, op.Div(x, op.Add(one, below))), _number(2.0))
-
-
-def _acos(op: Any, x: Any) -> Any:
-    # At -1 the quotient is infinite and the result pi.
-    one = _number(1.0)
-    ratio = op.Div(op.Sub(one, x), op.Add(one, x))
-    return op.Mul(_atan(op, op.Sqrt(ratio)), _number(2.0))
+    op: Any = opset18
+    name = _ONNX_TYPES.get(onnx_ir.DataType(dtype).name)
+    rules: dict[str, Callable[..., Any]] = {
+        "number": lambda value: _number(float(value), dtype),
+        "atan32": lambda x: op.Cast(op.Atan(op.Cast(x, to=_FLOAT)), to=dtype),
+        "fmod": lambda a, b: op.Mod(a, b, fmod=1),
+    }
+    for row in OPERATORS.values():
+        if row.onnx and not (row.onnx_spelled and name in row.onnx_lacks):
+            rules[row.op] = getattr(op, row.onnx)
+        elif row.onnx_spelled:
+            rules[row.op] = partial(by_definition, rules, row.onnx_spelled)
+    return rules

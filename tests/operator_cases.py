@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import sympy
 from sympy import And, Eq, Max, Min, Not, Or, Piecewise, Rational
 
-from symcompile.expressions.operators import VOCABULARY
+from symcompile.expressions.operators import OPERATORS, VOCABULARY
 
 x0, x1 = sympy.symbols("x0 x1")
 
@@ -40,6 +40,11 @@ class OperatorCase:
     @property
     def symbols(self) -> tuple[str, ...]:
         return ("x0", "x1") if x1 in self.expr.free_symbols else ("x0",)
+
+
+def of(op: str, *args: sympy.Expr) -> sympy.Expr:
+    """A function of the table, which sympy may not have."""
+    return OPERATORS[op].build(*args)
 
 
 def _line(*values: float) -> tuple[Point, ...]:
@@ -144,6 +149,57 @@ CASES: tuple[OperatorCase, ...] = (
     OperatorCase("sign", sympy.sign(x0), _line(-3.0, 2.0), kinks={(0.0,): (0.0,)}),
     OperatorCase("floor", sympy.floor(x0), _line(-3.5, 2.25), kinks={(2.0,): (0.0,)}),
     OperatorCase("ceil", sympy.ceiling(x0), _line(-3.5, 2.25), kinks={(2.0,): (0.0,)}),
+    OperatorCase("asinh", sympy.asinh(x0), (*_REALS, (-1e200,))),
+    OperatorCase(
+        "acosh",
+        sympy.acosh(x0),
+        _line(1.01, 1.5, 30.0, 1e200),
+        steep=((1.0,),),
+        poles={(0.5,): _NAN},
+    ),
+    OperatorCase(
+        "atanh",
+        sympy.atanh(x0),
+        _line(-0.999, -1e-9, 0.0, 0.5),
+        poles={(1.0,): _INF, (-1.0,): -_INF, (1.5,): _NAN},
+    ),
+    OperatorCase(
+        "log1p",
+        of("log1p", x0),
+        _line(-0.999, -1e-20, 0.0, 1e-9, 3.0, 1e300),
+        poles={(-1.0,): -_INF, (-2.0,): _NAN},
+    ),
+    OperatorCase("log2", of("log2", x0), _line(1e-300, 0.5, 8.0), poles={(0.0,): -_INF}),
+    OperatorCase("log10", of("log10", x0), _line(1e-300, 0.5, 1000.0), poles={(-1.0,): _NAN}),
+    OperatorCase("cbrt", of("cbrt", x0), _line(-27.0, -1e-9, 1e-9, 8.0), steep=((0.0,),)),
+    OperatorCase(
+        "hypot",
+        of("hypot", x0, x1),
+        (*_PAIRS, (0.0, 2.0), (1e200, -1e200)),
+        kinks={(0.0, 0.0): (0.0, 0.0)},
+    ),
+    OperatorCase(
+        "atan2",
+        sympy.atan2(x0, x1),
+        (*_PAIRS, (0.0, 2.0), (2.0, 0.0), (-2.0, 0.0), (1.0, -3.0)),
+        kinks={(0.0, 0.0): (0.0, 0.0)},
+    ),
+    OperatorCase("sigmoid", of("sigmoid", x0), (*_REALS, (-1000.0,), (1000.0,))),
+    OperatorCase("softplus", of("softplus", x0), (*_REALS, (-1000.0,), (1000.0,))),
+    OperatorCase("relu of its own", of("relu", x0), _line(-3.0, 2.0), kinks={(0.0,): (0.0,)}),
+    OperatorCase(
+        "round",
+        of("round", x0),
+        _line(-2.75, 0.25, 7.6, 0.49999999999999994),
+        kinks={(point,): (0.0,) for point in (-3.5, -2.5, -0.5, 0.5, 1.5, 2.5)},
+    ),
+    OperatorCase(
+        "mod",
+        of("mod", x0, x1),
+        ((7.5, 2.0), (-7.5, 2.0), (7.5, -2.0), (-7.5, -2.0), (0.3, 2.0), (-0.3, 2.0)),
+        kinks={(4.0, 2.0): (1.0, -2.0)},
+        poles={(1.0, 0.0): _NAN},
+    ),
     OperatorCase("min", Min(x0, x1), _PAIRS, kinks={(2.0, 2.0): (0.5, 0.5)}),
     OperatorCase("max", Max(x0, x1), _PAIRS, kinks={(2.0, 2.0): (0.5, 0.5)}),
     OperatorCase("min three", Min(x0, x1, x0 * x1), _PAIRS),
@@ -217,10 +273,13 @@ CASES: tuple[OperatorCase, ...] = (
 
 
 def vocabulary_cases() -> tuple[OperatorCase, ...]:
-    """The operators that searches build expressions of, at points inside of their domains."""
+    """The operators that searches build expressions of and no case above is called as, at points
+    inside of their domains."""
+    known = {case.name for case in CASES}
     return tuple(
         OperatorCase(
             f"vocabulary {row.name}", row.build(*(x0, x1)[: row.arity]), ((0.75, 1.5)[: row.arity],)
         )
         for row in VOCABULARY.values()
+        if row.name not in known
     )

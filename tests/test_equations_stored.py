@@ -30,11 +30,8 @@ NAMES = ("x0", "x1", "theta")
 SYMBOLS = [sympy.Symbol(name) for name in NAMES]
 OPERATORS = OperatorSet.of(["+", "-", "*", "/", "sin", "exp", "pow", "min", "max", "abs"])
 COSTS = OPERATORS.to_dict()
-FUNCTIONS = [
-    row.build
-    for op, row in TABLE.items()
-    if row.arity == 1 and op not in ("not", "power", "asin", "acos")
-]
+_NAMES = "neg exp log sqrt sin cos tan atan sinh cosh tanh erf abs sign floor ceil"
+FUNCTIONS = [TABLE[op].build for op in _NAMES.split(" ")]
 
 
 def equation(text: str) -> Equation:

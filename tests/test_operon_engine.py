@@ -60,8 +60,31 @@ def test_every_operator_of_the_vocabulary_runs() -> None:
 
     X = uniform(60, 2)
     y = np.tanh(X[:, 0]) ** 3 + np.log(X[:, 1])
-    front = engine(list(VOCABULARY), generations=3).fit(X, y, names=("a", "b"))
+    known = [name for name, row in VOCABULARY.items() if row.operon]
+    front = engine(known, generations=3).fit(X, y, names=("a", "b"))
     assert len(front) > 1
+
+
+@pytest.mark.parametrize("name", ["asinh", "mod", "sigmoid"])
+def test_an_operator_that_operon_lacks_is_named_with_those_that_it_has(name: str) -> None:
+    with pytest.raises(EngineError, match=f"'operon' has no operator '{name}': it has .*cbrt; use"):
+        engine(["+", "*", name])
+
+
+@pytest.mark.parametrize(
+    ("name", "law"),
+    [
+        ("asin", lambda a: np.arcsin(0.7 * a - 0.6)),
+        ("floor", lambda a: np.floor(2 * a)),
+        ("cbrt", lambda a: np.cbrt(a - 1.1)),
+        ("log1p", lambda a: np.log1p(3 * a)),
+    ],
+)
+def test_functions_of_the_table_are_found(name: str, law) -> None:
+    X = uniform(200, 1)
+    front = engine(["+", "*", name], generations=8).fit(X, law(X[:, 0]), names=("a",))
+    assert front.most_accurate.loss < 0.05
+    assert name in front.most_accurate.text().replace("ceiling", "ceil")
 
 
 def test_a_constant_output_gives_a_constant() -> None:

@@ -8,7 +8,7 @@ import pytest
 import sympy
 
 from symcompile.errors import ExpressionError
-from symcompile.expressions.parser import FUNCTIONS, MAX_CHARACTERS, PRINTED_NAMES, parse
+from symcompile.expressions.parser import ARITY, FUNCTIONS, MAX_CHARACTERS, PRINTED_NAMES, parse
 
 x, y = sympy.symbols("x y")
 
@@ -249,7 +249,7 @@ def test_expects_text_and_only_known_functions() -> None:
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_every_function_is_reachable(name: str) -> None:
-    arity = {"pow": 2, "where": 3}.get(name, 1)
+    arity = ARITY[name][0]
     args = ["x < 1", "x", "y"] if name == "where" else ["x", "y"][:arity]
     found = parse(f"{name}({', '.join(args)})", ["x", "y"])
     assert found.free_symbols >= {x}

@@ -8,9 +8,10 @@ import pytest
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
+from symcompile.expressions.columns import LEAVES
 from symcompile.expressions.evaluation import evaluate
 from symcompile.expressions.fold import Instruction, number_value
-from symcompile.expressions.operators import LEAVES, OPERATORS
+from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.parser import parse
 from symcompile.expressions.program import (
     Program,
@@ -61,9 +62,9 @@ FORMS: dict[str, Any] = {
     "or": sympy.Piecewise((x, (x < y) | (y < 1)), (y, True)),
     "not": sympy.Piecewise((x, ~(sympy.Eq(x, y) & (x < 1))), (y, True)),
 } | {
-    name: row.build(x)
-    for name, row in OPERATORS.items()
-    if row.arity == 1 and name not in ("neg", "not", "power")
+    op: row.build(*(x, y)[: row.arity])
+    for op, row in OPERATORS.items()
+    if op == row.name and op not in ("neg", "min", "max", "pow")
 }
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from symcompile.expressions.columns import column, completed
 from symcompile.expressions.fold import Rules, fold, number_value
 from symcompile.expressions.intervals import EVERYTHING, ULPS, Interval
-from symcompile.expressions.operators import OPERATORS, column, completed
+from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
 
 Array = np.ndarray[Any, np.dtype[Any]]

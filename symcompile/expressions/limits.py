@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from symcompile.errors import ExpressionError, shown
+from symcompile.expressions.columns import LEAVES
 from symcompile.expressions.evaluation import VALUES
 from symcompile.expressions.fold import fold
-from symcompile.expressions.operators import LEAVES, OPERATORS
+from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import WITH_VALUE, Program
 
 MAX_NODES = 50_000

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import sympy
 from mpmath.libmp.libmpf import prec_to_dps
 
 from symcompile.expressions.fold import compiled, fold
 
-_TABLE = "symcompile.expressions.operators"
+_TABLE = "symcompile.expressions.columns"
 
 
 class Hazard(NamedTuple):
@@ -27,6 +28,24 @@ class Hazard(NamedTuple):
     margin: Callable[..., Any]
     safe: Callable[..., bool]
     problem: str
+
+
+def within_one(name: str, closed: bool = True) -> Hazard:
+    return Hazard(
+        "nonnegative" if closed else "positive",
+        lambda a: 1.0 - np.abs(a),
+        lambda a: a[0] >= -1 and a[1] <= 1 if closed else a[0] > -1 and a[1] < 1,
+        f"{name} of a number outside of {'[-1, 1]' if closed else '(-1, 1)'}",
+    )
+
+
+def above(least: float, problem: str, closed: bool = False) -> Hazard:
+    return Hazard(
+        "nonnegative" if closed else "positive",
+        lambda a: a - least,
+        lambda a: a[0] >= least if closed else a[0] > least,
+        problem,
+    )
 
 
 class Edge(NamedTuple):
@@ -81,7 +100,7 @@ class Operator:
     """
 
     name: str = ""
-    op: str | None = None
+    op: str = None  # type: ignore[assignment]
     aliases: tuple[str, ...] = ()
     arity: int = 1
     nary: bool = False
@@ -118,6 +137,11 @@ class Operator:
             object.__setattr__(self, field, value)
 
     @property
+    def pysr_name(self) -> str:
+        """What PySR calls it in its equations."""
+        return self.pysr.partition("(")[0]
+
+    @property
     def typed(self) -> tuple[str, ...]:
         """What calls it in a text, sympy's name of it included; nothing if it is no function."""
         if not self.name.isidentifier():
@@ -146,7 +170,7 @@ class Head(sympy.Function):  # type: ignore[misc]
         return self._defined(*self.args)
 
     def _defined(self, *args: sympy.Expr) -> sympy.Expr:
-        from symcompile.expressions.operators import BUILD
+        from symcompile.expressions.columns import BUILD
 
         return fold(compiled(self.written), {**BUILD, "input": args.__getitem__})[-1]
 
@@ -157,22 +181,24 @@ class Head(sympy.Function):  # type: ignore[misc]
         return slope.xreplace(dict(zip(names, self.args, strict=True)))
 
     def _eval_evalf(self, prec: int) -> sympy.Expr | None:
-        return None if self.free_symbols else self.definition.evalf(prec_to_dps(prec))
+        if self.free_symbols or self.has(sympy.I):
+            return None
+        return self.definition.evalf(prec_to_dps(prec))
 
     def _pythoncode(self, printer: Any) -> str:
         name = self.func.__name__
         if not hasattr(math, name):
-            return str(printer._print(self.definition))
+            return self._mpmathcode(printer)
         arguments = ", ".join(map(printer._print, self.args))
         return f"{printer._module_format(f'math.{name}')}({arguments})"
 
     def _mpmathcode(self, printer: Any) -> str:
-        return str(printer._print(self.definition))
+        return f"({printer._print(self.definition)})"
 
     _numpycode = _mpmathcode
 
 
 def _head(row: Operator) -> type[Head]:
-    # Pickles find the class in the module of the table.
+    # Pickles find the class where the table is read.
     own = {"nargs": row.arity, "written": row.definition, "__module__": _TABLE}
     return type(row.name, (Head,), own)

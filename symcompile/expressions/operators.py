@@ -3,16 +3,15 @@
 `OPERATORS` has a row for every operation of a program, by what programs and files call it ("add"),
 `VOCABULARY` one for every operator that a search may use, by what users type ("+"); what the fields
 of a row mean, `operator.Operator` tells. Every table of another module is a column of this one:
-`column("numpy")`, or `completed({**column("numpy"), "number": ...})`, in which whatever
-a row leaves out follows from its definition. torch, ONNX, operon and PySR are named, not imported;
+see `columns`. torch, ONNX, operon and PySR are named, not imported;
 lowering, exporters and engines resolve the names.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,18 +19,11 @@ import sympy
 from scipy import special
 
 from symcompile.expressions import intervals
-from symcompile.expressions.fold import Rules, compiled, fold
 from symcompile.expressions.intervals import decreasing, excludes_zero, increasing
-from symcompile.expressions.operator import Edge, Hazard, Operator
+from symcompile.expressions.operator import Edge, Hazard, Operator, above, within_one
 
-
-def _within_one(name: str) -> Hazard:
-    return Hazard(
-        "nonnegative",
-        lambda a: 1.0 - np.abs(a),
-        lambda a: a[0] >= -1 and a[1] <= 1,
-        f"{name} of a number outside of [-1, 1]",
-    )
+# Where a size may be 0 that something is divided by.
+_TINY = 5e-324
 
 
 def _whole(exponent: Any) -> Any:
@@ -46,17 +38,12 @@ def _product_of_others(place: int, args: Sequence[Any], value: Any) -> Any:
     return reduce(np.multiply, [a for k, a in enumerate(args) if k != place])
 
 
+def _square(a: Any, b: Any) -> Any:
+    return np.maximum(a * a + b * b, _TINY)
+
+
 def _condition(*_: Any) -> intervals.Interval:
     return 0.0, 1.0
-
-
-def sympy_number(value: Any) -> sympy.Expr:
-    """A `number` instruction's value, exactly."""
-    if value in ("pi", "e"):
-        return sympy.pi if value == "pi" else sympy.E
-    if isinstance(value, tuple):
-        return sympy.Rational(*value)
-    return sympy.Integer(value) if type(value) is int else sympy.Float(value)
 
 
 def _piecewise(test: Any, yes: Any, no: Any) -> Any:
@@ -84,10 +71,11 @@ _TAN = Hazard(
     lambda a: a[1] - a[0] < math.pi and excludes_zero((math.cos(a[0]), math.cos(a[1]))),
     "tan has a pole",
 )
-_LOG = Hazard("positive", lambda a: a, lambda a: a[0] > 0, "log of zero or a negative number")
-_ROOT = Hazard("nonnegative", lambda a: a, lambda a: a[0] >= 0, "square root of a negative number")
+_LOG = above(0.0, "log of zero or a negative number")
+_ROOT = above(0.0, "square root of a negative number", closed=True)
 
 _NO_FLOAT64 = ("float64",)
+_FLAT = (lambda a, v: 0.0,)
 # pi/2 in three parts of 33 bits (fdlibm's pio2_1, pio2_2, pio2_2t): whole multiples are exact. The
 # kernels' own reduction leaves no digit of a cosine next to its zero.
 _TAN_SPELLED = """turns = round(a / 1.5707963267948966)
@@ -107,6 +95,22 @@ _COSH_SPELLED = "root = exp(a * 0.5); 0.5 * root * root + 0.5 / root / root"
 # At -1 the quotient is infinite and the result pi.
 _ACOS_SPELLED = "atan(sqrt((1.0 - a) / (1.0 + a))) * 2.0"
 _ASIN_SPELLED = "atan(a / (1.0 + sqrt((1.0 - a) * (1.0 + a)))) * 2.0"
+_ASINH_SPELLED = """u = abs(a)
+near = log1p(u + u * u / (1.0 + sqrt(1.0 + u * u)))
+sign(a) * where(u < 1e9, near, log(u) + 0.6931471805599453)"""
+_ACOSH_SPELLED = """near = log1p(a - 1.0 + sqrt((a - 1.0) * (a + 1.0)))
+where(a < 1e9, near, log(a) + 0.6931471805599453)"""
+# The rounding of 1 + a is taken out again (Kahan).
+_LOG1P_SPELLED = """u = 1.0 + a
+where(u == 1.0, a, where(u == a, log(u), log(u) * a / (u - 1.0)))"""
+_HYPOT_SPELLED = """large = max(abs(a), abs(b))
+small = min(abs(a), abs(b))
+ratio = where(small == large, 1.0, small / large)
+large * sqrt(1.0 + ratio * ratio)"""
+_ATAN2_SPELLED = """right = atan(a / b)
+left = where(a < 0.0, right - 3.141592653589793, right + 3.141592653589793)
+where(b == 0.0, sign(a) * 1.5707963267948966, where(b < 0.0, left, right))"""
+_MOD_SPELLED = "r = fmod(a, b); where(sign(r) * sign(b) < 0.0, r + b, r)"
 
 ROWS: tuple[Operator, ...] = (
     Operator(
@@ -207,59 +211,152 @@ ROWS: tuple[Operator, ...] = (
         onnx="Tanh", operon=("Tanh",), nesting="hyperbolic", parts=4,
     ),
     Operator(
-        name="asin", doc="inverse sine", build=sympy.asin, numpy=np.arcsin,
+        name="asin", complexity=3, doc="inverse sine", build=sympy.asin, numpy=np.arcsin,
         slopes=(lambda a, v: 1.0 / np.sqrt(1.0 - a * a),),
-        interval=increasing(math.asin, -1.0, 1.0), domain=(_within_one("asin"),),
+        interval=increasing(math.asin, -1.0, 1.0), domain=(within_one("asin"),),
         torch="torch.asin", edge=Edge(1.0, math.inf, 0.0), harmless=(0, 0.0), onnx="Asin",
-        onnx_lacks=_NO_FLOAT64, onnx_spelled=_ASIN_SPELLED, nesting="inverse",
+        onnx_lacks=_NO_FLOAT64, onnx_spelled=_ASIN_SPELLED, operon=("Asin",), nesting="inverse",
     ),
     Operator(
-        name="acos", doc="inverse cosine", build=sympy.acos, numpy=np.arccos,
+        name="acos", complexity=3, doc="inverse cosine", build=sympy.acos, numpy=np.arccos,
         slopes=(lambda a, v: -1.0 / np.sqrt(1.0 - a * a),), interval=decreasing(
             lambda a: math.pi / 2 - math.asin(a), -1.0, 1.0
         ),
-        domain=(_within_one("acos"),), torch="torch.acos", edge=Edge(1.0, -math.inf, 0.0),
+        domain=(within_one("acos"),), torch="torch.acos", edge=Edge(1.0, -math.inf, 0.0),
         harmless=(0, 0.0), onnx="Acos", onnx_lacks=_NO_FLOAT64, onnx_spelled=_ACOS_SPELLED,
-        nesting="inverse",
+        operon=("Acos",), nesting="inverse",
     ),
     Operator(
-        name="atan", doc="inverse tangent", build=sympy.atan, numpy=np.arctan,
+        name="atan", complexity=3, doc="inverse tangent", build=sympy.atan, numpy=np.arctan,
         slopes=(lambda a, v: 1.0 / (1.0 + a * a),), interval=increasing(math.atan),
         torch="torch.atan", onnx="Atan", onnx_lacks=_NO_FLOAT64, onnx_spelled=_ATAN_SPELLED,
-        nesting="inverse",
+        operon=("Atan",), nesting="inverse",
     ),
     Operator(
-        name="sinh", doc="hyperbolic sine", build=sympy.sinh, numpy=np.sinh,
+        name="sinh", complexity=3, doc="hyperbolic sine", build=sympy.sinh, numpy=np.sinh,
         slopes=(lambda a, v: np.cosh(a),), interval=increasing(np.sinh), torch="torch.sinh",
         harmless=(0, 0.0), onnx="Sinh", onnx_lacks=_NO_FLOAT64,
         onnx_spelled="tanh(a) * cosh(a)",  # (e^a - e^-a) / 2 loses all digits near 0
-        nesting="hyperbolic", parts=4,
+        operon=("Sinh",), nesting="hyperbolic", parts=4,
     ),
     Operator(
-        name="cosh", doc="hyperbolic cosine", build=sympy.cosh, numpy=np.cosh,
+        name="cosh", complexity=3, doc="hyperbolic cosine", build=sympy.cosh, numpy=np.cosh,
         slopes=(lambda a, v: np.sinh(a),), interval=intervals.even(np.cosh), torch="torch.cosh",
         harmless=(0, 0.0), onnx="Cosh", onnx_lacks=_NO_FLOAT64, onnx_spelled=_COSH_SPELLED,
-        nesting="hyperbolic", parts=4,
+        operon=("Cosh",), nesting="hyperbolic", parts=4,
     ),
     Operator(
-        name="erf", doc="error function", build=sympy.erf, numpy=special.erf,
+        name="erf", complexity=3, doc="error function", build=sympy.erf, numpy=special.erf,
         slopes=(lambda a, v: 2.0 / np.sqrt(np.pi) * np.exp(-a * a),),
         interval=increasing(special.erf), torch="torch.erf", onnx="Erf", onnx_lacks=_NO_FLOAT64,
         nesting="hyperbolic", parts=4,
     ),
     Operator(
-        name="sign", doc="-1, 0 or 1", build=sympy.sign, numpy=np.sign,
-        slopes=(lambda a, v: 0.0,), interval=increasing(np.sign), torch="torch.sign", onnx="Sign",
+        name="sign", complexity=3, doc="-1, 0 or 1", build=sympy.sign, numpy=np.sign,
+        slopes=_FLAT, interval=increasing(np.sign), torch="torch.sign", onnx="Sign",
     ),
     Operator(
-        name="floor", doc="the next whole number below", build=sympy.floor, numpy=np.floor,
-        slopes=(lambda a, v: 0.0,), interval=increasing(np.floor), torch="torch.floor",
-        onnx="Floor",
+        name="floor", complexity=3, doc="the next whole number below", build=sympy.floor,
+        numpy=np.floor, slopes=_FLAT, interval=increasing(np.floor), torch="torch.floor",
+        onnx="Floor", operon=("Floor",),
     ),
     Operator(
-        name="ceil", doc="the next whole number above", build=sympy.ceiling, numpy=np.ceil,
-        slopes=(lambda a, v: 0.0,), interval=increasing(np.ceil), torch="torch.ceil",
-        onnx="Ceil",
+        name="ceil", complexity=3, doc="the next whole number above", build=sympy.ceiling,
+        numpy=np.ceil, slopes=_FLAT, interval=increasing(np.ceil), torch="torch.ceil",
+        onnx="Ceil", operon=("Ceil",),
+    ),
+    Operator(
+        name="asinh", complexity=3, doc="inverse hyperbolic sine", build=sympy.asinh,
+        numpy=np.arcsinh, slopes=(lambda a, v: 1.0 / np.hypot(a, 1.0),),
+        interval=increasing(np.arcsinh), torch="torch.asinh", onnx="Asinh",
+        onnx_lacks=_NO_FLOAT64, onnx_spelled=_ASINH_SPELLED, nesting="inverse",
+    ),
+    Operator(
+        name="acosh", complexity=3, doc="inverse hyperbolic cosine", build=sympy.acosh,
+        numpy=np.arccosh, slopes=(lambda a, v: 1.0 / (np.sqrt(a - 1.0) * np.sqrt(a + 1.0)),),
+        interval=increasing(np.arccosh, low=1.0),
+        domain=(above(1.0, "acosh of a number below 1", closed=True),), torch="torch.acosh",
+        edge=Edge(1.0, math.inf, 2.0), harmless=(0, 2.0), onnx="Acosh", onnx_lacks=_NO_FLOAT64,
+        onnx_spelled=_ACOSH_SPELLED, nesting="inverse",
+    ),
+    Operator(
+        name="atanh", complexity=3, doc="inverse hyperbolic tangent", build=sympy.atanh,
+        numpy=np.arctanh, slopes=(lambda a, v: 1.0 / ((1.0 - a) * (1.0 + a)),),
+        interval=increasing(np.arctanh, -1.0, 1.0), domain=(within_one("atanh", closed=False),),
+        torch="torch.atanh", harmless=(0, 0.0), onnx="Atanh", onnx_lacks=_NO_FLOAT64,
+        onnx_spelled="u = abs(a); 0.5 * sign(a) * log1p(2.0 * u / (1.0 - u))", nesting="inverse",
+    ),
+    Operator(
+        name="log1p", complexity=3, doc="log(1 + a)", definition="log(1 + a)", numpy=np.log1p,
+        slopes=(lambda a, v: 1.0 / (1.0 + a),), interval=increasing(np.log1p, low=-1.0),
+        domain=(above(-1.0, "log1p of -1 or less"),), torch="torch.log1p", harmless=(0, 0.0),
+        onnx_spelled=_LOG1P_SPELLED, operon=("Log1p",), nesting="function",
+    ),
+    Operator(
+        name="log2", complexity=3, doc="logarithm to base 2", definition="log(a) / log(2)",
+        numpy=np.log2, slopes=(lambda a, v: 1.0 / (a * math.log(2.0)),),
+        interval=increasing(np.log2, low=0.0), domain=(_LOG,), torch="torch.log2",
+        harmless=(0, 1.0), onnx_spelled="log(a) / 0.6931471805599453", nesting="function",
+    ),
+    Operator(
+        name="log10", complexity=3, doc="logarithm to base 10", definition="log(a) / log(10)",
+        numpy=np.log10, slopes=(lambda a, v: 1.0 / (a * math.log(10.0)),),
+        interval=increasing(np.log10, low=0.0), domain=(_LOG,), torch="torch.log10",
+        harmless=(0, 1.0), onnx_spelled="log(a) / 2.302585092994046", nesting="function",
+    ),
+    Operator(
+        name="cbrt", complexity=1, doc="cube root, of negative numbers as well",
+        definition="where(a < 0, -((-a) ** (1 / 3)), a ** (1 / 3))", numpy=np.cbrt,
+        slopes=(lambda a, v: 1.0 / (3.0 * v * v),), interval=increasing(np.cbrt),
+        operon=("Cbrt",), nesting="function",
+    ),
+    Operator(
+        name="hypot", arity=2, complexity=1, doc="sqrt(a**2 + b**2)",
+        definition="sqrt(a ** 2 + b ** 2)", numpy=np.hypot,
+        slopes=(lambda a, b, v: a / np.maximum(v, _TINY), lambda a, b, v: b / np.maximum(v, _TINY)),
+        interval=intervals.even(np.hypot), torch="torch.hypot", edge=Edge(0.0, 0.0, 1.0),
+        onnx_spelled=_HYPOT_SPELLED, nesting="function",
+    ),
+    Operator(
+        name="atan2", arity=2, complexity=3, doc="angle of the point (b, a)", build=sympy.atan2,
+        numpy=np.arctan2,
+        slopes=(lambda a, b, v: b / _square(a, b), lambda a, b, v: -a / _square(a, b)),
+        interval=lambda a, b: (-math.pi, math.pi), torch="torch.atan2", edge=Edge(0.0, 0.0, 1.0),
+        onnx_spelled=_ATAN2_SPELLED, pysr="atan2(y, x) = atan(y, x)", nesting="inverse",
+    ),
+    Operator(
+        name="sigmoid", complexity=3, doc="1 / (1 + exp(-a))",
+        definition="where(a < 0, exp(a) / (1 + exp(a)), 1 / (1 + exp(-a)))", numpy=special.expit,
+        slopes=(lambda a, v: v * special.expit(-a),), interval=increasing(special.expit),
+        torch="torch.sigmoid", onnx="Sigmoid", pysr="sigmoid(x) = 1 / (1 + exp(-x))",
+        nesting="function",
+    ),
+    Operator(
+        name="softplus", complexity=3, doc="log(1 + exp(a))",
+        definition="where(a < 0, log1p(exp(a)), a + log1p(exp(-a)))",
+        numpy=lambda a: np.logaddexp(0.0, a), slopes=(lambda a, v: special.expit(a),),
+        interval=increasing(lambda a: np.logaddexp(0.0, a)),
+        pysr="softplus(x) = x > 0 ? x + log1p(exp(-x)) : log1p(exp(x))", nesting="function",
+    ),
+    Operator(
+        name="relu", complexity=1, doc="a, or 0 where a is negative", definition="max(a, 0)",
+        numpy=lambda a: np.maximum(a, 0.0), slopes=(lambda a, v: np.greater(a, 0).astype(float),),
+        interval=increasing(lambda a: max(a, 0.0)), torch="torch.relu", onnx="Relu",
+    ),
+    Operator(
+        name="round", complexity=3, doc="the nearest whole number, of two the even one",
+        definition="r = mod(a, 1); f = a - r;"
+        "where(r == 0.5, f + mod(f, 2), where(r < 0.5, f, f + 1))",
+        numpy=np.rint, slopes=_FLAT, interval=increasing(np.rint), torch="torch.round",
+        onnx="Round",
+    ),
+    Operator(
+        name="mod", arity=2, complexity=3, doc="what a / b leaves, with the sign of b",
+        definition="a - b * floor(a / b)", heads=(sympy.Mod,), numpy=np.mod,
+        slopes=(lambda a, b, v: 1.0, lambda a, b, v: -np.floor_divide(a, b)),
+        interval=intervals.remainder,
+        domain=(Hazard("nonzero", lambda a, b: b, lambda a, b: excludes_zero(b), "mod by zero"),),
+        torch="torch.remainder", harmless=(1, 1.0), onnx_spelled=_MOD_SPELLED,
     ),
     # What programs are made of besides.
     Operator(
@@ -305,39 +402,3 @@ ROWS: tuple[Operator, ...] = (
 OPERATORS: dict[str, Operator] = {row.op: row for row in ROWS if row.op}
 VOCABULARY: dict[str, Operator] = {row.name: row for row in ROWS if row.complexity}
 ALIASES = {alias: row.name for row in VOCABULARY.values() for alias in row.aliases}
-LEAVES = ("input", "slot", "number")
-
-
-def column(field: str) -> dict[str, Callable[..., Any]]:
-    """A column of the table by operations, for `fold`; what folds pairs takes any number."""
-    rules = {op: getattr(row, field) for op, row in OPERATORS.items()}
-    pairs = {op for op, row in OPERATORS.items() if row.nary and field != "build"}
-    return {
-        op: partial(_folded, rule) if op in pairs else rule for op, rule in rules.items() if rule
-    }
-
-
-def _folded(rule: Callable[[Any, Any], Any], *args: Any) -> Any:
-    return reduce(rule, args)
-
-
-def completed(rules: dict[str, Callable[..., Any]]) -> Rules:
-    """Rules, among them one for "number", and what follows from them for the other operators."""
-    for op, row in OPERATORS.items():
-        if op not in rules and row.definition:
-            rules[op] = partial(_by_definition, rules, row.definition)
-    return rules
-
-
-def _by_definition(rules: Rules, definition: str, *args: Any) -> Any:
-    return fold(compiled(definition), {**rules, "input": args.__getitem__})[-1]
-
-
-BUILD = completed(column("build") | {"number": sympy_number})
-
-
-def __getattr__(name: str) -> Any:
-    """The sympy classes of our own, where pickles look for them."""
-    if name in OPERATORS:
-        return OPERATORS[name].build
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,8 +37,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 # What sympy prints besides, of numbers and of comparisons.
 _RELATIONS: dict[str, Callable[..., Any]] = {"Eq": sympy.Eq, "Ne": sympy.Ne}
 
-_ARITY = {name: (1, 64) if row.nary else (row.arity,) * 2 for row in ROWS for name in row.typed}
-_ARITY |= {"where": (3, 3)} | dict.fromkeys(_RELATIONS, (2, 2))
+ARITY = {name: (1, 64) if row.nary else (row.arity,) * 2 for row in ROWS for name in row.typed}
+ARITY |= {"where": (3, 3)} | dict.fromkeys(_RELATIONS, (2, 2))
 NAMES: dict[str, sympy.Expr] = {"pi": sympy.pi}
 # sympy prints Euler's number as E, which in a text of a user's may be anything.
 PRINTED_NAMES = NAMES | {"E": sympy.E}
@@ -279,7 +279,7 @@ class _Reader:
         if name not in functions:
             known = ", ".join(sorted(self.functions))
             raise self.refuse(f"calls unknown function {name!r}: known are {known}")
-        low, high = _ARITY.get(name, (1, 1))
+        low, high = ARITY.get(name, (1, 1))
         if not low <= len(node.args) <= high:
             raise self.refuse(f"gives {name} {len(node.args)} arguments, expected {low}")
         args = [self.read(arg, depth + 1) for arg in node.args]

@@ -31,8 +31,9 @@ from typing import Any
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
+from symcompile.expressions.columns import BUILD, LEAVES
 from symcompile.expressions.fold import Instruction, fold, number_value
-from symcompile.expressions.operators import BUILD, LEAVES, OPERATORS
+from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.slots import exact_exponent, real, slot, slot_index
 
 _MAX_POWER = 64

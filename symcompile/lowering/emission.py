@@ -120,14 +120,22 @@ class Emitter:
         return self._plain(index, op, given)
 
     def _plain(self, index: int, op: str, given: list[Value]) -> Value:
-        edge = OPERATORS[op].edge
-        if edge and not (edge.at == 0.0 and self.positive[self.code[index].args[0]]):
-            return torch_rules.guarded(self.writer.call, op, given[0])
+        row = OPERATORS[op]
+        if row.arity == 2 and not row.nary and row.torch.startswith("torch."):
+            given = self._tensors(given)
+        if row.edge and not (row.edge.at == 0.0 and self.positive[self.code[index].args[0]]):
+            return torch_rules.guarded(self.writer.call, op, *given)
         if op == "not" and not isinstance(given[0], fx.Node):
             return not given[0]
         if len(given) == 1:
             return self.writer.call(torch_rules.FUNCTIONS[op], given[0])
         return reduce(lambda a, b: self._binary(op, a, b), given)
+
+    def _tensors(self, given: list[Value]) -> list[Value]:
+        """With numbers as tensors like the others, of which there is one."""
+        like = next(v for v in given if isinstance(v, fx.Node))
+        full = lambda v: self.writer.call(torch.full_like, like, v)  # noqa: E731
+        return [v if isinstance(v, fx.Node) else full(v) for v in given]
 
     def _binary(self, op: str, a: Value, b: Value) -> Value:
         if not isinstance(a, fx.Node) and not isinstance(b, fx.Node):

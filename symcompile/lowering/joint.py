@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from symcompile.errors import ExpressionError, LoweringError
+from symcompile.expressions.columns import completed
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import VALUES
 from symcompile.expressions.fold import Instruction, fold, number_value
-from symcompile.expressions.operators import OPERATORS, completed
+from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
 from symcompile.lowering.torch_rules import FUNCTIONS
 from symcompile.modules.region import Region

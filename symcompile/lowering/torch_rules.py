@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -39,10 +40,15 @@ FUNCTIONS = {op: _resolved(row.torch) for op, row in OPERATORS.items() if row.to
 Call = Callable[..., Any]
 
 
-def guarded(call: Call, op: str, u: Any) -> Any:
+def guarded(call: Call, op: str, u: Any, *others: Any) -> Any:
     """A function with an edge, at which its slope is a number that autograd can work with."""
     edge, function = OPERATORS[op].edge, FUNCTIONS[op]
     assert edge is not None
+    if others:
+        zeros = [call(operator.eq, one, 0.0) for one in (u, *others)]
+        there = reduce(lambda a, b: call(torch.logical_and, a, b), zeros)
+        regular = call(function, call(torch.where, there, edge.instead, u, guard=2), *others)
+        return call(torch.where, there, 0.0, regular, guard=2)
     if edge.at == 0.0:
         return _from_zero(call, u, lambda safe: call(function, safe))
     there = call(operator.eq, call(torch.abs, u), edge.at)

@@ -69,6 +69,13 @@ class OperonEngine:
         cls, operators: OperatorSet, max_complexity: int, options: dict[str, Any]
     ) -> OperonEngine:
         """Check and build; EngineError names an option that is unknown or out of range."""
+        for name in operators:
+            if not VOCABULARY[name].operon:
+                has = ", ".join(other for other, row in VOCABULARY.items() if row.operon)
+                raise EngineError(
+                    f"engine 'operon' has no operator {name!r}: it has {has}; use"
+                    " engine='pysr', which has them all"
+                )
         for name in ("+", "*"):
             if name not in operators:
                 raise EngineError(

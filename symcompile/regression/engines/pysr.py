@@ -182,10 +182,14 @@ def _operator_settings(operators: OperatorSet, options: Mapping[str, Any]) -> di
         # Without this PySR warns, and finds towers of powers: any base, but a plain exponent.
         constraints.setdefault("^", (-1, 1))
     nested = options.get("nested_constraints")
+    rows = [VOCABULARY[name] for name in operators]
+    # PySR wants to make sympy expressions of what it finds, though nothing here reads them.
+    own = {row.pysr_name: row.build for row in rows if row.definition or row.pysr_name != row.pysr}
     return {
         "binary_operators": [VOCABULARY[name].pysr for name in operators.binary],
         "unary_operators": [VOCABULARY[name].pysr for name in operators.unary],
         "complexity_of_operators": _respelled(operators.to_dict()),
+        "extra_sympy_mappings": own or None,
         "constraints": constraints or None,
         "nested_constraints": nested
         and {key: _respelled(value) for key, value in _respelled(nested).items()},
@@ -194,10 +198,8 @@ def _operator_settings(operators: OperatorSet, options: Mapping[str, Any]) -> di
 
 def _respelled(by_operator: Mapping[str, Any]) -> dict[str, Any]:
     """Keys that are operators of the vocabulary, or aliases, as PySR spells them."""
-    return {
-        VOCABULARY[known].pysr if (known := ALIASES.get(key, key)) in VOCABULARY else key: value
-        for key, value in by_operator.items()
-    }
+    names = {name: row.pysr_name for name, row in VOCABULARY.items()}
+    return {names.get(ALIASES.get(key, key), key): value for key, value in by_operator.items()}
 
 
 def _precision(X: Array, y: Array) -> int:
