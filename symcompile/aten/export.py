@@ -66,12 +66,11 @@ def export_program(
     made as free as the model allows; `dynamic` of "batch" frees first dimensions only.
     Raises ExportError if torch.export can't follow the model's forward.
     """
-    surrogate = _spelled_out(with_opaque_blocks(module, regions), example)
     larger = _enlarged(example)
     attempts = [(larger, "all"), (larger, "batch"), (example, "static")]
     attempts = attempts[{True: 0, "batch": 1, False: 2}[dynamic] :]
     failures: list[Exception] = []
-    trials = product(_with_storable_results(surrogate), attempts)
+    trials = product(_candidates(with_opaque_blocks(module, regions), example), attempts)
     for (candidate, missing), (batch, freedom) in trials:
         try:
             program = _export(candidate, batch, freedom)
@@ -86,38 +85,32 @@ def export_program(
     raise _explained(module, failures[-1]) from failures[-1]
 
 
-def _spelled_out(module: nn.Module, example: Batch) -> nn.Module:
-    """The module with the keywords that go into its `**kwargs` as parameters of their own, without
-    which torch.export can't give them free sizes."""
-    signature = inspect.signature(module.forward)
-    plain = {n: p for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
-    extra = [name for name in example.kwargs if name not in plain]
-    if not extra or len(plain) == len(signature.parameters):
-        return module
-    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in extra]
-    spelled = signature.replace(parameters=[*plain.values(), *added])
-    return _with_forward(module, module.forward, spelled, type(module))
-
-
-def _with_storable_results(module: nn.Module) -> Iterator[tuple[nn.Module, list[str]]]:
-    """The module without what torch.export can't take among its results; the list notes these by
-    place whenever it runs.
+def _candidates(module: nn.Module, example: Batch) -> Iterator[tuple[nn.Module, list[str]]]:
+    """The module as torch.export can take it: keywords that go into its `**kwargs` are parameters
+    of their own, without which their sizes can't be free, and its results are without what is no
+    tensor or number; the list notes these by place whenever the module runs.
 
     Of a GraphModule torch.export reads the graph, past its forward: it is tried as it is first.
     """
-    traced = isinstance(module, fx.GraphModule)
-    if traced:
-        yield module, []
+    forward, kind = module.forward, type(module)
+    signature = inspect.signature(forward)
+    plain = {n: p for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+    extra = [name for name in example.kwargs if name not in plain]
+    spelled = bool(extra) and len(plain) < len(signature.parameters)
+    if spelled:
+        added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in extra]
+        signature = signature.replace(parameters=[*plain.values(), *added])
+    if isinstance(module, fx.GraphModule):
+        yield _with_forward(module, forward, signature, kind) if spelled else module, []
+        kind = nn.Module
     missing: list[str] = []
-    forward = module.forward
 
     def stored(*args: Any, **kwargs: Any) -> Any:
         result = forward(*args, **kwargs)
         missing.extend(left_out(result))
         return storable(result)
 
-    kind = nn.Module if traced else type(module)
-    yield _with_forward(module, stored, inspect.signature(forward), kind), missing
+    yield _with_forward(module, stored, signature, kind), missing
 
 
 def _with_forward(

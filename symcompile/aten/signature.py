@@ -20,16 +20,10 @@ from symcompile.modules.interface import bind, starred
 Json = dict[str, Any]
 MAX_NODES = 500_000
 
-# What may follow a parameter with these stars: kinds by stars again.
-_BY_NAME, _REST = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
-_AFTER: dict[str, dict[str, Any]] = {
-    "": {
-        "": inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        "*": inspect.Parameter.VAR_POSITIONAL,
-        "**": _REST,
-    },
-    "*": {"": _BY_NAME, "**": _REST},
-    "**": {},
+_KINDS = {
+    "": inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    "*": inspect.Parameter.VAR_POSITIONAL,
+    "**": inspect.Parameter.VAR_KEYWORD,
 }
 
 
@@ -60,17 +54,20 @@ def rows_of(document: Any, part: str) -> list[Json]:
 def check_signature(document: Any) -> None:
     """Raise ArtifactError if the parameters in a graph document are none that Python would take."""
     parameters: list[inspect.Parameter] = []
-    kinds = _AFTER[""]
+    before = ""  # the stars that were last
     try:
         for row in rows_of(document, "signature"):
             target = row.get("name")
             name = identifier(target.lstrip("*") if type(target) is str else target)
             stars = str(target).removesuffix(name)
-            if stars not in kinds or name == "self":
+            follows = before == "" or (before == "*" and stars != "*")
+            if stars not in _KINDS or not follows or name == "self":
                 raise ArtifactError(f"graph: parameter {shown(target)} can't stand in a signature")
+            by_name = before == "*" and not stars
+            kind = inspect.Parameter.KEYWORD_ONLY if by_name else _KINDS[stars]
             default = None if "default" in row else inspect.Parameter.empty
-            parameters.append(inspect.Parameter(name, kinds[stars], default=default))
-            kinds = _AFTER[stars] if stars else kinds
+            parameters.append(inspect.Parameter(name, kind, default=default))
+            before = stars or before
         inspect.Signature(parameters)
     except ValueError as error:
         raise ArtifactError(f"graph: its parameters are no signature: {error}") from None
