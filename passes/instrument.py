@@ -16,7 +16,7 @@ from torch import nn
 from symcompile.errors import DataError, TargetError
 from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch, evaluating
-from symcompile.modules.recorder import Observed, Recorder
+from symcompile.modules.recorder import RecordedRegion, Recorder
 from symcompile.modules.region import Interface, Region
 from symcompile.modules.samples import NO_BATCHES, RECORDED_BATCHES
 from symcompile.modules.splitting import Splitter
@@ -25,6 +25,21 @@ from symcompile.passes.capture import BOUNDARIES
 from symcompile.pipeline import Instrumented, Partitioned
 from symcompile.storage.recording import Recording
 from symcompile.target import Target
+
+
+@dataclass(frozen=True)
+class RecordedModel:
+    """All regions, and the inputs of the whole model kept for end-to-end figures.
+
+    Attributes:
+        regions: by path.
+        batches: held-out inputs where there are any, else the first batch.
+        batches_are: which of these, in the words of `Recording`.
+    """
+
+    regions: Mapping[str, RecordedRegion]
+    batches: tuple[Batch, ...]
+    batches_are: str
 
 
 @dataclass(frozen=True)
@@ -57,14 +72,7 @@ class InstrumentPass:
         targets: Mapping[str, Target],
     ) -> Recording:
         """Name the inputs, and gather what was observed into one immutable value."""
-        seen = instrument(
-            root,
-            targets,
-            batches,
-            n_samples=self.n_samples,
-            holdout=self.holdout,
-            seed=self.seed,
-        )
+        seen = self.record(root, targets, batches)
         regions, samples, refused = {}, {}, {}
         for path, region in seen.regions.items():
             if region.face is None or region.samples is None:
@@ -85,6 +93,28 @@ class InstrumentPass:
             self.seed,
         )
 
+    def record(
+        self, root: nn.Module, paths: Iterable[str], batches: Iterable[Batch]
+    ) -> RecordedModel:
+        """Run all batches and record the regions at `paths`.
+
+        Raises DataError if there is no data, a region sees NaN or infinity, its inputs never vary,
+        or there are too few samples. A region that can't be an equation is no error: `refused` says
+        why.
+        """
+        recorder = Recorder(root, tuple(paths), self.n_samples, self.holdout, self.seed)
+        splitter = Splitter(root, recorder, self.holdout, self.seed)
+        with evaluating(root), recorder.attached():
+            for batch in batches:
+                splitter.feed(batch)
+        if not splitter.count:
+            raise DataError("data is empty: give at least one batch")
+        regions = recorder.finish()
+        samples = [region.samples for region in regions.values() if region.samples is not None]
+        if samples and not all(region.holdout.any() for region in samples):
+            return RecordedModel(regions, tuple(splitter.recorded()), RECORDED_BATCHES)
+        return RecordedModel(regions, tuple(splitter.kept()), splitter.kind())
+
     def _sampled(self, state: Partitioned) -> Recording:
         """Draw the inputs of each target from its domain: nothing is known of the whole model's,
         unless the target is all of it."""
@@ -97,54 +127,11 @@ class InstrumentPass:
         return recordings[0] if len(recordings) == 1 else _merged(recordings)
 
 
-@dataclass(frozen=True)
-class Observation:
-    """All regions, and the inputs of the whole model kept for end-to-end figures.
-
-    Attributes:
-        regions: what was found out about each, by path.
-        batches: held-out inputs where there are any, else the first batch.
-        batches_are: which of these, in the words of `Recording`.
-    """
-
-    regions: Mapping[str, Observed]
-    batches: tuple[Batch, ...]
-    batches_are: str
-
-
-def instrument(
-    root: nn.Module,
-    paths: Iterable[str],
-    batches: Iterable[Batch],
-    *,
-    n_samples: int,
-    holdout: float,
-    seed: int,
-) -> Observation:
-    """Run all batches and record the regions at `paths`.
-
-    Raises DataError if there is no data, a region sees NaN or infinity, its inputs never vary, or
-    there are too few samples. A region that can't be an equation is no error: `refused` says why.
-    """
-    recorder = Recorder(root, tuple(paths), n_samples, holdout, seed)
-    splitter = Splitter(root, recorder, holdout, seed)
-    with evaluating(root), recorder.attached():
-        for batch in batches:
-            splitter.feed(batch)
-    if not splitter.count:
-        raise DataError("data is empty: give at least one batch")
-    regions = recorder.finish()
-    samples = [region.samples for region in regions.values() if region.samples is not None]
-    if samples and not all(region.holdout.any() for region in samples):
-        return Observation(regions, tuple(splitter.recorded()), RECORDED_BATCHES)
-    return Observation(regions, tuple(splitter.kept()), splitter.kind())
-
-
 # --- regions ---------------------------------------------------------------------------------
 
 
 def _region(
-    path: str, target: Target, module: nn.Module, seen: Observed, columns: Columns | None
+    path: str, target: Target, module: nn.Module, seen: RecordedRegion, columns: Columns | None
 ) -> Region:
     assert seen.face is not None
     assert seen.samples is not None

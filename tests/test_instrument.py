@@ -13,10 +13,10 @@ from torch import nn
 
 from symcompile.errors import DataError
 from symcompile.modules.calling import Batch, rows
-from symcompile.modules.recorder import Observed
+from symcompile.modules.recorder import RecordedRegion
 from symcompile.modules.samples import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
 from symcompile.passes.capture import capture
-from symcompile.passes.instrument import Observation, instrument
+from symcompile.passes.instrument import InstrumentPass, RecordedModel
 
 RANDOM = torch.Generator().manual_seed(0)
 X = torch.randn(200, 2, generator=RANDOM)
@@ -26,12 +26,12 @@ def batches(*values: Any) -> list[Batch]:
     return [v if isinstance(v, Batch) else Batch((v,), {}) for v in values]
 
 
-def observe(root: nn.Module, *values: Any, path: str = "block", **options: Any) -> Observation:
+def observe(root: nn.Module, *values: Any, path: str = "block", **options: Any) -> RecordedModel:
     chosen = {"n_samples": 1000, "holdout": 0.2, "seed": 0} | options
-    return instrument(root, [path], batches(*values), **chosen)
+    return InstrumentPass(**chosen).record(root, [path], batches(*values))
 
 
-def region(root: nn.Module, *values: Any, path: str = "block", **options: Any) -> Observed:
+def region(root: nn.Module, *values: Any, path: str = "block", **options: Any) -> RecordedRegion:
     return observe(root, *values, path=path, **options).regions[path]
 
 
@@ -231,7 +231,7 @@ def test_an_error_of_the_data_in_the_middle() -> None:
     model = Net()
     before = state_of(model)
     with pytest.raises(KeyError):
-        instrument(model, ["block"], broken(), n_samples=100, holdout=0.2, seed=0)
+        InstrumentPass(100, 0.2, 0).record(model, ["block"], broken())
     assert state_of(model) == before
 
 
@@ -381,7 +381,7 @@ def test_a_stream_is_consumed_once_and_memory_stays_bounded() -> None:
             alive.append(weakref.ref(x))
             yield Batch((x,), {})
 
-    found = instrument(Net(), ["block"], stream(), n_samples=100, holdout=0.2, seed=0)
+    found = InstrumentPass(100, 0.2, 0).record(Net(), ["block"], stream())
     samples = found.regions["block"].samples
     assert samples is not None
     assert drawn == 300

@@ -24,7 +24,7 @@ from symcompile.regression.folds import SMALL
 
 
 @dataclass
-class Observed:
+class RecordedRegion:
     """What instrumentation found out about one region."""
 
     face: Interface | None = None
@@ -42,7 +42,7 @@ class _Trail:
     module: nn.Module
     fit: Reservoir
     held: Reservoir
-    observed: Observed = field(default_factory=Observed)
+    recorded: RecordedRegion = field(default_factory=RecordedRegion)
     settings: Any = None
     # The module as it was before its first call, for what is tried out on it afterwards.
     twin: nn.Module | None = None
@@ -58,7 +58,7 @@ class _Trail:
         try:
             yield
         except UnsupportedError as reason:
-            self.observed.refused = str(reason)
+            self.recorded.refused = str(reason)
             self.clear()
 
 
@@ -87,7 +87,7 @@ class Recorder:
         with ExitStack() as hooks:
             for path, trail in self.trails.items():
                 if isinstance(trail.module, torch.jit.ScriptModule):
-                    trail.observed.refused = (
+                    trail.recorded.refused = (
                         "it is a ScriptModule, into which nobody can look: put the Python module"
                         " that it was scripted from in its place"
                     )
@@ -108,7 +108,7 @@ class Recorder:
     def commit(self, held: bool) -> None:
         """The batch ran to its end: its rows count."""
         for trail in self.trails.values():
-            trail.observed.calls = max(trail.observed.calls, len(trail.pending))
+            trail.recorded.calls = max(trail.recorded.calls, len(trail.pending))
             for X, Y in trail.pending:
                 (trail.held if held else trail.fit).add(X, Y)
         self.discard()
@@ -118,25 +118,25 @@ class Recorder:
         for trail in self.trails.values():
             trail.clear()
 
-    def finish(self) -> dict[str, Observed]:
+    def finish(self) -> dict[str, RecordedRegion]:
         """What was found out about each region; DataError for too few or constant samples."""
         for path, trail in self.trails.items():
-            observed = trail.observed
-            if not observed.refused and not trail.fit.seen and not trail.held.seen:
-                observed.refused = (
+            recorded = trail.recorded
+            if not recorded.refused and not trail.fit.seen and not trail.held.seen:
+                recorded.refused = (
                     "it was never called while the data ran through the model (or only through its"
                     " forward method, past the hooks)"
                 )
-            if not observed.refused:
-                observed.samples = self._samples(path, trail)
-        return {path: trail.observed for path, trail in self.trails.items()}
+            if not recorded.refused:
+                recorded.samples = self._samples(path, trail)
+        return {path: trail.recorded for path, trail in self.trails.items()}
 
     def _hooks(self, path: str, trail: _Trail) -> tuple[RemovableHandle, RemovableHandle]:
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if not self._listening or trail.observed.refused:
+            if not self._listening or trail.recorded.refused:
                 return
             with trail.refusing():
-                if trail.observed.face is None and trail.twin is None:
+                if trail.recorded.face is None and trail.twin is None:
                     with suppress(Exception):  # whatever a user's module makes deepcopy raise
                         trail.twin = deepcopy(module, module)
                 # Cloned now, because the block may write into its inputs.
@@ -144,7 +144,7 @@ class Recorder:
                 trail.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            if self._listening and not trail.observed.refused:
+            if self._listening and not trail.recorded.refused:
                 with trail.refusing():
                     self._note(path, trail, Call(trail.arguments.pop(), output))
 
@@ -156,9 +156,9 @@ class Recorder:
     def _note(self, path: str, trail: _Trail, call: Call) -> None:
         if not all(tensor.numel() for _, _, tensor in interface.input_tensors(call.arguments)):
             return  # no samples, from which nothing can be told either
-        if trail.observed.face is None:
+        if trail.recorded.face is None:
             self._meet(trail, call)
-        face = trail.observed.face
+        face = trail.recorded.face
         assert face is not None
         before, now = trail.settings, interface.settings(call.arguments)
         if before.keys() != now.keys() or not all(equal(before[key], now[key]) for key in now):
@@ -177,10 +177,10 @@ class Recorder:
             )
         _array(interface.input_tensors(call.arguments)[0][2])
         with self.paused():
-            trail.observed.face = interface.interface(trail.twin or trail.module, call)
+            trail.recorded.face = interface.interface(trail.twin or trail.module, call)
         trail.twin = None
-        trail.observed.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
-        trail.observed.settings = interface.literal_settings(call.arguments)
+        trail.recorded.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
+        trail.recorded.settings = interface.literal_settings(call.arguments)
         trail.settings = interface.settings(call.arguments)
 
     def _samples(self, path: str, trail: _Trail) -> Samples:
