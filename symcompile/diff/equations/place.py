@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from symcompile.diff.equations.shape import Part
 
@@ -19,6 +19,7 @@ _NODES = 20
 
 _OTHERWISE = "otherwise"
 _INFIX = {"Lt": " < ", "Le": " <= ", "Eq": " == ", "Ne": " != ", "And": " & ", "Or": " | "}
+_POWERS = ("power", "exponential")
 # What needs parentheses before an operator that binds tighter.
 _LOOSE = ("sum", "product", "number", *_INFIX)
 
@@ -29,7 +30,7 @@ def place(path: Path) -> str:
     text = bare = _own(inner)
     for outer, outer_number in reversed(path[:-1]):
         if outer.head == "sum":
-            text = f"{text}{_beside(outer, number)}"
+            text += _beside(outer, [arg for k, arg in enumerate(outer.args) if k != number])
         elif outer.head != "product":
             text = _around(outer, number, text)
             return text if len(text) <= MAX_CHARACTERS else _bounded(bare)
@@ -43,101 +44,76 @@ def _bounded(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - len(ELSE)] + ELSE
 
 
-# --- with the hole -------------------------------------------------------------------------------
-
-
 def _own(owner: Part) -> str:
     """The part with # in the place of its own constant, which stays in sight when this is cut."""
-    if owner.head == "product":
-        return f"{HOLE}{_factors(owner.args)}"
-    if owner.size > 2 * _NODES:
+    if owner.size > 2 * _NODES and owner.head != "product":
         return f"{ELSE} + {HOLE}" if owner.head == "sum" else HOLE
-    others = [spelled(arg) for arg in owner.args]
-    if owner.head == "sum":
-        terms = _terms(others)
-        return f"{terms if len(terms) <= _BESIDE else ELSE} + {HOLE}"
-    if owner.head == "power":
-        return f"{_tight(owner.args[0])}**{HOLE}"
-    if owner.head == "exponential":
-        return f"{HOLE}**{_tight(owner.args[0])}"
-    return _call(owner.head, [HOLE, *others]) if others else HOLE
+    spell = _tight if owner.head in _POWERS else spelled
+    text = _written(owner, [HOLE], [spell(arg) for arg in owner.args])
+    long = owner.head == "sum" and len(text) > _BESIDE + len(f" + {HOLE}")
+    return f"{ELSE} + {HOLE}" if long else text
 
 
-def _beside(around: Part, number: int) -> str:
+def _beside(total: Part, others: Sequence[Part]) -> str:
     """The other terms of a sum."""
-    if around.size > 2 * _NODES:
-        return f" + {ELSE}"
-    terms = [spelled(arg) for k, arg in enumerate(around.args) if k != number]
-    joined = _terms(["", *terms, *(_figure(c.value) for c in around.constants)])
-    return joined if len(joined) <= _BESIDE else f" + {ELSE}"
+    joined = _written(total, _figures(total), ["", *map(spelled, others)])
+    return f" + {ELSE}" if total.size > 2 * _NODES or len(joined) > _BESIDE else joined
 
 
 def _around(outer: Part, number: int, text: str) -> str:
     """A function, relation or power with `text` as one of its arguments."""
-    if outer.head == "power":
-        return _powered(f"({text})", text, outer.constants[0].value)
-    if outer.head == "exponential":
-        return f"{_figure(outer.constants[0].value)}**({text})"
-    if outer.head == "Piecewise" and number % 2 == 0:
-        test = spelled(outer.args[number + 1])
-        return f"{text} {test}" if test == _OTHERWISE else f"{text} if {test}"
     args = [text if k == number else spelled(arg) for k, arg in enumerate(outer.args)]
-    return _spelled_with(outer, args)
-
-
-# --- parts as text -------------------------------------------------------------------------------
+    if outer.head in _POWERS and not _is_root(outer):
+        args = [f"({text})"]
+    elif outer.head == "Piecewise" and number % 2 == 0:
+        test = args[number + 1]
+        return f"{text} {test}" if test == _OTHERWISE else f"{text} if {test}"
+    return _written(outer, _figures(outer), args)
 
 
 def spelled(part: Part) -> str:
     """A part on one line, four digits a number; "..." for one that is large."""
     if part.size > _NODES:
         return ELSE
-    if part.head == "symbol":
-        return part.name
-    if part.head == "number":
-        return _figure(part.constants[0].value)
-    if part.head == "product":
-        return _product(part)
-    if part.head == "power":
-        value = part.constants[0].value
-        return _powered(_tight(part.args[0]), spelled(part.args[0]), value)
-    if part.head == "exponential":
-        return f"{_figure(part.constants[0].value)}**{_tight(part.args[0])}"
-    return _spelled_with(part, [spelled(arg) for arg in part.args])
+    spell = _tight if part.head in _POWERS and not _is_root(part) else spelled
+    return _written(part, _figures(part), [spell(arg) for arg in part.args])
 
 
-def _spelled_with(part: Part, args: list[str]) -> str:
-    numbers = [_figure(c.value) for c in part.constants]
-    if part.head == "sum":
-        return _terms([*args, *numbers])
-    if part.head in _INFIX:
-        return _INFIX[part.head].join(args)
-    if part.head == "Pow":
-        return f"({args[0]})**({args[1]})"
-    if part.head in ("BooleanTrue", "BooleanFalse"):
-        return _OTHERWISE if part.head == "BooleanTrue" else "never"
-    return _call(part.head, [*numbers, *args])
+def _written(part: Part, numbers: Sequence[str], args: Sequence[str]) -> str:
+    """A part with these texts for its constants and arguments."""
+    match part.head:
+        case "symbol":
+            return part.name
+        case "number":
+            return numbers[0]
+        case "sum":
+            return " + ".join([*args, *numbers]).replace("+ -", "- ")
+        case "product":
+            return _product(part, numbers[0])
+        case "power":
+            return f"sqrt({args[0]})" if numbers == ["0.5"] else f"{args[0]}**{numbers[0]}"
+        case "exponential":
+            return f"{numbers[0]}**{args[0]}"
+        case "Pow":
+            return f"({args[0]})**({args[1]})"
+        case "BooleanTrue":
+            return _OTHERWISE
+        case "BooleanFalse":
+            return "never"
+        case head if head in _INFIX:
+            return _INFIX[head].join(args)
+    return f"{part.head}({', '.join([*numbers, *args])})"
 
 
-def _call(name: str, args: Iterable[str]) -> str:
-    return f"{name}({', '.join(args)})"
-
-
-def _product(part: Part) -> str:
-    value, factors = part.constants[0].value, _factors(part.args)
-    if value == 1.0 and len(part.args) == 1 and not _below(part.args[0]):
-        return spelled(part.args[0])
-    if abs(value) != 1.0:
-        return _figure(value) + factors
-    sign = "-" if value < 0 else ""
-    return sign + (factors[1:] if factors.startswith("*") else f"1{factors}")
-
-
-def _factors(factors: Sequence[Part]) -> str:
-    """ "*x*sin(y)/z": to stand after a number."""
-    above = [f"*{_tight(one)}" for one in factors if not _below(one)]
-    below = [f"/{_tight(one.args[0])}" for one in factors if _below(one)]
-    return "".join(above + below)
+def _product(part: Part, figure: str) -> str:
+    above = [arg for arg in part.args if not _below(arg)]
+    factors = "".join(f"*{_tight(arg)}" for arg in above)
+    factors += "".join(f"/{_tight(arg.args[0])}" for arg in part.args if _below(arg))
+    if figure == HOLE or abs(part.constants[0].value) != 1.0:
+        return figure + factors
+    if len(part.args) == len(above) == 1 and figure == "1":
+        return spelled(above[0])
+    return figure.removesuffix("1") + (factors[1:] if above else f"1{factors}")
 
 
 def _below(part: Part) -> bool:
@@ -147,23 +123,14 @@ def _below(part: Part) -> bool:
 def _tight(part: Part) -> str:
     """As an operand of * or **."""
     text = spelled(part)
-    loose = _core(part).head in _LOOSE and text != ELSE
+    alone = part.head == "product" and len(part.args) == 1 and part.constants[0].value == 1.0
+    loose = (part.args[0] if alone else part).head in _LOOSE and text != ELSE
     return f"({text})" if loose else text
 
 
-def _core(part: Part) -> Part:
-    """The one factor of a product that has nothing else."""
-    alone = part.head == "product" and len(part.args) == 1 and part.constants[0].value == 1.0
-    return part.args[0] if alone else part
+def _is_root(part: Part) -> bool:
+    return part.head == "power" and part.constants[0].value == 0.5
 
 
-def _powered(base: str, bare: str, exponent: float) -> str:
-    return f"sqrt({bare})" if exponent == 0.5 else f"{base}**{_figure(exponent)}"
-
-
-def _terms(terms: Sequence[str]) -> str:
-    return " + ".join(terms).replace("+ -", "- ")
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4g}"
+def _figures(part: Part) -> list[str]:
+    return [f"{constant.value:.4g}" for constant in part.constants]
