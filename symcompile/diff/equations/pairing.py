@@ -11,9 +11,9 @@ a coefficient (a - b is another law than a + b). Two equations that differ there
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -51,27 +51,27 @@ class Pairing:
     @property
     def same(self) -> bool:
         """Whether all constants are the same to the last bit."""
-        return all(change(one.old, one.new) == 0.0 for one in self.pairs)
+        return self.largest == 0.0
 
     @property
     def largest(self) -> float:
         """The largest relative change of a constant, from 0 to 2."""
-        return max((change(one.old, one.new) for one in self.pairs), default=0.0)
+        return max((change(old, new) for old, new, _ in self.pairs), default=0.0)
 
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The constants that were fitted on either side or changed, in the old one's order.
 
         One that stands in several places on both sides is one.
         """
-        groups: dict[object, list[Pair]] = {}
-        for number, one in enumerate(self.pairs):
-            if one.old.exact and one.new.exact and one.old.value == one.new.value:
+        paths: dict[Any, list[Path]] = {}
+        for number, (old, new, path) in enumerate(self.pairs):
+            if old.exact and new.exact and old.value == new.value:
                 continue
-            shared = bool(one.old.slots and one.new.slots)
-            groups.setdefault((one.old, one.new) if shared else number, []).append(one)
+            shared = bool(old.slots and new.slots)
+            paths.setdefault((old, new, 0 if shared else number), []).append(path)
         return tuple(
-            Coefficient(group[0].old.value, group[0].new.value, _places(group))
-            for group in groups.values()
+            Coefficient(old.value, new.value, _places(group))
+            for (old, new, _), group in paths.items()
         )
 
 
@@ -104,8 +104,8 @@ def change(old: Constant, new: Constant) -> float:
     return abs(a / size - b / size)
 
 
-def _places(group: Sequence[Pair]) -> str:
-    found = list(dict.fromkeys(place(one.path) for one in group))
+def _places(paths: Iterable[Path]) -> str:
+    found = list(dict.fromkeys(map(place, paths)))
     return ", ".join(found[:_PLACES] + ["..."] * (len(found) > _PLACES))
 
 
@@ -185,7 +185,7 @@ def _cost(owner: Part, old: Constant, new: Constant) -> float:
 def _groups(olds: Sequence[Part], news: Sequence[Part]) -> Iterator[tuple[list[Part], list[Part]]]:
     """Arguments by form. Those whose exact exponents both sides have equally often are by
     themselves: the terms of a polynomial."""
-    mine, theirs = _by_strict(olds), _by_strict(news)
+    mine, theirs = (_grouped(side, lambda part: part.strict) for side in (olds, news))
     rest: dict[str, tuple[list[Part], list[Part]]] = {}
     for strict in dict.fromkeys([*mine, *theirs]):
         group = mine.get(strict, []), theirs.get(strict, [])
@@ -198,20 +198,11 @@ def _groups(olds: Sequence[Part], news: Sequence[Part]) -> Iterator[tuple[list[P
     yield from rest.values()
 
 
-def _by_strict(args: Sequence[Part]) -> dict[str, list[Part]]:
-    found: dict[str, list[Part]] = {}
-    for arg in args:
-        found.setdefault(arg.strict, []).append(arg)
-    return found
-
-
 def _equal_first(
     olds: list[Part], news: list[Part]
 ) -> tuple[list[tuple[Part, Part]], list[Part], list[Part]]:
     """Pairs of equal parts, and those that are left."""
-    waiting: dict[str, list[Part]] = {}
-    for part in news:
-        waiting.setdefault(part.whole, []).append(part)
+    waiting = _grouped(news, lambda part: part.whole)
     found, left = [], []
     for part in olds:
         same = waiting.get(part.whole)
@@ -219,5 +210,11 @@ def _equal_first(
             found.append((part, same.pop(0)))
         else:
             left.append(part)
-    taken = {id(b) for _, b in found}
-    return found, left, [part for part in news if id(part) not in taken]
+    return found, left, [part for same in waiting.values() for part in same]
+
+
+def _grouped(parts: Sequence[Part], key: Callable[[Part], str]) -> dict[str, list[Part]]:
+    found: dict[str, list[Part]] = {}
+    for part in parts:
+        found.setdefault(key(part), []).append(part)
+    return found

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -41,7 +41,8 @@ MAX_STEPS = 50_000
 _LEADING = 8
 
 _UNORDERED = ("product", "sum", "Max", "Min", "Eq", "Ne", "And", "Or")
-_POWERS = ("power", "exponential")
+# What sympy calls by two names, and what it turns around.
+_HEADS = {"StrictLessThan": "Lt", "LessThan": "Le", "Equality": "Eq", "Unequality": "Ne"}
 _REVERSED = (sympy.GreaterThan, sympy.StrictGreaterThan)
 
 
@@ -97,7 +98,7 @@ class Part:
     @property
     def numbers_are_form(self) -> bool:
         """Whether an exact number of its own belongs to the form."""
-        return self.head in _POWERS
+        return self.head in ("power", "exponential")
 
 
 def part(
@@ -105,7 +106,8 @@ def part(
 ) -> Part:
     """A node; all that is said of it follows from its arguments, without recursion."""
     args, anyhow = tuple(args), head in _UNORDERED
-    form = [c.value if c.exact and head in _POWERS else "#" for c in constants]
+    powers = head in ("power", "exponential")
+    form = [c.value if c.exact and powers else "#" for c in constants]
     values = [(c.value, c.exact) for c in constants]
 
     def digest(own: Any, parts: list[str]) -> str:
@@ -143,17 +145,14 @@ def by_form(one: Part) -> tuple[Any, ...]:
 
 
 def _steps(args: Sequence[Part], anyhow: bool) -> int:
-    if not anyhow:
-        return 1 + sum(arg.steps for arg in args)
-    groups = Counter(arg.key for arg in args)
+    """Those of one form are paired each with each, if they are not too many for that."""
+    counts = Counter(arg.key for arg in args)
     each = {arg.key: arg.steps for arg in args}
-    return 1 + sum(group_steps(count, each[key]) for key, count in groups.items())
-
-
-def group_steps(count: int, steps: int) -> int:
-    """To pair so many parts with as many others: each with each, or too many for that."""
-    squared = count * count * steps
-    return squared if squared <= MAX_STEPS else count * steps
+    found = 1
+    for key, count in counts.items():
+        squared = anyhow and count * count * each[key] <= MAX_STEPS
+        found += each[key] * count * (count if squared else 1)
+    return found
 
 
 def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = False) -> Part:
@@ -169,38 +168,34 @@ def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = F
 
 class _Reader:
     def __init__(self, constants: Sequence[float], spread: bool) -> None:
-        self.values = constants
-        self.spread = spread
+        self.values, self.spread = constants, spread
         self.known: dict[sympy.Basic, Part] = {}
 
     def expression(self, expr: sympy.Basic) -> Part:
+        """A product or a number; of several terms, the product of 1 and their sum."""
         if expr not in self.known:
-            self.known[expr] = (
-                self.scaled(*self.terms(expr, ONE))
-                if isinstance(expr, sympy.Expr)
-                else self.factor(expr)
-            )
+            if not isinstance(expr, sympy.Expr):
+                self.known[expr] = self.factor(expr)
+            elif len(terms := self.terms(expr)) > 1:
+                self.known[expr] = part("product", (ONE,), (self.sum(terms),))
+            else:
+                self.known[expr] = self.term(*terms[0])
         return self.known[expr]
 
-    def scaled(self, *terms: Term) -> Part:
-        """A product or a number; of several terms, the product of 1 and their sum."""
-        if len(terms) > 1:
-            return part("product", (ONE,), (self.sum(terms),))
-        coefficient, factors = terms[0]
+    def term(self, coefficient: Constant, factors: Sequence[sympy.Expr]) -> Part:
         if not factors:
             return part("number", (coefficient,))
         return part("product", (coefficient,), map(self.factor, factors))
 
-    # --- sums and products
-
-    def terms(self, expr: sympy.Expr, scale: Constant) -> list[Term]:
+    def terms(self, expr: sympy.Expr, scale: Constant = ONE) -> list[Term]:
         """(coefficient, factors) of each term; of `scale * expr`, to be exact."""
         if expr.is_Add:
             return [term for arg in expr.args for term in self.terms(arg, scale)]
         factors = list(_factors(expr))
         numbers = [self.constant(factor) for factor in factors if is_constant(factor)]
         rest = [factor for factor in factors if not is_constant(factor)]
-        coefficient = _times([scale, *numbers])
+        varying = [number for number in (scale, *numbers) if number is not ONE]
+        coefficient = _joined(varying or [ONE], math.prod)
         # sympy multiplies exact numbers into sums by itself, if not always.
         if len(rest) == 1 and rest[0].is_Add and (coefficient.exact or self.spread):
             return self.terms(rest[0], coefficient)
@@ -208,54 +203,41 @@ class _Reader:
 
     def sum(self, terms: Sequence[Term]) -> Part:
         numbers = [coefficient for coefficient, factors in terms if not factors]
-        parts = [self.scaled(term) for term in terms if term[1]]
-        return part("sum", (_plus(numbers),) if numbers else (), parts)
+        added = (_joined(numbers, sum),) if numbers else ()
+        return part("sum", added, [self.term(*term) for term in terms if term[1]])
+
+    def factor(self, expr: sympy.Basic) -> Part:
+        if isinstance(expr, _REVERSED):
+            expr = expr.reversed
+        head = type(expr).__name__
+        match expr:
+            case sympy.Symbol():
+                return part("symbol", name=expr.name)
+            case sympy.Add():
+                return self.sum(self.terms(expr))
+            case sympy.Pow() if is_constant(expr.exp):
+                return part("power", (self.constant(expr.exp),), (self.expression(expr.base),))
+            case sympy.Pow() if is_constant(expr.base):
+                exponent = self.expression(expr.exp)
+                return part("exponential", (self.constant(expr.base),), (exponent,))
+            case sympy.Max() | sympy.Min():
+                numbers = [self.constant(arg) for arg in expr.args if is_constant(arg)]
+                rest = [self.expression(arg) for arg in expr.args if not is_constant(arg)]
+                choose = max if head == "Max" else min
+                chosen = [choose(numbers, key=lambda number: number.value)] if numbers else []
+                # Their order in a set is another one in every process.
+                return part(head, chosen, sorted(rest, key=by_form))
+            case sympy.Piecewise():
+                cases = [one for case in expr.args for one in case.args]
+                return part(head, (), map(self.expression, cases))
+        return part(_HEADS.get(head, head), (), map(self.expression, expr.args))
 
     def constant(self, expr: sympy.Expr) -> Constant:
         index = slot_index(expr)
         if index is not None:
             return Constant(float(self.values[index]), False, (index,))
-        value = constant_value(expr, self.values)
-        return Constant(value, not _is_fitted(expr), tuple(slots_of(expr)))
-
-    # --- factors
-
-    def factor(self, expr: sympy.Basic) -> Part:
-        if expr.is_Symbol:
-            return part("symbol", name=expr.name)
-        if isinstance(expr, sympy.Add):
-            return self.sum(self.terms(expr, ONE))
-        if isinstance(expr, sympy.Pow):
-            return self.power(expr.base, expr.exp)
-        if isinstance(expr, (sympy.Max, sympy.Min)):
-            return self.extreme(expr)
-        if isinstance(expr, _REVERSED):
-            expr = expr.reversed
-        if isinstance(expr, sympy.Piecewise):
-            flat = [one for case in expr.args for one in case.args]
-            return part("Piecewise", (), map(self.expression, flat))
-        name = type(expr).__name__
-        return part(_HEADS.get(name, name), (), map(self.expression, expr.args))
-
-    def power(self, base: sympy.Expr, exponent: sympy.Expr) -> Part:
-        if is_constant(exponent):
-            return part("power", (self.constant(exponent),), (self.expression(base),))
-        if is_constant(base):
-            return part("exponential", (self.constant(base),), (self.expression(exponent),))
-        return part("Pow", (), (self.expression(base), self.expression(exponent)))
-
-    def extreme(self, expr: sympy.Expr) -> Part:
-        """Max or Min, its constants made one."""
-        name = type(expr).__name__
-        numbers = [self.constant(arg) for arg in expr.args if is_constant(arg)]
-        # Their order in a set is another one in every process.
-        rest = sorted(
-            (self.expression(arg) for arg in expr.args if not is_constant(arg)),
-            key=by_form,
-        )
-        choose = max if name == "Max" else min
-        chosen = (choose(numbers, key=lambda one: one.value),) if numbers else ()
-        return part(name, chosen, rest)
+        fitted = bool(expr.free_symbols) or expr.has(sympy.Float)
+        return Constant(constant_value(expr, self.values), not fitted, tuple(slots_of(expr)))
 
 
 def constant_value(expr: sympy.Expr, constants: Sequence[float]) -> float:
@@ -269,19 +251,6 @@ def constant_value(expr: sympy.Expr, constants: Sequence[float]) -> float:
     return float(evaluate(program, np.empty((1, 0)), constants)[0, 0])
 
 
-# One name for the two classes that sympy has for each.
-_HEADS = {
-    "StrictLessThan": "Lt",
-    "LessThan": "Le",
-    "Equality": "Eq",
-    "Unequality": "Ne",
-}
-
-
-def _is_fitted(expr: sympy.Expr) -> bool:
-    return bool(expr.free_symbols) or expr.has(sympy.Float)
-
-
 def _factors(expr: sympy.Expr) -> Iterable[sympy.Expr]:
     if expr.is_Mul:
         for arg in expr.args:
@@ -290,21 +259,10 @@ def _factors(expr: sympy.Expr) -> Iterable[sympy.Expr]:
         yield expr
 
 
-def _times(numbers: Sequence[Constant]) -> Constant:
-    """Their product, to the same bit whatever their order."""
-    varying = [one for one in numbers if one is not ONE]
-    if len(varying) < 2:
-        return varying[0] if varying else ONE
-    value = math.prod(sorted(one.value for one in varying))
-    return Constant(value, all(one.exact for one in varying), _slots(varying))
-
-
-def _plus(numbers: Sequence[Constant]) -> Constant:
+def _joined(numbers: Sequence[Constant], join: Callable[[Iterable[float]], float]) -> Constant:
+    """Their sum or product, to the same bit whatever their order."""
     if len(numbers) == 1:
         return numbers[0]
-    total = sum(sorted(one.value for one in numbers))
-    return Constant(total, all(one.exact for one in numbers), _slots(numbers))
-
-
-def _slots(numbers: Iterable[Constant]) -> tuple[int, ...]:
-    return tuple(sorted({index for one in numbers for index in one.slots}))
+    value = join(sorted(number.value for number in numbers))
+    slots = sorted({index for number in numbers for index in number.slots})
+    return Constant(value, all(number.exact for number in numbers), tuple(slots))
