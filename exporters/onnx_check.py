@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,14 @@ import torch
 from torch import nn
 
 from symcompile.aten.export import Exported
-from symcompile.aten.sizes import Sizes
 from symcompile.errors import ExportError, first_line
 from symcompile.exporters.onnx_batches import (
     batch_size,
     largest_that_fits,
     of_size,
+    peak_bytes,
     shorter,
 )
-from symcompile.exporters.onnx_footprint import peak_bytes
 from symcompile.expressions.evaluation import Array
 from symcompile.lowering.raised import Raised
 from symcompile.modules.calling import Batch, run, submodule_path, tensors, without_gradients
@@ -72,9 +71,9 @@ def check_values(
     path: Path,
     proto: Any,
     module: nn.Module,
-    example: Batch,
     exported: Exported,
     *,
+    example: Batch,
     dtype: torch.dtype,
     blocks: Mapping[str, str],
 ) -> Agreement:
@@ -86,30 +85,38 @@ def check_values(
     batch has all other free sizes about halved.
 
     Args:
-        path: the file.
-        proto: the same model, whose weights may be elsewhere.
-        module: what it was exported from, on the CPU, in evaluation mode.
+        path, proto: the file, and the same model, whose weights may be elsewhere.
+        module, exported: what it was exported from, on the CPU, in evaluation mode, and the program
+            that it was translated from, which tells the sizes that are free.
         example: recorded inputs, from which batches are made within their range.
-        exported: the program that it was translated from, which tells the sizes that are free.
         blocks: target of each function, by the function's name.
 
     Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ;
     OtherSizesError where only the last batch does.
     """
     session = open_session(path, dtype, blocks, _inside(module, blocks.values()))
-    fits = partial(_fits, proto, [one.name for one in session.get_inputs()])
-    trial = _Trial(session, module, exported.sizes, TOLERANCE[dtype])
-    found = [trial.compare(versions) for versions in _batches(example, exported, fits)]
-    first = found[0]
-    if isinstance(first, Exception):
-        raise ExportError(f"the model does not run on its example: {first_line(first)}")
+    limit, sizes = TOLERANCE[dtype], exported.sizes
+
+    def compare(versions: Iterable[Batch]) -> _Compared | Exception:
+        """On the first version that the module can run; its error where it runs none."""
+        ran = first_that_runs(module, versions)
+        if isinstance(ran, Exception):
+            return ran
+        batch, expected = ran
+        count = batch_size(batch, sizes)
+        return _Compared(batch, count, _compare(session, batch, expected, limit, count))
+
+    names = [one.name for one in session.get_inputs()]
+    compared = [compare(versions) for versions in _batches(example, exported, proto, names)]
+    if isinstance(compared[0], Exception):
+        raise ExportError(f"the model does not run on its example: {first_line(compared[0])}")
     try:
-        found.append(trial.compare(shorter(first.batch, exported.sizes)))
+        compared.append(compare(shorter(compared[0].batch, sizes)))
     except ExportError as error:
         raise OtherSizesError(str(error)) from error
-    done = [one for one in found if not isinstance(one, Exception)]
-    rows = dict.fromkeys(one.rows for one in done if one.rows)
-    return Agreement(tuple(rows), max(one.difference for one in done), trial.limit)
+    done = [one for one in compared if not isinstance(one, Exception)]
+    counts = dict.fromkeys(one.rows for one in done if one.rows)
+    return Agreement(tuple(counts), max(one.difference for one in done), limit)
 
 
 class _Compared(NamedTuple):
@@ -118,31 +125,8 @@ class _Compared(NamedTuple):
     difference: float
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A session and the module that it has to agree with."""
-
-    session: Any
-    module: nn.Module
-    sizes: Sizes
-    limit: float
-
-    def compare(self, versions: Iterable[Batch]) -> _Compared | Exception:
-        """On the first version that the module can run; its error where it runs none.
-
-        Raises ExportError where the two differ.
-        """
-        ran = first_that_runs(self.module, versions)
-        if isinstance(ran, Exception):
-            return ran
-        batch, expected = ran
-        rows = batch_size(batch, self.sizes)
-        found = run_session(self.session, batch)
-        return _Compared(batch, rows, _compare(self.session, expected, found, self.limit, rows))
-
-
 def _batches(
-    example: Batch, exported: Exported, fits: Callable[[Batch], bool]
+    example: Batch, exported: Exported, proto: Any, names: Sequence[str]
 ) -> Iterator[Iterable[Batch]]:
     """Batches of several sizes, the example's first; of each, versions to be tried in turn."""
     sizes = exported.sizes
@@ -150,14 +134,14 @@ def _batches(
     if count is None:
         yield [exported.example]
         return
+
+    def fits(batch: Batch) -> bool:
+        shapes = [tuple(tensor.shape) for tensor in tensors((batch.args, batch.kwargs))]
+        return peak_bytes(proto, dict(zip(names, shapes, strict=False))) <= _MOST_BYTES
+
     wanted = [largest_that_fits(example, sizes, size, fits) for size in (count, *BATCH_SIZES)]
     for size in dict.fromkeys(wanted):
         yield [example] if size == count else of_size(example, sizes, size)
-
-
-def _fits(proto: Any, names: Sequence[str], batch: Batch) -> bool:
-    shapes = [tuple(tensor.shape) for tensor in tensors(batch)]
-    return peak_bytes(proto, dict(zip(names, shapes, strict=False))) <= _MOST_BYTES
 
 
 def first_that_runs(
@@ -246,14 +230,15 @@ def run_session(session: Any, batch: Batch) -> list[Array]:
 
 
 def _compare(
-    session: Any, expected: Sequence[torch.Tensor], found: Sequence[Array], limit: float, size: Any
+    session: Any, batch: Batch, expected: Sequence[torch.Tensor], limit: float, size: int | None
 ) -> float:
-    names = [one.name for one in session.get_outputs()]
+    """The largest difference; ExportError names the output whose shape or values are others."""
+    found = run_session(session, batch)
     if len(expected) != len(found):
         raise ExportError(f"the ONNX graph has {len(found)} outputs, the model {len(expected)}")
     worst = 0.0
-    for name, ours, theirs in zip(names, expected, found, strict=True):
-        where = f"output {name!r}" + (f" at batch size {size}" if size is not None else "")
+    for one, ours, theirs in zip(session.get_outputs(), expected, found, strict=True):
+        where = f"output {one.name!r}" + (f" at batch size {size}" if size is not None else "")
         if tuple(ours.shape) != theirs.shape:
             shapes = f"{list(theirs.shape)} from ONNX Runtime, {list(ours.shape)} from torch"
             raise ExportError(f"{where} has another shape: {shapes}")

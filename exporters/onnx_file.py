@@ -72,7 +72,10 @@ def write(proto: Any, weights: Mapping[str, Any], path: Path) -> list[Path]:
         places = _write_weights(weights, file)
     for one in proto.graph.initializer:
         if one.external_data:
-            _point(one, data.name, *places[one.name])
+            del one.external_data[:]
+            offset, length = places[one.name]
+            for key, value in (("location", data.name), ("offset", offset), ("length", length)):
+                one.external_data.add(key=key, value=str(value))
     path.write_bytes(proto.SerializeToString())
     return [data, path]
 
@@ -90,39 +93,28 @@ def _write_whole(proto: Any, weights: Mapping[str, Any], file: BinaryIO) -> None
     del graph.initializer[:]
     small = [one for one in proto.graph.initializer if one.name not in weights]
     graph.initializer.extend(small)
-    parts = [
-        _Part(one, weights[one.name]) for one in proto.graph.initializer if one.name in weights
-    ]
+    large = [one for one in proto.graph.initializer if one.name in weights]
+    heads = [_initializer_head(one, weights[one.name].nbytes) for one in large]
     body = graph.SerializeToString()
-    file.write(model.SerializeToString())
-    file.write(_head(_GRAPH, len(body) + sum(part.size for part in parts)))
-    file.write(body)
-    for part in parts:
-        part.write(file)
+    size = len(body) + sum(map(len, heads)) + sum(weights[one.name].nbytes for one in large)
+    file.write(model.SerializeToString() + _head(_GRAPH, size) + body)
+    for one, head in zip(large, heads, strict=True):
+        file.write(head)
+        _write_values(weights[one.name], file)
 
 
-class _Part:
-    """An initializer as it stands in the file of a model."""
+def _initializer_head(proto: Any, nbytes: int) -> bytes:
+    """What stands before the values of an initializer in the file of a model."""
+    import onnx
 
-    def __init__(self, proto: Any, tensor: Any) -> None:
-        import onnx
-
-        self.tensor = tensor
-        plain = onnx.TensorProto(dims=proto.dims, data_type=proto.data_type, name=proto.name)
-        values = _head(_RAW_DATA, tensor.nbytes)
-        description = plain.SerializeToString()
-        length = len(description) + len(values) + tensor.nbytes
-        self.head = _head(_INITIALIZER, length) + description + values
-        self.size = len(self.head) + tensor.nbytes
-
-    def write(self, file: BinaryIO) -> None:
-        file.write(self.head)
-        _write_values(self.tensor, file)
+    plain = onnx.TensorProto(dims=proto.dims, data_type=proto.data_type, name=proto.name)
+    description = plain.SerializeToString() + _head(_RAW_DATA, nbytes)
+    return _head(_INITIALIZER, len(description) + nbytes) + description
 
 
 def _head(tag: int, length: int) -> bytes:
     """The tag of a field and the number of bytes in it."""
-    return bytes(_varint(tag)) + bytes(_varint(length))
+    return bytes([*_varint(tag), *_varint(length)])
 
 
 def _varint(number: int) -> Iterator[int]:
@@ -150,9 +142,3 @@ def _write_weights(weights: Mapping[str, Any], file: BinaryIO) -> dict[str, tupl
         places[name] = (file.tell(), tensor.nbytes)
         _write_values(tensor, file)
     return places
-
-
-def _point(proto: Any, location: str, offset: int, length: int) -> None:
-    del proto.external_data[:]
-    for key, value in (("location", location), ("offset", offset), ("length", length)):
-        proto.external_data.add(key=key, value=str(value))

@@ -25,7 +25,7 @@ from symcompile.exporters.onnx_check import (
     first_that_runs,
 )
 from symcompile.exporters.onnx_file import set_aside, without_weights, write
-from symcompile.exporters.onnx_flat import flat_calls, inlined
+from symcompile.exporters.onnx_functions import flat_calls, inlined
 from symcompile.exporters.onnx_metadata import model_metadata
 from symcompile.exporters.onnx_operators import Signature
 from symcompile.exporters.onnx_translation import assemble
@@ -106,7 +106,7 @@ def onnx(
     """
     version, target = _opset(opset), _writable(path)
     check_constants(hybrid.outcomes, ExportError)
-    source = _source(hybrid, dtype)
+    source = _Source.of(hybrid, dtype)
     written = partial(
         _written, source, target=target, version=version, functions=functions, check=check
     )
@@ -127,18 +127,18 @@ class _Source:
     example: Batch
     rewrites: Mapping[str, Rewrite]
 
+    @classmethod
+    def of(cls, hybrid: Hybrid, dtype: str | None) -> _Source:
+        rewrites = {p: o for p, o in hybrid.outcomes.items() if isinstance(o, Rewrite)}
+        module, example = _on_cpu(hybrid, dtype)
+        return cls(hybrid, _for_inference(module, rewrites), example, rewrites)
+
     def program(self, dynamic: bool | Literal["batch"]) -> Exported:
         regions = [rewrite.region for rewrite in self.rewrites.values()]
         exported = export_program(self.module, self.example, regions, dynamic=dynamic)
         if dynamic:
             _require_free_batch(self.module, self.example, exported)
         return exported
-
-
-def _source(hybrid: Hybrid, dtype: str | None) -> _Source:
-    rewrites = {p: o for p, o in hybrid.outcomes.items() if isinstance(o, Rewrite)}
-    module, example = _on_cpu(hybrid, dtype)
-    return _Source(hybrid, _for_inference(module, rewrites), example, rewrites)
 
 
 def _written(
@@ -157,19 +157,16 @@ def _written(
     del model
     check_structure(without_weights(proto))
     names = {name: signature[0] for name, signature in signatures.items()}
+    lost = ", ".join(exported.left_out)
+    lost = f"results that are no tensors are left out: {lost}" if lost else ""
     agreement, files = None, []
     with replacing(target, ExportError) as draft:
         files = write(proto, weights, draft)
         if check:
             agreement = check_values(
-                draft,
-                proto,
-                source.module,
-                source.example,
-                exported,
-                dtype=working,
-                blocks=names,
-            )
+                draft, proto, source.module, exported,
+                example=source.example, dtype=working, blocks=names,
+            )  # fmt: skip
     return OnnxFile(
         target,
         version,
@@ -177,14 +174,9 @@ def _written(
         tuple(one.name for one in proto.graph.output),
         names if functions else {},
         agreement,
-        "; ".join(filter(None, (exported.note, _without(exported)))),
+        "; ".join(filter(None, (exported.note, lost))),
         target.with_name(files[0].name) if len(files) > 1 else None,
     )
-
-
-def _without(exported: Exported) -> str:
-    found = ", ".join(exported.left_out)
-    return f"results that are no tensors are left out: {found}" if found else ""
 
 
 # --- what is asked for -------------------------------------------------------------------------
@@ -205,15 +197,11 @@ def _opset(opset: int | None) -> int:
 
 
 def _writable(path: str | os.PathLike[str]) -> Path:
+    """Before anything is exported that could not be kept."""
+    refuse_special(path, ExportError)
     target = Path(path)
-    try:
-        if target.is_dir():
-            raise ExportError(f"can't write {str(target)!r}: it is a directory")
-        if not target.parent.is_dir():
-            raise ExportError(f"can't write {str(target)!r}: there is no directory {target.parent}")
-    except OSError as error:
-        raise ExportError(f"can't write {str(target)!r}: {error}") from error
-    refuse_special(target, ExportError)
+    if not os.path.isdir(target.parent):
+        raise ExportError(f"can't write {str(target)!r}: there is no directory {target.parent}")
     return target
 
 
@@ -290,11 +278,8 @@ def _takes_more(
 def _working_dtype(module: nn.Module, example: Batch) -> torch.dtype:
     """The least precise floating type there is, since results agree up to its rounding only."""
     found = {t.dtype for t in (*module.parameters(), *module.buffers(), *tensors(example))}
-    for dtype in (torch.bfloat16, torch.float16, torch.float32):
-        if dtype in found:
-            break
-    else:
-        dtype = home(module)[1] if torch.float64 not in found else torch.float64
+    ascending = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+    dtype = next((one for one in ascending if one in found), home(module)[1])
     if dtype is torch.bfloat16:
         raise ExportError(
             "ONNX Runtime's CPU kernels can't compute in bfloat16: export with dtype='float32'"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,10 +29,18 @@ from symcompile.exporters.onnx_functions import (
 )
 from symcompile.exporters.onnx_metadata import function_metadata
 from symcompile.exporters.onnx_operators import Signature, translations
-from symcompile.exporters.onnx_optimization import optimize
 from symcompile.fidelity.outcome import Rewrite
 from symcompile.modules.calling import submodule_path
 
+_ROUNDS = 2  # of optimization, as torch.onnx does
+# Passes after that, where the installed onnx_ir has them.
+_FINISH = (
+    "LiftSubgraphInitializersToMainGraphPass",
+    "DeduplicateInitializersPass",
+    "CommonSubexpressionEliminationPass",
+    "OutputFixPass",
+    "NameFixPass",
+)
 _NOISY = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
 
 
@@ -95,11 +103,15 @@ def _translated(exported: Exported, names: Mapping[Signature, str], opset: int) 
                 verbose=False,
             )
             assert program is not None
-            optimize(program.model)
+            _optimize(program.model)
         except ExportError:
             raise
         except Exception as error:  # torch's exporter lets everything through
-            raise ExportError(f"torch.onnx can't translate the model: {_cause(error)}") from error
+            cause = error  # the innermost reason: the outer ones say how to report a bug to torch
+            while isinstance(cause.__cause__, Exception):
+                cause = cause.__cause__
+            said = described(cause)
+            raise ExportError(f"torch.onnx can't translate the model: {said}") from error
     _forget_origin(program.model)
     return program.model
 
@@ -108,21 +120,12 @@ def _forget_origin(model: Any) -> None:
     """Drop torch's notes: stack traces with paths of this machine, different at every export."""
     import onnx_ir
 
-    for node in onnx_ir.traversal.RecursiveGraphIterator(model.graph):
-        parts: list[Any] = [node, *node.outputs]
-        for part in parts:
-            part.metadata_props.clear()
     graph = model.graph
-    rest: list[Any] = [model, graph, *graph.inputs, *graph.initializers.values()]
-    for one in rest:
-        one.metadata_props.clear()
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason: the outer ones say how to report a bug to torch."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return described(error)
+    noted: list[Any] = [model, graph, *graph.inputs, *graph.initializers.values()]
+    for node in onnx_ir.traversal.RecursiveGraphIterator(graph):
+        noted += [node, *node.outputs]
+    for place in noted:
+        place.metadata_props.clear()
 
 
 @contextmanager
@@ -196,3 +199,51 @@ def _rename_sizes(graph: Any) -> None:
 def _symbols(shape: Any) -> list[str | None]:
     """Name of each size, None for numbers and for sizes without a name."""
     return [None if isinstance(size, int) else size.value for size in shape or ()]
+
+
+# --- optimization --------------------------------------------------------------------------------
+
+
+def _optimize(model: Any) -> None:
+    """Inline functions, fold constants, simplify and name anew an onnx_ir.Model, in place."""
+    import onnx_ir.passes.common as common
+    from onnxscript.optimizer import fold_constants_ir
+    from onnxscript.rewriter import onnx_fusions, rewrite
+
+    common.InlinePass()(model)  # the functions that torch.onnx translates operators to
+    rules = exact_rules()
+    for _ in range(_ROUNDS):
+        fold_constants_ir(model, onnx_shape_inference=True)
+        rewrite(model, rules)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    for name in _FINISH:
+        if hasattr(common, name):
+            getattr(common, name)()(model)
+    onnx_fusions.fuse(model)
+
+
+def exact_rules() -> list[Any]:
+    """What onnxscript applies by default, but every constant stays what it is.
+
+    Its own rules that drop `1*x` and `x + 0` take 1.00001 for 1 and 1e-8 for 0: an equation's
+    coefficient would go missing without a word. Those here want exact numbers.
+    """
+    from onnxscript import rewriter
+    from onnxscript.rewriter import pattern
+    from onnxscript.rewriter.rules import common
+
+    def number(value: float) -> Any:
+        return pattern.Constant(value, rel_tol=0.0, abs_tol=0.0)
+
+    patterns: tuple[Callable[..., Any], ...] = (
+        lambda op, x: op.Mul(x, number(1.0)),
+        lambda op, x: op.Mul(number(1.0), x),
+        lambda op, x: op.Div(x, number(1.0)),
+        lambda op, x: op.Add(x, number(0.0)),
+        lambda op, x: op.Add(number(0.0), x),
+        lambda op, x: op.Sub(x, number(0.0)),
+    )
+    exact = [pattern.RewriteRule(one, lambda op, x, **_: op.Identity(x)) for one in patterns]
+    tolerant = {id(rule) for rule in common._no_op.rules}
+    others = [rule for rule in rewriter._DEFAULT_REWRITE_RULES if id(rule) not in tolerant]
+    return [*exact, common.dropout_zero_rule, common.dropout_inference_rule, *others]

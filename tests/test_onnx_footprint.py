@@ -4,7 +4,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from symcompile.exporters.onnx_footprint import peak_bytes
+from symcompile.exporters.onnx_batches import peak_bytes
 
 FLOAT = TensorProto.FLOAT
 

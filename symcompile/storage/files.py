@@ -101,7 +101,8 @@ def refuse_special(
     except (OSError, ValueError):
         return  # not there, or what writes has the words for it
     if not stat.S_ISREG(mode):
-        raise kind(f"can't write {what}{name!r}: {_NO_FILE}")
+        reason = "it is a directory" if stat.S_ISDIR(mode) else _NO_FILE
+        raise kind(f"can't write {what}{name!r}: {reason}")
 
 
 @contextmanager
