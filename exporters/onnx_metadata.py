@@ -27,15 +27,14 @@ from symcompile.storage.model import (
     state_digest,
     weight_rows,
 )
-from symcompile.storage.rows import (
+from symcompile.storage.onnx_rows import (
     TARGET_ROW,
     FlatCall,
     Reconstruction,
-    RegionRow,
     TargetRow,
     TensorFeatures,
-    region_row,
 )
+from symcompile.storage.rows import RegionRow, region_row
 
 PREFIX = "symcompile."
 # A projection with more numbers stays out: the file would hold them twice.

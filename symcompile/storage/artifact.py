@@ -21,9 +21,10 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ from symcompile.storage.reading import part, reading, said
 from symcompile.storage.recording import Recording
 
 State = Mapping[str, torch.Tensor]
+# The document of a member, and its tensors; None where it has none.
+Member = tuple[Any, Mapping[str, torch.Tensor] | None]
 
 
 class Empty(nn.Module):
@@ -111,8 +114,7 @@ def write(
 
     Warns where a loaded model will differ from this one in training. Raises ArtifactError if the
     model's forward can't be stored (which operator or argument it is about is named), if a constant
-    is not finite, if what was
-    stored computes something else, or if the file can't be written.
+    is not finite, if what was stored computes something else, or if the file can't be written.
     """
     check_constants(outcomes, ArtifactError)
     outcomes, recording = _storable(outcomes, recording)
@@ -122,25 +124,24 @@ def write(
             "the model was compiled without sample data of its own, so it can't be traced:"
             " pass a batch, save(path, example=batch)"
         )
-    batch = _on_cpu(given)
+    batch = map_tensors(lambda tensor: tensor.detach().to("cpu"), given)
     with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
         assert plain is not None
         graph, regions, neural = stored_graphs(plain, original, outcomes, batch)
-        found = differences(plain, graph, regions, batch)
-        documents, tensors = _blocks(plain, regions)
-        changed = {} if original is None else _changed(original, graph)
+        different = differences(plain, graph, regions, batch)
+        members: dict[str, Member] = {
+            "blocks": _blocks(plain, regions),
+            "example": _packed(batch),
+            "graph": (graph.document, None),
+            "original": (None, {} if original is None else _changed(original, graph)),
+            "outcomes": ({path: _outcome(path, one) for path, one in outcomes.items()}, None),
+            "tensors": (None, graph.tensors),
+        }
         about = model_row(plain, batch, capture, graph)
-    documents |= {
-        "graph": graph.document,
-        "outcomes": {name: _outcome(name, outcome) for name, outcome in outcomes.items()},
-    }
-    tensors |= {"tensors": graph.tensors, "original": changed}
-    for number, name in enumerate(neural):
-        documents[f"neural/{number}"] = neural[name].document
-        tensors[f"neural/{number}"] = neural[name].tensors
-    documents["example"], tensors["example"] = _pack_batch(batch)
+    for number, stored in enumerate(neural.values()):
+        members[f"neural/{number}"] = stored.document, stored.tensors
     if recording is not None:
-        documents["recording"], tensors["recording"] = recording.pack()
+        members["recording"] = recording.pack()
     manifest = {
         "symcompile": __version__,
         "model": _class_name(module),
@@ -148,11 +149,13 @@ def write(
         "about": about,
         "neural": list(neural),
         "original": root is not None,
-        "differences": found,
+        "differences": different,
         "notes": dict(notes or {}),
     }
-    for difference in found:
+    for difference in different:
         warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
+    documents = {name: one[0] for name, one in members.items() if one[0] is not None}
+    tensors = {name: one[1] for name, one in members.items() if one[1] is not None}
     return container.write(path, manifest, documents, tensors)
 
 
@@ -166,10 +169,6 @@ def _on_the_cpu(module: nn.Module | None) -> Iterator[nn.Module | None]:
         yield module
         return
     yield deepcopy(module, module).to("cpu")
-
-
-def _on_cpu(batch: Batch) -> Batch:
-    return map_tensors(lambda t: t.detach().to("cpu"), batch)
 
 
 def _storable(
@@ -214,9 +213,7 @@ def _changed(original: nn.Module, graph: StoredGraph) -> dict[str, torch.Tensor]
     }
 
 
-def _blocks(
-    module: nn.Module, regions: Mapping[str, Region]
-) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
+def _blocks(module: nn.Module, regions: Mapping[str, Region]) -> Member:
     """Parameters and buffers of the blocks that are in the hybrid now."""
     rows: dict[str, dict[str, str]] = {}
     tensors: dict[str, torch.Tensor] = {}
@@ -226,10 +223,10 @@ def _blocks(
         for name, tensor in (*block.named_parameters(), *block.named_buffers()):
             rows[path][name] = str(len(tensors))
             tensors[rows[path][name]] = tensor.detach()
-    return {"blocks": rows}, {"blocks": tensors}
+    return rows, tensors
 
 
-def _pack_batch(batch: Batch) -> tuple[Any, dict[str, torch.Tensor]]:
+def _packed(batch: Batch) -> Member:
     tensors: dict[str, torch.Tensor] = {}
 
     def leaf(value: Any) -> Any:
@@ -244,135 +241,121 @@ def _pack_batch(batch: Batch) -> tuple[Any, dict[str, torch.Tensor]]:
 # --- reading ---------------------------------------------------------------------------------
 
 
+class Artifact(container.Archive):
+    """An open artifact, each part of it checked when it is read."""
+
+    @cached_property
+    def graph(self) -> StoredGraph:
+        """The model around the regions."""
+        document = self.document("graph")
+        if type(document) is not dict:
+            raise ArtifactError("graph: it is not the JSON object of a graph")
+        check_signature(document)
+        return StoredGraph(document, self.tensors("tensors"))
+
+    @cached_property
+    def states(self) -> dict[str, State]:
+        """Parameters and buffers of the blocks that are in the hybrid, by region path."""
+        tensors = self.tensors("blocks")
+        return {
+            path: {name: tensors[key] for name, key in row.items()}
+            for path, row in self.document("blocks").items()
+        }
+
+    @cached_property
+    def outcome_rows(self) -> dict[str, Any]:
+        rows = self.document("outcomes")
+        if type(rows) is not dict:
+            raise ArtifactError("outcomes.json is not an object")
+        return outcomes_of_format_1(rows) if self.manifest["format"] == 1 else rows
+
+    def outcomes(self, *, fronts: bool = True) -> dict[str, Outcome]:
+        """By region path, with or without their fronts; ArtifactError names one that is none."""
+        found = {}
+        for path, row in self.outcome_rows.items():
+            with part(f"outcome of {shown(path)}"):
+                found[path] = outcome_from_json(row, fronts=fronts)
+                if found[path].path != path:
+                    raise ArtifactError(f"it is that of {shown(found[path].path)}")
+        return found
+
+    def neural(self, path: str) -> StoredGraph:
+        """The neural block of a region."""
+        member = f"neural/{self.manifest['neural'].index(path)}"
+        return StoredGraph(self.document(member), self.tensors(member))
+
+
+def outcomes(path: str | os.PathLike[str]) -> tuple[dict[str, Outcome], dict[str, Any]]:
+    """The outcomes and the manifest of an artifact, without its model."""
+    with reading(path), Artifact(path) as archive:
+        _ = archive.graph
+        return archive.outcomes(), archive.manifest
+
+
 def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Loaded:
     """Read an artifact onto a device.
 
     Raises ArtifactError if the file is missing, damaged, or written by a newer version.
     """
-    place = _usable(device)
-    with reading(path), container.Archive(path) as archive:
-        return _read(archive, place)
-
-
-def _usable(device: torch.device | str) -> torch.device:
     try:
-        return torch.empty(0, device=torch.device(device)).device
+        place = torch.empty(0, device=torch.device(device)).device
     except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
         raise ArtifactError(
             f"device is {device!r}, which this torch can't use ({said(error)}): pass device='cpu'"
         ) from error
+    with reading(path), Artifact(path) as archive:
+        return _loaded(archive, place)
 
 
-def outcomes(path: str | os.PathLike[str]) -> tuple[dict[str, Outcome], dict[str, Any]]:
-    """The outcomes and the manifest of an artifact, without its model."""
-    with reading(path), container.Archive(path) as archive:
-        check_signature(graph_document(archive))
-        return read_outcomes(archive), archive.manifest
-
-
-def graph_document(archive: container.Archive) -> Any:
-    """What the graph of an open artifact says, checked to be an object."""
-    document = archive.document("graph")
-    if type(document) is not dict:
-        raise ArtifactError("graph: it is not the JSON object of a graph")
-    return document
-
-
-def _read(archive: container.Archive, device: torch.device) -> Loaded:
-    manifest, found = archive.manifest, read_outcomes(archive)
-    graph = StoredGraph(graph_document(archive), archive.tensors("tensors"))
-    states = _block_states(archive)
+def _loaded(archive: Artifact, device: torch.device) -> Loaded:
+    manifest, outcomes = archive.manifest, archive.outcomes()
+    states, name = archive.states, manifest["model"]
+    rewrites = {path for path, one in outcomes.items() if isinstance(one, Rewrite)}
     # A region that stayed neural may be part of the graph.
-    paths = [path for path, outcome in found.items() if outcome.region is not None]
-    paths = [path for path in paths if path in states or isinstance(found[path], Rewrite)]
-    neural = _Neural(archive, device)
+    paths = [path for path in outcomes if path in rewrites or path in states]
+    paths = [path for path in paths if outcomes[path].region is not None]
+
+    def neural(path: str) -> nn.Module:
+        return decode(archive.neural(path), device=device, name="NeuralBlock")
+
     blocks: dict[str, nn.Module] = {}
     for path in paths:
-        rewritten = isinstance(found[path], Rewrite)
-        blocks[path] = Empty() if rewritten else neural.block(path, states[path])
-    name = manifest["model"]
-    has_recording = "recording.json" in archive.names
+        blocks[path] = Empty() if path in rewrites else neural(path)
+        if path not in rewrites:
+            blocks[path].load_state_dict(dict(states[path]), strict=False)
+    root = None
+    if manifest["original"]:
+        root = neural(".") if paths == ["."] else _original(archive, paths, neural, device, name)
+    recording = None
+    if "recording.json" in archive.names:
+        header, tensors = archive.document("recording"), archive.tensors("recording")
+        recording = Recording.unpack(header, tensors)
     return Loaded(
-        module=decode(graph, blocks, device=device, name=name),
-        root=_original(archive, graph, paths, neural, name) if manifest["original"] else None,
-        outcomes=found,
+        module=decode(archive.graph, blocks, device=device, name=name),
+        root=root,
+        outcomes=outcomes,
         example=_example_of(archive, device),
         capture=str(manifest["capture"]),
-        blocks={path: states[path] for path in paths if isinstance(found[path], Rewrite)},
-        recording=Recording.unpack(archive.document("recording"), archive.tensors("recording"))
-        if has_recording
-        else None,
+        blocks={path: states[path] for path in paths if path in rewrites},
+        recording=recording,
         notes=dict(manifest["notes"]),
         differences=tuple(map(str, manifest["differences"])),
     )
 
 
-def read_outcomes(archive: container.Archive, *, fronts: bool = True) -> dict[str, Outcome]:
-    """The outcomes in an open artifact, by region path, with or without their fronts.
-
-    Raises ArtifactError naming the region whose outcome is none.
-    """
-    found = {}
-    for path, data in _outcome_rows(archive).items():
-        with part(f"outcome of {shown(path)}"):
-            found[path] = outcome_from_json(data, fronts=fronts)
-            if found[path].path != path:
-                raise ArtifactError(f"it is that of {shown(found[path].path)}")
-    return found
-
-
-def _outcome_rows(archive: container.Archive) -> dict[str, Any]:
-    document = archive.document("outcomes")
-    if type(document) is not dict:
-        raise ArtifactError("outcomes.json is not an object")
-    return outcomes_of_format_1(document) if archive.manifest["format"] == 1 else document
-
-
-def programs(archive: container.Archive) -> Iterator[tuple[str, Any]]:
-    """Programs of the chosen equations of an open artifact, each with its place."""
-    for path, row in _outcome_rows(archive).items():
-        for output, equation in row.get("equations", {}).items():
-            yield f"region {path!r}, output {output}", equation["program"]
-
-
-class _Neural:
-    """The neural blocks of an artifact, decoded when asked for."""
-
-    def __init__(self, archive: container.Archive, device: torch.device) -> None:
-        self.archive, self.device = archive, device
-        self.numbers = {path: number for number, path in enumerate(archive.manifest["neural"])}
-
-    def block(self, path: str, state: State | None = None) -> nn.Module:
-        """The block at a path, with other values of its parameters and buffers if given."""
-        member = f"neural/{self.numbers[path]}"
-        graph = StoredGraph(self.archive.document(member), self.archive.tensors(member))
-        block = decode(graph, device=self.device, name="NeuralBlock")
-        if state is not None:
-            block.load_state_dict(dict(state), strict=False)
-        return block
-
-
 def _original(
-    archive: container.Archive,
-    graph: StoredGraph,
+    archive: Artifact,
     paths: list[str],
-    neural: _Neural,
+    neural: Callable[[str], nn.Module],
+    device: torch.device,
     name: str,
 ) -> nn.Module:
-    if paths == ["."]:
-        return neural.block(".")
-    tensors = {key: tensor.clone() for key, tensor in graph.tensors.items()}
-    stored = StoredGraph(graph.document, tensors | archive.tensors("original"))
-    blocks = {path: neural.block(path) for path in paths}
-    return decode(stored, blocks, device=neural.device, name=name)
+    tensors = {key: tensor.clone() for key, tensor in archive.graph.tensors.items()}
+    stored = StoredGraph(archive.graph.document, tensors | archive.tensors("original"))
+    return decode(stored, {path: neural(path) for path in paths}, device=device, name=name)
 
 
-def _block_states(archive: container.Archive) -> dict[str, State]:
-    rows, tensors = archive.document("blocks"), archive.tensors("blocks")
-    return {path: {name: tensors[key] for name, key in row.items()} for path, row in rows.items()}
-
-
-def _example_of(archive: container.Archive, device: torch.device) -> Batch:
+def _example_of(archive: Artifact, device: torch.device) -> Batch:
     tensors = archive.tensors("example")
 
     def leaf(data: dict[str, Any]) -> Any:

@@ -160,27 +160,6 @@ IDENTIFIER = _leaf(
 PARAMETER = _leaf(_is_parameter, "the name of a parameter", str)
 
 
-def _write_array(value: Any) -> Any:
-    array = np.asarray(value, dtype=np.float64)
-    if not np.isfinite(array).all():
-        raise ArtifactError("can't store an array that is not finite")
-    return {"shape": list(array.shape), "values": array.ravel().tolist()}
-
-
-def _read_array(data: Any) -> Any:
-    try:
-        shape, values = data["shape"], [FINITE.read(value) for value in data["values"]]
-        sound = len(shape) <= MAX_RANK and all(type(size) is int and size >= 0 for size in shape)
-        if not sound or math.prod(shape) != len(values):
-            raise placed("its shape", wrong(shape, f"that of {len(values)} values"))
-        return np.array(values, dtype=np.float64).reshape(shape)
-    except (KeyError, TypeError) as error:
-        raise wrong(data, "an array") from error
-
-
-ARRAY = Codec(_write_array, _read_array)
-
-
 def _write_data(value: Any) -> Any:
     """Plain data of any form; tuples become lists."""
     if isinstance(value, Mapping):
@@ -225,34 +204,6 @@ def _sorted(value: Any) -> Any:
 
 DATA = Codec(_write_data, _read_data)
 SHOWN_DATA = Codec(lambda value: _sorted(_write_data(value)), _read_shown)
-
-
-def _write_structure(value: Any) -> Any:
-    """What a region returns: numbers of outputs in nested tuples, lists and dicts."""
-    if isinstance(value, Mapping):
-        return {"dict": [[key, _write_structure(item)] for key, item in value.items()]}
-    if isinstance(value, (tuple, list)):
-        items = [_write_structure(item) for item in value]
-        return {"tuple": items} if isinstance(value, tuple) else items
-    return value
-
-
-def _read_structure(data: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise MisfitError("is nested too deeply")
-    if data is None or type(data) is int:
-        return data
-    inner = Codec(_write_structure, lambda item: _read_structure(item, depth + 1))
-    if type(data) is list:
-        return list(many(inner).read(data))
-    if type(data) is dict and set(data) == {"tuple"}:
-        return many(inner).read(data["tuple"])
-    if type(data) is dict and set(data) == {"dict"}:
-        return dict(many(pair(KEY, inner)).read(data["dict"]))
-    raise wrong(data, "the structure of an output")
-
-
-STRUCTURE = Codec(_write_structure, _read_structure)
 
 
 # --- composition -------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ raises ArtifactError that names the place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from symcompile.aten.values import DTYPES, decode_value, encode_value
@@ -38,7 +40,6 @@ from symcompile.modules.region import (
 from symcompile.regression.choice import Few
 from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.codecs import (
-    ARRAY,
     COUNT,
     DATA,
     FINITE,
@@ -46,12 +47,13 @@ from symcompile.storage.codecs import (
     IDENTIFIER,
     KEY,
     LITERAL,
+    MAX_DEPTH,
     MAX_RANK,
     NUMBER,
     PARAMETER,
-    STRUCTURE,
     TEXT,
     Codec,
+    MisfitError,
     by_name,
     by_number,
     many,
@@ -138,6 +140,56 @@ def _front(equation: Codec) -> Codec:
 
 
 # --- regions -------------------------------------------------------------------------------------
+
+
+def _write_array(value: Any) -> Any:
+    array = np.asarray(value, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ArtifactError("can't store an array that is not finite")
+    return {"shape": list(array.shape), "values": array.ravel().tolist()}
+
+
+def _read_array(data: Any) -> Any:
+    try:
+        shape, values = data["shape"], [FINITE.read(value) for value in data["values"]]
+        sound = len(shape) <= MAX_RANK and all(type(size) is int and size >= 0 for size in shape)
+        if not sound or math.prod(shape) != len(values):
+            raise placed("its shape", wrong(shape, f"that of {len(values)} values"))
+        return np.array(values, dtype=np.float64).reshape(shape)
+    except (KeyError, TypeError) as error:
+        raise wrong(data, "an array") from error
+
+
+ARRAY = Codec(_write_array, _read_array)
+
+
+def _write_structure(value: Any) -> Any:
+    """What a region returns: numbers of outputs in nested tuples, lists and dicts."""
+    if isinstance(value, Mapping):
+        return {"dict": [[key, _write_structure(item)] for key, item in value.items()]}
+    if isinstance(value, (tuple, list)):
+        items = [_write_structure(item) for item in value]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    return value
+
+
+def _read_structure(data: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise MisfitError("is nested too deeply")
+    if data is None or type(data) is int:
+        return data
+    inner = Codec(_write_structure, lambda item: _read_structure(item, depth + 1))
+    if type(data) is list:
+        return list(many(inner).read(data))
+    if type(data) is dict and set(data) == {"tuple"}:
+        return many(inner).read(data["tuple"])
+    if type(data) is dict and set(data) == {"dict"}:
+        return dict(many(pair(KEY, inner)).read(data["dict"]))
+    raise wrong(data, "the structure of an output")
+
+
+STRUCTURE = Codec(_write_structure, _read_structure)
+
 
 OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),

@@ -42,9 +42,7 @@ from symcompile.storage.codecs import (
     of_members,
     one_of,
     optional,
-    pair,
     shared,
-    whole,
     without_nan,
     wrong,
 )
@@ -368,86 +366,3 @@ class GraphRow:
 
 
 GRAPH = of_members(GraphRow)
-
-
-# --- what an ONNX file says beside it ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FlatCall:
-    """A call of a block whose nodes stand in the graph, instead of one that calls a function.
-
-    Attributes:
-        name: of the call; the nodes' names begin with it, a slash follows.
-        function: whose body it is.
-        inputs, outputs: values in the graph, in the order of the function's signature.
-        nodes: how many there are.
-        path: of the block.
-    """
-
-    name: str
-    function: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    nodes: int
-    path: str = ""
-
-
-_FLAT_CALL = shared(
-    FlatCall,
-    name=inside(NAME, "call"),
-    function=NAME,
-    inputs=_NAMES,
-    outputs=_NAMES,
-    nodes=whole(1),
-)
-
-
-@dataclass(frozen=True)
-class TensorFeatures:
-    """Features of the tensors that go in and come out; 0 where they have no such dimension."""
-
-    inputs: tuple[int, ...] = ()
-    outputs: tuple[int, ...] = ()
-
-
-_FEATURES = many(whole(0, 100_000), 1_000)
-_SIGNATURE = many(pair(NAME, whole(0, 32)), 1_000)
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """Mean [d] and components [k, d] of the projection of a block's outputs."""
-
-    mean: Annotated[tuple[float, ...], many(FINITE)] = ()
-    components: Annotated[tuple[Any, ...], many(many(FINITE))] = ()
-
-
-@dataclass(frozen=True)
-class TargetRow(RegionRow):
-    """A region in an ONNX file; `calls` is how often the graph calls it.
-
-    `functions` are the names of its functions, none in flat mode, `signatures` dtype and rank of
-    each tensor that goes into one, `flat` the calls in flat mode.
-    """
-
-    path: Annotated[str | None, NAME] = None
-    functions: Annotated[tuple[str, ...] | None, _NAMES] = None
-    signatures: Annotated[Mapping[str, Any] | None, by_name(_SIGNATURE)] = None
-    tensors: Annotated[
-        TensorFeatures | None, shared(TensorFeatures, inputs=_FEATURES, outputs=_FEATURES)
-    ] = None
-    reconstruction: Annotated[Reconstruction | None, of_members(Reconstruction)] = None
-    flat: Annotated[tuple[FlatCall, ...] | None, many(_FLAT_CALL)] = None
-
-
-@dataclass(frozen=True)
-class OnnxModelRow(ModelRow):
-    """The model in an ONNX file: `targets` tells what must be there, `scalars` are weights of a
-    single number, which look like constants in a graph."""
-
-    targets: Annotated[tuple[str, ...] | None, _NAMES] = None
-    scalars: Annotated[tuple[str, ...] | None, _NAMES] = None
-
-
-TARGET_ROW, ONNX_MODEL = of_members(TargetRow), of_members(OnnxModelRow)

@@ -16,7 +16,7 @@ from symcompile.errors import ArtifactError, SymCompileError, shown
 from symcompile.storage.codecs import mapping, placed, unique
 from symcompile.storage.documents import NotJsonError, from_json
 from symcompile.storage.older import is_older_metadata, older_metadata
-from symcompile.storage.rows import ONNX_MODEL, TARGET_ROW, FlatCall, OnnxModelRow, TargetRow
+from symcompile.storage.onnx_rows import ONNX_MODEL, TARGET_ROW, FlatCall, OnnxModelRow, TargetRow
 
 _PREFIX = "symcompile."
 _VERSION, _MODEL = f"{_PREFIX}version", f"{_PREFIX}model"

@@ -32,7 +32,7 @@ from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.expressions.program import from_sympy
 from symcompile.modules.region import read_features
-from symcompile.storage.rows import TargetRow, TensorFeatures
+from symcompile.storage.onnx_rows import TargetRow, TensorFeatures
 
 MOST_PROBES = 64
 IN_RANGE = 8

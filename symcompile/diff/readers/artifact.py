@@ -6,20 +6,15 @@ Its parts are put together as the manifest of the same compile is, and read as o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
-from symcompile.aten.decode import StoredGraph
-from symcompile.aten.signature import check_signature
 from symcompile.diff.readers import manifest
 from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
 from symcompile.modules.calling import submodule_path
-from symcompile.storage import artifact
-from symcompile.storage.container import Archive
+from symcompile.storage.artifact import Artifact
 from symcompile.storage.equations import check_work
 from symcompile.storage.graph_rows import aten_rows
 from symcompile.storage.model import (
@@ -34,7 +29,6 @@ from symcompile.storage.reading import reading
 from symcompile.storage.rows import region_row
 
 Json = dict[str, Any]
-State = dict[str, torch.Tensor]
 
 
 def read(path: str | os.PathLike[str]) -> Snapshot:
@@ -43,61 +37,44 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     Raises ArtifactError if it is missing, damaged, of a newer version, or no artifact.
     """
     source = os.fspath(path)
-    with reading(source), Archive(path) as archive:
-        check_work(artifact.programs(archive))
-        found = artifact.read_outcomes(archive, fronts=False)
-        graph, states = _graph(archive), _states(archive)
+    with reading(source), Artifact(path) as archive:
+        check_work(_programs(archive))
+        outcomes = archive.outcomes(fronts=False)
+        # Of an artifact by another writer the class alone is known.
+        about = archive.manifest.get("about", {"class": archive.manifest.get("model")})
         data = {
-            "model": _model(archive),
+            "model": about,
             "regions": {
-                path: region_row(one, _digest(archive, path, one, states, graph))
-                for path, one in found.items()
+                path: region_row(one, _digest(archive, path, one)) for path, one in outcomes.items()
             },
-            "weights": _weights(graph, found, states),
-            "graph": {"level": "aten", "nodes": list(aten_rows(graph.document))},
+            "weights": _weights(archive, outcomes),
+            "graph": {"level": "aten", "nodes": list(aten_rows(archive.graph.document))},
         }
         return manifest.snapshot(data, source, "artifact")
 
 
-def _model(archive: Archive) -> Json:
-    """What was noted when the file was written; of an older one the class alone is known."""
-    about: Json | None = archive.manifest.get("about")
-    return {"class": archive.manifest.get("model")} if about is None else about
+def _programs(archive: Artifact) -> Iterator[tuple[str, Any]]:
+    """Those of the chosen equations, each with its place."""
+    for path, row in archive.outcome_rows.items():
+        for output, equation in row.get("equations", {}).items():
+            yield f"region {path!r}, output {output}", equation["program"]
 
 
-def _graph(archive: Archive) -> StoredGraph:
-    document = artifact.graph_document(archive)
-    check_signature(document)
-    return StoredGraph(document, archive.tensors("tensors"))
-
-
-def _states(archive: Archive) -> dict[str, State]:
-    """Parameters and buffers of the blocks that are in the hybrid, by region path."""
-    tensors = archive.tensors("blocks")
-    return {
-        path: {name: tensors[key] for name, key in rows.items()}
-        for path, rows in archive.document("blocks").items()
-    }
-
-
-def _weights(graph: StoredGraph, outcomes: Mapping[str, Outcome], states: dict[str, State]) -> Json:
-    found = stored_weights(graph)
+def _weights(archive: Artifact, outcomes: Mapping[str, Outcome]) -> Json:
+    found = stored_weights(archive.graph)
     for path, one in outcomes.items():
         if isinstance(one, Rewrite):
-            found |= rest_of_block(submodule_path(path), states[path])
+            found |= rest_of_block(submodule_path(path), archive.states[path])
     return {name: tensor_row(tensor) for name, tensor in found.items()}
 
 
-def _digest(
-    archive: Archive, path: str, outcome: Outcome, states: dict[str, State], graph: StoredGraph
-) -> str | None:
+def _digest(archive: Artifact, path: str, outcome: Outcome) -> str | None:
     """Of the weights that the neural block at a path has in the hybrid."""
     if outcome.region is None or not isinstance(outcome, Refusal):
         return None
-    if path not in states:  # it is part of the graph
-        if any(row.get("path") == path for row in graph.document["nodes"]):
+    if path not in archive.states:  # it is part of the graph
+        if any(row.get("path") == path for row in archive.graph.document["nodes"]):
             raise ArtifactError(f"blocks.json does not list block {path!r}, which its graph calls")
-        return state_digest(tensors_inside(graph, path))
-    number = archive.manifest["neural"].index(path)
-    constants = constants_of(archive.document(f"neural/{number}"))
-    return state_digest({k: one for k, one in states[path].items() if k not in constants})
+        return state_digest(tensors_inside(archive.graph, path))
+    constants = constants_of(archive.neural(path).document)
+    return state_digest({k: v for k, v in archive.states[path].items() if k not in constants})
