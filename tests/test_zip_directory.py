@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from symcompile.errors import ArtifactError
-from symcompile.storage.container import MAX_MEMBERS, Archive
-from symcompile.storage.zip_directory import directory_problem
+from symcompile.storage.container import MAX_MEMBERS, Archive, directory_problem
 
 _ENTRY = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *[0] * 7, 8, *[0] * 6)
 

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import torch
@@ -58,12 +58,31 @@ def model_row(
     row["parameters"] = sum(parameter.numel() for parameter in module.parameters())
     if example is None:
         return row | {"inputs": None, "outputs": None}
-    runs = _Runs(module, example)
-    inputs = dict(_inputs(runs, known.get("inputs")))
-    outputs = known.get("outputs") or runs.outputs()
+    count, results = rows(example), _results(module, example)
+
+    @cache
+    def free() -> bool:
+        return _takes_fewer(module, example, count, results)
+
+    def described(leaf: Any) -> list[Any]:
+        if not isinstance(leaf, torch.Tensor):
+            return plain_leaf(leaf)
+        sizes: list[Any] = list(leaf.shape)
+        if sizes and sizes[0] == count and free():
+            sizes[0] = BATCH
+        return [dtype_name(leaf.dtype), *sizes]
+
+    named = known.get("inputs") or {}
+    inputs = {
+        place: (isinstance(leaf, torch.Tensor) and named.get(place)) or described(leaf)
+        for place, leaf in _arguments(module, example)
+    }
+    outputs = known.get("outputs")
+    if not outputs and results is not None:
+        outputs = {place: described(leaf) for place, leaf in results}
     row |= {"inputs": inputs, "outputs": outputs, "arguments": list(inputs)}
     row["results"] = None if outputs is None else list(outputs)
-    probes = runs.probes()
+    probes = _probes(module, example, count, results)
     return row if probes is None else {**row, "probes": probes}
 
 
@@ -90,70 +109,47 @@ def example_of(
 # --- what runs -------------------------------------------------------------------------------
 
 
-class _Runs:
-    """Results of a model on its example, and on the first rows of it where it takes them."""
+Results = list[tuple[str, Any]]
 
-    def __init__(self, module: nn.Module, example: Batch) -> None:
-        self.module, self.example, self.count = module, example, rows(example)
-        self.whole = self.few = self.attempt(example)
-        self.given = example
-        found = self.first(PROBE_ROWS) if (self.count or 0) > PROBE_ROWS else None
-        if found is not None:
-            self.few, self.given = found, take(example, torch.arange(PROBE_ROWS))
 
-    def first(self, count: int) -> list[tuple[str, Any]] | None:
-        return self.attempt(take(self.example, torch.arange(count)))
-
-    def attempt(self, batch: Batch) -> list[tuple[str, Any]] | None:
-        """Place and value of every result; None if the model can't run."""
-        with same_random_state(), preserving(self.module), evaluating(self.module):
-            torch.manual_seed(0)
-            try:
-                return list(result_places(without_gradients(lambda: run(self.module, batch))))
-            except Exception:  # whatever a user's forward raises
-                return None
-
-    @cached_property
-    def free(self) -> bool:
-        """Whether the model takes fewer rows, and then gives fewer."""
-        fewer = None if self.count in (None, 0, 1) else self.first(self.count - 1)  # type: ignore[operator]
-        if fewer is None or self.whole is None:
-            return False
-        return all(
-            b.shape[:1] == (self.count - 1,)  # type: ignore[operator]
-            for (_, a), (_, b) in zip(self.whole, fewer, strict=False)
-            if isinstance(a, torch.Tensor) and a.shape[:1] == (self.count,)
-            if isinstance(b, torch.Tensor)
-        )
-
-    def described(self, value: Any) -> list[Any]:
-        if not isinstance(value, torch.Tensor):
-            return plain_leaf(value)
-        sizes: list[Any] = list(value.shape)
-        if sizes and sizes[0] == self.count and self.free:
-            sizes[0] = BATCH
-        return [dtype_name(value.dtype), *sizes]
-
-    def outputs(self) -> Json | None:
-        found = self.whole
-        return None if found is None else {place: self.described(leaf) for place, leaf in found}
-
-    def probes(self) -> Json | None:
-        if self.few is None:
+def _results(module: nn.Module, batch: Batch) -> Results | None:
+    """Place and value of every result; None if the model can't run."""
+    with same_random_state(), preserving(module), evaluating(module):
+        torch.manual_seed(0)
+        try:
+            return list(result_places(without_gradients(lambda: run(module, batch))))
+        except Exception:  # whatever a user's forward raises
             return None
-        return {
-            "rows": rows(self.given),
-            "inputs": _digest_of(_arguments(self.module, self.given)),
-            "outputs": {
-                place: _values(leaf) for place, leaf in self.few if isinstance(leaf, torch.Tensor)
-            },
-        }
 
 
-def _inputs(runs: _Runs, known: Mapping[str, Any] | None) -> Iterator[tuple[str, list[Any]]]:
-    for place, leaf in _arguments(runs.module, runs.example):
-        found = (known or {}).get(place) if isinstance(leaf, torch.Tensor) else None
-        yield place, found or runs.described(leaf)
+def _takes_fewer(
+    module: nn.Module, example: Batch, count: int | None, results: Results | None
+) -> bool:
+    """Whether the model takes fewer rows, and then gives fewer."""
+    if count is None or count < 2 or results is None:
+        return False
+    fewer = _results(module, take(example, torch.arange(count - 1)))
+    return fewer is not None and all(
+        b.shape[:1] == (count - 1,)
+        for (_, a), (_, b) in zip(results, fewer, strict=False)
+        if isinstance(a, torch.Tensor) and a.shape[:1] == (count,)
+        if isinstance(b, torch.Tensor)
+    )
+
+
+def _probes(
+    module: nn.Module, example: Batch, count: int | None, results: Results | None
+) -> Json | None:
+    """What the model gives on the first rows of its example, or on all where it takes no fewer."""
+    given = example
+    if (count or 0) > PROBE_ROWS:
+        first = take(example, torch.arange(PROBE_ROWS))
+        few = _results(module, first)
+        given, results = (example, results) if few is None else (first, few)
+    if results is None:
+        return None
+    values = {place: _values(leaf) for place, leaf in results if isinstance(leaf, torch.Tensor)}
+    return {"rows": rows(given), "inputs": _digest_of(_arguments(module, given)), "outputs": values}
 
 
 def _arguments(module: nn.Module, example: Batch) -> Iterator[tuple[str, Any]]:
@@ -189,7 +185,11 @@ def weight_rows(
     module: nn.Module, outcomes: Mapping[str, Outcome], graph: StoredGraph | None
 ) -> Json:
     """Dtype, shape and digest of every weight outside of the equations and the neural blocks."""
-    found = dict(_rest_of_blocks(module, outcomes))
+    found: dict[str, torch.Tensor] = {}
+    for path, outcome in outcomes.items():
+        if isinstance(outcome, Rewrite):
+            place = submodule_path(path)
+            found |= rest_of_block(place, dict(own_tensors(module.get_submodule(place))))
     if graph is not None:
         found |= stored_weights(graph)
     else:
@@ -215,21 +215,11 @@ def tensors_inside(graph: StoredGraph, path: str) -> dict[str, torch.Tensor]:
     return found
 
 
-def _rest_of_blocks(
-    module: nn.Module, outcomes: Mapping[str, Outcome]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Weights of what is left of a neural block beside its equations."""
-    for path, outcome in outcomes.items():
-        if isinstance(outcome, Rewrite):
-            home = submodule_path(path)
-            yield from rest_of_block(home, dict(own_tensors(module.get_submodule(home))))
-
-
-def rest_of_block(
-    home: str, state: Mapping[str, torch.Tensor]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """The same from the block's own tensors, by their names in the model."""
-    yield from ((f"{home}.{k}", one) for k, one in state.items() if k.startswith(f"{NEURAL}."))
+def rest_of_block(place: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What is left of a neural block beside its equations, from the block's own tensors: by their
+    names in the model."""
+    left = {name: tensor for name, tensor in state.items() if name.startswith(f"{NEURAL}.")}
+    return {f"{place}.{name}": tensor for name, tensor in left.items()}
 
 
 def tensor_row(tensor: torch.Tensor) -> list[Any]:
@@ -238,15 +228,11 @@ def tensor_row(tensor: torch.Tensor) -> list[Any]:
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameters and buffers, tied ones once; not what a loaded model holds as its constants."""
-    constants = _constants(module)
+    origin = module.__dict__.get("_origin") if isinstance(module, StoredModel) else None
+    constants = set() if origin is None else constants_of(origin.document)
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if name not in constants:
             yield name, tensor
-
-
-def _constants(module: nn.Module) -> set[str]:
-    origin = module.__dict__.get("_origin") if isinstance(module, StoredModel) else None
-    return set() if origin is None else constants_of(origin.document)
 
 
 def constants_of(document: Json) -> set[str]:
