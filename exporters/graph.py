@@ -18,10 +18,10 @@ from symcompile.aten.opaque import block_calls
 from symcompile.errors import ExportError, described
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Rewrite
-from symcompile.modules.agreement import agree, agree_in_gradients, agree_without_gradients
+from symcompile.modules.agreement import Tracer, agree, agree_in_gradients, agree_without_gradients
 from symcompile.modules.calling import Batch, evaluating, rows, submodule_path, take
 from symcompile.modules.region import Region
-from symcompile.modules.region_call import build_arguments
+from symcompile.modules.region_call import bound_values, build_arguments
 from symcompile.modules.state import deepcopy, same_random_state
 
 
@@ -62,17 +62,6 @@ def _blocks(module: nn.Module, regions: Iterable[Region]) -> dict[int, Region]:
 # --- by torch.fx -------------------------------------------------------------------------------
 
 
-class _Tracer(fx.Tracer):
-    """Keeps symbolic blocks whole, so that their nodes' provenance survives."""
-
-    def __init__(self, blocks: Mapping[int, Region]) -> None:
-        super().__init__()
-        self.blocks = blocks
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return id(m) in self.blocks or super().is_leaf_module(m, module_qualified_name)
-
-
 def _traced(hybrid: Hybrid, regions: Iterable[Region]) -> tuple[fx.GraphModule | None, str]:
     """A traced copy that shares all parameters, or None with the reason."""
     module = hybrid.module
@@ -84,7 +73,8 @@ def _traced(hybrid: Hybrid, regions: Iterable[Region]) -> tuple[fx.GraphModule |
             " export"
         )
     try:
-        graph = _Tracer(_blocks(module, regions)).trace(module)
+        blocks = [module.get_submodule(submodule_path(one.path)) for one in regions]
+        graph = Tracer(blocks).trace(module)
         traced = _share(module, graph, type(module).__name__)
     except Exception as error:  # any failure of a user's forward under tracing is an answer
         return None, f"torch.fx can't trace it: {described(error)}"
@@ -190,7 +180,10 @@ def _inline_blocks(module: fx.GraphModule, blocks: Mapping[int, Region]) -> None
 
 def _inline(graph: fx.Graph, call: fx.Node, block: fx.GraphModule, region: Region) -> None:
     """The block's nodes in the place of its call, with its constants read where they are."""
-    values = _bind(block, call)
+    placeholders = [node for node in block.graph.nodes if node.op == "placeholder"]
+    names = {str(node.target): node.args[0] if node.args else None for node in placeholders}
+    bound = bound_values(names, call.args, call.kwargs)
+    values: dict[fx.Node, Any] = {node: bound[str(node.target)] for node in placeholders}
     result: Any = None
     with graph.inserting_before(call):
         for node in block.graph.nodes:
@@ -204,27 +197,6 @@ def _inline(graph: fx.Graph, call: fx.Node, block: fx.GraphModule, region: Regio
                 values[node] = inner
     _replace(call, result)
     graph.erase_node(call)
-
-
-def _bind(block: fx.GraphModule, call: fx.Node) -> dict[fx.Node, Any]:
-    """Argument of each placeholder of the block."""
-    rest, named = list(call.args), dict(call.kwargs)
-    values: dict[fx.Node, Any] = {}
-    for node in block.graph.nodes:
-        if node.op != "placeholder":
-            continue
-        name = str(node.target)
-        if name.startswith("**"):
-            values[node], named = named, {}
-        elif name.startswith("*"):
-            values[node], rest = tuple(rest), []
-        elif rest:
-            values[node] = rest.pop(0)
-        elif name in named:
-            values[node] = named.pop(name)
-        else:
-            values[node] = node.args[0] if node.args else None
-    return values
 
 
 def _replace(node: fx.Node, result: Any) -> None:

@@ -11,12 +11,11 @@ own class stays the root.
 from __future__ import annotations
 
 import inspect
-import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import fx, nn
@@ -24,6 +23,7 @@ from torch.nn.parameter import is_lazy
 
 from symcompile.errors import CaptureError, DataError, described, first_line
 from symcompile.modules.agreement import (
+    Tracer,
     agree,
     agree_in_gradients,
     agree_without_gradients,
@@ -173,41 +173,12 @@ def _require_weights(model: nn.Module) -> None:
 # --- tracing ---------------------------------------------------------------------------------
 
 
-class _Tracer(fx.Tracer):
-    """Keeps the targets whole; on the second try everything but their parents.
-
-    Modules are told by identity: one that has two names goes by the first of them here.
-    """
-
-    def __init__(self, targets: Collection[nn.Module], enter_all: bool) -> None:
-        super().__init__()
-        self.targets = {id(target) for target in targets}
-        self.enter_all = enter_all
-        self.thread = threading.get_ident()
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
-        # torch.fx patches nn.Module for the whole process while it traces.
-        if threading.get_ident() != self.thread:
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        # The graph would call the original's own ScriptMethod, whatever module it is copied to.
-        if id(m) in self.targets or isinstance(m, torch.jit.ScriptModule):
-            return True
-        if any(id(part) in self.targets for part in m.modules()):
-            return False
-        return not self.enter_all or super().is_leaf_module(m, module_qualified_name)
-
-
 def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.GraphModule:
     targets = {path: model.get_submodule(path) for path in paths}
     # A trace may warn of what is compared below anyway, and it sets tensor constants on the model.
     with preserving(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = _picklable(_Tracer(targets.values(), enter_all).trace(model))
+        graph = _picklable(Tracer(targets.values(), enter_all).trace(model))
         traced = fx.GraphModule(model, graph, type(model).__name__)
     nodes = (node for node in graph.nodes if node.op == "call_module")
     called = {id(model.get_submodule(str(node.target))) for node in nodes}

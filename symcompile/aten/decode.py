@@ -64,7 +64,7 @@ class StoredModel(fx.GraphModule):
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Provenance:
     """What a graph was built from, and the code that it had then."""
 
     document: Json
@@ -72,7 +72,7 @@ class _Source:
     device: torch.device
     code: str
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Source:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Provenance:
         return self  # nobody changes it, and the document is as large as the graph
 
 
@@ -103,7 +103,7 @@ def decode(
     for path in decoder.modes:
         _container(model, path)
     model.graph = graph
-    model.__dict__["_origin"] = _Source(document, decoder.paths, device, model.code)
+    model.__dict__["_origin"] = _Provenance(document, decoder.paths, device, model.code)
     # Before the blocks come in: they have modes of their own.
     _set_modes(model, document.get("training"))
     _place_blocks(model, document, blocks)
@@ -113,12 +113,12 @@ def decode(
 def origin_of(module: nn.Module, paths: set[str]) -> Json | None:
     """The document that a model was built from; None if it was edited or has other regions."""
     source = module.__dict__.get("_origin")
-    if not isinstance(module, StoredModel) or not isinstance(source, _Source):
+    if not isinstance(module, StoredModel) or not isinstance(source, _Provenance):
         return None
     return source.document if source.paths == paths and source.code == module.code else None
 
 
-def _rebuilt(name: str, source: _Source, state: dict[str, Any]) -> StoredModel:
+def _rebuilt(name: str, source: _Provenance, state: dict[str, Any]) -> StoredModel:
     """Unpickle a StoredModel."""
     model = _empty_model(name)
     model.__dict__.update(state)

@@ -7,12 +7,14 @@ are, and what a call gives under no_grad.
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from symcompile.modules.calling import (
@@ -32,6 +34,35 @@ Parameters = Mapping[str, torch.Tensor]
 
 # How much of a gradient is compared.
 _ENTRIES = 1024
+
+
+class Tracer(fx.Tracer):
+    """Keeps the targets whole, and without `enter_all` everything but their parents.
+
+    Modules are told by identity: one that has two names goes by the first of them here.
+    """
+
+    def __init__(self, targets: Collection[nn.Module], enter_all: bool = True) -> None:
+        super().__init__()
+        self.targets = {id(target) for target in targets}
+        self.enter_all = enter_all
+        self.thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        # torch.fx patches nn.Module for the whole process while it traces.
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # The graph would call the original's own ScriptMethod, whatever module it is copied to.
+        if id(m) in self.targets or isinstance(m, torch.jit.ScriptModule):
+            return True
+        if any(id(part) in self.targets for part in m.modules()):
+            return False
+        return not self.enter_all or super().is_leaf_module(m, module_qualified_name)
 
 
 def agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:

@@ -21,25 +21,29 @@ Rows = Callable[[torch.Tensor], torch.Tensor]
 # --- tensors among the arguments ---------------------------------------------------------------
 
 
+def bound_values(
+    defaults: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Value of each parameter in a call; parameters by name with their stars, and defaults."""
+    values: dict[str, Any] = {}
+    rest, named = list(args), dict(kwargs)
+    for name, default in defaults.items():
+        if name.startswith("**"):
+            values[name], named = named, {}
+        elif name.startswith("*"):
+            values[name], rest = tuple(rest), []
+        else:
+            values[name] = rest.pop(0) if rest else named.pop(name, default)
+    return values
+
+
 def pick_tensors(
     interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> list[torch.Tensor]:
     """The tensors of a call in the order of `interface.inputs`."""
-    values: dict[str, Any] = {}
-    rest, named = list(args), dict(kwargs)
-    for parameter in interface.parameters:
-        name = parameter.name.lstrip("*")
-        if parameter.name.startswith("**"):
-            values[name], named = named, {}
-        elif parameter.name.startswith("*"):
-            values[name], rest = tuple(rest), []
-        elif rest:
-            values[name] = rest.pop(0)
-        else:
-            values[name] = named.pop(name, parameter.default)
-    return [
-        reduce(getitem, spec.keys, values[spec.parameter.lstrip("*")]) for spec in interface.inputs
-    ]
+    defaults = {parameter.name: parameter.default for parameter in interface.parameters}
+    values = bound_values(defaults, args, kwargs)
+    return [reduce(getitem, spec.keys, values[spec.parameter]) for spec in interface.inputs]
 
 
 def build_arguments(
