@@ -7,31 +7,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symcompile.diff.drawing.union import BOTH, OLD, SAME, Cell, Vertex
+from symcompile.diff import result
+from symcompile.diff.drawing.union import BOTH, NEW, SAME, Cell, Vertex
 from symcompile.diff.formats.figures import plain
-from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    SIGNATURE,
-    WEIGHTS,
-    BlockDiff,
-)
+from symcompile.diff.result import BlockDiff
 from symcompile.diff.snapshot import Node
 
 # A sign for each mark and class, for readers who don't see colours.
 SIGNS = {
-    IDENTICAL: "=",
-    REWRITTEN: "≡",
-    DRIFTED: "≈",
-    WEIGHTS: "Δ",
-    CHANGED: "≠",
-    SIGNATURE: "!",
-    ADDED: "+",
-    REMOVED: "−",
+    result.IDENTICAL: "=",
+    result.REWRITTEN: "≡",
+    result.DRIFTED: "≈",
+    result.WEIGHTS: "Δ",
+    result.CHANGED: "≠",
+    result.SIGNATURE: "!",
+    result.ADDED: "+",
+    result.REMOVED: "−",
     "changed": "~",
     "moved": "⇄",
 }
@@ -76,13 +67,18 @@ def face(cell: Cell, side: int) -> Face:
     if cell.folded:
         return _fold_face(cell, side)
     vertex = cell.vertices[0]
-    node = vertex.old if side == OLD else vertex.new
+    node = vertex.on(side)
     assert node is not None
-    if vertex.is_block:
+    if node.region is not None:
         return _block_face(vertex, node, side)
     kind = node.operator if node.operator in ("input", "output") else "node"
-    title = operator(node) if kind == "node" else node.name
-    detail = (_module(node) or node.name) if kind == "node" else kind
+    title, detail = operator(node), node.name
+    # The module whose weights it reads says more than its name.
+    modules = {name.rpartition(".")[0] for name in node.weights}
+    if kind != "node":
+        title, detail = node.name, kind
+    elif len(modules) == 1:
+        detail = modules.pop() or node.name
     lines = [clipped(title, _COLUMNS)]
     if detail != title:
         lines.append(clipped(detail, _COLUMNS, keep_end=True))
@@ -125,14 +121,6 @@ def operator(node: Node) -> str:
     return named or node.operator
 
 
-def _module(node: Node) -> str:
-    """The module whose weights it reads, "" where they are of none or of several."""
-    if not node.weights:
-        return ""
-    modules = {name.rpartition(".")[0] for name in node.weights}
-    return modules.pop() if len(modules) == 1 else ""
-
-
 def _note(vertex: Vertex) -> str:
     if vertex.mark == SAME:
         return ""
@@ -143,79 +131,57 @@ def _note(vertex: Vertex) -> str:
 
 def facts(vertex: Vertex, node: Node) -> tuple[str, ...]:
     """All that is known of a node."""
-    lines = [node.operator, f"name: {node.name}"]
     other = vertex.new if node is vertex.old else vertex.old
-    if other is not None and other.name != node.name:
-        lines.append(f"on the other side: {other.name}")
-    if node.inputs:
-        lines.append(f"reads: {', '.join(node.inputs)}")
-    if node.weights:
-        lines.append(f"weights: {', '.join(node.weights)}")
-    if node.attributes:
-        lines.append(f"arguments: {node.attributes}")
+    known = {
+        "on the other side": other.name if other and other.name != node.name else "",
+        "reads": ", ".join(node.inputs),
+        "weights": ", ".join(node.weights),
+        "arguments": node.attributes,
+    }
+    lines = [f"{what}: {text}" for what, text in known.items() if text]
     if vertex.mark != SAME:
         lines.append(f"{vertex.mark}: {vertex.what}" if vertex.what else vertex.mark)
-    return tuple(lines)
-
-
-# --- blocks --------------------------------------------------------------------------------------
+    return (node.operator, f"name: {node.name}", *lines)
 
 
 def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
-    path = node.region or ""
-    block, known = vertex.block, facts(vertex, node)
+    path, block, known = node.region or "", vertex.block, facts(vertex, node)
     lines = [clipped(path, _BLOCK_COLUMNS, keep_end=True)]
     if block is None:
         return Face("block", vertex.mark, tuple(lines), _note(vertex), known, node.name)
-    texts = _equations(block, side)
-    lines.append(clipped(_in_short(block, side, texts), _BLOCK_COLUMNS))
+    status = block.both("status", "")[side == NEW]
+    equations = [(one.output, one.both("text")[side == NEW]) for one in block.equations]
+    texts = [f"[{output}] = {text}" for output, text in equations if text is not None]
+    short = texts[0].partition(" = ")[2] if len(texts) == 1 else f"{len(texts)} equations"
+    lines.append(clipped(short if texts else status, _BLOCK_COLUMNS))
     about = [f"block {path}: {block.change}", *texts[:_MOST_EQUATIONS]]
     if len(texts) > _MOST_EQUATIONS:
         about.append(f"and {len(texts) - _MOST_EQUATIONS} more equations")
-    kind = "neural" if _status(block, side) == "neural" else "block"
+    kind = "neural" if status == "neural" else "block"
     mark, note = _block_mark(vertex, block)
     return Face(kind, mark, tuple(lines), note, (*about, *known), node.name)
 
 
 def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:
     """By the block's class, but a node that is on both sides is neither added nor removed."""
-    sign, words = SIGNS[block.change], block.change
-    if vertex.sides != BOTH:
-        return vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
-    statuses = block.both("status")
-    if None not in statuses and len({*statuses}) == 2:
-        sign, words = SIGNS["changed"], " → ".join(map(str, statuses))
-    moved = vertex.mark == SAME and block.change not in (IDENTICAL, REWRITTEN)
-    return "changed" if moved else vertex.mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
-
-
-def _status(block: BlockDiff, side: int) -> str:
-    found = block.old if side == OLD else block.new
-    return found.status if found else ""
-
-
-def _equations(block: BlockDiff, side: int) -> list[str]:
-    sides = [(one.output, one.old if side == OLD else one.new) for one in block.equations]
-    return [f"[{output}] = {equation.text}" for output, equation in sides if equation is not None]
-
-
-def _in_short(block: BlockDiff, side: int, texts: Sequence[str]) -> str:
-    if len(texts) == 1:
-        return texts[0].partition(" = ")[2]
-    return f"{len(texts)} equations" if texts else _status(block, side)
-
-
-# --- folded stretches ----------------------------------------------------------------------------
+    mark, sign, words = vertex.mark, SIGNS[block.change], block.change
+    if vertex.sides == BOTH:
+        old, new = block.both("status")
+        if old and new and old != new:
+            sign, words = SIGNS["changed"], f"{old} → {new}"
+        if mark == SAME and block.change not in (result.IDENTICAL, result.REWRITTEN):
+            mark = "changed"
+    return mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
 
 
 def _fold_face(cell: Cell, side: int) -> Face:
     count, changed = cell.count(side), cell.hidden_changes
-    nodes = [v.old if side == OLD else v.new for v in cell.vertices]
+    nodes = [vertex.on(side) for vertex in cell.vertices]
     found = Counter(operator(node) for node in nodes if node is not None)
-    usual = [f"{n} {name}" for name, n in found.most_common(8)]
-    title = f"{count:,} unchanged nodes" if not changed else f"{count:,} nodes"
+    usual = [f"{number} {name}" for name, number in found.most_common(8)]
+    title = f"{count:,} nodes" if changed else f"{count:,} unchanged nodes"
     note = f"{SIGNS['changed']} {changed:,} changed, not drawn" if changed else ""
     lines = (title, clipped(", ".join(usual), _COLUMNS)) if usual else (title,)
-    about = [title, note, *usual, *(["..."] if len(found) > 8 else [])]
+    about = [title, note, *usual, "..." if len(found) > 8 else ""]
     mark = "changed" if changed else SAME
     return Face("fold", mark, lines, note, tuple(line for line in about if line))

@@ -271,16 +271,11 @@ def crossings(rows: Sequence[Sequence[int]], segments: Mapping[Edge, int]) -> in
             if sides & side:
                 layer, start = place[upper]
                 gaps[layer].append((start, place[lower][1]))
-        found += sum(_inversions([end for _, end in sorted(gap)]) for gap in gaps.values())
-    return found
-
-
-def _inversions(values: Sequence[int]) -> int:
-    """Pairs in the wrong order."""
-    found, seen = 0, list[int]()
-    for value in values:
-        found += len(seen) - bisect_right(seen, value)
-        insort(seen, value)
+        for gap in gaps.values():
+            ends: list[int] = []
+            for _, end in sorted(gap):
+                found += len(ends) - bisect_right(ends, end)
+                insort(ends, end)
     return found
 
 
@@ -324,7 +319,11 @@ def _horizontal(
     if not n_items:
         return []
     widths = [*widths, *[0.0] * (n_items - layers.n_cells)]
-    rules = [*_apart(layers, rows, widths), *_lengths(segments, n_items)]
+    rules = list(_apart(layers, rows, widths))
+    for length, (upper, lower) in enumerate(segments, start=n_items):
+        # |x[upper] - x[lower]| <= length
+        rules += [([(a, 1.0), (b, -1.0), (length, -1.0)], 0.0)
+                  for a, b in ((upper, lower), (lower, upper))]  # fmt: skip
     entries = [(k, i, value) for k, (row, _) in enumerate(rules) for i, value in row]
     matrix = None
     if rules:
@@ -333,12 +332,12 @@ def _horizontal(
         matrix = coo_array((values, (lines, columns)), shape=size).tocsr()
     lanes = [(a >= layers.n_cells) + (b >= layers.n_cells) for a, b in segments]
     costs = [_TO_THE_LEFT / n_items] * n_items + [_COSTS[count] for count in lanes]
-    lower = [width / 2 for width in widths] + [0.0] * len(segments)
+    least = [width / 2 for width in widths] + [0.0] * len(segments)
     found = linprog(
         costs,
         A_ub=matrix,
         b_ub=[bound for _, bound in rules] or None,
-        bounds=[(value, None) for value in lower],
+        bounds=[(value, None) for value in least],
         method="highs-ds",
     )
     return [float(x) for x in found.x[:n_items]]
@@ -356,14 +355,6 @@ def _apart(
             lane = left >= layers.n_cells or right >= layers.n_cells
             both = (widths[left] + widths[right]) / 2
             yield [(left, 1.0), (right, -1.0)], -(both + (LANE_GAP if lane else GAP))
-
-
-def _lengths(segments: Sequence[Edge], n_items: int) -> Iterator[Rule]:
-    """|x[upper] - x[lower]| <= length."""
-    for k, (upper, lower) in enumerate(segments):
-        length = (n_items + k, -1.0)
-        yield [(upper, 1.0), (lower, -1.0), length], 0.0
-        yield [(upper, -1.0), (lower, 1.0), length], 0.0
 
 
 def _vertical(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from symcompile.diff.result import ADDED, IDENTICAL, REMOVED, BlockDiff, NodesDiff
-from symcompile.diff.snapshot import REGION, Node
+from symcompile.diff.snapshot import Node
 
 # On which side a vertex or an edge is; BOTH is OLD | NEW.
 OLD, NEW, BOTH = 1, 2, 3
@@ -55,6 +55,10 @@ class Vertex:
     @property
     def sides(self) -> int:
         return (OLD if self.old else 0) | (NEW if self.new else 0)
+
+    def on(self, side: int) -> Node | None:
+        """As one side has it."""
+        return self.old if side == OLD else self.new
 
     @property
     def node(self) -> Node:
@@ -126,25 +130,25 @@ class Folded:
 
 def unite(nodes: NodesDiff, blocks: Iterable[BlockDiff] = ()) -> Union:
     """The union of both graphs. Reads of unknown nodes are left out."""
-    vertices, places = _vertices(nodes, _by_node(blocks))
-    edges: Edges = {}
-    for side, rows in ((OLD, nodes.old_nodes), (NEW, nodes.new_nodes)):
-        for edge in _edges(rows, places[side]):
-            edges[edge] = edges.get(edge, 0) | side
-    order, edges = _in_order(len(vertices), edges, _acyclic(edges))
-    return Union(tuple(vertices[k] for k in order), edges)
-
-
-def _acyclic(edges: Edges) -> list[tuple[int, int]]:
-    """All edges of the new side, and those of the old one that they leave possible.
-
-    A side alone has no cycle, so a cycle goes through an edge of the old side only.
-    """
     import networkx as nx
 
+    vertices, places = _vertices(nodes, blocks)
+    edges: Edges = {}
+    for side, rows in ((OLD, nodes.old_nodes), (NEW, nodes.new_nodes)):
+        # A node reads what stands before it; a name is taken once.
+        seen: set[str] = set()
+        for node in rows:
+            known = [] if node.name in seen else [name for name in node.inputs if name in seen]
+            for name in known:
+                edge = places[side][name], places[side][node.name]
+                edges[edge] = edges.get(edge, 0) | side
+            seen.add(node.name)
+    # A side alone has no cycle, so a cycle goes through an edge of the old side only.
     rings = nx.strongly_connected_components(nx.DiGraph(list(edges)))
-    ring = {vertex: number for number, vertices in enumerate(rings) for vertex in vertices}
-    return [edge for edge in edges if edges[edge] != OLD or ring[edge[0]] != ring[edge[1]]]
+    ring = {vertex: number for number, inside in enumerate(rings) for vertex in inside}
+    acyclic = [edge for edge in edges if edges[edge] != OLD or ring[edge[0]] != ring[edge[1]]]
+    order, edges = _in_order(len(vertices), edges, acyclic)
+    return Union(tuple(vertices[k] for k in order), edges)
 
 
 def _in_order(
@@ -161,27 +165,21 @@ def _in_order(
     return order, {(place[a], place[b]): sides for (a, b), sides in edges.items()}
 
 
-def _by_node(blocks: Iterable[BlockDiff]) -> dict[tuple[int, str], BlockDiff]:
-    """Blocks by side and operator of the nodes that call them."""
-    found = {}
-    for block in blocks:
-        if block.new or not block.old:
-            found[NEW, REGION + block.path] = block
-        if block.old or not block.new:
-            found[OLD, REGION + (block.renamed_from or block.path)] = block
-    return found
-
-
 def _vertices(
-    nodes: NodesDiff, blocks: dict[tuple[int, str], BlockDiff]
+    nodes: NodesDiff, blocks: Iterable[BlockDiff]
 ) -> tuple[list[Vertex], dict[int, dict[str, int]]]:
     """Those of the new side, then the removed ones; and their numbers by side and name of node."""
+    calls: dict[tuple[int, str | None], BlockDiff] = {}
+    for block in blocks:
+        if block.new or not block.old:
+            calls[NEW, block.path] = block
+        if block.old or not block.new:
+            calls[OLD, block.renamed_from or block.path] = block
     old_of = {b: a for a, b in nodes.pairs}
     old_nodes = {node.name: node for node in nodes.old_nodes}
     changes = {change.new.name: change for change in nodes.changed}
     vertices: list[Vertex] = []
     places: dict[int, dict[str, int]] = {OLD: {}, NEW: {}}
-
     for node in nodes.new_nodes:
         old = old_nodes.get(old_of.get(node.name, ""))
         if old is not None and old.name in places[OLD]:
@@ -193,23 +191,12 @@ def _vertices(
         if old is not None:
             places[OLD][old.name] = len(vertices)
         what = change.what if change else ""
-        vertices.append(Vertex(old, node, mark, what, blocks.get((NEW, node.operator))))
+        vertices.append(Vertex(old, node, mark, what, calls.get((NEW, node.region))))
     for node in nodes.old_nodes:
         if node.name not in places[OLD]:
             places[OLD][node.name] = len(vertices)
-            block = blocks.get((OLD, node.operator))
-            vertices.append(Vertex(node, None, REMOVED, block=block))
+            vertices.append(Vertex(node, None, REMOVED, block=calls.get((OLD, node.region))))
     return vertices, places
-
-
-def _edges(rows: Sequence[Node], places: dict[str, int]) -> Iterable[tuple[int, int]]:
-    """(source, target), each once. A node reads what stands before it; a name is taken once."""
-    seen: set[str] = set()
-    for node in rows:
-        if node.name not in seen:
-            reads = dict.fromkeys(name for name in node.inputs if name in seen)
-            yield from ((places[name], places[node.name]) for name in reads)
-        seen.add(node.name)
 
 
 # --- what is drawn -------------------------------------------------------------------------------
@@ -238,7 +225,13 @@ def fold(union: Union, most: int = MOST_DRAWN, context: int = CONTEXT) -> Folded
 
 def _choices(union: Union, most: int, context: int) -> Iterator[set[int]]:
     """What to draw, less and less of it."""
-    changed, blocks, ends = _points_of_interest(union.vertices)
+    vertices = list(enumerate(union.vertices))
+    # What changed, blocks first; blocks that did not; inputs and outputs.
+    changed = [k for k, vertex in vertices if vertex.changed]
+    changed.sort(key=lambda k: not union.vertices[k].is_block)
+    blocks = [k for k, vertex in vertices if vertex.is_block and not vertex.changed]
+    ends = [k for k, vertex in vertices if vertex.node.operator in ("input", "output")]
+    ends = ends if len(ends) <= FEW_ENDS else []
     neighbours: dict[int, list[int]] = defaultdict(list)
     for a, b in union.edges:
         neighbours[a].append(b)
@@ -251,17 +244,6 @@ def _choices(union: Union, most: int, context: int) -> Iterator[set[int]]:
         yield set(changed[:count])
         count = count * 3 // 4
     yield set()
-
-
-def _points_of_interest(
-    vertices: Sequence[Vertex],
-) -> tuple[list[int], list[int], list[int]]:
-    """What changed, blocks first; blocks that did not; inputs and outputs."""
-    changed = [k for k, vertex in enumerate(vertices) if vertex.changed]
-    changed.sort(key=lambda k: not vertices[k].is_block)
-    blocks = [k for k, vertex in enumerate(vertices) if vertex.is_block and not vertex.changed]
-    ends = [k for k, one in enumerate(vertices) if one.node.operator in ("input", "output")]
-    return changed, blocks, ends if len(ends) <= FEW_ENDS else []
 
 
 def _around(points: Sequence[int], neighbours: Mapping[int, list[int]], hops: int) -> set[int]:

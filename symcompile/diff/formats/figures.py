@@ -7,12 +7,12 @@ that no terminal, log or page takes for anything but text.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from symcompile.diff import rounding
-from symcompile.diff.result import BlockDiff, EquationDiff, EquationSide
-from symcompile.diff.snapshot import NOT_MEASURED, Accuracy
+from symcompile.diff.result import BlockDiff, EquationDiff
+from symcompile.diff.snapshot import NOT_MEASURED
 from symcompile.report.metrics import COMPARED, END_TO_END
 from symcompile.report.notes import cut
 
@@ -144,17 +144,18 @@ def totals(block: BlockDiff) -> tuple[MetricDiff, MetricDiff]:
     Where R2 was measured for each output only, it is the lowest of them.
     """
     together = block.both("accuracy", NOT_MEASURED)
-    old, new = (
-        [side for equation in block.equations if (side := getattr(equation, word)) is not None]
-        for word in ("old", "new")
-    )
-    r2s = _lowest(together[0], old), _lowest(together[1], new)
-    found = (
-        _measured("R2", *r2s, True, rounding.of_r2(block.dtype, *together)),
-        _count(*_COST, _total(old), _total(new)),
-    )
+    r2s: list[float | None] = []
+    costs: list[int | None] = []
+    for word, accuracy in zip(("old", "new"), together, strict=True):
+        sides = [getattr(equation, word) for equation in block.equations]
+        each = [side.accuracy.r2 for side in sides if side and known(side.accuracy.r2)]
+        r2s.append(accuracy.r2 if known(accuracy.r2) else min(each, default=None))
+        cost = [side.complexity for side in sides if side]
+        costs.append(sum(cost) if cost and None not in cost else None)
+    r2 = _measured("R2", r2s[0], r2s[1], True, rounding.of_r2(block.dtype, *together))
+    found = r2, _count(*_COST, costs[0], costs[1])
     shown = {metric.name: metric for metric in _shown(found, _there(block))}
-    r2, complexity = (shown.get(one.name, MetricDiff(one.name, "", "")) for one in found)
+    r2, complexity = (shown.get(metric.name, MetricDiff(metric.name, "", "")) for metric in found)
     return r2, complexity
 
 
@@ -162,19 +163,6 @@ def _there(block: BlockDiff) -> tuple[bool, bool]:
     """Where there is something to measure: equations, unless both sides are neural."""
     old, new = block.both("status")
     return (True, True) if old == new else (old == "symbolic", new == "symbolic")
-
-
-def _lowest(together: Accuracy, equations: Sequence[EquationSide]) -> float | None:
-    if known(together.r2):
-        return together.r2
-    r2s = [equation.accuracy.r2 for equation in equations]
-    return min((r2 for r2 in r2s if r2 is not None and known(r2)), default=None)
-
-
-def _total(equations: Sequence[EquationSide]) -> int | None:
-    """None where one of them is not known, or there is none."""
-    costs = [side.complexity for side in equations if side.complexity is not None]
-    return sum(costs) if costs and len(costs) == len(equations) else None
 
 
 def _accuracy(found: EquationDiff | BlockDiff) -> list[MetricDiff]:
