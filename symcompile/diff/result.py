@@ -204,6 +204,12 @@ class NodesDiff:
     def same(self) -> bool:
         return not (self.added or self.removed or self.changed)
 
+    def counts(self) -> dict[str, int]:
+        """How many nodes are not the same, by "added", "removed", "changed" and "moved"."""
+        changes = [change.change for change in self.changed]
+        moved = {change: changes.count(change) for change in ("changed", "moved")}
+        return {"added": len(self.added), "removed": len(self.removed), **moved}
+
 
 @dataclass(frozen=True)
 class Fact:

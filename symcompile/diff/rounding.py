@@ -24,20 +24,19 @@ def epsilon(dtype: str | None) -> float:
 
 def of_error(dtype: str | None, old: float | None, new: float | None) -> float:
     """Of a relative L2 error: of what is compared, relative to the truth, which may be smaller."""
-    values = [one for one in (old, new) if one is not None and math.isfinite(one)]
-    return _SUMS + _SIDES * epsilon(dtype) * (1 + max(values, default=0.0))
+    errors = [error for error in (old, new) if error is not None and math.isfinite(error)]
+    return _SUMS + _SIDES * epsilon(dtype) * (1 + max(errors, default=0.0))
 
 
 def of_r2(dtype: str | None, old: Accuracy, new: Accuracy) -> float:
     """Of R2, which is 1 - e^2 for an error e relative to the spread of the output, not its size."""
     moved = of_error(dtype, old.relative_l2, new.relative_l2) - _SUMS
     error, scale = 0.0, 1.0
-    for one in (old, new):
-        if one.r2 is None or not math.isfinite(one.r2):
-            continue
-        error = max(error, math.sqrt(max(1 - one.r2, 0.0)))
-        if one.relative_l2:
-            scale = max(scale, math.sqrt(max(1 - one.r2, 0.0)) / one.relative_l2)
+    for side in (old, new):
+        if side.r2 is not None and math.isfinite(side.r2):
+            of_spread = math.sqrt(max(1 - side.r2, 0.0))
+            error = max(error, of_spread)
+            scale = max(scale, of_spread / side.relative_l2 if side.relative_l2 else 0.0)
     return _SUMS + 2 * error * scale * moved + (scale * moved) ** 2
 
 
@@ -48,8 +47,8 @@ def allowed(dtype: str | None, field: str, old: Accuracy, new: Accuracy) -> floa
     if field != "max_error":
         return of_error(dtype, getattr(old, field), getattr(new, field))
     shares = [
-        one.max_error / one.relative_l2
-        for one in (old, new)
-        if one.max_error and one.relative_l2 and math.isfinite(one.max_error / one.relative_l2)
+        side.max_error / side.relative_l2
+        for side in (old, new)
+        if side.max_error and side.relative_l2 and math.isfinite(side.max_error / side.relative_l2)
     ]
     return _SUMS + max(shares, default=0.0) * of_error(dtype, old.relative_l2, new.relative_l2)

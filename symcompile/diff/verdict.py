@@ -31,7 +31,7 @@ def violations(
 ) -> tuple[Violation, ...]:
     """In the order of CATEGORIES, blocks before the graph around them."""
     found = [*_of_blocks(rules, blocks), *_of_nodes(nodes), *_of_model(model)]
-    return tuple(one for rule in rules.fail_on for one in found if one.rule == rule)
+    return tuple(broken for rule in rules.fail_on for broken in found if broken.rule == rule)
 
 
 # --- blocks --------------------------------------------------------------------------------------
@@ -40,7 +40,9 @@ def violations(
 def _of_blocks(rules: Rules, blocks: Sequence[BlockDiff]) -> Iterator[Violation]:
     for block in blocks:
         if block.change in (ADDED, REMOVED):
-            yield Violation(STRUCTURE, block.path, _came_or_went(block))
+            old, new = block.both("status")
+            what = f"{old}, is {new} now" if old and new else block.change
+            yield Violation(STRUCTURE, block.path, f"the block was {what}")
         else:
             for equation in block.equations:
                 yield from _of_equation(rules, equation)
@@ -48,15 +50,8 @@ def _of_blocks(rules: Rules, blocks: Sequence[BlockDiff]) -> Iterator[Violation]
             yield Violation(NEURAL, block.path, "the weights of the neural block changed")
         if block.renamed_from is not None:
             yield Violation(SIGNATURE, block.path, f"was called {block.renamed_from}")
-        for sentence in block.signature:
-            yield Violation(SIGNATURE, block.path, sentence)
-        yield from _of_fidelity(rules, block)
-
-
-def _came_or_went(block: BlockDiff) -> str:
-    if block.old is not None and block.new is not None:
-        return f"the block was {block.old.status}, is {block.new.status} now"
-    return f"the block was {block.change}"
+        yield from (Violation(SIGNATURE, block.path, sentence) for sentence in block.signature)
+        yield from _of_fidelity(block, rules.max_fidelity_drop)
 
 
 def _of_equation(rules: Rules, equation: EquationDiff) -> Iterator[Violation]:
@@ -73,25 +68,21 @@ def _of_equation(rules: Rules, equation: EquationDiff) -> Iterator[Violation]:
         yield Violation(COEFFICIENT, equation.place, f"{old} -> {new}")
 
 
-def _of_fidelity(rules: Rules, block: BlockDiff) -> Iterator[Violation]:
-    drop = rules.max_fidelity_drop
-    for equation in block.equations:
-        yield from _fell(equation.place, equation, drop)
-    if len(block.equations) != 1:  # else it is that equation's
-        yield from _fell(block.path, block, drop)
+def _of_fidelity(block: BlockDiff, drop: float) -> Iterator[Violation]:
+    measured: list[tuple[str, BlockDiff | EquationDiff]]
+    measured = [(equation.place, equation) for equation in block.equations]
+    if len(measured) != 1:  # else it is that equation's
+        measured.append((block.path, block))
+    for where, fitted in measured:
+        old, new = fitted.both("accuracy", NOT_MEASURED)
+        before, after = old.relative_l2, new.relative_l2
+        if _rose(new.r2, old.r2, drop + rounding.of_r2(fitted.dtype, old, new)):
+            yield Violation(FIDELITY, where, f"R2 {old.r2:.6g} -> {new.r2:.6g}")
+        elif _rose(before, after, drop + rounding.of_error(fitted.dtype, before, after)):
+            yield Violation(FIDELITY, where, f"relative L2 error {before:.6g} -> {after:.6g}")
     old, new = block.both("end_to_end")
     if _rose(old, new, drop + rounding.of_error(block.dtype, old, new)):
         yield Violation(FIDELITY, block.path, f"end-to-end error {old:.6g} -> {new:.6g}")
-
-
-def _fell(where: str, found: BlockDiff | EquationDiff, drop: float) -> Iterator[Violation]:
-    old, new = found.both("accuracy", NOT_MEASURED)
-    if _rose(new.r2, old.r2, drop + rounding.of_r2(found.dtype, old, new)):
-        yield Violation(FIDELITY, where, f"R2 {old.r2:.6g} -> {new.r2:.6g}")
-        return
-    before, after = old.relative_l2, new.relative_l2
-    if _rose(before, after, drop + rounding.of_error(found.dtype, before, after)):
-        yield Violation(FIDELITY, where, f"relative L2 error {before:.6g} -> {after:.6g}")
 
 
 def _rose(old: float | None, new: float | None, limit: float) -> bool:
@@ -102,13 +93,7 @@ def _rose(old: float | None, new: float | None, limit: float) -> bool:
 
 
 def _of_nodes(nodes: NodesDiff) -> Iterator[Violation]:
-    counts = {
-        "added": len(nodes.added),
-        "removed": len(nodes.removed),
-        "changed": sum(one.change == "changed" for one in nodes.changed),
-        "moved": sum(one.change == "moved" for one in nodes.changed),
-    }
-    words = [f"{count:,} {word}" for word, count in counts.items() if count]
+    words = [f"{count:,} {word}" for word, count in nodes.counts().items() if count]
     if words:
         yield Violation(STRUCTURE, "graph", f"nodes: {', '.join(words)}")
 

@@ -209,14 +209,9 @@ def node_lines(nodes: NodesDiff) -> list[tuple[str, str]]:
 
 def node_counts(nodes: NodesDiff) -> str:
     """ "2 nodes added, 1 changed"; "" where all are the same."""
-    changes = Counter(change.change for change in nodes.changed)
-    counts = {"added": len(nodes.added), "removed": len(nodes.removed)}
-    counts |= {word: changes[word] for word in ("changed", "moved")}
-    found = [(number, word) for word, number in counts.items() if number]
-    if not found:
-        return ""
-    (number, word), *rest = found
-    return ", ".join([f"{count(number, 'node')} {word}", *(f"{n:,} {word}" for n, word in rest)])
+    counts = [(word, number) for word, number in nodes.counts().items() if number]
+    first = [f"{count(number, 'node')} {word}" for word, number in counts[:1]]
+    return ", ".join([*first, *(f"{number:,} {word}" for word, number in counts[1:])])
 
 
 # --- the whole -----------------------------------------------------------------------------------
