@@ -17,23 +17,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from symcompile._version import __version__
+from symcompile.diff import result
 from symcompile.diff.drawing.faces import LINE, SIGNS
 from symcompile.diff.drawing.picture import Box, Picture, picture
 from symcompile.diff.drawing.union import OLD, SAME
 from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.words import Remark
-from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    SIGNATURE,
-    GraphDiff,
-    ModelDiff,
-    NodesDiff,
-)
+from symcompile.diff.result import GraphDiff, ModelDiff, NodesDiff
 from symcompile.diff.snapshot import Node
 from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.notes import count
@@ -50,12 +41,12 @@ _CARDS = 500_000
 
 # Classes of the style sheet; what is not listed is "changed".
 _COLOURS = {
-    SIGNATURE: "grave",
-    CHANGED: "grave",
-    ADDED: "added",
-    REMOVED: "removed",
-    REWRITTEN: "same",
-    IDENTICAL: "same",
+    result.SIGNATURE: "grave",
+    result.CHANGED: "grave",
+    result.ADDED: "added",
+    result.REMOVED: "removed",
+    result.REWRITTEN: "same",
+    result.IDENTICAL: "same",
 }
 
 
@@ -74,22 +65,19 @@ def to_html(diff: GraphDiff, *, title: str | None = None) -> str:
     drawable = diff.nodes.level is not None and (diff.nodes.old_nodes or diff.nodes.new_nodes)
     drawn = picture(diff.nodes, diff.blocks) if drawable else None
     style = asset(__package__, "comparison.css") + (_sizes(drawn) if drawn else "")
-    return (
-        _templates()
-        .get_template("comparison.html.j2")
-        .render(
-            diff=diff,
-            title=title or "Comparison of two models",
-            style=Markup(style),
-            script=Markup(asset(__package__, "comparison.js")),
-            cards=cards,
-            missing=len(loud) - len(cards),
-            same=[block for block in blocks if words.quiet(block)],
-            links={block.path: f"#{anchor}" for block, anchor in numbered[: len(cards)]},
-            drawn=drawn,
-            legend=COMPARED_LEGEND,
-            version=__version__,
-        )
+    page = _templates().get_template("comparison.html.j2")
+    return page.render(
+        diff=diff,
+        title=title or "Comparison of two models",
+        style=Markup(style),
+        script=Markup(asset(__package__, "comparison.js")),
+        cards=cards,
+        missing=len(loud) - len(cards),
+        same=[block for block in blocks if words.quiet(block)],
+        links={block.path: f"#{anchor}" for block, anchor in numbered[: len(cards)]},
+        drawn=drawn,
+        legend=COMPARED_LEGEND,
+        version=__version__,
     )
 
 
@@ -116,23 +104,11 @@ def _templates() -> Environment:
         of=count,
         px=px,
     )
-    found.globals |= {
-        "words": words,
-        "figures": figures,
-        "sides": sides,
-        "pieces": _pieces,
-        "bar_length": bar_length,
-        "colours": _COLOURS,
-        "signs": SIGNS,
-        "model_remarks": _model_remarks,
-        "anchor": anchor,
-        "curve": curve,
-        "facts_markup": facts_markup,
-        "line_height": LINE,
-        "marks_in": _marks_in,
-        "not_the_same": _not_the_same,
-        "addresses": _addresses,
-    }
+    functions: list[Callable[..., Any]] = [sides, pieces, bar_length, model_remarks]
+    functions += [anchor, curve, facts_markup, marks_in, not_the_same, addresses]
+    found.globals |= {function.__name__: function for function in functions}
+    found.globals |= {"words": words, "figures": figures}
+    found.globals |= {"colours": _COLOURS, "signs": SIGNS, "line_height": LINE}
     return found
 
 
@@ -194,7 +170,7 @@ def _digest(text: str) -> str:
 # --- blocks and the model ------------------------------------------------------------------------
 
 
-def _pieces(text: str, marks: Sequence[tuple[int, int]]) -> Iterator[tuple[Markup, bool]]:
+def pieces(text: str, marks: Sequence[tuple[int, int]]) -> Iterator[tuple[Markup, bool]]:
     """An equation in pieces, and whether each is marked; the end of a long one is cut."""
     end = 0
     for start, stop in marks:
@@ -215,7 +191,7 @@ def bar_length(relative: float) -> float:
     return max(2.0, 10 * decades)
 
 
-def _model_remarks(model: ModelDiff) -> list[Remark]:
+def model_remarks(model: ModelDiff) -> list[Remark]:
     found = []
     for word, size in (
         ("difference of the outputs", model.output_difference),
@@ -261,7 +237,7 @@ def px(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _marks_in(drawn: Picture) -> set[str]:
+def marks_in(drawn: Picture) -> set[str]:
     """What the legend has to explain."""
     faces = [box.face for boxes in drawn.boxes.values() for box in boxes]
     lines = [line for side in drawn.lines.values() for line in side]
@@ -274,7 +250,7 @@ def _marks_in(drawn: Picture) -> set[str]:
     }
 
 
-def _not_the_same(nodes: NodesDiff) -> list[tuple[str, Node | None, Node | None, str]]:
+def not_the_same(nodes: NodesDiff) -> list[tuple[str, Node | None, Node | None, str]]:
     """Mark, both sides, and in which way."""
     return [
         *((change.change, change.old, change.new, change.what) for change in nodes.changed),
@@ -283,7 +259,7 @@ def _not_the_same(nodes: NodesDiff) -> list[tuple[str, Node | None, Node | None,
     ]
 
 
-def _addresses(drawn: Picture) -> dict[tuple[int, str], str]:
+def addresses(drawn: Picture) -> dict[tuple[int, str], str]:
     """Of each box that is called something, by side and name of its node."""
     named = [(side, box) for side, boxes in drawn.boxes.items() for box in boxes]
     return {(side, box.face.name): f"#{name}" for side, box in named if (name := anchor(box, side))}

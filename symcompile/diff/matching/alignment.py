@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Steps of the search, about half a second; two sequences that need more have little in common.
 _EFFORT = 1_000_000
 
 
-@dataclass(frozen=True)
-class _Round:
+class _Round(NamedTuple):
     """How far in the old sequence each second diagonal got, from `low` on.
 
     A diagonal is known by the place in the old sequence less that in the new one.
@@ -37,8 +36,9 @@ def align(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
         low = -left_out + 2 * max(0, left_out - len(new))
         high = left_out - 2 * max(0, left_out - len(old))
         for diagonal in range(low, high + 1, 2):
-            start = max(before.at(diagonal + 1), before.at(diagonal - 1) + 1)
-            end = _same_until(old, new, start, start - diagonal)
+            start = end = max(before.at(diagonal + 1), before.at(diagonal - 1) + 1)
+            while end < len(old) and end - diagonal < len(new) and old[end] == new[end - diagonal]:
+                end += 1
             if end >= len(old) and end - diagonal >= len(new):
                 return _back(rounds, len(old), len(new))
             reached.append(end)
@@ -47,13 +47,6 @@ def align(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
         if effort > _EFFORT:
             break
     return []
-
-
-def _same_until(old: Sequence[int], new: Sequence[int], a: int, b: int) -> int:
-    while a < len(old) and b < len(new) and old[a] == new[b]:
-        a += 1
-        b += 1
-    return a
 
 
 def _back(rounds: Sequence[_Round], a: int, b: int) -> list[tuple[int, int]]:

@@ -40,33 +40,27 @@ class Network:
         """Reads of nodes that don't stand before are left out: no file makes a cycle."""
         import networkx as nx
 
-        read = _read(rows)
+        read: list[list[int]] = []
+        places: dict[str, int] = {}
+        for row, node in enumerate(rows):
+            read.append([places[name] for name in node.inputs if name in places])
+            places[node.name] = row
         order = _order(rows, read)
         number = {row: k for k, row in enumerate(order)}
         inputs = [tuple(number[source] for source in read[row]) for row in order]
         graph = nx.DiGraph()
         graph.add_nodes_from(range(len(order)))
-        for node, sources in enumerate(inputs):
-            places = defaultdict(list)
-            for place, source in enumerate(sources):
-                places[source].append(place)
-            for source, found in places.items():
-                graph.add_edge(source, node, positions=tuple(found))
+        for reader, sources in enumerate(inputs):
+            positions = defaultdict(list)
+            for position, source in enumerate(sources):
+                positions[source].append(position)
+            for source, found in positions.items():
+                graph.add_edge(source, reader, positions=tuple(found))
         users = [[(n, e["positions"]) for n, e in graph.succ[k].items()] for k in graph]
         return cls(tuple(rows[row] for row in order), graph, inputs, users, weights)
 
     def __len__(self) -> int:
         return len(self.nodes)
-
-
-def _read(rows: Sequence[Node]) -> list[list[int]]:
-    """Rows that each row reads."""
-    places: dict[str, int] = {}
-    found = []
-    for row, node in enumerate(rows):
-        found.append([places[name] for name in node.inputs if name in places])
-        places[node.name] = row
-    return found
 
 
 def _order(rows: Sequence[Node], read: Sequence[Sequence[int]]) -> list[int]:
@@ -111,20 +105,13 @@ def nearest(
     found: list[Origin] = [None] * len(pair)
     for node in reversed(range(len(pair))) if reverse else range(len(pair)):
         own = pair[node]
-        found[node] = (
-            _together({found[one] for one in beside[node]}) if own is None else frozenset((own,))
-        )
+        near = {found[other] for other in beside[node]} if own is None else {frozenset((own,))}
+        if len(near) == 1:
+            found[node] = near.pop()  # the same object: a chain of thousands holds one set
+        elif None not in near and len(near) <= _TOO_MANY:
+            together: frozenset[int] = frozenset().union(*(pairs for pairs in near if pairs))
+            found[node] = together if len(together) <= _TOO_MANY else None
     return found
-
-
-def _together(several: set[Origin]) -> Origin:
-    if len(several) == 1:
-        return several.pop()  # the same object: a chain of thousands holds one set
-    known = [one for one in several if one is not None]
-    if len(known) < len(several) or len(known) > _TOO_MANY:
-        return None
-    found: frozenset[int] = frozenset().union(*known)
-    return found if len(found) <= _TOO_MANY else None
 
 
 # --- labels --------------------------------------------------------------------------------------
@@ -157,14 +144,12 @@ def label(
         operator = operator if operator in blocks else REGION
     elif not level.operator:
         return ()
-    read = tuple(_weight(name, weights.get(name), level) for name in node.weights)
-    shown = node.attributes if level.attributes else None
-    return (operator, shown, read if level.attributes or any(map(any, read)) else None)
-
-
-def _weight(name: str, tensor: Tensor | None, level: Level) -> tuple[Any, ...]:
-    return (
-        name if level.names else "",
-        tensor.digest if tensor and level.digests else "",
-        (tensor.dtype, tensor.shape) if tensor and level.shapes else "",
-    )
+    read = []
+    for name in node.weights:
+        tensor = weights.get(name)
+        digest = tensor.digest if tensor and level.digests else ""
+        shape = (tensor.dtype, tensor.shape) if tensor and level.shapes else ""
+        read.append((name if level.names else "", digest, shape))
+    if not level.attributes:
+        return (operator, None, tuple(read) if any(map(any, read)) else None)
+    return (operator, node.attributes, tuple(read))
