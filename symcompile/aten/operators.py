@@ -69,7 +69,7 @@ scatter scatter_add scatter_reduce select select_scatter slice slice_scatter spl
 squeeze stack swapaxes swapdims t take take_along_dim tensor_split tile transpose tril triu type_as
 unbind unflatten unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as
 vsplit vstack channel_shuffle pixel_shuffle pixel_unshuffle col2im im2col to _to_copy _unsafe_view
-_reshape_copy
+_reshape_copy item sym_numel sym_size sym_stride sym_storage_offset is_nonzero
 """
 
 _CREATION = """
@@ -95,6 +95,7 @@ fft_fftshift fft_hfft fft_ifft fft_ifft2 fft_ifftn fft_ifftshift fft_ihfft fft_i
 fft_irfftn fft_rfft fft_rfft2 fft_rfftfreq fft_rfftn stft istft
 """
 
+# Losses and derivatives of layers among them.
 _LAYERS = """
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
 adaptive_max_pool3d affine_grid_generator alpha_dropout avg_pool1d avg_pool2d avg_pool3d batch_norm
@@ -106,25 +107,15 @@ rms_norm rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell scaled_dot_product_attent
 upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
 upsample_nearest3d upsample_trilinear3d _native_batch_norm_legit_functional
 _native_batch_norm_legit_no_training _softmax _log_softmax _safe_softmax _weight_norm
-"""
-
-_LOSSES = """
 binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy_loss
 hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss nll_loss_nd
-poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss
+poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss elu_backward gelu_backward
+hardsigmoid_backward hardswish_backward hardtanh_backward leaky_relu_backward sigmoid_backward
+silu_backward softplus_backward tanh_backward threshold_backward
 """
-
-_DERIVATIVES = """
-elu_backward gelu_backward hardsigmoid_backward hardswish_backward hardtanh_backward
-leaky_relu_backward sigmoid_backward silu_backward softplus_backward tanh_backward
-threshold_backward
-"""
-
-_SCALARS = "item sym_numel sym_size sym_stride sym_storage_offset is_nonzero"
 
 ALLOWED = frozenset(
-    f"{_POINTWISE} {_REDUCTIONS} {_SHAPES} {_CREATION} {_LINEAR_ALGEBRA} {_LAYERS} {_LOSSES}"
-    f" {_DERIVATIVES} {_SCALARS}".split()
+    f"{_POINTWISE} {_REDUCTIONS} {_SHAPES} {_CREATION} {_LINEAR_ALGEBRA} {_LAYERS}".split()
 )
 
 # Arithmetic on sizes, and picking from what an operator returns: by name, from each library.

@@ -36,7 +36,7 @@ def private_copy(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     except CaptureError:
         if not sharing:
             raise
-    return _deepcopy(model, dict(uncopyable(model)))
+    return _deepcopy(model, uncopyable(model))
 
 
 def vacate(root: nn.Module, paths: Iterable[str]) -> nn.Module:

@@ -102,12 +102,8 @@ def starred(parameter: inspect.Parameter) -> str:
 
 def input_tensors(arguments: Mapping[str, Any]) -> list[tuple[str, tuple[Key, ...], Tensor]]:
     """Floating tensors among the arguments, with the way to each."""
-    tensors = [
-        (name, keys, leaf)
-        for name, value in arguments.items()
-        for keys, leaf in leaves(value)
-        if isinstance(leaf, Tensor)
-    ]
+    ways = leaves(dict(arguments))
+    tensors = [(str(way[0]), way[1:], leaf) for way, leaf in ways if isinstance(leaf, Tensor)]
     for name, _, tensor in tensors:
         if not tensor.is_floating_point():
             raise UnsupportedError(
@@ -118,19 +114,15 @@ def input_tensors(arguments: Mapping[str, Any]) -> list[tuple[str, tuple[Key, ..
     return tensors
 
 
-def settings(arguments: Mapping[str, Any]) -> dict[tuple[str, tuple[Key, ...]], Any]:
-    """Arguments that are no tensors; an equation holds only for these."""
-    return {
-        (name, keys): leaf
-        for name, value in arguments.items()
-        for keys, leaf in leaves(value)
-        if not isinstance(leaf, Tensor)
-    }
+def settings(arguments: Mapping[str, Any]) -> dict[tuple[Key, ...], Any]:
+    """Arguments that are no tensors, by the way to each; an equation holds only for these."""
+    ways = leaves(dict(arguments))
+    return {way: leaf for way, leaf in ways if not isinstance(leaf, Tensor)}
 
 
 def literal_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by parameter, without those inside of tuples and dicts."""
-    return {name: value for (name, keys), value in settings(arguments).items() if not keys}
+    return {str(way[0]): value for way, value in settings(arguments).items() if len(way) == 1}
 
 
 # --- matrices ----------------------------------------------------------------------------------

@@ -131,11 +131,11 @@ class _CantCopyError(Exception):
     """Of the value that is its only argument."""
 
 
-def uncopyable(*modules: nn.Module) -> Iterator[tuple[int, Any]]:
+def uncopyable(*modules: nn.Module) -> dict[int, Any]:
     """What modules hold of which there is only one, such as locks and files, by identity."""
     shared: dict[int, Any] = {}
     _copied([part for part in _parts(modules) if not isinstance(part, ScriptModule)], shared)
-    yield from shared.items()
+    return shared
 
 
 def _copied(parts: list[nn.Module], shared: dict[int, Any]) -> list[dict[str, Any]]:
