@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, NamedTuple
@@ -42,7 +42,6 @@ from symcompile.modules.state import (
 )
 from symcompile.pipeline import Captured, Request
 from symcompile.storage.recording import Recording
-from symcompile.target import Target
 
 FX = "fx"
 BOUNDARIES = "module boundaries"
@@ -82,45 +81,50 @@ class CapturePass:
     name: ClassVar[str] = "capture"
 
     def run(self, state: Request) -> Captured:
-        original, data = state.model, state.data
+        original = state.model
         _require_weights(original)
         with same_random_state():
-            columns = None
-            example: Batch | None = None
-            source: Iterator[Batch] | Recording | None = None
-            if data is None:
-                _require_domains(state.targets)
-            elif isinstance(data, Recording):
-                data.check(original)
-                example, source = next(iter(data.batches), None), data
-            else:
-                columns = columns_of(data, original)
-                example, source = as_batches(data, original)
+            example, source = _read(state)
+            columns = columns_of(state.data, original)
             places = resolve(original, state.targets)
-            known = data.fingerprint if isinstance(data, Recording) else ""
-            known = known or fingerprint(original)
             copy = private_copy(original, sharing=self.sharing)
-            captured = self._captured(copy, places, example)
+            if "." in places:
+                captured = Capture(copy, WHOLE_MODEL)
+            else:
+                paths = [path for path, target in places.items() if not target.is_node_range]
+                captured = capture(copy, paths, example)
             if example is not None:
                 with evaluating(captured.root):
                     attempt(captured.root, example)  # at least once, to see what it writes into
             for module in (copy, captured.root):
                 put_back(module, original)
+        known = source.fingerprint if isinstance(source, Recording) else ""
         return Captured(
             **vars(state),
             **captured._asdict(),
             copy=copy,
             places=places,
-            fingerprint=known,
+            fingerprint=known or fingerprint(original),
             source=source,
             columns=columns,
         )
 
-    @staticmethod
-    def _captured(model: nn.Module, places: Mapping[str, Target], example: Batch | None) -> Capture:
-        if "." in places:
-            return Capture(model, WHOLE_MODEL)
-        return capture(model, [p for p, one in places.items() if not one.is_node_range], example)
+
+def _read(state: Request) -> tuple[Batch | None, Recording | Iterator[Batch] | None]:
+    """The first batch, and what there is to record: all batches, a recording, or nothing, where
+    every target has a domain."""
+    if isinstance(state.data, Recording):
+        state.data.check(state.model)
+        return next(iter(state.data.batches), None), state.data
+    if state.data is not None:
+        return as_batches(state.data, state.model)
+    without = [target.path for target in state.targets if target.domain is None]
+    if without:
+        raise DataError(
+            f"no data: give data=, or a domain to sample, Target({without[0]!r}, domain="
+            "{'x0': (0, 1), ...})"
+        )
+    return None, None
 
 
 def capture(model: nn.Module, paths: Collection[str], example: Batch | None) -> Capture:
@@ -142,15 +146,6 @@ def capture(model: nn.Module, paths: Collection[str], example: Batch | None) -> 
             return Capture(traced, FX)
         reasons.append(problem)
     return Capture(model, BOUNDARIES, reasons[0])
-
-
-def _require_domains(targets: Sequence[Target]) -> None:
-    without = [target.path for target in targets if target.domain is None]
-    if without:
-        raise DataError(
-            f"no data: give data=, or a domain to sample, Target({without[0]!r}, domain="
-            "{'x0': (0, 1), ...})"
-        )
 
 
 def _require_weights(model: nn.Module) -> None:
@@ -199,30 +194,24 @@ def _picklable(graph: fx.Graph) -> fx.Graph:
 
 def _carry_over(model: nn.Module, traced: nn.Module) -> None:
     """Modes, and what the graph does not use: state_dict keeps the model's keys."""
-    for name, part in model.named_modules(remove_duplicate=False):
-        place = _submodule(traced, name)
-        if place is None:
-            parent = _submodule(traced, name.rpartition(".")[0])
-            if parent is not None and not hasattr(parent, name.rpartition(".")[2]):
-                parent.add_module(name.rpartition(".")[2], part)
+    places = dict(traced.named_modules(remove_duplicate=False))
+    for path, module in model.named_modules(remove_duplicate=False):
+        parent, _, name = path.rpartition(".")
+        if path not in places:
+            if parent in places and not hasattr(places[parent], name):
+                places[parent].add_module(name, module)
             continue
-        place.training = part.training
-        for key, parameter in part._parameters.items():
+        place = places[path]
+        place.training = module.training
+        for key, parameter in module._parameters.items():
             if not hasattr(place, key):
                 place.register_parameter(key, parameter)
-        for key, buffer in part._buffers.items():
+        for key, buffer in module._buffers.items():
             if not hasattr(place, key):
                 place.register_buffer(key, buffer)
     match_persistence(traced, model)
     # Constants of the trace are no part of the model's state.
     traced._non_persistent_buffers_set |= set(traced._buffers) - set(model._buffers)
-
-
-def _submodule(root: nn.Module, path: str) -> nn.Module | None:
-    try:
-        return root.get_submodule(path)
-    except AttributeError:
-        return None
 
 
 def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> str | None:
