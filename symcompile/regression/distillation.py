@@ -18,7 +18,7 @@ from symcompile.errors import EngineError
 from symcompile.regression.executors import InThisThread, Threads, available_cores
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.run import Journal, Progress, Run, tell
+from symcompile.regression.run import Checkpoints, Progress, Run, tell
 from symcompile.regression.scale import Units, out_of_range
 from symcompile.regression.share import complete, share
 
@@ -38,7 +38,7 @@ class Searches:
     """
 
     fits: Sequence[Fit]
-    journal: Journal
+    journal: Checkpoints
     executor: Executor | None = None
 
     def __post_init__(self) -> None:

@@ -179,22 +179,26 @@ class Crew:
     def submit(self, *call: Any) -> Future[Any]:
         """Raises EngineError where the executor takes no more work."""
         try:
-            future = self._submitted(*call)
-        except EngineError:
-            raise
+            try:
+                future = self.executor.submit(*call)
+            except BrokenExecutor:
+                if not (self.worked and isinstance(self.executor, ProcessPoolExecutor)):
+                    raise
+                self.executor = Processes(self.executor)
+                future = self.executor.submit(*call)
         except Exception as error:
-            raise _takes_nothing(error) from error
+            raise EngineError(
+                f"the executor takes no more searches ({error or type(error).__name__}): give one"
+                " that is open until the call returns, or leave executor out; with run_dir,"
+                " finished searches are not repeated"
+            ) from error
+        if not isinstance(future, Future):
+            raise EngineError(
+                f"submit() of the executor gave a {type(future).__name__}: expected a"
+                " concurrent.futures.Future, as a Dask client's get_executor() gives it"
+            )
         self.worked = True
         return future
-
-    def _submitted(self, *call: Any) -> Future[Any]:
-        try:
-            return _future(self.executor.submit(*call))
-        except BrokenExecutor:
-            if not (self.worked and isinstance(self.executor, ProcessPoolExecutor)):
-                raise
-            self.executor = Processes(self.executor)
-            return self.executor.submit(*call)
 
     def give_up(self, future: Future[Any]) -> None:
         future.cancel()
@@ -203,20 +207,3 @@ class Crew:
     def close(self) -> None:
         if isinstance(self.executor, Processes):
             self.executor.shutdown()
-
-
-def _future(given: Any) -> Future[Any]:
-    if not isinstance(given, Future):
-        raise EngineError(
-            f"submit() of the executor gave a {type(given).__name__}: expected a"
-            " concurrent.futures.Future, as a Dask client's get_executor() gives it"
-        )
-    return given
-
-
-def _takes_nothing(error: Exception) -> EngineError:
-    return EngineError(
-        f"the executor takes no more searches ({error or type(error).__name__}): give one that is"
-        " open until the call returns, or leave executor out; with run_dir, finished searches are"
-        " not repeated"
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,19 +79,35 @@ class Fit:
             Dataset(self.X_holdout, self.y_holdout, self.holdout_weights, loss, self.folds),
         )
 
+    def seconds(self, share: float) -> float | None:
+        """A share of the budget; None where there is none."""
+        return None if self.budget is None else self.budget * share
+
+    def refined(
+        self, candidates: Iterable[Equation], share: float, options: Refine | None = None
+    ) -> ParetoFront:
+        """The front that candidates come to, in this share of the budget."""
+        return refine(
+            candidates,
+            *self.samples,
+            operators=self.engine.operators,
+            max_complexity=self.engine.max_complexity,
+            options=options or self.refine,
+            seconds=self.seconds(share),
+        )
+
 
 @np.errstate(all="ignore")
 def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None) -> list[Equation]:
     """One search of one fit: the engine's candidates if it offers them, else its front."""
     search = getattr(fit.engine, "candidates", fit.engine.fit)
-    budget = None if fit.budget is None else fit.budget * (1.0 - _REFINE_SHARE)
     equations = search(
         fit.X_fit,
         fit.y_fit,
         weights=fit.samples[0].search_weights,
         names=fit.names,
         seed=fit.seed + restart * _SEED_STEP,
-        budget=budget,
+        budget=fit.seconds(1.0 - _REFINE_SHARE),
         progress=progress,
     )
     equations = list(equations)
@@ -107,17 +124,8 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
 @np.errstate(all="ignore")
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
-    samples, holdout = fit.samples
     limits = fit.engine.operators, fit.engine.max_complexity
-    deadline = math.inf
-    if fit.budget is not None:
-        deadline = time.monotonic() + fit.budget * _UNSEARCHED_SHARE
-    return refine(
-        candidates + without_search(samples, fit.names, *limits, deadline),
-        samples,
-        holdout,
-        operators=fit.engine.operators,
-        max_complexity=fit.engine.max_complexity,
-        options=fit.refine,
-        seconds=None if fit.budget is None else fit.budget * _PRUNE_SHARE,
-    )
+    seconds = fit.seconds(_UNSEARCHED_SHARE)
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    found = without_search(fit.samples[0], fit.names, *limits, deadline)
+    return fit.refined(candidates + found, _PRUNE_SHARE)

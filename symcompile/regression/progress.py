@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from types import TracebackType
 from typing import Any
+
+_WIDTH = 72
+_FORMAT = "{percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}  {desc}"
 
 
 class ProgressBar:
@@ -43,14 +45,5 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-
-_WIDTH = 72
-_FORMAT = "{percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}  {desc}"

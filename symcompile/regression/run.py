@@ -53,7 +53,7 @@ class Progress(Protocol):
         ...
 
 
-class Journal(Protocol):
+class Checkpoints(Protocol):
     """What is finished, and what is known from a run before; see `symcompile.storage.journal`."""
 
     def check_writable(self) -> None: ...
@@ -152,7 +152,7 @@ class Run:
         self,
         fits: Sequence[Fit],
         executor: Executor,
-        journal: Journal,
+        journal: Checkpoints,
         progress: Progress | None,
         n_fits: int,
     ) -> None:

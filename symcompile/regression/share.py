@@ -85,7 +85,7 @@ def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str
                 operators=fit.engine.operators,
                 max_complexity=fit.engine.max_complexity,
                 options=fit.refine,
-                seconds=None if fit.budget is None else fit.budget * _BUDGET_SHARE,
+                seconds=fit.seconds(_BUDGET_SHARE),
             )
             if equation is not None:
                 grown = fronts[fit.key].grown([equation])
@@ -105,17 +105,10 @@ def _blocks(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[list
 
 
 def _with_forms(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
-    candidates = [scaled(other, fit.samples[0]) for other in others]
-    return front.grown(
-        refine(
-            [equation for equation in candidates if equation is not None],
-            *fit.samples,
-            operators=fit.engine.operators,
-            max_complexity=fit.engine.max_complexity,
-            options=replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others))),
-            seconds=None if fit.budget is None else fit.budget * _BUDGET_SHARE,
-        )
-    )
+    scaled_to_fit = [scaled(other, fit.samples[0]) for other in others]
+    candidates = [equation for equation in scaled_to_fit if equation is not None]
+    options = replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others)))
+    return front.grown(fit.refined(candidates, _BUDGET_SHARE, options))
 
 
 def scaled(equation: Equation, fit: Dataset) -> Equation | None:
