@@ -30,8 +30,8 @@ def violations(
     rules: Rules, blocks: Sequence[BlockDiff], nodes: NodesDiff, model: ModelDiff
 ) -> tuple[Violation, ...]:
     """In the order of CATEGORIES, blocks before the graph around them."""
-    found = [*_of_blocks(rules, blocks), *_of_nodes(nodes), *_of_model(model)]
-    return tuple(broken for rule in rules.fail_on for broken in found if broken.rule == rule)
+    differences = [*_of_blocks(rules, blocks), *_of_nodes(nodes), *_of_model(model)]
+    return tuple(broken for rule in rules.fail_on for broken in differences if broken.rule == rule)
 
 
 # --- blocks --------------------------------------------------------------------------------------

@@ -88,11 +88,11 @@ def face(cell: Cell, side: int) -> Face:
 def size(faces: Sequence[Face]) -> tuple[float, float]:
     """Width and height of a box that can hold any of the faces."""
     width, height = NARROWEST, 0.0
-    for one in faces:
-        texts = (*one.lines, one.note)
-        bars = _BARS if one.is_block else 0.0
+    for side in faces:
+        texts = (*side.lines, side.note)
+        bars = _BARS if side.is_block else 0.0
         width = max(width, COLUMN * max(map(columns_of, texts)) + 2 * PAD_X + bars)
-        height = max(height, LINE * (len(one.lines) + bool(one.note)) + 2 * PAD_Y)
+        height = max(height, LINE * (len(side.lines) + bool(side.note)) + 2 * PAD_Y)
     return float(round(width)), height
 
 
@@ -111,7 +111,7 @@ def clipped(text: str, columns: int, *, keep_end: bool = False) -> str:
 
 
 def columns_of(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def operator(node: Node) -> str:
@@ -150,7 +150,9 @@ def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
     if block is None:
         return Face("block", vertex.mark, tuple(lines), _note(vertex), known, node.name)
     status = block.both("status", "")[side == NEW]
-    equations = [(one.output, one.both("text")[side == NEW]) for one in block.equations]
+    equations = [
+        (equation.output, equation.both("text")[side == NEW]) for equation in block.equations
+    ]
     texts = [f"[{output}] = {text}" for output, text in equations if text is not None]
     short = texts[0].partition(" = ")[2] if len(texts) == 1 else f"{len(texts)} equations"
     lines.append(clipped(short if texts else status, _BLOCK_COLUMNS))
@@ -177,11 +179,11 @@ def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:
 def _fold_face(cell: Cell, side: int) -> Face:
     count, changed = cell.count(side), cell.hidden_changes
     nodes = [vertex.on(side) for vertex in cell.vertices]
-    found = Counter(operator(node) for node in nodes if node is not None)
-    usual = [f"{number} {name}" for name, number in found.most_common(8)]
+    operators = Counter(operator(node) for node in nodes if node is not None)
+    usual = [f"{number} {name}" for name, number in operators.most_common(8)]
     title = f"{count:,} nodes" if changed else f"{count:,} unchanged nodes"
     note = f"{SIGNS['changed']} {changed:,} changed, not drawn" if changed else ""
     lines = (title, clipped(", ".join(usual), _COLUMNS)) if usual else (title,)
-    about = [title, note, *usual, "..." if len(found) > 8 else ""]
+    about = [title, note, *usual, "..." if len(operators) > 8 else ""]
     mark = "changed" if changed else SAME
     return Face("fold", mark, lines, note, tuple(line for line in about if line))

@@ -87,10 +87,10 @@ class Layers:
 
     def rows(self) -> list[list[int]]:
         """Items of each layer, in the order in which they were made."""
-        found: list[list[int]] = [[] for _ in range(max(self.layer, default=-1) + 1)]
+        rows: list[list[int]] = [[] for _ in range(max(self.layer, default=-1) + 1)]
         for item, layer in enumerate(self.layer):
-            found[layer].append(item)
-        return found
+            rows[layer].append(item)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,14 @@ class Layout:
 def layered(folded: Folded, most_lanes: int = MOST_LANES) -> Layers:
     """Every cell in a layer below those of all its sources, and the route of every edge."""
     layer = _longest_paths(folded)
-    found = Layers(len(layer), list(layer), [cell.sides for cell in folded.cells])
+    layers = Layers(len(layer), list(layer), [cell.sides for cell in folded.cells])
     stubs = _stubs(folded, layer, most_lanes)
     lanes: dict[tuple[int, ...], dict[int, int]] = {}
     for edge in sorted(folded.edges):
         sides = folded.edges[edge]
-        items = () if edge in stubs else _route(found, lanes, edge, sides)
-        found.routes.append(Route(*edge, sides, items))
-    return found
+        items = () if edge in stubs else _route(layers, lanes, edge, sides)
+        layers.routes.append(Route(*edge, sides, items))
+    return layers
 
 
 def _longest_paths(folded: Folded) -> list[int]:
@@ -214,23 +214,23 @@ def _stubs(folded: Folded, layer: list[int], most: int) -> set[Edge]:
 
 
 def _route(
-    found: Layers, lanes: dict[tuple[int, ...], dict[int, int]], edge: Edge, sides: int
+    layers: Layers, lanes: dict[tuple[int, ...], dict[int, int]], edge: Edge, sides: int
 ) -> tuple[int, ...]:
     upper, lower = min(edge), max(edge)
     # An edge that points back has a lane of its own, those of one side only one for the side.
     name = (upper, sides) if edge == (upper, lower) else (upper, lower, sides)
     items = [upper]
-    for layer in range(found.layer[upper] + 1, found.layer[lower]):
+    for layer in range(layers.layer[upper] + 1, layers.layer[lower]):
         lane = lanes.setdefault(name, {})
         if layer not in lane:
-            lane[layer] = len(found.layer)
-            found.lane[lane[layer]] = len(lanes)
-            found.layer.append(layer)
-            found.sides.append(sides)
+            lane[layer] = len(layers.layer)
+            layers.lane[lane[layer]] = len(lanes)
+            layers.layer.append(layer)
+            layers.sides.append(sides)
         items.append(lane[layer])
     items.append(lower)
     for pair in pairwise(items):
-        found.segments[pair] = found.segments.get(pair, 0) | sides
+        layers.segments[pair] = layers.segments.get(pair, 0) | sides
     return tuple(items)
 
 
@@ -264,7 +264,7 @@ def ordered(layers: Layers) -> list[list[int]]:
 def crossings(rows: Sequence[Sequence[int]], segments: Mapping[Edge, int]) -> int:
     """How often two pieces of edges cross, counted on each side, where they can be seen."""
     place = {item: (layer, k) for layer, row in enumerate(rows) for k, item in enumerate(row)}
-    found = 0
+    count = 0
     for side in (OLD, NEW):
         gaps: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for (upper, lower), sides in segments.items():
@@ -274,23 +274,23 @@ def crossings(rows: Sequence[Sequence[int]], segments: Mapping[Edge, int]) -> in
         for gap in gaps.values():
             ends: list[int] = []
             for _, end in sorted(gap):
-                found += len(ends) - bisect_right(ends, end)
+                count += len(ends) - bisect_right(ends, end)
                 insort(ends, end)
-    return found
+    return count
 
 
 def _swept(rows: list[list[int]], fixed: Mapping[int, list[int]], down: bool) -> list[list[int]]:
     """Each layer sorted by where its neighbours in the layer before it stand."""
-    found = [list(row) for row in rows]
-    last = len(found) - 1
+    swept = [list(row) for row in rows]
+    last = len(swept) - 1
     for before, layer in pairwise(range(last + 1) if down else range(last, -1, -1)):
-        place, own = _shares(found[before]), _shares(found[layer])
+        place, own = _shares(swept[before]), _shares(swept[layer])
         centres = {}
-        for item in found[layer]:
+        for item in swept[layer]:
             places = [place[other] for other in fixed.get(item, ())]
             centres[item] = sum(places) / len(places) if places else own[item]
-        found[layer].sort(key=centres.__getitem__)
-    return found
+        swept[layer].sort(key=centres.__getitem__)
+    return swept
 
 
 def _shares(row: Sequence[int]) -> dict[int, float]:

@@ -92,13 +92,13 @@ def picture(
 ) -> Picture:
     """Lay out the union of both graphs, with at most `most` boxes a side."""
     layout = Layout.of(fold(unite(nodes, blocks), most, context))
-    found = Picture(layout.width, layout.height, bands=list(_bands(layout)))
+    drawn = Picture(layout.width, layout.height, bands=list(_bands(layout)))
     for side in (OLD, NEW):
-        found.boxes[side] = list(_boxes(layout, side))
-        found.lines[side] = sorted(_lines(layout, side), key=lambda line: line.mark != SAME)
-        found.folded[side] = layout.folded.hidden(side)
-    found.stubs = sum(not route.items for route in layout.layers.routes)
-    return found
+        drawn.boxes[side] = list(_boxes(layout, side))
+        drawn.lines[side] = sorted(_lines(layout, side), key=lambda line: line.mark != SAME)
+        drawn.folded[side] = layout.folded.hidden(side)
+    drawn.stubs = sum(not route.items for route in layout.layers.routes)
+    return drawn
 
 
 def _boxes(layout: Layout, side: int) -> Iterator[Box]:
@@ -176,26 +176,26 @@ def _ports(layout: Layout, routes: list[Route]) -> dict[Edge, float]:
     for route in routes:
         last = route.items[1 if route.back else -2] if route.items else route.source
         coming[route.target, route.back].append((layout.x[last], route.source))
-    found = {}
+    ports = {}
     for (target, back), edges in coming.items():
         edges.sort()
         left, right = layout.left(target) + _CORNER, layout.right(target) - _CORNER
         # A line that points back ends beside those that leave.
         left = (left + 3 * right) / 4 if back else left
         ends = spread([x for x, _ in edges], left, right, _PORTS_APART)
-        found.update({(source, target): x for (_, source), x in zip(edges, ends, strict=True)})
-    return found
+        ports.update({(source, target): x for (_, source), x in zip(edges, ends, strict=True)})
+    return ports
 
 
 def spread(wanted: list[float], left: float, right: float, apart: float) -> list[float]:
     """Ascending places between two ends, near the wanted ones and if possible so far apart."""
     apart = min(apart, (right - left) / max(len(wanted) - 1, 1))
-    found: list[float] = []
+    places: list[float] = []
     for x in wanted:
-        least = found[-1] + apart if found else left
-        found.append(max(min(x, right), least))
+        least = places[-1] + apart if places else left
+        places.append(max(min(x, right), least))
     most = right
-    for k in reversed(range(len(found))):
-        found[k] = min(found[k], most)
-        most = found[k] - apart
-    return found
+    for k in reversed(range(len(places))):
+        places[k] = min(places[k], most)
+        most = places[k] - apart
+    return places

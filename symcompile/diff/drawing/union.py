@@ -248,13 +248,13 @@ def _choices(union: Union, most: int, context: int) -> Iterator[set[int]]:
 
 def _around(points: Sequence[int], neighbours: Mapping[int, list[int]], hops: int) -> set[int]:
     """The points and what is up to so many edges away, but not by way of a hub; below 0 none."""
-    found = set(points) if hops >= 0 else set()
-    edge = found
+    reached = set(points) if hops >= 0 else set()
+    edge = reached
     for _ in range(hops):
-        near = [neighbours.get(one, []) for one in edge]
-        edge = {other for others in near if len(others) <= HUB for other in others} - found
-        found = found | edge
-    return found
+        near = [neighbours.get(vertex, []) for vertex in edge]
+        edge = {other for others in near if len(others) <= HUB for other in others} - reached
+        reached = reached | edge
+    return reached
 
 
 def _groups(drawn: set[int], above: Sequence[int], branches: Mapping[int, int]) -> list[list[int]]:

@@ -63,14 +63,14 @@ def equation_lines(equation: EquationDiff, width: int, paint: Paint | None = Non
 
 def inside_of(text: str, marks: Spans) -> Spans:
     """The marks inside of the text, ascending and apart; none if they'd mark all of it."""
-    found: list[tuple[int, int]] = []
+    inside: list[tuple[int, int]] = []
     for start, end in sorted(marks):
-        start, end = max(start, found[-1][1] if found else 0), min(end, len(text))
+        start, end = max(start, inside[-1][1] if inside else 0), min(end, len(text))
         if start < end:
-            found.append((start, end))
+            inside.append((start, end))
     size = len(text) - text.count(" ")
-    marked = sum(end - start - text.count(" ", start, end) for start, end in found)
-    return [] if marked >= size else found
+    marked = sum(end - start - text.count(" ", start, end) for start, end in inside)
+    return [] if marked >= size else inside
 
 
 def wrapped(text: str, marks: Spans, width: int) -> list[Line]:

@@ -93,7 +93,7 @@ def _macros(part: str) -> Any:
 @cache
 def _templates() -> Environment:
     """With everything that the templates call."""
-    found = environment(
+    templates = environment(
         __package__,
         cut,
         cut=cut,
@@ -106,10 +106,10 @@ def _templates() -> Environment:
     )
     functions: list[Callable[..., Any]] = [sides, pieces, bar_length, model_remarks]
     functions += [anchor, curve, facts_markup, marks_in, not_the_same, addresses]
-    found.globals |= {function.__name__: function for function in functions}
-    found.globals |= {"words": words, "figures": figures}
-    found.globals |= {"colours": _COLOURS, "signs": SIGNS, "line_height": LINE}
-    return found
+    templates.globals |= {function.__name__: function for function in functions}
+    templates.globals |= {"words": words, "figures": figures}
+    templates.globals |= {"colours": _COLOURS, "signs": SIGNS, "line_height": LINE}
+    return templates
 
 
 # --- text of strangers ---------------------------------------------------------------------------
@@ -134,28 +134,28 @@ def fitting(
     items: Iterable[Any], show: Callable[..., Markup], room: int, *rest: Any
 ) -> list[Markup]:
     """The first items as `show` shows them that there is room for, in bytes, but at least one."""
-    found: list[Markup] = []
+    rows: list[Markup] = []
     for item in items:
         shown = show(item, *rest)
         room -= _size(shown)
-        if room < 0 and found:
+        if room < 0 and rows:
             break
-        found.append(shown)
-    return found
+        rows.append(shown)
+    return rows
 
 
 def facts_markup(facts: Iterable[str], most: int) -> Markup:
     """A fact a line, as many as there is room for, in bytes."""
     from markupsafe import Markup
 
-    found: list[Markup] = []
+    lines: list[Markup] = []
     for fact in facts:
         line = cut(fact, most // 4)
         most -= _size(line) + 1
         if most < 0:
             break
-        found.append(line)
-    return Markup("\n").join(found)
+        lines.append(line)
+    return Markup("\n").join(lines)
 
 
 def _size(text: str) -> int:
@@ -192,15 +192,15 @@ def bar_length(relative: float) -> float:
 
 
 def model_remarks(model: ModelDiff) -> list[Remark]:
-    found = []
+    remarks = []
     for word, size in (
         ("difference of the outputs", model.output_difference),
         ("difference of the equations", model.probe_difference),
     ):
         if size is not None:
             most = f"up to {figures.share(size)} of the largest old value" if size else "none"
-            found.append((word, f"{most}, on inputs that both have seen"))
-    return found + [("signature", text) for text in model.signature]
+            remarks.append((word, f"{most}, on inputs that both have seen"))
+    return remarks + [("signature", text) for text in model.signature]
 
 
 # --- graphs --------------------------------------------------------------------------------------
@@ -222,15 +222,15 @@ def anchor(box: Box, side: int) -> str:
 def curve(points: Sequence[tuple[float, float]]) -> str:
     """Straight where it runs upright, else an S that is upright at both ends."""
     x, y = points[0]
-    found = [f"M{px(x)} {px(y)}"]
+    path = [f"M{px(x)} {px(y)}"]
     for to_x, to_y in points[1:]:
         if abs(to_x - x) < 0.5:
-            found.append(f"V{px(to_y)}")
+            path.append(f"V{px(to_y)}")
         else:
             middle = px((y + to_y) / 2)
-            found.append(f"C{px(x)} {middle} {px(to_x)} {middle} {px(to_x)} {px(to_y)}")
+            path.append(f"C{px(x)} {middle} {px(to_x)} {middle} {px(to_x)} {px(to_y)}")
         x, y = to_x, to_y
-    return "".join(found)
+    return "".join(path)
 
 
 def px(value: float) -> str:

@@ -120,7 +120,7 @@ def to_json(diff: GraphDiff, *, indent: int | None = 1, pairs: bool = False) -> 
 def to_dict(diff: GraphDiff, *, pairs: bool = False) -> dict[str, Any]:
     """The comparison as plain data, see the table above; `pairs` adds the matched nodes."""
     model, nodes = diff.model, diff.nodes
-    found = {
+    document = {
         "diff": SCHEMA,
         "symcompile": __version__,
         "same": diff.same,
@@ -153,7 +153,7 @@ def to_dict(diff: GraphDiff, *, pairs: bool = False) -> dict[str, Any]:
             **({"pairs": nodes.pairs} if pairs else {}),
         },
     }
-    return {key: _plain(value) for key, value in found.items()}
+    return {key: _plain(value) for key, value in document.items()}
 
 
 def _plain(value: Any) -> Any:

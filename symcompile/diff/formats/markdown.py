@@ -117,19 +117,19 @@ def span(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Plain words as they are, all others in code spans; neighbours share one."""
-    found: list[str] = []
+    """Plain shown as they are, all others in code spans; neighbours share one."""
+    shown: list[str] = []
     code = ""
     for word in plain(text).split():
         if _WORD.fullmatch(word) and not _open(code):
-            found += [*_spans(code), word.replace("->", "&rarr;")]
+            shown += [*_spans(code), word.replace("->", "&rarr;")]
             code = ""
             continue
         code = f"{code} {word}" if code else word
         if word[-1] in ",;:" and not _open(code):
-            found += _spans(code)
+            shown += _spans(code)
             code = ""
-    return " ".join([*found, *_spans(code)])
+    return " ".join([*shown, *_spans(code)])
 
 
 def _open(code: str) -> bool:
@@ -319,10 +319,10 @@ def _graph(nodes: NodesDiff) -> str:
     level = f" ({html_code(nodes.level)})" if nodes.level else ""
     lines = []
     for sign in "-+~>":
-        found = [line for mark, line in words.node_lines(nodes) if mark == sign]
+        rows = [line for mark, line in words.node_lines(nodes) if mark == sign]
         # Diffs of GitHub colour lines with these three signs.
         shown = sign if sign in "-+" else "!"
-        lines += [f"{shown} {line}" for line in found[:_NODES]]
-        if len(found) > _NODES:
-            lines.append(f"{shown} ... {len(found) - _NODES:,} more")
+        lines += [f"{shown} {line}" for line in rows[:_NODES]]
+        if len(rows) > _NODES:
+            lines.append(f"{shown} ... {len(rows) - _NODES:,} more")
     return folded(f"Graph{level}: {words.node_counts(nodes)}", [fence(lines, "diff")])

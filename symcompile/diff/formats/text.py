@@ -244,9 +244,9 @@ def _graph(page: _Page, nodes: NodesDiff, all_nodes: bool) -> Iterator[str]:
     yield from page.heading(f"graph{level}", "title", f": {words.node_counts(nodes)}")
     lines = words.node_lines(nodes)
     for sign, style in _SIGNS.items():
-        found = [line for mark, line in lines if mark == sign]
-        most = len(found) if all_nodes else _NODES
-        for line in found[:most]:
+        rows = [line for mark, line in lines if mark == sign]
+        most = len(rows) if all_nodes else _NODES
+        for line in rows[:most]:
             yield "  " + page.paint(style, cut(f"{sign} {line}", page.width - 2))
-        if len(found) > most:
-            yield f"  {sign} ... {len(found) - most:,} more"
+        if len(rows) > most:
+            yield f"  {sign} ... {len(rows) - most:,} more"

@@ -78,21 +78,21 @@ def rest_of(more: int, unmoved: int) -> str:
 
 def equation_remarks(equation: EquationDiff) -> list[Remark]:
     """What is to be said of an equation beside its figures."""
-    found = []
+    remarks = []
     if figures.known(equation.difference) and equation.points and equation.old and equation.new:
         on = f"on {count(equation.points, 'point')}"
         share = figures.share(equation.difference)
         same = equation.difference == 0 or equation.change in (REWRITTEN, IDENTICAL)
         moved = f"differ by up to {share} of the largest old value {on}"
-        found.append(("values", f"the same up to rounding {on}" if same else moved))
+        remarks.append(("values", f"the same up to rounding {on}" if same else moved))
     if equation.evidence:
-        found.append(("evidence", plain(equation.evidence)))
+        remarks.append(("evidence", plain(equation.evidence)))
     accuracy = equation.new.accuracy if equation.new else NOT_MEASURED
     error, linear = accuracy.relative_l2, accuracy.linear
     if error is not None and linear is not None and error > linear:
         shown = figures.figure(linear)
-        found.append(("warning", f"worse than a linear map, whose relative L2 is {shown}"))
-    return found
+        remarks.append(("warning", f"worse than a linear map, whose relative L2 is {shown}"))
+    return remarks
 
 
 def untouched(equation: EquationDiff) -> bool:
@@ -134,18 +134,18 @@ def quiet(block: BlockDiff) -> bool:
 
 def block_remarks(block: BlockDiff) -> list[Remark]:
     """What is to be said of a block beside its equations."""
-    found = [("signature", plain(sentence)) for sentence in block.signature]
+    remarks = [("signature", plain(sentence)) for sentence in block.signature]
     old, new = map(plain, block.both("status", ""))
     if old and new and old != new:
-        found.append(("status", f"{old} -> {new}"))
+        remarks.append(("status", f"{old} -> {new}"))
     searched = old == new == "symbolic"
     old, new = map(plain, block.both("engine", ""))
     if (old and new) or (searched and (old or new)):
         engines = dict.fromkeys((old or "unknown", new or "unknown"))
-        found.append(("engine", " -> ".join(engines)))
+        remarks.append(("engine", " -> ".join(engines)))
     elif old or new:
-        found.append(("engine", old or new))
-    return found + [("note", plain(sentence)) for sentence in block.notes]
+        remarks.append(("engine", old or new))
+    return remarks + [("note", plain(sentence)) for sentence in block.notes]
 
 
 # --- model and graph -----------------------------------------------------------------------------
@@ -153,8 +153,8 @@ def block_remarks(block: BlockDiff) -> list[Remark]:
 
 def model_remarks(model: ModelDiff) -> list[Remark]:
     """What is to be said of the models as wholes."""
-    found = [("signature", plain(sentence)) for sentence in model.signature]
-    found += [
+    remarks = [("signature", plain(sentence)) for sentence in model.signature]
+    remarks += [
         (name(fact.name), f"{name(fact.old)} -> {name(fact.new)}")
         for fact in model.facts
         if fact.old != fact.new
@@ -162,8 +162,10 @@ def model_remarks(model: ModelDiff) -> list[Remark]:
     size = model.output_difference
     if size is not None and figures.known(size):
         moved = f"moves by up to {figures.share(size)} of its largest old value"
-        found.append(("output", f"{moved if size else 'the same'} on the rows that both have seen"))
-    return found + _weights(model)
+        remarks.append(
+            ("output", f"{moved if size else 'the same'} on the rows that both have seen")
+        )
+    return remarks + _weights(model)
 
 
 def model_differs(model: ModelDiff) -> bool:
@@ -173,16 +175,16 @@ def model_differs(model: ModelDiff) -> bool:
 
 def _weights(model: ModelDiff) -> list[Remark]:
     """Names by what became of them; a sentence on one weight stands alone."""
-    found, kinds = [], ("changed", "added", "removed")
+    remarks, kinds = [], ("changed", "added", "removed")
     for kind in kinds:
         names = [weight for weight, what in model.weights if what == kind]
         if names:
-            found.append(("weights", f"{len(names):,} {kind}: {listed(names)}"))
+            remarks.append(("weights", f"{len(names):,} {kind}: {listed(names)}"))
     rest = [f"{name(weight)}: {plain(what, LONG)}" for weight, what in model.weights
             if what not in kinds]  # fmt: skip
     if len(rest) > _NAMES:
         rest[_NAMES:] = [f"... {len(rest) - _NAMES:,} more"]
-    return found + [("weight", sentence) for sentence in rest]
+    return remarks + [("weight", sentence) for sentence in rest]
 
 
 def listed(names: Sequence[str], most: int = _NAMES) -> str:
@@ -199,12 +201,12 @@ def node(row: Node) -> str:
 
 def node_lines(nodes: NodesDiff) -> list[tuple[str, str]]:
     """Every node that is not the same: (+, -, ~ for changed or > for moved; the node)."""
-    found = [("-", node(row)) for row in nodes.removed] + [("+", node(row)) for row in nodes.added]
+    lines = [("-", node(row)) for row in nodes.removed] + [("+", node(row)) for row in nodes.added]
     for change in nodes.changed:
         names = " -> ".join(dict.fromkeys((name(change.old.name), name(change.new.name))))
         sign = ">" if change.change == "moved" else "~"
-        found.append((sign, f"{names}: {plain(change.what, LONG)}"))
-    return found
+        lines.append((sign, f"{names}: {plain(change.what, LONG)}"))
+    return lines
 
 
 def node_counts(nodes: NodesDiff) -> str:
@@ -225,12 +227,12 @@ def side(compared: Side) -> str:
 
 def notes(diff: GraphDiff) -> list[str]:
     """What a reader has to know about either side and about the comparison."""
-    found = [note for note in diff.notes if note]
+    sentences = [note for note in diff.notes if note]
     if diff.nodes.note and diff.nodes.note not in diff.notes:
-        found.append(diff.nodes.note)
+        sentences.append(diff.nodes.note)
     for word, compared in (("old", diff.old), ("new", diff.new)):
-        found += [f"{word} side: {note}" for note in compared.notes]
-    return [plain(note) for note in found]
+        sentences += [f"{word} side: {note}" for note in compared.notes]
+    return [plain(note) for note in sentences]
 
 
 def different(diff: GraphDiff) -> bool:
@@ -249,9 +251,9 @@ def verdict(diff: GraphDiff) -> str:
     return "no difference found"
 
 
-def in_order(found: Iterable[str]) -> list[str]:
-    """Names of rules as CATEGORIES has them."""
-    names = set(found)
+def in_order(broken: Iterable[str]) -> list[str]:
+    """Names of broken as CATEGORIES has them."""
+    names = set(broken)
     return [*(rule for rule in CATEGORIES if rule in names), *sorted(names - set(CATEGORIES))]
 
 
@@ -273,12 +275,12 @@ def summary(diff: GraphDiff) -> str:
     """What there is, in counts: "3 blocks: 1 structure changed, 2 identical; graph: ..."."""
     counts = [f"{number:,} {class_title(change)}" for change, number in diff.counts().items()]
     blocks = f"{count(len(diff.blocks), 'block')}: {', '.join(counts)}"
-    found = [blocks if diff.blocks else "no equations compared"]
+    parts = [blocks if diff.blocks else "no equations compared"]
     sizes = f"the same {count(len(diff.nodes.new_nodes), 'node')}"
     compared = diff.nodes.level is not None
-    found.append(f"graph: {(node_counts(diff.nodes) or sizes) if compared else 'not compared'}")
+    parts.append(f"graph: {(node_counts(diff.nodes) or sizes) if compared else 'not compared'}")
     if diff.model.weights:
-        found.append(f"weights: {len(diff.model.weights):,} not the same")
+        parts.append(f"weights: {len(diff.model.weights):,} not the same")
     if diff.model.signature:
-        found.append("inputs or outputs of the model changed")
-    return "; ".join(found)
+        parts.append("inputs or outputs of the model changed")
+    return "; ".join(parts)

@@ -50,10 +50,10 @@ def align(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _back(rounds: Sequence[_Round], a: int, b: int) -> list[tuple[int, int]]:
-    found = []
+    places = []
     for before in reversed(rounds):
         skips_new, skips_old = before.at(a - b + 1), before.at(a - b - 1) + 1
         same = a - max(skips_new, skips_old)
-        found += [(a - k, b - k) for k in range(1, same + 1)]
+        places += [(a - k, b - k) for k in range(1, same + 1)]
         a, b = a - same - (skips_new < skips_old), b - same - (skips_new >= skips_old)
-    return found[::-1]
+    return places[::-1]

@@ -37,15 +37,15 @@ def node_changes(
     """The matched nodes that differ, in the order of the new side."""
     sides = _side(old, [a for a, _ in pairs]), _side(new, [b for _, b in pairs])
     known = renames(old, new, pairs)
-    found = []
+    changes = []
     for a, b in sorted(pairs, key=lambda pair: pair[1]):
         changed = [*_changed(old, new, a, b), *_other_weights(old, new, a, b, known)]
         moved = list(_moved(*sides, a, b))
         if changed or moved:
             change = "changed" if changed else "moved"
             what = "; ".join(changed + moved)
-            found.append(NodeChange(change, old.nodes[a], new.nodes[b], what))
-    return tuple(found)
+            changes.append(NodeChange(change, old.nodes[a], new.nodes[b], what))
+    return tuple(changes)
 
 
 # --- another operator or argument ----------------------------------------------------------------
@@ -67,23 +67,23 @@ def argument_changes(old: str, new: str) -> Iterator[str]:
     if len(before) != len(after) and other:
         yield f"arguments ({shortened(new)}) instead of ({shortened(old)})"
         return
-    found = [_instead_of(k, before[k], after[k]) for k in other]
-    found += [f"{_called(k, after[k])} is new" for k in range(len(before), len(after))]
-    found += [f"{_called(k, before[k])} is gone" for k in range(len(after), len(before))]
-    yield from found[:_MOST]
-    if len(found) > _MOST:
-        yield f"{len(found) - _MOST:,} more arguments differ"
+    sentences = [_instead_of(k, before[k], after[k]) for k in other]
+    sentences += [f"{_called(k, after[k])} is new" for k in range(len(before), len(after))]
+    sentences += [f"{_called(k, before[k])} is gone" for k in range(len(after), len(before))]
+    yield from sentences[:_MOST]
+    if len(sentences) > _MOST:
+        yield f"{len(sentences) - _MOST:,} more arguments differ"
 
 
 def arguments(text: str) -> list[str]:
     """The arguments one by one: what ", " or "; " separates outside of brackets and quotes."""
-    found, start, depth = [], 0, 0
+    texts, start, depth = [], 0, 0
     for token in _TOKEN.finditer(text):
         depth += _BRACKETS.get(token[0], 0)
         if depth <= 0 and token[0] in (", ", "; "):
-            found.append(text[start : token.start()])
+            texts.append(text[start : token.start()])
             start = token.end()
-    return [*found, text[start:]] if text else []
+    return [*texts, text[start:]] if text else []
 
 
 def shortened(text: str) -> str:

@@ -102,16 +102,16 @@ def nearest(
         pair: the pair of each node, None if it is in none.
         reverse: whether the next nodes have higher numbers.
     """
-    found: list[Origin] = [None] * len(pair)
+    origins: list[Origin] = [None] * len(pair)
     for node in reversed(range(len(pair))) if reverse else range(len(pair)):
         own = pair[node]
-        near = {found[other] for other in beside[node]} if own is None else {frozenset((own,))}
+        near = {origins[other] for other in beside[node]} if own is None else {frozenset((own,))}
         if len(near) == 1:
-            found[node] = near.pop()  # the same object: a chain of thousands holds one set
+            origins[node] = near.pop()  # the same object: a chain of thousands holds one set
         elif None not in near and len(near) <= _TOO_MANY:
             together: frozenset[int] = frozenset().union(*(pairs for pairs in near if pairs))
-            found[node] = together if len(together) <= _TOO_MANY else None
-    return found
+            origins[node] = together if len(together) <= _TOO_MANY else None
+    return origins
 
 
 # --- labels --------------------------------------------------------------------------------------
