@@ -6,7 +6,7 @@ import diffs
 import pytest
 
 from symcompile.diff.formats.equation_lines import (
-    Line,
+    EquationLine,
     carets,
     equation_lines,
     inside_of,
@@ -70,7 +70,7 @@ def test_a_text_without_blanks_is_broken_too() -> None:
         "^" * 10 + " " * 10,
         " " * 10,
     ]
-    assert wrapped("", (), 20) == [Line("")]
+    assert wrapped("", (), 20) == [EquationLine("")]
 
 
 def test_of_a_long_equation_the_changed_lines_are_shown() -> None:
@@ -114,5 +114,5 @@ def test_marks_are_kept_inside_of_the_text(
 
 
 def test_carets_are_as_wide_as_what_they_mark() -> None:
-    assert carets(Line("角+x", "^ ^")) == "^^ ^"
-    assert carets(Line("e\u0301+x", "   ^")) == "  ^"
+    assert carets(EquationLine("角+x", "^ ^")) == "^^ ^"
+    assert carets(EquationLine("e\u0301+x", "   ^")) == "  ^"

@@ -18,7 +18,7 @@ from symcompile.diff.result import (
     CHANGED,
     DRIFTED,
     IDENTICAL,
-    Coefficient,
+    CoefficientDiff,
     GraphDiff,
     ModelDiff,
     NodesDiff,
@@ -305,7 +305,7 @@ def test_coefficients_show_both_values_and_the_change() -> None:
 )
 def test_bars_are_logarithmic(old: float, new: float, width: float) -> None:
     one = replace(
-        diffs.equation("e", DRIFTED, "x", "y"), coefficients=(Coefficient(old, new, "#"),)
+        diffs.equation("e", DRIFTED, "x", "y"), coefficients=(CoefficientDiff(old, new, "#"),)
     )
     (bar,) = shown(blocks=(diffs.block("e", DRIFTED, one),)).of("rect", "part")
     assert float(bar["width"] or 0) == pytest.approx(width, abs=0.1)

@@ -11,7 +11,7 @@ import pytest
 
 from symcompile.diff.formats.markdown import (
     MARKER,
-    Part,
+    PagePart,
     fence,
     fitted,
     sentence,
@@ -177,11 +177,11 @@ def test_the_least_grave_goes_first() -> None:
 
 def test_parts_are_left_out_as_a_whole() -> None:
     parts = [
-        Part("head", 0),
-        Part("a" * 50, 2, "rows"),
-        Part("b" * 50, 2, "rows", "\n"),
-        Part("c" * 50, 1, "notes"),
-        Part("d" * 50, 3, "lists"),
+        PagePart("head", 0),
+        PagePart("a" * 50, 2, "rows"),
+        PagePart("b" * 50, 2, "rows", "\n"),
+        PagePart("c" * 50, 1, "notes"),
+        PagePart("d" * 50, 3, "lists"),
     ]
     assert fitted(parts, 1_000).startswith("head\n\n" + "a" * 50 + "\n" + "b" * 50)
     assert fitted(parts, 210).endswith("c\n\n_Left out for want of room: lists._")

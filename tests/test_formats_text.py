@@ -9,7 +9,7 @@ import diffs
 import pytest
 
 from symcompile.diff.formats.text import to_text
-from symcompile.diff.result import Coefficient, Violation
+from symcompile.diff.result import CoefficientDiff, Violation
 
 CODE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -111,7 +111,7 @@ def test_violations_come_last_and_by_rule() -> None:
 
 def test_long_lists_say_how_many_more_there_are() -> None:
     found = tuple(Violation("coefficient", f"a[{k}]", "1 -> 2") for k in range(45))
-    many = tuple(Coefficient(1.0, 2.0 + k, f"#*x{k}") for k in range(25))
+    many = tuple(CoefficientDiff(1.0, 2.0 + k, f"#*x{k}") for k in range(25))
     block = replace(
         diffs.drifted(), equations=(replace(diffs.drifted().equations[0], coefficients=many),)
     )

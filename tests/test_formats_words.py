@@ -34,7 +34,7 @@ from symcompile.diff.result import (
     CLASSES,
     IDENTICAL,
     BlockDiff,
-    Coefficient,
+    CoefficientDiff,
     GraphDiff,
     ModelDiff,
 )
@@ -134,14 +134,14 @@ def test_relative_changes(relative: float, shown: str) -> None:
 def test_coefficients_show_the_digits_that_differ(
     old: float, new: float, shown: tuple[str, str]
 ) -> None:
-    one = replace(diffs.drifted().equations[0], coefficients=(Coefficient(old, new, "#"),))
+    one = replace(diffs.drifted().equations[0], coefficients=(CoefficientDiff(old, new, "#"),))
     (row,) = coefficient_rows(one)
     assert (row.old, row.new) == shown
 
 
 def test_coefficients_come_with_the_largest_change_first() -> None:
     values = [(1.0, 1.0), (1.0, 1.1), (0.0, 1.0), (1.0, math.nan), (1.0, -3.0)]
-    pairs = tuple(Coefficient(old, new, f"{k}*#") for k, (old, new) in enumerate(values))
+    pairs = tuple(CoefficientDiff(old, new, f"{k}*#") for k, (old, new) in enumerate(values))
     one = replace(diffs.drifted().equations[0], coefficients=pairs)
     assert [row.place for row in coefficient_rows(one)] == ["2*#", "4*#", "1*#", "3*#"]
 

@@ -18,7 +18,7 @@ from symcompile.diff.result import (
     WEIGHTS,
     BlockDiff,
     BlockSide,
-    Coefficient,
+    CoefficientDiff,
     EquationDiff,
     EquationSide,
     Fact,
@@ -32,6 +32,7 @@ from symcompile.diff.verdict import violations
 from symcompile.errors import ComparisonError
 
 EQUATION = EquationDiff("law", 0, IDENTICAL, EquationSide("2*x"), EquationSide("2*x"))
+MOVED = CoefficientDiff(1.0, 2.0)
 
 
 def judged(
@@ -71,7 +72,10 @@ def whole(change: str, old: float, new: float, dtype: str | None = None) -> Bloc
             BlockDiff("law", REMOVED, old=BlockSide("symbolic"), new=BlockSide("neural")),
             ["structure"],
         ),
-        (block(DRIFTED, coefficients=(Coefficient(1.0, 2.0), Coefficient(1, 1))), ["coefficient"]),
+        (
+            block(DRIFTED, coefficients=(CoefficientDiff(1.0, 2.0), CoefficientDiff(1, 1))),
+            ["coefficient"],
+        ),
         (block(DRIFTED), ["coefficient"]),
         (BlockDiff("law", SIGNATURE, signature=("dtype: a -> b",)), ["signature"]),
         (BlockDiff("law", IDENTICAL, renamed_from="old"), ["signature"]),
@@ -98,7 +102,7 @@ def test_a_block_breaks_the_rule_of_its_class(found: BlockDiff, rules: list[str]
     ],
 )
 def test_tolerances(old: float, new: float, rtol: float, atol: float, fails: bool) -> None:
-    found = block(DRIFTED, coefficients=(Coefficient(old, new),))
+    found = block(DRIFTED, coefficients=(CoefficientDiff(old, new),))
     assert judged(found, rtol=rtol, atol=atol) == ["coefficient"] * fails
 
 

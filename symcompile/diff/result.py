@@ -25,7 +25,7 @@ CLASSES = (SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDEN
 
 
 @dataclass(frozen=True)
-class Coefficient:
+class CoefficientDiff:
     """A constant on both sides.
 
     Attributes:
@@ -126,7 +126,7 @@ class EquationDiff(_TwoSided):
     change: str
     old: EquationSide | None
     new: EquationSide | None
-    coefficients: tuple[Coefficient, ...] = ()
+    coefficients: tuple[CoefficientDiff, ...] = ()
     difference: float = math.nan
     points: int = 0
     evidence: str = ""

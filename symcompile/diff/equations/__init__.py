@@ -34,7 +34,7 @@ from symcompile.diff.result import (
     IDENTICAL,
     REMOVED,
     REWRITTEN,
-    Coefficient,
+    CoefficientDiff,
     EquationDiff,
     EquationSide,
 )
@@ -50,7 +50,7 @@ _MOVED = 1e-6
 
 class Verdict(NamedTuple):
     change: str
-    coefficients: tuple[Coefficient, ...] = ()
+    coefficients: tuple[CoefficientDiff, ...] = ()
     evidence: str = ""
 
 

@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from symcompile.diff.equations.place import Path, place
 from symcompile.diff.equations.shape import MAX_STEPS, Constant, Part, by_form
-from symcompile.diff.result import Coefficient
+from symcompile.diff.result import CoefficientDiff
 
 # Stands for "never" where a finite number is needed: no sum of changes comes near it.
 _NEVER = 1e12
@@ -58,7 +58,7 @@ class Pairing:
         """The largest relative change of a constant, from 0 to 2."""
         return max((change(old, new) for old, new, _ in self.pairs), default=0.0)
 
-    def coefficients(self) -> tuple[Coefficient, ...]:
+    def coefficients(self) -> tuple[CoefficientDiff, ...]:
         """The constants that were fitted on either side or changed, in the old one's order.
 
         One that stands in several places on both sides is one.
@@ -70,7 +70,7 @@ class Pairing:
             shared = bool(old.slots and new.slots)
             paths.setdefault((old, new, 0 if shared else number), []).append(path)
         return tuple(
-            Coefficient(old.value, new.value, _places(group))
+            CoefficientDiff(old.value, new.value, _places(group))
             for (old, new, _), group in paths.items()
         )
 

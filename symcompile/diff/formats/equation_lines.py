@@ -21,7 +21,7 @@ _INDENT = "  "
 _MARK = "^"
 
 
-class Line(NamedTuple):
+class EquationLine(NamedTuple):
     """A part of an equation, and as many characters below it: ^ where it changed, else a blank."""
 
     text: str
@@ -73,17 +73,17 @@ def inside_of(text: str, marks: Spans) -> Spans:
     return [] if marked >= size else inside
 
 
-def wrapped(text: str, marks: Spans, width: int) -> list[Line]:
+def wrapped(text: str, marks: Spans, width: int) -> list[EquationLine]:
     """The text on lines of at most `width` characters, without the blanks they are broken at."""
     mask = [" "] * len(text)
     for start, end in marks:
         mask[start:end] = _MARK * (end - start)
-    lines: list[Line] = []
+    lines: list[EquationLine] = []
     start = 0
     while start < len(text) or not lines:
         end = _break(text, start, width)
         line = text[start:end].rstrip(" ")
-        lines.append(Line(line, "".join(mask[start : start + len(line)])))
+        lines.append(EquationLine(line, "".join(mask[start : start + len(line)])))
         start = end
     return lines
 
@@ -99,7 +99,7 @@ def _break(text: str, start: int, width: int) -> int:
     return max(text.rfind(sign, half, end) for sign in "*/,(") + 1 or end
 
 
-def excerpt(lines: Sequence[Line]) -> Iterator[tuple[int, Line]]:
+def excerpt(lines: Sequence[EquationLine]) -> Iterator[tuple[int, EquationLine]]:
     """The lines by number, those in the middle that say nothing new left out of a long equation."""
     changed = [k for k, line in enumerate(lines) if _MARK in line.mask]
     wanted = {0, len(lines) - 1, *changed[: LINES - 2]}
@@ -109,12 +109,12 @@ def excerpt(lines: Sequence[Line]) -> Iterator[tuple[int, Line]]:
             text = (
                 f"... {sum(len(line.text) for line in lines[last + 1 : k]):,} more characters ..."
             )
-            yield k, Line(text, " " * len(text))
+            yield k, EquationLine(text, " " * len(text))
         yield k, lines[k]
         last = k
 
 
-def carets(line: Line) -> str:
+def carets(line: EquationLine) -> str:
     """A line to stand below it on a terminal, on which some characters are wide."""
     return "".join(
         mark

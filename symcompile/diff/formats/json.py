@@ -98,7 +98,7 @@ from typing import Any
 from symcompile._version import __version__
 from symcompile.diff.formats.figures import plain
 from symcompile.diff.formats.words import verdict
-from symcompile.diff.result import BlockDiff, Coefficient, EquationDiff, GraphDiff, NodeChange
+from symcompile.diff.result import BlockDiff, CoefficientDiff, EquationDiff, GraphDiff, NodeChange
 
 SCHEMA = 1
 
@@ -106,7 +106,7 @@ SCHEMA = 1
 _KEYS: dict[type, str] = {
     BlockDiff: "path change renamed_from signature notes old new equations",
     EquationDiff: "output change difference points evidence old new coefficients",
-    Coefficient: "old new place relative",
+    CoefficientDiff: "old new place relative",
     NodeChange: "change what old new",
 }
 _CALLED = {"text": "equation"}

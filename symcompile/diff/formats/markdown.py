@@ -49,22 +49,22 @@ def to_markdown(diff: GraphDiff, *, limit: int = 65_000, title: str = "Equations
     return fitted([_head(diff, title), *_parts(diff)], limit)
 
 
-def _parts(diff: GraphDiff) -> Iterator[Part]:
+def _parts(diff: GraphDiff) -> Iterator[PagePart]:
     for note in words.notes(diff):
-        yield Part(f"> Note: {sentence(cut(note, _SENTENCE))}", 1, "notes")
+        yield PagePart(f"> Note: {sentence(cut(note, _SENTENCE))}", 1, "notes")
     loud = [block for block in words.gravest_first(diff) if not words.quiet(block)]
     yield from _blocks(loud)
     yield from _violations(diff)
     if words.different(diff):
         for place, block in enumerate(loud):
-            yield Part(_details(block, place < _OPEN and not diff.same), 6, "details of blocks")
+            yield PagePart(_details(block, place < _OPEN and not diff.same), 6, "details of blocks")
         yield from _around(diff)
 
 
 # --- leaving parts out until it fits -------------------------------------------------------------
 
 
-class Part(NamedTuple):
+class PagePart(NamedTuple):
     """A piece of a page that is shown as a whole or not at all.
 
     Attributes:
@@ -79,7 +79,7 @@ class Part(NamedTuple):
     glue: str = "\n\n"
 
 
-def fitted(parts: Sequence[Part], limit: int) -> str:
+def fitted(parts: Sequence[PagePart], limit: int) -> str:
     """The parts on one page of at most `limit` characters, and a line on what was left out."""
     order = sorted(range(len(parts)), key=lambda k: (parts[k].rank, k))
     size = sum(len(part.text) + len(part.glue) for part in parts)
@@ -165,7 +165,7 @@ def html_code(text: str) -> str:
 # --- head ----------------------------------------------------------------------------------------
 
 
-def _head(diff: GraphDiff, title: str) -> Part:
+def _head(diff: GraphDiff, title: str) -> PagePart:
     mark = "&#x2705;" if diff.same else "&#x274C;"
     lines = [
         MARKER,
@@ -173,7 +173,7 @@ def _head(diff: GraphDiff, title: str) -> Part:
         f"{_side(diff.old)} &rarr; {_side(diff.new)}",
         sentence(words.summary(diff)),
     ]
-    return Part(f"{lines[0]}\n" + "\n\n".join(lines[1:]), 0)
+    return PagePart(f"{lines[0]}\n" + "\n\n".join(lines[1:]), 0)
 
 
 def _side(side: Side) -> str:
@@ -181,11 +181,11 @@ def _side(side: Side) -> str:
     return span(figures.name(side.source)) + kind
 
 
-def _violations(diff: GraphDiff) -> Iterator[Part]:
+def _violations(diff: GraphDiff) -> Iterator[PagePart]:
     if not diff.violations:
         return
     rules = sentence(words.rules(diff.rules))
-    yield Part(f"**Not allowed by the rules** ({rules}):", 2, "violations")
+    yield PagePart(f"**Not allowed by the rules** ({rules}):", 2, "violations")
     rows = [
         [
             sentence(cut(plain(violation.rule), _NAMES)),
@@ -216,16 +216,16 @@ def _table(
     return lines + [_row([f"... {rest}", *[""] * (len(heads) - 1)])] * bool(rest)
 
 
-def _parted(table: Sequence[str], rank: int, what: str) -> Iterator[Part]:
+def _parted(table: Sequence[str], rank: int, what: str) -> Iterator[PagePart]:
     """A table whose rows may be left out one by one."""
-    yield Part(table[0], rank, what)
-    yield from (Part(row, rank + 1, what, "\n") for row in table[1:])
+    yield PagePart(table[0], rank, what)
+    yield from (PagePart(row, rank + 1, what, "\n") for row in table[1:])
 
 
 # --- blocks --------------------------------------------------------------------------------------
 
 
-def _blocks(blocks: Sequence[BlockDiff]) -> Iterator[Part]:
+def _blocks(blocks: Sequence[BlockDiff]) -> Iterator[PagePart]:
     if not blocks:
         return
     rows = [
@@ -300,19 +300,19 @@ def _remarks(remarks: Iterable[Remark]) -> str:
 # --- around the blocks ---------------------------------------------------------------------------
 
 
-def _around(diff: GraphDiff) -> Iterator[Part]:
+def _around(diff: GraphDiff) -> Iterator[PagePart]:
     remarks = words.model_remarks(diff.model)
     if remarks:
-        yield Part(f"**Model**\n\n{_remarks(remarks)}", 5, "facts of the model")
+        yield PagePart(f"**Model**\n\n{_remarks(remarks)}", 5, "facts of the model")
     if not diff.nodes.same:
-        yield Part(_graph(diff.nodes), 8, "list of nodes")
+        yield PagePart(_graph(diff.nodes), 8, "list of nodes")
     names = [span(figures.name(block.path)) for block in diff.blocks if words.quiet(block)]
     if names:
         more = f", ... {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
         body = ", ".join(names[:_NAMES]) + more
-        yield Part(folded(f"{len(names):,} identical", [body]), 7, "identical blocks")
+        yield PagePart(folded(f"{len(names):,} identical", [body]), 7, "identical blocks")
     if diff.blocks:
-        yield Part(f"<sub>{COMPARED_LEGEND}.</sub>", 4, "legend")
+        yield PagePart(f"<sub>{COMPARED_LEGEND}.</sub>", 4, "legend")
 
 
 def _graph(nodes: NodesDiff) -> str:

@@ -13,7 +13,7 @@ from symcompile.diff.result import (
     IDENTICAL,
     REWRITTEN,
     BlockDiff,
-    Coefficient,
+    CoefficientDiff,
     EquationDiff,
     GraphDiff,
     ModelDiff,
@@ -53,10 +53,10 @@ def coefficient_rows(equation: EquationDiff) -> list[CoefficientRow]:
     return rows
 
 
-def _moved(*equations: EquationDiff) -> list[Coefficient]:
+def _moved(*equations: EquationDiff) -> list[CoefficientDiff]:
     """The largest relative change first, what is unknown last."""
 
-    def size(coefficient: Coefficient) -> float:
+    def size(coefficient: CoefficientDiff) -> float:
         relative = coefficient.relative
         return abs(relative) if figures.known(relative) else -1.0
 

@@ -24,7 +24,7 @@ Numbers = defaultdict[Hashable, int]
 _PLACES = 3
 
 
-class Side:
+class MatchingSide:
     """One graph while it is matched.
 
     Attributes:
@@ -52,14 +52,14 @@ def numbers() -> Numbers:
 # --- finders: keys of both sides, round by round, so that each sees the matches of those before ---
 
 
-Finder = Callable[[Side, Side], Iterator[tuple[Keys, Keys]]]
+Finder = Callable[[MatchingSide, MatchingSide], Iterator[tuple[Keys, Keys]]]
 
 
-def _each(keys: Callable[[Side, Numbers], Iterator[Keys]]) -> Finder:
+def _each(keys: Callable[[MatchingSide, Numbers], Iterator[Keys]]) -> Finder:
     """A finder from the keys of either side, in numbers that both share."""
 
     @wraps(keys)
-    def find(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
+    def find(old: MatchingSide, new: MatchingSide) -> Iterator[tuple[Keys, Keys]]:
         known = numbers()
         yield from zip(keys(old, known), keys(new, known), strict=True)
 
@@ -67,33 +67,33 @@ def _each(keys: Callable[[Side, Numbers], Iterator[Keys]]) -> Finder:
 
 
 @_each
-def upstream(side: Side, known: Numbers) -> Iterator[Keys]:
+def upstream(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
     """By everything that a node depends on, up to matched nodes."""
     yield _above(side, known)
 
 
 @_each
-def downstream(side: Side, known: Numbers) -> Iterator[Keys]:
+def downstream(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
     """By everything that depends on a node, up to matched nodes."""
     yield _below(side, known)
 
 
 @_each
-def both_ways(side: Side, known: Numbers) -> Iterator[Keys]:
+def both_ways(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
     """By all of that together."""
     above, below = _above(side, known), _below(side, known)
     yield {node: (above[node], below[node]) for node in above}
 
 
 @_each
-def alone(side: Side, known: Numbers) -> Iterator[Keys]:
+def alone(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
     """By the node itself, if it has weights: nothing else is so sure to be the only one."""
     nodes = side.network.nodes
     yield {node: side.labels[node] for node in side.unmatched() if nodes[node].weights}
 
 
 @_each
-def in_gap(side: Side, known: Numbers) -> Iterator[Keys]:
+def in_gap(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
     """By the node itself among those between the same matched nodes.
 
     First with its name; at last whichever of those stand before it and which after.
@@ -116,7 +116,7 @@ def in_gap(side: Side, known: Numbers) -> Iterator[Keys]:
 
 
 @_each
-def between(side: Side, known: Numbers) -> Iterator[Keys]:
+def between(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
     """By all of its users, if they are matched, and one of its inputs at the same place."""
     for place in range(_PLACES):
         found: dict[int, Hashable] = {}
@@ -130,7 +130,7 @@ def between(side: Side, known: Numbers) -> Iterator[Keys]:
 
 
 @_each
-def replaced(side: Side, known: Numbers) -> Iterator[Keys]:
+def replaced(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
     """By the nearest matched nodes before and after, and whether there are weights."""
     nodes = side.network.nodes
     users = [[user for user, _ in found] for found in side.network.users]
@@ -143,7 +143,7 @@ def replaced(side: Side, known: Numbers) -> Iterator[Keys]:
     }
 
 
-def in_order(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
+def in_order(old: MatchingSide, new: MatchingSide) -> Iterator[tuple[Keys, Keys]]:
     """By the place in the order of the graphs, as far as matched nodes have kept that order."""
     before, after = (
         [side.labels[node] if pair is None else -1 - pair for node, pair in enumerate(side.pair)]
@@ -158,7 +158,7 @@ def in_order(old: Side, new: Side) -> Iterator[tuple[Keys, Keys]]:
 # A matched node is its pair wherever it is met: below zero, where no other number is.
 
 
-def _above(side: Side, known: Numbers) -> dict[int, int]:
+def _above(side: MatchingSide, known: Numbers) -> dict[int, int]:
     keys: dict[int, int] = {}
     pair, inputs = side.pair, side.network.inputs
     for node in side.unmatched():
@@ -167,7 +167,7 @@ def _above(side: Side, known: Numbers) -> dict[int, int]:
     return keys
 
 
-def _below(side: Side, known: Numbers) -> dict[int, int]:
+def _below(side: MatchingSide, known: Numbers) -> dict[int, int]:
     keys: dict[int, int] = {}
     pair, users = side.pair, side.network.users
     for node in reversed(side.unmatched()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator
 
-from symcompile.diff.matching.fingerprints import Finder, Keys, Numbers, Side, numbers
+from symcompile.diff.matching.fingerprints import Finder, Keys, MatchingSide, Numbers, numbers
 from symcompile.diff.matching.network import ENDS, Level, Network, label
 
 
@@ -19,7 +19,7 @@ class NodePairing:
 
     def __init__(self, old: Network, new: Network) -> None:
         """Pairs the ends by their names, and what is the only end or call of its kind."""
-        self.old, self.new = Side(old), Side(new)
+        self.old, self.new = MatchingSide(old), MatchingSide(new)
         regions = ({one.operator for one in side.nodes if one.region is not None}
                    for side in (old, new))  # fmt: skip
         self.blocks = set.intersection(*regions)
@@ -143,7 +143,7 @@ class NodePairing:
                 yield nodes[0], users[0]
 
 
-def _users(side: Side, node: int) -> Keys:
+def _users(side: MatchingSide, node: int) -> Keys:
     """Users that are not matched yet, by what they are and where they read the node."""
     users = side.network.users[node]
     return {user: (side.labels[user], at) for user, at in users if side.pair[user] is None}
