@@ -29,6 +29,7 @@ _TRIG = (sympy.sin, sympy.cos)
 _EXPAND_NODES, _EXPAND_TERMS = 60, 60
 # Whenever one of these is built anew, sympy asks for the sign of everything below: with more of
 # them a form is merged, and nothing else.
+_COMPARED = (sympy.Min, sympy.Max, sympy.Piecewise)
 _COMPARISONS = 4
 
 # What sympy and evaluation raise where an expression makes no sense: Min of a complex number.
@@ -47,72 +48,51 @@ def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorS
     Returns:
         The new form, with slots numbered in the order of a walk, and their values.
     """
+
+    def with_factors_out(form: Form) -> Form:
+        return slots.renumber(collected(form[0], operators), form[1])
+
     merged = _merge(expr, constants, operators)
     spellings = [merged]
-    dear = _comparisons(merged[0]) > _COMPARISONS
-    if not dear and _has_sum_of_products(merged[0]):
-        spellings.append(_collected(*merged, operators))
-    if not dear and _size(merged[0]) <= _EXPAND_NODES and _has_product_of_sums(merged[0]):
-        out = expanded(merged[0], _EXPAND_TERMS, power_exp=False, log=False)
-        if out is not None:
-            form = _merge(out, merged[1], operators)
-            spellings += [form, _collected(*form, operators)]
-    given = slots.renumber(*_all_slots(expr, constants))
+    nodes = list(slots.walk(merged[0]))
+    if sum(isinstance(node, _COMPARED) for node in nodes) <= _COMPARISONS:
+        if any(map(_is_sum_of_products, nodes)):
+            spellings.append(with_factors_out(merged))
+        if len(nodes) <= _EXPAND_NODES and any(map(_is_product_of_sums, nodes)):
+            out = expanded(merged[0], _EXPAND_TERMS, power_exp=False, log=False)
+            if out is not None:
+                form = _merge(out, merged[1], operators)
+                spellings += [form, with_factors_out(form)]
+    floats = sorted(expr.atoms(sympy.Float), key=float)
+    own = {value: slots.slot(len(constants) + k) for k, value in enumerate(floats)}
+    given = slots.renumber(expr.xreplace(own), (*constants, *map(float, floats)))
     # 1e-200*(1e-200*x) has no spelling with one constant.
-    merged_in_range = [form for form in spellings if all(map(_is_number, form[1]))]
-    spellings = [*merged_in_range, given] if all(map(_is_number, given[1])) else [*spellings, given]
+    in_range = [form for form in (*spellings, given) if all(map(_is_number, form[1]))]
+    spellings = in_range if given in in_range else [*spellings, given]
     return min(spellings, key=lambda form: (complexity(form[0], operators), len(form[1])))
 
 
 def _merge(expr: sympy.Expr, constants: Sequence[float], operators: OperatorSet) -> Form:
-    """Fold until nothing changes (two rounds are nearly always enough)."""
+    """Merge until nothing changes (two rounds are nearly always enough)."""
     form, values = expr, tuple(constants)
     for _ in range(4):
         before = form
-        fold = _Fold(values, operators)
-        form, values = slots.renumber(fold.of(form), fold.values)
+        merging = _Round(values, operators)
+        form, values = slots.renumber(merging.of(form), merging.values)
         if form == before:
             break
     return form, values
 
 
-def _all_slots(expr: sympy.Expr, constants: Sequence[float]) -> Form:
-    """Floats as slots, numbered after those there are."""
-    values = list(constants)
-    floats = sorted(expr.atoms(sympy.Float), key=float)
-    form = expr.xreplace({f: slots.slot(len(values) + i) for i, f in enumerate(floats)})
-    return form, (*values, *map(float, floats))
+def _is_sum_of_products(node: sympy.Basic) -> bool:
+    return bool(node.is_Add) and sum(not is_constant(term) for term in node.args) > 1
 
 
-def _size(expr: sympy.Expr) -> int:
-    return sum(1 for _ in sympy.preorder_traversal(expr))
+def _is_product_of_sums(node: sympy.Basic) -> bool:
+    return node.has(sympy.Add) and bool(node.is_Mul or (node.is_Pow and node.exp.is_Integer))
 
 
-def _comparisons(expr: sympy.Expr) -> int:
-    kinds = (sympy.Min, sympy.Max, sympy.Piecewise)
-    return sum(isinstance(node, kinds) for node in slots.walk(expr))
-
-
-def _has_sum_of_products(expr: sympy.Expr) -> bool:
-    return any(
-        node.is_Add and sum(not is_constant(term) for term in node.args) > 1
-        for node in sympy.preorder_traversal(expr)
-    )
-
-
-def _has_product_of_sums(expr: sympy.Expr) -> bool:
-    return any(
-        node.has(sympy.Add) and (node.is_Mul or (node.is_Pow and node.exp.is_Integer))
-        for node in sympy.preorder_traversal(expr)
-    )
-
-
-def _collected(expr: sympy.Expr, constants: tuple[float, ...], operators: OperatorSet) -> Form:
-    """The same with common factors of sums taken out wherever that saves nodes."""
-    return slots.renumber(collected(expr, operators), constants)
-
-
-class _Fold:
+class _Round:
     """One bottom-up round of the rules; constants made on the way get new slots."""
 
     def __init__(self, constants: Sequence[float], operators: OperatorSet) -> None:
@@ -197,9 +177,8 @@ class _Fold:
 
     def leaves_range(self, number: sympy.Expr) -> bool:
         """Whether a product of numbers is none of float64's: what it stands before may make up."""
-        if not number.is_Mul or _is_number(self.value(number)):
-            return False
-        return all(_is_number(self.value(factor)) for factor in number.args)
+        parts = map(self.value, number.args)
+        return number.is_Mul and not _is_number(self.value(number)) and all(map(_is_number, parts))
 
     def terms(self, args: Iterable[sympy.Expr]) -> Iterable[tuple[sympy.Expr, sympy.Expr]]:
         for arg in args:
@@ -218,14 +197,13 @@ class _Fold:
         terms = []
         for number, rest in self.terms([expr]):
             product = self.value(number) * factor
-            exact = sympy.Integer(round(product)) if abs(product) == 1.0 else None
-            terms.append((exact if exact is not None else self.new(product)) * rest)
+            coefficient = sympy.Integer(product) if abs(product) == 1.0 else self.new(product)
+            terms.append(coefficient * rest)
         return sympy.Add(*terms)
 
     def leading(self, expr: sympy.Expr) -> float:
         """Constant factor of an expression; of a sum, that of its first varying term."""
-        varying = [n for n, rest in self.terms([expr]) if rest != 1]
-        return self.value(varying[0])
+        return next(self.value(number) for number, rest in self.terms([expr]) if rest != 1)
 
     def pulled(self, expr: sympy.Expr, positive: bool = False) -> tuple[float, sympy.Expr]:
         """Write an expression as factor * rest, where the first term of rest has no constant.
@@ -245,8 +223,7 @@ class _Fold:
         number, rest = self.split(expr)
         if not rest.is_Add:
             return number != 1
-        bare = [number for number, _ in self.terms([rest]) if number == 1]
-        return not bare
+        return all(number != 1 for number, _ in self.terms([rest]))
 
     # Products and powers
 
@@ -279,11 +256,8 @@ class _Fold:
             return self.pulled(factor)
         if factor.is_Pow and factor.base.is_Add and factor.exp.is_Integer:
             scale, rest = self.pulled(factor.base)
-            try:
-                outer = scale ** int(factor.exp)
-            except (OverflowError, ZeroDivisionError):
-                return 1.0, factor
-            if _is_number(outer):
+            outer = _power(scale, int(factor.exp))
+            if outer is not None:
                 return outer, rest**factor.exp
         return 1.0, factor
 
@@ -294,10 +268,8 @@ class _Fold:
         number *= float(exact)
         if rest.is_Mul or isinstance(rest, (*_ODD, sympy.cos)):
             number, rest = self.positive_waves(number, rest)
-        if rest.is_Add:
-            bare = [n for n, _ in self.terms([rest]) if n == 1]
-            if len(bare) <= 1:
-                return self.scaled(number, rest)
+        if rest.is_Add and sum(n == 1 for n, _ in self.terms([rest])) <= 1:
+            return self.scaled(number, rest)
         if number in (1.0, -1.0):
             return sympy.Integer(round(number)) * rest
         return self.new(number) * rest
@@ -339,13 +311,8 @@ class _Fold:
         exponent = slots.exact_exponent(exponent, self.values)
         whole = bool(exponent.is_Integer)
         scale, rest = self.pulled(base, positive=not whole)
-        if scale == 1.0:
-            return base**exponent
-        try:
-            outer = scale ** (int(exponent) if whole else self.value(exponent))
-        except (OverflowError, ZeroDivisionError):
-            return base**exponent
-        if not _is_number(outer):
+        outer = _power(scale, int(exponent) if whole else self.value(exponent))
+        if scale == 1.0 or outer is None:
             return base**exponent
         return self.assemble(outer, sympy.S.One, [rest**exponent])
 
@@ -415,6 +382,14 @@ def _is_number(value: float) -> bool:
     """Whether a constant that others were merged into is still one: (1e-200*x)**2 stays as it is,
     since 1e-400 is zero."""
     return math.isfinite(value) and abs(value) >= sys.float_info.min
+
+
+def _power(base: float, exponent: float) -> float | None:
+    try:
+        found = base**exponent
+    except (OverflowError, ZeroDivisionError):
+        return None
+    return found if _is_number(found) else None
 
 
 def _flat(args: Iterable[sympy.Expr]) -> Iterable[sympy.Expr]:

@@ -14,6 +14,7 @@ from sympy import Expr
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions import slots
+from symcompile.expressions.columns import in_our_heads
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.expressions.operator_set import OperatorSet
@@ -59,7 +60,7 @@ class Equation:
 
         Raises ExpressionError if it uses a symbol that is not among `symbols`.
         """
-        form, constants = slots.extract(sympy.sympify(expr))
+        form, constants = slots.extract(in_our_heads(sympy.sympify(expr)))
         unknown = sorted(
             s.name
             for s in form.free_symbols

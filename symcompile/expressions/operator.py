@@ -13,6 +13,8 @@ from mpmath.libmp.libmpf import prec_to_dps
 
 from symcompile.expressions.fold import compiled, fold
 
+# Bits that sympy asks for where it wants a float64: some more than the 53 that it has.
+_DOUBLE = 64
 _TABLE = "symcompile.expressions.columns"
 
 
@@ -74,7 +76,6 @@ class Operator:
         truth, logic: whether it gives, and takes, truth values.
         complexity: of one node, where the user says nothing: 1 for arithmetic, 3 for transcendental
             functions (Table 2 of arXiv 2602.21307) and for steps; 0 for what no search may use.
-        doc: what it is.
         definition: in terms of other operators, over arguments `a` and `b`, see `fold.compiled`.
             Written so that nothing overflows or cancels on the way.
         build: the sympy expression of its arguments: sympy's own class where it has one; by default
@@ -107,7 +108,6 @@ class Operator:
     truth: bool = False
     logic: bool = False
     complexity: int = 0
-    doc: str = ""
     definition: str = ""
     build: Any = None
     heads: tuple[type, ...] = ()
@@ -146,7 +146,7 @@ class Operator:
         """What calls it in a text, sympy's name of it included; nothing if it is no function."""
         if not self.name.isidentifier():
             return ()
-        printed = (self.build.__name__,) if isinstance(self.build, type) else ()
+        printed = [head.__name__ for head in (self.build, *self.heads) if isinstance(head, type)]
         return tuple(filter(str.isidentifier, (self.name, *self.aliases, *printed)))
 
     def slope(self, place: int, args: Sequence[Any], value: Any) -> Any:
@@ -181,9 +181,14 @@ class Head(sympy.Function):  # type: ignore[misc]
         return slope.xreplace(dict(zip(names, self.args, strict=True)))
 
     def _eval_evalf(self, prec: int) -> sympy.Expr | None:
+        from symcompile.expressions.evaluation import VALUES
+
         if self.free_symbols or self.has(sympy.I):
             return None
-        return self.definition.evalf(prec_to_dps(prec))
+        if prec > _DOUBLE:
+            return self.definition.evalf(prec_to_dps(prec))
+        with np.errstate(all="ignore"):
+            return sympy.Float(VALUES[self.func.__name__](*map(np.float64, self.args)))
 
     def _pythoncode(self, printer: Any) -> str:
         name = self.func.__name__
