@@ -74,7 +74,7 @@ def _functions(
     for call in calls.values():
         region = rewrites[call.path].region
         block = module.get_submodule(submodule_path(call.path))
-        flat = as_block(block, region.interface, region.settings)
+        flat = as_block(block, region)
         parts.append((block, flat, len(region.interface.inputs)))
         interfaces.append(region.interface)
     together = Together(parts).eval()

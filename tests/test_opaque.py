@@ -52,10 +52,7 @@ def exported(found: FakeHybrid, **options):
 
 
 def blocks(found: FakeHybrid) -> dict:
-    return {
-        one.path: as_block(found.module.get_submodule(one.path), one.interface, one.settings)
-        for one in regions(found)
-    }
+    return {one.path: as_block(found.module.get_submodule(one.path), one) for one in regions(found)}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
@@ -277,7 +274,7 @@ class Product(nn.Module):
 def test_a_dtype_that_a_block_does_not_take_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
     """Every dtype is tried on a block; torch.fx prints whatever fails in a GraphModule."""
     (region,) = regions(network(4))
-    block = as_block(fx.symbolic_trace(Product()), region.interface)
+    block = as_block(fx.symbolic_trace(Product()), region)
     with pytest.raises(RuntimeError, match="dtype"):
         block([samples(4, 2, dtype=torch.float64)])
     assert capsys.readouterr().err == ""

@@ -109,7 +109,7 @@ def _works_as_a_call(module: nn.Module, example: Batch, region: Region) -> bool:
         try:
             surrogate = with_opaque_blocks(module, [region])
             expected = without_gradients(lambda: run(module, example))
-            with bound({region.path: as_block(block, region.interface, region.settings)}):
+            with bound({region.path: as_block(block, region)}):
                 result = without_gradients(lambda: run(surrogate, example))
         except Exception:  # whatever a user's forward raises
             return False

@@ -27,7 +27,7 @@ from torch import fx, nn
 
 from symcompile.errors import ExportError
 from symcompile.modules.calling import evaluating, home, quiet_call, submodule_path, tensors
-from symcompile.modules.region import Interface, Region
+from symcompile.modules.region import Region
 from symcompile.modules.region_call import build_arguments, build_structure, pick_tensors
 
 OPERATOR = "symcompile::block"
@@ -70,17 +70,12 @@ def bound(blocks: Mapping[str, Block]) -> Iterator[None]:
         _blocks.reset(token)
 
 
-def as_block(
-    module: nn.Module, interface: Interface, settings: Mapping[str, Any] | None = None
-) -> Block:
-    """A module with this interface as a function of its flat tensors.
-
-    `settings` are the arguments that are no tensors, by parameter (`Region.settings`).
-    """
+def as_block(module: nn.Module, region: Region) -> Block:
+    """A module that is called as a region is, as a function of its flat tensors."""
     run = quiet_call(module)
 
     def call(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        args, kwargs = build_arguments(interface, inputs, settings or {})
+        args, kwargs = build_arguments(region.interface, inputs, region.settings)
         return tensors(run(*args, **kwargs))
 
     return call
@@ -193,7 +188,7 @@ def shallow_copy(module: nn.Module, kind: type[nn.Module] | None = None) -> nn.M
 
 def _result_dtypes(region: Region, block: nn.Module) -> dict[torch.dtype, torch.dtype]:
     """Dtype of the outputs by dtype of the inputs, found by calling the block on two samples."""
-    call, device = as_block(block, region.interface, region.settings), home(block)[0]
+    call, device = as_block(block, region), home(block)[0]
     shapes = [(2,) if spec.scalar else (2, spec.features) for spec in region.interface.inputs]
     dtypes = {}
     for dtype in _DTYPES:
