@@ -27,7 +27,7 @@ from torch.utils.hooks import RemovableHandle
 from symcompile.errors import PruningError, TargetError
 from symcompile.modules.calling import Batch, map_tensors
 from symcompile.modules.resolve import resolve
-from symcompile.pruning.importance import Measure, descending, kl_divergence, measure_of, stream
+from symcompile.pruning.importance import Measure, kl_divergence, measure_of, stream
 from symcompile.pruning.last_affine import last_affine
 from symcompile.pruning.shrink import shrink
 from symcompile.target import Target
@@ -306,7 +306,8 @@ class Pruning:
                 f"dimension {first} of block {self.path!r} has importance NaN: its outputs are not"
                 " finite, the training has diverged"
             )
-        self._keep_only(self._live[k] for k in descending(alive)[:wanted].tolist())
+        order = alive.argsort(descending=True, stable=True)
+        self._keep_only(self._live[k] for k in order[:wanted].tolist())
         self._stream = stream(self._measure)
 
     def _keep_only(self, live: Iterable[int]) -> None:

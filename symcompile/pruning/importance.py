@@ -61,12 +61,7 @@ def rank(outputs: torch.Tensor, importance: str | Measure = "std") -> torch.Tens
 
     Raises PruningError for an unknown importance, DataError as the measures do.
     """
-    return descending(measure_of(importance)(rows_of(outputs)))
-
-
-def descending(importance: torch.Tensor) -> torch.Tensor:
-    """Indices [d] by falling importance [d], equals in order."""
-    return torch.argsort(importance, descending=True, stable=True)
+    return measure_of(importance)(rows_of(outputs)).argsort(descending=True, stable=True)
 
 
 def measure_of(importance: str | Measure) -> Measure:
