@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,63 +30,48 @@ class DistillPass:
     def run(self, state: Reduced) -> Distilled:
         regions = state.recording.regions
         engines = {path: self.options.engine_for(one.target) for path, one in regions.items()}
-        fits = [
-            fit
-            for path, region in regions.items()
-            for fit in self._fits(region, state.recording.samples[path], engines[path])
-        ]
+        fits: list[Fit] = []
+        for path, region in regions.items():
+            samples = region.equation_samples(state.recording.samples[path])
+            _require_finite_features(region, samples.X)
+            outputs, names = region.equation_outputs, region.variables
+            fits += fits_of(path, outputs, samples, names, engines[path], self.options)
         searches = Searches(fits, Journal(self.options.run_dir), self.options.executor)
         return Distilled(**vars(state), engines=engines, searches=searches)
 
-    def _fits(self, region: Region, samples: Samples, engine: Engine) -> list[Fit]:
-        V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
-        _require_finite_features(region, V)
-        return [
-            fit_of(
-                region.path,
-                output,
-                samples,
-                V,
-                Y[:, output],
-                region.variables,
-                engine,
-                self.options,
-            )
-            for output in region.equation_outputs
-        ]
 
-
-def fit_of(
+def fits_of(
     block: str,
-    output: int,
+    outputs: Iterable[int],
     samples: Samples,
-    variables: Array,
-    y: Array,
     names: tuple[str, ...],
     engine: Engine,
     options: Options,
-) -> Fit:
-    """The fit of one output y [n_samples] in `variables` [n_samples, n_variables]."""
+) -> list[Fit]:
+    """A fit for each of these outputs of Y, in the variables X."""
     # In random order, so that a search or a fit may look at the first rows alone.
-    order = np.random.default_rng(options.seed).permutation(len(y))
+    order = np.random.default_rng(options.seed).permutation(len(samples.X))
     fit, held = order[~samples.holdout[order]], order[samples.judged[order]]
     weights, folds = samples.weights, samples.folds
-    return Fit(
-        fit_key(block, output),
-        variables[fit],
-        y[fit],
-        variables[held],
-        y[held],
-        names,
-        engine,
-        options.seed,
-        None if weights is None else weights[fit],
-        None if weights is None else weights[held],
-        options.budget,
-        loss=options.loss,
-        block=block,
-        folds=None if folds is None else folds[held],
-    )
+    return [
+        Fit(
+            fit_key(block, output),
+            samples.X[fit],
+            samples.Y[fit, output],
+            samples.X[held],
+            samples.Y[held, output],
+            names,
+            engine,
+            options.seed,
+            None if weights is None else weights[fit],
+            None if weights is None else weights[held],
+            options.budget,
+            loss=options.loss,
+            block=block,
+            folds=None if folds is None else folds[held],
+        )
+        for output in outputs
+    ]
 
 
 def _require_finite_features(region: Region, V: Array) -> None:

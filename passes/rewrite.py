@@ -47,7 +47,7 @@ class RewritePass:
         else:
             # Lowered anew: what stays neural in it has to share with the rest of the hybrid.
             inner = choice.judged.lowered.dtype
-            lowered = assembly.lower_in(region, choice.judged.equations, inner)
+            lowered = assembly.lower(region, choice.judged.equations, inner)
             assembly.put(region, lowered.module)
         engine, fronts = state.engines[path], state.fronts[path]
         provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])

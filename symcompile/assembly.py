@@ -6,7 +6,6 @@ import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import sympy
@@ -29,7 +28,6 @@ from symcompile.modules.calling import evaluating, home, run, submodule_path, wi
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
-from symcompile.regression.dataset import Dataset
 from symcompile.regression.losses import SQUARED
 from symcompile.storage.artifact import Loaded
 from symcompile.storage.recording import Recording
@@ -73,24 +71,19 @@ class Assembly:
 
     # --- blocks ------------------------------------------------------------------------------
 
-    def lower(self, region: Region, equations: Mapping[int, Equation]) -> Lowered:
-        """Lower in the narrowest floating type that holds what was recorded."""
-        X, Y = self._samples(region).X, self._samples(region).Y
-        neural = self._rest(region, equations)
-        return lower_in_range(region, equations, X, Y, device=self._device, neural=neural)
-
-    def lower_in(
-        self, region: Region, equations: Mapping[int, Equation], inner: torch.dtype | None
+    def lower(
+        self, region: Region, equations: Mapping[int, Equation], inner: torch.dtype | None = None
     ) -> Lowered:
-        """Lower in a floating type that is known to do; None for the usual one."""
-        return lower(
-            region,
-            equations,
-            dtype=getattr(torch, region.dtype),
-            inner=inner,
-            device=self._device,
-            neural=self._rest(region, equations),
-        )
+        """Lower with this floating type inside; without one in the narrowest that holds what was
+        recorded. Outputs without an equation stay neural."""
+        device = home(self.module if self.root is None else self.root)[0]
+        complete = set(equations) == set(range(region.n_equations))
+        neural = None if complete else self.neural(region.path)
+        if inner is None:
+            X, Y = self._samples(region).X, self._samples(region).Y
+            return lower_in_range(region, equations, X, Y, device=device, neural=neural)
+        dtype = getattr(torch, region.dtype)
+        return lower(region, equations, dtype=dtype, inner=inner, device=device, neural=neural)
 
     def installed(self, region: Region) -> nn.Module:
         """The block in the region's place."""
@@ -142,11 +135,6 @@ class Assembly:
             raise ChoiceError(f"the neural block of {path!r} is not at hand: it was not saved")
         return copy_block(self.root, path, self.module)
 
-    def _rest(self, region: Region, equations: Mapping[int, Equation]) -> nn.Module | None:
-        """The neural block for the outputs that have no equation."""
-        complete = set(equations) == set(range(region.n_equations))
-        return None if complete else self.neural(region.path)
-
     # --- what they do ------------------------------------------------------------------------
 
     def equations(self, block: Block) -> dict[int, Equation]:
@@ -164,16 +152,10 @@ class Assembly:
     def scored(self, block: Block, output: int, equation: Equation) -> Equation:
         """The equation with its losses on what was recorded, by the loss of its front."""
         samples, front = self._samples(block.region), block.outcome.fronts.get(output)
-        V = block.region.variable_values(samples.X)
-        y = block.region.equation_values(samples.Y)[:, output]
-
-        def rows(chosen: Any) -> Dataset:
-            weights = None if samples.weights is None else samples.weights[chosen]
-            return Dataset(V[chosen], y[chosen], weights, SQUARED if front is None else front.loss)
-
-        held = replace(rows(samples.judged), folds=samples.folds)
-        holdout, squares = held.losses_of(equation)
-        loss = rows(~samples.holdout).loss_of(equation)
+        samples = block.region.equation_samples(samples)
+        fit, judged = samples.datasets(output, SQUARED if front is None else front.loss)
+        holdout, squares = judged.losses_of(equation)
+        loss = fit.loss_of(equation)
         return replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
 
     def comparison(self, region: Region) -> Comparison:
@@ -221,14 +203,14 @@ class Assembly:
     def _samples(self, region: Region) -> Samples:
         return self.recording.samples[region.path]
 
-    @property
-    def _device(self) -> torch.device:
-        return home(self.module if self.root is None else self.root)[0]
-
 
 def _computes_in(region: Region, lowered: Lowered) -> str:
-    usual = inner_types(getattr(torch, region.dtype))[0]
-    return "" if lowered.dtype == usual else str(lowered.dtype).removeprefix("torch.")
+    usual = lowered.dtype == _usual(region)
+    return "" if usual else str(lowered.dtype).removeprefix("torch.")
+
+
+def _usual(region: Region) -> torch.dtype:
+    return inner_types(getattr(torch, region.dtype))[0]
 
 
 def as_equation(block: Block, given: Equation | sympy.Expr | str) -> Equation:
@@ -286,8 +268,9 @@ def _lowered_again(
 ) -> Block:
     """The block of a rewrite as it was saved, in its place."""
     equations = {k: one.with_exact_exponents() for k, one in stored.equations.items()}
-    inner = getattr(torch, stored.computes_in) if stored.computes_in else None
-    lowered = assembly.lower_in(stored.region, equations, inner)
+    usual = _usual(stored.region)
+    inner = getattr(torch, stored.computes_in) if stored.computes_in else usual
+    lowered = assembly.lower(stored.region, equations, inner)
     # Earlier versions stored whole exponents among them.
     used = {name: value for name, value in constants.items() if name not in lowered.unplaced}
     try:

@@ -17,7 +17,7 @@ from symcompile.fidelity.outcome import Refusal
 from symcompile.modules.arrays import read_arrays, read_names, read_weights, split
 from symcompile.options import Operators, Options
 from symcompile.passes import compiling_passes, recording_passes
-from symcompile.passes.distill import fit_of
+from symcompile.passes.distill import fits_of
 from symcompile.pipeline import Request
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
@@ -193,10 +193,8 @@ def distill(
     inputs, outputs = read_arrays(fn, X, y)
     symbols = read_names(names, inputs.shape[1], X if callable(fn) else fn)
     samples = split(inputs, outputs, read_weights(weights, len(inputs)), holdout, seed)
-    fits = [
-        fit_of("output", k, samples, inputs, values, symbols, options.search, options)
-        for k, values in enumerate(outputs.T)
-    ]
+    numbers = range(outputs.shape[1])
+    fits = fits_of("output", numbers, samples, symbols, options.search, options)
     searches = Searches(fits, Journal(options.run_dir), options.executor)
     with ProgressBar(len(fits), enabled=options.progress) as bar:
         return dict(enumerate(searches.refined(bar).values()))

@@ -54,8 +54,8 @@ class Refitting:
         operators: OperatorSet,
         fronts: Mapping[int, ParetoFront],
     ) -> Refitting:
-        V, Y = region.variable_values(samples.X), region.equation_values(samples.Y)
-        return cls(region.variables, Samples(V, Y, samples.holdout), operators, fronts)
+        unweighted = replace(region.equation_samples(samples), weights=None)
+        return cls(region.variables, unweighted, operators, fronts)
 
     @property
     def max_complexity(self) -> int:
@@ -183,14 +183,9 @@ class Refitting:
         self, output: int, columns: Sequence[int] | None = None
     ) -> tuple[Dataset, Dataset]:
         """What equations are fitted to, and what they are ranked on: all columns, or some."""
-        samples = self.samples
-        loss = loss_for(self.loss, samples.Y_fit[:, output])
-        X = samples.X if columns is None else samples.X[:, columns]
-        fit, held = (
-            Dataset(X[rows], samples.Y[rows, output], None, loss)
-            for rows in (~samples.holdout, samples.judged)
-        )
-        return fit, replace(held, folds=samples.folds)
+        loss = loss_for(self.loss, self.samples.Y_fit[:, output])
+        X = self.samples.X if columns is None else self.samples.X[:, columns]
+        return replace(self.samples, X=X).datasets(output, loss)
 
     def lost(self, output: int, equation: Equation, other: Equation) -> float:
         """Nats of held-out loss from one equation to another."""

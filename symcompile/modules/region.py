@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.expressions.limits import Gauge, Size
 from symcompile.expressions.parser import parse_measured
 from symcompile.expressions.program import Program, from_sympy
+from symcompile.modules.samples import Samples
 from symcompile.target import Target
 
 Key = int | str
@@ -208,6 +209,11 @@ class Region:
     def equation_values(self, Y: Array) -> Array:
         """What the equations have to give [n_samples, n_equations] for outputs Y."""
         return Y if self.projection_out is None else self.projection_out.project(Y)
+
+    def equation_samples(self, samples: Samples) -> Samples:
+        """Samples of the variables, and of what the equations have to give."""
+        V, Y = self.variable_values(samples.X), self.equation_values(samples.Y)
+        return replace(samples, X=V, Y=Y)
 
 
 def read_features(

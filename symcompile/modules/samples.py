@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from symcompile.expressions.evaluation import Array
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.folds import SMALL, fold_numbers
+from symcompile.regression.losses import Loss
 
 # From fewer rows nothing can be told: a line has two constants, and is judged on a third row.
 MIN_SAMPLES = 4
@@ -66,6 +68,19 @@ class Samples:
     @property
     def Y_holdout(self) -> Array:
         return self.Y[self.holdout]
+
+    def datasets(self, output: int, loss: Loss) -> tuple[Dataset, Dataset]:
+        """What equations of one output are fitted to, and what they are judged by."""
+        fit, judged = (
+            Dataset(
+                self.X[rows],
+                self.Y[rows, output],
+                None if self.weights is None else self.weights[rows],
+                loss,
+            )
+            for rows in (~self.holdout, self.judged)
+        )
+        return fit, replace(judged, folds=self.folds)
 
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:
