@@ -47,9 +47,9 @@ def robust(
     one. They begin with the weights of a `residual` [n_samples], infinite for samples to leave out.
     """
     for loss in losses:
-        found = linear(A, y, weights * loss.weights(residual), equilibrate)
-        residual = A @ found - y
-    return found
+        coefficients = linear(A, y, weights * loss.weights(residual), equilibrate)
+        residual = A @ coefficients - y
+    return coefficients
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,13 @@ def monomial_candidates(
     if not exponents or len(y) < _ROWS_OF_A_TERM:
         return []
     problem = _Problem(X, y, weights, loss, powers, deadline)
-    found = []
+    candidates = []
     for terms in problem.sums(exponents):
         for expr in _spellings(terms, problem.fitted(terms)[1], names, powers):
             equation = Equation.of(expr, names, operators)
             if equation.complexity <= max_complexity + _LONGER:
-                found.append(equation)
-    return found
+                candidates.append(equation)
+    return candidates
 
 
 def _powers(column: Array, inverse: bool) -> tuple[int, ...]:
@@ -86,9 +86,9 @@ def _powers(column: Array, inverse: bool) -> tuple[int, ...]:
 
 def _exponents(powers: Sequence[tuple[int, ...]]) -> list[Exponents]:
     for degree in DEGREES:
-        found = list(islice(_products(powers, degree), MAX_MONOMIALS + 1))
-        if len(found) <= MAX_MONOMIALS:
-            return found
+        exponents = list(islice(_products(powers, degree), MAX_MONOMIALS + 1))
+        if len(exponents) <= MAX_MONOMIALS:
+            return exponents
     return []
 
 
@@ -140,17 +140,17 @@ class _Problem:
         usable = np.flatnonzero(np.isfinite(values).all(axis=0))
         values, exponents = values[:, usable], [exponents[k] for k in usable.tolist()]
         most = min(_TERMS, len(self.y) // _ROWS_OF_A_TERM)
-        found: dict[Sum, None] = {}
+        candidates: dict[Sum, None] = {}
         residual = self.deviation
         for _ in range(1 if self.loss.is_squared else _ROUNDS):
             weights = self.weights * self.loss.weights(residual)
             supports = Library.of(values, self.y, weights).beam(most, self.deadline)
             sums = [tuple(exponents[k] for k in support) for support in supports]
-            found |= dict.fromkeys(self.moved(terms) for terms in sums)
-            found |= dict.fromkeys(self.products(sums, weights))
+            candidates |= dict.fromkeys(self.moved(terms) for terms in sums)
+            candidates |= dict.fromkeys(self.products(sums, weights))
             if sums:
                 residual = self.basis(sums[-1]) @ self.fitted(sums[-1])[1] - self.y
-        return list(found)
+        return list(candidates)
 
     def moved(self, terms: Sum) -> Sum:
         """The terms times that power of one input, again and again, which lowers the loss most."""
@@ -218,8 +218,8 @@ class _Problem:
             losses *= 1 + _REWEIGHTED
         fits = []
         for start in starts:
-            found = robust(basis, self.y, self.weights, losses, start, equilibrate=True)
-            fits.append((self.loss.mean(basis @ found - self.y, self.weights), found))
+            coefficients = robust(basis, self.y, self.weights, losses, start, equilibrate=True)
+            fits.append((self.loss.mean(basis @ coefficients - self.y, self.weights), coefficients))
         return min(fits, key=lambda fit: fit[0])
 
 

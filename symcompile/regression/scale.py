@@ -47,13 +47,13 @@ class Units:
         return cls(tuple(map(_exponent, _inputs(fit).T)), _exponent(fit.y_fit))
 
     @property
-    def given(self) -> bool:
+    def unchanged(self) -> bool:
         """Whether these are the units that the samples are in."""
         return not any((*self.X, self.y))
 
     def scaled(self, fit: Fit) -> Fit:
         """The fit in these units."""
-        if self.given:
+        if self.unchanged:
             return fit
         return replace(
             fit,
@@ -70,7 +70,7 @@ class Units:
         What can't be written in them is left out: the constant before the square of an input of
         1e-200 is no number.
         """
-        if self.given:
+        if self.unchanged:
             return front
         equations = [self.equation(equation, fit) for equation in front]
         constant, loss = front.constant_loss, front.loss
@@ -107,10 +107,10 @@ class Units:
             form, values = canonical(form, constants, operators)
             cost = complexity(form, operators)
             restored = replace(equation, form=form, constants=values, complexity=cost)
-            found, expected = restored.predict(X), equation.predict(np.ldexp(X, self.X))
+            value, expected = restored.predict(X), equation.predict(np.ldexp(X, self.X))
         except UNUSABLE:
             return None
-        same = np.allclose(np.ldexp(found, self.y), expected, rtol=_SAME, atol=_SAME)
+        same = np.allclose(np.ldexp(value, self.y), expected, rtol=_SAME, atol=_SAME)
         if cost > fit.engine.max_complexity or not same:
             return None
         return replace(

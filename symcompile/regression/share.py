@@ -217,9 +217,9 @@ def _with_terms(fit: Dataset, equation: Equation, other: Equation) -> list[Equat
     return [total] if form is None else [total, form]
 
 
-def _sum(fit: Dataset, own: Equation, other: Equation, whole: Equation) -> Equation | None:
-    """Factors times both parts, and a constant if the whole has one; None where the other's part is
-    small beside.
+def _sum(fit: Dataset, own: Equation, other: Equation, equation: Equation) -> Equation | None:
+    """Factors times both parts, and a constant if the equation has one; None where the other's
+    part is small beside.
 
     A robust loss has minima near whatever it starts from, and fewer the wider it is: so it narrows
     (graduated non-convexity, Blake and Zisserman 1987). The squared one has no weights to find.
@@ -244,7 +244,7 @@ def _sum(fit: Dataset, own: Equation, other: Equation, whole: Equation) -> Equat
     n, m = len(own.constants), len(other.constants)
     moved = other.form.xreplace({slot(k): slot(n + k) for k in range(m)})
     form = slot(n + m) * own.form + slot(n + m + 1) * moved
-    if has_constant(whole):
+    if has_constant(equation):
         form += slot(n + m + 2)
     return replace(
         own, form=form, constants=(*own.constants, *other.constants, *coefficients.tolist())

@@ -74,7 +74,7 @@ def sparse_candidates(
     step = -(-len(X) // _MAX_ROWS)
     X, y = X[::step], y[::step]
     weights = np.ones(len(X)) if weights is None else weights[::step] / weights.mean()
-    found: list[Equation] = []
+    candidates: list[Equation] = []
     for degree in (1, 2):
         terms, values = _terms(X, names, degree)
         for chosen, coefficients in Library.of(values, y, weights).greedy(deadline):
@@ -82,16 +82,16 @@ def sparse_candidates(
             expr = sympy.Add(*(sympy.Float(value) * term for value, term in parts))
             if complexity(expr, operators) > max_complexity + _LONGER:
                 break
-            found.append(Equation.of(expr, names, operators))
+            candidates.append(Equation.of(expr, names, operators))
     # Inputs in the order in which longer and longer sums use them.
-    used = list(dict.fromkeys(name for one in found for name in names if name in one.uses))
+    used = list(dict.fromkeys(name for e in candidates for name in names if name in e.uses))
     for n in range(2, min(len(used), _MAX_FACTOR_INPUTS) + 1):
         columns = [list(names).index(name) for name in used[:n]]
         product = product_candidate(X[:, columns], y, weights, [*map(sympy.Symbol, used[:n])])
         equation = None if product is None else Equation.of(product, names, operators)
         if equation is not None and equation.complexity <= max_complexity + _LONGER_PRODUCT:
-            found.append(equation)
-    return found
+            candidates.append(equation)
+    return candidates
 
 
 def _terms(X: Array, names: Sequence[str], degree: int) -> tuple[Array, Array]:

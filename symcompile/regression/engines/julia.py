@@ -113,11 +113,11 @@ def _juliapkg_has_resolved() -> bool:
     # Once resolved offline, juliapkg resolves again as soon as it is online; and whenever a package
     # that has a juliapkg.json was installed, removed or updated since.
     recorded = {name: info["hash_sha256"] for name, info in meta["deps_files"].items()}
-    found = {
+    current = {
         name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in deps.deps_files()
     }
     online_again = meta["offline"] and not STATE["offline"]
-    return not online_again and recorded == found and _has_packages(Path(STATE["project"]))
+    return not online_again and recorded == current and _has_packages(Path(STATE["project"]))
 
 
 def _has_packages(project: Path) -> bool:

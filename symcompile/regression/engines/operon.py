@@ -83,9 +83,9 @@ class OperonEngine:
                     f" {list(operators)}"
                 )
         sizes = [f.name for f in fields(SearchOptions)]
-        known = ["restarts", "max_rows", *sizes]
-        for name in sorted(set(options) - set(known)):
-            raise EngineError(f"operon has no option {name!r}: its options are {', '.join(known)}")
+        names = ["restarts", "max_rows", *sizes]
+        for name in sorted(set(options) - set(names)):
+            raise EngineError(f"operon has no option {name!r}: its options are {', '.join(names)}")
         for name, value in options.items():
             _check_size(name, value)
         if type(max_complexity) is not int or max_complexity < 1:
@@ -122,9 +122,9 @@ class OperonEngine:
         **options: Any,
     ) -> ParetoFront:
         """See `Engine.fit`. What `progress` raises ends the search and is raised again."""
-        found = self.candidates(X, y, weights=weights, names=names, **options)
-        usable = [equation for equation in found if equation.complexity <= self.max_complexity]
-        return ParetoFront.of(usable, Dataset(X, np.asarray(y, float), weights).variance)
+        candidates = self.candidates(X, y, weights=weights, names=names, **options)
+        short = [equation for equation in candidates if equation.complexity <= self.max_complexity]
+        return ParetoFront.of(short, Dataset(X, np.asarray(y, float), weights).variance)
 
     def candidates(
         self,
@@ -145,14 +145,14 @@ class OperonEngine:
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
         _check_arrays(X, y, names)
         search = _Search(self, Dataset(X, y, weights), names)
-        found = [search.equation(slot(0), [float(np.average(y, weights=weights))])]
+        candidates = [search.equation(slot(0), [float(np.average(y, weights=weights))])]
         if len(search.columns) and len(_varying(y[:, None])):
             seconds = None if budget is None else budget * (1.0 - _READ_SHARE)
             trees = search.trees(seed, seconds, progress)
             deadline = math.inf if budget is None else time.monotonic() + budget * _READ_SHARE
-            found += search.equations(trees, deadline, progress)
+            candidates += search.equations(trees, deadline, progress)
         best: dict[sympy.Expr, Equation] = {}
-        for equation in found:
+        for equation in candidates:
             if equation is not None:
                 rival = best.get(equation.form, equation)
                 best[equation.form] = equation if equation.loss < rival.loss else rival
@@ -254,9 +254,9 @@ class _Search:
 
     def equation(self, expr: sympy.Expr, constants: Sequence[float]) -> Equation | None:
         """None if it is of no use: pruning won't bring it below the limit of complexity."""
-        found = candidate(expr, constants, self.names, self.engine.operators, self.data)
-        short = found is not None and found.complexity <= 2 * self.engine.max_complexity
-        return found if short else None
+        equation = candidate(expr, constants, self.names, self.engine.operators, self.data)
+        short = equation is not None and equation.complexity <= 2 * self.engine.max_complexity
+        return equation if short else None
 
 
 def _check_size(name: str, value: Any) -> None:

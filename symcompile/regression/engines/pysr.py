@@ -101,14 +101,14 @@ class PySREngine:
         """
         data = _finite(X, y, weights, len(names))
         if np.ptp(data.y) == 0:
-            found = [Equation.of(sympy.Float(data.y[0]), names, self.operators)]
+            equations = [Equation.of(sympy.Float(data.y[0]), names, self.operators)]
         else:
             texts = _search(self.settings(data.X, data.y, seed, budget), data)
-            found = [read_equation(text, names, self.operators) for text in texts]
+            equations = [read_equation(text, names, self.operators) for text in texts]
         # By our own count of complexity and our own loss, in float64.
         scored = [
             replace(equation, loss=data.loss_of(equation))
-            for equation in found
+            for equation in equations
             if equation.complexity <= self.max_complexity
         ]
         front = ParetoFront.of(scored, data.variance)
@@ -241,10 +241,10 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for name in options:
         if name in RESERVED:
             raise EngineError(f"engine 'pysr' sets {name} itself: {RESERVED[name]}")
-    known = constructor_arguments()
+    arguments = constructor_arguments()
     for name in options:
-        if known and name not in known:
-            near = difflib.get_close_matches(name, known - RESERVED.keys(), 3)
+        if arguments and name not in arguments:
+            near = difflib.get_close_matches(name, arguments - RESERVED.keys(), 3)
             hint = f"did you mean {', '.join(near)}?" if near else "see pysr.PySRRegressor"
             raise EngineError(f"engine 'pysr' has no option {name!r}: {hint}")
 
