@@ -23,9 +23,6 @@ _PROBES = 1024
 # Features are a stranger's text.
 _FEATURES = 500
 
-# Lowest and highest value of each input.
-Box = tuple[tuple[float, float], ...]
-
 
 def sample(old: Block, new: Block) -> Array:
     """Values [n_points, n_variables] in float64, all finite; as many points as there can be.
@@ -36,11 +33,12 @@ def sample(old: Block, new: Block) -> Array:
     count = _n_variables(old)
     parts = [_fitting(block.probes, count)[:_PROBES] for block in (old, new)]
     # One that both sides have is taken once, whole; else each side gives half of the points.
-    sources = {(_box(block), tuple(block.features.items())): block for block in (old, new)}
-    ordered = sorted((key for key in sources if key[0]), key=repr)
-    for k, key in enumerate(ordered):
-        X = _inside(key[0], k, len(ordered))
-        parts.append(_fitting(_variables(sources[key], X), count))
+    sides = {f"{block.inputs} {block.features}": block for block in (old, new)}
+    inside = {key: inputs_in_range(block, SEEDED) for key, block in sides.items()}
+    known = sorted(key for key, X in inside.items() if len(X))
+    for k, key in enumerate(known):
+        X = inside[key][k :: len(known)]
+        parts.append(_fitting(variables(sides[key], X), count))
     return np.concatenate(parts)
 
 
@@ -57,22 +55,18 @@ def _fitting(points: Array, count: int) -> Array:
     return np.asarray(points[np.isfinite(points).all(axis=1)], dtype=np.float64)
 
 
-def _box(block: Block) -> Box:
-    """The recorded ranges; empty if one is not known, or they are not those of the variables."""
-    spans = [span for span in block.inputs.values() if span is not None]
-    known = len(spans) == len(block.inputs) and "in" not in block.projections
-    finite = all(math.isfinite(end) for span in spans for end in span)
-    return tuple((min(span), max(span)) for span in spans) if known and finite else ()
-
-
-def _inside(box: Box, number: int, of: int) -> Array:
-    """Points of a box [n_points, n_inputs]: the share that number `number` of `of` boxes has."""
-    shares = np.random.default_rng(0).uniform(size=(SEEDED, len(box)))[number::of]
-    low, high = np.array(box).T
+def inputs_in_range(block: Block, count: int) -> Array:
+    """Seeded points inside the recorded ranges [count, n_inputs]; none if one is not known, or they
+    are not those of the variables."""
+    spans = np.array([span or (math.nan, math.nan) for span in block.inputs.values()])
+    if not spans.size or "in" in block.projections or not np.isfinite(spans).all():
+        return np.empty((0, len(spans)))
+    low, high = spans.min(axis=1), spans.max(axis=1)
+    shares = np.random.default_rng(0).uniform(size=(count, len(spans)))
     return np.asarray(low * (1.0 - shares) + high * shares)
 
 
-def _variables(block: Block, X: Array) -> Array:
+def variables(block: Block, X: Array) -> Array:
     """Values of the variables for inputs X; without any rows if the features make no sense."""
     try:
         return _features(block, X) if block.features else X

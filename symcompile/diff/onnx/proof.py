@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from symcompile.diff.equations.points import inputs_in_range, variables
 from symcompile.diff.onnx.calls import DOMAIN, Step
 from symcompile.diff.onnx.evaluation import (
     UNITS,
@@ -30,8 +31,6 @@ from symcompile.diff.readers.manifest import matrix
 from symcompile.diff.snapshot import Block
 from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.expressions.program import from_sympy
-from symcompile.modules.region import read_features
 from symcompile.storage.onnx_rows import TargetRow, TensorFeatures
 
 MOST_PROBES = 64
@@ -83,8 +82,8 @@ def check_blocks(metadata: Metadata, model: Any, steps: Sequence[Step]) -> list[
     for path, row in metadata.rows.items():
         block = metadata.blocks[path]
         try:
-            X, variables = _points(block, row)
-            expected = _expected(block, row, variables)
+            X, values = _points(block, row)
+            expected = _expected(block, row, values)
         except NotComputedError as error:
             notes.append(f"block {path!r}: not checked against its nodes: {error}")
             continue
@@ -107,30 +106,18 @@ def _points(block: Block, row: TargetRow) -> tuple[Array, Array]:
         if not len(X) or len(block.probes) < len(X):
             raise NotComputedError("it has a projection and no probes")
         return X, block.probes[: len(X)]
-    X = np.concatenate([X, *_in_range(block)])
-    if not len(X):
-        raise NotComputedError("it has neither probes nor ranges")
-    if not block.features:
-        return X, X
-    exprs = read_features(block.path, block.features, tuple(block.inputs))
-    return X, evaluate(from_sympy(exprs, tuple(block.inputs), 0), X, ())
+    X = np.concatenate([X, inputs_in_range(block, IN_RANGE)])
+    found = variables(block, X)
+    if not len(found):
+        raise NotComputedError("it has neither probes nor ranges, or its features make no sense")
+    return X, found
 
 
-def _in_range(block: Block) -> Iterator[Array]:
-    """Points all over the recorded range, the same ones at every time."""
-    spans = [span for span in block.inputs.values() if span is not None]
-    if not spans or len(spans) < len(block.inputs):
-        return
-    low, high = np.array(spans).T
-    # Multiples of roots of primes fill a box evenly (Kronecker).
-    steps = np.sqrt(np.arange(2, len(spans) + 2) + 0.5) % 1.0
-    yield low + (high - low) * ((np.arange(1, IN_RANGE + 1)[:, None] * steps) % 1.0)
-
-
-def _expected(block: Block, row: TargetRow, variables: Array) -> dict[int, Array]:
-    """What the equations give [n] for each column of the outputs that they determine."""
+def _expected(block: Block, row: TargetRow, X: Array) -> dict[int, Array]:
+    """What the equations give [n] for each column of the outputs that they determine, at values of
+    the variables."""
     values = {
-        number: evaluate(one.equation.program, variables, one.equation.constants)[:, 0]
+        number: evaluate(one.equation.program, X, one.equation.constants)[:, 0]
         for number, one in sorted(block.outputs.items())
     }
     if "out" not in block.projections:
