@@ -13,11 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-import sympy
-
 from symcompile.diff.equations.equivalence import (
-    NO_VALUES,
     Law,
     Values,
     compare_values,
@@ -77,7 +73,7 @@ def compare_equations(
     if old is None or new is None or before is None or after is None:
         return found
     old_law, new_law = laws(old.equation, new.equation)
-    values = _values(old_law, new_law, points)
+    values = compare_values(old_law, new_law, points)
     verdict = _judge(old_law, new_law, values, steps or Steps())
     old_marks, new_marks = marks(before.text, after.text)
     return replace(
@@ -109,25 +105,19 @@ def _law(equation: Equation, names: tuple[str, ...], columns: tuple[str, ...]) -
     return Law(form, equation.constants, equation.program, len(columns), order)
 
 
-def _values(old: Law, new: Law, points: Array) -> Values:
-    if old.columns == 0:
-        points = np.empty((1, 0))
-    if points.ndim != 2 or points.shape[1] != old.columns:
-        return NO_VALUES
-    return compare_values(old, new, points)
-
-
 def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
     paired = paired_as_written(old, new)
     if (old.program, old.constants, old.order) == (new.program, new.constants, new.order):
         return Verdict(IDENTICAL, paired.coefficients() if paired else ())
     if paired is not None and paired.same:
-        if _filled(old) == _filled(new):
+        if slots.fill(old.form, old.constants) == slots.fill(new.form, new.constants):
             return Verdict(IDENTICAL, paired.coefficients())
         return Verdict(REWRITTEN, (), "the same form and constants, written in another way")
-    evidence = _by_values(values)
+    evidence = f"{'equal' if values.same else 'not equal'} on {values.points} points"
+    if values.same is None:
+        evidence = "no points on which both have values"
     if paired is None or paired.largest > _MOVED:
-        if _may_be_same(old, new, values):
+        if values.same or (values.same is None and not differ_anywhere(old, new)):
             proof = prove(old, new, steps)
             evidence = f"{evidence}, {proof}"
             if proof == PROVEN or (paired is None and values.same):
@@ -136,41 +126,22 @@ def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
             evidence = f"{evidence}, not equal on seeded ones"
     if paired is not None:
         return Verdict(DRIFTED, paired.coefficients(), evidence if values.same else "")
-    return _drifted(old, new) or Verdict(CHANGED, (), evidence)
-
-
-def _filled(law: Law) -> sympy.Expr:
-    return slots.fill(law.form, law.constants)
-
-
-def _may_be_same(old: Law, new: Law, values: Values) -> bool:
-    return not differ_anywhere(old, new) if values.same is None else values.same
-
-
-def _by_values(values: Values) -> str:
-    if values.same is None:
-        return "no points on which both have values"
-    return f"{'equal' if values.same else 'not equal'} on {values.points} points"
-
-
-def _drifted(old: Law, new: Law) -> Verdict | None:
-    found = drifted_when_expanded(old, new)
-    if found is None:
-        return None
-    note = "one form once multiplied out, whose constants these are"
-    return Verdict(DRIFTED, found.coefficients(), note)
+    paired = drifted_when_expanded(old, new)
+    if paired is not None:
+        note = "one form once multiplied out, whose constants these are"
+        return Verdict(DRIFTED, paired.coefficients(), note)
+    return Verdict(CHANGED, (), evidence)
 
 
 def paired_as_written(old: Law, new: Law) -> Pairing | None:
     """The constants of both, if they have one form; a coefficient before a sum may be in it."""
+    pairings = []
     try:
-        plain = _paired(old, new, spread=False)
-        if plain is not None and plain.cost == 0.0:
-            return plain
-        return cheapest([plain, _paired(old, new, spread=True)])
+        for spread in (False, True):
+            sides = (shape(law.form, law.constants, spread=spread) for law in (old, new))
+            pairings.append(pair(*sides))
+            if pairings[-1] is not None and pairings[-1].cost == 0.0:
+                break
     except RecursionError:
         return None
-
-
-def _paired(old: Law, new: Law, spread: bool) -> Pairing | None:
-    return pair(*(shape(law.form, law.constants, spread=spread) for law in (old, new)))
+    return cheapest(pairings)

@@ -80,23 +80,25 @@ class Law:
 
 def compare_values(old: Law, new: Law, points: Array) -> Values:
     """Both equations on `points` [n_points, n_variables], and around them if they are few."""
-    usable = points[_both_finite(old, new, points)]
+    if old.columns == 0:
+        points = np.empty((1, 0))
+    if points.ndim != 2 or points.shape[1] != old.columns:
+        return NO_VALUES
+    usable = points[_both(old, new, points)[3]]
     if len(usable) and _tells_little(usable):
         points = np.concatenate([points, around(usable)])
-    a, peak_a = old.values(points)
-    b, peak_b = new.values(points)
-    finite = np.isfinite(a) & np.isfinite(b)
+    a, b, peak, finite = _both(old, new, points)
     if not finite.any():
         return NO_VALUES
     defined = np.array_equal(np.isfinite(a), np.isfinite(b))
-    a, b, peak = a[finite], b[finite], np.maximum(peak_a, peak_b)[finite]
+    a, b, peak = a[finite], b[finite], peak[finite]
     with np.errstate(all="ignore"):
         distance = np.abs(a - b)
         size = max(float(np.abs(a).max()), float(np.abs(b).max()))
         # Also point by point: where a law is large somewhere, all else is a small share of that.
         same = defined and bool((distance <= SAME * np.minimum(peak, size)).all())
         largest = float(np.abs(a).max()) or 1.0
-        return Values(same, float((distance / largest).max()), int(finite.sum()))
+        return Values(same, float((distance / largest).max()), len(a))
 
 
 def differ_anywhere(old: Law, new: Law) -> bool:
@@ -106,12 +108,15 @@ def differ_anywhere(old: Law, new: Law) -> bool:
     points = np.concatenate(
         [rng.uniform(0.5, 2.0, shape), rng.normal(size=shape), rng.normal(size=shape) * 10.0]
     )
-    a, peak_a = old.values(points)
-    b, peak_b = new.values(points)
-    finite = np.isfinite(a) & np.isfinite(b)
+    a, b, peak, finite = _both(old, new, points)
     with np.errstate(all="ignore"):
-        apart = np.abs(a - b) > math.sqrt(SAME) * np.maximum(peak_a, peak_b)
-    return bool((finite & apart).any())
+        return bool((finite & (np.abs(a - b) > math.sqrt(SAME) * peak)).any())
+
+
+def _both(old: Law, new: Law, points: Array) -> tuple[Array, Array, Array, Array]:
+    """Values of both, the largest number on the way to either, and where both are finite."""
+    (a, peak_a), (b, peak_b) = old.values(points), new.values(points)
+    return a, b, np.maximum(peak_a, peak_b), np.isfinite(a) & np.isfinite(b)
 
 
 def around(points: Array) -> Array:
@@ -127,7 +132,3 @@ def _tells_little(points: Array) -> bool:
     """Whether there are few points, or a variable has one value only."""
     constant = points.min(axis=0) == points.max(axis=0)
     return bool(constant.any()) or len(np.unique(points, axis=0)) < ENOUGH
-
-
-def _both_finite(old: Law, new: Law, points: Array) -> Array:
-    return np.isfinite(old.values(points)[0]) & np.isfinite(new.values(points)[0])
