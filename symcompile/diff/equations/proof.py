@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -53,13 +53,14 @@ class Steps:
 
     def take(self, count: float) -> None:
         """Before it is done; _StepsOverError, now and ever after, if that is more than is left."""
-        self.left = self.left - count if count <= self.left else 0
-        if not self.left:
+        enough = count <= self.left
+        self.left = self.left - count if enough else 0
+        if not enough:
             raise _StepsOverError
 
 
-class _StepsOverError(Exception):
-    pass
+class _StepsOverError(BaseException):
+    """Not an Exception, which code of sympy's may catch."""
 
 
 def prove(old: Law, new: Law, steps: Steps) -> str:
@@ -69,10 +70,13 @@ def prove(old: Law, new: Law, steps: Steps) -> str:
         return f"{NOT_PROVEN}: too large"
     try:
         steps.take(work)
-        proven = any(_says_yes(attempt, old, new, steps) for attempt in _ATTEMPTS)
+        for attempt in (_by_canonical_form, _by_exponentials):
+            with suppress(Exception):  # sympy raises what it likes, RecursionError among it
+                if attempt(old, new, steps):
+                    return PROVEN
     except _StepsOverError:
         return f"{NOT_PROVEN} in so many steps"
-    return PROVEN if proven else NOT_PROVEN
+    return NOT_PROVEN
 
 
 def drifted_when_expanded(old: Law, new: Law) -> Pairing | None:
@@ -133,16 +137,7 @@ def _exponent(law: Law) -> float:
 # --- proofs --------------------------------------------------------------------------------------
 
 
-def _says_yes(attempt: Attempt, old: Law, new: Law, steps: Steps) -> bool:
-    try:
-        return attempt(old, new, steps)
-    except _StepsOverError:
-        raise
-    except Exception:  # sympy raises what it likes, RecursionError and MemoryError among it
-        return False
-
-
-def _canonical(old: Law, new: Law, steps: Steps) -> bool:
+def _by_canonical_form(old: Law, new: Law, steps: Steps) -> bool:
     forms = [canonical(law.form, law.constants, _OPERATORS) for law in (old, new)]
     if not all(value and math.isfinite(value) for _, values in forms for value in values):
         return False  # constants that were merged beyond the range of float64
@@ -150,20 +145,14 @@ def _canonical(old: Law, new: Law, steps: Steps) -> bool:
     return found is not None and found.largest <= SAME
 
 
-def _expanded(old: Law, new: Law, steps: Steps) -> bool:
-    return _same_terms(*(_expand(_exact(law), steps) for law in (old, new)))
-
-
-def _exponential(old: Law, new: Law, steps: Steps) -> bool:
+def _by_exponentials(old: Law, new: Law, steps: Steps) -> bool:
     """As fractions of exponentials, in which every rule of waves is one of powers, multiplied
-    crosswise."""
+    crosswise, and compared term by term."""
     sides = [_expand(_exact(law).rewrite(sympy.exp), steps) for law in (old, new)]
     (p, q), (r, s) = [sympy.fraction(sympy.together(side)) for side in sides]
-    return _same_terms(_expand(p * s, steps), _expand(r * q, steps))
-
-
-Attempt = Callable[[Law, Law, Steps], bool]
-_ATTEMPTS: tuple[Attempt, ...] = (_canonical, _expanded, _exponential)
+    ours, theirs = (_coefficients(_expand(side, steps)) for side in (p * s, r * q))
+    # What cancels has to cancel exactly: there is no telling beside what it would be small.
+    return all(_close(ours.get(term, 0.0), theirs.get(term, 0.0)) for term in {*ours, *theirs})
 
 
 def _exact(law: Law) -> Any:
@@ -187,13 +176,6 @@ def _expand(expr: sympy.Expr, steps: Steps, **hints: bool) -> sympy.Expr:
         raise ArithmeticError("too many terms")
     steps.take(made)
     return sympy.expand(expr, **hints)
-
-
-def _same_terms(a: sympy.Expr, b: sympy.Expr) -> bool:
-    """Whether two sums have the same terms, up to rounding of their coefficients. What cancels has
-    to cancel exactly: there is no telling beside which other term it would be small."""
-    ours, theirs = _coefficients(a), _coefficients(b)
-    return all(_close(ours.get(term, 0.0), theirs.get(term, 0.0)) for term in {*ours, *theirs})
 
 
 def _close(a: complex, b: complex) -> bool:

@@ -18,7 +18,8 @@ MAX_NODES = 200_000
 MAX_FIELDS = 2_000_000  # 10 a node are usual
 MAX_PACKED = 2**25  # bytes of whole numbers, of which each takes up to sixteen times that
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_VARINT, _LENGTH = 0, 2
+_FIXED = {1: 8, 5: 4}  # bytes by the type on the wire; groups, 3 and 4, ONNX has none of
 _NODE = "onnx.NodeProto"
 _DEEPEST = 200  # messages inside of each other; protobuf itself reads 100
 
@@ -49,17 +50,17 @@ def check_size(data: bytes) -> None:
     import onnx
 
     count = _Count()
-    inside = [_parts(data, onnx.ModelProto.DESCRIPTOR, 0, len(data), count)]
+    inside = [_messages(data, onnx.ModelProto.DESCRIPTOR, 0, len(data), count)]
     try:
         while inside:
-            part = next(inside[-1], None)
-            if part is None:
+            message = next(inside[-1], None)
+            if message is None:
                 inside.pop()
             elif len(inside) > _DEEPEST:
                 raise IndexError
             else:
-                inside.append(_parts(data, *part, count))
-    except (IndexError, UnicodeDecodeError):
+                inside.append(_messages(data, *message, count))
+    except (LookupError, UnicodeDecodeError):
         raise ArtifactError("it is no artifact, manifest or ONNX file, or a damaged one") from None
 
 
@@ -76,57 +77,46 @@ class _Count:
             raise ArtifactError(f"it holds more than {MAX_FIELDS} values")
 
 
-def _parts(
+def _messages(
     data: bytes, kind: Any, at: int, end: int, count: _Count
 ) -> Iterator[tuple[Any, int, int]]:
-    """Type, start and end of each message inside of a message; IndexError if it is damaged."""
+    """Type, start and end of each message inside of a message; LookupError if it is damaged."""
     messages, numbers, texts = _layout(kind)
     while at < end:
         tag, at = _varint(data, at)
+        field, wire = tag >> 3, tag & 7
         count.fields += 1
-        if tag & 7 != _LENGTH:
-            at = _skipped(data, at, tag & 7)
-            continue
-        length, start = _varint(data, at)
-        field, at = tag >> 3, start + length
-        if at > end:
-            raise IndexError
-        if field in messages:
-            count.nodes += messages[field].full_name == _NODE
-            if length:
-                yield messages[field], start, at
-        elif field in texts:
-            data[start:at].decode()
-        elif field in numbers:
-            count.packed += length
+        if wire == _VARINT:
+            at = _varint(data, at)[1]
+        elif wire != _LENGTH:
+            at += _FIXED[wire]
+        else:
+            length, start = _varint(data, at)
+            at = start + length
+            if at > end:
+                raise IndexError
+            if field in messages:
+                count.nodes += messages[field].full_name == _NODE
+                if length:
+                    yield messages[field], start, at
+            elif field in texts:
+                data[start:at].decode()
+            elif field in numbers:
+                count.packed += length
         count.check()
     if at != end:
         raise IndexError
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    byte = data[at]
-    if byte < 128:
-        return byte, at + 1
-    value, shift = byte & 127, 7
+    value = shift = 0
     while shift < 70:
-        at += 1
-        byte = data[at]
+        byte, at = data[at], at + 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, at + 1
+            return value, at
         shift += 7
     raise IndexError
-
-
-def _skipped(data: bytes, at: int, wire: int) -> int:
-    if wire == _VARINT:
-        return _varint(data, at)[1]
-    if wire == _FIXED64:
-        return at + 8
-    if wire == _FIXED32:
-        return at + 4
-    raise IndexError  # groups, which ONNX has none of
 
 
 @cache
