@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from symcompile.diff import result
 from symcompile.diff.drawing.union import BOTH, NEW, SAME, Cell, Vertex
-from symcompile.diff.formats.figures import plain
 from symcompile.diff.result import BlockDiff
 from symcompile.diff.snapshot import Node
 
@@ -98,7 +97,7 @@ def size(faces: Sequence[Face]) -> tuple[float, float]:
 
 def clipped(text: str, columns: int, *, keep_end: bool = False) -> str:
     """At most so many columns of a fixed-width font, a wide character taking two; not escaped."""
-    shown = plain(text[-columns - 1 :] if keep_end else text[: columns + 1])
+    shown = text[-columns - 1 :] if keep_end else text[: columns + 1]
     if columns_of(shown) <= columns:
         return shown
     kept, used = "", 1

@@ -1,4 +1,7 @@
-"""A comparison as text, Markdown, JSON, GitHub annotations or HTML: one format a file."""
+"""A comparison as text, Markdown, JSON, GitHub annotations or HTML: one format a file.
+
+They import what was found (`diff.result`), pictures (`diff.drawing`) and what `report` shows alike.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +29,6 @@ def render(diff: GraphDiff, format: str, **options: Any) -> str:
     module, name = FORMATS[format]
     function: Callable[..., str] = getattr(import_module(f"{__name__}.{module}"), name)
     return function(diff, **options)
+
+
+__all__ = ["FORMATS", "render"]

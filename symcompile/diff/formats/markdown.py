@@ -117,7 +117,7 @@ def span(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Plain shown as they are, all others in code spans; neighbours share one."""
+    """Plain words as they are, all others in code spans; neighbours share one."""
     shown: list[str] = []
     code = ""
     for word in plain(text).split():

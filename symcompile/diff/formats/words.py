@@ -252,7 +252,7 @@ def verdict(diff: GraphDiff) -> str:
 
 
 def in_order(broken: Iterable[str]) -> list[str]:
-    """Names of broken as CATEGORIES has them."""
+    """Names of rules as CATEGORIES has them."""
     names = set(broken)
     return [*(rule for rule in CATEGORIES if rule in names), *sorted(names - set(CATEGORIES))]
 
