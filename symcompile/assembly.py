@@ -17,9 +17,9 @@ from symcompile.errors import ArtifactError, ChoiceError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.fidelity.controls import Controls
+from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.end_to_end import change_of_whole
-from symcompile.fidelity.measuring import N_PROBES, Comparison, controls_of
+from symcompile.fidelity.measuring import N_PROBES, Comparison
 from symcompile.fidelity.outcome import MOVED, EndToEnd, Fidelity, Outcome, Refusal, Rewrite
 from symcompile.fidelity.precision import lower_in_range
 from symcompile.lowering import Lowered, inner_types, lower, read_constants
@@ -162,7 +162,7 @@ class Assembly:
         """With the region's neural block."""
         samples, recording = self._samples(region), self.recording
         if region.path not in self.controls:
-            self.controls[region.path] = controls_of(samples)
+            self.controls[region.path] = controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
         return Comparison(
             self.root,
             region,

@@ -176,7 +176,7 @@ class _Search:
         error = self._error(output, equation)
         if self.region.projection_out is not None:
             return math.isfinite(error) and self._is_defined(output, equation)
-        linear = relative_l2(self.reference.controls[1][:, output], self.truth[:, output])
+        linear = relative_l2(self.reference.control_outputs[1][:, output], self.truth[:, output])
         return self.conditions.met(error, linear) and self._is_defined(output, equation)
 
     def _value(self, output: int, equation: Equation) -> Array:
@@ -231,7 +231,7 @@ class _Search:
             _, output, equation = max(steps, key=lambda step: (step[0], -step[1]))
             self.chosen[output] = equation
             real = self.reference.Y
-            linear = relative_l2(self.reference.controls[1], real)
+            linear = relative_l2(self.reference.control_outputs[1], real)
             if self.conditions.met(self._together(self.chosen), linear):
                 return True
 

@@ -21,7 +21,7 @@ from torch import nn
 from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.controls import Controls, controls
+from symcompile.fidelity.controls import Controls
 from symcompile.fidelity.derivatives import Function, autograd
 from symcompile.fidelity.domain_check import check
 from symcompile.fidelity.end_to_end import Remembered, as_it_is, end_to_end, with_replaced
@@ -72,7 +72,7 @@ class Asides:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One region's neural block, and everything that blocks in its place are compared with.
+    """Measures blocks in one region's place: alone against its reference, and in the model.
 
     Several candidates are judged for the price of their own part: what depends on none of them is
     computed once. Not for keeping, since it holds the neural block's gradients.
@@ -80,7 +80,7 @@ class Comparison:
     Attributes:
         root: the captured original; None where it isn't at hand.
         samples: what the region was recorded to receive and give.
-        controls: that the equations have to beat, see `controls_of`.
+        controls: that the equations have to beat, fitted to what they are fitted to.
         batches, batches_are: inputs of the whole model for end-to-end figures, and which they are.
         seed: of inputs beyond the recorded ones.
     """
@@ -229,11 +229,6 @@ def does_not_run(path: str, error: Exception) -> ChoiceError:
     )
 
 
-def controls_of(samples: Samples) -> Controls:
-    """The mean output and the linear map that the equations of a region have to beat."""
-    return controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
-
-
 def _linear(control: Any) -> Rows:
     def call(rows: torch.Tensor) -> torch.Tensor:
         weight, bias = (
@@ -263,7 +258,8 @@ def measure(
     region, keys = reference.region, sorted(equations)
     given = reference.left_out(equations, block.values(reference.X))
     equation, mean, linear = (
-        _compare(region, keys, values, reference.Y) for values in (given, *reference.controls)
+        _compare(region, keys, values, reference.Y)
+        for values in (given, *reference.control_outputs)
     )
     rows = {key: OutputFidelity(equation[key], mean[key], linear[key]) for key in (*keys, _TOTAL)}
     total = rows.pop(_TOTAL)

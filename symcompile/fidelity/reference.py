@@ -38,13 +38,13 @@ class Reference:
         samples: recorded inputs and outputs. Equations and controls are fitted to some and judged
             on the rest; where nothing is held out, on each fold by constants fitted to the others,
             see `symcompile.regression.folds`.
-        baseline: the controls.
+        controls: what equations have to beat, fitted to what they are fitted to.
         neural: the neural block; without it there are no gradients, and no extrapolation.
     """
 
     region: Region
     samples: Samples
-    baseline: Controls
+    controls: Controls
     neural: Function | None = None
     seed: int = 0
 
@@ -64,12 +64,12 @@ class Reference:
         return np.concatenate([self.samples.X_fit, self.samples.X_holdout])
 
     @cached_property
-    def controls(self) -> tuple[Array, ...]:
+    def control_outputs(self) -> tuple[Array, ...]:
         """What mean and linear map give on judged samples, each [n, n_outputs]."""
         folds, weights = self.samples.folds, self.samples.weights
         if folds is None:
-            return tuple(control.predict(self.X) for control in self.baseline)
-        predictions = tuple(np.empty_like(self.Y) for _ in self.baseline)
+            return tuple(control.predict(self.X) for control in self.controls)
+        predictions = tuple(np.empty_like(self.Y) for _ in self.controls)
         for fold in np.unique(folds):
             rest, out = folds != fold, folds == fold
             fitted = controls(
