@@ -184,17 +184,13 @@ def _inline(graph: fx.Graph, call: fx.Node, block: fx.GraphModule, region: Regio
     names = {str(node.target): node.args[0] if node.args else None for node in placeholders}
     bound = bound_values(names, call.args, call.kwargs)
     values: dict[fx.Node, Any] = {node: bound[str(node.target)] for node in placeholders}
-    result: Any = None
     with graph.inserting_before(call):
-        for node in block.graph.nodes:
-            if node.op == "output":
-                result = map_arg(node.args[0], values.__getitem__)
-            elif node.op != "placeholder":
-                inner = graph.node_copy(node, values.__getitem__)
-                if node.op in ("get_attr", "call_module"):
-                    inner.target = f"{call.target}.{node.target}"
-                inner.meta.setdefault("symcompile", {"region": region.path})
-                values[node] = inner
+        result = graph.graph_copy(block.graph, values)
+    for node, inner in values.items():
+        if node.op != "placeholder":
+            if node.op in ("get_attr", "call_module"):
+                inner.target = f"{call.target}.{node.target}"
+            inner.meta.setdefault("symcompile", {"region": region.path})
     _replace(call, result)
     graph.erase_node(call)
 

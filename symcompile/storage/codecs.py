@@ -12,6 +12,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, get_type_hints
 
@@ -53,6 +54,15 @@ def placed(place: str, error: SymCompileError) -> ArtifactError:
     text = str(error)
     joint = " " if isinstance(error, MisfitError) else "" if text.startswith("[") else ": "
     return ArtifactError(one_line(f"{place}{joint}{text}"))
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Around what is read there, so that errors name it."""
+    try:
+        yield
+    except SymCompileError as error:
+        raise placed(place, error) from error
 
 
 def printable(text: str, limit: int = MAX_NAME) -> str:

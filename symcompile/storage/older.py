@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from symcompile.errors import shown
-from symcompile.storage.codecs import MisfitError, listed, mapping, placed, whole
+from symcompile.storage.codecs import MisfitError, at, listed, mapping, whole
 from symcompile.storage.equations import FIDELITY
 
 Json = dict[str, Any]
@@ -79,10 +79,8 @@ def older_metadata(row: Json) -> Json:
         number = str(whole(0, 999_999).read(mapping(one).get("output")))
         if number in equations:
             raise MisfitError(f"has output {number} twice")
-        try:
+        with at(f"output {number}"):
             equations[number] = _shown_equation(one)
-        except MisfitError as error:
-            raise placed(f"output {number}", error) from error
     found |= {"status": "symbolic", "equations": equations, "probes": None}
     if "probe_outputs" in row:
         variables = row.get("probe_variables")

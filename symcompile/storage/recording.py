@@ -19,7 +19,7 @@ from symcompile.modules.calling import Batch
 from symcompile.modules.region import Region
 from symcompile.modules.samples import NO_BATCHES, Samples
 from symcompile.modules.state import fingerprint
-from symcompile.storage.codecs import MAX_DEPTH, TEXT, whole
+from symcompile.storage.codecs import MAX_DEPTH, TEXT, Codec, at, by_name, listed, whole
 from symcompile.storage.documents import NotJsonError, from_json
 from symcompile.storage.files import opened, replacing, size
 from symcompile.storage.outcomes import region_from_json, region_to_json
@@ -28,6 +28,12 @@ from symcompile.storage.tensors import read_tensors
 
 FORMAT = 1
 _KEY = "symcompile.recording"
+_HEADER = {
+    "regions": by_name(Codec(region_to_json, region_from_json), place="{}"),
+    "refused": by_name(TEXT),
+    **dict.fromkeys(("batches_are", "fingerprint", "capture", "note"), TEXT),
+    "seed": whole(-(2**63)),
+}
 
 
 @dataclass(frozen=True)
@@ -143,56 +149,32 @@ def _pack(recording: Recording) -> tuple[dict[str, torch.Tensor], dict[str, Any]
             arrays["weights"] = samples.weights
         for name, array in arrays.items():
             tensors[f"samples/{path}/{name}"] = torch.from_numpy(np.ascontiguousarray(array))
-    header = {
-        "format": FORMAT,
-        "regions": {path: region_to_json(r) for path, r in recording.regions.items()},
-        "refused": dict(recording.refused),
-        "batches": [
-            {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
-            for batch in recording.batches
-        ],
-        "batches_are": recording.batches_are,
-        "fingerprint": recording.fingerprint,
-        "capture": recording.capture,
-        "note": recording.note,
-        "seed": recording.seed,
-    }
-    return tensors, header
+    batches = [
+        {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
+        for batch in recording.batches
+    ]
+    told = {key: codec.write(getattr(recording, key)) for key, codec in _HEADER.items()}
+    return tensors, {"format": FORMAT, **told, "batches": batches}
 
 
 def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
     if type(header) is not dict or header.get("format") != FORMAT:
         found = header.get("format") if type(header) is dict else header
         raise ArtifactError(f"recording of format {shown(found)}: expected {FORMAT}")
-    regions: dict[str, Region] = {}
-    for path, data in _object(header, "regions").items():
-        regions[path] = region_from_json(data)
-        if regions[path].path != path:
-            raise ArtifactError(f"region {shown(path)} is {shown(regions[path].path)}")
-    samples = {path: _unpack_samples(path, region, tensors) for path, region in regions.items()}
-    refused = {path: TEXT.read(text) for path, text in _object(header, "refused").items()}
-    batches = tuple(_unpack_batch(data, tensors) for data in _list(header.get("batches")))
-    texts = ("batches_are", "fingerprint", "capture", "note")
+    told = {}
+    for key, codec in _HEADER.items():
+        with at(key):
+            told[key] = codec.read(header.get(key))
+    for path, region in told["regions"].items():
+        if region.path != path:
+            raise ArtifactError(f"region {shown(path)} is {shown(region.path)}")
     return Recording(
-        regions,
-        samples,
-        refused,
-        batches,
-        **{key: TEXT.read(header.get(key)) for key in texts},
-        seed=whole(-(2**63)).read(header.get("seed")),
+        samples={
+            path: _unpack_samples(path, one, tensors) for path, one in told["regions"].items()
+        },
+        batches=tuple(_unpack_batch(row, tensors) for row in listed(header.get("batches"))),
+        **told,
     )
-
-
-def _object(header: Mapping[str, Any], key: str) -> dict[str, Any]:
-    if type(header.get(key)) is not dict:
-        raise ArtifactError(f"{key} is {shown(header.get(key))}, expected an object")
-    return header[key]  # type: ignore[no-any-return]
-
-
-def _list(data: Any) -> list[Any]:
-    if type(data) is not list:
-        raise ArtifactError(f"found {shown(data)}, expected a list")
-    return data
 
 
 def _unpack_batch(data: Any, tensors: Mapping[str, torch.Tensor]) -> Batch:
@@ -254,7 +236,7 @@ def _restore(data: Any, tensors: Mapping[str, torch.Tensor], depth: int = 0) -> 
     if kind == "tensor":
         return tensors[value].requires_grad_(data["requires_grad"] is True)
     if kind in ("tuple", "list"):
-        items = [_restore(v, tensors, depth + 1) for v in _list(value)]
+        items = [_restore(v, tensors, depth + 1) for v in listed(value)]
         return tuple(items) if kind == "tuple" else items
     if kind == "dict" and type(value) is dict:
         return {key: _restore(item, tensors, depth + 1) for key, item in value.items()}

@@ -12,8 +12,8 @@ from typing import Any
 from symcompile.diff.onnx.calls import DOMAIN, Calls
 from symcompile.diff.readers.manifest import block, model_probes
 from symcompile.diff.snapshot import Block, ModelProbes
-from symcompile.errors import ArtifactError, SymCompileError, shown
-from symcompile.storage.codecs import mapping, placed, unique
+from symcompile.errors import ArtifactError, shown
+from symcompile.storage.codecs import at, mapping, unique
 from symcompile.storage.documents import NotJsonError, from_json
 from symcompile.storage.older import is_older_metadata, older_metadata
 from symcompile.storage.onnx_rows import ONNX_MODEL, TARGET_ROW, FlatCall, OnnxModelRow, TargetRow
@@ -66,7 +66,8 @@ def read_metadata(proto: Any) -> Metadata:
             )
         return Metadata()
     of_model = entries.pop(_MODEL) if "path" not in entries.get(_MODEL, {"path": ""}) else {}
-    model = _model(of_model)
+    with at("model"):
+        model: OnnxModelRow = ONNX_MODEL.read(of_model)
     rows = _rows(entries)
     if model.targets is not None:
         _check_targets(model.targets, rows)
@@ -87,7 +88,8 @@ def _entries(proto: Any) -> dict[str, Json]:
     ours = [entry for entry in proto.metadata_props if entry.key.startswith(_PREFIX)]
     if len(ours) > _MAX_TARGETS:
         raise ArtifactError(f"its metadata has more than {_MAX_TARGETS} entries")
-    _unique("its metadata", [entry.key for entry in ours])
+    with at("its metadata"):
+        unique([entry.key for entry in ours])
     found: dict[str, Json] = {}
     for entry in ours:
         if entry.key == _VERSION:
@@ -99,32 +101,14 @@ def _entries(proto: Any) -> dict[str, Json]:
     return found or ({_MODEL: {}} if ours else {})
 
 
-def _unique(what: str, names: list[str]) -> None:
-    try:
-        unique(names)
-    except ArtifactError as error:
-        raise placed(what, error) from error
-
-
-def _model(data: Json) -> OnnxModelRow:
-    try:
-        return ONNX_MODEL.read(data)  # type: ignore[no-any-return]
-    except SymCompileError as error:
-        raise placed("model", error) from error
-
-
 def _rows(entries: Mapping[str, Json]) -> dict[str, TargetRow]:
     rows: dict[str, TargetRow] = {}
     for key, data in sorted(entries.items()):
-        place = f"metadata {shown(key)}"
-        try:
-            row: TargetRow = TARGET_ROW.read(
-                older_metadata(data) if is_older_metadata(data) else data
-            )
-        except SymCompileError as error:
-            raise placed(place, error) from error
-        if row.path is None:
-            raise ArtifactError(f"{place}: path is null, expected a name")
+        with at(f"metadata {shown(key)}"):
+            known = older_metadata(data) if is_older_metadata(data) else data
+            row: TargetRow = TARGET_ROW.read(known)
+            if row.path is None:
+                raise ArtifactError("path is null, expected a name")
         if row.path in rows:
             raise ArtifactError("its metadata tells of one target twice")
         rows[row.path] = row
@@ -140,7 +124,8 @@ def _check_targets(named: tuple[str, ...], rows: Mapping[str, TargetRow]) -> Non
 
 def _calls(proto: Any, rows: Mapping[str, TargetRow]) -> Calls:
     there = [one.name for one in proto.functions if one.domain == DOMAIN]
-    _unique("its list of functions", there)
+    with at("its list of functions"):
+        unique(there)
     functions: dict[str, str] = {}
     flat: dict[str, FlatCall] = {}
     for path, row in rows.items():

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from symcompile.diff.readers.nodes import in_order
 from symcompile.diff.snapshot import NOT_MEASURED, Accuracy, Block, Output, Snapshot
-from symcompile.errors import ArtifactError, SymCompileError, shown
-from symcompile.expressions.equation import Equation
+from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.outcome import OutputFidelity
 from symcompile.modules.region import read_features
 from symcompile.storage import files
-from symcompile.storage.codecs import NAME, MisfitError, by_name, mapping, placed, printable
+from symcompile.storage.codecs import NAME, MisfitError, at, by_name, mapping, placed, printable
 from symcompile.storage.documents import MAX_JSON, NotJsonError, from_json
 from symcompile.storage.equations import EquationRow, check_complexity, check_probes, check_work
 from symcompile.storage.reading import reading
@@ -75,10 +74,12 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
     """The content of a manifest as a snapshot; `source` is named in errors."""
     with reading(source):
         check_work(_programs(data["regions"]))
-        model: ModelRow = _read("model", MODEL, data)
-        graph = _read("graph", GRAPH, data)
+        rows = {}
+        for key, codec in {"model": MODEL, "graph": GRAPH, "weights": WEIGHTS}.items():
+            with at(key):
+                rows[key] = codec.read(data.get(key, {}))
+        model, graph, weights = rows["model"], rows["graph"], rows["weights"]
         regions = _REGIONS.read(data["regions"])
-        weights = _read("weights", WEIGHTS, data)
         notes = () if graph.level or not graph.note else (f"its graph is not known: {graph.note}",)
         return Snapshot(
             source=printable(source),
@@ -94,13 +95,6 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
             probes=model_probes(model),
             notes=notes,
         )
-
-
-def _read(name: str, codec: Any, data: Json) -> Any:
-    try:
-        return codec.read(data.get(name, {}))
-    except SymCompileError as error:
-        raise placed(name, error) from error
 
 
 def _programs(regions: Any) -> Iterator[tuple[str, Any]]:
@@ -131,10 +125,8 @@ def ordered(found: Mapping[str, _T], order: Sequence[str] | None) -> dict[str, _
 
 def block(path: str, row: RegionRow) -> Block:
     """A region, its equations built; ArtifactError if these do not fit what is said of them."""
-    try:
+    with at(f"region {path!r}"):
         return _block(path, row)
-    except SymCompileError as error:
-        raise placed(f"region {path!r}", error) from error
 
 
 def _block(path: str, row: RegionRow) -> Block:
@@ -144,10 +136,15 @@ def _block(path: str, row: RegionRow) -> Block:
     if features:
         read_features(path, features, base)
     equations = row.equations if row.equations and row.status == "symbolic" else {}
-    outputs = {k: _placed(f"output {k}", _output, equations[k], row) for k in equations}
+    outputs = {}
+    for number, equation_row in equations.items():
+        with at(f"output {number}"):
+            outputs[number] = _output(equation_row, row)
     variables = tuple(features) or base
     _check_variables(outputs, variables)
     projections = {"in": row.projection_in, "out": row.projection_out}
+    with at("probes"):
+        probes = _probes(row.probes, variables, outputs)
     return Block(
         path,
         row.status,
@@ -158,20 +155,13 @@ def _block(path: str, row: RegionRow) -> Block:
         features=features,
         projections={side: one[-1] for side, one in projections.items() if one is not None},
         outputs=outputs,
-        probes=_placed("probes", _probes, row.probes, variables, outputs),
+        probes=probes,
         digest=row.digest,
         accuracy=_accuracy(row.fidelity),
         end_to_end=None if row.end_to_end is None else _finite(row.end_to_end.equation),
         parameters_removed=row.parameters_removed,
         provenance=row.provenance,
     )
-
-
-def _placed(place: str, read: Callable[..., _T], *data: Any) -> _T:
-    try:
-        return read(*data)
-    except SymCompileError as error:
-        raise placed(place, error) from error
 
 
 def _base_names(row: RegionRow, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -220,11 +210,12 @@ def _probes(row: ProbeRow | None, variables: Sequence[str], outputs: Mapping[int
     if row is None or not outputs:
         return np.empty((0, len(variables) if outputs else 0))
     key = "inputs" if row.variables is None else "variables"
-    points = _placed(key, matrix, getattr(row, key), len(variables))
+    with at(key):
+        points = matrix(getattr(row, key), len(variables))
     for number, output in outputs.items():
         if number in row.outputs:
-            equation: Equation = output.equation
-            _placed(f"outputs[{number}]", check_probes, row.outputs[number], equation, points)
+            with at(f"outputs[{number}]"):
+                check_probes(row.outputs[number], output.equation, points)
     return points
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from symcompile.errors import ArtifactError, shown
-from symcompile.storage.codecs import placed, unique
+from symcompile.storage.codecs import at, unique
 from symcompile.storage.rows import Node
 
 # Inputs and weights of all nodes together.
@@ -18,10 +18,8 @@ def in_order(nodes: Sequence[Node], where: str) -> tuple[Node, ...]:
 
     Raises ArtifactError naming an input that is unknown, or a node that depends on itself.
     """
-    try:
+    with at(where):
         unique([node.name for node in nodes])
-    except ArtifactError as error:
-        raise placed(where, error) from error
     if sum(len(node.inputs) + len(node.weights) for node in nodes) > MAX_EDGES:
         raise ArtifactError(f"{where} has more than {MAX_EDGES} connections")
     by_name = {node.name: node for node in nodes}
