@@ -16,7 +16,7 @@ import torch
 from symcompile.errors import ArtifactError
 from symcompile.storage import container
 from symcompile.storage.container import Archive, write
-from symcompile.storage.documents import NotJsonError, from_json, to_json
+from symcompile.storage.reading import MisfitError, from_json, to_json
 
 MANIFEST = {"name": "heat", "constants": [0.1, 1e-300, -0.0, 3], "unit": "°C"}
 DOCUMENTS = {"graph": {"nodes": [{"b": 1, "a": [None, True, "x"]}]}, "neural/0": {}}
@@ -299,11 +299,11 @@ def test_json_with_too_many_values_is_refused_before_parsing() -> None:
 
 
 def test_a_key_that_stands_twice_is_refused() -> None:
-    with pytest.raises(NotJsonError, match="'law' stands twice"):
+    with pytest.raises(MisfitError, match="'law' stands twice"):
         from_json(b'{"regions": {"law": 1, "law": 2}}')
 
 
 def test_a_document_of_too_many_values_is_refused() -> None:
     assert from_json(b"[1, 2, 3]", 3) == [1, 2, 3]
-    with pytest.raises(NotJsonError, match="more than 2 values"):
+    with pytest.raises(MisfitError, match="more than 2 values"):
         from_json(b"[1, 2, 3]", 2)

@@ -19,7 +19,7 @@ from forging import forged, recording_from, recording_of, set_at
 import symcompile
 from symcompile.cli.commands import main
 from symcompile.errors import ArtifactError, ComparisonError, SymCompileError
-from symcompile.storage.reading import or_none, part, reading, wall
+from symcompile.storage.reading import at, or_none, reading, wall
 from symcompile.storage.recording import Recording
 from symcompile.testing import assert_same_equations
 
@@ -45,7 +45,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ],
 )
 def test_whatever_is_raised_names_the_file_and_the_place(error: Exception) -> None:
-    with pytest.raises(ArtifactError) as found, reading("f.symc"), part("a\x1bpart"):
+    with pytest.raises(ArtifactError) as found, reading("f.symc"), at("a\x1bpart"):
         raise error
     assert str(found.value).startswith("can't read 'f.symc': a?part: ")
     assert str(found.value).isprintable()
@@ -54,7 +54,7 @@ def test_whatever_is_raised_names_the_file_and_the_place(error: Exception) -> No
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_what_ends_a_program_goes_through(error: type[BaseException]) -> None:
-    with pytest.raises(error), reading("f"), part("p"):
+    with pytest.raises(error), reading("f"), at("p"):
         raise error
     with pytest.raises(error):
         or_none(lambda: (_ for _ in ()).throw(error))

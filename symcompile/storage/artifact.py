@@ -46,7 +46,7 @@ from symcompile.storage.check import differences
 from symcompile.storage.model import example_of, model_row
 from symcompile.storage.older import outcomes_of_format_1
 from symcompile.storage.outcomes import outcome_from_json, outcome_to_json, region_to_json
-from symcompile.storage.reading import part, reading, said
+from symcompile.storage.reading import at, reading, said
 from symcompile.storage.recording import Recording
 
 State = Mapping[str, torch.Tensor]
@@ -273,7 +273,7 @@ class Artifact(container.Archive):
         """By region path, with or without their fronts; ArtifactError names one that is none."""
         found = {}
         for path, row in self.outcome_rows.items():
-            with part(f"outcome of {shown(path)}"):
+            with at(f"outcome of {shown(path)}"):
                 found[path] = outcome_from_json(row, fronts=fronts)
                 if found[path].path != path:
                     raise ArtifactError(f"it is that of {shown(found[path].path)}")

@@ -12,13 +12,13 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, get_type_hints
 
 import numpy as np
 
 from symcompile.errors import ArtifactError, SymCompileError, one_line, shown
+from symcompile.storage.reading import MisfitError, placed
 from symcompile.target import is_name
 
 MAX_DEPTH = 32
@@ -41,28 +41,8 @@ class Codec:
     keys: tuple[str, ...] | None = None
 
 
-class MisfitError(ArtifactError):
-    """What is wrong with a value: the end of a sentence that begins with the value's place."""
-
-
 def wrong(data: Any, expected: str) -> MisfitError:
     return MisfitError(f"is {shown(data)}, expected {expected}")
-
-
-def placed(place: str, error: SymCompileError) -> ArtifactError:
-    """The error of a value in the words of what holds it."""
-    text = str(error)
-    joint = " " if isinstance(error, MisfitError) else "" if text.startswith("[") else ": "
-    return ArtifactError(one_line(f"{place}{joint}{text}"))
-
-
-@contextmanager
-def at(place: str) -> Iterator[None]:
-    """Around what is read there, so that errors name it."""
-    try:
-        yield
-    except SymCompileError as error:
-        raise placed(place, error) from error
 
 
 def printable(text: str, limit: int = MAX_NAME) -> str:

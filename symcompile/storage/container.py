@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from symcompile.errors import ArtifactError, first_line
-from symcompile.storage.documents import MAX_JSON, NotJsonError, from_json, to_json
 from symcompile.storage.files import opened, path_text, replacing, size
+from symcompile.storage.reading import MAX_JSON, MisfitError, from_json, to_json
 from symcompile.storage.tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Archive:
         """The content of `name`.json; ArtifactError if it is missing or damaged."""
         try:
             return from_json(self._checked(f"{name}.json"))
-        except NotJsonError as error:
+        except MisfitError as error:
             raise self._damaged(f"{name}.json {error}") from error
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
@@ -189,7 +189,7 @@ class Archive:
         data = self._bytes(MANIFEST)
         try:
             manifest = from_json(data)
-        except NotJsonError as error:
+        except MisfitError as error:
             raise self._damaged(f"{MANIFEST} {error}") from error
         version = manifest.get("format") if type(manifest) is dict else None
         if type(version) is not int or version < 1:

@@ -34,19 +34,18 @@ from symcompile.storage.codecs import (
     NAME,
     NUMBER,
     Codec,
-    MisfitError,
     by_name,
     inside,
     many,
     number,
     of_members,
-    placed,
     shared,
     unique,
     whole,
     without_nan,
     wrong,
 )
+from symcompile.storage.reading import MisfitError, placed
 
 DIGITS = 6  # significant ones of the constants in texts for people
 MAX_CONSTANTS = 10_000

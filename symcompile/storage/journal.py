@@ -29,9 +29,8 @@ from symcompile.expressions.evaluation import Array
 from symcompile.expressions.limits import check_equation
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront, check_front
-from symcompile.storage.documents import from_json
 from symcompile.storage.files import PART, content, drafted
-from symcompile.storage.reading import or_none, reading
+from symcompile.storage.reading import from_json, or_none, reading
 
 # Raise it when the search or refine changes what a seed gives.
 _FORMAT = 5

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from symcompile.errors import shown
-from symcompile.storage.codecs import MisfitError, at, listed, mapping, whole
+from symcompile.storage.codecs import listed, mapping, whole
 from symcompile.storage.equations import FIDELITY
+from symcompile.storage.reading import MisfitError, at
 
 Json = dict[str, Any]
 

@@ -53,7 +53,6 @@ from symcompile.storage.codecs import (
     PARAMETER,
     TEXT,
     Codec,
-    MisfitError,
     by_name,
     by_number,
     many,
@@ -62,7 +61,6 @@ from symcompile.storage.codecs import (
     optional,
     ordered,
     pair,
-    placed,
     record,
     whole,
     without_nan,
@@ -70,7 +68,7 @@ from symcompile.storage.codecs import (
 )
 from symcompile.storage.consistency import check_outcome, check_region
 from symcompile.storage.equations import EQUATION_ROW, ERROR, FIDELITY, LOSS, EquationRow
-from symcompile.storage.reading import part
+from symcompile.storage.reading import MisfitError, at, placed
 from symcompile.storage.rows import END_TO_END, MAX_PROBES, PROJECTED
 from symcompile.target import Target
 
@@ -327,7 +325,7 @@ def region_to_json(region: Region) -> Any:
 def region_from_json(data: Any) -> Region:
     """Read `region_to_json` back; ArtifactError names what is wrong and where."""
     region: Region = REGION.read(data)
-    with part(f"region {region.path!r}"):
+    with at(f"region {region.path!r}"):
         check_region(region)
     return region
 
@@ -350,7 +348,7 @@ def outcome_from_json(data: Any, *, fronts: bool = True) -> Outcome:
     outcome: Outcome = codecs[data["status"]].read(rest)
     region = outcome.region
     if region is not None:
-        with part(f"region {region.path!r}"):
+        with at(f"region {region.path!r}"):
             check_region(region)
             check_outcome(region, outcome)
     return outcome if fronts else replace(outcome, fronts={})

@@ -19,11 +19,10 @@ from symcompile.modules.calling import Batch
 from symcompile.modules.region import Region
 from symcompile.modules.samples import NO_BATCHES, Samples
 from symcompile.modules.state import fingerprint
-from symcompile.storage.codecs import MAX_DEPTH, TEXT, Codec, at, by_name, listed, whole
-from symcompile.storage.documents import NotJsonError, from_json
+from symcompile.storage.codecs import MAX_DEPTH, TEXT, Codec, by_name, listed, whole
 from symcompile.storage.files import opened, replacing, size
 from symcompile.storage.outcomes import region_from_json, region_to_json
-from symcompile.storage.reading import part, reading
+from symcompile.storage.reading import at, from_json, reading
 from symcompile.storage.tensors import read_tensors
 
 FORMAT = 1
@@ -110,7 +109,7 @@ class Recording:
     @classmethod
     def unpack(cls, header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
         """Read `pack` back; ArtifactError if it is damaged."""
-        with part("its recording"):
+        with at("its recording"):
             return _unpack(header, tensors)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -134,10 +133,8 @@ class Recording:
                 raise ArtifactError(
                     "it is no recording: its header does not tell what was recorded"
                 )
-            try:
+            with at("what its header tells"):
                 header = from_json(metadata[_KEY].encode())
-            except NotJsonError as error:
-                raise ArtifactError(f"what its header tells {error}") from error
             return cls.unpack(header, tensors)
 
 
@@ -178,7 +175,7 @@ def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
 
 
 def _unpack_batch(data: Any, tensors: Mapping[str, torch.Tensor]) -> Batch:
-    with part("a batch"):
+    with at("a batch"):
         args, kwargs = (_restore(data[key], tensors) for key in ("args", "kwargs"))
         if type(args) not in (tuple, list) or type(kwargs) is not dict:
             raise ArtifactError("its arguments are no list and no object")

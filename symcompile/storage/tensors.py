@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import torch
 
 from symcompile.errors import ArtifactError, shown
-from symcompile.storage.documents import NotJsonError, from_json
+from symcompile.storage.reading import at, from_json
 
 MAX_TENSORS = 100_000
 MAX_RANK = 32
@@ -67,10 +67,8 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= size - 8:
         raise ArtifactError("it is no safetensors file, or only the beginning of one")
-    try:
+    with at("its header"):
         header = from_json(file.read(length))
-    except NotJsonError as error:
-        raise ArtifactError(f"its header {error}") from error
     if type(header) is not dict:
         raise ArtifactError("its header is not an object")
     return header, 8 + length

@@ -13,10 +13,10 @@ from symcompile.diff.onnx.calls import DOMAIN, Calls
 from symcompile.diff.readers.manifest import block, model_probes
 from symcompile.diff.snapshot import Block, ModelProbes
 from symcompile.errors import ArtifactError, shown
-from symcompile.storage.codecs import at, mapping, unique
-from symcompile.storage.documents import NotJsonError, from_json
+from symcompile.storage.codecs import mapping, unique
 from symcompile.storage.older import is_older_metadata, older_metadata
 from symcompile.storage.onnx_rows import ONNX_MODEL, TARGET_ROW, FlatCall, OnnxModelRow, TargetRow
+from symcompile.storage.reading import at, from_json
 
 _PREFIX = "symcompile."
 _VERSION, _MODEL = f"{_PREFIX}version", f"{_PREFIX}model"
@@ -94,10 +94,8 @@ def _entries(proto: Any) -> dict[str, Json]:
     for entry in ours:
         if entry.key == _VERSION:
             continue
-        try:
+        with at(f"its metadata {shown(entry.key)}"):
             found[entry.key] = mapping(from_json(entry.value.encode()))
-        except (NotJsonError, ArtifactError) as error:
-            raise ArtifactError(f"its metadata {shown(entry.key)} {error}") from error
     return found or ({_MODEL: {}} if ours else {})
 
 

@@ -16,10 +16,9 @@ from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.outcome import OutputFidelity
 from symcompile.modules.region import read_features
 from symcompile.storage import files
-from symcompile.storage.codecs import NAME, MisfitError, at, by_name, mapping, placed, printable
-from symcompile.storage.documents import MAX_JSON, NotJsonError, from_json
+from symcompile.storage.codecs import NAME, by_name, mapping, printable
 from symcompile.storage.equations import EquationRow, check_complexity, check_probes, check_work
-from symcompile.storage.reading import reading
+from symcompile.storage.reading import MAX_JSON, MisfitError, at, from_json, placed, reading
 from symcompile.storage.rows import (
     GRAPH,
     MANIFEST_FORMAT,
@@ -51,23 +50,21 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
 
 def load(path: str | os.PathLike[str]) -> Json:
     """The content of a manifest file, its regions checked to be objects."""
-    name = os.fspath(path)
-    try:
-        data = from_json(files.content(path, MAX_JSON), _MAX_VALUES)
-    except NotJsonError as error:
-        raise ArtifactError(printable(f"can't read {name!r}: it {error}")) from error
-    version = data.get("manifest") if type(data) is dict else None
-    if type(version) is not int:
-        raise ArtifactError(f"can't read {name!r}: it is JSON, but no manifest of symcompile")
-    if version > MANIFEST_FORMAT:
-        raise ArtifactError(
-            f"{name!r} was written by a newer symcompile (manifest {shown(version)}, this"
-            f" one reads up to {MANIFEST_FORMAT}): upgrade symcompile to read it"
-        )
-    regions = data.get("regions")
-    if type(regions) is not dict or not all(type(row) is dict for row in regions.values()):
-        raise ArtifactError(f"can't read {name!r}: it lists no regions")
-    return data  # type: ignore[no-any-return]
+    with reading(path):
+        with at("it"):
+            data = from_json(files.content(path, MAX_JSON), _MAX_VALUES)
+        version = data.get("manifest") if type(data) is dict else None
+        if type(version) is not int:
+            raise ArtifactError("it is JSON, but no manifest of symcompile")
+        if version > MANIFEST_FORMAT:
+            raise ArtifactError(
+                f"{os.fspath(path)!r} was written by a newer symcompile (manifest {shown(version)},"
+                f" this one reads up to {MANIFEST_FORMAT}): upgrade symcompile to read it"
+            )
+        regions = data.get("regions")
+        if type(regions) is not dict or not all(type(row) is dict for row in regions.values()):
+            raise ArtifactError("it lists no regions")
+        return data  # type: ignore[no-any-return]
 
 
 def snapshot(data: Json, source: str, kind: str) -> Snapshot:

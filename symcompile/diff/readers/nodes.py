@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from symcompile.errors import ArtifactError, shown
-from symcompile.storage.codecs import at, unique
+from symcompile.storage.codecs import unique
+from symcompile.storage.reading import at
 from symcompile.storage.rows import Node
 
 # Inputs and weights of all nodes together.
