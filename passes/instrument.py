@@ -18,7 +18,7 @@ from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch, evaluating
 from symcompile.modules.recorder import RecordedRegion, Recorder
 from symcompile.modules.region import Interface, Region
-from symcompile.modules.samples import NO_BATCHES, RECORDED_BATCHES
+from symcompile.modules.samples import NO_BATCHES
 from symcompile.modules.splitting import Splitter
 from symcompile.modules.state import put_back, same_random_state
 from symcompile.passes.capture import BOUNDARIES
@@ -111,9 +111,8 @@ class InstrumentPass:
             raise DataError("data is empty: give at least one batch")
         regions = recorder.finish()
         samples = [region.samples for region in regions.values() if region.samples is not None]
-        if samples and not all(region.holdout.any() for region in samples):
-            return RecordedModel(regions, tuple(splitter.recorded()), RECORDED_BATCHES)
-        return RecordedModel(regions, tuple(splitter.kept()), splitter.kind())
+        held_out = not samples or all(region.holdout.any() for region in samples)
+        return RecordedModel(regions, *splitter.kept(held_out))
 
     def _sampled(self, state: Partitioned) -> Recording:
         """Draw the inputs of each target from its domain: nothing is known of the whole model's,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -40,8 +40,8 @@ def encode_program(
     are opaque nodes. Raises ArtifactError naming what a file can't hold.
     """
     by_path = {region.path: region for region in regions}
-    aliases = _aliases(module, by_path)
-    inside = _inside(by_path, aliases)
+    others = _aliases(module, by_path)
+    inside = _inside(by_path, others)
     state, tensors = read_state(module, by_path)
     encoder = _GraphEncoder(program, by_path, {name for name, _ in module.named_modules()})
     inputs, constants, containers = read_inputs(program, example, module)
@@ -55,7 +55,7 @@ def encode_program(
         "inputs": inputs,
         "constants": constants,
         "containers": containers,
-        "aliases": aliases,
+        "aliases": others,
         "modules": [qualified_name(name) for name in names if not name.startswith(inside)],
         "nodes": encoder.live_nodes(output),
         "output": output,
@@ -88,21 +88,20 @@ def read_state(
     return state, tensors
 
 
-def _aliases(module: nn.Module, regions: Mapping[str, Region]) -> dict[str, list[str]]:
+def _aliases(module: nn.Module, regions: Collection[str]) -> dict[str, list[str]]:
     """The other names under which the block of a region is registered, where there are any."""
     named = list(module.named_modules(remove_duplicate=False)) if regions else []
-    aliases = {}
-    for path in regions:
-        home = submodule_path(path)
+    others = {}
+    for path, home in ((path, submodule_path(path)) for path in regions):
         block = module.get_submodule(home)
-        aliases[path] = [name for name, part in named if part is block and name != home]
-    return {path: names for path, names in aliases.items() if names}
+        others[path] = [name for name, part in named if part is block and name != home]
+    return {path: names for path, names in others.items() if names}
 
 
-def _inside(regions: Iterable[str], aliases: Mapping[str, list[str]]) -> tuple[str, ...]:
+def _inside(regions: Iterable[str], others: Mapping[str, list[str]]) -> tuple[str, ...]:
     """What the names of everything inside of a block start with."""
-    others = (name for names in aliases.values() for name in names)
-    return tuple(f"{home}." for home in (*map(submodule_path, regions), *others))
+    second = (name for names in others.values() for name in names)
+    return tuple(f"{home}." for home in (*map(submodule_path, regions), *second))
 
 
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, bool | None, torch.Tensor]]:

@@ -82,14 +82,14 @@ def _of_frame(frame: Any, model: nn.Module) -> Any:
     """A data frame as arguments: one floating tensor [n_rows, n_columns], or one [n_rows, 1] for
     each parameter of the forward where the columns have their names."""
     values = as_array(frame, "data")
-    order = columns_in_order(frame, model)
+    order = _columns_in_order(frame, model)
     if order is None:  # whole numbers in a table are features as others are
         return values if values.dtype.kind == "c" else values.astype(np.float64)
     names = [str(name) for name in column_names(frame)]
     return {name: values[:, [names.index(name)]] for name in order}
 
 
-def columns_in_order(frame: Any, model: nn.Module) -> list[str] | None:
+def _columns_in_order(frame: Any, model: nn.Module) -> list[str] | None:
     """The columns by the parameters that take them by name; None where one takes them all."""
     names = list(map(str, column_names(frame)))
     try:
@@ -125,7 +125,7 @@ def columns_of(data: Any, model: nn.Module) -> Columns | None:
         return None
     if names is None:
         return None
-    order = columns_in_order(data, model) or names
+    order = _columns_in_order(data, model) or names
     places = [names.index(name) for name in order]
     rows = torch.from_numpy(real_numbers(data, "data")[:, places]).to(home(model)[1])
     return Columns(tuple(order), rows.double().numpy())

@@ -58,19 +58,12 @@ class Splitter:
         else:
             self._run(batch, held=not self.by_rows and self.count % self.every == 0)
 
-    def kept(self) -> list[Batch]:
-        """Inputs for end-to-end figures."""
-        return self.held or self.first
-
-    def recorded(self) -> list[Batch]:
-        """The same where nothing is held out: all inputs, if they are few."""
-        return self.few or self.first
-
-    def kind(self) -> str:
-        """What the kept batches are."""
-        if self.held:
-            return HELD_OUT_ROWS if self.by_rows else HELD_OUT_BATCHES
-        return RECORDED_BATCHES
+    def kept(self, held_out: bool) -> tuple[tuple[Batch, ...], str]:
+        """Inputs for end-to-end figures, and what they are: those held out where any are and shall
+        be, else all if they are few."""
+        if held_out and self.held:
+            return tuple(self.held), HELD_OUT_ROWS if self.by_rows else HELD_OUT_BATCHES
+        return tuple(self.first if held_out else self.few or self.first), RECORDED_BATCHES
 
     def _feed_rows(self, batch: Batch) -> None:
         size = rows(batch) or 0
