@@ -20,6 +20,7 @@ from symcompile import Compiled, Target, diff, exporters, load, record, symcompi
 from symcompile.errors import ExportError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.parser import parse
+from symcompile.fidelity import measuring, precision
 from symcompile.fidelity.outcome import (
     LOSES_DIGITS,
     Agreement,
@@ -29,6 +30,7 @@ from symcompile.fidelity.outcome import (
     Rewrite,
     Shortfall,
 )
+from symcompile.fidelity.precision import Examined, examine
 from symcompile.fidelity.refusal import refusal
 from symcompile.lowering import lower
 from symcompile.passes.reduce import reduce
@@ -338,3 +340,23 @@ def test_a_law_of_large_or_small_numbers_from_data_to_file(name: str, tmp_path: 
     reported = found.fidelity.end_to_end.equation, found.fidelity.outputs[0].equation.relative_l2
     assert reported == pytest.approx((error, error), rel=0.5)
     assert torch.equal(load(compiled.save(tmp_path / "a.symc")).module(x), hybrid)
+
+
+def test_a_block_is_examined_once_for_the_constants_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    for module in (precision, measuring):
+
+        def counted(*args: Any, where: str = module.__name__.split(".")[-1]) -> Examined:
+            calls.append(where)
+            return examine(*args)
+
+        monkeypatch.setattr(module, "examine", counted)
+    compiled = compiled_of(LAWS["nothing wrong"])
+    assert calls == ["precision"]
+    with torch.no_grad():
+        for constant in compiled.trainable_constants(True).module.parameters():
+            constant.mul_(1.001)
+    assert str(compiled.report)
+    assert calls == ["precision", "measuring"]
