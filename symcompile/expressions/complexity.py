@@ -22,10 +22,25 @@ _NAMES = {row.build: row.name for row in ROWS if row.name and isinstance(row.bui
 _MOST_FACTORS = 64
 
 
-@lru_cache(maxsize=1 << 14)
-def complexity(expr: sympy.Expr, operators: OperatorSet) -> int:
-    """Number of nodes of `expr`, each weighed by its operator's complexity."""
-    return _Count(operators).of(sympy.sympify(expr))
+@lru_cache(maxsize=1 << 16)
+def complexity(expr: sympy.Basic, operators: OperatorSet) -> int:
+    """Number of nodes of an expression or condition, each weighed by its operator's complexity."""
+    expr = sympy.sympify(expr)
+    if not isinstance(expr, sympy.Expr):  # a condition, or a case of a Piecewise with its value
+        return 1 + sum(complexity(arg, operators) for arg in expr.args)
+    if is_constant(expr) or expr.is_Symbol:
+        return 1
+    if expr.is_Add:
+        return _sum(expr, operators)
+    if expr.is_Mul:
+        return _product(expr, operators)
+    if expr.is_Pow:
+        return _power(expr.base, expr.exp, operators)
+    args = sum(complexity(arg, operators) for arg in expr.args)
+    if isinstance(expr, sympy.Piecewise):
+        return args - 1
+    times = len(expr.args) - 1 if isinstance(expr, (sympy.Min, sympy.Max)) else 1
+    return args + times * operators.cost(_NAMES.get(expr.func, ""))
 
 
 def spellable(expr: sympy.Expr, operators: OperatorSet) -> bool:
@@ -65,107 +80,76 @@ def _named_powers(operators: OperatorSet) -> set[int]:
     return {n for n, name in ((2, "square"), (3, "cube")) if name in operators}
 
 
-class _Count:
-    def __init__(self, operators: OperatorSet) -> None:
-        self.operators = operators
-        self.known: dict[sympy.Expr, int] = {}
+def _sum(expr: sympy.Add, operators: OperatorSet) -> int:
+    variable = [term for term in expr.args if not is_constant(term)]
+    total = operands = 1 if len(variable) < len(expr.args) else 0
+    # What is subtracted comes last: b - a is one node less than -a + b.
+    for negative, rest, term in sorted(
+        ((*_strip_minus(term), term) for term in variable), key=lambda signed: signed[0]
+    ):
+        if negative and operands and "-" in operators:
+            total += complexity(rest, operators) + operators.cost("-") - operators.cost("+")
+        else:
+            total += complexity(term, operators)
+        operands += 1
+    return total + (operands - 1) * operators.cost("+")
 
-    def of(self, expr: sympy.Expr) -> int:
-        if expr not in self.known:
-            self.known[expr] = self._count(expr)
-        return self.known[expr]
 
-    def _count(self, expr: sympy.Expr) -> int:
-        if is_constant(expr) or expr.is_Symbol:
-            return 1
-        if expr.is_Add:
-            return self._sum(expr)
-        if expr.is_Mul:
-            return self._product(expr)
-        if expr.is_Pow:
-            return self._power(expr.base, expr.exp)
-        if isinstance(expr, sympy.Piecewise):
-            return sum(self._any(value) + self._any(test) + 1 for value, test in expr.args) - 1
-        name = _NAMES.get(expr.func, "")
-        if isinstance(expr, (sympy.Min, sympy.Max)):
-            return self._nary(name, expr.args)
-        return self.operators.cost(name) + sum(map(self.of, expr.args))
+def _product(expr: sympy.Mul, operators: OperatorSet) -> int:
+    numbers = [factor for factor in expr.args if is_constant(factor)]
+    above, below = _fraction([factor for factor in expr.args if not is_constant(factor)])
+    total = 0
+    if numbers == [-1] and above and "neg" in operators:
+        total, numbers = operators.cost("neg"), []
+    operands = len(above) + bool(numbers)
+    total += sum(complexity(factor, operators) for factor in above) + bool(numbers)
+    total += max(operands - 1, 0) * operators.cost("*")
+    return total + (_quotient(below, operands, operators) if below else 0)
 
-    def _any(self, expr: sympy.Basic) -> int:
-        if isinstance(expr, sympy.Expr):
-            return self.of(expr)
-        return 1 + sum(self._any(arg) for arg in expr.args)
 
-    def _nary(self, name: str, args: tuple[sympy.Expr, ...]) -> int:
-        return sum(map(self.of, args)) + (len(args) - 1) * self.operators.cost(name)
+def _quotient(below: list[sympy.Expr], operands: int, operators: OperatorSet) -> int:
+    """What it costs to divide a product of so many operands by these factors."""
+    cost = operators.cost
+    total = sum(complexity(factor, operators) for factor in below) + (len(below) - 1) * cost("*")
+    if operands and "/" in operators:
+        return total + cost("/")
+    if "inv" in operators:
+        return total + cost("inv") + (cost("*") if operands else 0)
+    return total + cost("/") + (0 if operands else 1)
 
-    def _sum(self, expr: sympy.Expr) -> int:
-        variable = [term for term in expr.args if not is_constant(term)]
-        total = 1 if len(variable) < len(expr.args) else 0
-        operands = total
-        # What is subtracted comes last: b - a is one node less than -a + b.
-        for negative, rest, term in sorted(
-            ((*_strip_minus(term), term) for term in variable), key=lambda one: one[0]
-        ):
-            if negative and operands and "-" in self.operators:
-                total += self.of(rest) + self.operators.cost("-") - self.operators.cost("+")
-            else:
-                total += self.of(term)
-            operands += 1
-        return total + (operands - 1) * self.operators.cost("+")
 
-    def _product(self, expr: sympy.Expr) -> int:
-        numbers = [factor for factor in expr.args if is_constant(factor)]
-        above, below = _fraction([factor for factor in expr.args if not is_constant(factor)])
-        plain_minus = len(numbers) == 1 and numbers[0] == -1
-        total = 0
-        if plain_minus and above and "neg" in self.operators:
-            total, numbers = self.operators.cost("neg"), []
-        operands = len(above) + (1 if numbers else 0)
-        total += sum(map(self.of, above)) + (1 if numbers else 0)
-        total += max(operands - 1, 0) * self.operators.cost("*")
-        return total + (self._divide(below, operands) if below else 0)
+def _power(base: sympy.Expr, exponent: sympy.Expr, operators: OperatorSet) -> int:
+    if exponent.is_Number and exponent.is_negative:
+        return _quotient([base**-exponent], 0, operators)
+    cost, inner = operators.cost, complexity(base, operators)
+    spellings = []
+    if exponent == sympy.Rational(1, 2):
+        spellings.append((cost("sqrt") + inner, "sqrt" in operators))
+    if exponent.is_Integer and 2 <= int(exponent) <= _MOST_FACTORS:
+        spellings.append((_by_multiplication(inner, int(exponent), operators), True))
+    if exponent.is_Rational and exponent.q == 2 and 1 < exponent.p <= 2 * _MOST_FACTORS:
+        root = cost("sqrt") + inner
+        count = min(
+            _by_multiplication(inner, int(exponent.p) // 2, operators) + root + cost("*"),
+            _by_multiplication(inner, int(exponent.p), operators) - inner + root,
+        )
+        spellings.append((count, "sqrt" in operators))
+    as_power = cost("pow") + inner + complexity(exponent, operators)
+    spellings.append((as_power, "pow" in operators or not spellings))
+    allowed = [count for count, spelled in spellings if spelled]
+    return min(allowed or [count for count, _ in spellings])
 
-    def _divide(self, below: list[sympy.Expr], operands: int) -> int:
-        total = self._nary("*", tuple(below))
-        cost = self.operators.cost
-        if operands and "/" in self.operators:
-            return total + cost("/")
-        if "inv" in self.operators:
-            return total + cost("inv") + (cost("*") if operands else 0)
-        return total + cost("/") + (0 if operands else 1)
 
-    def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> int:
-        if exponent.is_Number and exponent.is_negative:
-            return self._divide([base**-exponent], 0)
-        cost = self.operators.cost
-        spellings = []
-        if exponent == sympy.Rational(1, 2):
-            spellings.append((cost("sqrt") + self.of(base), "sqrt" in self.operators))
-        if exponent.is_Integer and 2 <= int(exponent) <= _MOST_FACTORS:
-            spellings.append((self._by_multiplication(base, int(exponent)), True))
-        if exponent.is_Rational and exponent.q == 2 and 1 < exponent.p <= 2 * _MOST_FACTORS:
-            root = cost("sqrt") + self.of(base)
-            count = min(
-                self._by_multiplication(base, int(exponent.p) // 2) + root + cost("*"),
-                self._by_multiplication(base, int(exponent.p)) - self.of(base) + root,
-            )
-            spellings.append((count, "sqrt" in self.operators))
-        as_power = cost("pow") + self.of(base) + self.of(exponent)
-        spellings.append((as_power, "pow" in self.operators or not spellings))
-        allowed = [count for count, spelled in spellings if spelled]
-        return min(allowed or [count for count, _ in spellings])
-
-    def _by_multiplication(self, base: sympy.Expr, exponent: int) -> int:
-        """Cheapest spelling of a whole power by *, square and cube."""
-        best = [0, self.of(base)]
-        for n in range(2, exponent + 1):
-            choices = [best[n - k] + best[k] + self.operators.cost("*") for k in range(1, n)]
-            for name, factor in (("square", 2), ("cube", 3)):
-                if name in self.operators and n % factor == 0:
-                    choices.append(best[n // factor] + self.operators.cost(name))
-            best.append(min(choices))
-        return best[exponent]
+def _by_multiplication(inner: int, exponent: int, operators: OperatorSet) -> int:
+    """Cheapest spelling by *, square and cube of a whole power of what costs `inner`."""
+    best = [0, inner]
+    for n in range(2, exponent + 1):
+        choices = [best[n - k] + best[k] + operators.cost("*") for k in range(1, n)]
+        for name, factor in (("square", 2), ("cube", 3)):
+            if name in operators and n % factor == 0:
+                choices.append(best[n // factor] + operators.cost(name))
+        best.append(min(choices))
+    return best[exponent]
 
 
 def _strip_minus(term: sympy.Expr) -> tuple[bool, sympy.Expr]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import operator
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +25,6 @@ from symcompile.errors import ExpressionError
 from symcompile.expressions.limits import Gauge, Size
 from symcompile.expressions.operators import ROWS
 from symcompile.expressions.slots import is_finite
-from symcompile.expressions.text_size import measure
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 200
@@ -43,26 +43,31 @@ NAMES: dict[str, sympy.Expr] = {"pi": sympy.pi}
 # sympy prints Euler's number as E, which in a text of a user's may be anything.
 PRINTED_NAMES = NAMES | {"E": sympy.E}
 
-_BINARY: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
-    ast.Pow: lambda a, b: sympy.Pow(a, b),
-    ast.BitXor: lambda a, b: sympy.Pow(a, b),
+# What the bounds on programs call an operator of Python's grammar, and what it builds.
+_ARITHMETIC: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("add", operator.add),
+    ast.Sub: ("add", operator.sub),
+    ast.Mult: ("mul", operator.mul),
+    ast.Div: ("div", operator.truediv),
+    ast.Pow: ("pow", sympy.Pow),
 }
-
 _SUMS = (ast.Add, ast.Sub)
-
-_LOGIC: dict[type, Callable[[Any, Any], Any]] = {ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
+_LOGIC: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.BitAnd: ("and", sympy.And),
+    ast.BitOr: ("or", sympy.Or),
+}
+_CALLED = {kind: op for kind, (op, _) in (_ARITHMETIC | _LOGIC).items()}
+# The same of a function.
+_FUNCTIONS_CALLED = {name: row.op or row.name for row in ROWS for name in row.typed}
+_FUNCTIONS_CALLED |= {"inv": "div", "Piecewise": "where", "ITE": "where", "Eq": "eq", "Ne": "eq"}
 
 _UNARY: dict[type, Callable[[Any], Any]] = {ast.USub: lambda a: -a, ast.UAdd: lambda a: a}
 
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Lt: lambda a, b: a < b,
-    ast.LtE: lambda a, b: a <= b,
-    ast.Gt: lambda a, b: a > b,
-    ast.GtE: lambda a, b: a >= b,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
 }
 
 
@@ -149,7 +154,7 @@ class _Reader:
         names = self.names.keys() - self.symbols.keys()
         numbers = dict.fromkeys(names, Size("number", constant=True))
         try:
-            return measure(tree, gauge, {**numbers, **sizes})
+            return _measure(tree, gauge, {**numbers, **sizes})
         except ExpressionError as error:
             raise self.refuse(f"is too large: {error}") from None
 
@@ -162,11 +167,11 @@ class _Reader:
             return self.name(node.id)
         if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
             return _UNARY[type(node.op)](self.read(node.operand, depth + 1))
-        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
             return self.binary(node, depth)
         if isinstance(node, ast.BinOp) and type(node.op) in _LOGIC:
             both = (self.test(one, depth + 1, node.op) for one in (node.left, node.right))
-            return _LOGIC[type(node.op)](*both)
+            return _LOGIC[type(node.op)][1](*both)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
             return sympy.Not(self.test(node.operand, depth + 1, node.op))
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
@@ -211,7 +216,7 @@ class _Reader:
     def binary(self, node: ast.BinOp, depth: int) -> sympy.Expr:
         """A chain of operators, `a + b - c`: as long as the text allows, since it nests nothing."""
         chain = [node]
-        while isinstance(chain[-1].left, ast.BinOp) and type(chain[-1].left.op) in _BINARY:
+        while isinstance(chain[-1].left, ast.BinOp) and type(chain[-1].left.op) in _ARITHMETIC:
             chain.append(chain[-1].left)
         value = self.read(chain[-1].left, depth + 1)
         chain.reverse()
@@ -241,7 +246,9 @@ class _Reader:
         left, right = self.operand(left), self.operand(right)
         if op is ast.Div and right.is_zero:
             raise self.refuse("divides by zero")
-        return self.power(left, right) if op is ast.Pow else self.checked(_BINARY[op](left, right))
+        if op is ast.Pow:
+            return self.power(left, right)
+        return self.checked(_ARITHMETIC[op][1](left, right))
 
     def power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
         if exponent.is_Number and abs(exponent) > MAX_EXPONENT:
@@ -312,3 +319,58 @@ def _bits(value: sympy.Rational) -> int:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _measure(tree: ast.AST, gauge: Gauge, known: Mapping[str, Size]) -> Size:
+    """The size of what a tree spells, found before sympy builds any of it; `known` are names that
+    stand for expressions. What no expression may hold is passed over.
+
+    Raises ExpressionError if that is out of all proportion.
+    """
+    if isinstance(tree, ast.Name):
+        return known.get(tree.id) or gauge.add("input")
+    if isinstance(tree, ast.BinOp):
+        return _chain(tree, gauge, known)
+    if isinstance(tree, ast.UnaryOp):
+        op = "not" if isinstance(tree.op, (ast.Invert, ast.Not)) else "neg"
+        return gauge.add(op, [_measure(tree.operand, gauge, known)])
+    if isinstance(tree, ast.Compare):
+        sides = [tree.left, *tree.comparators]
+        return gauge.add("lt", [_measure(one, gauge, known) for one in sides])
+    if isinstance(tree, ast.Call):
+        name = tree.func.id if isinstance(tree.func, ast.Name) else ""
+        inside = [_measure(one, gauge, known) for one in tree.args]
+        return gauge.add(_FUNCTIONS_CALLED.get(name, name), inside)
+    if isinstance(tree, ast.Tuple):  # a case of a Piecewise
+        return gauge.add("and", [_measure(one, gauge, known) for one in tree.elts])
+    return gauge.add("number", value=_value(tree))
+
+
+def _value(tree: ast.AST) -> float | None:
+    number = tree.value if isinstance(tree, ast.Constant) else None
+    if not isinstance(number, int | float):
+        return None
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+def _chain(tree: ast.BinOp, gauge: Gauge, known: Mapping[str, Size]) -> Size:
+    """`a + b - c` nests to the left as deep as it is long: walked, not descended."""
+    chain = [tree]
+    while isinstance(chain[-1].left, ast.BinOp):
+        chain.append(chain[-1].left)
+    chain.reverse()
+    size = _measure(chain[0].left, gauge, known)
+    start = 0
+    while start < len(chain):
+        op = _CALLED.get(type(chain[start].op), "pow")
+        end = start + 1
+        # A sum is built at once, however long it is; each factor and power after the other.
+        while op == "add" and end < len(chain) and _CALLED.get(type(chain[end].op)) == op:
+            end += 1
+        rest = [_measure(one.right, gauge, known) for one in chain[start:end]]
+        size = gauge.add(op, [size, *rest])
+        start = end
+    return size

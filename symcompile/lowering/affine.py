@@ -11,7 +11,7 @@ absent entry can't come alive in training, and a constant is read back as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,61 +98,44 @@ def plan(program: Program, sources: Sequence[tuple[int, int]], widths: Sequence[
         widths: number of features of each tensor.
     """
     sums = _Sums(program)
-    result = Plan((), dict(sums.terms))
+    rest = dict(sums.terms)
     gathers = []
     for source, width in enumerate(widths):
-        gather = _gather(sums, result.rest, sources, source, width)
+        features = {column: at for column, (tensor, at) in enumerate(sources) if tensor == source}
+        gather = _gather(sums, rest, source, features, width)
         if gather is not None:
             gathers.append(gather)
-    return Plan(tuple(gathers), result.rest)
+    return Plan(tuple(gathers), rest)
 
 
 def _gather(
-    sums: _Sums,
-    rest: dict[int, list[Term]],
-    sources: Sequence[tuple[int, int]],
-    source: int,
-    width: int,
+    sums: _Sums, rest: dict[int, list[Term]], source: int, features: Mapping[int, int], width: int
 ) -> Gather | None:
-    found = {root: _linear(sums, terms, sources, source) for root, terms in rest.items()}
-    rows = tuple(root for root, linear in found.items() if len(linear) > 1)
-    count = sum(len(found[root]) for root in rows)
+    """The product with one tensor, whose features are told by column; what it takes in leaves the
+    rest. None where it does not pay."""
+    affine = {root: [sums.coefficient(term) for term in terms] for root, terms in rest.items()}
+    counts = {
+        root: sum(one is not None and one.column in features for one in coefficients)
+        for root, coefficients in affine.items()
+    }
+    rows = tuple(root for root, count in counts.items() if count > 1)
+    count = sum(counts[root] for root in rows)
     if 2 * (count - len(rows)) < WORTHWHILE or len(rows) * width > SPARSEST * count:
         return None
     weight, bias = Entries.zeros(len(rows), width), Entries.zeros(len(rows))
+
+    def put(row: int, coefficient: Coefficient | None) -> bool:
+        if coefficient is None:
+            return False
+        if coefficient.column is None:
+            return bias.put((row,), coefficient)
+        feature = features.get(coefficient.column)
+        return feature is not None and weight.put((row, feature), coefficient)
+
     for row, root in enumerate(rows):
-        left = []
-        for term in rest[root]:
-            coefficient = sums.coefficient(term)
-            if coefficient is None or not _put(weight, bias, row, coefficient, sources, source):
-                left.append(term)
-        rest[root] = left
+        pairs = zip(rest[root], affine[root], strict=True)
+        rest[root] = [term for term, coefficient in pairs if not put(row, coefficient)]
     return Gather(source, rows, weight, bias)
-
-
-def _put(
-    weight: Entries,
-    bias: Entries,
-    row: int,
-    coefficient: Coefficient,
-    sources: Sequence[tuple[int, int]],
-    source: int,
-) -> bool:
-    if coefficient.column is None:
-        return bias.put((row,), coefficient)
-    tensor, feature = sources[coefficient.column]
-    return tensor == source and weight.put((row, feature), coefficient)
-
-
-def _linear(
-    sums: _Sums, terms: Sequence[Term], sources: Sequence[tuple[int, int]], source: int
-) -> list[Term]:
-    found = [(term, sums.coefficient(term)) for term in terms]
-    return [
-        term
-        for term, one in found
-        if one is not None and one.column is not None and sources[one.column][0] == source
-    ]
 
 
 class _Sums:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
-from functools import reduce
+from collections.abc import Mapping
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from symcompile.lowering.affine import Entries, Gather, plan
 from symcompile.lowering.emission import Emitter, GraphWriter, Value
 from symcompile.lowering.raised import Raised
 from symcompile.lowering.signature import Arguments
-from symcompile.modules.region import Interface, Region
+from symcompile.modules.region import Region
 from symcompile.modules.region_call import build_structure
 
 NEURAL = "neural"
@@ -106,31 +106,28 @@ class Generator:
     def _sources(self) -> tuple[list[tuple[fx.Node, bool]], list[tuple[int, int]], list[int]]:
         """Tensors that the columns of the program come from (with whether they are scalar), tensor
         and feature of each column, and features of each tensor."""
-        interface, projection = self.region.interface, self.region.projection_in
+        inputs, projection = self.region.interface.inputs, self.region.projection_in
         if projection is None:
-            tensors = [
-                (n, one.scalar) for n, one in zip(self.inputs, interface.inputs, strict=True)
-            ]
-            return (
-                tensors,
-                list(interface.input_columns),
-                [one.features for one in interface.inputs],
-            )
+            tensors = [(node, one.scalar) for node, one in zip(self.inputs, inputs, strict=True)]
+            columns = list(self.region.interface.input_columns)
+            return tensors, columns, [one.features for one in inputs]
         width = len(projection.components)
-        total = self._project("projection_in", projection.components, projection.mean, interface)
+        total = self._project(projection.components, projection.mean)
         return [(total, False)], [(0, k) for k in range(width)], [width]
 
-    def _project(self, name: str, components: Array, mean: Array, interface: Interface) -> fx.Node:
+    def _project(self, components: Array, mean: Array) -> fx.Node:
         """`(x - mean) @ components.T` for x side by side in several tensors: a product for each, so
         that their sample shapes may differ."""
         parts, start = [], 0
-        for k, (node, one) in enumerate(zip(self.inputs, interface.inputs, strict=True)):
+        for k, (node, one) in enumerate(
+            zip(self.inputs, self.region.interface.inputs, strict=True)
+        ):
             part = components[:, start : start + one.features]
-            weight = self._buffer(f"{name}{k}_weight", part)
-            bias = self._buffer(f"{name}_bias", -components @ mean) if k == 0 else None
+            weight = self._buffer(f"projection_in{k}_weight", part)
+            bias = None if k else self._buffer("projection_in_bias", -components @ mean)
             parts.append(self._linear(self._featured(node, one.scalar), weight, bias))
             start += one.features
-        return reduce(lambda a, b: self.writer.call(operator.add, a, b), parts)
+        return reduce(partial(self.writer.call, operator.add), parts)
 
     def _featured(self, node: fx.Node, scalar: bool) -> fx.Node:
         return self.writer.call(torch.unsqueeze, node, -1) if scalar else node
@@ -141,10 +138,6 @@ class Generator:
             if bias is not None:
                 bias = self.writer.call(torch.ops.aten.type_as.default, bias, node)
         return self.writer.call(F.linear, node, weight, bias)
-
-    def _column(self, column: int) -> fx.Node:
-        source, feature = self.columns[column]
-        return self._select(*self.sources[source], feature)
 
     def _select(self, node: fx.Node, scalar: bool, feature: int) -> fx.Node:
         """One feature of a tensor; the node stands once."""
@@ -166,13 +159,10 @@ class Generator:
 
     # Constants
 
-    def _tensor(self, values: Any) -> torch.Tensor:
-        wide = torch.tensor(np.asarray(values, dtype=np.float64))
-        return wide.to(self.device, self.dtype)
-
     def _buffer(self, name: str, values: Any) -> fx.Node:
         if name not in self.nodes:
-            self.root.register_buffer(name, self._tensor(values))
+            wide = torch.tensor(np.asarray(values, dtype=np.float64))
+            self.root.register_buffer(name, wide.to(self.device, self.dtype))
             self.nodes[name] = self.writer.attribute(name)
         return self.nodes[name]
 
@@ -182,7 +172,9 @@ class Generator:
 
     def _leaf(self, instruction: Instruction) -> fx.Node:
         if instruction.op == "input":
-            return self._column(instruction.value)
+            source, feature = self.columns[instruction.value]
+            tensor, scalar = self.sources[source]
+            return self._select(tensor, scalar, feature)
         number, index = self.joint.slots[instruction.value]
         name = name_of(number, index)
         self.places[number, index] = Place(name, 0)
@@ -247,9 +239,7 @@ class Generator:
         """Broadcast to the samples what depends on none or only some of the input tensors."""
         if not isinstance(value, fx.Node):
             return self.writer.call(torch.full_like, self._anchor(), value)
-        if self.region.projection_in is None and len(reached) == len(self.inputs):
-            return value
-        if reached and self.region.projection_in is not None:
+        if len(reached) == len(self.sources):
             return value
         return self.writer.call(operator.add, self._anchor(), value)
 
@@ -263,88 +253,72 @@ class Generator:
 
     def _output(self, equations: dict[int, fx.Node]) -> None:
         self.writer.equations = ()
-        interface = self.region.interface
-        neural = None if self.complete else self._neural()
-        if self.region.projection_out is None:
-            columns = self._columns_out(equations, neural)
-        else:
-            columns = self._reconstructed(equations, neural)
-        outputs = []
-        for k in range(len(interface.outputs)):
-            node = columns(k)
-            if self.raised:
-                node = self.writer.call(torch.ops.aten.type_as.default, node, self.raw[0])
-            outputs.append(node)
-        self.writer.graph.output(build_structure(interface.structure, outputs))
+        neural: list[fx.Node] = []
+        if not self.complete:
+            returned = self.arguments.call_module(NEURAL, self.root.get_submodule(NEURAL))
+            neural = [self._raised(node) for node in self.arguments.outputs(returned)]
+        build = self._stacked if self.region.projection_out is None else self._reconstructed
+        outputs = build(equations, neural)
+        if self.raised:
+            back = torch.ops.aten.type_as.default
+            outputs = [self.writer.call(back, node, self.raw[0]) for node in outputs]
+        structure = self.region.interface.structure
+        self.writer.graph.output(build_structure(structure, outputs))
 
-    def _neural(self) -> list[fx.Node]:
-        """The tensors that the neural block returns."""
-        node = self.arguments.call_module(NEURAL, self.root.get_submodule(NEURAL))
-        found = self.arguments.outputs(node)
-        return [self._raised(one) for one in found]
-
-    def _columns_out(
-        self, equations: Mapping[int, fx.Node], neural: list[fx.Node] | None
-    ) -> Callable[[int], fx.Node]:
+    def _stacked(self, equations: Mapping[int, fx.Node], neural: list[fx.Node]) -> list[fx.Node]:
+        """Outputs of their equations side by side, what has none from the neural outputs."""
         call, interface = self.writer.call, self.region.interface
-
-        def column(output: int, feature: int, number: int) -> fx.Node:
-            if number in equations:
-                return equations[number]
-            assert neural is not None
-            return self._select(neural[output], interface.outputs[output].scalar, feature)
-
-        def build(output: int) -> fx.Node:
-            one = interface.outputs[output]
-            parts = [
-                (feature, number)
+        outputs = []
+        for output, tensor in enumerate(interface.outputs):
+            numbers = {
+                number: feature
                 for number, (which, feature) in enumerate(interface.output_columns)
                 if which == output
+            }
+            if not numbers.keys() & equations.keys():
+                outputs.append(neural[output])
+                continue
+            nodes = [
+                equations[number]
+                if number in equations
+                else self._select(neural[output], tensor.scalar, feature)
+                for number, feature in numbers.items()
             ]
-            if neural is not None and not any(number in equations for _, number in parts):
-                return neural[output]
-            nodes = [column(output, feature, number) for feature, number in parts]
-            if one.scalar:
-                return nodes[0]
-            if len(nodes) == 1:
-                return call(torch.unsqueeze, nodes[0], -1)
-            return call(torch.stack, nodes, -1)
-
-        return build
+            if tensor.scalar:
+                outputs.append(nodes[0])
+            elif len(nodes) == 1:
+                outputs.append(call(torch.unsqueeze, nodes[0], -1))
+            else:
+                outputs.append(call(torch.stack, nodes, -1))
+        return outputs
 
     def _reconstructed(
-        self, equations: Mapping[int, fx.Node], neural: list[fx.Node] | None
-    ) -> Callable[[int], fx.Node]:
+        self, equations: Mapping[int, fx.Node], neural: list[fx.Node]
+    ) -> list[fx.Node]:
         """Outputs from their principal coordinates: equations, else those of the neural outputs."""
         projection, interface = self.region.projection_out, self.region.interface
         assert projection is not None
         call = self.writer.call
         coordinates = dict(equations)
-        if neural is not None:
-            parts = [
-                self._featured(n, one.scalar)
-                for n, one in zip(neural, interface.outputs, strict=True)
-            ]
-            whole = call(torch.cat, parts, -1) if len(parts) > 1 else parts[0]
+        if neural:
+            pairs = zip(neural, interface.outputs, strict=True)
+            parts = [self._featured(node, one.scalar) for node, one in pairs]
+            joined = call(torch.cat, parts, -1) if len(parts) > 1 else parts[0]
             components, mean = projection.components, projection.mean
             weight = self._buffer("projection_neural_weight", components)
             bias = self._buffer("projection_neural_bias", -components @ mean)
-            found = self._linear(whole, weight, bias)
+            projected = self._linear(joined, weight, bias)
             for k in range(self.region.n_equations):
                 if k not in coordinates:
-                    coordinates[k] = call(operator.getitem, found, (Ellipsis, k))
+                    coordinates[k] = call(operator.getitem, projected, (Ellipsis, k))
         stacked = call(torch.stack, [coordinates[k] for k in sorted(coordinates)], -1)
         weight = self._buffer("projection_out_weight", projection.components.T)
         bias = self._buffer("projection_out_bias", projection.mean)
-        whole = self._linear(stacked, weight, bias)
-        starts = np.cumsum([0, *(one.features for one in interface.outputs)]).tolist()
-
-        def build(output: int) -> fx.Node:
-            one, start = interface.outputs[output], starts[output]
-            if one.scalar:
-                return call(operator.getitem, whole, (Ellipsis, start))
-            if one.features == interface.n_outputs:
-                return whole
-            return call(operator.getitem, whole, (Ellipsis, slice(start, start + one.features)))
-
-        return build
+        features = self._linear(stacked, weight, bias)
+        outputs, start = [], 0
+        for tensor in interface.outputs:
+            place = start if tensor.scalar else slice(start, start + tensor.features)
+            start += tensor.features
+            only = tensor.features == interface.n_outputs and not tensor.scalar
+            outputs.append(features if only else call(operator.getitem, features, (..., place)))
+        return outputs

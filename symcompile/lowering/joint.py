@@ -61,23 +61,16 @@ def combine(region: Region, equations: Mapping[int, Equation]) -> Joint:
     results = []
     for number in sorted(equations):
         equation = equations[number]
-        inputs = _arguments(region, number, equation, bindings)
-        results += sharing.inline(_program(region, number, equation), inputs, len(slots))
+        results += sharing.inline(*_program(region, number, equation, bindings), len(slots))
         slots += [(number, k) for k in range(len(equation.constants))]
     program = Program(tuple(sharing.code), tuple(results), len(columns), len(slots))
     return Joint(prune(share_factors(program)), tuple(sorted(equations)), tuple(slots))
 
 
-def _program(region: Region, number: int, equation: Equation) -> Program:
-    try:
-        return equation.program
-    except (LoweringError, ExpressionError) as error:
-        raise LoweringError(f"region {region.path!r}, equation {number}: {error}") from error
-
-
-def _arguments(
+def _program(
     region: Region, number: int, equation: Equation, bindings: Mapping[str, int]
-) -> list[int]:
+) -> tuple[Program, list[int]]:
+    """The program of an equation, and the instructions that are its inputs."""
     where = f"region {region.path!r}, equation {number}"
     if not 0 <= number < region.n_equations:
         raise LoweringError(f"{where}: the region has equations 0 to {region.n_equations - 1}")
@@ -87,19 +80,24 @@ def _arguments(
             f"{where} is over {', '.join(unknown)}: the region's variables are"
             f" {', '.join(bindings)}"
         )
-    return [bindings[name] for name in equation.symbols]
+    try:
+        return equation.program, [bindings[name] for name in equation.symbols]
+    except (LoweringError, ExpressionError) as error:
+        raise LoweringError(f"{where}: {error}") from error
 
 
 def prune(program: Program) -> Program:
     """The same program without instructions that no output needs."""
-    keep = [position for position, users in enumerate(owners(program)) if users]
-    place = {old: new for new, old in enumerate(keep)}
-    code = tuple(
-        i._replace(args=tuple(place[a] for a in i.args))
-        for i in (program.instructions[old] for old in keep)
-    )
+    place: dict[int, int] = {}
+    code: list[Instruction] = []
+    for position, (one, users) in enumerate(
+        zip(program.instructions, owners(program), strict=True)
+    ):
+        if users:
+            place[position] = len(code)
+            code.append(one._replace(args=tuple(place[a] for a in one.args)))
     outputs = tuple(place[o] for o in program.outputs)
-    return Program(code, outputs, program.n_inputs, program.n_slots)
+    return Program(tuple(code), outputs, program.n_inputs, program.n_slots)
 
 
 def owners(program: Program) -> list[frozenset[int]]:
