@@ -29,7 +29,7 @@ class DistillPass:
 
     def run(self, state: Reduced) -> Distilled:
         regions = state.recording.regions
-        engines = {path: self.options.engine_for(one.target) for path, one in regions.items()}
+        engines = {path: self.options.engine_for(region.target) for path, region in regions.items()}
         fits: list[Fit] = []
         for path, region in regions.items():
             samples = region.equation_samples(state.recording.samples[path])

@@ -213,23 +213,23 @@ def _usual(region: Region) -> torch.dtype:
     return inner_types(getattr(torch, region.dtype))[0]
 
 
-def as_equation(block: Block, given: Equation | sympy.Expr | str) -> Equation:
+def as_equation(block: Block, choice: Equation | sympy.Expr | str) -> Equation:
     """What `choose` is given as an equation; ExpressionError says what it takes."""
     names = block.region.variables
-    if isinstance(given, Equation):
-        given = given.sympy
-    expr = parse(given, names) if isinstance(given, str) else _expression(given)
+    if isinstance(choice, Equation):
+        choice = choice.sympy
+    expr = parse(choice, names) if isinstance(choice, str) else _expression(choice)
     return Equation.of(expr, names, block.operators)
 
 
-def _expression(given: object) -> sympy.Expr:
-    number = isinstance(given, (numbers.Real, Decimal)) and not isinstance(given, (bool, np.bool_))
-    if not number and not isinstance(given, sympy.Expr):
+def _expression(value: object) -> sympy.Expr:
+    number = isinstance(value, (numbers.Real, Decimal)) and not isinstance(value, (bool, np.bool_))
+    if not number and not isinstance(value, sympy.Expr):
         raise ExpressionError(
-            f"a {type(given).__name__} is no equation: expected an Equation of the front, a sympy"
+            f"a {type(value).__name__} is no equation: expected an Equation of the front, a sympy"
             " expression, a number, or text such as '2*x0 + x1'"
         )
-    expr = sympy.sympify(given)
+    expr = sympy.sympify(value)
     unknown = sorted(expr.atoms(sympy.NumberSymbol) - {sympy.pi, sympy.E}, key=str)
     if unknown:
         raise ExpressionError(
@@ -237,7 +237,7 @@ def _expression(given: object) -> sympy.Expr:
             f" {float(unknown[0])!r}"
         )
     # Of a symbol with assumptions, and of a dummy, the name is meant.
-    return expr.xreplace({one: sympy.Symbol(one.name) for one in expr.atoms(sympy.Symbol)})
+    return expr.xreplace({symbol: sympy.Symbol(symbol.name) for symbol in expr.atoms(sympy.Symbol)})
 
 
 # --- from an artifact ----------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def _lowered_again(
     assembly: Assembly, stored: Rewrite, constants: Mapping[str, torch.Tensor]
 ) -> Block:
     """The block of a rewrite as it was saved, in its place."""
-    equations = {k: one.with_exact_exponents() for k, one in stored.equations.items()}
+    equations = {k: equation.with_exact_exponents() for k, equation in stored.equations.items()}
     usual = _usual(stored.region)
     inner = getattr(torch, stored.computes_in) if stored.computes_in else usual
     lowered = assembly.lower(stored.region, equations, inner)

@@ -60,8 +60,8 @@ class Compiled:
 
     @property
     def fronts(self) -> dict[str, Mapping[int, ParetoFront]]:
-        fixed = {path: one.fronts for path, one in self._refused.items() if one.region is not None}
-        return {path: block.outcome.fronts for path, block in self._blocks.items()} | fixed
+        outcomes = {path: block.outcome for path, block in self._blocks.items()} | self._refused
+        return {p: outcome.fronts for p, outcome in outcomes.items() if outcome.region is not None}
 
     @property
     def equations(self) -> dict[str, dict[int, Equation]]:
@@ -112,7 +112,7 @@ class Compiled:
         lines = []
         for path, outcome in self.outcomes.items():
             if isinstance(outcome, Rewrite):
-                lines += [f"  {path}[{k}] = {one}" for k, one in outcome.equations.items()]
+                lines += [f"  {path}[{k}] = {e}" for k, e in outcome.equations.items()]
             else:
                 lines.append(f"  {path}: neural ({outcome.reason})")
         # Of a loaded model any of it may be what a stranger wrote.
@@ -298,7 +298,7 @@ class Compiled:
     def _install(self, path: str, equations: Mapping[int, Equation]) -> None:
         """Lower, measure, and only then change the hybrid."""
         block = self._blocks[path]
-        equations = {k: one.with_exact_exponents() for k, one in equations.items()}
+        equations = {k: equation.with_exact_exponents() for k, equation in equations.items()}
         lowered = self._assembly.lower(block.region, equations)
         fidelity = self._assembly.comparison(block.region).measure(equations, lowered)
         self._assembly.put(block.region, lowered.module)

@@ -74,12 +74,11 @@ def assert_same_equations(
         )
     from symcompile.diff import diff
 
-    found = diff(
-        path, compiled, fail_on=fail_on, rtol=rtol, atol=atol, max_fidelity_drop=max_fidelity_drop
-    )
-    if not found.same:
+    rules = {"rtol": rtol, "atol": atol, "max_fidelity_drop": max_fidelity_drop}
+    comparison = diff(path, compiled, fail_on=fail_on, **rules)
+    if not comparison.same:
         raise AssertionError(
-            f"the equations are not those of {str(path)!r}\n\n{found}\n\n"
+            f"the equations are not those of {str(path)!r}\n\n{comparison}\n\n"
             f"To accept them, write the file anew and commit it:\n\n    {_command()}\n"
         )
 

@@ -199,7 +199,7 @@ class _Search:
         return self._defined[key]
 
     def _most_accurate(self, output: int) -> Equation:
-        return min(self.fronts[output], key=lambda one: (self._error(output, one), one.complexity))
+        return min(self.fronts[output], key=lambda e: (self._error(output, e), e.complexity))
 
     # --- all outputs together ----------------------------------------------------------------
 
@@ -222,9 +222,9 @@ class _Search:
         most for its complexity, until these are close enough."""
         while True:
             steps = [
-                (self._gain(output, one), output, one)
+                (self._gain(output, equation), output, equation)
                 for output in self.chosen
-                for one in self._more_accurate(output)
+                for equation in self._more_accurate(output)
             ]
             if not steps:
                 return False
@@ -238,8 +238,8 @@ class _Search:
     def _gain(self, output: int, equation: Equation) -> float:
         """Components are orthonormal, so their squared errors add up to that of real outputs."""
         before, after = (
-            float(np.square(self._value(output, one) - self.truth[:, output]).sum())
-            for one in (self.chosen[output], equation)
+            float(np.square(self._value(output, e) - self.truth[:, output]).sum())
+            for e in (self.chosen[output], equation)
         )
         gain = before - after if math.isfinite(before) else math.inf
         return gain / max(equation.complexity - self.chosen[output].complexity, 1)

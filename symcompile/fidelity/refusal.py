@@ -146,13 +146,14 @@ def _name(output: int | None) -> str:
 def _out_of_range(fidelity: Fidelity, region: Region) -> list[Problem]:
     """Lost digits count where they, not the equation, make most of the error."""
     half = math.sqrt(torch.finfo(getattr(torch, region.dtype)).eps)
-    found: list[Problem] = []
-    for one in fidelity.shortfalls:
-        row = fidelity.total if one.output is None else fidelity.outputs.get(one.output)
+    problems: list[Problem] = []
+    for shortfall in fidelity.shortfalls:
+        output = shortfall.output
+        row = fidelity.total if output is None else fidelity.outputs.get(output)
         error = math.inf if row is None else row.equation.relative_l2
-        if one.problem != LOSES_DIGITS or not error <= 2 * one.error + half:
-            found.append((one.output, f"{_name(one.output)} {one}"))
-    return found
+        if shortfall.problem != LOSES_DIGITS or not error <= 2 * shortfall.error + half:
+            problems.append((output, f"{_name(output)} {shortfall}"))
+    return problems
 
 
 def _listed(problems: list[str], most: int = 3) -> str:
