@@ -69,15 +69,15 @@ def compare_equations(
     """
     change = ADDED if old is None else REMOVED
     before, after = (None if output is None else EquationSide.of(output) for output in (old, new))
-    found = EquationDiff(path, number, change, before, after)
+    compared = EquationDiff(path, number, change, before, after)
     if old is None or new is None or before is None or after is None:
-        return found
+        return compared
     old_law, new_law = laws(old.equation, new.equation)
     values = compare_values(old_law, new_law, points)
     verdict = _judge(old_law, new_law, values, steps or Steps())
     old_marks, new_marks = marks(before.text, after.text)
     return replace(
-        found,
+        compared,
         change=verdict.change,
         old=replace(before, marks=old_marks),
         new=replace(after, marks=new_marks),

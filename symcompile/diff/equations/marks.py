@@ -51,12 +51,12 @@ def _differences(old: Piece, new: Piece) -> tuple[Spans, Spans]:
     joint = next((kind for kind in _ANY_ORDER if kind in (old.kind, new.kind)), "")
     if joint:
         terms, others = (
-            one.parts if one.kind == joint else [replace(one, sign="", at=one.start)]
-            for one in (old, new)
+            piece.parts if piece.kind == joint else [replace(piece, sign="", at=piece.start)]
+            for piece in (old, new)
         )
         return _in_any_order(terms, others, old, new)
     if old.kind == new.kind == "call" and old.name != new.name:
-        if [one.text for one in old.parts] == [one.text for one in new.parts]:
+        if [piece.text for piece in old.parts] == [piece.text for piece in new.parts]:
             return _name(old), _name(new)
     elif old.kind == new.kind == "call" and (
         len(old.parts) != len(new.parts) or old.name in _COMMUTATIVE
@@ -75,7 +75,7 @@ def _name(call: Piece) -> Spans:
 
 
 def _arguments(call: Piece) -> list[Piece]:
-    return [replace(one, sign="") for one in call.parts]
+    return [replace(argument, sign="") for argument in call.parts]
 
 
 def _signs(piece: Piece) -> list[str]:
@@ -88,8 +88,8 @@ def _signs(piece: Piece) -> list[str]:
 def _in_any_order(
     olds: Sequence[Piece], news: Sequence[Piece], old: Piece, new: Piece
 ) -> tuple[Spans, Spans]:
-    left: list[Spans] = [[_span(one)] for one in olds]
-    right: list[Spans] = [[_span(one)] for one in news]
+    left: list[Spans] = [[_span(piece)] for piece in olds]
+    right: list[Spans] = [[_span(piece)] for piece in news]
     for i, j in _matched(olds, news):
         a, b = olds[i], news[j]
         if _sign(a) == _sign(b):
@@ -99,24 +99,24 @@ def _in_any_order(
     return _merged(old, olds, left), _merged(new, news, right)
 
 
-def _sign(one: Piece) -> str:
+def _sign(piece: Piece) -> str:
     """The operator, where it says something: + and * are the same as none."""
-    return one.sign if one.sign in ("-", "/") else ""
+    return piece.sign if piece.sign in ("-", "/") else ""
 
 
-def _span(one: Piece) -> tuple[int, int]:
+def _span(piece: Piece) -> tuple[int, int]:
     """A term with its minus."""
-    return one.at if one.sign == "-" else one.start, one.end
+    return piece.at if piece.sign == "-" else piece.start, piece.end
 
 
 def _matched(olds: Sequence[Piece], news: Sequence[Piece]) -> list[tuple[int, int]]:
     """Positions of counterparts: spelled alike, then the most alike."""
     places = range(len(olds)), range(len(news))
-    found = _spelled_alike(olds, news, *places, lambda one: (_sign(one), one.text))
-    left, right = (sorted({*side} - {pair[n] for pair in found}) for n, side in enumerate(places))
+    pairs = _spelled_alike(olds, news, *places, lambda piece: (_sign(piece), piece.text))
+    left, right = (sorted({*side} - {pair[n] for pair in pairs}) for n, side in enumerate(places))
     if len(left) * len(right) > _PAIRS:
-        return found + _spelled_alike(olds, news, left, right, lambda one: one.form)
-    return found + _most_alike(olds, news, left, right)
+        return pairs + _spelled_alike(olds, news, left, right, lambda piece: piece.form)
+    return pairs + _most_alike(olds, news, left, right)
 
 
 def _spelled_alike(
@@ -137,12 +137,12 @@ def _most_alike(
 ) -> list[tuple[int, int]]:
     """The most alike first. Of equals those that stand first, so that it is the same both ways."""
     scored = [(_likeness(olds[i], news[j]), i, j) for i in left for j in right]
-    scored.sort(key=lambda one: (-one[0], one[1] + one[2], abs(one[1] - one[2])))
-    found: dict[int, int] = {}
+    scored.sort(key=lambda pair: (-pair[0], pair[1] + pair[2], abs(pair[1] - pair[2])))
+    partner: dict[int, int] = {}
     for score, i, j in scored:
-        if score >= _ALIKE and i not in found and j not in found.values():
-            found[i] = j
-    return list(found.items())
+        if score >= _ALIKE and i not in partner and j not in partner.values():
+            partner[i] = j
+    return list(partner.items())
 
 
 def _likeness(old: Piece, new: Piece) -> float:
@@ -154,14 +154,14 @@ def _likeness(old: Piece, new: Piece) -> float:
 def _merged(piece: Piece, parts: Sequence[Piece], spans: Sequence[Spans]) -> Spans:
     """Marks of the parts; neighbours that are marked as a whole become one mark, and so does the
     piece if all of it is marked and it has no name of its own."""
-    found: Spans = []
+    marked: Spans = []
     joins = False
     complete = not piece.name and len(parts) > 1
-    for one, inside in zip(parts, spans, strict=True):
-        full = inside in ([_span(one)], [(one.at, one.end)])
+    for part, inside in zip(parts, spans, strict=True):
+        full = inside in ([_span(part)], [(part.at, part.end)])
         if joins and full:
-            found[-1] = (found[-1][0], inside[0][1])
+            marked[-1] = (marked[-1][0], inside[0][1])
         else:
-            found += inside
+            marked += inside
         joins, complete = full, complete and full
-    return [(piece.start, piece.end)] if complete else found
+    return [(piece.start, piece.end)] if complete else marked

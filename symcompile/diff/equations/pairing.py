@@ -89,7 +89,7 @@ def pair(old: Part, new: Part) -> Pairing | None:
 def cheapest(pairings: Iterable[Pairing | None]) -> Pairing | None:
     """Of several ways to write the same two equations, that in which the constants change least;
     the first of equals."""
-    return min((one for one in pairings if one is not None), key=lambda p: p.cost, default=None)
+    return min(filter(None, pairings), key=lambda pairing: pairing.cost, default=None)
 
 
 def change(old: Constant, new: Constant) -> float:
@@ -105,8 +105,8 @@ def change(old: Constant, new: Constant) -> float:
 
 
 def _places(paths: Iterable[Path]) -> str:
-    found = list(dict.fromkeys(map(place, paths)))
-    return ", ".join(found[:_PLACES] + ["..."] * (len(found) > _PLACES))
+    places = list(dict.fromkeys(map(place, paths)))
+    return ", ".join(places[:_PLACES] + ["..."] * (len(places) > _PLACES))
 
 
 class _Matcher:
@@ -140,21 +140,21 @@ class _Matcher:
 
     def assigned(self, olds: list[Part], news: list[Part]) -> list[tuple[Part, Part]]:
         """Arguments of one form: equal ones first, the others at the least cost."""
-        found, olds, news = _equal_first(olds, news)
+        equal, olds, news = _equal_first(olds, news)
         count = len(olds)
         if count < 2:
-            return [*found, *zip(olds, news, strict=True)]
+            return [*equal, *zip(olds, news, strict=True)]
         olds, news = sorted(olds, key=by_form), sorted(news, key=by_form)
         if count * count * olds[0].steps > MAX_STEPS:
             self.ambiguous = True
-            return [*found, *zip(olds, news, strict=True)]
-        return [*found, *self.least(olds, news)]
+            return [*equal, *zip(olds, news, strict=True)]
+        return [*equal, *self.least(olds, news)]
 
     def least(self, olds: list[Part], news: list[Part]) -> list[tuple[Part, Part]]:
         costs = np.array([[min(self.cost(a, b), _NEVER) for b in news] for a in olds])
         self.ambiguous |= bool((costs < _NEVER).sum() > len(olds))
         # The same choice among equals in both directions: the smaller side is always that of rows.
-        turned = [one.order for one in olds] > [one.order for one in news]
+        turned = [part.order for part in olds] > [part.order for part in news]
         rows, columns = linear_sum_assignment(costs.T if turned else costs)
         if turned:
             rows, columns = columns, rows
@@ -174,21 +174,21 @@ class _Matcher:
 
 def _cost(owner: Part, old: Constant, new: Constant) -> float:
     """Relative change of a constant; never where the two numbers belong to the form."""
-    found = change(old, new)
-    if found and old.exact and new.exact:
+    moved = change(old, new)
+    if moved and old.exact and new.exact:
         sign = abs(old.value) == abs(new.value) == 1.0
         if sign or owner.numbers_are_form:
             return _NEVER
-    return found
+    return moved
 
 
 def _groups(olds: Sequence[Part], news: Sequence[Part]) -> Iterator[tuple[list[Part], list[Part]]]:
     """Arguments by form. Those whose exact exponents both sides have equally often are by
     themselves: the terms of a polynomial."""
-    mine, theirs = (_grouped(side, lambda part: part.strict) for side in (olds, news))
+    by_old, by_new = (_grouped(side, lambda part: part.strict) for side in (olds, news))
     rest: dict[str, tuple[list[Part], list[Part]]] = {}
-    for strict in dict.fromkeys([*mine, *theirs]):
-        group = mine.get(strict, []), theirs.get(strict, [])
+    for strict in dict.fromkeys([*by_old, *by_new]):
+        group = by_old.get(strict, []), by_new.get(strict, [])
         if len(group[0]) == len(group[1]):
             yield group
             continue
@@ -203,18 +203,18 @@ def _equal_first(
 ) -> tuple[list[tuple[Part, Part]], list[Part], list[Part]]:
     """Pairs of equal parts, and those that are left."""
     waiting = _grouped(news, lambda part: part.whole)
-    found, left = [], []
+    equal, left = [], []
     for part in olds:
         same = waiting.get(part.whole)
         if same:
-            found.append((part, same.pop(0)))
+            equal.append((part, same.pop(0)))
         else:
             left.append(part)
-    return found, left, [part for same in waiting.values() for part in same]
+    return equal, left, [part for same in waiting.values() for part in same]
 
 
 def _grouped(parts: Sequence[Part], key: Callable[[Part], str]) -> dict[str, list[Part]]:
-    found: dict[str, list[Part]] = {}
+    groups: dict[str, list[Part]] = {}
     for part in parts:
-        found.setdefault(key(part), []).append(part)
-    return found
+        groups.setdefault(key(part), []).append(part)
+    return groups

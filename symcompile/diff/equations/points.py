@@ -35,9 +35,9 @@ def sample(old: Block, new: Block) -> Array:
     # One that both sides have is taken once, whole; else each side gives half of the points.
     sides = {f"{block.inputs} {block.features}": block for block in (old, new)}
     inside = {key: inputs_in_range(block, SEEDED) for key, block in sides.items()}
-    known = sorted(key for key, X in inside.items() if len(X))
-    for k, key in enumerate(known):
-        X = inside[key][k :: len(known)]
+    keys = sorted(key for key, X in inside.items() if len(X))
+    for k, key in enumerate(keys):
+        X = inside[key][k :: len(keys)]
         parts.append(_fitting(variables(sides[key], X), count))
     return np.concatenate(parts)
 
@@ -84,5 +84,5 @@ def _features(block: Block, X: Array) -> Array:
         program = from_sympy([parse_measured(text, names, {}, gauge)[0]], names, 0)
         values = np.concatenate([values, evaluate(program, values, ())], axis=1)
         # A feature may have the name of an input, which is not to be seen any more.
-        names = ["" if known == name else known for known in names] + [name]
+        names = ["" if other == name else other for other in names] + [name]
     return values[:, X.shape[1] :]

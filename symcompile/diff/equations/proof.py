@@ -85,12 +85,12 @@ def drifted_when_expanded(old: Law, new: Law) -> Pairing | None:
     if len(set(old.constants)) != len(set(new.constants)) or math.isinf(_work(old) + _work(new)):
         return None
     try:
-        found = pair(*(shape(_multiplied_out(law)) for law in (old, new)))
+        pairing = pair(*(shape(_multiplied_out(law)) for law in (old, new)))
     except Exception:  # sympy raises what it likes
         return None
-    if found is None or found.ambiguous or found.largest <= SAME:
+    if pairing is None or pairing.ambiguous or pairing.largest <= SAME:
         return None
-    return found if all(one.old.exact == one.new.exact for one in found.pairs) else None
+    return pairing if all(old.exact == new.exact for old, new, _ in pairing.pairs) else None
 
 
 def _multiplied_out(law: Law) -> sympy.Expr:
@@ -141,8 +141,8 @@ def _by_canonical_form(old: Law, new: Law, steps: Steps) -> bool:
     forms = [canonical(law.form, law.constants, _OPERATORS) for law in (old, new)]
     if not all(value and math.isfinite(value) for _, values in forms for value in values):
         return False  # constants that were merged beyond the range of float64
-    found = pair(*(shape(form, values) for form, values in forms))
-    return found is not None and found.largest <= SAME
+    pairing = pair(*(shape(form, values) for form, values in forms))
+    return pairing is not None and pairing.largest <= SAME
 
 
 def _by_exponentials(old: Law, new: Law, steps: Steps) -> bool:
@@ -185,12 +185,12 @@ def _close(a: complex, b: complex) -> bool:
 def _coefficients(expr: sympy.Expr) -> dict[sympy.Expr, complex]:
     """The constant factor of each term, by the rest of the term; ArithmeticError if one is beyond
     the range of float64."""
-    found: dict[sympy.Expr, complex] = {}
+    coefficients: dict[sympy.Expr, complex] = {}
     for term in sympy.Add.make_args(expr):
         number, rest = term.as_independent(*expr.free_symbols, as_Add=False)
         exact = number.evalf(20)
         value = complex(exact)
         if not cmath.isfinite(value) or (value == 0.0) != (exact == 0):
             raise ArithmeticError(f"coefficient {exact}")
-        found[rest] = found.get(rest, 0.0) + value
-    return found
+        coefficients[rest] = coefficients.get(rest, 0.0) + value
+    return coefficients

@@ -131,28 +131,28 @@ def part(
 
 def _leading(constants: Sequence[Constant], args: Sequence[Part], anyhow: bool) -> list[float]:
     """The first constants, in an order that does not depend on that of the arguments."""
-    found = [c.value for c in constants]
+    leading = [c.value for c in constants]
     for arg in sorted(args, key=by_form) if anyhow else args:
-        if len(found) >= _LEADING:
+        if len(leading) >= _LEADING:
             break
-        found += arg.order[:-1]
-    return found[:_LEADING]
+        leading += arg.order[:-1]
+    return leading[:_LEADING]
 
 
-def by_form(one: Part) -> tuple[Any, ...]:
+def by_form(node: Part) -> tuple[Any, ...]:
     """What to sort parts of any form by."""
-    return one.key, one.order
+    return node.key, node.order
 
 
 def _steps(args: Sequence[Part], anyhow: bool) -> int:
     """Those of one form are paired each with each, if they are not too many for that."""
     counts = Counter(arg.key for arg in args)
     each = {arg.key: arg.steps for arg in args}
-    found = 1
+    total = 1
     for key, count in counts.items():
         squared = anyhow and count * count * each[key] <= MAX_STEPS
-        found += each[key] * count * (count if squared else 1)
-    return found
+        total += each[key] * count * (count if squared else 1)
+    return total
 
 
 def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = False) -> Part:
@@ -163,24 +163,24 @@ def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = F
         constants: value of each slot.
         spread: multiply coefficients into sums, 2.5*(x + y) as 2.5*x + 2.5*y.
     """
-    return _Reader(constants, spread).expression(expr)
+    return _TreeBuilder(constants, spread).expression(expr)
 
 
-class _Reader:
+class _TreeBuilder:
     def __init__(self, constants: Sequence[float], spread: bool) -> None:
         self.values, self.spread = constants, spread
-        self.known: dict[sympy.Basic, Part] = {}
+        self.built: dict[sympy.Basic, Part] = {}
 
     def expression(self, expr: sympy.Basic) -> Part:
         """A product or a number; of several terms, the product of 1 and their sum."""
-        if expr not in self.known:
+        if expr not in self.built:
             if not isinstance(expr, sympy.Expr):
-                self.known[expr] = self.factor(expr)
+                self.built[expr] = self.factor(expr)
             elif len(terms := self.terms(expr)) > 1:
-                self.known[expr] = part("product", (ONE,), (self.sum(terms),))
+                self.built[expr] = part("product", (ONE,), (self.sum(terms),))
             else:
-                self.known[expr] = self.term(*terms[0])
-        return self.known[expr]
+                self.built[expr] = self.term(*terms[0])
+        return self.built[expr]
 
     def term(self, coefficient: Constant, factors: Sequence[sympy.Expr]) -> Part:
         if not factors:
@@ -228,7 +228,7 @@ class _Reader:
                 # Their order in a set is another one in every process.
                 return part(head, chosen, sorted(rest, key=by_form))
             case sympy.Piecewise():
-                cases = [one for case in expr.args for one in case.args]
+                cases = [side for case in expr.args for side in case.args]
                 return part(head, (), map(self.expression, cases))
         return part(_HEADS.get(head, head), (), map(self.expression, expr.args))
 

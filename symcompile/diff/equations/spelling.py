@@ -75,10 +75,10 @@ def read(text: str) -> Piece:
             tree = ast.parse(_KEYWORD.sub(lambda word: f"_{word[0][1:]}", text), mode="eval")
     except (SyntaxError, ValueError, MemoryError) as error:
         raise ExpressionError(f"{text[:20]!r} is no expression: {error}") from error
-    return _Reader(text).piece(tree.body)
+    return _PieceReader(text).piece(tree.body)
 
 
-class _Reader:
+class _PieceReader:
     def __init__(self, text: str) -> None:
         self.text = text
         # Python counts bytes.
@@ -127,14 +127,14 @@ class _Reader:
 
     def operands(self, node: ast.BinOp) -> list[ast.expr]:
         """All of a sum, product or whatever: Python has two to each operator."""
-        kind, found = self.kind(node), [node.right]
+        kind, operands = self.kind(node), [node.right]
         left = node.left
         while isinstance(left, ast.BinOp) and kind != "power" and not self.closed(left):
             if self.kind(left) != kind:
                 break
-            found.append(left.right)
+            operands.append(left.right)
             left = left.left
-        return [left, *reversed(found)]
+        return [left, *reversed(operands)]
 
     def kind(self, node: ast.BinOp) -> str:
         return _KINDS[self.sign(self.span(node.left)[1])[0]]

@@ -65,17 +65,17 @@ def steps(
             groups.setdefault(call_of(node), []).append(node)
         for name in read_by(node):
             readers.setdefault(name, set()).add(call_of(node))
-    known = {name for name, group in groups.items() if _whole(calls.flat[name], group, readers)}
-    found: list[Step] = []
+    complete = {name for name, group in groups.items() if _whole(calls.flat[name], group, readers)}
+    collapsed: list[Step] = []
     for node in nodes:
         name = call_of(node)
-        if name not in known:
+        if name not in complete:
             region = calls.functions.get(node.op_type) if node.domain == DOMAIN else None
-            found.append(Step(node.name, region, node.input, node.output, [node]))
+            collapsed.append(Step(node.name, region, node.input, node.output, [node]))
         elif node is groups[name][-1]:
             call = calls.flat[name]
-            found.append(Step(name, call.path, call.inputs, call.outputs, groups[name]))
-    return found, [name for name in groups if name not in known]
+            collapsed.append(Step(name, call.path, call.inputs, call.outputs, groups[name]))
+    return collapsed, [name for name in groups if name not in complete]
 
 
 def call_of(node: Any) -> str:

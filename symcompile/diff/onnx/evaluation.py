@@ -88,9 +88,9 @@ class Machine:
         values = dict(given)
         with np.errstate(all="ignore"):
             for node in nodes:
-                args = [values.get(name) if name else None for name in node.input]
-                if any(name and one is None for name, one in zip(node.input, args, strict=True)):
+                if any(name and name not in values for name in node.input):
                     raise NotComputedError("a node reads a value that is not there")
+                args = [values.get(name) if name else None for name in node.input]
                 values.update(zip(node.output, [self.node(node, args)], strict=False))
         return values
 
@@ -100,19 +100,19 @@ class Machine:
             raise NotComputedError(f"operator {printable(node.op_type, 60)} is not known here")
         self.spend(0)
         kinds = {1: "f", 2: "i", 4: "t", 7: "ints"}  # AttributeProto.FLOAT, INT, TENSOR and INTS
-        said = {a.name: getattr(a, kinds[a.type]) for a in node.attribute if a.type in kinds}
+        attributes = {a.name: getattr(a, kinds[a.type]) for a in node.attribute if a.type in kinds}
         try:
-            return operator(self, said, *args)
+            return operator(self, attributes, *args)
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as e:
             raise NotComputedError(f"{node.op_type}: {printable(str(e), 100)}") from e
 
     def apply(self, function: Callable[..., Any], *args: Array) -> Array:
         """An elementwise function."""
-        self.spend(math.prod(np.broadcast_shapes(*(one.shape for one in args))))
-        found = self.rounded(function(*args))
-        if found.dtype.kind == "f" and all(one.dtype.kind == "i" for one in args):
+        self.spend(math.prod(np.broadcast_shapes(*(value.shape for value in args))))
+        result = self.rounded(function(*args))
+        if result.dtype.kind == "f" and all(value.dtype.kind == "i" for value in args):
             raise ValueError("of whole numbers, which are divided otherwise")
-        return found
+        return result
 
 
 # --- elementwise ---------------------------------------------------------------------------------
@@ -129,18 +129,18 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 
 
 def _elementwise(
-    function: Callable[..., Any], machine: Machine, said: Attributes, *args: Array
+    function: Callable[..., Any], machine: Machine, attrs: Attributes, *args: Array
 ) -> Array:
     return machine.apply(function, *args)
 
 
 def _folded(
-    function: Callable[..., Any], machine: Machine, said: Attributes, *args: Array
+    function: Callable[..., Any], machine: Machine, attrs: Attributes, *args: Array
 ) -> Array:
     return reduce(partial(machine.apply, function), args)
 
 
-def _clip(machine: Machine, said: Attributes, x: Array, *bounds: Array | None) -> Array:
+def _clip(machine: Machine, attrs: Attributes, x: Array, *bounds: Array | None) -> Array:
     for function, bound in zip((np.maximum, np.minimum), bounds, strict=False):
         x = x if bound is None else machine.apply(function, x, bound)
     return x
@@ -149,7 +149,7 @@ def _clip(machine: Machine, said: Attributes, x: Array, *bounds: Array | None) -
 # --- matrix products -----------------------------------------------------------------------------
 
 
-def _matmul(machine: Machine, said: Attributes, a: Array, b: Array) -> Array:
+def _matmul(machine: Machine, attrs: Attributes, a: Array, b: Array) -> Array:
     columns = b.shape[-1] if b.ndim > 1 else 1
     # A multiplication costs less than what is done for an element elsewhere.
     machine.spend(a.size * columns // 20)
@@ -158,10 +158,10 @@ def _matmul(machine: Machine, said: Attributes, a: Array, b: Array) -> Array:
     return machine.moved(np.asarray(a @ b), machine.unit * (np.abs(a) @ np.abs(b)))
 
 
-def _gemm(machine: Machine, said: Attributes, a: Array, b: Array, c: Array | None = None) -> Array:
-    a, b = (a.T if said.get("transA") else a), (b.T if said.get("transB") else b)
-    product = machine.rounded(_matmul(machine, said, a, b) * said.get("alpha", 1.0))
-    return product if c is None else machine.apply(np.add, product, c * said.get("beta", 1.0))
+def _gemm(machine: Machine, attrs: Attributes, a: Array, b: Array, c: Array | None = None) -> Array:
+    a, b = (a.T if attrs.get("transA") else a), (b.T if attrs.get("transB") else b)
+    product = machine.rounded(_matmul(machine, attrs, a, b) * attrs.get("alpha", 1.0))
+    return product if c is None else machine.apply(np.add, product, c * attrs.get("beta", 1.0))
 
 
 # --- shapes --------------------------------------------------------------------------------------
@@ -171,11 +171,11 @@ def _whole(value: Array) -> list[int]:
     """Sizes, axes or positions: whole numbers, of which there are few."""
     if value.dtype.kind != "i" or value.size > 1000:
         raise ValueError("whole numbers expected")
-    return [int(one) for one in value.reshape(-1)]
+    return [int(number) for number in value.reshape(-1)]
 
 
-def _reshaped(said: Attributes, x: Array, sizes: list[int]) -> Array:
-    if not said.get("allowzero"):
+def _reshaped(attrs: Attributes, x: Array, sizes: list[int]) -> Array:
+    if not attrs.get("allowzero"):
         sizes = [x.shape[k] if size == 0 else size for k, size in enumerate(sizes)]
     return x.reshape(sizes)
 
@@ -183,42 +183,42 @@ def _reshaped(said: Attributes, x: Array, sizes: list[int]) -> Array:
 # Of attributes, an array and lists of whole numbers. Expand alone makes anything larger, and takes
 # no memory as long as nothing is done with what it gives.
 MOVES: dict[str, Callable[..., Array]] = {
-    "Identity": lambda said, x: x,
-    "Transpose": lambda said, x: np.transpose(x, said.get("perm")),
-    "Unsqueeze": lambda said, x, axes: np.expand_dims(x, axes),
-    "Squeeze": lambda said, x, axes: np.squeeze(x, tuple(axes)),
+    "Identity": lambda attrs, x: x,
+    "Transpose": lambda attrs, x: np.transpose(x, attrs.get("perm")),
+    "Unsqueeze": lambda attrs, x, axes: np.expand_dims(x, axes),
+    "Squeeze": lambda attrs, x, axes: np.squeeze(x, tuple(axes)),
     "Reshape": _reshaped,
-    "Expand": lambda said, x, sizes: np.broadcast_to(x, np.broadcast_shapes(x.shape, sizes)),
-    "Shape": lambda said, x: np.array(x.shape[said.get("start", 0) : said.get("end")], np.int64),
+    "Expand": lambda attrs, x, sizes: np.broadcast_to(x, np.broadcast_shapes(x.shape, sizes)),
+    "Shape": lambda attrs, x: np.array(x.shape[attrs.get("start", 0) : attrs.get("end")], np.int64),
 }
 
 
 def _moved(
-    move: Callable[..., Array], machine: Machine, said: Attributes, x: Array, *places: Array
+    move: Callable[..., Array], machine: Machine, attrs: Attributes, x: Array, *places: Array
 ) -> Array:
-    found = move(said, x, *map(_whole, places))
-    machine.spend(found.size)
-    return found
+    result = move(attrs, x, *map(_whole, places))
+    machine.spend(result.size)
+    return result
 
 
-def _gather(machine: Machine, said: Attributes, x: Array, places: Array) -> Array:
-    axis = said.get("axis", 0)
+def _gather(machine: Machine, attrs: Attributes, x: Array, places: Array) -> Array:
+    axis = attrs.get("axis", 0)
     if places.dtype.kind != "i":
         raise ValueError("whole numbers expected")
     machine.spend(x.size // max(x.shape[axis], 1) * places.size)
     return np.asarray(np.take(x, places, axis=axis))
 
 
-def _concat(machine: Machine, said: Attributes, *parts: Array) -> Array:
-    machine.spend(sum(one.size for one in parts))
-    return np.concatenate(parts, axis=said["axis"])
+def _concat(machine: Machine, attrs: Attributes, *parts: Array) -> Array:
+    machine.spend(sum(part.size for part in parts))
+    return np.concatenate(parts, axis=attrs["axis"])
 
 
 # --- types and constants -------------------------------------------------------------------------
 
 
-def _cast(machine: Machine, said: Attributes, x: Array) -> Array:
-    name = dtype_of(said["to"])
+def _cast(machine: Machine, attrs: Attributes, x: Array) -> Array:
+    name = dtype_of(attrs["to"])
     if name in UNITS:
         return machine.rounded(x.astype(np.float64), UNITS[name])
     if name == "bool":
@@ -241,10 +241,10 @@ def constant(machine: Machine, tensor: Any) -> Array:
     return array if array.dtype.kind == "b" else array.astype(np.int64)
 
 
-def _constant(machine: Machine, said: Attributes) -> Array:
-    if "value" not in said:
+def _constant(machine: Machine, attrs: Attributes) -> Array:
+    if "value" not in attrs:
         raise ValueError("a constant without a value")
-    return constant(machine, said["value"])
+    return constant(machine, attrs["value"])
 
 
 NODES: dict[str, Callable[..., Array]] = {
@@ -266,4 +266,4 @@ def constants_of(nodes: Iterable[Any]) -> Iterator[Any]:
     """The tensors of Constant nodes."""
     for node in nodes:
         if node.op_type == "Constant":
-            yield from (one.t for one in node.attribute if one.HasField("t"))
+            yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))

@@ -49,7 +49,7 @@ def check_size(data: bytes) -> None:
     """ArtifactError for what would take far more memory than the file itself."""
     import onnx
 
-    count = _Count()
+    count = _WireCount()
     inside = [_messages(data, onnx.ModelProto.DESCRIPTOR, 0, len(data), count)]
     try:
         while inside:
@@ -65,7 +65,7 @@ def check_size(data: bytes) -> None:
 
 
 @dataclass
-class _Count:
+class _WireCount:
     nodes: int = 0
     fields: int = 0
     packed: int = 0
@@ -78,7 +78,7 @@ class _Count:
 
 
 def _messages(
-    data: bytes, kind: Any, at: int, end: int, count: _Count
+    data: bytes, kind: Any, at: int, end: int, count: _WireCount
 ) -> Iterator[tuple[Any, int, int]]:
     """Type, start and end of each message inside of a message; LookupError if it is damaged."""
     messages, numbers, texts = _layout(kind)

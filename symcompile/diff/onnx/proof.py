@@ -107,18 +107,18 @@ def _points(block: Block, row: TargetRow) -> tuple[Array, Array]:
             raise NotComputedError("it has a projection and no probes")
         return X, block.probes[: len(X)]
     X = np.concatenate([X, inputs_in_range(block, IN_RANGE)])
-    found = variables(block, X)
-    if not len(found):
+    values = variables(block, X)
+    if not len(values):
         raise NotComputedError("it has neither probes nor ranges, or its features make no sense")
-    return X, found
+    return X, values
 
 
 def _expected(block: Block, row: TargetRow, X: Array) -> dict[int, Array]:
     """What the equations give [n] for each column of the outputs that they determine, at values of
     the variables."""
     values = {
-        number: evaluate(one.equation.program, X, one.equation.constants)[:, 0]
-        for number, one in sorted(block.outputs.items())
+        number: evaluate(output.equation.program, X, output.equation.constants)[:, 0]
+        for number, output in sorted(block.outputs.items())
     }
     if "out" not in block.projections:
         return values
@@ -146,16 +146,16 @@ def _reconstruction(block: Block, row: TargetRow) -> tuple[Array, Array]:
 
 
 def _bodies(path: str, metadata: Metadata, model: Any, steps: Sequence[Step]) -> Iterator[Body]:
-    for one in model.functions:
-        if one.domain == DOMAIN and metadata.calls.functions.get(one.name) == path:
-            what = f"function {shown(one.name)}"
-            yield Body(what, one.name, one.node, one.input, one.output)
+    for function in model.functions:
+        if function.domain == DOMAIN and metadata.calls.functions.get(function.name) == path:
+            what = f"function {shown(function.name)}"
+            yield Body(what, function.name, function.node, function.input, function.output)
     for step in steps:
         call = metadata.calls.flat.get(step.name) if step.region == path else None
         if call is not None and step.nodes:
             what = f"call {shown(step.name)}"
             read = {name for node in step.nodes for name in node.input}
-            around = [one for one in model.graph.initializer if one.name in read]
+            around = [tensor for tensor in model.graph.initializer if tensor.name in read]
             yield Body(what, call.function, step.nodes, call.inputs, call.outputs, around)
 
 
@@ -163,7 +163,7 @@ def _interface(block: Block, row: TargetRow, body: Body) -> tuple[list[Argument]
     """Arguments of a body, and the features of each output, 0 where it has no such dimension."""
     tensors, kinds = row.tensors or TensorFeatures(), (row.signatures or {}).get(body.function, ())
     inputs, outputs = tensors.inputs, tensors.outputs
-    counts = [sum(max(one, 1) for one in side) for side in (inputs, outputs)]
+    counts = [sum(max(size, 1) for size in side) for side in (inputs, outputs)]
     if counts != [len(block.inputs), block.n_outputs] or len(kinds) != len(inputs):
         raise NotComputedError("its metadata does not tell how to call it")
     if (len(body.inputs), len(body.outputs)) != (len(inputs), len(outputs)):
@@ -172,7 +172,7 @@ def _interface(block: Block, row: TargetRow, body: Body) -> tuple[list[Argument]
         Argument(dtype, rank - (size > 0), size)
         for (dtype, rank), size in zip(kinds, inputs, strict=True)
     ]
-    if any(one.rank < 0 for one in arguments):
+    if any(argument.rank < 0 for argument in arguments):
         raise NotComputedError("an input has fewer dimensions than it needs")
     return arguments, outputs
 
@@ -187,7 +187,7 @@ def _check(
 ) -> None:
     interface = _interface(block, row, body)
     # Half precision computes in float32.
-    names = {dtype_of(one.data_type) for one in (*constants_of(body.nodes), *body.around)}
+    names = {dtype_of(tensor.data_type) for tensor in (*constants_of(body.nodes), *body.around)}
     names.add(block.dtype if block.dtype in ("float32", "float64") else "float32")
     unit = max(UNITS.get(name, 0.0) for name in names)
     runs = [
@@ -209,13 +209,13 @@ def _computed(
     else."""
 
     def called(X: Array) -> Array:
-        given = {one.name: constant(machine, one) for one in body.around}
+        given = {tensor.name: constant(machine, tensor) for tensor in body.around}
         given.update(zip(body.inputs, _given(machine, arguments, X), strict=True))
         values = machine.compute(body.nodes, given)
         columns = zip(body.outputs, outputs, strict=True)
         return np.concatenate([_rows(values, name, size, len(X)) for name, size in columns], axis=1)
 
-    if arguments and all(one.rank > 0 for one in arguments):
+    if arguments and all(argument.rank > 0 for argument in arguments):
         with suppress(NotComputedError):
             return called(X)
     return np.concatenate([called(row) for row in X[:, None]])
@@ -223,22 +223,22 @@ def _computed(
 
 def _given(machine: Machine, arguments: Sequence[Argument], X: Array) -> Iterator[Array]:
     start = 0
-    for one in arguments:
-        part = X[:, start : start + max(one.features, 1)]
-        start += max(one.features, 1)
-        samples = [1] * (one.rank - 1) + [len(X)] if one.rank else []
-        data = part.reshape(*samples, *([one.features] if one.features else []))
-        if one.dtype in ("float16", "float32", "float64"):
-            yield machine.moved(data, np.abs(data - data.astype(one.dtype)))
+    for argument in arguments:
+        part = X[:, start : start + max(argument.features, 1)]
+        start += max(argument.features, 1)
+        samples = [1] * (argument.rank - 1) + [len(X)] if argument.rank else []
+        data = part.reshape(*samples, *([argument.features] if argument.features else []))
+        if argument.dtype in ("float16", "float32", "float64"):
+            yield machine.moved(data, np.abs(data - data.astype(argument.dtype)))
         else:
-            yield machine.moved(data, UNITS.get(one.dtype, 0.0) * np.abs(data))
+            yield machine.moved(data, UNITS.get(argument.dtype, 0.0) * np.abs(data))
 
 
 def _rows(values: Mapping[str, Array], name: str, size: int, count: int) -> Array:
-    found = values.get(name)
-    if found is None or found.size % max(size, 1) or not found.size:
+    value = values.get(name)
+    if value is None or value.size % max(size, 1) or not value.size:
         raise NotComputedError(f"output {shown(name)} has another shape")
-    rows = found.reshape(-1, max(size, 1))
+    rows = value.reshape(-1, max(size, 1))
     if len(rows) != count and count > 1:
         raise NotComputedError(f"output {shown(name)} has another number of rows")
     # A body that was made for a fixed number of rows gives the one row so many times.

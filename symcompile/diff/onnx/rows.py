@@ -108,9 +108,9 @@ class _Graph:
                 self.constant(node)
             else:
                 plain.append(node)
-        found, unclear = steps(plain, returned, self.calls)
+        collapsed, unclear = steps(plain, returned, self.calls)
         self.unclear += unclear
-        return ordered(found, self.sources.maps[0])
+        return ordered(collapsed, self.sources.maps[0])
 
     def constant(self, node: Any) -> None:
         if len(node.output) != 1:
@@ -198,14 +198,14 @@ class _Writer(_Graph):
 
     def step(self, step: Step) -> None:
         inner = _Inner(self.file, self.sources)
-        operator, said = self.said(step, inner)
+        operator, settings_text = self.said(step, inner)
         self.unclear += inner.unclear
         if step.region is not None:
             self.rows.steps.append(step)
         name = self.unique(step.name, operator.rpartition(":")[2] or "node")
         # What its graphs read from around counts as read by the node.
         pattern, nodes, weights = self.pattern([*step.inputs, *inner.captured], name)
-        text = "; ".join(filter(None, (pattern, said)))
+        text = "; ".join(filter(None, (pattern, settings_text)))
         self.rows.nodes.append(Node(name, operator, nodes, weights, text))
         for place, value in enumerate(step.outputs):
             if value:
@@ -215,11 +215,11 @@ class _Writer(_Graph):
         self, names: Iterable[str], reader: str
     ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         """Arguments as text, the nodes among them, and the weights."""
-        found = [self.source(name, reader) for name in names]
-        weights = tuple(one.weight for one in found if one.weight)
+        sources = [self.source(name, reader) for name in names]
+        weights = tuple(source.weight for source in sources if source.weight)
         self.rows.weights |= {weight: self.known[weight] for weight in weights}
-        nodes = tuple(one.node for one in found if one.node)
-        return ", ".join(one.text for one in found), nodes, weights
+        nodes = tuple(source.node for source in sources if source.node)
+        return ", ".join(source.text for source in sources), nodes, weights
 
     def source(self, name: str, reader: str) -> Source:
         if name and name not in self.sources:
@@ -254,9 +254,11 @@ class _Inner(_Graph):
         self.number(inputs)
         lines = []
         for step in self.steps(nodes, returned):
-            operator, said = self.said(step, self)
+            operator, settings_text = self.said(step, self)
             args = ", ".join(self.value(name) if name else "none" for name in step.inputs)
-            lines.append(f"{operator}({args})" + (f"[{said}]" if step.region is None else ""))
+            lines.append(
+                f"{operator}({args})" + (f"[{settings_text}]" if step.region is None else "")
+            )
             self.number(filter(None, step.outputs))
         results = ", ".join(map(self.value, returned))
         return "{" + "; ".join([*lines, f"return {results}"]) + "}"
@@ -274,9 +276,9 @@ class _Inner(_Graph):
             return self.sources[name].text
         if self.around is None:
             raise ArtifactError(f"a function of its reads {shown(name)}, which nobody makes")
-        found = self.around.get(name)
-        if found is not None and found.constant:
-            return found.text
+        outside = self.around.get(name)
+        if outside is not None and outside.constant:
+            return outside.text
         return f"${self.captured.setdefault(name, len(self.captured))}"
 
 
@@ -286,9 +288,9 @@ def function_digests(functions: Iterable[Any], tensors: Tensors) -> dict[str, st
 
     Raises ArtifactError where functions call themselves or each other very deeply.
     """
-    bodies = {f"{one.domain}::{one.name}": one for one in functions}
-    found: dict[str, str] = {}
-    file = File(tensors, Calls(), found, is_parameter=bool)
+    bodies = {f"{function.domain}::{function.name}": function for function in functions}
+    digests: dict[str, str] = {}
+    file = File(tensors, Calls(), digests, is_parameter=bool)
 
     def visit(key: str, depth: int) -> None:
         if depth > _DEEPEST:
@@ -298,33 +300,33 @@ def function_digests(functions: Iterable[Any], tensors: Tensors) -> dict[str, st
         body = bodies[key]
         for node in body.node:
             called = f"{node.domain}::{node.op_type}"
-            if called in bodies and called not in found:
+            if called in bodies and called not in digests:
                 visit(called, depth + 1)
         inner = _Inner(file)
-        found[key] = digest(inner.body(body.input, body.node, body.output))
+        digests[key] = digest(inner.body(body.input, body.node, body.output))
 
     for key in bodies:
-        if key not in found:
+        if key not in digests:
             visit(key, 0)
-    return found
+    return digests
 
 
-def ordered(found: Sequence[Step], given: Container[str]) -> Iterator[Step]:
+def ordered(collapsed: Sequence[Step], given: Container[str]) -> Iterator[Step]:
     """Steps in an order in which each stands after those it reads; as they are where they do.
 
     Raises ArtifactError for a cycle.
     """
     import networkx as nx
 
-    makers = {name: k for k, step in enumerate(found) for name in step.outputs if name}
+    makers = {name: k for k, step in enumerate(collapsed) for name in step.outputs if name}
     graph = nx.DiGraph()
-    graph.add_nodes_from(range(len(found)))
-    for k, step in enumerate(found):
+    graph.add_nodes_from(range(len(collapsed)))
+    for k, step in enumerate(collapsed):
         read = {makers[name] for name in step.read() if name in makers and name not in given}
         graph.add_edges_from((maker, k) for maker in read)
     try:
         for k in nx.lexicographical_topological_sort(graph):
-            yield found[k]
+            yield collapsed[k]
     except nx.NetworkXUnfeasible as error:
-        node = found[nx.find_cycle(graph)[0][0]]
+        node = collapsed[nx.find_cycle(graph)[0][0]]
         raise ArtifactError(f"its graph has a cycle through node {shown(node.name)}") from error

@@ -75,29 +75,30 @@ def tensor_text(tensor: Any, tensors: Tensors) -> str:
 
 def settings(node: Any, graph_text: Callable[[Any], str], tensors: Tensors) -> str:
     """The attributes of a node, by name in the order of the alphabet."""
-    found = sorted(node.attribute, key=lambda one: one.name)
+    attributes = sorted(node.attribute, key=lambda attribute: attribute.name)
     return ", ".join(
-        f"{plain_text(one.name)}={attribute_text(one, graph_text, tensors)}" for one in found
+        f"{plain_text(attribute.name)}={attribute_text(attribute, graph_text, tensors)}"
+        for attribute in attributes
     )
 
 
-def attribute_text(one: Any, graph_text: Callable[[Any], str], tensors: Tensors) -> str:
+def attribute_text(attribute: Any, graph_text: Callable[[Any], str], tensors: Tensors) -> str:
     """The value of an onnx.AttributeProto."""
-    if one.ref_attr_name:
-        return f"attribute {plain_text(one.ref_attr_name)}"
-    if graphs := graphs_of(one):
+    if attribute.ref_attr_name:
+        return f"attribute {plain_text(attribute.ref_attr_name)}"
+    if graphs := graphs_of(attribute):
         return bounded(" ".join(map(graph_text, graphs)))
-    if one.HasField("t") or one.tensors:
-        parts = [one.t] if one.HasField("t") else one.tensors
+    if attribute.HasField("t") or attribute.tensors:
+        parts = [attribute.t] if attribute.HasField("t") else attribute.tensors
         return ", ".join(tensor_text(part, tensors) for part in parts)
-    if one.HasField("f"):
-        return str(np.float32(one.f))
-    if one.HasField("i"):
-        return str(one.i)
-    if one.HasField("s"):
-        return plain_text(one.s)
-    if one.floats:
-        return bounded("[" + ", ".join(str(np.float32(value)) for value in one.floats) + "]")
-    if one.strings:
-        return bounded("[" + ", ".join(map(plain_text, one.strings)) + "]")
-    return bounded(str(list(one.ints)))
+    if attribute.HasField("f"):
+        return str(np.float32(attribute.f))
+    if attribute.HasField("i"):
+        return str(attribute.i)
+    if attribute.HasField("s"):
+        return plain_text(attribute.s)
+    if attribute.floats:
+        return bounded("[" + ", ".join(str(np.float32(value)) for value in attribute.floats) + "]")
+    if attribute.strings:
+        return bounded("[" + ", ".join(map(plain_text, attribute.strings)) + "]")
+    return bounded(str(list(attribute.ints)))
