@@ -119,8 +119,8 @@ class _Graph:
             if attribute.HasField("t"):
                 self.tensor(node.output[0], attribute.t)
                 return
-        found = [attribute_text(one, _no_graph, self.tensors) for one in node.attribute]
-        self.define(node.output[0], Source(bounded(", ".join(found))))
+        texts = [attribute_text(value, _no_graph, self.tensors) for value in node.attribute]
+        self.define(node.output[0], Source(bounded(", ".join(texts))))
 
     def tensor(self, name: str, tensor: Any, rank: int = 1) -> None:
         """Define a tensor of up to so many dimensions as a constant."""
@@ -131,7 +131,7 @@ class _Graph:
             raise ArtifactError(f"its graph makes value {shown(name)} twice")
         self.sources[name] = source
 
-    def said(self, step: Step, inner: _Inner) -> tuple[str, str]:
+    def described(self, step: Step, inner: _Inner) -> tuple[str, str]:
         """Operator of a step, and its settings as text."""
         if step.region is not None:
             return f"region:{printable(step.region)}", ""
@@ -198,14 +198,14 @@ class _Writer(_Graph):
 
     def step(self, step: Step) -> None:
         inner = _Inner(self.file, self.sources)
-        operator, settings_text = self.said(step, inner)
+        operator, said = self.described(step, inner)
         self.unclear += inner.unclear
         if step.region is not None:
             self.rows.steps.append(step)
         name = self.unique(step.name, operator.rpartition(":")[2] or "node")
         # What its graphs read from around counts as read by the node.
         pattern, nodes, weights = self.pattern([*step.inputs, *inner.captured], name)
-        text = "; ".join(filter(None, (pattern, settings_text)))
+        text = "; ".join(filter(None, (pattern, said)))
         self.rows.nodes.append(Node(name, operator, nodes, weights, text))
         for place, value in enumerate(step.outputs):
             if value:
@@ -254,11 +254,9 @@ class _Inner(_Graph):
         self.number(inputs)
         lines = []
         for step in self.steps(nodes, returned):
-            operator, settings_text = self.said(step, self)
+            operator, said = self.described(step, self)
             args = ", ".join(self.value(name) if name else "none" for name in step.inputs)
-            lines.append(
-                f"{operator}({args})" + (f"[{settings_text}]" if step.region is None else "")
-            )
+            lines.append(f"{operator}({args})" + (f"[{said}]" if step.region is None else ""))
             self.number(filter(None, step.outputs))
         results = ", ".join(map(self.value, returned))
         return "{" + "; ".join([*lines, f"return {results}"]) + "}"

@@ -75,11 +75,8 @@ def tensor_text(tensor: Any, tensors: Tensors) -> str:
 
 def settings(node: Any, graph_text: Callable[[Any], str], tensors: Tensors) -> str:
     """The attributes of a node, by name in the order of the alphabet."""
-    attributes = sorted(node.attribute, key=lambda attribute: attribute.name)
-    return ", ".join(
-        f"{plain_text(attribute.name)}={attribute_text(attribute, graph_text, tensors)}"
-        for attribute in attributes
-    )
+    texts = sorted((a.name, attribute_text(a, graph_text, tensors)) for a in node.attribute)
+    return ", ".join(f"{plain_text(name)}={text}" for name, text in texts)
 
 
 def attribute_text(attribute: Any, graph_text: Callable[[Any], str], tensors: Tensors) -> str:
