@@ -27,7 +27,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.expansion import expanded
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
-from symcompile.fidelity.refitting import Equations, Refitting, names_in
+from symcompile.fidelity.refitting import Equations, Refitting
 from symcompile.lowering import trainable
 from symcompile.modules.absorb import absorb
 from symcompile.modules.assemble import install
@@ -281,7 +281,7 @@ def _shorter(
 
 
 def _inputs(equations: Equations) -> set[str]:
-    return set().union(*map(names_in, equations.values()))
+    return {name for equation in equations.values() for name in equation.uses}
 
 
 class _Cut(NamedTuple):

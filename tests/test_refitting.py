@@ -11,7 +11,7 @@ import sympy
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.fidelity.refitting import Refitting, names_in
+from symcompile.fidelity.refitting import Refitting
 from symcompile.modules.samples import Samples
 from symcompile.regression.pareto import ParetoFront
 
@@ -63,12 +63,12 @@ def test_an_input_goes_and_the_law_stays(recorded: Refitting) -> None:
     trials = dict(recorded.fewer(given, needed={"dx", "dy"}))
     assert list(trials) == ["m", "r"]
     assert terms(trials["m"][0]) == LAW
-    assert all("r" not in names_in(one) for one in trials["r"].values())
+    assert all("r" not in one.uses for one in trials["r"].values())
 
 
 def test_no_input_comes_in_for_the_one_that_goes(recorded: Refitting) -> None:
     for name, changed in recorded.fewer({0: equation("dx + 0.1*r")}, needed=set()):
-        assert all(names_in(one) <= {"dx", "r"} - {name} for one in changed.values())
+        assert all(one.uses <= {"dx", "r"} - {name} for one in changed.values())
 
 
 def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: Refitting) -> None:
@@ -97,7 +97,7 @@ def test_a_constant_that_was_not_left_out_stays(recorded: Refitting) -> None:
 
 def test_others_are_the_longest_and_fits_without_a_search(recorded: Refitting) -> None:
     (_, longest), *fits = recorded.others({0: equation("dx"), 1: equation("2*dy")})
-    assert names_in(longest[0]) == {"dx", "dy", "r", "m"}
+    assert longest[0].uses == {"dx", "dy", "r", "m"}
     assert terms(longest[1]) == {"dy", "dy/r"}
     assert [fitting.loss for fitting, _ in fits] == ["auto", "absolute"]
     for _, found in fits:

@@ -98,7 +98,7 @@ class Refitting:
         for name in used if len(used) > 1 else []:
             if name in needed:
                 continue
-            having = [k for k, equation in equations.items() if name in names_in(equation)]
+            having = [k for k, equation in equations.items() if name in equation.uses]
             new = self.all_best(having, [n for n in used if n != name])
             if new:
                 lost = sum(self.lost(k, equations[k], new[k]) for k in new)
@@ -107,7 +107,7 @@ class Refitting:
 
     def used(self, equations: Iterable[Equation]) -> list[str]:
         """Inputs that any of these has."""
-        names = set().union(*map(names_in, equations))
+        names = {name for equation in equations for name in equation.uses}
         return [name for name in self.names if name in names]
 
     def completed(
@@ -209,11 +209,6 @@ class Refitting:
         if not front.equations:
             return None
         return replace(front.select("plateau"), symbols=self.names)
-
-
-def names_in(equation: Equation) -> set[str]:
-    """Names of the inputs that an equation uses."""
-    return set(equation.uses)
 
 
 def _plus(equation: Equation, constant: float) -> Equation:
