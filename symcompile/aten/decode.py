@@ -18,7 +18,7 @@ import torch
 from torch import fx, nn
 
 from symcompile.aten.operators import resolve
-from symcompile.aten.signature import check_signature, rows_of
+from symcompile.aten.signature import Json, check_signature, rows_of
 from symcompile.aten.values import decode_value, identifier, named_tuple, no_leaf, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import submodule_path
@@ -27,8 +27,6 @@ MAX_MODULES = 200_000  # counted with those that they lie in, once for each
 
 # What fx keeps in an instance and makes anew with a graph.
 _OF_FX = ("_graph", "_code", "_lineno_map", "_prologue_start", "_replace_hooks")
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from symcompile.aten.signature import Json, placeholders, read_inputs, read_sign
 from symcompile.aten.values import DTYPES, encode_value, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import Batch, submodule_path
-from symcompile.modules.region import Region
+from symcompile.modules.region import Key, Region
 from symcompile.modules.region_call import build_arguments
 
 # Checks that torch.export writes into a graph for its own use; they compute nothing.
@@ -208,12 +209,11 @@ class _GraphEncoder:
         named = {name: self.encode(arg) for name, arg in kwargs.items()}
         call = self.emit(node.name, "region", [self.encode(arg) for arg in args], named)
         self.rows[-1]["path"] = region.path
-        self.results[node] = []
-        for keys in region.interface.output_keys:
-            value = call
-            for key in keys:
-                value = self.emit(f"{node.name}_{key}", "getitem", [value, key], {})
-            self.results[node].append(value)
+
+        def item(value: Json, key: Key) -> Json:
+            return self.emit(f"{node.name}_{key}", "getitem", [value, key], {})
+
+        self.results[node] = [reduce(item, keys, call) for keys in region.interface.output_keys]
 
     def read_grad_mode(self, node: fx.Node, owner: nn.Module) -> None:
         """`torch.no_grad()` inside of a forward: its graph in line, cut off from the gradient.

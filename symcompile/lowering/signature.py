@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from functools import partial, reduce
 from typing import Any
 
 from torch import fx, nn
@@ -69,10 +70,5 @@ class Arguments:
 
     def outputs(self, returned: fx.Node) -> list[fx.Node]:
         """The output tensors inside of what a call returned, by their number."""
-        found = []
-        for keys in self.interface.output_keys:
-            node = returned
-            for key in keys:
-                node = self.writer.call(operator.getitem, node, key)
-            found.append(node)
-        return found
+        item = partial(self.writer.call, operator.getitem)
+        return [reduce(item, keys, returned) for keys in self.interface.output_keys]
