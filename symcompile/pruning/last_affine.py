@@ -51,9 +51,11 @@ def last_affine(model: nn.Module, path: str) -> nn.Linear:
                 raise _UnprovenError("other layers come last in training than in evaluation")
         _refuse_shared(model, block, linear)
     except _UnprovenError as reason:
+        inner = [name for name, child in block.named_modules() if name and type(child) is nn.Linear]
+        advice = f"; or name that layer, for example {path + '.' + inner[-1]!r}" if inner else ""
         raise PruningError(
             f"block {path!r} can't be made smaller: {reason}. Expected a block that ends in an"
-            f" nn.Linear, with at most elementwise functions after it{_advice(block, path)}"
+            f" nn.Linear, with at most elementwise functions after it{advice}"
         ) from None
     return linear
 
@@ -135,8 +137,3 @@ def _refuse_shared(model: nn.Module, block: nn.Module, linear: nn.Linear) -> Non
     named = [module for _, module in model.named_modules(remove_duplicate=False)]
     if sum(m is linear for m in named) != sum(m is block for m in named):
         raise _UnprovenError("its last layer serves in another place as well")
-
-
-def _advice(block: nn.Module, path: str) -> str:
-    inner = [name for name, child in block.named_modules() if name and type(child) is nn.Linear]
-    return f"; or name that layer, for example {path + '.' + inner[-1]!r}" if inner else ""

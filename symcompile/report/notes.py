@@ -30,6 +30,12 @@ CLOSE = 0.25
 RUNNERS_UP = 3
 DOMAIN_ISSUES = 4
 
+_LEFT_OUT = (
+    ", since all were fitted to: in place of held-out samples, each row is predicted by constants,"
+    " and by controls, that were fitted without it. That the form was chosen with all of them in"
+    " sight is not in these figures"
+)
+
 Note = tuple[str, str]
 
 # --- the whole model -------------------------------------------------------------------------
@@ -188,13 +194,13 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
     """Remarks on one target: a name, "" where it goes on with that of the one before; a text."""
     fidelity = outcome.fidelity
     if fidelity is not None:
-        yield from _named("warning", [*_constant(outcome), *_worse(outcome)])
+        yield from _named("warning", list(_warnings(outcome)))
         yield from _named("projection", list(_projections(fidelity)))
         yield from _named("precision", list(_precision(outcome, fidelity)))
         issues = [_domain(issue, outcome) for issue in fidelity.domain]
         yield from _named("domain", issues, DOMAIN_ISSUES)
         if "judged_by" in outcome.provenance:
-            yield "judged by", _folds(str(outcome.provenance["judged_by"]))
+            yield "judged by", f"{outcome.provenance['judged_by']}{_LEFT_OUT}"
         if fidelity.end_to_end is not None:
             yield "end to end", _end_to_end(fidelity.end_to_end)
         for what, why in fidelity.unmeasured.items():
@@ -215,36 +221,25 @@ def _named(name: str, texts: Sequence[str], most: int = 99, more: str = "") -> I
     yield from ((name if k == 0 else "", text) for k, text in enumerate(shown))
 
 
-def _worse(outcome: Outcome) -> Iterator[str]:
-    labels = [name for name, row in real_rows(outcome).items() if not row.beats_linear]
-    if labels:
-        yield (
-            f"{', '.join(labels)}: {WORSE}. A linear map of the block's inputs is closer to it;"
-            " beat_linear=True takes another equation, or refuses"
-        )
-
-
-def _constant(outcome: Outcome) -> Iterator[str]:
-    """Whatever the inputs are: a reader has to know that nothing of them is left."""
+def _warnings(outcome: Outcome) -> Iterator[str]:
+    """Of constants, since a reader has to know that nothing of the inputs is left; and of equations
+    that are worse than a linear map."""
     used = chosen(outcome)
     constant = [output for output, equation in used.items() if not equation.uses]
-    if not constant or not isinstance(outcome, Rewrite):
-        return
-    labels = ", ".join(label(outcome.region, output) for output in constant)
-    removed = outcome.fidelity.parameters_removed if len(constant) == len(used) else 0
-    of = f" of {count(removed, 'parameter')}" if removed else ""
-    yield (
-        f"{labels}: a constant stands in place of the block{of}, which no input moves any more."
-        " Either the block hardly varies on this data, or no equation in reach says how it does"
-    )
-
-
-def _folds(judged_by: str) -> str:
-    return (
-        f"{judged_by}, since all were fitted to: in place of held-out samples, each row is"
-        " predicted by constants, and by controls, that were fitted without it. That the form was"
-        " chosen with all of them in sight is not in these figures"
-    )
+    if constant and isinstance(outcome, Rewrite):
+        labels = ", ".join(label(outcome.region, output) for output in constant)
+        removed = outcome.fidelity.parameters_removed if len(constant) == len(used) else 0
+        of = f" of {count(removed, 'parameter')}" if removed else ""
+        yield (
+            f"{labels}: a constant stands in place of the block{of}, which no input moves any more."
+            " Either the block hardly varies on this data, or no equation in reach says how it does"
+        )
+    worse = [name for name, row in real_rows(outcome).items() if not row.beats_linear]
+    if worse:
+        yield (
+            f"{', '.join(worse)}: {WORSE}. A linear map of the block's inputs is closer to it;"
+            " beat_linear=True takes another equation, or refuses"
+        )
 
 
 def _projections(fidelity: Fidelity) -> Iterator[str]:
