@@ -95,7 +95,7 @@ def test_a_front_ends_in_the_whole_polynomial_within_its_limit() -> None:
     X = samples(2000)
     clean = mixed(X)
     y = clean + 0.01 * clean.std() * np.random.default_rng(2).normal(size=len(X))
-    candidates = sparse_candidates(X, y, None, NAMES, OPERATORS, 35)
+    candidates = sparse_candidates(Dataset(X, y), NAMES, OPERATORS, 35)
     fit, holdout = Dataset(X[:1500], y[:1500]), Dataset(X[1500:], y[1500:])
     front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=35)
     best = front.select("plateau")

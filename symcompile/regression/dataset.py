@@ -64,10 +64,10 @@ class Dataset:
         robust = self.loss.weights(self.y - np.median(self.y))
         return robust if self.weights is None else robust * self.weights
 
-    def first(self, rows: int) -> Dataset:
-        """The first rows only: samples come in random order."""
-        weights = None if self.weights is None else self.weights[:rows]
-        return Dataset(self.X[:rows], self.y[:rows], weights, self.loss)
+    def rows(self, which: slice) -> Dataset:
+        """Some of the samples, judged as they are."""
+        weights = None if self.weights is None else self.weights[which]
+        return Dataset(self.X[which], self.y[which], weights, self.loss)
 
     def fit_constants(
         self, equation: Equation, max_iterations: int = 30, deadline: float = math.inf

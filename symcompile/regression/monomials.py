@@ -23,6 +23,7 @@ import sympy
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import linear, robust
 from symcompile.regression.losses import Loss
 from symcompile.regression.pursuit import Library
@@ -41,30 +42,25 @@ Sum = tuple[Exponents, ...]
 
 
 def monomial_candidates(
-    X: Array,
-    y: Array,
-    weights: Array | None,
-    loss: Loss,
+    fit: Dataset,
     names: Sequence[str],
     operators: OperatorSet,
     max_complexity: int,
     deadline: float = math.inf,
 ) -> list[Equation]:
-    """Sums of 1 to 4 monomials, for y [n_samples] in the columns of X [n_samples, n_inputs]; of few
-    samples one for every four of them.
+    """Sums of 1 to 4 monomials; of few samples one for every four of them.
 
     Empty where the operators can't spell them, or where there are too many inputs for products of
     degree 3. Negative powers are those of inputs that are above 0 on every sample.
     """
-    step = -(-len(X) // _MAX_ROWS)
-    X, y = X[::step], y[::step]
-    weights = np.ones(len(y)) if weights is None else weights[::step]
+    data = fit.rows(slice(None, None, -(-len(fit.y) // _MAX_ROWS)))
     inverse = "inv" in operators or "/" in operators
-    powers = [_powers(column, inverse) for column in X.T]
+    powers = [_powers(column, inverse) for column in data.X.T]
     exponents = _exponents(powers) if "+" in operators and "*" in operators else []
-    if not exponents or len(y) < _ROWS_OF_A_TERM:
+    if not exponents or len(data.y) < _ROWS_OF_A_TERM:
         return []
-    problem = _Problem(X, y, weights, loss, powers, deadline)
+    weights = np.ones(len(data.y)) if data.weights is None else data.weights
+    problem = _Problem(data.X, data.y, weights, data.loss, powers, deadline)
     candidates = []
     for terms in problem.sums(exponents):
         for expr in _spellings(terms, problem.fitted(terms)[1], names, powers):

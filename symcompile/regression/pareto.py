@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -49,23 +49,11 @@ class ParetoFront:
         few: Few | None = None,
     ) -> ParetoFront:
         """Keep what no simpler or equally simple equation beats; NaN losses are dropped."""
-        kept: list[Equation] = []
-        lowest = math.inf
-        for equation in sorted(equations, key=lambda e: (e.complexity, _measured(e))):
-            if _measured(equation) < lowest:
-                kept.append(equation)
-                lowest = _measured(equation)
-        return cls(tuple(kept), float(variance), None, loss, constant_loss, few=few)
+        return cls(_ranked(equations), float(variance), None, loss, constant_loss, few=few)
 
     def grown(self, more: Iterable[Equation]) -> ParetoFront:
         """The front that these and its own equations come to, without a choice of its own."""
-        return ParetoFront.of(
-            [*self, *more],
-            self.variance,
-            loss=self.loss,
-            constant_loss=self.constant_loss,
-            few=self.few,
-        )
+        return replace(self, equations=_ranked([*self, *more]), choice=None, reason="")
 
     def __len__(self) -> int:
         return len(self.equations)
@@ -208,6 +196,16 @@ def check_front(front: ParetoFront) -> None:
         raise ExpressionError(f"complexities {list(costs[:20])} of a front do not ascend")
     if choice is not None and (type(choice) is not int or not 0 <= choice < len(front)):
         raise ExpressionError(f"choice: is {choice!r}, of {len(front)} equations")
+
+
+def _ranked(equations: Iterable[Equation]) -> tuple[Equation, ...]:
+    ranked: list[Equation] = []
+    lowest = math.inf
+    for equation in sorted(equations, key=lambda e: (e.complexity, _measured(e))):
+        if _measured(equation) < lowest:
+            ranked.append(equation)
+            lowest = _measured(equation)
+    return tuple(ranked)
 
 
 def _measured(equation: Equation) -> float:

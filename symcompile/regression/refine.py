@@ -121,7 +121,8 @@ class _Pool:
     def __post_init__(self) -> None:
         start, limit = time.monotonic(), math.inf if self.seconds is None else self.seconds
         self.full, self.deadline, self.end = (start + limit * k for k in (_OFFER_SHARE, 1.0, 2.0))
-        self.sample = self.fit.first(self.options.fit_rows)
+        # The first rows: samples come in random order.
+        self.sample = self.fit.rows(slice(self.options.fit_rows))
         self.floor = 1e-15 * max(self.fit.constant_loss, 1e-300)
         self.fits = 0
         self.equations: dict[sympy.Expr, Equation] = {}

@@ -76,6 +76,9 @@ class Task(NamedTuple):
     key: str
     restart: int | None = None
 
+    def __str__(self) -> str:
+        return "its refinement" if self.restart is None else "its search"
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -133,13 +136,6 @@ def described(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-class Flight(NamedTuple):
-    """A task under way, and the `time.monotonic()` at which it was submitted."""
-
-    task: Task
-    since: float
-
-
 class Run:
     """Searches and refinements of fits, from the first to the last.
 
@@ -168,7 +164,8 @@ class Run:
         self.failed: dict[str, str] = {}
         self.refused: EngineError | None = None
         self.repeated: set[Task] = set()
-        self.under_way: dict[Future[Any], Flight] = {}
+        # Each task with the `time.monotonic()` at which it was submitted.
+        self.under_way: dict[Future[Any], tuple[Task, float]] = {}
         self.heard = time.monotonic()
         self.urgent: deque[Task] = deque()
         self.waiting = deque(task for fit in fits for task in self.tasks(fit))
@@ -187,9 +184,16 @@ class Run:
             raise
         finally:
             self.crew.close()
-        if self.refused is not None or (self.failed and not self.done):
-            raise self.refused or self.error()
-        return self.done | {key: self.nothing(key) for key in self.failed}
+        if self.refused is not None:
+            raise self.refused
+        if self.failed and not self.done:
+            key, reason = next(iter(self.failed.items()))
+            others = f" (and so did {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
+            raise EngineError(f"distilling {key!r} failed: {reason}{others}")
+        return self.done | {
+            key: ParetoFront((), self.fits[key].samples[1].variance, reason=reason)
+            for key, reason in self.failed.items()
+        }
 
     def abandon(self) -> None:
         """End everything; what is finished is kept, so far as it can be."""
@@ -198,14 +202,6 @@ class Run:
             if not future.cancel() and future.done():
                 with suppress(Exception):
                     self.take(task, future)
-
-    def error(self) -> EngineError:
-        key, reason = next(iter(self.failed.items()))
-        others = f" (and so did {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
-        return EngineError(f"distilling {key!r} failed: {reason}{others}")
-
-    def nothing(self, key: str) -> ParetoFront:
-        return ParetoFront((), self.fits[key].samples[1].variance, reason=self.failed[key])
 
     def tasks(self, fit: Fit) -> list[Task]:
         """The searches of a fit; where there are none, what needs no search is refined."""
@@ -243,7 +239,7 @@ class Run:
     def submit(self, task: Task) -> None:
         since = time.monotonic()
         try:
-            self.under_way[self.crew.submit(attempt, *self.call(task))] = Flight(task, since)
+            self.under_way[self.crew.submit(attempt, *self.call(task))] = task, since
         except EngineError as error:  # what is under way is still waited for, and kept
             self.refused = error
             self.empty()
@@ -284,7 +280,7 @@ class Run:
         finished, _ = wait(self.under_way, timeout=_TICK, return_when=FIRST_COMPLETED)
         for future in [future for future in self.under_way if future in finished]:
             self.heard = time.monotonic()
-            self.take(self.under_way.pop(future).task, future)
+            self.take(self.under_way.pop(future)[0], future)
 
     def take(self, task: Task, future: Future[Any]) -> None:
         self.watches.pop(task, None)
@@ -296,9 +292,11 @@ class Run:
         except Exception as error:  # of the way there or back
             result = Failure(described(error))
         if isinstance(result, Failure):
-            self.fail(task.key, f"its {_name(task)} failed: {result.reason}")
+            self.fail(task.key, f"{task} failed: {result.reason}")
         elif task.restart is None:
-            self.refined(task.key, result)
+            self.done[task.key] = result
+            self.journal.keep_front(self.fits[task.key], result)
+            tell(self.progress, task.key, result)
         else:
             self.journal.keep_search(self.fits[task.key], task.restart, result)
             self.searched(task.key, task.restart, result)
@@ -311,15 +309,10 @@ class Run:
         if len(self.found[key]) == self.restarts(self.fits[key]):
             self.urgent.append(Task(key))
 
-    def refined(self, key: str, front: ParetoFront) -> None:
-        self.done[key] = front
-        self.journal.keep_front(self.fits[key], front)
-        tell(self.progress, key, front)
-
     def repeat(self, task: Task, error: BaseException) -> None:
         """A worker that died gets a second chance: another may have taken it along."""
         if task in self.repeated:
-            self.fail(task.key, f"the worker of its {_name(task)} died twice: {described(error)}")
+            self.fail(task.key, f"the worker of {task} died twice: {described(error)}")
             return
         self.repeated.add(task)
         self.urgent.append(task)
@@ -350,11 +343,7 @@ class Run:
                 del self.under_way[future]
                 self.crew.give_up(future)
                 reason = f"was given up after {taken:.0f} s, with a budget of {budget:g} s"
-                self.fail(task.key, f"its {_name(task)} {reason}")
-
-
-def _name(task: Task) -> str:
-    return "refinement" if task.restart is None else "search"
+                self.fail(task.key, f"{task} {reason}")
 
 
 def tell(progress: Progress | None, key: str, front: ParetoFront) -> None:

@@ -51,29 +51,25 @@ def without_search(
     """Sums of inputs and of their products, products of sums, and sums of monomials, with one name
     for each column; those that were found by the `deadline`, a value of `time.monotonic()`."""
     limits = names, operators, max_complexity, deadline
-    sparse = sparse_candidates(fit.X, fit.y, fit.search_weights, *limits)
-    return sparse + monomial_candidates(fit.X, fit.y, fit.weights, fit.loss, *limits)
+    return sparse_candidates(fit, *limits) + monomial_candidates(fit, *limits)
 
 
 def sparse_candidates(
-    X: Array,
-    y: Array,
-    weights: Array | None,
+    fit: Dataset,
     names: Sequence[str],
     operators: OperatorSet,
     max_complexity: int,
     deadline: float = math.inf,
 ) -> list[Equation]:
-    """Sums of 1, 2, ... terms of y [n_samples] in the columns of X [n_samples, n_inputs], and
-    products of two sums of the columns that such sums use first.
+    """Sums of 1, 2, ... terms, and products of two sums of the inputs that such sums use first.
 
     Empty where the operators can't spell a sum of products. Losses are left to refine.
     """
     if "+" not in operators or "*" not in operators:
         return []
-    step = -(-len(X) // _MAX_ROWS)
-    X, y = X[::step], y[::step]
-    weights = np.ones(len(X)) if weights is None else weights[::step] / weights.mean()
+    every = slice(None, None, -(-len(fit.y) // _MAX_ROWS))
+    X, y, weights = fit.X[every], fit.y[every], fit.search_weights
+    weights = np.ones(len(X)) if weights is None else weights[every] / weights.mean()
     candidates: list[Equation] = []
     for degree in (1, 2):
         terms, values = _terms(X, names, degree)
