@@ -55,6 +55,7 @@ CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "Not": ([TRUE], {}),
     "Where": ([TRUE, X, UNIT], {}),
     "Clip": ([X, np.array(-0.5), np.array(1.5)], {}),
+    "Mod": ([X, ABOVE], {"fmod": 1}),
     "MatMul": ([X, X.T], {}),
     "Gemm": ([X, UNIT, np.array([1.0, 2.0])], {"transB": 1, "alpha": 0.5, "beta": 2.0}),
     "Unsqueeze": ([X, np.array([0, -1])], {}),

@@ -14,7 +14,7 @@ import onnx
 import onnx.inliner
 import pytest
 import torch
-from hybrids import Fake, FakeHybrid, equations_of, hybrid_of, rewrite_of
+from hybrids import Fake, FakeHybrid, equations_of, hybrid_of, region_of, rewrite_of
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -22,6 +22,8 @@ from symcompile import exporters
 from symcompile.diff.readers import read
 from symcompile.diff.snapshot import Snapshot, Tensor
 from symcompile.errors import ArtifactError
+from symcompile.expressions.evaluation import evaluate
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.fidelity.outcome import Refusal
 from symcompile.lowering import lower
 from symcompile.modules.calling import Batch
@@ -200,6 +202,38 @@ def test_blocks_are_those_of_a_manifest_an_artifact_and_the_model(
     assert list(wave.features) == ["r", "d"]
     assert found.blocks["rest"].digest
     assert found.blocks["rest"].reason == "no equation beats a linear map"
+
+
+class Alone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.law = nn.Identity()
+
+    def forward(self, signal: torch.Tensor) -> Any:
+        return self.law(signal)
+
+
+def spelled(row: Any) -> str:
+    """An operator of x0 and x1 where it has values."""
+    args = ["x0/4 + 0.1", "x0 + 1.5"] if row.arity == 1 else ["x0, x1 + 0.5"]
+    for one in args:
+        text = f"{row.name}({one})" if row.name.isidentifier() else f"x0 {row.name} x1"
+        found = equations_of(region_of("law", fake := Fake([text], 2)), fake)[0]
+        if np.isfinite(evaluate(found.program, samples(50, 2).numpy(), found.constants)).all():
+            return text
+    raise AssertionError(row)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_blocks_of_every_operator_are_checked_against_their_nodes(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    lacking = str(dtype).removeprefix("torch.")
+    rows = [row for row in VOCABULARY.values() if lacking not in row.onnx_lacks or row.onnx_spelled]
+    fakes = {"law": Fake([spelled(row) for row in rows], 2, ranges=[(0.25, 1.25)] * 2)}
+    hybrid = hybrid_of(Alone(), fakes, Batch((samples(6, 2).to(dtype),), {}), dtype=dtype)
+    exporters.onnx(hybrid, tmp_path / "a.onnx", check=False)
+    assert read(tmp_path / "a.onnx").notes == ()
 
 
 # --- flat files that tools have changed ----------------------------------------------------------

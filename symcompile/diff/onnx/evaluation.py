@@ -146,6 +146,10 @@ def _clip(machine: Machine, attrs: Attributes, x: Array, *bounds: Array | None) 
     return x
 
 
+def _mod(machine: Machine, attrs: Attributes, a: Array, b: Array) -> Array:
+    return machine.apply(np.fmod if attrs.get("fmod") else np.mod, a, b)
+
+
 # --- matrix products -----------------------------------------------------------------------------
 
 
@@ -253,6 +257,7 @@ NODES: dict[str, Callable[..., Array]] = {
     "Max": partial(_folded, np.maximum),
     **{name: partial(_moved, move) for name, move in MOVES.items()},
     "Clip": _clip,
+    "Mod": _mod,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Gather": _gather,
