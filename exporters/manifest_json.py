@@ -2,28 +2,20 @@
 
 The manifest says what the model computes and how well, never when or how fast: the same compile
 gives the same bytes. Regions stand in the order of their paths, an equation on one line, each
-constant on a line of its own, so that a plain text diff reads well. Its schema:
+constant on a line of its own, so that a plain text diff reads well. Its top holds
 
-| key | holds |
+| key | what |
 |---|---|
-| manifest | version of this schema |
-| symcompile | version of the compiler |
-| model | class, capture, number of parameters |
-| model.inputs | dtype and sizes of each argument, by the parameter's name: x, batch['x'] |
-| model.outputs | the same of each result, by its place: result, [0], ['y'] |
-| model.arguments, model.results | the order of these, which that of keys does not tell |
-| model.probes | what the model gives on up to 4 rows of its example, and a digest of these rows |
-| regions | by path: status, inputs with ranges, equations, fidelity, provenance, probes |
-| regions.*.columns, .variables | the order of the inputs, and of the features if there are any |
+| manifest, symcompile | versions of the schema and of the compiler |
+| model | class, arguments, results, and what it gives on up to 4 rows of its example |
+| regions | by path: inputs with ranges, equations, fidelity, probes, provenance |
 | weights | dtype, shape and digest of every weight outside of equations and neural blocks |
-| graph | nodes around the regions: [name, operator, input nodes, weights, arguments] |
+| graph | nodes around the regions |
 
-A size that the exported graph leaves free has a name: "batch" for that of the rows, "size1" and so
-on for others. In the arguments of a node % is the next input node, @ the next weight, and
-"training" what depends on the mode. Numbers are written in full (`repr`), but for what a model
-gives on its probes: those are rounded, since their last digits are the processor's. Numbers that
-are not finite are null. Equation texts are for people; `program` is what a reader evaluates, and
-what the texts are checked against.
+and `symcompile.storage.rows` tells the members of each. A size that the exported graph leaves free
+has a name: "batch" for that of the rows, "size1" and so on for others. Numbers are written in full
+(`repr`), but for what a model gives on its probes: those are rounded, since their last digits are
+the processor's. Numbers that are not finite are null.
 """
 
 from __future__ import annotations
@@ -40,16 +32,15 @@ from symcompile.aten.around import encode_around
 from symcompile.aten.decode import StoredGraph
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.fidelity.hybrid import Hybrid
-from symcompile.fidelity.outcome import Outcome, Refusal, check_constants
+from symcompile.fidelity.outcome import Outcome, check_constants
 from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.state import same_random_state
 from symcompile.storage.files import replacing
 from symcompile.storage.graph_rows import aten_rows, fx_rows
 from symcompile.storage.model import (
+    block_digest,
     example_of,
     model_row,
-    own_tensors,
-    state_digest,
     weight_rows,
 )
 from symcompile.storage.rows import MANIFEST_FORMAT, region_row, stable
@@ -76,7 +67,7 @@ def manifest(hybrid: Hybrid, path: str | os.PathLike[str] | None = None) -> Json
         "symcompile": __version__,
         "model": model_row(module, example, hybrid.capture, stored),
         "regions": {
-            name: region_row(one, _digest(hybrid, name, one)) for name, one in outcomes.items()
+            path: region_row(one, block_digest(module, path, one)) for path, one in outcomes.items()
         },
         "weights": weight_rows(module, outcomes, stored),
         "graph": _graph(hybrid, stored, note),
@@ -102,12 +93,6 @@ def _stored(
         return encode_around(hybrid.module, example, outcomes)[0], ""
     except ArtifactError as error:
         return None, stable(str(error))
-
-
-def _digest(hybrid: Hybrid, path: str, outcome: Outcome) -> str | None:
-    if outcome.region is None or not isinstance(outcome, Refusal):
-        return None
-    return state_digest(dict(own_tensors(hybrid.module.get_submodule(submodule_path(path)))))
 
 
 def _graph(hybrid: Hybrid, stored: StoredGraph | None, note: str) -> Json:

@@ -10,23 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from symcompile._version import __version__
 from symcompile.exporters.onnx_operators import Signature
 from symcompile.fidelity.hybrid import Hybrid
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
-from symcompile.modules.calling import submodule_path
 from symcompile.storage.codecs import without_nan
 from symcompile.storage.equations import DIGITS
-from symcompile.storage.model import (
-    example_of,
-    model_row,
-    own_tensors,
-    state_digest,
-    weight_rows,
-)
+from symcompile.storage.model import block_digest, example_of, model_row, weight_rows
 from symcompile.storage.onnx_rows import (
     TARGET_ROW,
     FlatCall,
@@ -34,7 +27,7 @@ from symcompile.storage.onnx_rows import (
     TargetRow,
     TensorFeatures,
 )
-from symcompile.storage.rows import RegionRow, region_row
+from symcompile.storage.rows import region_row
 
 PREFIX = "symcompile."
 # A projection with more numbers stays out: the file would hold them twice.
@@ -61,15 +54,16 @@ def model_metadata(
     }
     for path, outcome in outcomes.items():
         if isinstance(outcome, Refusal):
-            row = TargetRow(**_members(outcome, _digest(hybrid, path, outcome)), path=path)
+            row = TargetRow.of(outcome, block_digest(hybrid.module, path, outcome))
         else:
             own = {name: kinds for name, (owner, kinds) in functions.items() if owner == path}
             row = replace(
-                _target(outcome),
+                _symbolic(outcome),
                 calls=calls.get(path, 0),
                 functions=() if flat is not None else tuple(own),
                 signatures=own,
             )
+        row = replace(row, path=path)
         if flat is not None:
             row = replace(row, flat=tuple(call for call in flat if call.path == path))
         key = f"{PREFIX}{path}"
@@ -79,37 +73,21 @@ def model_metadata(
     return found
 
 
-def _members(outcome: Outcome, digest: str | None = None) -> dict[str, Any]:
-    row = RegionRow.of(outcome, digest)
-    return {one.name: getattr(row, one.name) for one in fields(row)}
-
-
-def _digest(hybrid: Hybrid, path: str, outcome: Outcome) -> str | None:
-    """Of a neural block's weights."""
-    if outcome.region is None:
-        return None
-    return state_digest(dict(own_tensors(hybrid.module.get_submodule(submodule_path(path)))))
-
-
-def _target(rewrite: Rewrite) -> TargetRow:
+def _symbolic(rewrite: Rewrite) -> TargetRow:
     """With what a reader needs to compute the block from its function."""
     interface, projection = rewrite.region.interface, rewrite.region.projection_out
-    members = _members(rewrite)
-    members["equations"] = {
-        output: replace(row, latex=rewrite.equations[output].latex(DIGITS))
-        for output, row in members["equations"].items()
-    }
     reconstruction = None
     if projection is not None and projection.components.size <= _MOST_COMPONENTS:
         reconstruction = Reconstruction(projection.mean.tolist(), projection.components.tolist())
-    tensors = (
-        tuple(0 if one.scalar else one.features for one in side)
-        for side in (interface.inputs, interface.outputs)
-    )
-    return TargetRow(
-        **members,
-        path=rewrite.path,
-        tensors=TensorFeatures(*tensors),
+    row = TargetRow.of(rewrite)
+    latex = {k: one.latex(DIGITS) for k, one in rewrite.equations.items()}
+    sides = (interface.inputs, interface.outputs)
+    return replace(
+        row,
+        equations={k: replace(one, latex=latex[k]) for k, one in (row.equations or {}).items()},
+        tensors=TensorFeatures(
+            *(tuple(0 if one.scalar else one.features for one in side) for side in sides)
+        ),
         reconstruction=reconstruction,
     )
 

@@ -247,6 +247,13 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+def block_digest(module: nn.Module, path: str, outcome: Outcome) -> str | None:
+    """Of the weights of the neural block that stands at a path; None for any other outcome."""
+    if outcome.region is None or isinstance(outcome, Rewrite):
+        return None
+    return state_digest(dict(own_tensors(module.get_submodule(submodule_path(path)))))
+
+
 def tensor_digest(tensor: torch.Tensor) -> str:
     """Of the values; a tensor without dense values of its own has that of their description."""
     try:

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 
@@ -165,7 +165,7 @@ class RegionRow:
     provenance: Annotated[Mapping[str, Any], SHOWN_DATA] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, outcome: Outcome, digest: str | None = None) -> RegionRow:
+    def of(cls, outcome: Outcome, digest: str | None = None) -> Self:
         """Everything that is known of a region; `digest` is that of a neural block's weights."""
         known: dict[str, Any] = {"provenance": outcome.provenance}
         if outcome.region is not None:

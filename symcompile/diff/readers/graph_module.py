@@ -10,7 +10,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.sizes import dtype_name, is_free
-from symcompile.diff.readers.nodes import in_order
+from symcompile.diff.readers.manifest import in_order
 from symcompile.diff.snapshot import Shape, Snapshot, Tensor
 from symcompile.modules.calling import result_places
 from symcompile.storage.codecs import printable

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar
 
 import numpy as np
 
-from symcompile.diff.readers.nodes import in_order
 from symcompile.diff.snapshot import NOT_MEASURED, Accuracy, Block, Output, Snapshot
 from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.outcome import OutputFidelity
 from symcompile.modules.region import read_features
 from symcompile.storage import files
-from symcompile.storage.codecs import NAME, by_name, mapping, printable
+from symcompile.storage.codecs import NAME, by_name, mapping, printable, unique
 from symcompile.storage.equations import EquationRow, check_complexity, check_probes, check_work
 from symcompile.storage.reading import MAX_JSON, MisfitError, at, from_json, placed, reading
 from symcompile.storage.rows import (
@@ -27,6 +27,7 @@ from symcompile.storage.rows import (
     WEIGHTS,
     ModelProbes,
     ModelRow,
+    Node,
     ProbeRow,
     RegionRow,
 )
@@ -37,6 +38,7 @@ _T = TypeVar("_T")
 # In the whole file: they take about 300 bytes of memory each.
 _MAX_VALUES = 2_000_000
 _MAX_COMPONENTS = 10_000
+MAX_EDGES = 1_000_000  # inputs and weights of all nodes together
 _REGIONS = by_name(REGION_ROW, NAME, place="region {}")
 
 
@@ -222,3 +224,36 @@ def matrix(rows: Sequence[Sequence[float]], columns: int) -> Array:
         if len(row) != columns:
             raise placed(f"[{k}]", MisfitError(f"has {len(row)} values, expected {columns}"))
     return np.array(rows, dtype=np.float64).reshape(len(rows), columns)
+
+
+# --- the graph -----------------------------------------------------------------------------------
+
+
+def in_order(nodes: Sequence[Node], where: str) -> tuple[Node, ...]:
+    """The nodes with every one after its inputs, as they are if that is so.
+
+    Raises ArtifactError naming an input that is unknown, or a node that depends on itself.
+    """
+    with at(where):
+        unique([node.name for node in nodes])
+    if sum(len(node.inputs) + len(node.weights) for node in nodes) > MAX_EDGES:
+        raise ArtifactError(f"{where} has more than {MAX_EDGES} connections")
+    by_name = {node.name: node for node in nodes}
+    seen: set[str] = set()
+    sorted_already = True
+    for node in nodes:
+        for name in node.inputs:
+            if name not in by_name:
+                raise ArtifactError(
+                    f"{where}: node {shown(node.name)} reads {shown(name)}, which is not there"
+                )
+        sorted_already &= seen.issuperset(node.inputs)
+        seen.add(node.name)
+    if sorted_already:
+        return tuple(nodes)
+    sorter = TopologicalSorter({node.name: node.inputs for node in nodes})
+    try:
+        return tuple(by_name[name] for name in sorter.static_order())
+    except CycleError as error:
+        name = shown(error.args[1][0])
+        raise ArtifactError(f"{where}: node {name} depends on itself") from None
