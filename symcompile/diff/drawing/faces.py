@@ -7,24 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symcompile.diff import result
 from symcompile.diff.drawing.union import BOTH, NEW, SAME, Cell, Vertex
-from symcompile.diff.result import BlockDiff
+from symcompile.diff.result import CLASSES, IDENTICAL, REWRITTEN, BlockDiff
 from symcompile.diff.snapshot import Node
 
-# A sign for each mark and class, for readers who don't see colours.
-SIGNS = {
-    result.IDENTICAL: "=",
-    result.REWRITTEN: "≡",
-    result.DRIFTED: "≈",
-    result.WEIGHTS: "Δ",
-    result.CHANGED: "≠",
-    result.SIGNATURE: "!",
-    result.ADDED: "+",
-    result.REMOVED: "−",
-    "changed": "~",
-    "moved": "⇄",
-}
+# A sign for each class and mark, for readers who don't see colours.
+SIGNS = dict(zip(CLASSES, "!≠+−≈Δ≡=", strict=True)) | {"changed": "~", "moved": "⇄"}
 
 # Pixels of one column and of one line, and around the text.
 COLUMN, LINE = 6.7, 15.0
@@ -170,7 +158,7 @@ def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:
         old, new = block.both("status")
         if old and new and old != new:
             sign, words = SIGNS["changed"], f"{old} → {new}"
-        if mark == SAME and block.change not in (result.IDENTICAL, result.REWRITTEN):
+        if mark == SAME and block.change not in (IDENTICAL, REWRITTEN):
             mark = "changed"
     return mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
 

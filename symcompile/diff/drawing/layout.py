@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from symcompile.diff.drawing.faces import Face, face, size
-from symcompile.diff.drawing.union import NEW, OLD, Folded
+from symcompile.diff.drawing.union import NEW, OLD, CellGraph
 
 Point = tuple[float, float]
 Edge = tuple[int, int]
@@ -105,7 +105,7 @@ class Layout:
         tops, tall: upper edge and height of each layer.
     """
 
-    folded: Folded
+    folded: CellGraph
     layers: Layers
     rows: list[list[int]]
     faces: list[dict[int, Face]]
@@ -115,7 +115,7 @@ class Layout:
     tall: list[float]
 
     @classmethod
-    def of(cls, folded: Folded) -> Layout:
+    def of(cls, folded: CellGraph) -> Layout:
         faces = [
             {side: face(cell, side) for side in (OLD, NEW) if cell.sides & side}
             for cell in folded.cells
@@ -159,7 +159,7 @@ class Layout:
 # --- layers and lanes ----------------------------------------------------------------------------
 
 
-def layered(folded: Folded, most_lanes: int = MOST_LANES) -> Layers:
+def layered(folded: CellGraph, most_lanes: int = MOST_LANES) -> Layers:
     """Every cell in a layer below those of all its sources, and the route of every edge."""
     layer = _longest_paths(folded)
     layers = Layers(len(layer), list(layer), [cell.sides for cell in folded.cells])
@@ -172,7 +172,7 @@ def layered(folded: Folded, most_lanes: int = MOST_LANES) -> Layers:
     return layers
 
 
-def _longest_paths(folded: Folded) -> list[int]:
+def _longest_paths(folded: CellGraph) -> list[int]:
     """Longest path from the top; then what is read in one place, and reads less, goes down to it.
 
     Without that a constant for the last layer would stand at the top, far from its reader.
@@ -198,7 +198,7 @@ def _neighbours(downward: Iterable[Edge]) -> tuple[dict[int, list[int]], dict[in
     return above, below
 
 
-def _stubs(folded: Folded, layer: list[int], most: int) -> set[Edge]:
+def _stubs(folded: CellGraph, layer: list[int], most: int) -> set[Edge]:
     """The longest edges, as many as are too many."""
     by_length = sorted(folded.edges, key=lambda edge: (abs(layer[edge[0]] - layer[edge[1]]), edge))
     reach: dict[Edge, int] = {}

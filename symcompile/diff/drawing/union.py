@@ -77,19 +77,6 @@ class Vertex:
 
 
 @dataclass(frozen=True)
-class Union:
-    """Vertices in an order that every edge follows, but those that point back."""
-
-    vertices: tuple[Vertex, ...]
-    edges: Edges
-
-    @cached_property
-    def downward(self) -> list[tuple[int, int]]:
-        """The edges as (upper, lower), those into a vertex before those out of it."""
-        return sorted({(min(edge), max(edge)) for edge in self.edges})
-
-
-@dataclass(frozen=True)
 class Cell:
     """A vertex, or a folded stretch of several."""
 
@@ -114,11 +101,20 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Folded:
-    """Cells in an order that every edge follows but those that point back, as in `Union`."""
+class CellGraph:
+    """Cells in an order that every edge follows, but those that point back."""
 
     cells: tuple[Cell, ...]
     edges: Edges
+
+    @property
+    def vertices(self) -> list[Vertex]:
+        return [vertex for cell in self.cells for vertex in cell.vertices]
+
+    @cached_property
+    def downward(self) -> list[tuple[int, int]]:
+        """The edges as (upper, lower), those into a cell before those out of it."""
+        return sorted({(min(edge), max(edge)) for edge in self.edges})
 
     def hidden(self, side: int) -> int:
         """How many nodes of one side have no box of their own."""
@@ -128,8 +124,8 @@ class Folded:
 # --- the union -----------------------------------------------------------------------------------
 
 
-def unite(nodes: NodesDiff, blocks: Iterable[BlockDiff] = ()) -> Union:
-    """The union of both graphs. Reads of unknown nodes are left out."""
+def unite(nodes: NodesDiff, blocks: Iterable[BlockDiff] = ()) -> CellGraph:
+    """The union of both graphs, every vertex a cell. Reads of unknown nodes are left out."""
     import networkx as nx
 
     vertices, places = _vertices(nodes, blocks)
@@ -148,7 +144,7 @@ def unite(nodes: NodesDiff, blocks: Iterable[BlockDiff] = ()) -> Union:
     ring = {vertex: number for number, inside in enumerate(rings) for vertex in inside}
     acyclic = [edge for edge in edges if edges[edge] != OLD or ring[edge[0]] != ring[edge[1]]]
     order, edges = _in_order(len(vertices), edges, acyclic)
-    return Union(tuple(vertices[k] for k in order), edges)
+    return CellGraph(tuple(Cell((vertices[k],)) for k in order), edges)
 
 
 def _in_order(
@@ -202,14 +198,14 @@ def _vertices(
 # --- what is drawn -------------------------------------------------------------------------------
 
 
-def fold(union: Union, most: int = MOST_DRAWN, context: int = CONTEXT) -> Folded:
+def fold(union: CellGraph, most: int = MOST_DRAWN, context: int = CONTEXT) -> CellGraph:
     """The union with at most `most` cells.
 
     If there is too much, branches are folded together; then blocks that did not change lose their
     surroundings, then their boxes; then changes lose their surroundings, then the last ones their
     boxes.
     """
-    everything = range(len(union.vertices))
+    everything = range(len(union.cells))
     if len(everything) <= min(SMALL, most):
         return _folded(union, [[k] for k in everything])
     for drawn in _choices(union, most, context):
@@ -223,12 +219,12 @@ def fold(union: Union, most: int = MOST_DRAWN, context: int = CONTEXT) -> Folded
     return _folded(union, [[*everything]])
 
 
-def _choices(union: Union, most: int, context: int) -> Iterator[set[int]]:
+def _choices(union: CellGraph, most: int, context: int) -> Iterator[set[int]]:
     """What to draw, less and less of it."""
     vertices = list(enumerate(union.vertices))
     # What changed, blocks first; blocks that did not; inputs and outputs.
     changed = [k for k, vertex in vertices if vertex.changed]
-    changed.sort(key=lambda k: not union.vertices[k].is_block)
+    changed.sort(key=lambda k: not vertices[k][1].is_block)
     blocks = [k for k, vertex in vertices if vertex.is_block and not vertex.changed]
     ends = [k for k, vertex in vertices if vertex.node.operator in ("input", "output")]
     ends = ends if len(ends) <= FEW_ENDS else []
@@ -270,7 +266,7 @@ def _groups(drawn: set[int], above: Sequence[int], branches: Mapping[int, int]) 
     )
 
 
-def _branches(union: Union, drawn: set[int], above: Sequence[int]) -> dict[int, int]:
+def _branches(union: CellGraph, drawn: set[int], above: Sequence[int]) -> dict[int, int]:
     """A number for each vertex that is not drawn: the same where they hang together."""
     import networkx as nx
 
@@ -283,16 +279,16 @@ def _branches(union: Union, drawn: set[int], above: Sequence[int]) -> dict[int, 
     return {k: number for number, one in enumerate(nx.connected_components(graph)) for k in one}
 
 
-def _drawn_above(union: Union, drawn: set[int]) -> list[int]:
+def _drawn_above(union: CellGraph, drawn: set[int]) -> list[int]:
     """For each vertex the set of drawn ones that lead to it, as bits."""
     bits = {vertex: 1 << k for k, vertex in enumerate(sorted(drawn))}
-    above = [0] * len(union.vertices)
+    above = [0] * len(union.cells)
     for a, b in union.downward:
         above[b] |= above[a] | bits.get(a, 0)
     return above
 
 
-def _folded(union: Union, groups: list[list[int]]) -> Folded:
+def _folded(union: CellGraph, groups: list[list[int]]) -> CellGraph:
     """One cell for each group, in an order that their edges follow."""
     cell_of = {vertex: k for k, group in enumerate(groups) for vertex in group}
     edges: Edges = {}
@@ -303,4 +299,5 @@ def _folded(union: Union, groups: list[list[int]]) -> Folded:
             downward.append(edge if a < b else edge[::-1])
             edges[edge] = edges.get(edge, 0) | sides
     order, edges = _in_order(len(groups), edges, downward)
-    return Folded(tuple(Cell(tuple(union.vertices[v] for v in groups[k])) for k in order), edges)
+    vertices = union.vertices
+    return CellGraph(tuple(Cell(tuple(vertices[v] for v in groups[k])) for k in order), edges)

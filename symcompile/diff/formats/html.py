@@ -17,14 +17,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from symcompile._version import __version__
-from symcompile.diff import result
 from symcompile.diff.drawing.faces import LINE, SIGNS
 from symcompile.diff.drawing.picture import Box, Picture, picture
 from symcompile.diff.drawing.union import OLD, SAME
 from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.words import Remark
-from symcompile.diff.result import GraphDiff, ModelDiff, NodesDiff
+from symcompile.diff.result import CLASSES, GraphDiff, ModelDiff, NodesDiff
 from symcompile.diff.snapshot import Node
 from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.notes import count
@@ -39,15 +38,9 @@ _LONGEST, _EQUATION = 1500, 4000
 # Of all cards together, in bytes.
 _CARDS = 500_000
 
-# Classes of the style sheet; what is not listed is "changed".
-_COLOURS = {
-    result.SIGNATURE: "grave",
-    result.CHANGED: "grave",
-    result.ADDED: "added",
-    result.REMOVED: "removed",
-    result.REWRITTEN: "same",
-    result.IDENTICAL: "same",
-}
+# In the style sheet; marks of nodes are "changed" where they are not here.
+_OF_CLASSES = ("grave", "grave", "added", "removed", "changed", "changed", "same", "same")
+_COLOURS = dict(zip(CLASSES, _OF_CLASSES, strict=True))
 
 
 def to_html(diff: GraphDiff, *, title: str | None = None) -> str:

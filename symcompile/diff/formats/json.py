@@ -46,18 +46,14 @@
 | blocks[].equations[].old.accuracy | of this output, see below |
 | blocks[].equations[].coefficients | all constants where the form is the same, a list |
 | blocks[].equations[].coefficients[].place | the expression around it, # is the constant itself |
-| blocks[].equations[].coefficients[].old | value |
-| blocks[].equations[].coefficients[].new | value |
+| blocks[].equations[].coefficients[].old, blocks[].equations[].coefficients[].new | values |
 | blocks[].equations[].coefficients[].relative | (new - old) / abs(old); null from zero |
-| accuracy.r2 | on held-out samples; null, as all of these, where it was not measured |
-| accuracy.relative_l2 | likewise |
-| accuracy.max_error | likewise |
+| accuracy.r2, accuracy.relative_l2, accuracy.max_error | on held-out samples; null if not known |
 | accuracy.extrapolation | relative L2 up to 20 % outside of the recorded ranges |
 | accuracy.linear | relative L2 of a linear map in the equation's place |
 | model.facts | properties of the models as text, changed or not, a list |
 | model.facts[].name | such as "parameters" or "opset ai.onnx" |
-| model.facts[].old | text |
-| model.facts[].new | text |
+| model.facts[].old, model.facts[].new | text |
 | model.signature | what of the arguments and results changed, a list of sentences |
 | model.weights | weights outside of the blocks that are not the same, a list |
 | model.weights[].name | qualified name |

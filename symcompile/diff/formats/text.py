@@ -7,12 +7,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from symcompile.diff import result
 from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import equation_lines
 from symcompile.diff.formats.figures import MetricDiff, label, plain
 from symcompile.diff.formats.words import Remark
-from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff, NodesDiff
+from symcompile.diff.result import CLASSES, BlockDiff, EquationDiff, GraphDiff, NodesDiff
 from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.notes import cut
 
@@ -33,16 +32,8 @@ _CODES = {
     "good": "1;32",
     "middling": "33",
 }
-_STYLES = {
-    result.SIGNATURE: "bad",
-    result.CHANGED: "bad",
-    result.ADDED: "new",
-    result.REMOVED: "old",
-    result.DRIFTED: "middling",
-    result.WEIGHTS: "middling",
-    result.REWRITTEN: "good",
-    result.IDENTICAL: "good",
-}
+_OF_CLASSES = ("bad", "bad", "new", "old", "middling", "middling", "good", "good")
+_STYLES = dict(zip(CLASSES, _OF_CLASSES, strict=True))
 _SIGNS = {"-": "old", "+": "new", "~": "middling", ">": "middling"}
 
 
