@@ -271,24 +271,19 @@ class _GraphEncoder:
 
     def live_nodes(self, output: Any) -> list[Json]:
         """The rows in use, with operators' names; the others fed checks of torch.export."""
-        needed = set(_references(output))
+        needed = _references(output)
         kept = []
         for row in reversed(self.rows):
             target = row["op"]
             if target is torch.ops.aten.add_.Tensor and row["args"][1] is False:
                 continue  # a loaded model's counter of batches, which rests in evaluation mode
             if row["name"] in needed or target == "region" or is_in_place(str(target)):
-                needed.update(_references([row["args"], row["kwargs"]]))
+                needed |= _references([row["args"], row["kwargs"]])
                 kept.append({**row, "op": target if type(target) is str else stored_name(target)})
         return kept[::-1]
 
 
-def _references(data: Any) -> Iterator[str]:
+def _references(data: Any) -> set[str]:
     """Names of the nodes in encoded values."""
-    if isinstance(data, dict):
-        if isinstance(data.get("node"), str):
-            yield data["node"]
-        data = list(data.values())
-    if isinstance(data, list):
-        for value in data:
-            yield from _references(value)
+    leaves = pytree.tree_leaves(data, lambda v: type(v) is dict and type(v.get("node")) is str)
+    return {leaf["node"] for leaf in leaves if type(leaf) is dict}

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from symcompile.errors import described
 from symcompile.modules.calling import map_tensors, same
@@ -185,28 +186,21 @@ def _matrix(columns: list[Tensor], samples: torch.Size) -> Tensor:
 
 def _outputs(output: Any) -> tuple[list[Tensor], Any]:
     """The tensors of an output and its structure, with each tensor's number at its place."""
+    flat, spec = pytree.tree_flatten(output, lambda value: type(value) not in (tuple, list, dict))
     tensors: list[Tensor] = []
-
-    def place(value: Any) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, Tensor):
-            if not value.is_floating_point():
-                raise UnsupportedError(f"it returns a tensor of dtype {value.dtype}")
-            tensors.append(value)
-            return len(tensors) - 1
-        if type(value) in (tuple, list):
-            return type(value)(place(item) for item in value)
-        if type(value) is dict:
-            return {key: place(item) for key, item in value.items()}
-        raise UnsupportedError(
-            f"it returns a {type(value).__name__}: expected tensors, in tuples or dicts"
-        )
-
-    structure = place(output)
+    numbers: list[int | None] = []
+    for leaf in flat:
+        if leaf is not None and not isinstance(leaf, Tensor):
+            raise UnsupportedError(
+                f"it returns a {type(leaf).__name__}: expected tensors, in tuples or dicts"
+            )
+        if leaf is not None and not leaf.is_floating_point():
+            raise UnsupportedError(f"it returns a tensor of dtype {leaf.dtype}")
+        numbers.append(None if leaf is None else len(tensors))
+        tensors += [] if leaf is None else [leaf]
     if not tensors:
         raise UnsupportedError("it returns no tensor")
-    return tensors, structure
+    return tensors, pytree.tree_unflatten(numbers, spec)
 
 
 def _is_pointwise(

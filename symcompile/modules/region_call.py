@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
 from symcompile.modules.calling import tensors
@@ -92,12 +93,7 @@ def _placed(container: Any, keys: tuple[int | str, ...], tensor: Any) -> Any:
 
 def build_structure(structure: Any, outputs: Sequence[Any]) -> Any:
     """What a region returns: outputs in the nested tuples, lists and dicts of `structure`."""
-    if isinstance(structure, Mapping):
-        return {key: build_structure(item, outputs) for key, item in structure.items()}
-    if isinstance(structure, (tuple, list)):
-        built = [build_structure(item, outputs) for item in structure]
-        return tuple(built) if isinstance(structure, tuple) else built
-    return None if structure is None else outputs[structure]
+    return pytree.tree_map(lambda number: None if number is None else outputs[number], structure)
 
 
 # --- rows --------------------------------------------------------------------------------------
