@@ -21,6 +21,22 @@ class Instruction(NamedTuple):
     value: Any = None
 
 
+class Code:
+    """Flat code as it is written, each distinct instruction once."""
+
+    def __init__(self) -> None:
+        self.instructions: list[Instruction] = []
+        self.places: dict[tuple[str, tuple[int, ...], str], int] = {}
+
+    def add(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
+        """Where this instruction stands."""
+        key = (op, tuple(args), repr(value))  # 2, 2.0 and True are equal, yet not the same
+        if key not in self.places:
+            self.places[key] = len(self.instructions)
+            self.instructions.append(Instruction(op, key[1], value))
+        return self.places[key]
+
+
 def fold(code: Sequence[Instruction], rules: Rules, results: list[Any] | None = None) -> list[Any]:
     """What the rules make of each instruction, given what they made of its arguments.
 
@@ -55,19 +71,13 @@ _INFIX: dict[type, str] = {
 
 @cache
 def compiled(definition: str) -> tuple[Instruction, ...]:
-    """The code of a definition over arguments `a` and `b`, each distinct part once and in the order
-    in which it is written: `u = 1 + a; where(u == 1, a, log(u) * a / (u - 1))`.
+    """The code of a definition over arguments `a` and `b`, in the order in which it is written:
+    `u = 1 + a; where(u == 1, a, log(u) * a / (u - 1))`.
 
     Only for definitions in this package: what else a text may hold is not looked for.
     """
-    code: list[Instruction] = []
-    places: dict[str, int] = {}
-
-    def add(op: str, args: Sequence[int] = (), value: Any = None) -> int:
-        instruction = Instruction(op, tuple(args), value)
-        if instruction not in code:
-            code.append(instruction)
-        return code.index(instruction)
+    code = Code()
+    add, places = code.add, dict[str, int]()
 
     def visit(node: Any) -> int:
         match node:
@@ -89,4 +99,4 @@ def compiled(definition: str) -> tuple[Instruction, ...]:
     for step in steps:
         places[step.targets[0].id] = visit(step.value)  # type: ignore[attr-defined]
     visit(last.value)  # type: ignore[attr-defined]
-    return tuple(code)
+    return tuple(code.instructions)

@@ -32,7 +32,7 @@ import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
 from symcompile.expressions.columns import BUILD, LEAVES
-from symcompile.expressions.fold import Instruction, fold, number_value
+from symcompile.expressions.fold import Code, Instruction, fold, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.slots import exact_exponent, real, slot, slot_index
 
@@ -62,9 +62,11 @@ class Program:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings."""
-        code = [_row(one) for one in self.instructions]
         return {
-            "code": code,
+            "code": [
+                [op, list(args), *([value] if op in WITH_VALUE else [])]
+                for op, args, value in self.instructions
+            ],
             "outputs": list(self.outputs),
             "n_inputs": self.n_inputs,
             "n_slots": self.n_slots,
@@ -74,20 +76,21 @@ class Program:
     def from_json(cls, data: Any) -> Program:
         """Read `to_json` back; ExpressionError for anything that is not a valid program."""
         try:
-            code = tuple(
-                Instruction(row[0], tuple(row[1]), _exact(row[2]) if len(row) > 2 else None)
-                for row in data["code"]
-            )
+            code = tuple(_instruction(*row) for row in data["code"])
             return cls(code, tuple(data["outputs"]), data["n_inputs"], data["n_slots"])
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise ExpressionError(f"not a stored equation: {error!r}") from error
+
+
+def _instruction(op: str, args: Any, value: Any = None, *_: Any) -> Instruction:
+    return Instruction(op, tuple(args), tuple(value) if isinstance(value, list) else value)
 
 
 def from_sympy(exprs: Sequence[sympy.Basic], symbols: Sequence[str], n_slots: int) -> Program:
     """Flatten expressions over input `symbols` and slots `c[0]`, ... into one program."""
     builder = _Builder(symbols)
     outputs = tuple(builder.visit(real(sympy.sympify(expr))) for expr in exprs)
-    return Program(tuple(builder.code), outputs, len(symbols), n_slots)
+    return Program(tuple(builder.instructions), outputs, len(symbols), n_slots)
 
 
 def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
@@ -172,30 +175,12 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _row(one: Instruction) -> list[Any]:
-    row = [one.op, list(one.args)]
-    return [*row, one.value] if one.op in WITH_VALUE else row
-
-
-def _exact(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-class _Builder:
-    """Turns sympy nodes into instructions, each distinct node once."""
+class _Builder(Code):
+    """Turns sympy nodes into instructions."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
+        super().__init__()
         self.columns = {name: column for column, name in enumerate(symbols)}
-        self.code: list[Instruction] = []
-        self.known: dict[tuple[Instruction, type], int] = {}
-
-    def emit(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
-        instruction = Instruction(op, tuple(args), value)
-        key = (instruction, type(value))  # 2 and 2.0 are equal, yet not the same
-        if key not in self.known:
-            self.known[key] = len(self.code)
-            self.code.append(instruction)
-        return self.known[key]
 
     def visit(self, expr: sympy.Basic) -> int:
         if expr.is_Symbol:
@@ -207,64 +192,64 @@ class _Builder:
         if isinstance(expr, sympy.Pow):
             return self._power(expr.base, expr.exp)
         if (getattr(expr, "is_number", False) and not expr.args) or expr in (sympy.pi, sympy.E):
-            return self.emit("number", (), _number(expr))
+            return self.add("number", (), _number(expr))
         if isinstance(expr, sympy.Piecewise):
             return self._piecewise(expr)
         if isinstance(expr, (sympy.GreaterThan, sympy.StrictGreaterThan)):
             return self.visit(expr.reversed)
         if isinstance(expr, sympy.Ne):
-            return self.emit("not", [self.visit(sympy.Eq(*expr.args))])
+            return self.add("not", [self.visit(sympy.Eq(*expr.args))])
         if isinstance(expr, sympy.ITE):  # sympy makes them of a comparison with a Piecewise
             return self.visit(expr.to_nnf(simplify=False))
         op = _CLASSES.get(expr.func)
         if op is None:
             raise LoweringError(f"{expr.func.__name__} in {expr} has no counterpart in torch")
-        return self.emit(op, [self.visit(arg) for arg in expr.args])
+        return self.add(op, [self.visit(arg) for arg in expr.args])
 
     def _symbol(self, symbol: sympy.Symbol) -> int:
         index = slot_index(symbol)
         if index is not None:
-            return self.emit("slot", (), index)
+            return self.add("slot", (), index)
         if symbol.name not in self.columns:
             known = ", ".join(self.columns) or "none"
             raise ExpressionError(f"unknown symbol {symbol.name!r}: the inputs are {known}")
-        return self.emit("input", (), self.columns[symbol.name])
+        return self.add("input", (), self.columns[symbol.name])
 
     def _sum(self, expr: sympy.Add) -> int:
         negative = [term for term in expr.args if _is_minus(term)]
         positive = [term for term in expr.args if not _is_minus(term)]
         if not positive:
-            return self.emit("neg", [self.visit(-expr)])
+            return self.add("neg", [self.visit(-expr)])
         total = self._nary("add", positive)
         if not negative:
             return total
-        return self.emit("sub", [total, self._nary("add", [-term for term in negative])])
+        return self.add("sub", [total, self._nary("add", [-term for term in negative])])
 
     def _product(self, expr: sympy.Mul) -> int:
         if expr.args[0] == -1:
-            return self.emit("neg", [self.visit(sympy.Mul(*expr.args[1:]))])
+            return self.add("neg", [self.visit(sympy.Mul(*expr.args[1:]))])
         below = [factor for factor in expr.args if _is_reciprocal(factor)]
         above = [factor for factor in expr.args if not _is_reciprocal(factor)]
-        top = self._nary("mul", above) if above else self.emit("number", (), 1)
+        top = self._nary("mul", above) if above else self.add("number", (), 1)
         if not below:
             return top
         bottom = self._nary("mul", [factor.base**-factor.exp for factor in below])
-        return self.emit("div", [top, bottom])
+        return self.add("div", [top, bottom])
 
     def _nary(self, op: str, args: Sequence[sympy.Expr]) -> int:
         indices = [self.visit(arg) for arg in args]
-        return indices[0] if len(indices) == 1 else self.emit(op, indices)
+        return indices[0] if len(indices) == 1 else self.add(op, indices)
 
     def _power(self, base: sympy.Expr, exponent: sympy.Expr) -> int:
         if exponent.is_Float:
             exponent = exact_exponent(exponent)
         if exponent.is_Number and exponent.is_negative:
-            return self.emit("div", [self.emit("number", (), 1), self.visit(base**-exponent)])
+            return self.add("div", [self.add("number", (), 1), self.visit(base**-exponent)])
         if exponent == sympy.Rational(1, 2):
-            return self.emit("sqrt", [self.visit(base)])
+            return self.add("sqrt", [self.visit(base)])
         if exponent.is_Integer and 2 <= int(exponent) <= _MAX_POWER:
-            return self.emit("power", [self.visit(base)], int(exponent))
-        return self.emit("pow", [self.visit(base), self.visit(exponent)])
+            return self.add("power", [self.visit(base)], int(exponent))
+        return self.add("pow", [self.visit(base), self.visit(exponent)])
 
     def _piecewise(self, expr: sympy.Piecewise) -> int:
         *cases, (last, test) = expr.args
@@ -272,7 +257,7 @@ class _Builder:
             raise LoweringError(f"{expr} leaves a case open: end it with (value, True)")
         result = self.visit(last)
         for value, condition in reversed(cases):
-            result = self.emit("where", [self.visit(condition), self.visit(value), result])
+            result = self.add("where", [self.visit(condition), self.visit(value), result])
         return result
 
 

@@ -20,7 +20,7 @@ from symcompile.errors import ExpressionError, LoweringError
 from symcompile.expressions.columns import completed
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import VALUES
-from symcompile.expressions.fold import Instruction, fold, number_value
+from symcompile.expressions.fold import Code, Instruction, fold, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
 from symcompile.lowering.torch_rules import FUNCTIONS
@@ -63,7 +63,7 @@ def combine(region: Region, equations: Mapping[int, Equation]) -> Joint:
         equation = equations[number]
         results += sharing.inline(*_program(region, number, equation, bindings), len(slots))
         slots += [(number, k) for k in range(len(equation.constants))]
-    program = Program(tuple(sharing.code), tuple(results), len(columns), len(slots))
+    program = Program(tuple(sharing.instructions), tuple(results), len(columns), len(slots))
     return Joint(prune(share_factors(program)), tuple(sorted(equations)), tuple(slots))
 
 
@@ -163,15 +163,14 @@ def _with_pairs(
             here[0] if op == "mul" and len(here) == 1 else sharing.add(op, here, value)
         )
     outputs = tuple(place[o] for o in program.outputs)
-    return Program(tuple(sharing.code), outputs, program.n_inputs, program.n_slots)
+    return Program(tuple(sharing.instructions), outputs, program.n_inputs, program.n_slots)
 
 
-class _Sharing:
-    """Adds instructions, each distinct one once, constants folded and split off."""
+class _Sharing(Code):
+    """Adds instructions, constants folded and split off."""
 
     def __init__(self) -> None:
-        self.code: list[Instruction] = []
-        self.known: dict[tuple[str, tuple[int, ...], str], int] = {}
+        super().__init__()
         # What torch has no function for is written out.
         own = (*FUNCTIONS, "where")
         self.rules = completed(
@@ -183,13 +182,7 @@ class _Sharing:
         )
 
     def add(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
-        args = tuple(sorted(args)) if op in _COMMUTATIVE else tuple(args)
-        # The type belongs to the key: 1 == 1.0 == True.
-        key = (op, args, f"{type(value).__name__} {value!r}")
-        if key not in self.known:
-            self.known[key] = len(self.code)
-            self.code.append(Instruction(op, args, value))
-        return self.known[key]
+        return super().add(op, sorted(args) if op in _COMMUTATIVE else args, value)
 
     def inline(self, program: Program, inputs: Sequence[int], first_slot: int) -> list[int]:
         """Append a program over instructions `inputs`; where its outputs stand."""
@@ -201,9 +194,9 @@ class _Sharing:
         return [place[index] for index in program.outputs]
 
     def simplest(self, op: str, *args: int, value: Any = None) -> int:
-        known = [self.code[a].value if self.code[a].op == "number" else None for a in args]
-        if op in FOLDABLE and all(v is not None for v in known):
-            result = known_value(op, [number_value(v) for v in known], value)
+        given = [self.instructions[a] for a in args]
+        if op in FOLDABLE and all(one.op == "number" for one in given):
+            result = known_value(op, [number_value(one.value) for one in given], value)
             if math.isfinite(result):  # a program holds no other number
                 return self.add("number", (), result)
         if op == "mul":
@@ -214,7 +207,7 @@ class _Sharing:
 
     def product(self, args: Sequence[int]) -> int:
         """Constants of a product outside, the rest inside."""
-        constants = [a for a in args if self.code[a].op in ("slot", "number")]
+        constants = [a for a in args if self.instructions[a].op in ("slot", "number")]
         others = [a for a in args if a not in constants]
         if constants and len(others) > 1:
             return self.add("mul", [self.add("mul", others), *constants])
@@ -222,7 +215,7 @@ class _Sharing:
 
     def root(self, argument: int) -> int:
         """sqrt(u**2) is |u|, which has a derivative of 0 at 0 where autograd's sqrt has none."""
-        op, args, value = self.code[argument]
+        op, args, value = self.instructions[argument]
         if op == "power" and value == 2:
             return self.add("abs", args)
         return self.add("sqrt", (argument,))
