@@ -7,7 +7,7 @@ that memory is bounded by `n_samples` and the largest batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -18,7 +18,6 @@ from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch, evaluating
 from symcompile.modules.recorder import RecordedRegion, Recorder
 from symcompile.modules.region import Interface, Region
-from symcompile.modules.samples import NO_BATCHES
 from symcompile.modules.splitting import Splitter
 from symcompile.modules.state import put_back, same_random_state
 from symcompile.passes.capture import BOUNDARIES
@@ -117,13 +116,22 @@ class InstrumentPass:
     def _sampled(self, state: Partitioned) -> Recording:
         """Draw the inputs of each target from its domain: nothing is known of the whole model's,
         unless the target is all of it."""
-        recordings = []
+        alone = {}
         for path, target in state.places.items():
             module = state.copy if path == "." else state.copy.get_submodule(path)
             batch = sampled_batch(target, module, self.n_samples, self.seed)
-            alone = self._recorded(state, [batch], module, {".": target})
-            recordings.append(alone if path == "." else _renamed(alone, path))
-        return recordings[0] if len(recordings) == 1 else _merged(recordings)
+            alone[path] = self._recorded(state, [batch], module, {".": target})
+        if "." in alone:
+            return alone["."]
+        return Recording(
+            {p: replace(region, path=p) for p, r in alone.items() for region in r.regions.values()},
+            {path: samples for path, r in alone.items() for samples in r.samples.values()},
+            {path: reason for path, r in alone.items() for reason in r.refused.values()},
+            fingerprint=state.fingerprint,
+            capture=BOUNDARIES,
+            note=state.note,
+            seed=self.seed,
+        )
 
 
 # --- regions ---------------------------------------------------------------------------------
@@ -174,9 +182,6 @@ def _check_outputs(region: Region) -> None:
         )
 
 
-# --- recordings that there are ---------------------------------------------------------------
-
-
 def _retargeted(recording: Recording, targets: Mapping[str, Target]) -> Recording:
     """A recording under the targets, and their options, of now."""
     missing = [p for p in targets if p not in recording.regions and p not in recording.refused]
@@ -195,27 +200,3 @@ def _retargeted(recording: Recording, targets: Mapping[str, Target]) -> Recordin
     samples = {path: recording.samples[path] for path in regions}
     refused = {path: reason for path, reason in recording.refused.items() if path in targets}
     return replace(recording, regions=regions, samples=samples, refused=refused)
-
-
-def _renamed(alone: Recording, path: str) -> Recording:
-    """A recording of one module on its own, as a recording of the model's region at `path`."""
-    return replace(
-        alone,
-        regions={path: replace(alone.regions["."], path=path)} if alone.regions else {},
-        samples={path: alone.samples["."]} if alone.samples else {},
-        refused={path: alone.refused["."]} if alone.refused else {},
-        batches=(),
-        batches_are=NO_BATCHES,
-        capture=BOUNDARIES,
-    )
-
-
-def _merged(recordings: Sequence[Recording]) -> Recording:
-    return replace(
-        recordings[0],
-        regions={p: region for one in recordings for p, region in one.regions.items()},
-        samples={p: samples for one in recordings for p, samples in one.samples.items()},
-        refused={p: reason for one in recordings for p, reason in one.refused.items()},
-        batches=(),
-        batches_are=NO_BATCHES,
-    )

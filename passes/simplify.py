@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import sympy
@@ -148,6 +148,7 @@ def search(
     return shortening.best, tuple(shortening.trials)
 
 
+@dataclass
 class _Shortening:
     """The shortest equations so far that are good enough, and every trial.
 
@@ -155,18 +156,14 @@ class _Shortening:
         by_hand: whether somebody has chosen these equations: nothing is added to them.
     """
 
-    best: Adapted
-
-    def __init__(
-        self,
-        build: Callable[[Equations], nn.Module],
-        adapt: Adapt,
-        tolerance: float,
-        enough: float | None,
-    ) -> None:
-        self.build, self.adapt, self.tolerance, self.enough = build, adapt, tolerance, enough
-        self.lowest, self.by_hand = math.inf, True
-        self.trials: list[Trial] = []
+    build: Callable[[Equations], nn.Module]
+    adapt: Adapt
+    tolerance: float
+    enough: float | None
+    best: Adapted = field(init=False)
+    lowest: float = math.inf
+    by_hand: bool = True
+    trials: list[Trial] = field(default_factory=list)
 
     def start(self, equations: Equations, recorded: Refitting) -> Refitting:
         """The equations as they are; where they are not enough, the shortest of those that are

@@ -226,7 +226,10 @@ AnyPass: TypeAlias = Pass[Never, Request]
 
 @dataclass(frozen=True)
 class LogEntry:
-    """What a pass did: the seconds it took, and whether it changed anything."""
+    """What a pass did: the seconds it took, and whether it changed anything.
+
+    Searches run, and count, while `refine` asks for what they find.
+    """
 
     name: str
     seconds: float

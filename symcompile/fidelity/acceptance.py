@@ -86,7 +86,14 @@ def accepted(
             return Choice(f"no equation for output {output}: {why}")
 
     def judged(equations: dict[int, Equation]) -> Judged:
-        return _judged(comparison, equations, lower(equations), conditions)
+        """By what is measured on the lowered block."""
+        lowered, limits = lower(equations), (conditions.tolerance, conditions.beat_linear)
+        try:
+            fidelity = comparison.judge(equations, lowered)
+        except ChoiceError as error:
+            return Judged(equations, lowered, None, Refused(str(error)))
+        refused = refusal(fidelity, *limits, region=comparison.region)
+        return Judged(equations, lowered, fidelity, refused)
 
     search = _Search(fronts, comparison.reference, conditions)
     first = trial = judged(dict(search.chosen))
@@ -97,20 +104,6 @@ def accepted(
             return Choice(first.refused.reason(path, closest), first)
         trial = judged(dict(search.chosen))
     return Choice("", trial, "" if first.refused is None else first.refused.what)
-
-
-def _judged(
-    comparison: Comparison, equations: dict[int, Equation], lowered: Lowered, conditions: Conditions
-) -> Judged:
-    """Judge a lowered block by what is measured on it."""
-    try:
-        fidelity = comparison.judge(equations, lowered)
-    except ChoiceError as error:
-        return Judged(equations, lowered, None, Refused(str(error)))
-    refused = refusal(
-        fidelity, conditions.tolerance, conditions.beat_linear, region=comparison.region
-    )
-    return Judged(equations, lowered, fidelity, refused)
 
 
 class _Search:
