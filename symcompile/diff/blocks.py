@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any
 
 from symcompile.diff.equations import compare_equations
@@ -92,8 +91,8 @@ def _same_equations(gone: Mapping[str, Block], come: Mapping[str, Block]) -> Pat
     paths: tuple[dict[Any, list[str]], ...] = (defaultdict(list), defaultdict(list))
     for blocks, found in zip((gone, come), paths, strict=True):
         for path, block in blocks.items():
-            outputs = sorted(block.outputs.items(), key=itemgetter(0))
-            key = tuple((k, one.equation.form, one.equation.constants) for k, one in outputs)
+            equations = [(k, block.outputs[k].equation) for k in sorted(block.outputs)]
+            key = tuple((k, equation.form, equation.constants) for k, equation in equations)
             if key:
                 found[key].append(path)
     before, after = paths

@@ -88,7 +88,7 @@ def diff(
         raise ComparisonError(f"proof_steps is {proof_steps!r}: expected a number from 0")
     rules = Rules(categories(fail_on), rtol, atol, max_fidelity_drop)
     old, new = read_pair(a, b)
-    files = [one.source for one in (old, new) if one.from_file]
+    files = [side.source for side in (old, new) if side.from_file]
     if not files:
         return compare(old, new, rules, proof_steps)
     with wall("can't compare", *files, kind=ComparisonError):

@@ -27,8 +27,8 @@ def lines(snapshot: Snapshot) -> str:
     found = [
         *_model(snapshot),
         *(line for path in sorted(snapshot.blocks) for line in _block(snapshot.blocks[path])),
-        *(f"weight {name}: {_tensor(one)}" for name, one in sorted(snapshot.weights.items())),
-        *(f"node {one.name} = {one.operator}({_arguments(one)})" for one in snapshot.nodes),
+        *(f"weight {name}: {_tensor(weight)}" for name, weight in sorted(snapshot.weights.items())),
+        *(f"node {node.name} = {node.operator}({_arguments(node)})" for node in snapshot.nodes),
     ]
     return "".join(f"{one_line(line)}\n" for line in found)
 
@@ -37,8 +37,8 @@ def _model(snapshot: Snapshot) -> Iterator[str]:
     yield f"kind: {snapshot.kind}"
     if snapshot.model is not None:
         yield f"model: {snapshot.model}"
-    yield from (f"input {name}: {_tensor(one)}" for name, one in snapshot.inputs.items())
-    yield from (f"output {name}: {_tensor(one)}" for name, one in snapshot.outputs.items())
+    yield from (f"input {name}: {_tensor(tensor)}" for name, tensor in snapshot.inputs.items())
+    yield from (f"output {name}: {_tensor(tensor)}" for name, tensor in snapshot.outputs.items())
     if snapshot.parameters is not None:
         yield f"parameters: {snapshot.parameters}"
     for domain, version in sorted(snapshot.opsets.items()):

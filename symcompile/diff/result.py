@@ -303,7 +303,7 @@ class GraphDiff:
         """
         from symcompile.diff.formats import FORMATS, render
 
-        files = [one.source for one in (self.old, self.new) if one.kind not in IN_MEMORY]
+        files = [side.source for side in (self.old, self.new) if side.kind not in IN_MEMORY]
         if not files or format not in FORMATS:
             return render(self, format, **options)
         with wall("can't show the comparison of", *files, kind=ComparisonError):

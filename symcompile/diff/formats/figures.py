@@ -13,6 +13,7 @@ from typing import NamedTuple
 from symcompile.diff import rounding
 from symcompile.diff.result import BlockDiff, EquationDiff
 from symcompile.diff.snapshot import NOT_MEASURED
+from symcompile.errors import one_line
 from symcompile.report.metrics import COMPARED, END_TO_END
 from symcompile.report.notes import cut
 
@@ -29,7 +30,7 @@ def plain(text: str, most: int | None = None) -> str:
 
     Places in the text stay where they are; `most` characters at most are left.
     """
-    shown = "".join(c if c.isprintable() else " " if c in "\n\t" else "?" for c in text)
+    shown = one_line(text.replace("\n", " ").replace("\t", " "))
     # CI logs take ##[name] for a command, wherever it stands.
     shown = shown.replace("##[", "#?[")
     return shown if most is None else cut(shown, most)

@@ -75,7 +75,7 @@ def _violations(diff: GraphDiff, lines: Lines) -> Iterator[_Annotation]:
             # That of its gravest equation, else of the first one that the file has.
             block = blocks.get(violation.where)
             ordered = sorted(block.equations, key=words.untouched) if block else []
-            numbers = (number for one in ordered if (number := _line(one, lines)))
+            numbers = (number for shown in ordered if (number := _line(shown, lines)))
             yield _Annotation(title, cut(said, _MESSAGE), next(numbers, None))
             continue
         texts = [text for text in equation.both("text") if text is not None]

@@ -252,10 +252,10 @@ def _details(block: BlockDiff, unfolded: bool) -> str:
     about = f" (was called {html_code(figures.name(was))})" if was is not None else ""
     head = f"{html_code(figures.block_name(block.path))}: {words.class_title(block.change)}{about}"
     loud, same = words.parted(block)
-    body = [part for one in loud[:_EQUATIONS] for part in _equation(one, block.change)]
+    body = [part for shown in loud[:_EQUATIONS] for part in _equation(shown, block.change)]
     if len(loud) > _EQUATIONS:
         body.append(f"... {len(loud) - _EQUATIONS:,} more equations")
-    names = words.listed([label(one.output) for one in same], _EQUATIONS)
+    names = words.listed([label(equation.output) for equation in same], _EQUATIONS)
     body += [f"{names}: identical"] * bool(same)
     metrics = figures.block_metrics(block)
     body += ["**All outputs**"] * bool(metrics and len(block.equations) > 1)

@@ -153,7 +153,7 @@ def _block(page: _Page, block: BlockDiff) -> Iterator[str]:
 def _legend(page: _Page, blocks: Sequence[BlockDiff]) -> list[str]:
     """What the figures are, if any are shown."""
     equations = [equation for block in blocks for equation in block.equations]
-    metrics = [metric for one in equations for metric in figures.equation_metrics(one)]
+    metrics = [metric for each in equations for metric in figures.equation_metrics(each)]
     metrics += [metric for block in blocks for metric in figures.block_metrics(block)]
     shown = {metric.name for metric in metrics} & figures.EXPLAINED
     return ["", *page.wrapped(COMPARED_LEGEND)] if shown else []

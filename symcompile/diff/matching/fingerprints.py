@@ -162,7 +162,7 @@ def _above(side: MatchingSide, known: Numbers) -> dict[int, int]:
     keys: dict[int, int] = {}
     pair, inputs = side.pair, side.network.inputs
     for node in side.unmatched():
-        read = [keys[one] if (p := pair[one]) is None else -1 - p for one in inputs[node]]
+        read = [keys[a] if (p := pair[a]) is None else -1 - p for a in inputs[node]]
         keys[node] = known[side.labels[node], tuple(read)]
     return keys
 

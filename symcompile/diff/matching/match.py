@@ -132,7 +132,7 @@ def _plans(old: Network, new: Network) -> list[tuple[MatchingStep, ...]]:
     Retrained weights keep their names, but where layers are counted a new one shifts the names. And
     of two nodes alike in a row that became one, either may be the one that is left.
     """
-    digests = [{tensor.digest for tensor in one.weights.values()} - {""} for one in (old, new)]
+    digests = [{tensor.digest for tensor in net.weights.values()} - {""} for net in (old, new)]
     kept = len(digests[0] & digests[1]) >= _ENOUGH * min(map(len, digests))
     by_name = (*(_SAME_WEIGHTS if kept else ()), _SAME_NAMES, _SAME_SHAPES, *_REST)
     near = replace(_SAME_NAMES, finders=_ALL)  # where names shift, a name alone says nothing

@@ -20,7 +20,7 @@ class NodePairing:
     def __init__(self, old: Network, new: Network) -> None:
         """Pairs the ends by their names, and what is the only end or call of its kind."""
         self.old, self.new = MatchingSide(old), MatchingSide(new)
-        regions = ({one.operator for one in side.nodes if one.region is not None}
+        regions = ({node.operator for node in side.nodes if node.region is not None}
                    for side in (old, new))  # fmt: skip
         self.blocks = set.intersection(*regions)
         self.pairs: list[tuple[int, int]] = []
@@ -115,7 +115,7 @@ class NodePairing:
         rest = iter(others)
         for node in nodes:
             if self.old.pair[node] is None:
-                other = next((one for one in rest if self.new.pair[one] is None), None)
+                other = next((new for new in rest if self.new.pair[new] is None), None)
                 if other is None:
                     return
                 yield node, other
