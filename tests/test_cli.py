@@ -190,8 +190,8 @@ def test_a_closed_pipe_is_silent(saved: Path) -> None:
 def test_an_interrupt_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(options: Any) -> int:
+    def interrupted(path: str) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_show", interrupted)
+    monkeypatch.setattr("symcompile.cli.summary.summary", interrupted)
     assert run(capsys, "show", "any.symc") == (130, "", "symcompile: interrupted\n")

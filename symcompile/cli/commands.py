@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from symcompile._version import __version__
 from symcompile.diff.formats import FORMATS
@@ -18,6 +18,10 @@ from symcompile.storage.files import without_waiting
 DIFFERENT, TROUBLE = 1, 2
 INTERRUPTED = 130  # as shells tell that Ctrl-C ended a command
 
+_GROUPS = {"git": "git diff and pre-commit speak of equations"}
+_FILE = "a .symc artifact, a manifest, or an ONNX file"
+_FILES = ".symc artifacts, manifests, or ONNX files"
+_COLORS = ("auto", "always", "never")
 _ENDINGS = {".md": "md", ".json": "json", ".html": "html"}
 
 
@@ -50,22 +54,29 @@ def _status(run: Callable[[], int | None]) -> int:
 
 # --- what can be typed ---------------------------------------------------------------------------
 
-_FILE = {"help": "a .symc artifact, a manifest, or an ONNX file"}
-_FILES = {"nargs": "+", "help": ".symc artifacts, manifests, or ONNX files"}
-_RULES = {
-    "rtol": "relative change of a constant that is allowed",
-    "atol": "absolute change of a constant that is allowed",
-    "max_fidelity_drop": "how far R2 may fall and a relative L2 error may rise",
-}
+_Run = Callable[[argparse.Namespace], int | None]
+# An argument as `add_argument` takes it.
+_Argument = tuple[str, dict[str, Any]]
+
+_COMMANDS: dict[str, tuple[_Run, tuple[_Argument, ...], str | None]] = {}
 
 
-class _Command(NamedTuple):
-    """`arguments` as `add_argument` takes them, by name."""
+def _command(*arguments: _Argument, epilog: str | None = None) -> Callable[[_Run], _Run]:
+    """Puts a function on the command line: `_git_diff` is `git diff`, its first line the help."""
 
-    run: Callable[[argparse.Namespace], int | None]
-    about: str
-    arguments: dict[str, dict[str, Any]]
-    epilog: str | None = None
+    def add(run: _Run) -> _Run:
+        _COMMANDS[run.__name__.strip("_").replace("_", " ")] = run, arguments, epilog
+        return run
+
+    return add
+
+
+def _argument(name: str, about: str | None = None, **options: Any) -> _Argument:
+    return name, {"help": about, **options}
+
+
+def _flag(name: str, about: str, **options: Any) -> _Argument:
+    return _argument(name, about, action="store_true", **options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,110 +85,62 @@ def _parser() -> argparse.ArgumentParser:
         description="Replace parts of a trained PyTorch model by closed-form equations.",
     )
     parser.add_argument("--version", action="version", version=f"symcompile {__version__}")
-    outer = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add(outer, _commands())
-    git = outer.add_parser("git", help="git diff and pre-commit speak of equations")
-    _add(git.add_subparsers(metavar="COMMAND", required=True), _git_commands())
+    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
+    for name, (run, arguments, epilog) in _COMMANDS.items():
+        group, _, last = name.rpartition(" ")
+        if group not in groups:
+            inner = groups[""].add_parser(group, help=_GROUPS[group])
+            groups[group] = inner.add_subparsers(metavar="COMMAND", required=True)
+        about = str(run.__doc__).splitlines()[0]
+        command = groups[group].add_parser(last, help=about, epilog=epilog)
+        for argument, options in arguments:
+            command.add_argument(argument, **options)
+        command.set_defaults(run=run)
     return parser
 
 
-def _add(group: Any, commands: Mapping[str, _Command]) -> None:
-    for name, command in commands.items():
-        parser = group.add_parser(name, help=command.about, epilog=command.epilog)
-        for argument, options in command.arguments.items():
-            parser.add_argument(argument, **options)
-        parser.set_defaults(run=command.run)
+def _limit(name: str, meaning: str) -> _Argument:
+    default = getattr(Rules(), name)
+    about = f"{meaning} (default {default:g})"
+    option = f"--{name.replace('_', '-')}"
+    return _argument(option, about, type=float, default=default, metavar="X")
 
 
-def _commands() -> dict[str, _Command]:
-    demo = {
-        "--quick": _flag("train for a tenth of the epochs"),
-        "--output": _value("FOLDER", "where its files go", default="symcompile-demo"),
-    }
-    show = {"file": _FILE, "--lines": _flag("everything that is known, a fact a line")}
-    export: dict[str, dict[str, Any]] = {
-        "file": {"help": "a .symc artifact"},
-        "out": {"help": "OUT.onnx, or OUT.json for the manifest"},
-        "--opset": {"type": int, "help": "version of the ONNX operators"},
-        "--dtype": {"choices": ("float32", "float64"), "help": "convert to this type"},
-        "--flat": _flag("no local functions, for toolchains without them"),
-    }
-    colors = {"choices": ("auto", "always", "never"), "default": "auto"}
-    diff: dict[str, dict[str, Any]] = {
-        "old": _FILE,
-        "new": _FILE,
-        "--format": {"choices": FORMATS, "help": "text, or what the ending of --output says"},
-        "--output": _value("FILE", "write there instead of to the terminal"),
-        "--color": {**colors, "help": "of the text format"},
-        **_rules(),
-    }
-    exits = "exit status: 0 the same within the rules, 1 they differ, 2 trouble"
-    about = "compile a small physics-informed network end to end"
-    return {
-        "demo": _Command(_demo, about, demo),
-        "show": _Command(_show, "print the equations in a file and how well they do", show),
-        "export": _Command(_export, "write a .symc artifact in another format", export),
-        "diff": _Command(_diff, "compare two models: equations, graph, fidelity", diff, exits),
-    }
+_CATEGORIES = f"any of {','.join(CATEGORIES)} (all by default), none"
+# The fields of Rules.
+_RULES = {
+    "fail_on": _argument(
+        "--fail-on", f"what makes the exit status 1: {_CATEGORIES}", metavar="NAMES"
+    ),
+    "rtol": _limit("rtol", "relative change of a constant that is allowed"),
+    "atol": _limit("atol", "absolute change of a constant that is allowed"),
+    "max_fidelity_drop": _limit(
+        "max_fidelity_drop", "how far R2 may fall and a relative L2 error may rise"
+    ),
+}
 
 
-def _git_commands() -> dict[str, _Command]:
-    diff = {
-        "files": _FILES,
-        "--since": _value("COMMIT", "any name of a commit (default HEAD)"),
-        "--format": {"choices": ("text", "md", "github"), "default": "text"},
-        **_rules(),
-    }
-    about = "compare files with what they were in a commit"
-    exits = "exit status: 0 the same within the rules, or new; 1 they differ; 2 trouble"
-    check = "read files to the end; exit status 2 if one is damaged"
-    setup = "make git diff, log and difftool speak of equations"
-    everywhere = {"dest": "everywhere", **_flag("in all repositories of this user")}
-    textconv = "git calls this: a model as text, a fact a line"
-    driver = "git calls this: the comparison that git diff shows"
-    arguments = {"nargs": "+", "help": "those of an external diff driver of git"}
-    return {
-        "diff": _Command(_git_diff, about, diff, exits),
-        "check": _Command(_git_check, check, {"files": _FILES}),
-        "setup": _Command(_git_setup, setup, {"--global": everywhere}),
-        "textconv": _Command(_git_textconv, textconv, {"file": {}}),
-        "driver": _Command(_git_driver, driver, {"arguments": arguments}),
-    }
-
-
-def _flag(about: str) -> dict[str, Any]:
-    return {"action": "store_true", "help": about}
-
-
-def _value(name: str, about: str, **options: Any) -> dict[str, Any]:
-    return {"metavar": name, "help": about, **options}
-
-
-def _rules() -> dict[str, dict[str, Any]]:
-    """The options of `symcompile.diff.rules.Rules`."""
-    names = f"any of {','.join(CATEGORIES)} (all by default), none"
-    arguments = {"--fail-on": _value("NAMES", f"what makes the exit status 1: {names}")}
-    for name, meaning in _RULES.items():
-        default = getattr(Rules(), name)
-        about = f"{meaning} (default {default:g})"
-        arguments[f"--{name.replace('_', '-')}"] = _value("X", about, type=float, default=default)
-    return arguments
-
-
-def _chosen_rules(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("fail_on", *_RULES)}
+def _rules(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in _RULES}
 
 
 # --- what it does --------------------------------------------------------------------------------
 
 
+@_command(
+    _flag("--quick", "train for a tenth of the epochs"),
+    _argument("--output", "where its files go", default="symcompile-demo", metavar="FOLDER"),
+)
 def _demo(options: argparse.Namespace) -> int:
+    """compile a small physics-informed network end to end"""
     from symcompile.cli import demo
 
     return demo.main(options.output, quick=options.quick)
 
 
+@_command(_argument("file", _FILE), _flag("--lines", "everything that is known, a fact a line"))
 def _show(options: argparse.Namespace) -> None:
+    """print the equations in a file and how well they do"""
     if options.lines:
         from symcompile.diff.lines import lines
         from symcompile.diff.readers import read
@@ -192,7 +155,15 @@ def _show(options: argparse.Namespace) -> None:
         print(summary(options.file))
 
 
+@_command(
+    _argument("file", "a .symc artifact"),
+    _argument("out", "OUT.onnx, or OUT.json for the manifest"),
+    _argument("--opset", "version of the ONNX operators", type=int),
+    _argument("--dtype", "convert to this type", choices=("float32", "float64")),
+    _flag("--flat", "no local functions, for toolchains without them"),
+)
 def _export(options: argparse.Namespace) -> None:
+    """write a .symc artifact in another format"""
     from symcompile import load
     from symcompile.exporters import by_ending
     from symcompile.storage.reading import wall
@@ -209,10 +180,20 @@ def _export(options: argparse.Namespace) -> None:
     print(f"wrote {one_line(options.out)}")
 
 
+@_command(
+    _argument("old", _FILE),
+    _argument("new", _FILE),
+    _argument("--format", "text, or what the ending of --output says", choices=FORMATS),
+    _argument("--output", "write there instead of to the terminal", metavar="FILE"),
+    _argument("--color", "of the text format", choices=_COLORS, default=_COLORS[0]),
+    *_RULES.values(),
+    epilog="exit status: 0 the same within the rules, 1 they differ, 2 trouble",
+)
 def _diff(options: argparse.Namespace) -> int:
+    """compare two models: equations, graph, fidelity"""
     from symcompile.diff import diff
 
-    comparison = diff(options.old, options.new, **_chosen_rules(options))
+    comparison = diff(options.old, options.new, **_rules(options))
     format_ = options.format or _ENDINGS.get(os.path.splitext(options.output or "")[1], "text")
     shown = comparison.render(format_, **({"color": _color(options)} if format_ == "text" else {}))
     if options.output is None:
@@ -243,15 +224,23 @@ def _write(path: str, text: str) -> None:
 # --- what git and pre-commit call ----------------------------------------------------------------
 
 
+@_command(
+    _argument("files", _FILES, nargs="+"),
+    _argument("--since", "any name of a commit (default HEAD)", metavar="COMMIT"),
+    _argument("--format", choices=("text", "md", "github"), default="text"),
+    *_RULES.values(),
+    epilog="exit status: 0 the same within the rules, or new; 1 they differ; 2 trouble",
+)
 def _git_diff(options: argparse.Namespace) -> int:
-    """Trouble with one file leaves the others their turn."""
+    """compare files with what they were in a commit"""
+    # Trouble with one file leaves the others their turn.
     return max(_status(partial(_since, file, options)) for file in options.files)
 
 
 def _since(file: str, options: argparse.Namespace) -> int:
     from symcompile.cli import git
 
-    comparison = git.since(file, options.since, **_chosen_rules(options))
+    comparison = git.since(file, options.since, **_rules(options))
     if comparison is None:
         print(f"{one_line(file)}: new, there is nothing to compare it with")
         return 0
@@ -260,28 +249,36 @@ def _since(file: str, options: argparse.Namespace) -> int:
     return 0 if comparison.same else DIFFERENT
 
 
+@_command(_argument("files", _FILES, nargs="+"))
 def _git_check(options: argparse.Namespace) -> int:
+    """read files to the end; exit status 2 if one is damaged"""
     from symcompile.cli import git
 
     return max(_status(partial(git.check, file)) for file in options.files)
 
 
+@_command(_flag("--global", "in all repositories of this user", dest="everywhere"))
 def _git_setup(options: argparse.Namespace) -> None:
+    """make git diff, log and difftool speak of equations"""
     from symcompile.cli import git
 
     print(git.setup(everywhere=options.everywhere))
 
 
+@_command(_argument("file"))
 def _git_textconv(options: argparse.Namespace) -> None:
+    """git calls this: a model as text, a fact a line"""
     from symcompile.cli import git
 
     print(git.textconv(options.file), end="")
 
 
+@_command(_argument("arguments", "those of an external diff driver of git", nargs="+"))
 def _git_driver(options: argparse.Namespace) -> None:
-    """Name, old file, hash, mode, new file, hash, mode; and new name, likeness of a renamed one.
+    """git calls this: the comparison that git diff shows
 
-    Of a file that waits to be merged git gives the name alone.
+    Name, old file, hash, mode, new file, hash, mode; and new name, likeness of a renamed one. Of a
+    file that waits to be merged git gives the name alone.
     """
     from symcompile.cli import git
 
