@@ -12,6 +12,7 @@ kind is told by their classes, settings and shapes, and then tried on the block'
 from __future__ import annotations
 
 import types
+from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -209,14 +210,9 @@ def _build(block: nn.Module, example: Batch) -> Hashable:
 def _module(module: nn.Module, seen: dict[int, int]) -> Iterator[Hashable]:
     yield (type(module),)
     for name, value in sorted(vars(module).items()):
-        if name in ("_parameters", "_buffers"):
-            yield name, tuple((key, _value(tensor, seen)) for key, tensor in value.items())
-        elif name == "_modules":
-            yield tuple(value)
-        elif not (name.startswith("_") and "_hooks" in name):
-            yield name, _value(value, seen)
-        elif value:
+        if value and name.startswith("_") and "_hooks" in name:
             raise _UnknownError
+        yield name, tuple(value) if name == "_modules" else _value(value, seen)
 
 
 def _value(value: Any, seen: dict[int, int]) -> Hashable:
@@ -228,6 +224,8 @@ def _value(value: Any, seen: dict[int, int]) -> Hashable:
     plain = type(value) in (type(None), bool, int, float, str, torch.dtype, torch.device)
     if plain or isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type)):
         return type(value), value
+    if type(value) in (dict, OrderedDict):
+        return type(value), _value([*value, *value.values()], seen)
     if type(value) in (tuple, list, set):
         items = sorted(value, key=str) if isinstance(value, set) else value
         return type(value), tuple(_value(item, seen) for item in items)
