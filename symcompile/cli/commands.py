@@ -131,11 +131,11 @@ def _rules(options: argparse.Namespace) -> dict[str, Any]:
     _flag("--quick", "train for a tenth of the epochs"),
     _argument("--output", "where its files go", default="symcompile-demo", metavar="FOLDER"),
 )
-def _demo(options: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> None:
     """compile a small physics-informed network end to end"""
     from symcompile.cli import demo
 
-    return demo.main(options.output, quick=options.quick)
+    demo.main(options.output, quick=options.quick)
 
 
 @_command(_argument("file", _FILE), _flag("--lines", "everything that is known, a fact a line"))

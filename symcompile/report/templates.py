@@ -27,7 +27,7 @@ def environment(package: str, shown: Callable[[str], str], **filters: Any) -> En
     def finalize(value: object) -> object:
         return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    found = Environment(
+    templates = Environment(
         loader=PackageLoader(package, "pages"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -35,8 +35,8 @@ def environment(package: str, shown: Callable[[str], str], **filters: Any) -> En
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= filters
-    return found
+    templates.filters |= filters
+    return templates
 
 
 def asset(package: str, name: str) -> str:
