@@ -94,6 +94,8 @@ class Operator:
         onnx_spelled: what stands in its place then, as a definition. It may use atan32, the float32
             kernel of Atan, and fmod, the remainder with the sign of a.
         operon: node types that spell it; none if operon can't.
+        operon_spelled: what such a node, of another operator, is in terms of this one, as a
+            definition; for searches that have this one only.
         pysr: PySR's name of it, by default ours, or its definition in Julia.
         nesting: how sympy behaves where it is nested in itself, see `limits`: as a "function", a
             "root", an "inverse" or a "hyperbolic" one.
@@ -122,6 +124,7 @@ class Operator:
     onnx_lacks: tuple[str, ...] = ()
     onnx_spelled: str = ""
     operon: tuple[str, ...] = ()
+    operon_spelled: str = ""
     pysr: str = ""
     nesting: str = ""
     parts: int = 1

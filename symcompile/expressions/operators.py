@@ -286,13 +286,15 @@ ROWS: tuple[Operator, ...] = (
         name="log2", complexity=3, definition="log(a) / log(2)", numpy=np.log2,
         slopes=(lambda a, v: 1.0 / (a * math.log(2.0)),), interval=increasing(np.log2, low=0.0),
         domain=(_LOG,), torch="torch.log2", harmless=(0, 1.0),
-        onnx_spelled="log(a) / 0.6931471805599453", nesting="function",
+        onnx_spelled="log(a) / 0.6931471805599453", operon=("Log",),
+        operon_spelled="log(2) * log2(a)", nesting="function",
     ),
     Operator(
         name="log10", complexity=3, definition="log(a) / log(10)", numpy=np.log10,
         slopes=(lambda a, v: 1.0 / (a * math.log(10.0)),), interval=increasing(np.log10, low=0.0),
         domain=(_LOG,), torch="torch.log10", harmless=(0, 1.0),
-        onnx_spelled="log(a) / 2.302585092994046", nesting="function",
+        onnx_spelled="log(a) / 2.302585092994046", operon=("Log",),
+        operon_spelled="log(10) * log10(a)", nesting="function",
     ),
     Operator(
         name="cbrt", complexity=1, definition="where(a < 0, -((-a) ** (1 / 3)), a ** (1 / 3))",
@@ -315,7 +317,8 @@ ROWS: tuple[Operator, ...] = (
         name="sigmoid", complexity=3,
         definition="where(a < 0, exp(a) / (1 + exp(a)), 1 / (1 + exp(-a)))", numpy=special.expit,
         slopes=(lambda a, v: v * special.expit(-a),), interval=increasing(special.expit),
-        torch="torch.sigmoid", onnx="Sigmoid", pysr="sigmoid(x) = 1 / (1 + exp(-x))",
+        torch="torch.sigmoid", onnx="Sigmoid", operon=("Tanh",),
+        operon_spelled="2 * sigmoid(2 * a) - 1", pysr="sigmoid(x) = 1 / (1 + exp(-x))",
         nesting="function",
     ),
     Operator(
@@ -339,7 +342,8 @@ ROWS: tuple[Operator, ...] = (
         numpy=np.mod, slopes=(lambda a, b, v: 1.0, lambda a, b, v: -np.floor_divide(a, b)),
         interval=intervals.remainder,
         domain=(Hazard("nonzero", lambda a, b: b, lambda a, b: excludes_zero(b), "mod by zero"),),
-        torch="torch.remainder", harmless=(1, 1.0), onnx_spelled=_MOD_SPELLED,
+        torch="torch.remainder", harmless=(1, 1.0), onnx_spelled=_MOD_SPELLED, operon=("Floor",),
+        operon_spelled="a - mod(a, 1)",
     ),
     # What programs are made of besides.
     Operator(

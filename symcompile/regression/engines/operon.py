@@ -32,7 +32,7 @@ from symcompile.regression.engines.operon_search import (
     Trees,
     merged,
 )
-from symcompile.regression.engines.operon_tree import Tree, expression
+from symcompile.regression.engines.operon_tree import Tree, expression, respelled
 from symcompile.regression.forms import candidate
 from symcompile.regression.pareto import ParetoFront
 
@@ -243,6 +243,7 @@ class _Search:
         """A tree in the original units, with the best scale and offset around it."""
         try:
             expr, constants = expression(tree, self.symbols, self.scales)
+            expr = respelled(expr, self.engine.operators)
             value = Equation(expr, tuple(self.names), tuple(constants), 0).predict(self.data.X)
         except UNUSABLE:
             return None

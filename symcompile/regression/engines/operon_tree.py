@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import sympy
 
+from symcompile.expressions.columns import BUILD, by_definition
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.limits import Gauge, Size
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
 
@@ -44,6 +46,16 @@ _BUILD: dict[str, Any] = {name: row.build for name, row in _NODES.items()} | {
 }
 # What the bounds on expressions call them.
 _CALLED = {name: row.op or row.name for name, row in _NODES.items()} | {"Sub": "add"}
+
+
+def respelled(expr: sympy.Expr, operators: OperatorSet) -> sympy.Expr:
+    """With the functions that operon has no node for in the place of those that it searched with:
+    of tanh, a sigmoid."""
+    for row in map(VOCABULARY.__getitem__, operators):
+        if row.operon_spelled and _NODES[row.operon[0]].name not in operators:
+            spelled = partial(by_definition, BUILD, row.operon_spelled)
+            expr = expr.replace(_NODES[row.operon[0]].build, spelled)
+    return expr
 
 
 def expression(
