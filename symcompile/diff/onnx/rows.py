@@ -57,10 +57,6 @@ class Source:
     node: str = ""
     weight: str = ""
 
-    @property
-    def constant(self) -> bool:
-        return not (self.node or self.weight)
-
 
 @dataclass(frozen=True)
 class File:
@@ -275,7 +271,7 @@ class _Inner(_Graph):
         if self.around is None:
             raise ArtifactError(f"a function of its reads {shown(name)}, which nobody makes")
         outside = self.around.get(name)
-        if outside is not None and outside.constant:
+        if outside is not None and not (outside.node or outside.weight):
             return outside.text
         return f"${self.captured.setdefault(name, len(self.captured))}"
 
