@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symcompile.diff.equations import laws
-from symcompile.diff.equations.equivalence import Law
+from symcompile.diff.equations.law import Law, laws
 from symcompile.diff.equations.shape import Part, shape
 from symcompile.diff.snapshot import Output
 from symcompile.expressions.equation import Equation

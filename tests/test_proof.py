@@ -8,8 +8,8 @@ import pytest
 import sympy
 from laws import OPERATORS, SYMBOLS, law_pair
 
-from symcompile.diff.equations import laws, proof
-from symcompile.diff.equations.equivalence import Law
+from symcompile.diff.equations import proof
+from symcompile.diff.equations.law import Law, laws
 from symcompile.diff.equations.proof import (
     NOT_PROVEN,
     PROOF_STEPS,

@@ -11,18 +11,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import sympy
 
-from symcompile.expressions.evaluation import Array, trace
-from symcompile.expressions.program import Program
+from symcompile.diff.equations.law import Law
+from symcompile.expressions.evaluation import Array
 
 # Relative difference up to which two values are the same: rounding of a rearranged formula.
 SAME = 1e-9
 # Fewer points than this are joined by others around them: any two laws agree somewhere.
 ENOUGH = 64
 _EXTRA = 256
-# Values of all instructions that are held at once.
-_HELD = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -41,41 +38,6 @@ class Values:
 
 
 NO_VALUES = Values(None, math.nan, 0)
-
-
-@dataclass(frozen=True)
-class Law:
-    """An equation as it is compared: its variables are columns, in the old one's order and names.
-
-    Attributes:
-        form: with slots `c[0]`, `c[1]`, ...
-    """
-
-    form: sympy.Expr
-    constants: tuple[float, ...]
-    program: Program
-    columns: int
-    order: tuple[int, ...]
-
-    def values(self, X: Array) -> tuple[Array, Array]:
-        """Values [n_points] for X [n_points, n_variables], and the largest number that came up on
-        the way to each: rounding is relative to that."""
-        X = X[:, self.order]
-        rows = max(1, _HELD // max(1, len(self.program.instructions)))
-        parts = [self._values(X[k : k + rows]) for k in range(0, len(X), rows)]
-        empty = np.empty(0)
-        values, peaks = zip(*parts, strict=True) if parts else ((empty,), (empty,))
-        return np.concatenate(values), np.concatenate(peaks)
-
-    def _values(self, X: Array) -> tuple[Array, Array]:
-        with np.errstate(all="ignore"):
-            steps = trace(self.program, X, self.constants)
-        peak = np.zeros(len(X))
-        for step in steps:
-            size = np.abs(np.asarray(step, dtype=np.float64))
-            peak = np.maximum(peak, np.where(np.isfinite(size), size, 0.0))
-        last = np.asarray(steps[self.program.outputs[0]], dtype=np.float64)
-        return np.broadcast_to(last, len(X)), peak
 
 
 def compare_values(old: Law, new: Law, points: Array) -> Values:
