@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from symcompile.aten.export import Exported
+from symcompile.aten.sizes import Sizes
 from symcompile.errors import ExportError, first_line
 from symcompile.exporters.onnx_batches import (
     batch_size,
@@ -95,34 +96,36 @@ def check_values(
     OtherSizesError where only the last batch does.
     """
     session = open_session(path, dtype, blocks, _inside(module, blocks.values()))
-    limit, sizes = TOLERANCE[dtype], exported.sizes
-
-    def compare(versions: Iterable[Batch]) -> _Compared | Exception:
-        """On the first version that the module can run; its error where it runs none."""
-        ran = first_that_runs(module, versions)
-        if isinstance(ran, Exception):
-            return ran
-        batch, expected = ran
-        count = batch_size(batch, sizes)
-        return _Compared(batch, count, _compare(session, batch, expected, limit, count))
-
+    compare = partial(_compared, session, module, exported.sizes, TOLERANCE[dtype])
     names = [one.name for one in session.get_inputs()]
     compared = [compare(versions) for versions in _batches(example, exported, proto, names)]
     if isinstance(compared[0], Exception):
         raise ExportError(f"the model does not run on its example: {first_line(compared[0])}")
     try:
-        compared.append(compare(shorter(compared[0].batch, sizes)))
+        compared.append(compare(shorter(compared[0].batch, exported.sizes)))
     except ExportError as error:
         raise OtherSizesError(str(error)) from error
     done = [one for one in compared if not isinstance(one, Exception)]
     counts = dict.fromkeys(one.rows for one in done if one.rows)
-    return Agreement(tuple(counts), max(one.difference for one in done), limit)
+    return Agreement(tuple(counts), max(one.difference for one in done), TOLERANCE[dtype])
 
 
 class _Compared(NamedTuple):
     batch: Batch
     rows: int | None
     difference: float
+
+
+def _compared(
+    session: Any, module: nn.Module, sizes: Sizes, limit: float, versions: Iterable[Batch]
+) -> _Compared | Exception:
+    """On the first version that the module can run; its error where it runs none."""
+    ran = first_that_runs(module, versions)
+    if isinstance(ran, Exception):
+        return ran
+    batch, expected = ran
+    count = batch_size(batch, sizes)
+    return _Compared(batch, count, _compare(session, batch, expected, limit, count))
 
 
 def _batches(

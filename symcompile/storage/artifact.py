@@ -127,36 +127,47 @@ def write(
     batch = map_tensors(lambda tensor: tensor.detach().to("cpu"), given)
     with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
         assert plain is not None
-        graph, regions, neural = stored_graphs(plain, original, outcomes, batch)
-        different = differences(plain, graph, regions, batch)
-        members: dict[str, Member] = {
-            "blocks": _blocks(plain, regions),
-            "example": _packed(batch),
-            "graph": (graph.document, None),
-            "original": (None, {} if original is None else _changed(original, graph)),
-            "outcomes": ({path: _outcome(path, one) for path, one in outcomes.items()}, None),
-            "tensors": (None, graph.tensors),
-        }
-        about = model_row(plain, batch, capture, graph)
-    for number, stored in enumerate(neural.values()):
-        members[f"neural/{number}"] = stored.document, stored.tensors
+        told, members = _contents(plain, original, outcomes, batch, capture)
+    for difference in told["differences"]:
+        warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
     if recording is not None:
         members["recording"] = recording.pack()
     manifest = {
         "symcompile": __version__,
         "model": _class_name(module),
         "capture": capture,
-        "about": about,
-        "neural": list(neural),
-        "original": root is not None,
-        "differences": different,
+        **told,
         "notes": dict(notes or {}),
     }
-    for difference in different:
-        warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
-    documents = {name: one[0] for name, one in members.items() if one[0] is not None}
-    tensors = {name: one[1] for name, one in members.items() if one[1] is not None}
+    documents = {name: one for name, (one, _) in members.items() if one is not None}
+    tensors = {name: one for name, (_, one) in members.items() if one is not None}
     return container.write(path, manifest, documents, tensors)
+
+
+def _contents(
+    module: nn.Module,
+    root: nn.Module | None,
+    outcomes: Mapping[str, Outcome],
+    batch: Batch,
+    capture: str,
+) -> tuple[dict[str, Any], dict[str, Member]]:
+    """What the manifest tells of a model on the CPU, and the members that hold it."""
+    graph, regions, neural = stored_graphs(module, root, outcomes, batch)
+    told = {
+        "about": model_row(module, batch, capture, graph),
+        "neural": list(neural),
+        "original": root is not None,
+        "differences": differences(module, graph, regions, batch),
+    }
+    return told, {
+        "blocks": _blocks(module, regions),
+        "example": _packed(batch),
+        "graph": (graph.document, None),
+        "original": (None, {} if root is None else _changed(root, graph)),
+        "outcomes": (_outcome_rows(outcomes), None),
+        "tensors": (None, graph.tensors),
+        **{f"neural/{k}": (one.document, one.tensors) for k, one in enumerate(neural.values())},
+    }
 
 
 @contextmanager
@@ -188,11 +199,12 @@ def _storable(
     return found, recording
 
 
-def _outcome(path: str, outcome: Outcome) -> Any:
-    try:
-        return outcome_to_json(outcome)
-    except ArtifactError as error:
-        raise ArtifactError(f"block {path!r}: {error}") from error
+def _outcome_rows(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    rows = {}
+    for path, outcome in outcomes.items():
+        with at(f"block {path!r}"):
+            rows[path] = outcome_to_json(outcome)
+    return rows
 
 
 def _class_name(module: nn.Module) -> str:
