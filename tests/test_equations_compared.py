@@ -26,6 +26,8 @@ from symcompile.diff.result import (
 from symcompile.diff.snapshot import Accuracy, Output
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
+from symcompile.expressions.operator import Operator
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
 
 TANH = "(exp(1.5*x) - exp(-1.5*x))/(exp(1.5*x) + exp(-1.5*x))"
@@ -146,6 +148,17 @@ def test_every_equation_is_identical_to_itself_from_a_file(text: str) -> None:
     stored = Output(Equation.from_json(one.equation.to_json()), one.operators)
     assert compare_equations("p", 0, one, stored, box()).change == IDENTICAL
     assert compare_equations("p", 0, stored, one, np.empty((0, 3))).change == IDENTICAL
+
+
+@pytest.mark.parametrize("row", VOCABULARY.values(), ids=lambda row: row.name)
+def test_constants_drift_in_every_operator(row: Operator) -> None:
+    call = f"{row.name}({{}})" if row.name.isidentifier() else f" {row.name} ".join(("({})", "(y)"))
+    other = ", y" if row.arity == 2 and row.name.isidentifier() else ""
+    old, new = (f"1.5*t + {call.format(f'{value}*x + 0.3{other}')}" for value in (0.25, 0.26))
+    found = compared(old, new)
+    assert found.change == DRIFTED
+    assert (0.25, 0.26) in {(abs(c.old), abs(c.new)) for c in found.coefficients}
+    assert compared(old, old).change == IDENTICAL
 
 
 CONSTANTS = [
