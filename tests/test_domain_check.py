@@ -52,6 +52,10 @@ def issues(
     [
         ("1/(a - 0.5)", "1/(a - 0.5)", "denominator"),
         ("b + a/(a - 0.5)**2", "a/(a - 0.5)**2", "denominator"),
+        ("1/cbrt(a - 0.5)", "1/cbrt(a - 0.5)", "denominator"),
+        ("1/sinh(a - 0.5)", "1/sinh(a - 0.5)", "denominator"),
+        ("atanh(2*a)", "atanh(2*a)", "atanh"),
+        ("log1p(-2*a)", "log1p(-2*a)", "log1p"),
         ("exp(1/(a - 0.5))", "1/(a - 0.5)", "denominator"),
         ("1/(1/(a - 0.5) + 3)", "1/(a - 0.5)", "denominator"),
         ("log(a - 0.3)", "log(a - 0.3)", "log"),
@@ -61,6 +65,7 @@ def issues(
         ("acos(2*a)", "acos(2*a)", "acos"),
         ("(a - 0.5)**0.3", "(a - 0.5)**0.3", "power"),
         ("exp(200*a)", "exp(200*a)", "overflows"),
+        ("1/sigmoid(2000*a - 2000)", "1/sigmoid(2000*a - 2000)", "overflows"),
         ("where(a > 0.5, log(a - 0.6), b)", "log(a - 0.6)", "log"),
     ],
 )
