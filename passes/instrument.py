@@ -74,7 +74,7 @@ class InstrumentPass:
         seen = self.record(root, targets, batches)
         regions, samples, refused = {}, {}, {}
         for path, region in seen.regions.items():
-            if region.face is None or region.samples is None:
+            if region.interface is None or region.samples is None:
                 refused[path] = region.refused
                 continue
             samples[path] = region.samples
@@ -140,14 +140,14 @@ class InstrumentPass:
 def _region(
     path: str, target: Target, module: nn.Module, seen: RecordedRegion, columns: Columns | None
 ) -> Region:
-    assert seen.face is not None
+    assert seen.interface is not None
     assert seen.samples is not None
     by_column = columns is not None and columns.are(seen.samples.X)
     region = Region(
         path,
         target,
-        seen.face,
-        _names(path, target, seen.face, columns.names if columns and by_column else None),
+        seen.interface,
+        _names(path, target, seen.interface, columns.names if columns and by_column else None),
         seen.dtype,
         sum(p.numel() for p in module.parameters()),
         seen.calls,

@@ -101,8 +101,8 @@ def test_settings_are_kept() -> None:
 def test_batches_of_the_whole_model_by_keyword() -> None:
     found = region(Net(), Batch((), {"x": X}), path=".")
     assert found.samples is not None
-    assert found.face is not None
-    assert [one.parameter for one in found.face.inputs] == ["x"]
+    assert found.interface is not None
+    assert [one.parameter for one in found.interface.inputs] == ["x"]
 
 
 def test_an_expert_that_sometimes_gets_no_tokens() -> None:

@@ -11,9 +11,9 @@ from symcompile.modules.interface import (
     Call,
     UnsupportedError,
     bind,
-    interface,
     matrix_in,
     matrix_out,
+    read_interface,
     unbind,
 )
 from symcompile.modules.region import Interface
@@ -29,7 +29,7 @@ def call_of(block: nn.Module, *args: Any, **kwargs: Any) -> Call:
 
 
 def face_of(block: nn.Module, *args: Any, **kwargs: Any) -> Interface:
-    return interface(block, call_of(block, *args, **kwargs))
+    return read_interface(block, call_of(block, *args, **kwargs))
 
 
 def shape(face: Interface) -> tuple[Any, ...]:
@@ -155,7 +155,7 @@ def test_reads(name: str) -> None:
     block, args, kwargs, expected = READ[name]
     call = Call(bind(block, *_copies((args, kwargs))), block(*_copies((args, kwargs))[0], **kwargs))
     before = [t.clone() for t in _flat(call.arguments)]
-    face = interface(block, call)
+    face = read_interface(block, call)
     if expected is not None:
         assert shape(face) == expected
     X = matrix_in(face, call.arguments)
@@ -293,7 +293,7 @@ def test_later_outputs_have_to_agree(output: Any, found: str) -> None:
 def test_columns_stand_side_by_side() -> None:
     block = Block(lambda x, y, t: (x * 2, t))
     call = call_of(block, torch.randn(4, 5, 3), torch.randn(4, 1, 2), torch.randn(4, 5))
-    face = interface(block, call)
+    face = read_interface(block, call)
     x, y, t = call.arguments.values()
     expected = torch.cat([x, y.expand(4, 5, 2), t.unsqueeze(-1)], -1).reshape(20, 6).double()
     assert torch.equal(matrix_in(face, call.arguments), expected)

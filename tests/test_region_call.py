@@ -7,7 +7,7 @@ import torch
 from models import Block, Net, state_of
 from torch import nn
 
-from symcompile.modules.interface import Call, bind, interface, literal_settings, matrix_in
+from symcompile.modules.interface import Call, bind, literal_settings, matrix_in, read_interface
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import in_place_of, on_rows, replaced
 from symcompile.target import Target
@@ -20,7 +20,7 @@ def region_of(
     block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Region, Call]:
     call = Call(bind(block, args, kwargs), block(*args, **kwargs))
-    face = interface(block, call)
+    face = read_interface(block, call)
     names = tuple(f"x{k}" for k in range(face.n_inputs))
     settings = literal_settings(call.arguments)
     return Region("block", Target("block"), face, names, settings=settings), call

@@ -40,7 +40,7 @@ class Call:
     output: Any
 
 
-def interface(module: nn.Module, call: Call) -> Interface:
+def read_interface(module: nn.Module, call: Call) -> Interface:
     """The interface that a call shows; UnsupportedError with the reason if no equation can have it.
 
     The block is run again, on a few samples: only trying tells whether samples are independent, and
@@ -51,14 +51,14 @@ def interface(module: nn.Module, call: Call) -> Interface:
     inputs = [tensor for _, _, tensor in named]
     outputs, structure = _outputs(call.output)
     samples = _sample_shape(inputs, _is_pointwise(module, call, inputs, outputs))
-    face = Interface(
+    interface = Interface(
         parameters(module),
         tuple(_input(name, keys, tensor, samples) for name, keys, tensor in named),
         tuple(_output(tensor, samples) for tensor in outputs),
         structure,
         len(samples),
     )
-    return _proven(face, module, call, outputs[0].dtype, inputs[0].device)
+    return _proven(interface, module, call, outputs[0].dtype, inputs[0].device)
 
 
 # --- arguments by parameter --------------------------------------------------------------------
@@ -129,12 +129,12 @@ def literal_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
 # --- matrices ----------------------------------------------------------------------------------
 
 
-def matrix_in(face: Interface, arguments: Mapping[str, Any]) -> Tensor:
+def matrix_in(interface: Interface, arguments: Mapping[str, Any]) -> Tensor:
     """X [n_samples, n_inputs] of one call, float64, on the CPU."""
     received = {(name, keys) for name, keys, _ in input_tensors(arguments)}
-    if received != {(spec.parameter, spec.keys) for spec in face.inputs}:
+    if received != {(spec.parameter, spec.keys) for spec in interface.inputs}:
         raise UnsupportedError("it receives other tensors in one call than in another")
-    columns = [_input_columns(spec, arguments) for spec in face.inputs]
+    columns = [_input_columns(spec, arguments) for spec in interface.inputs]
     try:
         samples = torch.broadcast_shapes(*(c.shape[:-1] for c in columns))
     except RuntimeError:
@@ -158,14 +158,14 @@ def _input_columns(spec: TensorInput, arguments: Mapping[str, Any]) -> Tensor:
     return tensor.unsqueeze(-1) if spec.scalar else tensor
 
 
-def matrix_out(face: Interface, output: Any, n_samples: int) -> Tensor:
+def matrix_out(interface: Interface, output: Any, n_samples: int) -> Tensor:
     """Y [n_samples, n_outputs] of one call, float64, on the CPU."""
     tensors, structure = _outputs(output)
-    if structure != face.structure or len(tensors) != len(face.outputs):
+    if structure != interface.structure or len(tensors) != len(interface.outputs):
         raise UnsupportedError("it returns another structure in one call than in another")
-    pairs = list(zip(tensors, face.outputs, strict=True))
+    pairs = list(zip(tensors, interface.outputs, strict=True))
     columns = [tensor.unsqueeze(-1) if spec.scalar else tensor for tensor, spec in pairs]
-    for column, spec in zip(columns, face.outputs, strict=True):
+    for column, spec in zip(columns, interface.outputs, strict=True):
         if column.ndim == 0 or column.shape[-1] != spec.features:
             raise UnsupportedError("the number of its output features changes between calls")
         if column.shape[:-1].numel() != n_samples:
@@ -268,19 +268,19 @@ def _output(tensor: Tensor, samples: torch.Size) -> TensorOutput:
 
 
 def _proven(
-    face: Interface, module: nn.Module, call: Call, dtype: torch.dtype, device: torch.device
+    interface: Interface, module: nn.Module, call: Call, dtype: torch.dtype, device: torch.device
 ) -> Interface:
     """The interface in the way of calling that gives the recorded values for single samples."""
-    X = matrix_in(face, call.arguments)
+    X = matrix_in(interface, call.arguments)
     if len(X) == 0:
-        return face
-    Y = matrix_out(face, call.output, len(X))
+        return interface
+    Y = matrix_out(interface, call.output, len(X))
     few = torch.arange(len(X) - 1, 0, -max(1, len(X) // _PROOF))[:_PROOF]
     few = few if len(few) else torch.tensor([0, 0])
     rows = X[few].to(device, dtype).requires_grad_(torch.is_grad_enabled())
     problem = ""
     for one_by_one in (False, True):
-        way = replace(face, one_by_one=one_by_one)
+        way = replace(interface, one_by_one=one_by_one)
         try:
             values = rows_of(way, literal_settings(call.arguments), module)(rows.clone())
         except Exception as error:  # whatever a user's block raises on input of another shape

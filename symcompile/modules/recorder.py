@@ -14,9 +14,18 @@ from torch.utils.hooks import RemovableHandle
 
 from symcompile.errors import DataError
 from symcompile.expressions.evaluation import Array
-from symcompile.modules import interface
 from symcompile.modules.calling import equal, map_tensors, tensors
-from symcompile.modules.interface import Call, UnsupportedError
+from symcompile.modules.interface import (
+    Call,
+    UnsupportedError,
+    bind,
+    input_tensors,
+    literal_settings,
+    matrix_in,
+    matrix_out,
+    read_interface,
+    settings,
+)
 from symcompile.modules.region import Interface
 from symcompile.modules.samples import MIN_SAMPLES, Reservoir, Samples, random_holdout
 from symcompile.modules.state import deepcopy
@@ -27,7 +36,7 @@ from symcompile.regression.folds import SMALL
 class RecordedRegion:
     """What instrumentation found out about one region."""
 
-    face: Interface | None = None
+    interface: Interface | None = None
     samples: Samples | None = None
     refused: str = ""
     dtype: str = "float32"
@@ -136,11 +145,11 @@ class Recorder:
             if not self._listening or trail.recorded.refused:
                 return
             with trail.refusing():
-                if trail.recorded.face is None and trail.twin is None:
+                if trail.recorded.interface is None and trail.twin is None:
                     with suppress(Exception):  # whatever a user's module makes deepcopy raise
                         trail.twin = deepcopy(module, module)
                 # Cloned now, because the block may write into its inputs.
-                bound = interface.bind(module, args, kwargs)
+                bound = bind(module, args, kwargs)
                 trail.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
@@ -154,17 +163,17 @@ class Recorder:
         )
 
     def _note(self, path: str, trail: _Trail, call: Call) -> None:
-        if not all(tensor.numel() for _, _, tensor in interface.input_tensors(call.arguments)):
+        if not all(tensor.numel() for _, _, tensor in input_tensors(call.arguments)):
             return  # no samples, from which nothing can be told either
-        if trail.recorded.face is None:
+        if trail.recorded.interface is None:
             self._meet(trail, call)
-        face = trail.recorded.face
-        assert face is not None
-        before, now = trail.settings, interface.settings(call.arguments)
+        interface = trail.recorded.interface
+        assert interface is not None
+        before, now = trail.settings, settings(call.arguments)
         if before.keys() != now.keys() or not all(equal(before[key], now[key]) for key in now):
             raise UnsupportedError("its arguments that are no tensors change between calls")
-        X = _array(interface.matrix_in(face, call.arguments))
-        Y = _array(interface.matrix_out(face, call.output, len(X)))
+        X = _array(matrix_in(interface, call.arguments))
+        Y = _array(matrix_out(interface, call.output, len(X)))
         _require_finite(path, X, Y)
         trail.pending.append((X, Y))
 
@@ -175,13 +184,13 @@ class Recorder:
                 "the model calls it under a torch.autocast of its own, which changes its dtypes:"
                 " compile the model without that autocast, or in half precision"
             )
-        _array(interface.input_tensors(call.arguments)[0][2])
+        _array(input_tensors(call.arguments)[0][2])
         with self.paused():
-            trail.recorded.face = interface.interface(trail.twin or trail.module, call)
+            trail.recorded.interface = read_interface(trail.twin or trail.module, call)
         trail.twin = None
         trail.recorded.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
-        trail.recorded.settings = interface.literal_settings(call.arguments)
-        trail.settings = interface.settings(call.arguments)
+        trail.recorded.settings = literal_settings(call.arguments)
+        trail.settings = settings(call.arguments)
 
     def _samples(self, path: str, trail: _Trail) -> Samples:
         fit, held = trail.fit.rows(), trail.held.rows()

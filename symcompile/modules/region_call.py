@@ -141,22 +141,22 @@ def arguments(
 def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
     """A function of rows as something that can be called with the block's own arguments."""
 
-    face = region.interface
+    interface = region.interface
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        inputs = pick_tensors(face, args, kwargs)
-        pairs = zip(inputs, face.inputs, strict=True)
+        inputs = pick_tensors(interface, args, kwargs)
+        pairs = zip(inputs, interface.inputs, strict=True)
         wide = [t.unsqueeze(-1) if spec.scalar else t for t, spec in pairs]
         samples = torch.broadcast_shapes(*(t.shape[:-1] for t in wide))
         rows = torch.cat([t.expand(*samples, t.shape[-1]) for t in wide], dim=-1)
         values = function(rows.reshape(-1, rows.shape[-1]))
         values = values.to(inputs[0].dtype).reshape(*samples, -1)
         outputs, start = [], 0
-        for spec in face.outputs:
+        for spec in interface.outputs:
             part = values[..., start : start + spec.features]
             outputs.append(part[..., 0] if spec.scalar else part)
             start += spec.features
-        return build_structure(face.structure, outputs)
+        return build_structure(interface.structure, outputs)
 
     return call
 
