@@ -41,6 +41,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -75,10 +76,8 @@ def encode(
     merged = None
     # Of a loaded model edited since, which module a node came from is known no more.
     if training and not isinstance(module, StoredModel):
-        try:
+        with suppress(ArtifactError):  # the forward takes other steps in training mode
             merged = merge_modes(document, _encode_in(True, module, example, regions)[0])
-        except ArtifactError:  # one graph can't hold both modes
-            merged = None
     freedom = {"dynamic": exported.dynamic, "note": exported.note}
     document = {
         "modes": "eval" if merged is None else "both",
