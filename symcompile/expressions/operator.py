@@ -99,6 +99,8 @@ class Operator:
         pysr: PySR's name of it, by default ours, or its definition in Julia.
         nesting: how sympy behaves where it is nested in itself, see `limits`: as a "function", a
             "root", an "inverse" or a "hyperbolic" one.
+        zero: where it is zero: "any" for where one of its arguments is, "first" for where the first
+            is, "never"; by default elsewhere.
         parts: how many times longer than its argument its real part is, see `limits`.
     """
 
@@ -127,6 +129,7 @@ class Operator:
     operon_spelled: str = ""
     pysr: str = ""
     nesting: str = ""
+    zero: str = ""
     parts: int = 1
 
     def __post_init__(self) -> None:

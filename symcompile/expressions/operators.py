@@ -131,13 +131,13 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         name="*", op="mul", aliases=("mul", "mult", "times"), arity=2, nary=True, complexity=1,
         build=sympy.Mul, numpy=np.multiply, slopes=_product_of_others, interval=intervals.multiply,
-        torch="operator.mul", onnx="Mul", operon=("Mul",),
+        torch="operator.mul", onnx="Mul", operon=("Mul",), zero="any",
     ),
     Operator(
         name="/", op="div", aliases=("div",), arity=2, complexity=1, build=lambda a, b: a / b,
         numpy=np.divide, slopes=(lambda a, b, v: 1.0 / b, lambda a, b, v: -v / b),
         interval=intervals.divide, torch="operator.truediv", harmless=(1, 1.0), onnx="Div",
-        operon=("Div",),
+        operon=("Div",), zero="first",
     ),
     Operator(
         name="pow", aliases=("^", "**"), arity=2, complexity=3, build=lambda a, b: sympy.Pow(a, b),
@@ -159,7 +159,7 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         name="neg", complexity=1, build=lambda a: -a, numpy=np.negative,
         slopes=(lambda a, v: -1.0,), interval=lambda a: (-a[1], -a[0]), torch="operator.neg",
-        onnx="Neg", operon=("Mul",),
+        onnx="Neg", operon=("Mul",), zero="first",
     ),
     Operator(name="square", op="", complexity=1, build=lambda a: a**2, operon=("Square",)),
     Operator(name="cube", op="", complexity=1, build=lambda a: a**3, operon=("Mul", "Square")),
@@ -167,16 +167,16 @@ ROWS: tuple[Operator, ...] = (
         name="sqrt", complexity=1, build=sympy.sqrt, numpy=np.sqrt, slopes=(lambda a, v: 0.5 / v,),
         interval=increasing(math.sqrt, low=0.0), domain=(_ROOT,), torch="torch.sqrt",
         edge=Edge(0.0, math.inf, 1.0), harmless=(0, 1.0), onnx="Sqrt", operon=("Sqrt",),
-        nesting="root",
+        nesting="root", zero="first",
     ),
     Operator(
         name="abs", complexity=1, build=sympy.Abs, numpy=np.abs, slopes=(lambda a, v: np.sign(a),),
-        interval=intervals.absolute, torch="torch.abs", onnx="Abs", operon=("Abs",),
+        interval=intervals.absolute, torch="torch.abs", onnx="Abs", operon=("Abs",), zero="first",
     ),
     Operator(
         name="exp", complexity=3, build=sympy.exp, numpy=np.exp, slopes=(lambda a, v: v,),
         interval=increasing(np.exp), torch="torch.exp", harmless=(0, 0.0), onnx="Exp",
-        operon=("Exp",), nesting="function", parts=2,
+        operon=("Exp",), nesting="function", parts=2, zero="never",
     ),
     Operator(
         name="log", aliases=("ln",), complexity=3, build=sympy.log, numpy=np.log,
@@ -235,7 +235,7 @@ ROWS: tuple[Operator, ...] = (
         name="cosh", complexity=3, build=sympy.cosh, numpy=np.cosh,
         slopes=(lambda a, v: np.sinh(a),), interval=intervals.even(np.cosh), torch="torch.cosh",
         harmless=(0, 0.0), onnx="Cosh", onnx_lacks=_NO_FLOAT64, onnx_spelled=_COSH_SPELLED,
-        operon=("Cosh",), nesting="hyperbolic", parts=4,
+        operon=("Cosh",), nesting="hyperbolic", parts=4, zero="never",
     ),
     Operator(
         name="erf", complexity=3, build=sympy.erf, numpy=special.erf,
@@ -299,7 +299,7 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         name="cbrt", complexity=1, definition="where(a < 0, -((-a) ** (1 / 3)), a ** (1 / 3))",
         numpy=np.cbrt, slopes=(lambda a, v: 1.0 / (3.0 * v * v),), interval=increasing(np.cbrt),
-        operon=("Cbrt",), nesting="function",
+        operon=("Cbrt",), nesting="function", zero="first",
     ),
     Operator(
         name="hypot", arity=2, complexity=1, definition="sqrt(a ** 2 + b ** 2)", numpy=np.hypot,
@@ -319,7 +319,7 @@ ROWS: tuple[Operator, ...] = (
         slopes=(lambda a, v: v * special.expit(-a),), interval=increasing(special.expit),
         torch="torch.sigmoid", onnx="Sigmoid", operon=("Tanh",),
         operon_spelled="2 * sigmoid(2 * a) - 1", pysr="sigmoid(x) = 1 / (1 + exp(-x))",
-        nesting="function",
+        nesting="function", zero="never",
     ),
     Operator(
         name="softplus", complexity=3,
@@ -327,6 +327,7 @@ ROWS: tuple[Operator, ...] = (
         numpy=lambda a: np.logaddexp(0.0, a), slopes=(lambda a, v: special.expit(a),),
         interval=increasing(lambda a: np.logaddexp(0.0, a)),
         pysr="softplus(x) = x > 0 ? x + log1p(exp(-x)) : log1p(exp(x))", nesting="function",
+        zero="never",
     ),
     Operator(
         name="relu", complexity=1, definition="max(a, 0)", numpy=lambda a: np.maximum(a, 0.0),
@@ -349,7 +350,7 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         op="power", build=lambda a, n: a**n, numpy=lambda a, n: a**n,
         slopes=(lambda a, n, v: n * a ** (n - 1),), interval=intervals.power, harmless=(0, 1.0),
-        nesting="root",
+        nesting="root", zero="first",
     ),
     Operator(
         op="where", arity=3, build=_piecewise, numpy=np.where,

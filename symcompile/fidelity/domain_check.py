@@ -33,9 +33,6 @@ LARGEST = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38}
 # A denominator this small, relative to its largest value seen, is as good as zero.
 VANISHES = 1e-9
 _SAMPLES = 4096
-# What is steep next to its zero has no sign to be seen there.
-_ZERO_WITH_THEIR_ARGUMENT = ("neg", "abs", "sqrt", "cbrt", "power", "div")
-_NEVER_ZERO = ("exp", "cosh", "sigmoid", "softplus")
 _ROUNDS = 14
 
 
@@ -265,12 +262,10 @@ def _checks(program: Program, reached: Sequence[int], largest: float) -> Iterato
 def _factors(program: Program, position: int) -> Iterator[int]:
     """What has to be zero for this instruction to be zero."""
     op, args, _ = program.instructions[position]
-    if op == "mul":
-        for argument in args:
-            yield from _factors(program, argument)
-    elif op in _ZERO_WITH_THEIR_ARGUMENT:
-        yield from _factors(program, args[0])
-    elif op not in _NEVER_ZERO:
+    zero = OPERATORS[op].zero if op in OPERATORS else ""
+    for argument in {"any": args, "first": args[:1]}.get(zero, ()):
+        yield from _factors(program, argument)
+    if not zero:
         yield position
 
 
