@@ -148,24 +148,18 @@ def _plans(old: Network, new: Network) -> list[tuple[MatchingStep, ...]]:
 
 def _follow(plan: Sequence[MatchingStep], old: Network, new: Network) -> Pairs:
     pairing = NodePairing(old, new)
-    done: set[Finder] = set()  # finders that have nothing to say as things stand
     for step in plan:
         if pairing.complete:
             break
-        if pairing.look(step.level):
-            done.clear()
+        pairing.look(step.level)
         for finder in step.finders:
-            if finder not in done:
-                done = {*done, finder} if pairing.find(finder) == 0 else set()
-        known = len(pairing.pairs)
+            pairing.find(finder)
         if step.spread:
             pairing.spread()
         if step.ties:
             for finder in _ALL:
                 pairing.settle(finder)
             pairing.settle(in_gap, even=True)
-        if len(pairing.pairs) != known:
-            done.clear()
     pairing.finish()
     return pairing.pairs
 

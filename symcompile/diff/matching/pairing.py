@@ -32,24 +32,20 @@ class NodePairing:
         """Whether one side has nothing left."""
         return len(self.pairs) == min(len(self.old.pair), len(self.new.pair))
 
-    def look(self, level: Level) -> bool:
-        """Label both sides for the finders that come; whether that tells nodes apart otherwise."""
+    def look(self, level: Level) -> None:
+        """Label both sides for the finders that come."""
         known: Numbers = numbers()
-        before = self.old.labels, self.new.labels
         for side in (self.old, self.new):
             nodes, weights = side.network.nodes, side.network.weights
             side.labels = {
                 node: known[label(nodes[node], weights, level, self.blocks)]
                 for node in side.unmatched()
             }
-        return before != (self.old.labels, self.new.labels)
 
-    def find(self, finder: Finder) -> int:
-        """Take every pair whose fingerprint no other node of either side has, and count them."""
-        before = len(self.pairs)
+    def find(self, finder: Finder) -> None:
+        """Take every pair whose fingerprint no other node of either side has."""
         for old, new in finder(self.old, self.new):
             self._take_single(old, new)
-        return len(self.pairs) - before
 
     def settle(self, finder: Finder, *, even: bool = False) -> None:
         """Take pairs in order where nothing tells nodes apart; each may tell more apart.
@@ -66,7 +62,7 @@ class NodePairing:
 
     def spread(self, start: Iterable[int] | None = None) -> None:
         """From pairs to what both nodes read at the same place, and to the only user of a kind."""
-        queue = deque(self._border() if start is None else start)
+        queue = deque(range(len(self.pairs)) if start is None else start)
         while queue:
             for old, new in self._beside(*self.pairs[queue.popleft()]):
                 if self._free(old, new):
@@ -112,25 +108,10 @@ class NodePairing:
             same = names.get(self.old.network.nodes[node].name)
             if same is not None and self._free(node, same):
                 yield node, same
-        rest = iter(others)
-        for node in nodes:
-            if self.old.pair[node] is None:
-                other = next((new for new in rest if self.new.pair[new] is None), None)
-                if other is None:
-                    return
-                yield node, other
+        left = (node for node in nodes if self.old.pair[node] is None)
+        yield from zip(left, (o for o in others if self.new.pair[o] is None), strict=False)
 
     # --- along the edges -------------------------------------------------------------------------
-
-    def _border(self) -> list[int]:
-        """Pairs beside a node that is not matched."""
-        side = self.old
-        near = [
-            side.pair[other]
-            for node in side.unmatched()
-            for other in (*side.network.inputs[node], *side.network.graph.succ[node])
-        ]
-        return sorted({pair for pair in near if pair is not None})
 
     def _beside(self, old: int, new: int) -> Iterator[tuple[int, int]]:
         read, others = self.old.network.inputs[old], self.new.network.inputs[new]
