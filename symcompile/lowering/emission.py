@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from symcompile.lowering.joint import FOLDABLE, known_value, owners
 Value = fx.Node | float | bool
 # What is above this for certain is above 0 in float32 as well.
 _TINY = 1e-30
+_SQUARE = ("power", 2)
 
 
 class GraphWriter:
@@ -78,7 +80,10 @@ class Emitter:
         self.leaf, self.rows, self.rest, self.anchor = leaf, rows, rest, anchor
         self.owners = [tuple(sorted(numbers[k] for k in found)) for found in owners(program)]
         self.varies = _varies(self.code)
-        self.risky = _risky(self.code, self.varies)
+        self.exposed = _exposed(self.code, self.varies)
+        self.risky: list[bool] = []
+        for (_, args, _), exposed in zip(self.code, self.exposed, strict=True):
+            self.risky.append(exposed is not None or any(self.risky[a] for a in args))
         self.positive = [low > _TINY for low, _ in bounds(program)]
         self.values: dict[tuple[int, fx.Node | None], Value] = {}
         self.masks: dict[tuple[Any, ...], fx.Node] = {}
@@ -107,8 +112,9 @@ class Emitter:
             return self.leaf(self.code[index])
         if op in FOLDABLE and not any(isinstance(v, fx.Node) for v in given):
             return known_value(op, given, value)
-        if mask is not None and op in OPERATORS and OPERATORS[op].harmless:
-            self._protect(op, args, given, mask)
+        if mask is not None and (exposed := self.exposed[index]):
+            place, harmless = exposed
+            given[place] = self.writer.call(torch.where, mask, given[place], harmless, guard=1)
         if op == "mul":
             return self._product(args, given)
         if op == "power":
@@ -147,11 +153,6 @@ class Emitter:
             a, b = b, a
         return self.writer.call(torch_rules.FUNCTIONS[op], a, b)
 
-    def _protect(self, op: str, args: Sequence[int], given: list[Value], mask: fx.Node) -> None:
-        which, harmless = OPERATORS[op].harmless or (0, 0.0)
-        if self.varies[args[which]]:
-            given[which] = self.writer.call(torch.where, mask, given[which], harmless, guard=1)
-
     def _where(self, index: int, mask: fx.Node | None) -> Value:
         test, yes, no = self.code[index].args
         condition = self.value(test, mask)
@@ -178,36 +179,27 @@ class Emitter:
         rows = self.rows(index)
         self.writer.equations = self.owners[index]
         constant = sum(scale * v for scale, v in terms if not isinstance(v, fx.Node))
-        nodes = [(scale, v) for scale, v in terms if isinstance(v, fx.Node)]
-        plus = rows + [v for scale, v in nodes if scale > 0]
-        minus = [v for scale, v in nodes if scale < 0]
-        call = self.writer.call
-        if not nodes and not rows:
-            return constant
+        plus = rows + [v for scale, v in terms if isinstance(v, fx.Node) and scale > 0]
+        minus = [v for scale, v in terms if isinstance(v, fx.Node) and scale < 0]
+        add, sub = (partial(self.writer.call, one) for one in (operator.add, operator.sub))
         if not plus:
-            return call(
-                operator.sub, constant, reduce(lambda a, b: call(operator.add, a, b), minus)
-            )
-        total = reduce(lambda a, b: call(operator.add, a, b), plus)
-        total = reduce(lambda a, b: call(operator.sub, a, b), minus, total)
-        return call(operator.add, total, constant) if constant != 0 else total
+            return sub(constant, reduce(add, minus)) if minus else constant
+        total = reduce(sub, minus, reduce(add, plus))
+        return add(total, constant) if constant != 0 else total
 
     def _product(self, args: Sequence[int], given: Sequence[Value]) -> Value:
         """Numbers, then 0-dim constants, then full tensors: the cheap products first."""
-        call = self.writer.call
-        number = 1.0
-        for v in given:
-            number *= 1.0 if isinstance(v, fx.Node) else v
-        nodes = {a: v for a, v in zip(args, given, strict=True) if isinstance(v, fx.Node)}
-        multiply: Callable[[Any, Any], Any] = lambda a, b: call(operator.mul, a, b)  # noqa: E731
-        pairs = [(a, v) for a, v in zip(args, given, strict=True) if a in nodes]
-        fixed = [v for a, v in pairs if not self.varies[a]]
-        moving = [v for a, v in pairs if self.varies[a]]
-        if number != 1 and (fixed or number != -1):
+        multiply = partial(self.writer.call, operator.mul)
+        number = math.prod(v for v in given if not isinstance(v, fx.Node))
+        nodes = [(self.varies[a], v) for a, v in zip(args, given, strict=True)
+                 if isinstance(v, fx.Node)]  # fmt: skip
+        moving: list[Value] = [v for varies, v in nodes if varies]
+        fixed: list[Value] = [v for varies, v in nodes if not varies]
+        negative = number == -1 and not fixed
+        if number != 1 and not negative:
             fixed.append(number)
-        groups = [reduce(multiply, group) for group in (moving, fixed) if group]
-        product = reduce(multiply, groups)
-        return call(operator.neg, product) if number == -1 and number not in fixed else product
+        product = reduce(multiply, [reduce(multiply, group) for group in (moving, fixed) if group])
+        return self.writer.call(operator.neg, product) if negative else product
 
     def _power(self, base: int, u: Value, exponent: int, mask: fx.Node | None) -> Value:
         """By repeated squaring; the powers on the way are shared."""
@@ -235,12 +227,11 @@ class Emitter:
     def _extremum(self, op: str, given: Sequence[Value]) -> Value:
         numbers = [v for v in given if not isinstance(v, fx.Node)]
         nodes = [v for v in given if isinstance(v, fx.Node)]
-        value: Any = reduce(lambda a, b: self.writer.call(torch_rules.FUNCTIONS[op], a, b), nodes)
+        value = reduce(partial(self.writer.call, torch_rules.FUNCTIONS[op]), nodes)
         if not numbers:
             return value
-        if op == "min":
-            return self.writer.call(torch.clamp, value, None, min(numbers))
-        return self.writer.call(torch.clamp, value, max(numbers))
+        limits = (None, min(numbers)) if op == "min" else (max(numbers),)
+        return self.writer.call(torch.clamp, value, *limits)
 
 
 def _varies(code: Sequence[Instruction]) -> list[bool]:
@@ -251,11 +242,10 @@ def _varies(code: Sequence[Instruction]) -> list[bool]:
     return found
 
 
-def _risky(code: Sequence[Instruction], varies: Sequence[bool]) -> list[bool]:
-    """Whether a value or gradient on the way to an instruction can overflow or be undefined."""
-    found: list[bool] = []
+def _exposed(code: Sequence[Instruction], varies: Sequence[bool]) -> list[tuple[int, float] | None]:
+    """Where a value or slope can overflow or be undefined: by which argument, and a safe one."""
+    found: list[tuple[int, float] | None] = []
     for op, args, value in code:
-        harmless = OPERATORS[op].harmless if op in OPERATORS else None
-        here = bool(harmless and varies[args[harmless[0]]]) and (op, value) != ("power", 2)
-        found.append(here or any(found[a] for a in args))
+        harmless = OPERATORS[op].harmless if op in OPERATORS and (op, value) != _SQUARE else None
+        found.append(harmless if harmless and varies[args[harmless[0]]] else None)
     return found
