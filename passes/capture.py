@@ -173,7 +173,11 @@ def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.Grap
     # A trace may warn of what is compared below anyway, and it sets tensor constants on the model.
     with preserving(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = _picklable(Tracer(targets.values(), enter_all).trace(model))
+        graph = Tracer(targets.values(), enter_all).trace(model)
+        for node in graph.nodes:
+            if isinstance(node.type, str):
+                node.type = None  # a GraphModule with a postponed annotation can't be pickled
+        graph._tracer_cls = None  # or a pickled hybrid would need that class to be loaded again
         traced = fx.GraphModule(model, graph, type(model).__name__)
     nodes = (node for node in graph.nodes if node.op == "call_module")
     called = {id(model.get_submodule(str(node.target))) for node in nodes}
@@ -182,14 +186,6 @@ def _trace(model: nn.Module, paths: Collection[str], enter_all: bool) -> fx.Grap
         raise CaptureError(f"{', '.join(missing)} is not called as a module")
     _carry_over(model, traced)
     return traced
-
-
-def _picklable(graph: fx.Graph) -> fx.Graph:
-    for node in graph.nodes:
-        if isinstance(node.type, str):
-            node.type = None  # from a postponed annotation; a GraphModule with one can't be pickled
-    graph._tracer_cls = None  # or a pickled hybrid would need this class to be loaded again
-    return graph
 
 
 def _carry_over(model: nn.Module, traced: nn.Module) -> None:
@@ -233,20 +229,19 @@ def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> s
         for name, shorter in _without_optional(model, example):
             if not agree(model, traced, shorter):
                 return f"the traced graph has the use of the optional argument {name!r} baked in"
-    return _disagreement_in_training(model, traced, example)
+    with in_mode(True, model, traced):
+        if not agree(model, traced, example):
+            return "the traced graph has the evaluation or training mode baked in"
+        return None if _learns_alike(model, traced, example) else OTHER_GRADIENTS
 
 
 def _learns_alike(model: nn.Module, traced: nn.Module, example: Batch) -> bool:
-    few = _few(model, example)
-    return agree_in_gradients(model, traced, few) and agree_without_gradients(model, traced, few)
-
-
-def _few(model: nn.Module, example: Batch) -> Batch:
-    """The first rows of the example, where the model runs on them: gradients are dear."""
-    if (rows(example) or 0) <= _FEW_ROWS:
-        return example
-    few = take(example, torch.arange(_FEW_ROWS))
-    return example if isinstance(attempt(model, few), Exception) else few
+    """By the first rows of the example, where the model runs on them: gradients are dear."""
+    if (rows(example) or 0) > _FEW_ROWS:
+        few = take(example, torch.arange(_FEW_ROWS))
+        example = example if isinstance(attempt(model, few), Exception) else few
+    gradients = agree_in_gradients(model, traced, example)
+    return gradients and agree_without_gradients(model, traced, example)
 
 
 def _resized(example: Batch) -> Batch:
@@ -268,10 +263,3 @@ def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, B
     while positional and positional[-1] in optional:
         name = positional.pop()
         yield name, Batch(example.args[: len(positional)], example.kwargs)
-
-
-def _disagreement_in_training(model: nn.Module, traced: nn.Module, example: Batch) -> str | None:
-    with in_mode(True, model, traced):
-        if not agree(model, traced, example):
-            return "the traced graph has the evaluation or training mode baked in"
-        return None if _learns_alike(model, traced, example) else OTHER_GRADIENTS

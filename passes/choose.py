@@ -12,8 +12,7 @@ from functools import partial
 from typing import ClassVar
 
 from symcompile.assembly import Assembly
-from symcompile.fidelity.acceptance import Choice, Conditions, accepted
-from symcompile.modules.region import Region
+from symcompile.fidelity.acceptance import Conditions, accepted
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Chosen, Refined
 
@@ -30,18 +29,10 @@ class ChoosePass:
     def run(self, state: Refined) -> Chosen:
         # Blocks are judged in the place of the original's: there is no hybrid yet.
         original = Assembly(state.root, state.root, state.recording)
+        choices = {}
         with same_random_state():
-            choices = {
-                path: self._choice(state, original, region)
-                for path, region in state.recording.regions.items()
-            }
+            for path, region in state.recording.regions.items():
+                conditions = Conditions(region.target.tolerance or self.tolerance, self.beat_linear)
+                comparison, lower = original.comparison(region), partial(original.lower, region)
+                choices[path] = accepted(comparison, state.fronts[path], conditions, lower)
         return Chosen(**vars(state), controls=original.controls, choices=choices)
-
-    def _choice(self, state: Refined, original: Assembly, region: Region) -> Choice:
-        conditions = Conditions(region.target.tolerance or self.tolerance, self.beat_linear)
-        return accepted(
-            original.comparison(region),
-            state.fronts[region.path],
-            conditions,
-            partial(original.lower, region),
-        )

@@ -19,7 +19,6 @@ from symcompile.modules.samples import Samples
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Chosen, Rewritten
 from symcompile.regression.folds import in_words
-from symcompile.storage.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,12 @@ class RewritePass:
 
     def run(self, state: Chosen) -> Rewritten:
         with same_random_state():
-            hybrid = _vacant(state.root, state.recording)
-            assembly = Assembly(hybrid, state.root, state.recording, dict(state.controls))
+            root, regions = state.root, state.recording.regions
+            if "." in regions:
+                hybrid: nn.Module = root_for(regions["."], Vacant(), type(root).__name__)
+            else:
+                hybrid = vacate(root, regions)
+            assembly = Assembly(hybrid, root, state.recording, dict(state.controls))
             blocks = {path: self._installed(state, assembly, path) for path in state.choices}
         return Rewritten(**vars(state), assembly=assembly, blocks=blocks)
 
@@ -64,10 +67,3 @@ def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[
         "n_holdout": int(samples.holdout.sum()),
         **judged,
     }
-
-
-def _vacant(root: nn.Module, recording: Recording) -> nn.Module:
-    """The hybrid before any block is in it."""
-    if "." in recording.regions:
-        return root_for(recording.regions["."], Vacant(), type(root).__name__)
-    return vacate(root, recording.regions)

@@ -99,6 +99,7 @@ class Assembly:
         the default choice, where the compiler has made another."""
         samples, provenance = self._samples(block.region), dict(block.outcome.provenance)
         provenance.pop(MOVED, None)
+        usual = lowered.dtype == _usual(block.region)
         probes = tuple(tuple(map(float, row)) for row in samples.X[samples.judged][:N_PROBES])
         outcome = Rewrite(
             block.region,
@@ -108,7 +109,7 @@ class Assembly:
             {**provenance, MOVED: moved} if moved else provenance,
             samples.ranges,
             probes,
-            _computes_in(block.region, lowered),
+            "" if usual else str(lowered.dtype).removeprefix("torch."),
         )
         return replace(block, outcome=outcome, lowered=lowered)
 
@@ -202,11 +203,6 @@ class Assembly:
 
     def _samples(self, region: Region) -> Samples:
         return self.recording.samples[region.path]
-
-
-def _computes_in(region: Region, lowered: Lowered) -> str:
-    usual = lowered.dtype == _usual(region)
-    return "" if usual else str(lowered.dtype).removeprefix("torch.")
 
 
 def _usual(region: Region) -> torch.dtype:
