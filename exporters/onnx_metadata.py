@@ -48,7 +48,7 @@ def model_metadata(
         flat: the calls whose functions were inlined; None where functions stay.
     """
     outcomes = dict(sorted(hybrid.outcomes.items()))
-    found = {
+    entries = {
         f"{PREFIX}version": __version__,
         f"{PREFIX}model": json.dumps(_model(hybrid, outcomes), allow_nan=False),
     }
@@ -67,10 +67,10 @@ def model_metadata(
         if flat is not None:
             row = replace(row, flat=tuple(call for call in flat if call.path == path))
         key = f"{PREFIX}{path}"
-        while key in found:  # a target may be called "version"
+        while key in entries:  # a target may be called "version"
             key += "_"
-        found[key] = json.dumps(without_nan(TARGET_ROW.write(row)), allow_nan=False)
-    return found
+        entries[key] = json.dumps(without_nan(TARGET_ROW.write(row)), allow_nan=False)
+    return entries
 
 
 def _symbolic(rewrite: Rewrite) -> TargetRow:
@@ -108,18 +108,22 @@ def function_metadata(rewrite: Rewrite) -> dict[str, str]:
     """Text for each line that a viewer shows beside a function."""
     row = region_row(rewrite)
     equations = row["equations"]
-    latex = {k: one.latex(DIGITS) for k, one in sorted(rewrite.equations.items())}
-    found = {
+    latex = {k: equation.latex(DIGITS) for k, equation in sorted(rewrite.equations.items())}
+    lines = {
         "target": rewrite.path,
-        "text": "\n".join(f"y{k} = {one['equation']}" for k, one in equations.items()),
+        "text": "\n".join(f"y{k} = {equation['equation']}" for k, equation in equations.items()),
         "latex": "\n".join(f"y_{{{k}}} = {text}" for k, text in latex.items()),
         "inputs": json.dumps(row["inputs"]),
     }
     for key in ("r2", "relative_l2"):
-        rows = {f"y{k}": one["fidelity"] for k, one in equations.items() if "fidelity" in one}
+        rows = {
+            f"y{k}": equation["fidelity"]
+            for k, equation in equations.items()
+            if "fidelity" in equation
+        }
         if rows:
-            found[key] = json.dumps({name: fidelity[key] for name, fidelity in rows.items()})
+            lines[key] = json.dumps({name: fidelity[key] for name, fidelity in rows.items()})
     for key in ("end_to_end", "features"):
         if key in row:
-            found[key] = json.dumps(row[key])
-    return found
+            lines[key] = json.dumps(row[key])
+    return lines

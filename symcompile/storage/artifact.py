@@ -118,17 +118,17 @@ def write(
     """
     check_constants(outcomes, ArtifactError)
     outcomes, recording = _storable(outcomes, recording)
-    given = example_of(example, outcomes, module)
-    if given is None:
+    batch_to_trace = example_of(example, outcomes, module)
+    if batch_to_trace is None:
         raise ArtifactError(
             "the model was compiled without sample data of its own, so it can't be traced:"
             " pass a batch, save(path, example=batch)"
         )
-    batch = map_tensors(lambda tensor: tensor.detach().to("cpu"), given)
+    batch = map_tensors(lambda tensor: tensor.detach().to("cpu"), batch_to_trace)
     with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
         assert plain is not None
-        told, members = _contents(plain, original, outcomes, batch, capture)
-    for difference in told["differences"]:
+        facts, members = _contents(plain, original, outcomes, batch, capture)
+    for difference in facts["differences"]:
         warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
     if recording is not None:
         members["recording"] = recording.pack()
@@ -136,11 +136,11 @@ def write(
         "symcompile": __version__,
         "model": _class_name(module),
         "capture": capture,
-        **told,
+        **facts,
         "notes": dict(notes or {}),
     }
-    documents = {name: one for name, (one, _) in members.items() if one is not None}
-    tensors = {name: one for name, (_, one) in members.items() if one is not None}
+    documents = {name: content for name, (content, _) in members.items() if content is not None}
+    tensors = {name: content for name, (_, content) in members.items() if content is not None}
     return container.write(path, manifest, documents, tensors)
 
 
@@ -153,20 +153,23 @@ def _contents(
 ) -> tuple[dict[str, Any], dict[str, Member]]:
     """What the manifest tells of a model on the CPU, and the members that hold it."""
     graph, regions, neural = stored_graphs(module, root, outcomes, batch)
-    told = {
+    facts = {
         "about": model_row(module, batch, capture, graph),
         "neural": list(neural),
         "original": root is not None,
         "differences": differences(module, graph, regions, batch),
     }
-    return told, {
+    return facts, {
         "blocks": _blocks(module, regions),
         "example": _packed(batch),
         "graph": (graph.document, None),
         "original": (None, {} if root is None else _changed(root, graph)),
         "outcomes": (_outcome_rows(outcomes), None),
         "tensors": (None, graph.tensors),
-        **{f"neural/{k}": (one.document, one.tensors) for k, one in enumerate(neural.values())},
+        **{
+            f"neural/{k}": (block.document, block.tensors)
+            for k, block in enumerate(neural.values())
+        },
     }
 
 
@@ -187,16 +190,16 @@ def _storable(
 ) -> tuple[dict[str, Outcome], Recording | None]:
     """Of a region that stayed neural and that a file can't describe, since it receives objects
     beside its tensors, the reason alone."""
-    found = dict(outcomes)
-    for path, one in outcomes.items():
-        if not isinstance(one, Refusal) or one.region is None:
+    storable_outcomes = dict(outcomes)
+    for path, outcome in outcomes.items():
+        if not isinstance(outcome, Refusal) or outcome.region is None:
             continue
         try:
-            region_to_json(one.region)
+            region_to_json(outcome.region)
         except ArtifactError:
-            found[path] = Refusal(path, one.reason)
-            recording = None if recording is None else recording.without(path, one.reason)
-    return found, recording
+            storable_outcomes[path] = Refusal(path, outcome.reason)
+            recording = None if recording is None else recording.without(path, outcome.reason)
+    return storable_outcomes, recording
 
 
 def _outcome_rows(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
@@ -283,13 +286,13 @@ class Artifact(container.Archive):
 
     def outcomes(self, *, fronts: bool = True) -> dict[str, Outcome]:
         """By region path, with or without their fronts; ArtifactError names one that is none."""
-        found = {}
+        outcomes = {}
         for path, row in self.outcome_rows.items():
             with at(f"outcome of {shown(path)}"):
-                found[path] = outcome_from_json(row, fronts=fronts)
-                if found[path].path != path:
-                    raise ArtifactError(f"it is that of {shown(found[path].path)}")
-        return found
+                outcomes[path] = outcome_from_json(row, fronts=fronts)
+                if outcomes[path].path != path:
+                    raise ArtifactError(f"it is that of {shown(outcomes[path].path)}")
+        return outcomes
 
     def neural(self, path: str) -> StoredGraph:
         """The neural block of a region."""
@@ -322,7 +325,7 @@ def read(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Lo
 def _loaded(archive: Artifact, device: torch.device) -> Loaded:
     manifest, outcomes = archive.manifest, archive.outcomes()
     states, name = archive.states, manifest["model"]
-    rewrites = {path for path, one in outcomes.items() if isinstance(one, Rewrite)}
+    rewrites = {path for path, outcome in outcomes.items() if isinstance(outcome, Rewrite)}
     # A region that stayed neural may be part of the graph.
     paths = [path for path in outcomes if path in rewrites or path in states]
     paths = [path for path in paths if outcomes[path].region is not None]

@@ -84,14 +84,14 @@ def _leaf(
 def _number(low: float, high: float, expected: str, *, finite: bool = False) -> Codec:
     def read(data: Any) -> float:
         if not finite and (data is None or (type(data) is str and data in ("inf", "-inf"))):
-            found = math.nan if data is None else float(data)
+            value = math.nan if data is None else float(data)
         elif type(data) in (int, float) and abs(data) <= _LARGEST:
-            found = float(data)
+            value = float(data)
         else:
             raise wrong(data, expected)
-        if found < low or found > high:
+        if value < low or value > high:
             raise wrong(data, expected)
-        return found
+        return value
 
     return Codec(float, read)
 
@@ -111,10 +111,10 @@ def whole(low: int, high: int = 2**63 - 1) -> Codec:
     )
 
 
-def one_of(*known: str) -> Codec:
+def one_of(*words: str) -> Codec:
     """One of a few words."""
-    expected = " or ".join(known) if "" not in known else f"one of {', '.join(map(repr, known))}"
-    return _leaf(lambda data: type(data) is str and data in known, expected, str)
+    expected = " or ".join(words) if "" not in words else f"one of {', '.join(map(repr, words))}"
+    return _leaf(lambda data: type(data) is str and data in words, expected, str)
 
 
 def _text(limit: int, expected: str = "text", *, printable: bool) -> Codec:
@@ -131,8 +131,8 @@ def _text(limit: int, expected: str = "text", *, printable: bool) -> Codec:
 def _is_parameter(data: Any) -> bool:
     """As a signature has it, with its stars: torch.fx writes it into source."""
     plain = data.lstrip("*") if type(data) is str else ""
-    known = (plain, "*" + plain, "**" + plain)
-    return is_name(plain) and plain != "self" and data in known
+    spellings = (plain, "*" + plain, "**" + plain)
+    return is_name(plain) and plain != "self" and data in spellings
 
 
 TEXT = _text(MAX_TEXT, printable=False)
@@ -266,10 +266,10 @@ def by_name(
     """A mapping from texts; `place` is how a message speaks of an entry."""
 
     def read(data: Any) -> Any:
-        found = mapping(data, limit)
-        keys = [names.read(key) for key in found]
+        entries = mapping(data, limit)
+        keys = [names.read(key) for key in entries]
         unique(keys)
-        return dict(zip(keys, _each(inner, found.items(), place), strict=True))
+        return dict(zip(keys, _each(inner, entries.items(), place), strict=True))
 
     return Codec(lambda value: {name: inner.write(item) for name, item in value.items()}, read)
 
@@ -333,9 +333,9 @@ def shared(kind: type, /, **codecs: Codec) -> Codec:
         return data
 
     def read(data: Any) -> Any:
-        found = {name: (codec, _at(data, ways[name])) for name, codec in codecs.items()}
-        given = {k: one for k, one in found.items() if one[1] is not None or k in required}
-        return _made(kind, given)
+        members = {name: (codec, _at(data, ways[name])) for name, codec in codecs.items()}
+        present = {k: row for k, row in members.items() if row[1] is not None or k in required}
+        return _made(kind, present)
 
     return Codec(write, read)
 
@@ -354,10 +354,10 @@ def _at(data: Any, way: Sequence[str]) -> Any:
     return mapping(data) if not way else data
 
 
-def _made(kind: type, given: Mapping[str, tuple[Codec, Any]]) -> Any:
+def _made(kind: type, members: Mapping[str, tuple[Codec, Any]]) -> Any:
     values, name = {}, ""
     try:
-        for name, (codec, data) in given.items():
+        for name, (codec, data) in members.items():
             values[name] = codec.read(data)
     except SymCompileError as error:
         if codec.keys == ():
@@ -378,4 +378,4 @@ def inside(codec: Codec, *keys: str) -> Codec:
 def of_members(kind: type) -> Codec:
     """The codec of a dataclass whose fields are each annotated with a codec of their own."""
     hints = get_type_hints(kind, include_extras=True)
-    return shared(kind, **{one.name: hints[one.name].__metadata__[0] for one in fields(kind)})
+    return shared(kind, **{f.name: hints[f.name].__metadata__[0] for f in fields(kind)})

@@ -150,7 +150,7 @@ class EquationRow:
             "symbols": list(self.variables),
             "constants": [self.constants[slot] for slot in expected],
             "complexity": self.complexity,
-            **{key: without_nan(one) for key, one in losses.items()},
+            **{key: without_nan(loss) for key, loss in losses.items()},
         }
         try:
             check_equation(data)
@@ -193,8 +193,8 @@ EQUATION_ROW = of_members(EquationRow)
 # --- what is said of it --------------------------------------------------------------------------
 
 
-def edited(found: str, expected: str) -> MisfitError:
-    short = [one_line(text, 300) for text in (found, expected)]
+def edited(said: str, expected: str) -> MisfitError:
+    short = [one_line(text, 300) for text in (said, expected)]
     return MisfitError(f"was edited: {short[0]}, {short[1]}")
 
 
@@ -242,15 +242,15 @@ def check_probes(stored: Sequence[float], equation: Equation, variables: Array) 
     """
     values = equation.predict(variables)
     values = np.where(np.isfinite(values), values, np.nan)
-    found = np.array(stored, dtype=np.float64)
-    if found.shape != values.shape:
-        raise MisfitError(f"has {len(found)} values, expected {len(values)}")
+    probed = np.array(stored, dtype=np.float64)
+    if probed.shape != values.shape:
+        raise MisfitError(f"has {len(probed)} values, expected {len(values)}")
     scale = np.nanmax(np.abs(values), initial=0.0, where=~np.isnan(values))
-    same = np.abs(found - values) <= PROBE_TOLERANCE * scale
-    others = np.flatnonzero(~(same | (np.isnan(found) & np.isnan(values))))
+    same = np.abs(probed - values) <= PROBE_TOLERANCE * scale
+    others = np.flatnonzero(~(same | (np.isnan(probed) & np.isnan(values))))
     if len(others):
         k = others[0]
-        raise edited(f"value {k} is {found[k]:.6g}", f"its program computes {values[k]:.6g}")
+        raise edited(f"value {k} is {probed[k]:.6g}", f"its program computes {values[k]:.6g}")
 
 
 def check_work(programs: Iterable[tuple[str, Any]]) -> None:
@@ -276,7 +276,7 @@ def _says(text: str, expected: str, symbols: Sequence[str]) -> bool:
     if other_words or len(text) > 4 * len(expected) + 1_000:
         return False
     try:
-        ours, theirs = (_normal(one, symbols) for one in (expected, text))
+        ours, theirs = (_normal(said, symbols) for said in (expected, text))
     except SymCompileError:
         return False
     return ours == theirs or _same_but_rounding(ours, theirs)

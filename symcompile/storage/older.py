@@ -26,23 +26,23 @@ def outcomes_of_format_1(document: Mapping[str, Any]) -> Json:
 
 
 def _outcome(row: Json) -> Json:
-    found = dict(row)
+    outcome = dict(row)
     if "equations" in row:
-        found["equations"] = {k: _equation(one) for k, one in row["equations"].items()}
-    found["fronts"] = {
-        k: {**front, "equations": [_equation(one) for one in front["equations"]]}
+        outcome["equations"] = {k: _equation(equation) for k, equation in row["equations"].items()}
+    outcome["fronts"] = {
+        k: {**front, "equations": [_equation(equation) for equation in front["equations"]]}
         for k, front in row["fronts"].items()
     }
     figures = row["fidelity"]
     if figures is not None:
         change, total = figures["end_to_end"], figures["total"]
-        found["fidelity"] = {
+        outcome["fidelity"] = {
             **figures,
-            "outputs": {k: _fidelity(one) for k, one in figures["outputs"].items()},
+            "outputs": {k: _fidelity(figure) for k, figure in figures["outputs"].items()},
             "total": None if total is None else _fidelity(total),
             "end_to_end": None if change is None else {**change, "relative_l2": change["equation"]},
         }
-    return found
+    return outcome
 
 
 def _equation(row: Json) -> Json:
@@ -72,22 +72,22 @@ def older_metadata(row: Json) -> Json:
 
     Raises ArtifactError where the two say different things.
     """
-    found = {**row, "end_to_end": row.get("end_to_end") or None}
+    target = {**row, "end_to_end": row.get("end_to_end") or None}
     if "neural" in row:
-        return {**found, "reason": row["neural"], "status": "neural"}
+        return {**target, "reason": row["neural"], "status": "neural"}
     equations: Json = {}
-    for one in listed(row.get("equations")):
-        number = str(whole(0, 999_999).read(mapping(one).get("output")))
+    for equation in listed(row.get("equations")):
+        number = str(whole(0, 999_999).read(mapping(equation).get("output")))
         if number in equations:
             raise MisfitError(f"has output {number} twice")
         with at(f"output {number}"):
-            equations[number] = _shown_equation(one)
-    found |= {"status": "symbolic", "equations": equations, "probes": None}
+            equations[number] = _shown_equation(equation)
+    target |= {"status": "symbolic", "equations": equations, "probes": None}
     if "probe_outputs" in row:
         variables = row.get("probe_variables")
-        found["probes"] = {"inputs": row.get("probes"), "outputs": row["probe_outputs"]}
-        found["probes"] |= {} if variables is None else {"variables": variables}
-    return found
+        target["probes"] = {"inputs": row.get("probes"), "outputs": row["probe_outputs"]}
+        target["probes"] |= {} if variables is None else {"variables": variables}
+    return target
 
 
 def _shown_equation(row: Json) -> Json:
@@ -108,11 +108,13 @@ def _shown(row: Json) -> Any:
     plain["extrapolation"] = {"relative_l2": row.get("extrapolation_relative_l2")}
     plain["controls"] = {"linear": {"relative_l2": row.get("linear_relative_l2")}}
     full = row.get("fidelity", plain)
-    ours, theirs = (_of_viewers(FIDELITY.read(one)) for one in (plain, full))
+    ours, theirs = (_of_viewers(FIDELITY.read(said)) for said in (plain, full))
     if ours != theirs:
         raise MisfitError("was edited: its fidelity says two things")
     return full
 
 
-def _of_viewers(found: Any) -> str:
-    return repr((found.equation, found.extrapolation.relative_l2, found.linear.relative_l2))
+def _of_viewers(fidelity: Any) -> str:
+    return repr(
+        (fidelity.equation, fidelity.extrapolation.relative_l2, fidelity.linear.relative_l2)
+    )

@@ -122,11 +122,11 @@ def _front(equation: Codec) -> Codec:
         """What could not be read back is left out: nobody has chosen it."""
         kept: list[Equation] = []
         choice = None
-        for index, one in enumerate(front.equations):
+        for index, candidate in enumerate(front.equations):
             with suppress(ArtifactError):
-                equation.write(one)
+                equation.write(candidate)
                 choice = len(kept) if index == front.choice else choice
-                kept.append(one)
+                kept.append(candidate)
         return plain.write(replace(front, equations=tuple(kept), choice=choice))
 
     def read(data: Any) -> ParetoFront:
@@ -274,15 +274,15 @@ _FIDELITY = record(
 
 def _read_provenance(data: Any) -> Any:
     """The name of an engine, or what it says of itself, is the one part that is used again."""
-    found = DATA.read(data)
-    if type(found) is not dict:
+    provenance = DATA.read(data)
+    if type(provenance) is not dict:
         raise wrong(data, "an object")
-    engine = found.get("engine", {})
+    engine = provenance.get("engine", {})
     if type(engine) is not dict:
         raise placed("engine", wrong(engine, "an object"))
     if engine.get("operators"):
         OPERATORS.read(engine["operators"])
-    return found
+    return provenance
 
 
 PROVENANCE = Codec(DATA.write, _read_provenance)

@@ -150,11 +150,11 @@ def from_json(data: bytes, limit: int = MAX_VALUES) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):  # people would read the first value, and a program the last
+    entries = dict(pairs)
+    if len(entries) != len(pairs):  # people would read the first value, and a program the last
         name = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"{name[:80]!r} stands twice in an object")
-    return found
+    return entries
 
 
 def _refuse_constant(name: str) -> Any:
@@ -163,10 +163,10 @@ def _refuse_constant(name: str) -> Any:
 
 def _finite(text: str) -> float:
     """1e999 is a number by the rules of JSON, and infinity by those of float64."""
-    found = float(text)
-    if math.isinf(found):
+    value = float(text)
+    if math.isinf(value):
         raise ValueError(f"{text[:80]} is beyond what float64 can hold")
-    return found
+    return value
 
 
 def _short(text: str) -> int:

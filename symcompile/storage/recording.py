@@ -150,27 +150,28 @@ def _pack(recording: Recording) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
         for batch in recording.batches
     ]
-    told = {key: codec.write(getattr(recording, key)) for key, codec in _HEADER.items()}
-    return tensors, {"format": FORMAT, **told, "batches": batches}
+    members = {key: codec.write(getattr(recording, key)) for key, codec in _HEADER.items()}
+    return tensors, {"format": FORMAT, **members, "batches": batches}
 
 
 def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
     if type(header) is not dict or header.get("format") != FORMAT:
-        found = header.get("format") if type(header) is dict else header
-        raise ArtifactError(f"recording of format {shown(found)}: expected {FORMAT}")
-    told = {}
+        version = header.get("format") if type(header) is dict else header
+        raise ArtifactError(f"recording of format {shown(version)}: expected {FORMAT}")
+    members = {}
     for key, codec in _HEADER.items():
         with at(key):
-            told[key] = codec.read(header.get(key))
-    for path, region in told["regions"].items():
+            members[key] = codec.read(header.get(key))
+    for path, region in members["regions"].items():
         if region.path != path:
             raise ArtifactError(f"region {shown(path)} is {shown(region.path)}")
     return Recording(
         samples={
-            path: _unpack_samples(path, one, tensors) for path, one in told["regions"].items()
+            path: _unpack_samples(path, region, tensors)
+            for path, region in members["regions"].items()
         },
         batches=tuple(_unpack_batch(row, tensors) for row in listed(header.get("batches"))),
-        **told,
+        **members,
     )
 
 

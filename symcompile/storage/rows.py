@@ -126,7 +126,10 @@ class ProbeRow:
     def of(cls, rewrite: Rewrite) -> ProbeRow:
         X = np.array(rewrite.probes, dtype=np.float64).reshape(-1, len(rewrite.region.names))
         variables = rewrite.region.variable_values(X)
-        values = {k: one.predict(variables).tolist() for k, one in rewrite.equations.items()}
+        values = {
+            output: equation.predict(variables).tolist()
+            for output, equation in rewrite.equations.items()
+        }
         same = rewrite.region.variables == rewrite.region.names
         return cls(X.tolist(), None if same else variables.tolist(), values)
 
@@ -167,22 +170,22 @@ class RegionRow:
     @classmethod
     def of(cls, outcome: Outcome, digest: str | None = None) -> Self:
         """Everything that is known of a region; `digest` is that of a neural block's weights."""
-        known: dict[str, Any] = {"provenance": outcome.provenance}
+        members: dict[str, Any] = {"provenance": outcome.provenance}
         if outcome.region is not None:
-            known |= _face(outcome.region)
+            members |= _face(outcome.region)
         if outcome.fidelity is not None:
-            known |= _figures(outcome.fidelity)
+            members |= _figures(outcome.fidelity)
         if isinstance(outcome, Refusal):
-            known |= {"reason": stable(outcome.reason), "digest": digest}
-            return cls("neural", **known)
+            members |= {"reason": stable(outcome.reason), "digest": digest}
+            return cls("neural", **members)
         if outcome.ranges:
-            known["inputs"] = dict(zip(outcome.region.names, outcome.ranges, strict=True))
+            members["inputs"] = dict(zip(outcome.region.names, outcome.ranges, strict=True))
         return cls(
             "symbolic",
             computes_in=outcome.computes_in or None,
             equations={k: _equation_row(outcome, k) for k in outcome.equations},
             probes=ProbeRow.of(outcome),
-            **known,
+            **members,
         )
 
 
@@ -202,7 +205,9 @@ def _face(region: Region) -> dict[str, Any]:
 
 
 def _figures(fidelity: Fidelity) -> dict[str, Any]:
-    issues = [f"output {one.output}: {one.operation}: {one.problem}" for one in fidelity.domain]
+    issues = [
+        f"output {issue.output}: {issue.operation}: {issue.problem}" for issue in fidelity.domain
+    ]
     return {
         "parameters_removed": fidelity.parameters_removed,
         "fidelity": fidelity.total,
@@ -265,9 +270,13 @@ def _read_weight(data: Any) -> Tensor:
     return Tensor(NAME.read(data[0]), many(COUNT, 64).read(data[1]), LINE.read(data[2]))
 
 
-_TENSORS = by_name(Codec(lambda one: [one.dtype, *one.shape], _read_tensor), NAME, place="[{}]")
+_TENSORS = by_name(
+    Codec(lambda tensor: [tensor.dtype, *tensor.shape], _read_tensor), NAME, place="[{}]"
+)
 WEIGHTS = by_name(
-    Codec(lambda one: [one.dtype, list(one.shape), one.digest], _read_weight), NAME, place="[{}]"
+    Codec(lambda weight: [weight.dtype, list(weight.shape), weight.digest], _read_weight),
+    NAME,
+    place="[{}]",
 )
 
 

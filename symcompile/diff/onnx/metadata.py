@@ -90,21 +90,21 @@ def _entries(proto: Any) -> dict[str, Json]:
         raise ArtifactError(f"its metadata has more than {_MAX_TARGETS} entries")
     with at("its metadata"):
         unique([entry.key for entry in ours])
-    found: dict[str, Json] = {}
+    entries: dict[str, Json] = {}
     for entry in ours:
         if entry.key == _VERSION:
             continue
         with at(f"its metadata {shown(entry.key)}"):
-            found[entry.key] = mapping(from_json(entry.value.encode()))
-    return found or ({_MODEL: {}} if ours else {})
+            entries[entry.key] = mapping(from_json(entry.value.encode()))
+    return entries or ({_MODEL: {}} if ours else {})
 
 
 def _rows(entries: Mapping[str, Json]) -> dict[str, TargetRow]:
     rows: dict[str, TargetRow] = {}
     for key, data in sorted(entries.items()):
         with at(f"metadata {shown(key)}"):
-            known = older_metadata(data) if is_older_metadata(data) else data
-            row: TargetRow = TARGET_ROW.read(known)
+            members = older_metadata(data) if is_older_metadata(data) else data
+            row: TargetRow = TARGET_ROW.read(members)
             if row.path is None:
                 raise ArtifactError("path is null, expected a name")
         if row.path in rows:
@@ -121,7 +121,7 @@ def _check_targets(named: tuple[str, ...], rows: Mapping[str, TargetRow]) -> Non
 
 
 def _calls(proto: Any, rows: Mapping[str, TargetRow]) -> Calls:
-    there = [one.name for one in proto.functions if one.domain == DOMAIN]
+    there = [body.name for body in proto.functions if body.domain == DOMAIN]
     with at("its list of functions"):
         unique(there)
     functions: dict[str, str] = {}

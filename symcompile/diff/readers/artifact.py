@@ -45,7 +45,8 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
         data = {
             "model": about,
             "regions": {
-                path: region_row(one, _digest(archive, path, one)) for path, one in outcomes.items()
+                path: region_row(outcome, _digest(archive, path, outcome))
+                for path, outcome in outcomes.items()
             },
             "weights": _weights(archive, outcomes),
             "graph": {"level": "aten", "nodes": list(aten_rows(archive.graph.document))},
@@ -61,11 +62,11 @@ def _programs(archive: Artifact) -> Iterator[tuple[str, Any]]:
 
 
 def _weights(archive: Artifact, outcomes: Mapping[str, Outcome]) -> Json:
-    found = stored_weights(archive.graph)
-    for path, one in outcomes.items():
-        if isinstance(one, Rewrite):
-            found |= rest_of_block(submodule_path(path), archive.states[path])
-    return {name: tensor_row(tensor) for name, tensor in found.items()}
+    weights = stored_weights(archive.graph)
+    for path, outcome in outcomes.items():
+        if isinstance(outcome, Rewrite):
+            weights |= rest_of_block(submodule_path(path), archive.states[path])
+    return {name: tensor_row(tensor) for name, tensor in weights.items()}
 
 
 def _digest(archive: Artifact, path: str, outcome: Outcome) -> str | None:

@@ -113,10 +113,10 @@ def model_probes(model: ModelRow) -> ModelProbes | None:
     return ModelProbes(probes.digest, ordered(probes.outputs, model.results))
 
 
-def ordered(found: Mapping[str, _T], order: Sequence[str] | None) -> dict[str, _T]:
+def ordered(entries: Mapping[str, _T], order: Sequence[str] | None) -> dict[str, _T]:
     """In the order that the file tells: that of its keys may have been sorted."""
-    first = {name: found[name] for name in order or () if name in found}
-    return first | {name: one for name, one in found.items() if name not in first}
+    first = {name: entries[name] for name in order or () if name in entries}
+    return first | {name: entry for name, entry in entries.items() if name not in first}
 
 
 # --- regions -------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _block(path: str, row: RegionRow) -> Block:
         inputs=inputs,
         n_outputs=row.outputs,
         features=features,
-        projections={side: one[-1] for side, one in projections.items() if one is not None},
+        projections={side: row[-1] for side, row in projections.items() if row is not None},
         outputs=outputs,
         probes=probes,
         digest=row.digest,
