@@ -180,3 +180,26 @@ def test_a_block_that_is_not_in_its_place_is_found() -> None:
     region = state.recording.regions["0"]
     state.assembly.put(region, state.assembly.neural("0"))
     assert list(state.problems()) == ["region '0' has another block in its place"]
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.second(torch.tanh(self.first(x)))
+        return found
+
+
+def test_what_stays_neural_shares_its_weights_with_the_hybrid() -> None:
+    request = Request(Tied(), (Target("second", outputs=1),), torch.randn(100, 2))
+    state, _ = compiling_passes(Options(**QUICK)).run(request)
+    assert state.blocks["second"].lowered is not None
+    module: Any = state.assembly.module
+    root: Any = state.root
+    assert module.second.neural.weight is module.first.weight
+    assert module.first.weight is not root.first.weight
