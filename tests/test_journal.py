@@ -24,6 +24,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
+from symcompile.storage.files import PART
 from symcompile.storage.journal import Journal, search_fingerprint
 
 KEYS, RESTARTS = ("a", "b", "c", "d"), 3
@@ -74,7 +75,8 @@ def noted(log: Path, what: str) -> list[tuple[str, ...]]:
 
 
 def entries(run_dir: Path) -> list[Path]:
-    return sorted(run_dir.rglob("*.json"))
+    """Results on disk, those left out that are just being written."""
+    return sorted(path for path in run_dir.rglob("*.json") if path.parent.suffix != PART)
 
 
 def on_disk(run_dir: Path, log: Path) -> set[tuple[str, ...]]:

@@ -144,7 +144,7 @@ class OperonEngine:
         """
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
         _check_arrays(X, y, names)
-        search = _Search(self, Dataset(X, y, weights), names)
+        search = _OperonFit(self, Dataset(X, y, weights), names)
         candidates = [search.equation(slot(0), [float(np.average(y, weights=weights))])]
         if len(search.columns) and len(_varying(y[:, None])):
             seconds = None if budget is None else budget * (1.0 - _READ_SHARE)
@@ -160,7 +160,7 @@ class OperonEngine:
 
 
 @dataclass(frozen=True)
-class _Search:
+class _OperonFit:
     """The search of one fit: one run, or as many as the time allows."""
 
     engine: OperonEngine
