@@ -20,8 +20,8 @@ from symcompile.expressions.operators import OPERATORS
 from symcompile.storage.codecs import printable
 
 MAX_ELEMENTS = 500_000  # of one value
-MAX_WORK = 80_000_000  # elements of all values of a file together
-COST_OF_NODE = 200  # what a node costs beside its elements
+MAX_WORK = 120_000_000  # elements of all values of a file together: some seconds
+COST_OF_NODE = 500  # what a node costs beside its elements
 
 # What one rounding may amount to, relative to the value: library functions are good to a few units
 # in the last place, and constants may have been combined before they were stored.
@@ -65,12 +65,14 @@ class Machine:
     def __init__(self, unit: float, budget: Budget, seed: int = 0) -> None:
         """`unit` is the least rounding of an operation, relative to its result."""
         self.unit, self.spend, self.exact = unit, budget.spend, seed == 0
-        self.random = np.random.default_rng(seed)
+        # Two and two are each other's opposite, so that either falls on the other side of a jump.
+        self.random, self.sign = np.random.default_rng((seed + 1) // 2), (-1.0) ** seed
 
     def moved(self, data: Array, error: Any) -> Array:
+        """By up to this error."""
         if self.exact:
             return data
-        return np.asarray(data + error * self.random.uniform(-1.0, 1.0, data.shape))
+        return np.asarray(data + self.sign * error * self.random.uniform(-1.0, 1.0, data.shape))
 
     def rounded(self, data: Any, unit: float = 0.0) -> Array:
         """Of another type, too, if it has a coarser `unit`; whole numbers and truths are exact."""
