@@ -1,16 +1,16 @@
 """HTML from jinja2 templates, which lie in the folder `pages` beside the code that fills them.
 
-Everything that a template shows is escaped. jinja2 loads when a page is asked for.
+Everything that a template shows is escaped. This is imported when a page is asked for, not before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 
 def environment(package: str, shown: Callable[[str], str], **filters: Any) -> Environment:
@@ -21,8 +21,6 @@ def environment(package: str, shown: Callable[[str], str], **filters: Any) -> En
             such as a macro makes, stays as it is.
         filters: for the templates, by name.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     def finalize(value: object) -> object:
         return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value

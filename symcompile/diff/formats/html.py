@@ -14,7 +14,10 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from symcompile._version import __version__
 from symcompile.diff.drawing.faces import LINE, SIGNS
@@ -28,10 +31,6 @@ from symcompile.diff.snapshot import Node
 from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.notes import count
 from symcompile.report.templates import asset, environment
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
 
 # Of one string, in characters; a longer one says how long it is. Of an equation.
 _LONGEST, _EQUATION = 1500, 4000
@@ -49,8 +48,6 @@ def to_html(diff: GraphDiff, *, title: str | None = None) -> str:
     Args:
         title: of the page; "Comparison of two models" if it is not given.
     """
-    from markupsafe import Markup
-
     blocks = words.gravest_first(diff)
     loud = [block for block in blocks if not words.quiet(block)]
     numbered = [(block, f"b{number}") for number, block in enumerate(loud)]
@@ -113,8 +110,6 @@ def cut(text: str, most: int = _LONGEST) -> Markup:
 
     The result has about 2 * `most` bytes at most, whatever is escaped in it.
     """
-    from markupsafe import Markup, escape
-
     shown = text[:most]
     kept = escape(figures.plain(shown))
     while _size(kept) > 2 * most:
@@ -139,8 +134,6 @@ def fitting(
 
 def facts_markup(facts: Iterable[str], most: int) -> Markup:
     """A fact a line, as many as there is room for, in bytes."""
-    from markupsafe import Markup
-
     lines: list[Markup] = []
     for fact in facts:
         line = cut(fact, most // 4)
