@@ -20,6 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from scipy.optimize import linprog
+from scipy.sparse import coo_array
+
 from symcompile.diff.drawing.faces import Face, face, size
 from symcompile.diff.drawing.union import NEW, OLD, CellGraph
 
@@ -312,9 +315,6 @@ def _horizontal(
 
     The variables are these, then the lengths of the segments along the layers.
     """
-    from scipy.optimize import linprog
-    from scipy.sparse import coo_array
-
     n_items, segments = len(layers.layer), list(layers.segments)
     if not n_items:
         return []

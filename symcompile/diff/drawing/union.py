@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import networkx as nx
+
 from symcompile.diff.result import ADDED, IDENTICAL, REMOVED, BlockDiff, NodesDiff
 from symcompile.diff.snapshot import Node
 
@@ -126,8 +128,6 @@ class CellGraph:
 
 def unite(nodes: NodesDiff, blocks: Iterable[BlockDiff] = ()) -> CellGraph:
     """The union of both graphs, every vertex a cell. Reads of unknown nodes are left out."""
-    import networkx as nx
-
     vertices, places = _vertices(nodes, blocks)
     edges: Edges = {}
     for side, rows in ((OLD, nodes.old_nodes), (NEW, nodes.new_nodes)):
@@ -151,8 +151,6 @@ def _in_order(
     count: int, edges: Edges, downward: Iterable[tuple[int, int]]
 ) -> tuple[list[int], Edges]:
     """An order of so many vertices that `downward` follows, and the edges between their places."""
-    import networkx as nx
-
     graph = nx.DiGraph()
     graph.add_nodes_from(range(count))
     graph.add_edges_from(downward)
@@ -268,8 +266,6 @@ def _groups(drawn: set[int], above: Sequence[int], branches: Mapping[int, int]) 
 
 def _branches(union: CellGraph, drawn: set[int], above: Sequence[int]) -> dict[int, int]:
     """A number for each vertex that is not drawn: the same where they hang together."""
-    import networkx as nx
-
     free = set(range(len(above))) - drawn
     graph = nx.Graph()
     graph.add_nodes_from(free)

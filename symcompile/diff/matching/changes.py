@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import networkx as nx
+
 from symcompile.diff.matching.network import Network, Origin, nearest
 from symcompile.diff.result import NodeChange
 
@@ -136,8 +138,6 @@ def renames(old: Network, new: Network, pairs: Sequence[tuple[int, int]]) -> set
     changed places among themselves, since no layer that came or went does that, and reads of
     another weight where both weights are what they were.
     """
-    import networkx as nx
-
     kept, other = _met(old, new, pairs)
     partners: dict[tuple[int, str], set[str]] = defaultdict(set)
     for a, b in kept | other:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import wraps
 from itertools import count
 
+import networkx as nx
+
 from symcompile.diff.matching.alignment import align
 from symcompile.diff.matching.network import Network, nearest
 
@@ -98,8 +100,6 @@ def in_gap(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
 
     First with its name; at last whichever of those stand before it and which after.
     """
-    import networkx as nx
-
     network, gaps = side.network, dict[int, tuple[int, int]]()
     for component in nx.weakly_connected_components(network.graph.subgraph(side.unmatched())):
         sources = {side.pair[source] for node in component for source in network.inputs[node]}

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import networkx as nx
+
 from symcompile.diff.snapshot import REGION, Node, Tensor
 
 # Ends of the graph: their names are the model's own, what they do is said by no attribute.
@@ -38,8 +40,6 @@ class Network:
     @classmethod
     def of(cls, rows: Sequence[Node], weights: Mapping[str, Tensor]) -> Network:
         """Reads of nodes that don't stand before are left out: no file makes a cycle."""
-        import networkx as nx
-
         read: list[list[int]] = []
         places: dict[str, int] = {}
         for row, node in enumerate(rows):
@@ -64,8 +64,6 @@ class Network:
 
 
 def _order(rows: Sequence[Node], read: Sequence[Sequence[int]]) -> list[int]:
-    import networkx as nx
-
     used = {source for sources in read for source in sources}
     starts = sorted(
         set(range(len(rows))) - used,
