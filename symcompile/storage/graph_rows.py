@@ -35,12 +35,10 @@ def aten_rows(document: Json) -> Iterator[Row]:
         yield [row["name"], "input", [], [], row["parameter"] + keys]
     for row in document["nodes"]:
         pattern = _Pattern()
-        shown = pattern.call(row["args"], row["kwargs"])
         operator = f"region:{row['path']}" if "path" in row else row["op"]
-        yield [row["name"], operator, pattern.nodes, pattern.weights, shown]
+        yield pattern.row(row["name"], operator, pattern.call(row["args"], row["kwargs"]))
     pattern = _Pattern()
-    returned = pattern.of(document["output"])
-    yield ["output", "output", pattern.nodes, pattern.weights, returned]
+    yield pattern.row("output", "output", pattern.of(document["output"]))
 
 
 def fx_rows(module: fx.GraphModule, regions: Mapping[str, str] | None = None) -> list[Row]:
@@ -60,21 +58,22 @@ def _fx_row(module: fx.GraphModule, node: fx.Node, regions: Mapping[str, str]) -
         default = "".join(f"={pattern.of(_encoded(value))}" for value in node.args)
         return [node.name, "input", [], [], target + default]
     if node.op == "output":
-        shown = pattern.of(_encoded(node.args[0]))
-        return ["output", "output", pattern.nodes, pattern.weights, shown]
-    shown = pattern.call(
+        return pattern.row("output", "output", pattern.of(_encoded(node.args[0])))
+    arguments = pattern.call(
         [_encoded(value) for value in node.args],
         {name: _encoded(value) for name, value in node.kwargs.items()},
     )
     if node.op != "call_module":
-        return [node.name, _function(node), pattern.nodes, pattern.weights, shown]
+        return pattern.row(node.name, _function(node), arguments)
     if target in regions:
-        return [node.name, f"region:{regions[target]}", pattern.nodes, pattern.weights, shown]
+        return pattern.row(node.name, f"region:{regions[target]}", arguments)
     called = module.get_submodule(target)
     settings = _settings(called)
-    weights = [*pattern.weights, *(f"{target}.{name}" for name in _state(called))]
-    shown = f"{shown}; {settings}" if settings else shown
-    return [node.name, type(called).__name__, pattern.nodes, weights, shown]
+    state = (called.named_parameters, called.named_buffers)
+    for named in state:
+        pattern.weights += [f"{target}.{name}" for name, _ in named(remove_duplicate=False)]
+    text = f"{arguments}; {settings}" if settings else arguments
+    return pattern.row(node.name, type(called).__name__, text)
 
 
 def _function(node: fx.Node) -> str:
@@ -94,11 +93,6 @@ def _settings(module: nn.Module) -> str:
         rows = json.dumps(fx_rows(module))
         return "graph " + hashlib.sha256(rows.encode()).hexdigest()[:16]
     return _escaped(_ADDRESS.sub("", module.extra_repr())[:_MAX_TEXT])
-
-
-def _state(module: nn.Module) -> Iterator[str]:
-    yield from (name for name, _ in module.named_parameters(remove_duplicate=False))
-    yield from (name for name, _ in module.named_buffers(remove_duplicate=False))
 
 
 def _encoded(value: Any) -> Any:
@@ -133,6 +127,9 @@ class _Pattern:
         self.nodes: list[str] = []
         self.weights: list[str] = []
 
+    def row(self, name: str, operator: str, text: str) -> Row:
+        return [name, operator, self.nodes, self.weights, text]
+
     def call(self, args: list[Any], kwargs: Json) -> str:
         shown = [self.of(value) for value in args]
         return ", ".join([*shown, *(f"{key}={self.of(kwargs[key])}" for key in sorted(kwargs))])
@@ -156,11 +153,8 @@ class _Pattern:
             inner = ", ".join(map(self.of, content))
             return f"({inner})" if tag == "tuple" else f"slice({inner})"
         if tag == "dict":
-            return (
-                "{"
-                + ", ".join(f"{_escaped(repr(key))}: {self.of(item)}" for key, item in content)
-                + "}"
-            )
+            pairs = [f"{_escaped(repr(key))}: {self.of(item)}" for key, item in content]
+            return "{" + ", ".join(pairs) + "}"
         if tag == "named":
             fields = ", ".join(f"{key}={self.of(item)}" for key, item in value["fields"])
             return f"{content}({fields})"
