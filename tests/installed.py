@@ -95,7 +95,7 @@ def compiled_with(
     return built(
         state,
         {path: _fronts(regions[path], given) for path, given in texts.items()},
-        engine=ByHand(OPERATORS, {"operators": dict.fromkeys(VOCABULARY, 1)}),
+        engine=ByHand(OPERATORS, {"operators": OPERATORS.to_dict()}),
         tolerance=tolerance,
         beat_linear=beat_linear,
     )

@@ -25,7 +25,18 @@ def expanded(expr: sympy.Expr, limit: int, **hints: bool) -> sympy.Expr | None:
 def terms_made(expr: sympy.Basic) -> int:
     """At most how many terms all sums together have, in functions and denominators as well, once
     products are multiplied out. Like terms count as many; BEYOND stands for any larger number."""
-    found = _Counter().of(expr)
+    counts: dict[sympy.Basic, _Count] = {}
+    pending = [expr]  # without recursion: forms are as deep as a stranger likes
+    while pending:
+        node = pending[-1]
+        missing = [arg for arg in node.args if arg not in counts]
+        if missing and node not in counts:
+            pending += missing
+            continue
+        pending.pop()
+        if node not in counts:
+            counts[node] = _counted(node, [counts[arg] for arg in node.args]).bounded()
+    found = counts[expr]
     return min(found.terms * max(found.below, 1) + found.inside, BEYOND)
 
 
@@ -47,47 +58,27 @@ class _Count(NamedTuple):
         return _Count(*(min(number, BEYOND) for number in self))
 
 
-class _Counter:
-    """Counts each subexpression once, without recursion: forms are as deep as a stranger likes."""
-
-    def __init__(self) -> None:
-        self.known: dict[sympy.Basic, _Count] = {}
-
-    def of(self, expr: sympy.Basic) -> _Count:
-        pending = [expr]
-        while pending:
-            node = pending[-1]
-            left = [arg for arg in node.args if arg not in self.known]
-            if left and node not in self.known:
-                pending += left
-                continue
-            pending.pop()
-            if node not in self.known:
-                parts = [self.known[arg] for arg in node.args]
-                self.known[node] = self.counted(node, parts).bounded()
-        return self.known[expr]
-
-    def counted(self, node: sympy.Basic, parts: list[_Count]) -> _Count:
-        inside = sum(part.inside for part in parts)
-        if node.is_Add:
-            return _Count(sum(p.terms for p in parts), sum(p.below for p in parts), inside)
-        if node.is_Mul:
-            below = math.prod(max(p.below, 1) for p in parts)
-            made = math.prod(p.terms for p in parts)
-            # What a factor holds is written once for each term of the others.
-            inside = sum(p.inside * (made // max(p.terms, 1)) for p in parts)
-            return _Count(made, below if below > 1 else 0, inside)
-        power = _whole(node)
-        if power is None:
-            sums = sum(p.terms * max(p.below, 1) for p in parts if p.terms > 1 or p.below)
-            return _Count(1, 0, inside + sums)
-        made = _of_power(parts[0].terms, abs(power))
-        # What a term of the base holds is written wherever that term has an exponent.
-        inside *= max(made - _of_power(parts[0].terms - 1, abs(power)), 1)
-        below = _of_power(parts[0].below, abs(power))
-        if power > 0:
-            return _Count(made, below, inside)
-        return _Count(1, (made if made > 1 else 0) + below, inside)
+def _counted(node: sympy.Basic, parts: list[_Count]) -> _Count:
+    inside = sum(part.inside for part in parts)
+    if node.is_Add:
+        return _Count(sum(p.terms for p in parts), sum(p.below for p in parts), inside)
+    if node.is_Mul:
+        below = math.prod(max(p.below, 1) for p in parts)
+        made = math.prod(p.terms for p in parts)
+        # What a factor holds is written once for each term of the others.
+        inside = sum(p.inside * (made // max(p.terms, 1)) for p in parts)
+        return _Count(made, below if below > 1 else 0, inside)
+    power = _whole(node)
+    if power is None:
+        sums = sum(p.terms * max(p.below, 1) for p in parts if p.terms > 1 or p.below)
+        return _Count(1, 0, inside + sums)
+    made = _of_power(parts[0].terms, abs(power))
+    # What a term of the base holds is written wherever that term has an exponent.
+    inside *= max(made - _of_power(parts[0].terms - 1, abs(power)), 1)
+    below = _of_power(parts[0].below, abs(power))
+    if power > 0:
+        return _Count(made, below, inside)
+    return _Count(1, (made if made > 1 else 0) + below, inside)
 
 
 def _whole(node: sympy.Basic) -> int | None:

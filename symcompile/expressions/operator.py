@@ -81,6 +81,7 @@ class Operator:
         build: the sympy expression of its arguments: sympy's own class where it has one; by default
             a class of ours.
         heads: sympy classes that mean the same, and are read as it.
+        python: how Python writes it with {0} and {1}, where neither sympy nor `math` has it.
         numpy: its values in float64; of two arguments if it is nary.
         slopes: derivative by each argument, of the arguments and the value. Of an nary operator one
             function of the argument's place, all arguments and the value.
@@ -115,6 +116,7 @@ class Operator:
     definition: str = ""
     build: Any = None
     heads: tuple[type, ...] = ()
+    python: str = ""
     numpy: Callable[..., Any] | None = None
     slopes: Any = None
     interval: Callable[..., Any] | None = None
@@ -169,6 +171,7 @@ class Head(sympy.Function):  # type: ignore[misc]
     stored; where its value or slope is asked for, its definition is."""
 
     written: str
+    python: str
 
     @property
     def definition(self) -> sympy.Expr:
@@ -197,11 +200,12 @@ class Head(sympy.Function):  # type: ignore[misc]
             return sympy.Float(VALUES[self.func.__name__](*map(np.float64, self.args)))
 
     def _pythoncode(self, printer: Any) -> str:
-        name = self.func.__name__
+        name, args = self.func.__name__, [printer._print(arg) for arg in self.args]
+        if self.python:
+            return self.python.format(*args)
         if not hasattr(math, name):
             return self._mpmathcode(printer)
-        arguments = ", ".join(map(printer._print, self.args))
-        return f"{printer._module_format(f'math.{name}')}({arguments})"
+        return f"{printer._module_format(f'math.{name}')}({', '.join(args)})"
 
     def _mpmathcode(self, printer: Any) -> str:
         return f"({printer._print(self.definition)})"
@@ -211,5 +215,5 @@ class Head(sympy.Function):  # type: ignore[misc]
 
 def _head(row: Operator) -> type[Head]:
     # Pickles find the class where the table is read.
-    own = {"nargs": row.arity, "written": row.definition, "__module__": _TABLE}
-    return type(row.name, (Head,), own)
+    own = {"nargs": row.arity, "written": row.definition, "python": row.python}
+    return type(row.name, (Head,), {**own, "__module__": _TABLE})

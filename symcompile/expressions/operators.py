@@ -335,13 +335,13 @@ ROWS: tuple[Operator, ...] = (
         interval=increasing(lambda a: max(a, 0.0)), torch="torch.relu", onnx="Relu",
     ),
     Operator(
-        name="round", complexity=3, definition=_ROUND, numpy=np.rint, slopes=_FLAT,
-        interval=increasing(np.rint), torch="torch.round", onnx="Round",
+        name="round", complexity=3, definition=_ROUND, python="round({0})", numpy=np.rint,
+        slopes=_FLAT, interval=increasing(np.rint), torch="torch.round", onnx="Round",
     ),
     Operator(
         name="mod", arity=2, complexity=3, definition="a - b * floor(a / b)", heads=(sympy.Mod,),
-        numpy=np.mod, slopes=(lambda a, b, v: 1.0, lambda a, b, v: -np.floor_divide(a, b)),
-        interval=intervals.remainder,
+        python="(({0}) % ({1}))", numpy=np.mod, interval=intervals.remainder,
+        slopes=(lambda a, b, v: 1.0, lambda a, b, v: -np.floor_divide(a, b)),
         domain=(Hazard("nonzero", lambda a, b: b, lambda a, b: excludes_zero(b), "mod by zero"),),
         torch="torch.remainder", harmless=(1, 1.0), onnx_spelled=_MOD_SPELLED, operon=("Floor",),
         operon_spelled="a - mod(a, 1)",
