@@ -8,7 +8,6 @@ from typing import Any
 
 from symcompile.diff.blocks import compare_blocks
 from symcompile.diff.equations.proof import PROOF_STEPS
-from symcompile.diff.matching import match
 from symcompile.diff.readers import read_pair
 from symcompile.diff.result import GraphDiff, NodesDiff, Side
 from symcompile.diff.rules import Rules, categories
@@ -47,6 +46,8 @@ def _compare_nodes(old: Snapshot, new: Snapshot) -> NodesDiff:
         return NodesDiff(note=note, old_nodes=old.nodes, new_nodes=new.nodes)
     if level is None:
         return NodesDiff(note="graphs not compared: neither side has one")
+    from symcompile.diff.matching import match  # loads networkx, which manifests do without
+
     found = match(old.nodes, new.nodes, old_weights=old.weights, new_weights=new.weights)
     return replace(found, level=level)
 
