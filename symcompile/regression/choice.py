@@ -9,9 +9,8 @@ Freeman 1987), see `descriptions`. The other rules are there for who wants them.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions.equation import Equation
@@ -20,8 +19,6 @@ from symcompile.expressions.slots import skeleton
 
 if TYPE_CHECKING:
     from symcompile.regression.pareto import ParetoFront
-
-T = TypeVar("T")
 
 # Below this fraction of the loss of a constant a loss is rounding, not fit.
 ROUNDING = 1e-14
@@ -286,18 +283,6 @@ def steepest(
         return (logs[i - 1] - logs[i]) / (costs[i] - costs[i - 1]) if i else 0.0
 
     return max(range(len(logs)) if among is None else among, key=slope)
-
-
-def layers(items: Iterable[T], key: Callable[[T], tuple[int, float]]) -> list[T]:
-    """The best of each complexity, then the second best of each, and so on; by `key`, which gives
-    complexity and loss."""
-    seen: Counter[int] = Counter()
-    ranked = []
-    for item in sorted(items, key=lambda item: key(item)[1]):
-        complexity, _ = key(item)
-        ranked.append((seen[complexity], complexity, item))
-        seen[complexity] += 1
-    return [item for *_, item in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 RULES: dict[str, Callable[[ParetoFront], int]] = {

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from symcompile.errors import ChoiceError, EngineError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.choice import ROUNDING, RULES, Few, RunnerUp, default, next_best
 from symcompile.regression.losses import SQUARED, Loss
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,18 @@ def check_front(front: ParetoFront) -> None:
         raise ExpressionError(f"complexities {list(costs[:20])} of a front do not ascend")
     if choice is not None and (type(choice) is not int or not 0 <= choice < len(front)):
         raise ExpressionError(f"choice: is {choice!r}, of {len(front)} equations")
+
+
+def layers(items: Iterable[T], key: Callable[[T], tuple[int, float]]) -> list[T]:
+    """The best of each complexity, then the second best of each, and so on; by `key`, which gives
+    complexity and loss."""
+    seen: Counter[int] = Counter()
+    ranked = []
+    for item in sorted(items, key=lambda item: key(item)[1]):
+        complexity, _ = key(item)
+        ranked.append((seen[complexity], complexity, item))
+        seen[complexity] += 1
+    return [item for *_, item in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _ranked(equations: Iterable[Equation]) -> tuple[Equation, ...]:

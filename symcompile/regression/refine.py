@@ -21,7 +21,7 @@ from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import renumber, slot
-from symcompile.regression.choice import Few, layers, nats_per_node
+from symcompile.regression.choice import Few, nats_per_node
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import (
     candidate,
@@ -30,7 +30,7 @@ from symcompile.regression.forms import (
     reopen,
     without_dead_terms,
 )
-from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.pareto import ParetoFront, layers
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
 _PRICE = 0.3
@@ -90,8 +90,7 @@ def refine(
     pool.offer(slot(0), [fit.centre], names)
     pool.take_in(candidates if seconds is None else best_first(candidates))
     pool.fit_front()
-    if options.prune:
-        pool.prune()
+    pool.prune()
     few = Few(holdout.count, nats_per_node(operators, len(names))) if holdout.is_small else None
     return ParetoFront.of(
         pool.finished(),
@@ -177,7 +176,7 @@ class _Pool:
     def prune(self) -> None:
         """Reduce equations of the front, the most promising first, until none is left."""
         done: set[sympy.Expr] = set()
-        while not self.spent:
+        while self.options.prune and not self.spent:
             todo = [e for e in self.front(0.02) if e.form not in done]
             if not todo:
                 return

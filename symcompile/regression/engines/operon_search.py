@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symcompile.expressions.evaluation import Array
-from symcompile.regression.choice import layers, steepest
+from symcompile.regression.choice import steepest
 from symcompile.regression.engines.operon_tree import Tree, TreeNode
+from symcompile.regression.pareto import layers
 
 # Operon computes in float32: below this share of the variance an error is rounding.
 EXACT = 1e-12
@@ -48,6 +49,7 @@ class SearchOptions:
 class Kept(NamedTuple):
     """A tree that was met: its relative error, and the hash of its shape, constants left out."""
 
+    length: int
     loss: float
     shape: int
     tree: Tree
@@ -70,7 +72,7 @@ class Trees:
         shape = hash(tuple((node.name, node.column) for node in tree))
         kept[:] = [other for other in kept if other.shape != shape or other.loss <= loss]
         if all(other.shape != shape for other in kept):
-            kept.append(Kept(loss, shape, tree))
+            kept.append(Kept(length, loss, shape, tree))
             kept.sort(key=lambda other: other.loss)
             del kept[self.keep :]
 
@@ -86,28 +88,22 @@ class Trees:
 
     def corner(self) -> Tree | None:
         """The tree at the end of the steepest step down in log-loss: what a watcher is shown."""
-        lengths: list[int] = []
         front: list[Kept] = []
-        for length, kept in sorted(self.best.items()):
+        for _, kept in sorted(self.best.items()):
             if kept and (not front or kept[0].loss < front[-1].loss):
-                lengths.append(length)
                 front.append(kept[0])
         logs = [math.log(max(kept.loss, EXACT)) for kept in front]
-        return front[steepest(logs, lengths)].tree if front else None
+        return front[steepest(logs, [kept.length for kept in front])].tree if front else None
 
 
 def merged(runs: Iterable[Trees]) -> list[Tree]:
     """The trees of several runs: the best of each length, then the second best, and so on; of two
     that differ in constants only, the better one."""
     best: dict[tuple[int, int], Kept] = {}
-    for trees in runs:
-        for length, kept in trees.best.items():
-            for other in kept:
-                key = length, other.shape
-                if key not in best or other.loss < best[key].loss:
-                    best[key] = other
-    ranked = layers(best.items(), lambda item: (item[0][0], item[1].loss))
-    return [kept.tree for _, kept in ranked]
+    for kept in (kept for trees in runs for of_length in trees.best.values() for kept in of_length):
+        rival = best.get((kept.length, kept.shape), kept)
+        best[kept.length, kept.shape] = kept if kept.loss < rival.loss else rival
+    return [kept.tree for kept in layers(best.values(), lambda kept: (kept.length, kept.loss))]
 
 
 class OperonRun:
