@@ -221,20 +221,14 @@ def _checked(
             f"model is a {type(model).__name__}, whose parts can't be replaced: give the Python"
             " module that it was scripted or traced from"
         )
-    return _uncompiled(model, as_targets(targets))
+    chosen = as_targets(targets)
+    # Hooks inside of what torch.compile wraps would be compiled as well, again and again. Targets
+    # may be named as in the wrapped model or as in the model itself.
+    while (inner := model._modules.get(_WRAPPED)) is not None:
+        model, chosen = inner, tuple(map(_unwrapped, chosen))
+    return model, chosen
 
 
-def _uncompiled(
-    model: nn.Module, targets: tuple[Target, ...]
-) -> tuple[nn.Module, tuple[Target, ...]]:
-    """The model that torch.compile wrapped: hooks inside would be compiled as well, again and
-    again. Targets may be named as in either of the two."""
-    inner = model._modules.get(_WRAPPED)
-    if inner is None:
-        return model, targets
-    plain = (one.path.removeprefix(_WRAPPED + ".") for one in targets)
-    renamed = tuple(
-        replace(one, path="." if path == _WRAPPED else path)
-        for one, path in zip(targets, plain, strict=True)
-    )
-    return _uncompiled(inner, renamed)
+def _unwrapped(target: Target) -> Target:
+    path = target.path.removeprefix(_WRAPPED + ".")
+    return replace(target, path="." if path == _WRAPPED else path)
