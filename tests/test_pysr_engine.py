@@ -20,12 +20,12 @@ from symcompile.errors import DataError, EngineError
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.regression.engines import Engine, create, julia
-from symcompile.regression.engines.hall_of_fame import read_equation
 from symcompile.regression.engines.pysr import (
     RESERVED,
     PySREngine,
     constructor_arguments,
     julia_is_ready,
+    read_equation,
 )
 
 EVERY = OperatorSet.of(list(VOCABULARY))
