@@ -156,6 +156,8 @@ HOSTILE = {
     "a multiple angle": "sin(1000000*x)",
     "a large power of waves": "(sin(x) + cos(y) + tan(t))**24",
     "fractions of fractions": "1/(x + 1.5/(y + " * 12 + "t" + "))" * 12,
+    "logarithms of products": "log(1/(6*y))**2*log(1.5*y**3)**2*log(2.5/y)**2*log(t*x/7)**4*"
+    "log(9*x**2*log(x)**2)**4",
     "extremes": "Max(" * 20 + "x*y" + ", t - 0.5)" * 20,
 }
 

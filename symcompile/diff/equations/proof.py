@@ -96,7 +96,7 @@ def drifted_when_expanded(old: Law, new: Law) -> Pairing | None:
 
 def _multiplied_out(law: Law) -> sympy.Expr:
     filled = law.form.xreplace({slot(k): sympy.Float(v) for k, v in enumerate(law.constants)})
-    return _expand(filled, Steps(), power_exp=False, power_base=False, log=False)
+    return _expand(filled, Steps(), power_exp=False, power_base=False)
 
 
 # --- what sympy may be asked ---------------------------------------------------------------------
@@ -176,7 +176,8 @@ def _expand(expr: sympy.Expr, steps: Steps, **hints: bool) -> sympy.Expr:
     if made > _TERMS:
         raise ArithmeticError("too many terms")
     steps.take(made)
-    return sympy.expand(expr, **hints)
+    # A logarithm of a product would be a sum, which was not counted.
+    return sympy.expand(expr, log=False, **hints)
 
 
 def _close(a: complex, b: complex) -> bool:
@@ -187,8 +188,9 @@ def _coefficients(expr: sympy.Expr) -> dict[sympy.Expr, complex]:
     """The constant factor of each term, by the rest of the term; ArithmeticError if one is beyond
     the range of float64."""
     coefficients: dict[sympy.Expr, complex] = {}
+    symbols = expr.free_symbols
     for term in sympy.Add.make_args(expr):
-        number, rest = term.as_independent(*expr.free_symbols, as_Add=False)
+        number, rest = term.as_independent(*symbols, as_Add=False)
         exact = number.evalf(20)
         value = complex(exact)
         if not cmath.isfinite(value) or (value == 0.0) != (exact == 0):
