@@ -58,11 +58,7 @@ def end_to_end(
                     change[name] = math.hypot(change[name], _norm(there - here))
                     if not torch.isfinite(there).all():
                         broken.add(name)
-    shares = {
-        name: moved / size if size else math.inf if moved > 0 else 0.0
-        for name, moved in change.items()
-        if counted
-    }
+    shares = {name: _share(moved, size) for name, moved in change.items() if counted}
     equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
     return EndToEnd(equation, mean, linear, data, "equation" not in broken)
 
@@ -99,6 +95,10 @@ def with_replaced(
             )
 
     return call
+
+
+def _share(moved: float, size: float) -> float:
+    return moved / size if size else math.inf if moved > 0 else 0.0
 
 
 def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor]) -> None:
