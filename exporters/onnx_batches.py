@@ -128,8 +128,10 @@ def peak_bytes(proto: Any, inputs: Mapping[str, Sequence[int]]) -> int:
     sized = onnx.ModelProto()
     sized.CopyFrom(proto)
     _set_shapes(sized.graph, inputs)
-    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
-    return _peak(inferred.graph, _sizes(inferred.graph))
+    graph = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    sizes = {value.name: _bytes_of(value.type.tensor_type) for value in values}
+    return _peak(graph, {name: size for name, size in sizes.items() if size is not None})
 
 
 def _set_shapes(graph: Any, inputs: Mapping[str, Sequence[int]]) -> None:
@@ -142,23 +144,17 @@ def _set_shapes(graph: Any, inputs: Mapping[str, Sequence[int]]) -> None:
             kind.shape.dim.add(dim_value=size)
 
 
-def _sizes(graph: Any) -> dict[str, int]:
-    """Bytes of each value whose shape is known."""
-    values = (*graph.input, *graph.value_info, *graph.output)
-    found = {value.name: _bytes_of(value.type.tensor_type) for value in values}
-    return {name: size for name, size in found.items() if size is not None}
-
-
 def _bytes_of(kind: Any) -> int | None:
+    """Of a value of this type; None where its shape is not known."""
     import onnx
 
-    if not kind.HasField("shape") or not all(one.HasField("dim_value") for one in kind.shape.dim):
+    if not kind.HasField("shape") or not all(d.HasField("dim_value") for d in kind.shape.dim):
         return None
     try:
         width = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
     except KeyError:
         return None
-    return width * math.prod(one.dim_value for one in kind.shape.dim)
+    return width * math.prod(d.dim_value for d in kind.shape.dim)
 
 
 def _peak(graph: Any, sizes: Mapping[str, int]) -> int:

@@ -44,7 +44,7 @@ class OtherSizesError(ExportError):
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RuntimeAgreement:
     """What ONNX Runtime was compared on.
 
     Attributes:
@@ -77,7 +77,7 @@ def check_values(
     example: Batch,
     dtype: torch.dtype,
     blocks: Mapping[str, str],
-) -> Agreement:
+) -> RuntimeAgreement:
     """Run the model in ONNX Runtime and the module in torch on the same batches.
 
     The sizes are the example's, 1, 7 and 1000 rows, as far as the values that a run holds at once
@@ -97,7 +97,7 @@ def check_values(
     """
     session = open_session(path, dtype, blocks, _inside(module, blocks.values()))
     compare = partial(_compared, session, module, exported.sizes, TOLERANCE[dtype])
-    names = [one.name for one in session.get_inputs()]
+    names = [value.name for value in session.get_inputs()]
     compared = [compare(versions) for versions in _batches(example, exported, proto, names)]
     if isinstance(compared[0], Exception):
         raise ExportError(f"the model does not run on its example: {first_line(compared[0])}")
@@ -105,9 +105,9 @@ def check_values(
         compared.append(compare(shorter(compared[0].batch, exported.sizes)))
     except ExportError as error:
         raise OtherSizesError(str(error)) from error
-    done = [one for one in compared if not isinstance(one, Exception)]
-    counts = dict.fromkeys(one.rows for one in done if one.rows)
-    return Agreement(tuple(counts), max(one.difference for one in done), TOLERANCE[dtype])
+    done = [run for run in compared if not isinstance(run, Exception)]
+    counts = dict.fromkeys(run.rows for run in done if run.rows)
+    return RuntimeAgreement(tuple(counts), max(run.difference for run in done), TOLERANCE[dtype])
 
 
 class _Compared(NamedTuple):

@@ -18,8 +18,8 @@ from symcompile.aten.opaque import block_calls, replaced
 from symcompile.errors import ExportError, first_line
 from symcompile.exporters.onnx_batches import batch_size, of_size, with_one_row_more
 from symcompile.exporters.onnx_check import (
-    Agreement,
     OtherSizesError,
+    RuntimeAgreement,
     check_structure,
     check_values,
     first_that_runs,
@@ -62,7 +62,7 @@ class OnnxFile:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     functions: Mapping[str, str]
-    agreement: Agreement | None
+    agreement: RuntimeAgreement | None
     note: str = ""
     weights: Path | None = None
 
