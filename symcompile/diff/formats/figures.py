@@ -151,13 +151,13 @@ def totals(block: BlockDiff) -> tuple[MetricDiff, MetricDiff]:
         sides = [getattr(equation, word) for equation in block.equations]
         each = [side.accuracy.r2 for side in sides if side and known(side.accuracy.r2)]
         r2s.append(accuracy.r2 if known(accuracy.r2) else min(each, default=None))
-        cost = [side.complexity for side in sides if side]
-        costs.append(sum(cost) if cost and None not in cost else None)
-    r2 = _measured("R2", r2s[0], r2s[1], True, rounding.of_r2(block.dtype, *together))
-    found = r2, _count(*_COST, costs[0], costs[1])
+        complexities = [side.complexity for side in sides if side]
+        costs.append(sum(complexities) if complexities and None not in complexities else None)
+    best = _measured("R2", r2s[0], r2s[1], True, rounding.of_r2(block.dtype, *together))
+    found = best, _count(*_COST, costs[0], costs[1])
     shown = {metric.name: metric for metric in _shown(found, _there(block))}
-    r2, complexity = (shown.get(metric.name, MetricDiff(metric.name, "", "")) for metric in found)
-    return r2, complexity
+    fit, cost = (shown.get(metric.name, MetricDiff(metric.name, "", "")) for metric in found)
+    return fit, cost
 
 
 def _there(block: BlockDiff) -> tuple[bool, bool]:

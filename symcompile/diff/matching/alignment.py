@@ -10,7 +10,7 @@ from typing import NamedTuple
 _EFFORT = 1_000_000
 
 
-class _Round(NamedTuple):
+class _Reached(NamedTuple):
     """How far in the old sequence each second diagonal got, from `low` on.
 
     A diagonal is known by the place in the old sequence less that in the new one.
@@ -30,7 +30,7 @@ def align(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
     E. Myers, An O(ND) difference algorithm and its variations, 1986: the effort grows with the
     number of items that are left out, not with the square of the lengths.
     """
-    rounds, effort = [_Round(1, array("q", [0]))], 0
+    rounds, effort = [_Reached(1, array("q", [0]))], 0
     for left_out in range(len(old) + len(new) + 1):
         before, reached = rounds[-1], array("q")
         low = -left_out + 2 * max(0, left_out - len(new))
@@ -43,13 +43,13 @@ def align(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
                 return _back(rounds, len(old), len(new))
             reached.append(end)
             effort += 1 + end - start
-        rounds.append(_Round(low, reached))
+        rounds.append(_Reached(low, reached))
         if effort > _EFFORT:
             break
     return []
 
 
-def _back(rounds: Sequence[_Round], a: int, b: int) -> list[tuple[int, int]]:
+def _back(rounds: Sequence[_Reached], a: int, b: int) -> list[tuple[int, int]]:
     places = []
     for before in reversed(rounds):
         skips_new, skips_old = before.at(a - b + 1), before.at(a - b - 1) + 1
