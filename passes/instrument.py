@@ -73,13 +73,13 @@ class InstrumentPass:
         """Name the inputs, and gather what was observed into one immutable value."""
         seen = self.record(root, targets, batches)
         regions, samples, refused = {}, {}, {}
-        for path, region in seen.regions.items():
-            if region.interface is None or region.samples is None:
-                refused[path] = region.refused
+        for path, recorded in seen.regions.items():
+            if recorded.interface is None or recorded.samples is None:
+                refused[path] = recorded.refused
                 continue
-            samples[path] = region.samples
+            samples[path] = recorded.samples
             module = root if path == "." else root.get_submodule(path)
-            regions[path] = _region(path, targets[path], module, region, state.columns)
+            regions[path] = _region(path, targets[path], module, recorded, state.columns)
         return Recording(
             regions,
             samples,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from symcompile.assembly import Assembly, Block
+from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.fidelity.outcome import Refusal
 from symcompile.modules.assemble import Vacant, root_for, vacate
 from symcompile.modules.samples import Samples
@@ -43,7 +43,7 @@ class RewritePass:
             blocks = {path: self._installed(state, assembly, path) for path in state.choices}
         return Rewritten(**vars(state), assembly=assembly, blocks=blocks)
 
-    def _installed(self, state: Chosen, assembly: Assembly, path: str) -> Block:
+    def _installed(self, state: Chosen, assembly: Assembly, path: str) -> InstalledBlock:
         region, choice, lowered = state.recording.regions[path], state.choices[path], None
         if choice.refused or choice.judged is None:
             assembly.put(region, assembly.neural(path))
@@ -55,7 +55,7 @@ class RewritePass:
         engine, fronts = state.engines[path], state.fronts[path]
         provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
         refusal = Refusal(path, "not measured yet", region, fronts, provenance=provenance)
-        return Block(region, engine.operators, refusal, lowered)
+        return InstalledBlock(region, engine.operators, refusal, lowered)
 
 
 def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[str, Any]:

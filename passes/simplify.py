@@ -19,7 +19,7 @@ import sympy
 import torch
 from torch import nn
 
-from symcompile.assembly import Assembly, Block
+from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.errors import ChoiceError
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity, spellable
@@ -75,7 +75,7 @@ class Adapted:
 
 def simplified(
     assembly: Assembly,
-    block: Block,
+    block: InstalledBlock,
     adapt: Adapt,
     tolerance: float,
     enough: float | None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from symcompile.assembly import Assembly, Block
+from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.fidelity.measuring import does_not_run
 from symcompile.fidelity.outcome import Refusal, Rewrite
 from symcompile.modules.state import same_random_state
@@ -35,7 +35,7 @@ class VerifyPass:
             _refuse_what_breaks_together(state.assembly, blocks)
         return Verified(**vars(replace(state, blocks=blocks)))
 
-    def _measured(self, state: Rewritten, path: str) -> Block:
+    def _measured(self, state: Rewritten, path: str) -> InstalledBlock:
         """The block with what its judge has left out; of what was refused, too."""
         block, choice, fidelity = state.blocks[path], state.choices[path], None
         if choice.judged is not None and choice.judged.fidelity is not None:
@@ -50,7 +50,7 @@ class VerifyPass:
         return state.assembly.measured(block, block.lowered, fidelity, choice.moved)
 
 
-def _refuse_what_does_not_run(assembly: Assembly, blocks: dict[str, Block]) -> None:
+def _refuse_what_does_not_run(assembly: Assembly, blocks: dict[str, InstalledBlock]) -> None:
     """A model may reach into its blocks, past their forward: such blocks stay neural."""
     for path, block in blocks.items():
         error = assembly.failure()
@@ -61,7 +61,7 @@ def _refuse_what_does_not_run(assembly: Assembly, blocks: dict[str, Block]) -> N
             blocks[path] = assembly.restore(block, reason, block.outcome.fidelity)
 
 
-def _refuse_what_breaks_together(assembly: Assembly, blocks: dict[str, Block]) -> None:
+def _refuse_what_breaks_together(assembly: Assembly, blocks: dict[str, InstalledBlock]) -> None:
     """Blocks that do no harm alone may do it together, such as two that each double what a third
     squares."""
     while True:
@@ -74,10 +74,10 @@ def _refuse_what_breaks_together(assembly: Assembly, blocks: dict[str, Block]) -
         blocks[path] = assembly.restore(culprit, reason, culprit.outcome.fidelity)
 
 
-def _culprit(assembly: Assembly, replaced: list[Block]) -> Block:
+def _culprit(assembly: Assembly, replaced: list[InstalledBlock]) -> InstalledBlock:
     """The first without which the model's output is finite, by what each does alone."""
 
-    def alone(block: Block) -> float:
+    def alone(block: InstalledBlock) -> float:
         fidelity = block.outcome.fidelity
         change = None if fidelity is None else fidelity.end_to_end
         return 0.0 if change is None else -change.equation

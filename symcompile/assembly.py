@@ -34,7 +34,7 @@ from symcompile.storage.recording import Recording
 
 
 @dataclass(frozen=True)
-class Block:
+class InstalledBlock:
     """What stands in a region's place now.
 
     Attributes:
@@ -93,8 +93,8 @@ class Assembly:
         install(self.module, region, block)
 
     def measured(
-        self, block: Block, lowered: Lowered, fidelity: Fidelity, moved: str = ""
-    ) -> Block:
+        self, block: InstalledBlock, lowered: Lowered, fidelity: Fidelity, moved: str = ""
+    ) -> InstalledBlock:
         """What is known of equations that are in a region's place; `moved` says why they are not
         the default choice, where the compiler has made another."""
         samples, provenance = self._samples(block.region), dict(block.outcome.provenance)
@@ -113,7 +113,7 @@ class Assembly:
         )
         return replace(block, outcome=outcome, lowered=lowered)
 
-    def measured_again(self, block: Block) -> Block:
+    def measured_again(self, block: InstalledBlock) -> InstalledBlock:
         """The same after its constants were trained; as it is where they were not."""
         equations = self.equations(block)
         if block.lowered is None or equations == block.equations:
@@ -123,7 +123,9 @@ class Assembly:
         outcome = replace(block.outcome, equations=equations, fidelity=fidelity)
         return replace(block, outcome=outcome)
 
-    def restore(self, block: Block, reason: str, fidelity: Fidelity | None = None) -> Block:
+    def restore(
+        self, block: InstalledBlock, reason: str, fidelity: Fidelity | None = None
+    ) -> InstalledBlock:
         """Put a copy of the neural block back; `reason` is why the region stays neural."""
         region, before = block.region, block.outcome
         self.put(region, self.neural(region.path))
@@ -138,7 +140,7 @@ class Assembly:
 
     # --- what they do ------------------------------------------------------------------------
 
-    def equations(self, block: Block) -> dict[int, Equation]:
+    def equations(self, block: InstalledBlock) -> dict[int, Equation]:
         """The equations in a region's place, with constants as trained."""
         if block.lowered is None:
             return {}
@@ -150,7 +152,7 @@ class Assembly:
             for output, equation in block.equations.items()
         }
 
-    def scored(self, block: Block, output: int, equation: Equation) -> Equation:
+    def scored(self, block: InstalledBlock, output: int, equation: Equation) -> Equation:
         """The equation with its losses on what was recorded, by the loss of its front."""
         samples, front = self._samples(block.region), block.outcome.fronts.get(output)
         samples = block.region.equation_samples(samples)
@@ -209,7 +211,7 @@ def _usual(region: Region) -> torch.dtype:
     return inner_types(getattr(torch, region.dtype))[0]
 
 
-def as_equation(block: Block, choice: Equation | sympy.Expr | str) -> Equation:
+def as_equation(block: InstalledBlock, choice: Equation | sympy.Expr | str) -> Equation:
     """What `choose` is given as an equation; ExpressionError says what it takes."""
     names = block.region.variables
     if isinstance(choice, Equation):
@@ -239,7 +241,7 @@ def _expression(value: object) -> sympy.Expr:
 # --- from an artifact ----------------------------------------------------------------------------
 
 
-def reassembled(loaded: Loaded) -> tuple[Assembly, dict[str, Block], dict[str, Refusal]]:
+def reassembled(loaded: Loaded) -> tuple[Assembly, dict[str, InstalledBlock], dict[str, Refusal]]:
     """The hybrid of an artifact, its blocks, and what can't be exchanged in it.
 
     Raises ArtifactError if the parts do not fit each other.
@@ -255,13 +257,13 @@ def reassembled(loaded: Loaded) -> tuple[Assembly, dict[str, Block], dict[str, R
         elif outcome.region is None or path not in exchangeable:
             refused[path] = outcome
         else:
-            blocks[path] = Block(outcome.region, _operators(outcome), outcome)
+            blocks[path] = InstalledBlock(outcome.region, _operators(outcome), outcome)
     return assembly, blocks, refused
 
 
 def _lowered_again(
     assembly: Assembly, stored: Rewrite, constants: Mapping[str, torch.Tensor]
-) -> Block:
+) -> InstalledBlock:
     """The block of a rewrite as it was saved, in its place."""
     equations = {k: equation.with_exact_exponents() for k, equation in stored.equations.items()}
     usual = _usual(stored.region)
@@ -277,7 +279,7 @@ def _lowered_again(
         ) from None
     assembly.put(stored.region, lowered.module)
     outcome = replace(stored, equations=equations)
-    return Block(stored.region, _operators(stored), outcome, lowered)
+    return InstalledBlock(stored.region, _operators(stored), outcome, lowered)
 
 
 def _operators(outcome: Outcome) -> OperatorSet:

@@ -10,7 +10,7 @@ from typing import Any
 import sympy
 import torch
 
-from symcompile.assembly import Assembly, Block, as_equation, reassembled
+from symcompile.assembly import Assembly, InstalledBlock, as_equation, reassembled
 from symcompile.errors import ChoiceError, ExportError, one_line
 from symcompile.expressions.equation import Equation
 from symcompile.fidelity.acceptance import default_choice
@@ -44,7 +44,7 @@ class Compiled:
     def __init__(
         self,
         assembly: Assembly,
-        blocks: Mapping[str, Block],
+        blocks: Mapping[str, InstalledBlock],
         refused: Mapping[str, Refusal],
         log: tuple[LogEntry, ...] = (),
     ) -> None:
@@ -305,7 +305,7 @@ class Compiled:
         self._blocks[path] = self._assembly.measured(block, lowered, fidelity)
         trainable(lowered.module, self._trainable)
 
-    def _block(self, path: str) -> Block:
+    def _block(self, path: str) -> InstalledBlock:
         if not isinstance(path, str):
             raise ChoiceError(
                 f"a region is named by a {type(path).__name__}: expected its path, such as"
@@ -325,7 +325,7 @@ class Compiled:
         return self._blocks[path]
 
 
-def _outputs(block: Block, output: int | None) -> tuple[int, ...]:
+def _outputs(block: InstalledBlock, output: int | None) -> tuple[int, ...]:
     known = block.region.equation_outputs
     if output is None:
         return known
@@ -336,7 +336,9 @@ def _outputs(block: Block, output: int | None) -> tuple[int, ...]:
     return (output,)
 
 
-def _from_front(block: Block, output: int, complexity: int | None, rule: str | None) -> Equation:
+def _from_front(
+    block: InstalledBlock, output: int, complexity: int | None, rule: str | None
+) -> Equation:
     where = f"{block.region.path!r}, output {output}"
     front = block.outcome.fronts.get(output)
     if front is None:

@@ -15,7 +15,7 @@ from typing import Generic, Never, Protocol, TypeAlias, TypeVar, cast, get_type_
 import torch
 from torch import nn
 
-from symcompile.assembly import Assembly, Block
+from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.fidelity.acceptance import Choice
 from symcompile.fidelity.controls import Controls
 from symcompile.fidelity.outcome import Rewrite
@@ -172,7 +172,7 @@ class Rewritten(Chosen):
     """The hybrid, and what stands in each region's place in it, not measured yet."""
 
     assembly: Assembly
-    blocks: Mapping[str, Block]
+    blocks: Mapping[str, InstalledBlock]
 
     def problems_of(self, region: Region) -> Iterator[str]:
         yield from super().problems_of(region)
