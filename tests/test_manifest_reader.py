@@ -201,6 +201,9 @@ def test_what_a_reader_does_not_know_and_what_may_be_missing(files: dict[str, Pa
     same_facts(manifest.snapshot(data, "m", "manifest"), read(files["manifest"]))
     bare = manifest.snapshot({"regions": {"a": {"status": "neural"}}}, "m", "manifest")
     assert bare.blocks["a"].outputs == {}
+    changed = {"status": "neural", "end_to_end": {"relative_l2": 0.5}}
+    found = manifest.snapshot({"regions": {"a": changed}}, "m", "manifest")
+    assert found.blocks["a"].end_to_end == 0.5
     assert (bare.level, bare.nodes, bare.inputs) == (None, (), {})
 
 

@@ -71,7 +71,7 @@ END_TO_END = shared(
     equation=inside(ERROR, "relative_l2"),
     mean=ERROR,
     linear=ERROR,
-    data=LINE,
+    data=Codec(str, lambda data: "" if data is None else LINE.read(data)),
     finite=Codec(lambda finite: None if finite else False, FLAG.read),
 )
 PROJECTED = shared(Projected, variance=NUMBER, relative_l2=ERROR)
