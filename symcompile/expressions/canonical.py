@@ -125,9 +125,9 @@ class _Round:
         """The number that an expression of slots and numbers stands for."""
         if expr.is_Number:
             return float(expr)
-        known = slots.slot_index(expr)
-        if known is not None:
-            return self.values[known]
+        index = slots.slot_index(expr)
+        if index is not None:
+            return self.values[index]
         filled = expr.xreplace(
             {slots.slot(i): sympy.Float(self.values[i]) for i in slots.slots_of(expr)}
         )

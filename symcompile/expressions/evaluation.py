@@ -75,14 +75,14 @@ def jacobian(program: Program, X: Array, constants: Constants) -> tuple[Array, A
 def _chain_rule(op: str) -> Callable[..., _Dual]:
     function, slope = VALUES[op], OPERATORS[op].slope
 
-    def rule(*given: Any) -> _Dual:
-        args = [one[0] if isinstance(one, tuple) else one for one in given]
+    def rule(*duals: Any) -> _Dual:
+        args = [dual[0] if isinstance(dual, tuple) else dual for dual in duals]
         value = function(*args)
         total: dict[int, Any] = {}
-        for place, one in enumerate(given):
-            if isinstance(one, tuple) and one[1]:
+        for place, dual in enumerate(duals):
+            if isinstance(dual, tuple) and dual[1]:
                 partial = slope(place, args, value)
-                for slot, inner in one[1].items():
+                for slot, inner in dual[1].items():
                     term = partial * inner
                     total[slot] = total[slot] + term if slot in total else term
         return value, total

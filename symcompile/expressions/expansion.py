@@ -36,8 +36,8 @@ def terms_made(expr: sympy.Basic) -> int:
         pending.pop()
         if node not in counts:
             counts[node] = _counted(node, [counts[arg] for arg in node.args]).bounded()
-    found = counts[expr]
-    return min(found.terms * max(found.below, 1) + found.inside, BEYOND)
+    count = counts[expr]
+    return min(count.terms * max(count.below, 1) + count.inside, BEYOND)
 
 
 class _Count(NamedTuple):

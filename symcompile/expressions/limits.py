@@ -159,31 +159,31 @@ def allowance() -> Iterator[None]:
 def _size(op: str, inside: Sequence[Size], value: float | None) -> Size:
     leaf = op in ("number", "slot")
     nesting = _NESTING.get(op)
-    constant = leaf or (bool(inside) and all(one.constant for one in inside))
+    constant = leaf or (bool(inside) and all(size.constant for size in inside))
     return Size(
         op,
-        nodes=1 + sum(one.nodes for one in inside),
-        depth=1 + max((one.depth for one in inside), default=0),
-        functions=(nesting is not None) + max((one.functions for one in inside), default=0),
-        all_functions=(op in _ASKED) + sum(one.all_functions for one in inside),
-        inverses=(nesting == "inverse") + max((one.inverses for one in inside), default=0),
-        roots=(nesting == "root") + max((one.roots for one in inside), default=0),
+        nodes=1 + sum(size.nodes for size in inside),
+        depth=1 + max((size.depth for size in inside), default=0),
+        functions=(nesting is not None) + max((size.functions for size in inside), default=0),
+        all_functions=(op in _ASKED) + sum(size.all_functions for size in inside),
+        inverses=(nesting == "inverse") + max((size.inverses for size in inside), default=0),
+        roots=(nesting == "root") + max((size.roots for size in inside), default=0),
         hyperbolics=_hyperbolics(op, inside),
-        terms=sum(one.terms if one.op == op else 1 for one in inside),
+        terms=sum(size.terms if size.op == op else 1 for size in inside),
         parts=_parts(op, inside, value),
         constant=constant,
         of_numbers=_of_numbers(op, inside) if constant else 0,
-        value=value if leaf else _quotient(op, [one.value for one in inside]),
+        value=value if leaf else _quotient(op, [size.value for size in inside]),
     )
 
 
 def _of_numbers(op: str, inside: Sequence[Size]) -> int:
-    return (op not in _ARITHMETIC) + max((one.of_numbers for one in inside), default=0)
+    return (op not in _ARITHMETIC) + max((size.of_numbers for size in inside), default=0)
 
 
 def _quotient(op: str, values: Sequence[float | None]) -> float | None:
     """Of numbers, as exponents are written: -3, 1/2, -(1/2)."""
-    known = [one for one in values if one is not None]
+    known = [value for value in values if value is not None]
     if len(known) == len(values):
         if op == "neg":
             return -known[0]
@@ -235,7 +235,7 @@ def _written_out(op: str, inside: Sequence[Size], value: float | None) -> int:
 
 
 def _hyperbolics(op: str, inside: Sequence[Size]) -> int:
-    counts = [one.hyperbolics for one in inside]
+    counts = [size.hyperbolics for size in inside]
     # Denominators, and what a power is of.
     turned = {"div": counts[1:] or counts, "pow": counts[:1], "power": counts[:1]}.get(op, [])
     deepest = max((*counts, *(count + 1 for count in turned if count)), default=0)
@@ -279,9 +279,9 @@ def _check_figures(data: Any) -> None:
     constants = data.get("constants")
     if type(constants) is not list:
         raise ExpressionError("the constants of a stored equation are no list")
-    for k, one in enumerate(constants):
-        if not _is_finite(one):
-            raise ExpressionError(f"constant c[{k}] is {shown(one)}, expected a finite number")
+    for k, constant in enumerate(constants):
+        if not _is_finite(constant):
+            raise ExpressionError(f"constant c[{k}] is {shown(constant)}, expected a finite number")
     for key in ("loss", "holdout_loss"):
         if data.get(key) is not None and not _is_finite(data[key]):
             raise ExpressionError(f"{key} is {shown(data[key])}, expected a finite number")

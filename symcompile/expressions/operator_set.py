@@ -33,17 +33,17 @@ class OperatorSet:
         names = DEFAULT if spec is None else spec
         if not isinstance(names, Iterable):
             raise EngineError(f"operators is {spec!r}: expected names such as ['+', 'sin']")
-        given: Mapping[str, int] = names if isinstance(names, Mapping) else {}
+        prices: Mapping[str, int] = names if isinstance(names, Mapping) else {}
         costs = {}
         for name in names:
             operator = lookup(name)
-            costs[operator.name] = _cost(name, given.get(name, operator.complexity))
+            costs[operator.name] = _cost(name, prices.get(name, operator.complexity))
         if not costs:
             raise EngineError("operators is empty: name at least one, for example ['+', '*']")
         return cls(tuple(sorted(costs.items(), key=lambda item: list(VOCABULARY).index(item[0]))))
 
     def __contains__(self, name: object) -> bool:
-        return any(name == known for known, _ in self.costs)
+        return any(name == other for other, _ in self.costs)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.costs)
@@ -53,8 +53,8 @@ class OperatorSet:
 
     def cost(self, name: str) -> int:
         """Complexity of one node; an operator outside of the set costs its default."""
-        for known, cost in self.costs:
-            if known == name:
+        for other, cost in self.costs:
+            if other == name:
                 return cost
         return VOCABULARY[name].complexity if name in VOCABULARY else 3
 
@@ -74,10 +74,10 @@ def lookup(name: str) -> Operator:
     """The row of an operator by its name or an alias of it."""
     if not isinstance(name, str):
         raise EngineError(f"operators holds {name!r}: expected names such as '+' or 'sin'")
-    found = VOCABULARY.get(ALIASES.get(name, name))
-    if found is None:
+    row = VOCABULARY.get(ALIASES.get(name, name))
+    if row is None:
         raise EngineError(f"unknown operator {name!r}: choose from {', '.join(VOCABULARY)}")
-    return found
+    return row
 
 
 def _cost(name: str, cost: object) -> int:

@@ -232,9 +232,9 @@ class _Reader:
     def sum(self, first: sympy.Expr, rest: list[ast.BinOp], depth: int) -> sympy.Expr:
         """All at once: one after the other, sympy would sort what it has again for each term."""
         terms = [self.operand(first)]
-        for one in rest:
-            term = self.operand(self.read(one.right, depth + 1))
-            terms.append(-term if isinstance(one.op, ast.Sub) else term)
+        for operation in rest:
+            term = self.operand(self.read(operation.right, depth + 1))
+            terms.append(-term if isinstance(operation.op, ast.Sub) else term)
         return self.checked(sympy.Add(*terms))
 
     def operand(self, value: Any) -> sympy.Expr:
@@ -336,13 +336,13 @@ def _measure(tree: ast.AST, gauge: Gauge, known: Mapping[str, Size]) -> Size:
         return gauge.add(op, [_measure(tree.operand, gauge, known)])
     if isinstance(tree, ast.Compare):
         sides = [tree.left, *tree.comparators]
-        return gauge.add("lt", [_measure(one, gauge, known) for one in sides])
+        return gauge.add("lt", [_measure(node, gauge, known) for node in sides])
     if isinstance(tree, ast.Call):
         name = tree.func.id if isinstance(tree.func, ast.Name) else ""
-        inside = [_measure(one, gauge, known) for one in tree.args]
+        inside = [_measure(node, gauge, known) for node in tree.args]
         return gauge.add(_FUNCTIONS_CALLED.get(name, name), inside)
     if isinstance(tree, ast.Tuple):  # a case of a Piecewise
-        return gauge.add("and", [_measure(one, gauge, known) for one in tree.elts])
+        return gauge.add("and", [_measure(node, gauge, known) for node in tree.elts])
     return gauge.add("number", value=_value(tree))
 
 
@@ -370,7 +370,7 @@ def _chain(tree: ast.BinOp, gauge: Gauge, known: Mapping[str, Size]) -> Size:
         # A sum is built at once, however long it is; each factor and power after the other.
         while op == "add" and end < len(chain) and _CALLED.get(type(chain[end].op)) == op:
             end += 1
-        rest = [_measure(one.right, gauge, known) for one in chain[start:end]]
+        rest = [_measure(operation.right, gauge, known) for operation in chain[start:end]]
         size = gauge.add(op, [size, *rest])
         start = end
     return size

@@ -39,10 +39,12 @@ def as_latex(expr: sympy.Basic, names: Collection[str]) -> str:
 def as_python(expr: sympy.Basic, names: Sequence[str], name: str) -> str:
     """Source of a function of these arguments; one that is called as something else in Python gets
     an underscore."""
-    known = _python_names(names)
-    renamed = expr.xreplace({sympy.Symbol(a): sympy.Symbol(b) for a, b in known.items() if a != b})
+    arguments = _python_names(names)
+    renamed = expr.xreplace(
+        {sympy.Symbol(a): sympy.Symbol(b) for a, b in arguments.items() if a != b}
+    )
     body = _PythonPrinter().doprint(renamed)
-    return f"import math\n\n\ndef {name}({', '.join(known.values())}):\n    return {body}\n"
+    return f"import math\n\n\ndef {name}({', '.join(arguments.values())}):\n    return {body}\n"
 
 
 class _TextPrinter(StrPrinter):  # type: ignore[misc]
@@ -91,11 +93,11 @@ def _latex_names(names: Collection[str]) -> dict[sympy.Symbol, str]:
 
 
 def _python_names(names: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    renamed: dict[str, str] = {}
     for name in names:
-        taken = {*_PYTHON_NAMES, *found.values(), *(other for other in names if other != name)}
+        taken = {*_PYTHON_NAMES, *renamed.values(), *(other for other in names if other != name)}
         new = name
         while new in taken:
             new += "_"
-        found[name] = new
-    return found
+        renamed[name] = new
+    return renamed

@@ -44,8 +44,8 @@ def is_constant(expr: sympy.Basic) -> bool:
 
 def slots_of(expr: sympy.Basic) -> list[int]:
     """Numbers of the slots in an expression, ascending."""
-    found = (slot_index(symbol) for symbol in expr.free_symbols)
-    return sorted(index for index in found if index is not None)
+    indices = (slot_index(symbol) for symbol in expr.free_symbols)
+    return sorted(index for index in indices if index is not None)
 
 
 def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:

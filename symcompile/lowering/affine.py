@@ -115,7 +115,7 @@ def _gather(
     rest. None where it does not pay."""
     affine = {root: [sums.coefficient(term) for term in terms] for root, terms in rest.items()}
     counts = {
-        root: sum(one is not None and one.column in features for one in coefficients)
+        root: sum(entry is not None and entry.column in features for entry in coefficients)
         for root, coefficients in affine.items()
     }
     rows = tuple(root for root, count in counts.items() if count > 1)

@@ -108,9 +108,11 @@ class Generator:
         and feature of each column, and features of each tensor."""
         inputs, projection = self.region.interface.inputs, self.region.projection_in
         if projection is None:
-            tensors = [(node, one.scalar) for node, one in zip(self.inputs, inputs, strict=True)]
+            tensors = [
+                (node, tensor.scalar) for node, tensor in zip(self.inputs, inputs, strict=True)
+            ]
             columns = list(self.region.interface.input_columns)
-            return tensors, columns, [one.features for one in inputs]
+            return tensors, columns, [tensor.features for tensor in inputs]
         width = len(projection.components)
         total = self._project(projection.components, projection.mean)
         return [(total, False)], [(0, k) for k in range(width)], [width]
@@ -119,14 +121,14 @@ class Generator:
         """`(x - mean) @ components.T` for x side by side in several tensors: a product for each, so
         that their sample shapes may differ."""
         parts, start = [], 0
-        for k, (node, one) in enumerate(
+        for k, (node, tensor) in enumerate(
             zip(self.inputs, self.region.interface.inputs, strict=True)
         ):
-            part = components[:, start : start + one.features]
+            part = components[:, start : start + tensor.features]
             weight = self._buffer(f"projection_in{k}_weight", part)
             bias = None if k else self._buffer("projection_in_bias", -components @ mean)
-            parts.append(self._linear(self._featured(node, one.scalar), weight, bias))
-            start += one.features
+            parts.append(self._linear(self._featured(node, tensor.scalar), weight, bias))
+            start += tensor.features
         return reduce(partial(self.writer.call, operator.add), parts)
 
     def _featured(self, node: fx.Node, scalar: bool) -> fx.Node:
@@ -150,7 +152,7 @@ class Generator:
         """A tensor of the shape of the samples."""
         if "anchor" not in self.nodes:
             pairs = zip(self.inputs, self.region.interface.inputs, strict=True)
-            firsts = [self._select(node, one.scalar, 0) for node, one in pairs]
+            firsts = [self._select(node, tensor.scalar, 0) for node, tensor in pairs]
             if len(firsts) > 1:
                 wide = self.writer.call(torch.broadcast_tensors, *firsts)
                 firsts = [self.writer.call(operator.getitem, wide, 0)]
@@ -190,12 +192,12 @@ class Generator:
     # Affine sums
 
     def _rows(self, root: int) -> list[fx.Node]:
-        found = []
+        rows = []
         for gather in self.plan.gathers:
             if root in gather.rows:
                 index = (Ellipsis, gather.rows.index(root))
-                found.append(self.writer.call(operator.getitem, self._product(gather), index))
-        return found
+                rows.append(self.writer.call(operator.getitem, self._product(gather), index))
+        return rows
 
     def _product(self, gather: Gather) -> fx.Node:
         name = f"affine{gather.source}"
@@ -228,12 +230,12 @@ class Generator:
     def _equations(self, emitter: Emitter) -> dict[int, fx.Node]:
         """One node of the shape of the samples for each equation."""
         reach = self._reach()
-        found = {}
+        nodes = {}
         for number, index in zip(self.joint.outputs, self.joint.program.outputs, strict=True):
             value = emitter.value(index)
             self.writer.equations = (number,)
-            found[number] = self._spread(value, reach[index])
-        return found
+            nodes[number] = self._spread(value, reach[index])
+        return nodes
 
     def _spread(self, value: Value, reached: frozenset[int]) -> fx.Node:
         """Broadcast to the samples what depends on none or only some of the input tensors."""
@@ -245,11 +247,11 @@ class Generator:
 
     def _reach(self) -> list[frozenset[int]]:
         """The source tensors that each instruction depends on."""
-        found: list[frozenset[int]] = []
+        reach: list[frozenset[int]] = []
         for op, args, value in self.joint.program.instructions:
             own = {self.columns[value][0]} if op == "input" else set()
-            found.append(frozenset(own.union(*(found[a] for a in args))))
-        return found
+            reach.append(frozenset(own.union(*(reach[a] for a in args))))
+        return reach
 
     def _output(self, equations: dict[int, fx.Node]) -> None:
         self.writer.equations = ()
@@ -302,7 +304,7 @@ class Generator:
         coordinates = dict(equations)
         if neural:
             pairs = zip(neural, interface.outputs, strict=True)
-            parts = [self._featured(node, one.scalar) for node, one in pairs]
+            parts = [self._featured(node, output.scalar) for node, output in pairs]
             joined = call(torch.cat, parts, -1) if len(parts) > 1 else parts[0]
             components, mean = projection.components, projection.mean
             weight = self._buffer("projection_neural_weight", components)

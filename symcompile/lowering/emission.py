@@ -106,42 +106,44 @@ class Emitter:
             return self._where(index, mask)
         if index in self.rest:
             return self._sum(index, mask)
-        given = [self.value(a, mask) for a in args]
+        operands = [self.value(a, mask) for a in args]
         self.writer.equations = self.owners[index]
         if op in ("input", "slot"):
             return self.leaf(self.code[index])
-        if op in FOLDABLE and not any(isinstance(v, fx.Node) for v in given):
-            return known_value(op, given, value)
+        if op in FOLDABLE and not any(isinstance(v, fx.Node) for v in operands):
+            return known_value(op, operands, value)
         if mask is not None and (exposed := self.exposed[index]):
             place, harmless = exposed
-            given[place] = self.writer.call(torch.where, mask, given[place], harmless, guard=1)
+            operands[place] = self.writer.call(
+                torch.where, mask, operands[place], harmless, guard=1
+            )
         if op == "mul":
-            return self._product(args, given)
+            return self._product(args, operands)
         if op == "power":
-            return self._power(args[0], given[0], value, mask)
+            return self._power(args[0], operands[0], value, mask)
         if op == "pow":
-            return self._pow(index, given[0], given[1])
+            return self._pow(index, operands[0], operands[1])
         if op in ("min", "max"):
-            return self._extremum(op, given)
-        return self._plain(index, op, given)
+            return self._extremum(op, operands)
+        return self._plain(index, op, operands)
 
-    def _plain(self, index: int, op: str, given: list[Value]) -> Value:
+    def _plain(self, index: int, op: str, operands: list[Value]) -> Value:
         row = OPERATORS[op]
         if row.arity == 2 and not row.nary and row.torch.startswith("torch."):
-            given = self._tensors(given)
+            operands = self._tensors(operands)
         if row.edge and not (row.edge.at == 0.0 and self.positive[self.code[index].args[0]]):
-            return torch_rules.guarded(self.writer.call, op, *given)
-        if op == "not" and not isinstance(given[0], fx.Node):
-            return not given[0]
-        if len(given) == 1:
-            return self.writer.call(torch_rules.FUNCTIONS[op], given[0])
-        return reduce(lambda a, b: self._binary(op, a, b), given)
+            return torch_rules.guarded(self.writer.call, op, *operands)
+        if op == "not" and not isinstance(operands[0], fx.Node):
+            return not operands[0]
+        if len(operands) == 1:
+            return self.writer.call(torch_rules.FUNCTIONS[op], operands[0])
+        return reduce(lambda a, b: self._binary(op, a, b), operands)
 
-    def _tensors(self, given: list[Value]) -> list[Value]:
+    def _tensors(self, operands: list[Value]) -> list[Value]:
         """With numbers as tensors like the others, of which there is one."""
-        like = next(v for v in given if isinstance(v, fx.Node))
+        like = next(v for v in operands if isinstance(v, fx.Node))
         full = lambda v: self.writer.call(torch.full_like, like, v)  # noqa: E731
-        return [v if isinstance(v, fx.Node) else full(v) for v in given]
+        return [v if isinstance(v, fx.Node) else full(v) for v in operands]
 
     def _binary(self, op: str, a: Value, b: Value) -> Value:
         if not isinstance(a, fx.Node) and not isinstance(b, fx.Node):
@@ -181,17 +183,19 @@ class Emitter:
         constant = sum(scale * v for scale, v in terms if not isinstance(v, fx.Node))
         plus = rows + [v for scale, v in terms if isinstance(v, fx.Node) and scale > 0]
         minus = [v for scale, v in terms if isinstance(v, fx.Node) and scale < 0]
-        add, sub = (partial(self.writer.call, one) for one in (operator.add, operator.sub))
+        add, sub = (
+            partial(self.writer.call, function) for function in (operator.add, operator.sub)
+        )
         if not plus:
             return sub(constant, reduce(add, minus)) if minus else constant
         total = reduce(sub, minus, reduce(add, plus))
         return add(total, constant) if constant != 0 else total
 
-    def _product(self, args: Sequence[int], given: Sequence[Value]) -> Value:
+    def _product(self, args: Sequence[int], operands: Sequence[Value]) -> Value:
         """Numbers, then 0-dim constants, then full tensors: the cheap products first."""
         multiply = partial(self.writer.call, operator.mul)
-        number = math.prod(v for v in given if not isinstance(v, fx.Node))
-        nodes = [(self.varies[a], v) for a, v in zip(args, given, strict=True)
+        number = math.prod(v for v in operands if not isinstance(v, fx.Node))
+        nodes = [(self.varies[a], v) for a, v in zip(args, operands, strict=True)
                  if isinstance(v, fx.Node)]  # fmt: skip
         moving: list[Value] = [v for varies, v in nodes if varies]
         fixed: list[Value] = [v for varies, v in nodes if not varies]
@@ -224,9 +228,9 @@ class Emitter:
             return torch_rules.power_of_tensor(call, base, exponent)
         return torch_rules.power(call, base, exponent)
 
-    def _extremum(self, op: str, given: Sequence[Value]) -> Value:
-        numbers = [v for v in given if not isinstance(v, fx.Node)]
-        nodes = [v for v in given if isinstance(v, fx.Node)]
+    def _extremum(self, op: str, operands: Sequence[Value]) -> Value:
+        numbers = [v for v in operands if not isinstance(v, fx.Node)]
+        nodes = [v for v in operands if isinstance(v, fx.Node)]
         value = reduce(partial(self.writer.call, torch_rules.FUNCTIONS[op]), nodes)
         if not numbers:
             return value
@@ -236,16 +240,16 @@ class Emitter:
 
 def _varies(code: Sequence[Instruction]) -> list[bool]:
     """Whether an instruction depends on an input."""
-    found: list[bool] = []
+    varies: list[bool] = []
     for op, args, _ in code:
-        found.append(op == "input" or any(found[a] for a in args))
-    return found
+        varies.append(op == "input" or any(varies[a] for a in args))
+    return varies
 
 
 def _exposed(code: Sequence[Instruction], varies: Sequence[bool]) -> list[tuple[int, float] | None]:
     """Where a value or slope can overflow or be undefined: by which argument, and a safe one."""
-    found: list[tuple[int, float] | None] = []
+    exposed: list[tuple[int, float] | None] = []
     for op, args, value in code:
         harmless = OPERATORS[op].harmless if op in OPERATORS and (op, value) != _SQUARE else None
-        found.append(harmless if harmless and varies[args[harmless[0]]] else None)
-    return found
+        exposed.append(harmless if harmless and varies[args[harmless[0]]] else None)
+    return exposed

@@ -55,8 +55,8 @@ def combine(region: Region, equations: Mapping[int, Equation]) -> Joint:
     columns = {name: sharing.add("input", (), k) for k, name in enumerate(region.base_names)}
     bindings = dict(columns)
     if region.target.features:
-        found = sharing.inline(region.feature_program, list(columns.values()), 0)
-        bindings = dict(zip(region.variables, found, strict=True))
+        features = sharing.inline(region.feature_program, list(columns.values()), 0)
+        bindings = dict(zip(region.variables, features, strict=True))
     slots: list[tuple[int, int]] = []
     results = []
     for number in sorted(equations):
@@ -90,25 +90,25 @@ def prune(program: Program) -> Program:
     """The same program without instructions that no output needs."""
     place: dict[int, int] = {}
     code: list[Instruction] = []
-    for position, (one, users) in enumerate(
+    for position, (instruction, users) in enumerate(
         zip(program.instructions, owners(program), strict=True)
     ):
         if users:
             place[position] = len(code)
-            code.append(one._replace(args=tuple(place[a] for a in one.args)))
+            code.append(instruction._replace(args=tuple(place[a] for a in instruction.args)))
     outputs = tuple(place[o] for o in program.outputs)
     return Program(tuple(code), outputs, program.n_inputs, program.n_slots)
 
 
 def owners(program: Program) -> list[frozenset[int]]:
     """For each instruction the outputs that need it."""
-    found: list[set[int]] = [set() for _ in program.instructions]
+    users: list[set[int]] = [set() for _ in program.instructions]
     for output, index in enumerate(program.outputs):
-        found[index].add(output)
-    for position in reversed(range(len(found))):
+        users[index].add(output)
+    for position in reversed(range(len(users))):
         for argument in program.instructions[position].args:
-            found[argument] |= found[position]
-    return [frozenset(one) for one in found]
+            users[argument] |= users[position]
+    return [frozenset(outputs_of) for outputs_of in users]
 
 
 def share_factors(program: Program) -> Program:
@@ -152,13 +152,13 @@ def _with_pairs(
 
     def factor(index: int) -> int:
         if index not in place:
-            place[index] = sharing.add("mul", [factor(one) for one in pairs[index - size]])
+            place[index] = sharing.add("mul", [factor(part) for part in pairs[index - size]])
         return place[index]
 
     for position, (op, args, value) in enumerate(program.instructions):
         used = [f for f, times in products[position].items() for _ in range(times)] \
             if position in products else args  # fmt: skip
-        here = [factor(one) for one in used]
+        here = [factor(part) for part in used]
         place[position] = (
             here[0] if op == "mul" and len(here) == 1 else sharing.add(op, here, value)
         )
@@ -194,9 +194,9 @@ class _Sharing(Code):
         return [place[index] for index in program.outputs]
 
     def simplest(self, op: str, *args: int, value: Any = None) -> int:
-        given = [self.instructions[a] for a in args]
-        if op in FOLDABLE and all(one.op == "number" for one in given):
-            result = known_value(op, [number_value(one.value) for one in given], value)
+        operands = [self.instructions[a] for a in args]
+        if op in FOLDABLE and all(operand.op == "number" for operand in operands):
+            result = known_value(op, [number_value(operand.value) for operand in operands], value)
             if math.isfinite(result):  # a program holds no other number
                 return self.add("number", (), result)
         if op == "mul":
@@ -223,6 +223,6 @@ class _Sharing(Code):
 
 def known_value(op: str, values: Sequence[Any], exponent: Any = None) -> float:
     """The number that an operation on numbers gives, as numpy sees it: log(0) is -inf."""
-    given = [np.float64(value) for value in values]
+    operands = [np.float64(value) for value in values]
     with np.errstate(all="ignore"):
-        return float(VALUES[op](*given) if exponent is None else VALUES[op](*given, exponent))
+        return float(VALUES[op](*operands) if exponent is None else VALUES[op](*operands, exponent))

@@ -24,16 +24,16 @@ class Arguments:
         self.placeholders: dict[str, fx.Node] = {}
         self.found: dict[tuple[str, tuple[Key, ...]], fx.Node] = {}
         optional = False
-        for one in interface.parameters:
+        for parameter in interface.parameters:
             # Python allows no required parameter after an optional one.
-            optional = (optional or one.has_default) and not one.name.startswith("*")
-            default = (one.default,) if optional else ()
-            node = writer.graph.placeholder(one.name, None, *default)
-            self.placeholders[one.name.lstrip("*")] = node
+            optional = (optional or parameter.has_default) and not parameter.name.startswith("*")
+            default = (parameter.default,) if optional else ()
+            node = writer.graph.placeholder(parameter.name, None, *default)
+            self.placeholders[parameter.name.lstrip("*")] = node
 
-    def tensor(self, one: TensorInput) -> fx.Node:
+    def tensor(self, tensor_input: TensorInput) -> fx.Node:
         """The node of one input tensor."""
-        return self._at(one.parameter.lstrip("*"), one.keys)
+        return self._at(tensor_input.parameter.lstrip("*"), tensor_input.keys)
 
     def _at(self, name: str, keys: tuple[Key, ...]) -> fx.Node:
         if not keys:
@@ -52,13 +52,13 @@ class Arguments:
         kwargs: dict[str, Any] = {}
         kinds = inspect.signature(module.forward).parameters
         by_name = False
-        for one in self.interface.parameters:
-            plain = one.name.lstrip("*")
+        for parameter in self.interface.parameters:
+            plain = parameter.name.lstrip("*")
             keys = [i.keys[0] for i in self.interface.inputs
                     if i.parameter.lstrip("*") == plain and i.keys]  # fmt: skip
-            if one.name.startswith("**"):
+            if parameter.name.startswith("**"):
                 kwargs |= {str(key): self._at(plain, (key,)) for key in keys}
-            elif one.name.startswith("*"):
+            elif parameter.name.startswith("*"):
                 last = max((key for key in keys if isinstance(key, int)), default=-1)
                 args += [self._at(plain, (k,)) for k in range(last + 1)]
                 by_name = True
