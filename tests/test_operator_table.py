@@ -106,6 +106,7 @@ def test_python_computes_it(case: OperatorCase) -> None:
     space: dict = {}
     exec(equation.to_python(), space)
     points = [*case.points, *case.kinks]
+    points = [p for p in points if max(map(abs, p)) < 1e100]  # Python raises where numpy overflows
     found = [space["equation"](*map(float, point)) for point in points]
     expected = equation.predict(np.array(points))
     if case.name == "erf":
