@@ -55,13 +55,12 @@ def _differences(old: Piece, new: Piece) -> tuple[Spans, Spans]:
             for piece in (old, new)
         )
         return _in_any_order(terms, others, old, new)
-    if old.kind == new.kind == "call" and old.name != new.name:
+    calls = old.kind == new.kind == "call"
+    if calls and old.name != new.name:
         if [piece.text for piece in old.parts] == [piece.text for piece in new.parts]:
             return _name(old), _name(new)
-    elif old.kind == new.kind == "call" and (
-        len(old.parts) != len(new.parts) or old.name in _COMMUTATIVE
-    ):
-        return _in_any_order(_arguments(old), _arguments(new), old, new)
+    elif calls and (len(old.parts) != len(new.parts) or old.name in _COMMUTATIVE):
+        return _in_any_order(old.parts, new.parts, old, new)
     elif old.kind == new.kind and old.parts and _signs(old) == _signs(new):
         # Arguments, base and exponent, both sides of a relation.
         inside = [_differences(a, b) for a, b in zip(old.parts, new.parts, strict=True)]
@@ -72,10 +71,6 @@ def _differences(old: Piece, new: Piece) -> tuple[Spans, Spans]:
 
 def _name(call: Piece) -> Spans:
     return [(call.start, call.start + len(call.name))]
-
-
-def _arguments(call: Piece) -> list[Piece]:
-    return [replace(argument, sign="") for argument in call.parts]
 
 
 def _signs(piece: Piece) -> list[str]:
@@ -111,38 +106,32 @@ def _span(piece: Piece) -> tuple[int, int]:
 
 def _matched(olds: Sequence[Piece], news: Sequence[Piece]) -> list[tuple[int, int]]:
     """Positions of counterparts: spelled alike, then the most alike."""
-    places = range(len(olds)), range(len(news))
-    pairs = _spelled_alike(olds, news, *places, lambda piece: (_sign(piece), piece.text))
-    left, right = (sorted({*side} - {pair[n] for pair in pairs}) for n, side in enumerate(places))
+    pairs: list[tuple[int, int]] = []
+    left, right = (dict.fromkeys(range(len(side))) for side in (olds, news))
+
+    def pair(i: int, j: int) -> None:
+        pairs.append((i, j))
+        del left[i], right[j]
+
+    def pair_alike(spelled: Callable[[Piece], object]) -> None:
+        waiting: dict[object, list[int]] = {}
+        for j in reversed(right):
+            waiting.setdefault(spelled(news[j]), []).append(j)
+        for i in list(left):
+            if positions := waiting.get(spelled(olds[i])):
+                pair(i, positions.pop())
+
+    pair_alike(lambda piece: (_sign(piece), piece.text))
     if len(left) * len(right) > _PAIRS:
-        return pairs + _spelled_alike(olds, news, left, right, lambda piece: piece.form)
-    return pairs + _most_alike(olds, news, left, right)
-
-
-def _spelled_alike(
-    olds: Sequence[Piece],
-    news: Sequence[Piece],
-    left: Sequence[int],
-    right: Sequence[int],
-    spelled: Callable[[Piece], object],
-) -> list[tuple[int, int]]:
-    waiting: dict[object, list[int]] = {}
-    for j in reversed(right):
-        waiting.setdefault(spelled(news[j]), []).append(j)
-    return [(i, waiting[key].pop()) for i in left if waiting.get(key := spelled(olds[i]))]
-
-
-def _most_alike(
-    olds: Sequence[Piece], news: Sequence[Piece], left: Sequence[int], right: Sequence[int]
-) -> list[tuple[int, int]]:
-    """The most alike first. Of equals those that stand first, so that it is the same both ways."""
+        pair_alike(lambda piece: piece.form)
+        return pairs
     scored = [(_likeness(olds[i], news[j]), i, j) for i in left for j in right]
+    # Of equals those that stand first, so that it is the same both ways.
     scored.sort(key=lambda pair: (-pair[0], pair[1] + pair[2], abs(pair[1] - pair[2])))
-    partner: dict[int, int] = {}
     for score, i, j in scored:
-        if score >= _ALIKE and i not in partner and j not in partner.values():
-            partner[i] = j
-    return list(partner.items())
+        if score >= _ALIKE and i in left and j in right:
+            pair(i, j)
+    return pairs
 
 
 def _likeness(old: Piece, new: Piece) -> float:
