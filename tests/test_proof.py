@@ -158,6 +158,10 @@ HOSTILE = {
     "fractions of fractions": "1/(x + 1.5/(y + " * 12 + "t" + "))" * 12,
     "logarithms of products": "log(1/(6*y))**2*log(1.5*y**3)**2*log(2.5/y)**2*log(t*x/7)**4*"
     "log(9*x**2*log(x)**2)**4",
+    "a broken power of a power": "((x + y + t + sin(x) + log(y) + exp(t) + 1.5*x*y)**3)**1.7",
+    "choices among choices": "Max(x + y, Max(x, t)*y, x*y*t + 1.5) + Max(y + Min(x, t)**2, t - 2*x,"
+    "Max(t, x*y)**3, sin(Max(x, y - t)))",
+    "tangents of a number": "x*tan(log(2 + tan(tan(tan(8)))**2))",
     "extremes": "Max(" * 20 + "x*y" + ", t - 0.5)" * 20,
 }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import cmath
 import math
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,17 @@ PROVEN, NOT_PROVEN = "proven symbolically", "not proven"
 # For all equations of a comparison: a second or so, and some twenty for what is made to be dear.
 PROOF_STEPS = 20_000
 
-# Nodes of an equation, terms of an expanded one, and exponents, multiplied where powers stand in
-# each other, beyond which sympy is not asked: 9.0**1e9 has a billion digits as a fraction.
+# Nodes of an equation, terms and nodes of an expanded one, and exponents, multiplied where powers
+# stand in each other, beyond which sympy is not asked: 9.0**1e9 has a billion digits.
 _NODES = 400
 _TERMS = 1_000
+_WRITTEN = 20_000
 _EXPONENT = 64
 _DIGITS = 14
 # How often its argument stands in a function that is written with exponentials.
 _COPIES = {"tan": 4, "tanh": 4} | dict.fromkeys(("sin", "cos", "sinh", "cosh"), 2)
+
+_CHOICES = (sympy.Min, sympy.Max, sympy.Piecewise)
 
 _OPERATORS = OperatorSet.of(list(VOCABULARY))
 
@@ -157,13 +161,16 @@ def _by_exponentials(old: Law, new: Law, steps: Steps) -> bool:
 
 
 def _exact(law: Law) -> Any:
-    """With fractions for constants, over real symbols."""
+    """With fractions for constants, over real symbols; a choice between values is a symbol, too,
+    since sympy would compare them at every step."""
 
     def exact(node: sympy.Basic) -> Any:
         if isinstance(node, sympy.Expr) and is_constant(node):
-            if not node.free_symbols and not node.has(sympy.Float):
+            if not node.free_symbols and not node.has(sympy.Float, sympy.Function):
                 return node
             return sympy.Rational(f"{constant_value(node, law.constants):.{_DIGITS}g}")
+        if isinstance(node, _CHOICES):
+            return sympy.Symbol(shape(node, law.constants).whole, real=True)
         if node.is_Symbol:
             return sympy.Symbol(node.name, real=True)
         return node.func(*map(exact, node.args)) if node.args else node
@@ -173,11 +180,20 @@ def _exact(law: Law) -> Any:
 
 def _expand(expr: sympy.Expr, steps: Steps, **hints: bool) -> sympy.Expr:
     made = terms_made(expr)
+    # What is left of a broken power, as of (a + b)**2.5, stands in each of its terms uncounted.
+    made *= made if any(map(_is_broken, sympy.preorder_traversal(expr))) else 1
     if made > _TERMS:
         raise ArithmeticError("too many terms")
     steps.take(made)
     # A logarithm of a product would be a sum, which was not counted.
-    return sympy.expand(expr, log=False, **hints)
+    expanded = sympy.expand(expr, log=False, **hints)
+    if sum(1 for _ in islice(sympy.preorder_traversal(expanded), _WRITTEN)) == _WRITTEN:
+        raise ArithmeticError("too many nodes")
+    return expanded
+
+
+def _is_broken(node: sympy.Basic) -> bool:
+    return bool(node.is_Pow and node.exp.is_Rational and abs(node.exp) > 1 and node.exp.q != 1)
 
 
 def _close(a: complex, b: complex) -> bool:
