@@ -36,7 +36,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Coefficient:
+class AffineTerm:
     """One affine term: `scale * (slot or 1) * column`; without a column a constant."""
 
     scale: float
@@ -56,7 +56,7 @@ class Entries:
     def zeros(cls, *shape: int) -> Entries:
         return cls(np.zeros(shape), np.zeros(shape))
 
-    def put(self, place: tuple[int, ...], coefficient: Coefficient) -> bool:
+    def put(self, place: tuple[int, ...], coefficient: AffineTerm) -> bool:
         """False if a constant sits there already."""
         if coefficient.slot is None:
             self.fixed[place] += coefficient.scale
@@ -124,7 +124,7 @@ def _gather(
         return None
     weight, bias = Entries.zeros(len(rows), width), Entries.zeros(len(rows))
 
-    def put(row: int, coefficient: Coefficient | None) -> bool:
+    def put(row: int, coefficient: AffineTerm | None) -> bool:
         if coefficient is None:
             return False
         if coefficient.column is None:
@@ -174,22 +174,22 @@ class _Sums:
                 pending.append(Term(scale, args[0]))
         return terms
 
-    def coefficient(self, term: Term) -> Coefficient | None:
+    def coefficient(self, term: Term) -> AffineTerm | None:
         """The term as an affine one, None if it is not."""
         op, args, value = self.code[term.node]
         if op == "neg" and self.uses[term.node] == 1:
             return self.coefficient(Term(-term.scale, args[0]))
         if op == "number":
-            return Coefficient(term.scale * number_value(value), None, None)
+            return AffineTerm(term.scale * number_value(value), None, None)
         if op == "input":
-            return Coefficient(term.scale, None, value)
+            return AffineTerm(term.scale, None, value)
         if op == "slot" and self.uses[term.node] == 1:
-            return Coefficient(term.scale, value, None)
+            return AffineTerm(term.scale, value, None)
         if op == "mul" and self.uses[term.node] == 1:
             return self._product(term.scale, args)
         return None
 
-    def _product(self, scale: float, args: Sequence[int]) -> Coefficient | None:
+    def _product(self, scale: float, args: Sequence[int]) -> AffineTerm | None:
         column = slot = None
         for op, _, value in (self.code[a] for a in args):
             if op == "number":
@@ -201,4 +201,4 @@ class _Sums:
             else:
                 return None
         tied = any(self.code[a].op == "slot" and self.uses[a] > 1 for a in args)
-        return None if tied else Coefficient(scale, slot, column)
+        return None if tied else AffineTerm(scale, slot, column)
