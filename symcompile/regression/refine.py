@@ -153,15 +153,15 @@ class _Pool:
     def fit_front(self) -> None:
         """A short fit for every candidate, since an engine may have fitted other samples or none;
         then a long one for what may come to be on the front."""
-        for equation in list(self.equations.values())[: self.options.max_fits]:
-            if self.late:
-                return
-            self.equations[equation.form] = self.fitted(equation, self.sample, 3)
+        self.fit_each(list(self.equations.values())[: self.options.max_fits], 3)
         self.fits = 0
-        for equation in self.front(0.5):
+        self.fit_each(self.front(0.5), 20)
+
+    def fit_each(self, equations: Iterable[Equation], iterations: int) -> None:
+        for equation in equations:
             if self.late:
                 return
-            self.equations[equation.form] = self.fitted(equation, self.sample, 20)
+            self.equations[equation.form] = self.fitted(equation, self.sample, iterations)
 
     @property
     def late(self) -> bool:
@@ -269,9 +269,7 @@ class _Pool:
             measured = self.measured(self.fitted(trial, self.fit, 20))
         except UNUSABLE:
             return None
-        if measured is None or not self.as_good(measured, equation):
-            return None
-        return measured
+        return measured if measured is not None and self.as_good(measured, equation) else None
 
     def as_good(self, trial: Equation, equation: Equation) -> bool:
         """Whether held-out errors of the two differ by no more than their noise."""
