@@ -9,6 +9,7 @@ a file has there.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -174,26 +175,7 @@ def _read_data(data: Any, depth: int = MAX_DEPTH) -> Any:
     return [_read_data(item, depth - 1) for item in data] if type(data) is list else data
 
 
-def _read_shown(data: Any, depth: int = 8) -> Any:
-    """For people: texts made printable, keys sorted."""
-    if depth == 0:
-        raise MisfitError("is nested too deeply")
-    if type(data) is dict:
-        pairs = sorted(mapping(data).items())
-        return {NAME.read(key): _read_shown(item, depth - 1) for key, item in pairs}
-    if type(data) is list:
-        return [_read_shown(item, depth - 1) for item in listed(data)]
-    return LINE.read(data) if type(data) is str else data
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
-
-
 DATA = Codec(_write_data, _read_data)
-SHOWN_DATA = Codec(lambda value: _sorted(_write_data(value)), _read_shown)
 
 
 # --- composition -------------------------------------------------------------------------------
@@ -298,11 +280,34 @@ def _is_number_of(key: str) -> bool:
 # --- records -------------------------------------------------------------------------------------
 
 
-def record(kind: type, /, later: Sequence[str] = (), **codecs: Codec) -> Codec:
-    """A dataclass as an object of exactly its fields.
+ERROR = number(0.0)
+# By how a field's type is spelled; records that were made are here by the name of their class.
+_BY_TYPE = {"bool": FLAG, "float": ERROR, "int": COUNT, "str": TEXT}
+_CONTAINERS = {
+    r"(.*) \| None": optional,
+    r"tuple\[(.*), \.\.\.\]": many,
+    r"Mapping\[str, (.*)\]": by_name,
+    r"Mapping\[int, (.*)\]": by_number,
+}
+
+
+def _by_type(spelled: str) -> Codec:
+    """What follows from the type of a field."""
+    for pattern, container in _CONTAINERS.items():
+        inner = re.fullmatch(pattern, spelled)
+        if inner is not None:
+            return container(_by_type(inner[1]))  # type: ignore[operator]
+    return _BY_TYPE[spelled]
+
+
+def record(kind: type, /, later: Sequence[str] = (), **special: Codec) -> Codec:
+    """A dataclass as an object of exactly its fields; `special` are codecs of those whose type does
+    not say all.
 
     Files that are older than a field of `later` lack it: it has its default then.
     """
+    spelled = kind.__annotations__.items()
+    codecs = {name: special.get(name) or _by_type(of) for name, of in spelled}
 
     def write(value: Any) -> Any:
         return {name: codec.write(getattr(value, name)) for name, codec in codecs.items()}
@@ -312,7 +317,8 @@ def record(kind: type, /, later: Sequence[str] = (), **codecs: Codec) -> Codec:
             raise wrong(data, f"an object with {', '.join(codecs)}")
         return _made(kind, {name: (codecs[name], item) for name, item in data.items()})
 
-    return Codec(write, read)
+    _BY_TYPE[kind.__name__] = Codec(write, read)
+    return _BY_TYPE[kind.__name__]
 
 
 def shared(kind: type, /, **codecs: Codec) -> Codec:
@@ -337,7 +343,8 @@ def shared(kind: type, /, **codecs: Codec) -> Codec:
         present = {k: row for k, row in members.items() if row[1] is not None or k in required}
         return _made(kind, present)
 
-    return Codec(write, read)
+    _BY_TYPE[kind.__name__] = Codec(write, read)
+    return _BY_TYPE[kind.__name__]
 
 
 def _put(data: dict[str, Any], way: Sequence[str], content: Any) -> None:

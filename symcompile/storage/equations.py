@@ -29,6 +29,7 @@ from symcompile.fidelity.outcome import Agreement, OutputFidelity
 from symcompile.regression.losses import Loss
 from symcompile.storage.codecs import (
     COUNT,
+    ERROR,
     FINITE,
     LINE,
     NAME,
@@ -62,8 +63,6 @@ _SLOT = re.compile(r"c\[(\d+)\]")
 
 
 # --- how well it does ----------------------------------------------------------------------------
-
-ERROR = number(0.0)  # NaN for what was not measured
 
 AGREEMENT = shared(Agreement, r2=number(-math.inf, 1.0), relative_l2=ERROR, max_error=ERROR)
 

@@ -43,7 +43,6 @@ from symcompile.storage.codecs import (
     COUNT,
     DATA,
     FINITE,
-    FLAG,
     IDENTIFIER,
     KEY,
     LITERAL,
@@ -67,9 +66,9 @@ from symcompile.storage.codecs import (
     wrong,
 )
 from symcompile.storage.consistency import check_outcome, check_region
-from symcompile.storage.equations import EQUATION_ROW, ERROR, FIDELITY, LOSS, EquationRow
+from symcompile.storage.equations import EQUATION_ROW, LOSS, EquationRow
 from symcompile.storage.reading import MisfitError, at, placed
-from symcompile.storage.rows import END_TO_END, MAX_PROBES, PROJECTED
+from symcompile.storage.rows import MAX_PROBES
 from symcompile.target import Target
 
 FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
@@ -115,7 +114,6 @@ def _front(equation: Codec) -> Codec:
         loss=LOSS,
         constant_loss=optional(number(0.0)),
         few=optional(record(Few, rows=whole(1), price=number(0.0))),
-        reason=TEXT,
     )
 
     def write(front: ParetoFront) -> Any:
@@ -194,82 +192,30 @@ OPERATORS = Codec(
     lambda data: OperatorSet.of(by_name(COUNT).read(data)),
 )
 
-TARGET = record(
+record(
     Target,
-    path=TEXT,
     names=optional(many(IDENTIFIER)),
     domain=optional(ordered(pair(NUMBER, NUMBER))),
     features=optional(ordered(TEXT)),
     reduce=optional(pair(optional(COUNT), optional(COUNT))),
-    outputs=optional(many(COUNT)),
     operators=optional(OPERATORS),
-    max_complexity=optional(COUNT),
     tolerance=optional(NUMBER),
 )
 
-INTERFACE = record(
-    Interface,
-    parameters=many(record(Parameter, name=PARAMETER, has_default=FLAG, default=LITERAL)),
-    inputs=many(
-        record(TensorInput, parameter=PARAMETER, keys=many(KEY), features=COUNT, scalar=FLAG)
-    ),
-    outputs=many(record(TensorOutput, features=COUNT, scalar=FLAG)),
-    structure=STRUCTURE,
-    sample_dims=whole(0, MAX_RANK),
-    one_by_one=FLAG,
-)
-
-_PROJECTION = optional(record(Projection, mean=ARRAY, components=ARRAY))
-
-REGION = record(
-    Region,
-    path=TEXT,
-    target=TARGET,
-    interface=INTERFACE,
-    names=many(IDENTIFIER),
-    dtype=one_of(*FLOATING),
-    parameters=COUNT,
-    calls=COUNT,
-    settings=by_name(SETTING),
-    projection_in=_PROJECTION,
-    projection_out=_PROJECTION,
-)
+record(Parameter, name=PARAMETER, default=LITERAL)
+record(TensorInput, parameter=PARAMETER, keys=many(KEY))
+record(TensorOutput)
+record(Interface, structure=STRUCTURE, sample_dims=whole(0, MAX_RANK))
+record(Projection, mean=ARRAY, components=ARRAY)
+REGION = record(Region, names=many(IDENTIFIER), dtype=one_of(*FLOATING), settings=by_name(SETTING))
 
 
 # --- outcomes ------------------------------------------------------------------------------------
 
-_FIDELITY = record(
-    Fidelity,
-    later=("unmeasured", "projections", "shortfalls"),
-    outputs=by_number(FIDELITY),
-    end_to_end=optional(END_TO_END),
-    parameters_removed=COUNT,
-    domain=many(
-        record(
-            DomainIssue,
-            output=COUNT,
-            operation=TEXT,
-            problem=TEXT,
-            where=by_name(NUMBER),
-            on_data=FLAG,
-        )
-    ),
-    latency=many(record(Latency, batch=COUNT, neural=ERROR, equation=ERROR, threads=COUNT)),
-    total=optional(FIDELITY),
-    unmeasured=by_name(TEXT),
-    projections=by_name(PROJECTED),
-    shortfalls=many(
-        record(
-            Shortfall,
-            output=optional(COUNT),
-            problem=TEXT,
-            dtype=TEXT,
-            count=COUNT,
-            n_samples=COUNT,
-            error=ERROR,
-        )
-    ),
-)
+record(DomainIssue, where=by_name(NUMBER))
+record(Latency)
+record(Shortfall)
+record(Fidelity, later=("unmeasured", "projections", "shortfalls"))
 
 
 def _read_provenance(data: Any) -> Any:
@@ -293,24 +239,14 @@ def _outcomes(front: Codec) -> dict[str, Codec]:
     rewrite = record(
         Rewrite,
         later=("computes_in",),
-        region=REGION,
         equations=by_number(EQUATION),
         fronts=by_number(front),
-        fidelity=_FIDELITY,
         provenance=PROVENANCE,
         ranges=many(pair(FINITE, FINITE)),
         probes=many(many(FINITE), MAX_PROBES),
         computes_in=one_of("", "float64"),
     )
-    refusal = record(
-        Refusal,
-        path=TEXT,
-        reason=TEXT,
-        region=optional(REGION),
-        fronts=by_number(front),
-        fidelity=optional(_FIDELITY),
-        provenance=PROVENANCE,
-    )
+    refusal = record(Refusal, fronts=by_number(front), provenance=PROVENANCE)
     return {"symbolic": rewrite, "neural": refusal}
 
 

@@ -27,18 +27,20 @@ from symcompile.fidelity.outcome import (
 from symcompile.modules.region import Projection, Region
 from symcompile.storage.codecs import (
     COUNT,
+    DATA,
+    ERROR,
     FINITE,
     FLAG,
     LINE,
     NAME,
     NUMBER,
-    SHOWN_DATA,
     Codec,
     by_name,
     by_number,
     inside,
     listed,
     many,
+    mapping,
     of_members,
     one_of,
     optional,
@@ -46,7 +48,8 @@ from symcompile.storage.codecs import (
     without_nan,
     wrong,
 )
-from symcompile.storage.equations import EQUATION_ROW, ERROR, FIDELITY, EquationRow
+from symcompile.storage.equations import EQUATION_ROW, FIDELITY, EquationRow
+from symcompile.storage.reading import MisfitError
 
 MANIFEST_FORMAT = 1  # raised when an older reader would misread the newer file
 MAX_PROBES = 1_000
@@ -78,6 +81,27 @@ PROJECTED = shared(Projected, variance=NUMBER, relative_l2=ERROR)
 
 
 # --- a region ------------------------------------------------------------------------------------
+
+
+def _read_shown(data: Any, depth: int = 8) -> Any:
+    """For people: texts made printable, keys sorted."""
+    if depth == 0:
+        raise MisfitError("is nested too deeply")
+    if type(data) is dict:
+        pairs = sorted(mapping(data).items())
+        return {NAME.read(key): _read_shown(item, depth - 1) for key, item in pairs}
+    if type(data) is list:
+        return [_read_shown(item, depth - 1) for item in listed(data)]
+    return LINE.read(data) if type(data) is str else data
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+_SHOWN_DATA = Codec(lambda value: _sorted(DATA.write(value)), _read_shown)
 
 
 def _read_span(data: Any) -> Span | None:
@@ -165,7 +189,7 @@ class RegionRow:
     projections: Annotated[Mapping[str, Projected] | None, by_name(PROJECTED)] = None
     end_to_end: Annotated[EndToEnd | None, END_TO_END] = None
     domain: Annotated[tuple[str, ...] | None, many(LINE)] = None
-    provenance: Annotated[Mapping[str, Any], SHOWN_DATA] = field(default_factory=dict)
+    provenance: Annotated[Mapping[str, Any], _SHOWN_DATA] = field(default_factory=dict)
 
     @classmethod
     def of(cls, outcome: Outcome, digest: str | None = None) -> Self:
