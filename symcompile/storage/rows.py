@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -385,17 +385,15 @@ def _read_node(data: Any) -> Node:
     return Node(*(codec.read(item) for codec, item in zip(_NODE, data, strict=True)))
 
 
-def _write_node(node: Node) -> list[Any]:
-    return [node.name, node.operator, list(node.inputs), list(node.weights), node.attributes]
-
-
 @dataclass(frozen=True)
 class GraphRow:
     """The nodes around the regions; a note where they are not known."""
 
     level: Annotated[str | None, one_of("aten", "fx")] = None
     note: Annotated[str | None, LINE] = None
-    nodes: Annotated[tuple[Node, ...], many(Codec(_write_node, _read_node), MAX_NODES)] = ()
+    nodes: Annotated[
+        tuple[Node, ...], many(Codec(lambda node: list(astuple(node)), _read_node), MAX_NODES)
+    ] = ()
 
 
 GRAPH = of_members(GraphRow)
