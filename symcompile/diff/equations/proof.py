@@ -157,7 +157,10 @@ def _by_exponentials(old: Law, new: Law, steps: Steps) -> bool:
     (p, q), (r, s) = [sympy.fraction(sympy.together(side)) for side in sides]
     ours, theirs = (_coefficients(_expand(side, steps)) for side in (p * s, r * q))
     # What cancels has to cancel exactly: there is no telling beside what it would be small.
-    return all(_close(ours.get(term, 0.0), theirs.get(term, 0.0)) for term in {*ours, *theirs})
+    return all(
+        cmath.isclose(ours.get(term, 0.0), theirs.get(term, 0.0), rel_tol=SAME)
+        for term in {*ours, *theirs}
+    )
 
 
 def _exact(law: Law) -> Any:
@@ -194,10 +197,6 @@ def _expand(expr: sympy.Expr, steps: Steps, **hints: bool) -> sympy.Expr:
 
 def _is_broken(node: sympy.Basic) -> bool:
     return bool(node.is_Pow and node.exp.is_Rational and abs(node.exp) > 1 and node.exp.q != 1)
-
-
-def _close(a: complex, b: complex) -> bool:
-    return abs(a - b) <= SAME * max(abs(a), abs(b))
 
 
 def _coefficients(expr: sympy.Expr) -> dict[sympy.Expr, complex]:
