@@ -186,6 +186,7 @@ CASES: tuple[OperatorCase, ...] = (
     ),
     OperatorCase("sigmoid", of("sigmoid", x0), (*_REALS, (-1000.0,), (1000.0,))),
     OperatorCase("softplus", of("softplus", x0), (*_REALS, (-1000.0,), (1000.0,))),
+    OperatorCase("gauss", of("gauss", x0), (*_REALS, (1e200,))),
     OperatorCase("relu of its own", of("relu", x0), _line(-3.0, 2.0), kinks={(0.0,): (0.0,)}),
     OperatorCase(
         "round",

@@ -330,6 +330,10 @@ ROWS: tuple[Operator, ...] = (
         zero="never",
     ),
     Operator(
+        name="gauss", complexity=3, definition="exp(-(a**2))", pysr="gauss(x) = exp(-x^2)",
+        nesting="function", zero="never",
+    ),
+    Operator(
         name="relu", complexity=1, definition="max(a, 0)", numpy=lambda a: np.maximum(a, 0.0),
         slopes=(lambda a, v: np.greater(a, 0).astype(float),),
         interval=increasing(lambda a: max(a, 0.0)), torch="torch.relu", onnx="Relu",
