@@ -8,7 +8,7 @@ from typing import Any
 
 from symcompile import exporters
 from symcompile.errors import ExportError
-from symcompile.fidelity.hybrid import Hybrid
+from symcompile.fidelity.outcome import Hybrid
 
 # Format of each ending; it is the name of the exporter too.
 FORMATS = {".onnx": "onnx", ".json": "manifest"}

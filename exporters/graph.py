@@ -16,8 +16,7 @@ from torch.fx.node import map_arg
 from symcompile.aten.export import export_program
 from symcompile.aten.opaque import block_calls
 from symcompile.errors import ExportError, described
-from symcompile.fidelity.hybrid import Hybrid
-from symcompile.fidelity.outcome import Rewrite
+from symcompile.fidelity.outcome import Hybrid, Rewrite
 from symcompile.modules.agreement import Tracer, agree, agree_in_gradients, agree_without_gradients
 from symcompile.modules.calling import Batch, evaluating, rows, submodule_path, take
 from symcompile.modules.region import Region

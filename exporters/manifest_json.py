@@ -31,8 +31,7 @@ from symcompile._version import __version__
 from symcompile.aten.around import encode_around
 from symcompile.aten.decode import StoredGraph
 from symcompile.errors import ArtifactError, ExportError
-from symcompile.fidelity.hybrid import Hybrid
-from symcompile.fidelity.outcome import Outcome, check_constants
+from symcompile.fidelity.outcome import Hybrid, Outcome, check_constants
 from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.state import same_random_state
 from symcompile.storage.files import replacing

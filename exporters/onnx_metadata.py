@@ -15,8 +15,7 @@ from typing import Any
 
 from symcompile._version import __version__
 from symcompile.exporters.onnx_operators import Signature
-from symcompile.fidelity.hybrid import Hybrid
-from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
+from symcompile.fidelity.outcome import Hybrid, Outcome, Refusal, Rewrite
 from symcompile.storage.codecs import without_nan
 from symcompile.storage.equations import DIGITS
 from symcompile.storage.model import block_digest, example_of, model_row, weight_rows

@@ -29,8 +29,7 @@ from symcompile.exporters.onnx_functions import flat_calls, inlined
 from symcompile.exporters.onnx_metadata import model_metadata
 from symcompile.exporters.onnx_operators import Signature
 from symcompile.exporters.onnx_translation import assemble
-from symcompile.fidelity.hybrid import Hybrid
-from symcompile.fidelity.outcome import Rewrite, check_constants
+from symcompile.fidelity.outcome import Hybrid, Rewrite, check_constants
 from symcompile.lowering import without_guards
 from symcompile.modules.calling import Batch, home, map_tensors, submodule_path, tensors
 from symcompile.modules.state import deepcopy, same_random_state

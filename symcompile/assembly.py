@@ -18,10 +18,12 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.controls import Controls, controls
+from symcompile.fidelity.derivatives import of_block
 from symcompile.fidelity.end_to_end import change_of_whole
 from symcompile.fidelity.measuring import N_PROBES, Comparison
 from symcompile.fidelity.outcome import MOVED, EndToEnd, Fidelity, Outcome, Refusal, Rewrite
 from symcompile.fidelity.precision import lower_in_range
+from symcompile.fidelity.reference import Reference
 from symcompile.lowering import Lowered, inner_types, lower, read_constants
 from symcompile.modules.assemble import copy_block, install
 from symcompile.modules.calling import evaluating, home, run, submodule_path, without_gradients
@@ -163,18 +165,15 @@ class Assembly:
 
     def comparison(self, region: Region) -> Comparison:
         """With the region's neural block."""
-        samples, recording = self._samples(region), self.recording
-        if region.path not in self.controls:
-            self.controls[region.path] = controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
-        return Comparison(
-            self.root,
-            region,
-            samples,
-            self.controls[region.path],
-            recording.batches,
-            recording.batches_are,
-            recording.seed,
-        )
+        path, samples, recording = region.path, self._samples(region), self.recording
+        if path not in self.controls:
+            self.controls[path] = controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
+        original = neural = None
+        if self.root is not None:
+            original = self.root if path == "." else self.root.get_submodule(path)
+            neural = of_block(region, original, home(self.root)[0])
+        reference = Reference(region, samples, self.controls[path], neural, recording.seed)
+        return Comparison(self.root, original, reference, recording.batches, recording.batches_are)
 
     def change(self) -> EndToEnd | None:
         """What the hybrid gives beside the original; None where that can't be told."""

@@ -18,10 +18,9 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.fidelity.controls import Controls, LinearMap, controls
 from symcompile.fidelity.derivatives import Function, autograd
-from symcompile.fidelity.measuring import Asides, measure, with_asides
 from symcompile.fidelity.metrics import agreement
 from symcompile.fidelity.outcome import Fidelity
-from symcompile.fidelity.reference import Reference, shell
+from symcompile.fidelity.reference import Asides, Reference, shell
 from symcompile.fidelity.refusal import refusal
 from symcompile.lowering import lower
 from symcompile.modules.region import (
@@ -115,7 +114,7 @@ def measured(
     held_out = np.arange(len(X)) >= len(fit.X)
     reference = Reference(of, Samples(X, Y, held_out), baseline or controls(*fit), neural)
     block = installed(of, given, rest)
-    return with_asides(measure(reference, given, block), reference, block, Asides())
+    return reference.complete(reference.measure(given, block), block, Asides())
 
 
 def test_the_exact_law_is_perfect_in_every_respect() -> None:

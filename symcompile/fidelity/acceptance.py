@@ -80,7 +80,7 @@ def accepted(
     lower: Callable[[dict[int, Equation]], Lowered],
 ) -> Choice:
     """The first equations to pass on the way from the default choice to all that there are."""
-    for output in comparison.region.equation_outputs:
+    for output in comparison.reference.region.equation_outputs:
         if not fronts[output]:
             why = fronts[output].reason or "the search found no usable equation"
             return Choice(f"no equation for output {output}: {why}")
@@ -92,7 +92,7 @@ def accepted(
             fidelity = comparison.judge(equations, lowered)
         except ChoiceError as error:
             return Judged(equations, lowered, None, Refused(str(error)))
-        refused = refusal(fidelity, *limits, region=comparison.region)
+        refused = refusal(fidelity, *limits, region=comparison.reference.region)
         return Judged(equations, lowered, fidelity, refused)
 
     search = _Search(fronts, comparison.reference, conditions)
@@ -100,7 +100,7 @@ def accepted(
     while trial.refused is not None:
         if not search.advance(trial.refused.outputs):
             assert first.refused is not None
-            path, closest = comparison.region.path, search.closest(first.refused)
+            path, closest = comparison.reference.region.path, search.closest(first.refused)
             return Choice(first.refused.reason(path, closest), first)
         trial = judged(dict(search.chosen))
     return Choice("", trial, "" if first.refused is None else first.refused.what)
@@ -122,7 +122,7 @@ class _Search:
         self.fronts, self.reference, self.conditions = fronts, reference, conditions
         self.region = reference.region
         self.chosen = default_choice(self.region, fronts)
-        self.truth = reference.wanted
+        self.truth = reference.equation_values
         self._values: dict[tuple[int, Equation], Array] = {}
         self._defined: dict[tuple[int, Equation], bool] = {}
         self._left = {output: self._alone(output) for output in self.chosen}

@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from symcompile.expressions.evaluation import Array
 from symcompile.modules.calling import without_gradients
+from symcompile.modules.region import Region
+from symcompile.modules.region_call import on_rows
 
 Rows = Callable[[Array], Array]
 
@@ -65,6 +68,19 @@ def autograd(
         return np.stack([_to_array(slope) for slope in slopes], axis=1)
 
     return Function(values, gradient)
+
+
+def of_block(
+    region: Region,
+    block: nn.Module,
+    device: torch.device | str = "cpu",
+    *,
+    constant: float = math.nan,
+) -> Function:
+    """A block in a region's place as a Function of its raw rows, see `autograd`."""
+    call, dtype = on_rows(region, block), getattr(torch, region.dtype)
+    n_outputs = region.interface.n_outputs
+    return autograd(call, dtype, device, n_outputs=n_outputs, constant=constant)
 
 
 def sound(

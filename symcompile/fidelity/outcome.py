@@ -1,6 +1,6 @@
 """What became of a region: a rewrite with its measured fidelity, or a refusal with its reason.
 
-These are the rows that report, manifest and diff show.
+Loads no torch. These are the rows that report, manifest and diff show.
 """
 
 from __future__ import annotations
@@ -8,12 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from symcompile.errors import SymCompileError, one_line
 from symcompile.expressions.equation import Equation
 from symcompile.modules.region import Region
 from symcompile.regression.pareto import ParetoFront
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from symcompile.modules.calling import Batch
 
 # Key in a provenance: why equations are not the default choice of their fronts.
 MOVED = "moved"
@@ -249,6 +254,28 @@ class Refusal:
 
 
 Outcome = Rewrite | Refusal
+
+
+class Hybrid(Protocol):
+    """A model some of whose submodules are equations, as exporters and artifacts see it.
+
+    Attributes:
+        module: the hybrid; the block of region "a.b" is `module.get_submodule("a.b")`, that of the
+            whole model (".") is `module.body`. Each symbolic block is a flat fx.GraphModule.
+        outcomes: by path. A region that was restored counts as a refusal.
+        example: a batch for tracing, held-out rows where there are any; None if the compiler never
+            saw data for the model itself.
+        capture: "fx", "module boundaries" or "artifact".
+    """
+
+    @property
+    def module(self) -> nn.Module: ...
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]: ...
+    @property
+    def example(self) -> Batch | None: ...
+    @property
+    def capture(self) -> str: ...
 
 
 def check_constants(outcomes: Mapping[str, Outcome], error: type[SymCompileError]) -> None:

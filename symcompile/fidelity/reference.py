@@ -1,21 +1,35 @@
 """What blocks that may take a region's place are measured against: the neural block on recorded
-samples, just beyond them, and along the directions in which they vary; and the controls."""
+samples, just beyond them, and along the directions in which they vary; and the controls.
+
+Here a block is a function of rows; as a module in its model it is measured in
+`symcompile.fidelity.measuring`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
 
+from symcompile.errors import described
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import Function
+from symcompile.fidelity.domain_check import check
 from symcompile.fidelity.metrics import ROUNDING, agreement, relative_l2
-from symcompile.fidelity.outcome import Projected
+from symcompile.fidelity.outcome import (
+    Agreement,
+    EndToEnd,
+    Fidelity,
+    OutputFidelity,
+    Projected,
+)
+from symcompile.fidelity.precision import Examined
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.regression.folds import moves
@@ -26,6 +40,34 @@ _EXTRAPOLATION_ROWS = 1024
 _GRADIENT_ROWS = 512
 _GRADIENT_ENTRIES = 20_000_000
 _DIRECTIONS = 256
+# Key of the row that takes all replaced outputs together.
+_TOTAL = -1
+
+T = TypeVar("T")
+
+
+class Asides:
+    """Makes side measurements: those that a compile can do without.
+
+    They run a user's modules in ways in which nobody has run them before: on inputs beyond the
+    recorded ones, backwards, with a linear map in the place of a block. A module may have its
+    reasons not to allow that. Then the figure is missing, the report says why, and nothing else
+    happens.
+
+    Attributes:
+        unmeasured: why there is no figure, by what could not be measured.
+    """
+
+    def __init__(self, unmeasured: Mapping[str, str] | None = None) -> None:
+        self.unmeasured = dict(unmeasured or {})
+
+    def get(self, what: str, measure: Callable[[], T]) -> T | None:
+        """The measurement, or None where it can't be made."""
+        try:
+            return measure()
+        except Exception as error:  # whatever a user's forward raises
+            self.unmeasured.setdefault(what, described(error))
+            return None
 
 
 @dataclass(frozen=True)
@@ -84,7 +126,7 @@ class Reference:
         return self.region.variable_values(self.X)
 
     @cached_property
-    def wanted(self) -> Array:
+    def equation_values(self) -> Array:
         """What equations have to give on judged samples [n, n_equations]."""
         return self.region.equation_values(self.Y)
 
@@ -94,13 +136,13 @@ class Reference:
         folds, weights = self.samples.folds, self.samples.weights
         if folds is None:
             return np.zeros(len(self.variables))
-        return moves(equation, self.variables, self.wanted[:, output], folds, weights)
+        return moves(equation, self.variables, self.equation_values[:, output], folds, weights)
 
     def left_out(self, equations: Mapping[int, Equation], values: Array) -> Array:
         """Outputs [n, n_outputs] of a block, each row by constants fitted without it."""
         if self.samples.folds is None:
             return values
-        added = np.zeros_like(self.wanted)
+        added = np.zeros_like(self.equation_values)
         for output, equation in equations.items():
             added[:, output] = self.moves_of(output, equation)
         projection = self.region.projection_out
@@ -171,6 +213,101 @@ class Reference:
         slopes = np.asarray(self.neural.gradient(X), dtype=np.float64) @ self.directions
         usable = np.isfinite(slopes).all(axis=(1, 2))
         return X[usable], slopes[usable]
+
+    # --- a block beside it -------------------------------------------------------------------
+
+    def measure(
+        self,
+        equations: Mapping[int, Equation],
+        block: Function,
+        *,
+        end_to_end: EndToEnd | None = None,
+        examined: Examined | None = None,
+    ) -> Fidelity:
+        """Fidelity of the block that computes `equations`, as far as a verdict needs it.
+
+        Args:
+            equations: by number of the equation; where the region projects its outputs these give
+                components, and `outputs` of the result compares components, `total` real outputs.
+            block: gives all outputs of the region, those that it leaves neural included.
+            examined: how it did on all that was recorded.
+        """
+        region, keys = self.region, sorted(equations)
+        values = self.left_out(equations, block.values(self.X))
+        equation, mean, linear = (
+            self._agreements(keys, each, self.Y) for each in (values, *self.control_outputs)
+        )
+        rows = {k: OutputFidelity(equation[k], mean[k], linear[k]) for k in (*keys, _TOTAL)}
+        total = rows.pop(_TOTAL)
+        domain = partial(check, region=region, X=self.recorded, seed=self.seed)
+        if examined is not None:
+            domain = partial(domain, dtype=examined.dtype, sound=examined.sound)
+        return Fidelity(
+            rows,
+            end_to_end,
+            region.parameters if set(keys) == set(range(region.n_equations)) else 0,
+            tuple(issue for key in keys for issue in domain(equations[key], output=key)),
+            total=total,
+            projections=self.projections,
+            shortfalls=() if examined is None else examined.shortfalls,
+        )
+
+    def complete(self, fidelity: Fidelity, block: Function, asides: Asides) -> Fidelity:
+        """The same with what no verdict depends on: extrapolation, gradients, projected inputs."""
+        keys = sorted(fidelity.outputs)
+
+        def extrapolations() -> dict[int, Agreement]:
+            X, Y = self.beyond
+            return self._agreements(keys, block.values(X), Y) if len(X) else {}
+
+        beyond = asides.get("extrapolation", extrapolations) or {}
+        slopes = asides.get("gradients", lambda: self._gradients(keys, block)) or {}
+
+        def completed(key: int, row: OutputFidelity) -> OutputFidelity:
+            far = beyond.get(key, Agreement())
+            return replace(row, extrapolation=far, gradient=slopes.get(key, math.nan))
+
+        total, projections = fidelity.total, dict(fidelity.projections)
+        if "inputs" in projections:
+            lost = asides.get("projected inputs", lambda: self.lost_by_inputs)
+            lost = math.nan if lost is None else lost
+            projections["inputs"] = replace(projections["inputs"], relative_l2=lost)
+        return replace(
+            fidelity,
+            projections=projections,
+            outputs={key: completed(key, row) for key, row in fidelity.outputs.items()},
+            total=None if total is None else completed(_TOTAL, total),
+        )
+
+    def _agreements(self, keys: Sequence[int], values: Array, Y: Array) -> dict[int, Agreement]:
+        """Agreement by equation, and of the real outputs they stand for together.
+
+        Args:
+            values, Y: outputs of a stand-in and of the neural block, [n, n_outputs].
+        """
+        with np.errstate(all="ignore"):
+            predicted, truth = (self.region.equation_values(each) for each in (values, Y))
+        rows = {key: agreement(predicted[:, key], truth[:, key]) for key in keys}
+        rows[_TOTAL] = agreement(self._real(keys, values), self._real(keys, Y))
+        return rows
+
+    def _real(self, keys: Sequence[int], values: Array) -> Array:
+        """The outputs that equations stand for: after a projection all of them."""
+        return values[:, list(keys)] if self.region.projection_out is None else values
+
+    def _gradients(self, keys: Sequence[int], block: Function) -> dict[int, float]:
+        X, truth = self.slopes
+        if len(X) == 0:
+            return {}
+        with np.errstate(all="ignore"):
+            slopes = block.gradient(X) @ self.directions
+            sides = slopes, truth
+            if self.region.projection_out is not None:
+                components = self.region.projection_out.components
+                sides = tuple(np.einsum("ko,noi->nki", components, side) for side in sides)
+        figures = {key: relative_l2(*(side[:, key] for side in sides)) for key in keys}
+        figures[_TOTAL] = relative_l2(self._real(keys, slopes), self._real(keys, truth))
+        return figures
 
 
 def shell(X: Array, n_samples: int, seed: int = 0) -> Array:

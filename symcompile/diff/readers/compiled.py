@@ -7,7 +7,7 @@ from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ComparisonError
 from symcompile.exporters.manifest_json import manifest as exported
 from symcompile.exporters.manifest_json import traced_graph
-from symcompile.fidelity.hybrid import Hybrid
+from symcompile.fidelity.outcome import Hybrid
 
 
 def read(hybrid: Hybrid, level: str | None = None) -> Snapshot:
