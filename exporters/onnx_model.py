@@ -98,17 +98,14 @@ def onnx(
         check: run ONNX Runtime at several batch sizes against torch before writing the file. False
             is for other runtimes, and for forwards that draw random numbers.
 
-    A model of more than 2 GiB gets its weights in a second file, `<path>.data`.
-
-    Raises ExportError, and leaves no file behind, if the model can't be exported, ONNX Runtime has
-    no kernel for one of its operators, its results differ, or the file can't be written.
+    A model of more than 2 GiB gets its weights in a second file, `<path>.data`. Raises ExportError,
+    and leaves no file behind, if the model can't be exported, ONNX Runtime has no kernel for one of
+    its operators, its results differ, or the file can't be written.
     """
     version, target = _opset(opset), _writable(path)
     check_constants(hybrid.outcomes, ExportError)
     source = _Source.of(hybrid, dtype)
-    written = partial(
-        _written, source, target=target, version=version, functions=functions, check=check
-    )
+    written = partial(_written, source, target, version, functions=functions, check=check)
     try:
         return written(source.program(dynamic_batch))
     except OtherSizesError as error:
@@ -141,13 +138,7 @@ class _Source:
 
 
 def _written(
-    source: _Source,
-    exported: Exported,
-    *,
-    target: Path,
-    version: int,
-    functions: bool,
-    check: bool,
+    source: _Source, target: Path, version: int, exported: Exported, *, functions: bool, check: bool
 ) -> OnnxFile:
     working = _working_dtype(source.module, source.example)
     model, signatures = assemble(source.module, exported, source.rewrites, version)

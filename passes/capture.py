@@ -98,13 +98,13 @@ class CapturePass:
                     attempt(captured.root, example)  # at least once, to see what it writes into
             for module in (copy, captured.root):
                 put_back(module, original)
-        known = source.fingerprint if isinstance(source, Recording) else ""
+        recorded = source.fingerprint if isinstance(source, Recording) else ""
         return Captured(
             **vars(state),
             **captured._asdict(),
             copy=copy,
             places=places,
-            fingerprint=known or fingerprint(original),
+            fingerprint=recorded or fingerprint(original),
             source=source,
             columns=columns,
         )

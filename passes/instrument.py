@@ -186,8 +186,8 @@ def _retargeted(recording: Recording, targets: Mapping[str, Target]) -> Recordin
     """A recording under the targets, and their options, of now."""
     missing = [p for p in targets if p not in recording.regions and p not in recording.refused]
     if missing:
-        known = ", ".join([*recording.regions, *recording.refused])
-        raise DataError(f"the recording has {known}, not {', '.join(missing)}: record those too")
+        paths = ", ".join([*recording.regions, *recording.refused])
+        raise DataError(f"the recording has {paths}, not {', '.join(missing)}: record those too")
     regions = {}
     for path, target in targets.items():
         if path in recording.regions:

@@ -53,8 +53,8 @@ def live_dimensions(
     """
     _check_schedule(schedule, steps, start, keep, until)
     share = min(step / (until * steps), 1.0)
-    wanted = math.floor(SCHEDULES[schedule](share, start, keep) + 0.5)
-    return min(max(wanted, keep), start)
+    due = math.floor(SCHEDULES[schedule](share, start, keep) + 0.5)
+    return min(max(due, keep), start)
 
 
 def _check_schedule(schedule: str, steps: int, start: int, keep: int, until: float) -> None:
@@ -205,13 +205,13 @@ class Pruning:
         """
         self._require_running("step")
         alive = len(self._live)
-        wanted = live_dimensions(
+        due = live_dimensions(
             self.schedule, self.done + 1, self.steps, self.dimensions, self.keep, self.until
         )
-        if wanted < alive:
-            self._cut(wanted, self._importance(outputs))
+        if due < alive:
+            self._cut(due, self._importance(outputs))
         self.done += 1
-        return min(wanted, alive)
+        return min(due, alive)
 
     def finish(self, *, early: bool = False) -> list[int]:
         """Make the block really smaller, in place, and return the dimensions that survived.
@@ -293,7 +293,7 @@ class Pruning:
             )
         return self._stream.importance()
 
-    def _cut(self, wanted: int, importance: torch.Tensor) -> None:
+    def _cut(self, due: int, importance: torch.Tensor) -> None:
         if importance.shape != (self.dimensions,):
             raise PruningError(
                 f"importance has shape {list(importance.shape)}: expected one value for each of"
@@ -307,7 +307,7 @@ class Pruning:
                 " finite, the training has diverged"
             )
         order = alive.argsort(descending=True, stable=True)
-        self._keep_only(self._live[k] for k in order[:wanted].tolist())
+        self._keep_only(self._live[k] for k in order[:due].tolist())
         self._stream = stream(self._measure)
 
     def _keep_only(self, live: Iterable[int]) -> None:

@@ -48,12 +48,12 @@ else:
             value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
             globals()[name] = value
             return value
-        wanted = f"{__name__}.{name}"
+        module = f"{__name__}.{name}"
         if not name.startswith("_"):
             try:
-                return import_module(wanted)
+                return import_module(module)
             except ModuleNotFoundError as error:
-                if error.name != wanted:
+                if error.name != module:
                     raise
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -132,17 +132,15 @@ class Compiled:
         """Put another equation in a region's place, whatever the tolerance says.
 
         Args:
-            path: the region.
             equation: an Equation of the front, or an expression of one's own in the region's
                 variables (its features, else its inputs).
-            complexity: take the equation of this complexity from the front.
+            complexity, rule: or take that of this complexity from the front, or that which a rule
+                of ParetoFront.select picks.
             output: the output meant; None means all of them.
-            rule: pick by a rule of ParetoFront.select.
 
-        Raises:
-            ChoiceError: unknown path, output or complexity (those there are get listed), or the
-                model does not run with the equation in place. Nothing is changed then.
-            ExpressionError: an expression uses something that is not a variable of the region.
+        Raises ChoiceError for an unknown path, output or complexity (those there are get listed),
+        or if the model does not run with the equation in place, and ExpressionError for an
+        expression in something else than the region's variables. Nothing is changed then.
         """
         block = self._block(path)
         outputs = _outputs(block, output)
@@ -150,22 +148,13 @@ class Compiled:
             raise ChoiceError(
                 f"choose({path!r}, ...) takes one of an equation, complexity= or rule="
             )
-        chosen = self._assembly.equations(block)
-        if block.lowered is None:
-            chosen = default_choice(block.region, block.outcome.fronts)
-        for number in outputs:
-            if equation is None:
-                chosen[number] = _from_front(block, number, complexity, rule)
-            else:
-                own = as_equation(block, equation)
-                chosen[number] = self._assembly.scored(block, number, own)
-        missing = [number for number in block.region.equation_outputs if number not in chosen]
-        if missing:
-            raise ChoiceError(
-                f"{path!r} has no equation for output {missing[0]}: choose one for it as well"
-            )
+        if equation is None:
+            chosen = {number: _from_front(block, number, complexity, rule) for number in outputs}
+        else:
+            own = as_equation(block, equation)
+            chosen = {number: self._assembly.scored(block, number, own) for number in outputs}
         before = self._assembly.installed(block.region)
-        self._install(path, chosen)
+        self._install(path, self._completed(block, chosen))
         error = self._assembly.failure()
         if error is not None:
             self._assembly.put(block.region, before)
@@ -177,51 +166,40 @@ class Compiled:
     ) -> tuple[Trial, ...]:
         """Leave out of a region's equations what the rest of the model can make up for.
 
-        Inputs, constants and the terms of sums are left out on trial, and the model is trained
-        around what is left; where its own loss does not get worse they stay out. This finds the law
-        where a block gives the law and something that the next block takes away again.
-
-        If the equations as they are do not reach what is `enough`, others are tried first: the
-        longest of the fronts that are worth their length (the rule "plateau"), and fits that need
-        no search. Of those that are within the tolerance of the best, the shortest are what things
-        are left out of. In the end outputs take up what the others consist of, as far as samples
-        show it: of outputs that mix the same terms none is superfluous. Nothing is added to
-        equations that `choose` has put in place.
-
-        A constant that is left out goes into the biases of linear layers behind, where these take
-        it up exactly, before the training.
+        Inputs, constants and terms of sums are left out on trial, and the model is trained around
+        what is left; where its own loss does not get worse they stay out. This finds the law where
+        a block gives the law and something that the next block takes away again. A constant first
+        goes into the biases of linear layers behind, where these take it up exactly. Equations that
+        are not `enough` give way to those of the rule "plateau", or to fits that need no search; in
+        the end outputs take up what others consist of, as far as samples show it. Nothing is added
+        to what `choose` has put in place.
 
         Args:
-            path: the region.
             adapt: trains the module that it is given for a while, in place, and returns a loss on
-                held-out data. Called once for the equations as they are and once for each trial,
-                every time with a copy of the module as it is now, and the same random numbers.
-                Constants train along after `trainable_constants(True)`.
+                held-out data. Called for the equations as they are and for each trial, every time
+                with a copy of the module as it is now, and the same random numbers. Constants train
+                along after `trainable_constants(True)`.
             tolerance: share by which the loss of a shorter form may be above the lowest met.
             enough: a loss that is good enough, on the same data: forms that reach it are taken,
                 even if longer ones do better. The neural model's own is a natural choice.
 
-        Returns:
-            What was tried, in order. The module then has the equations and the weights of the last
-            one kept: it has been trained, even if nothing could be left out.
+        Returns what was tried, in order. The module then has the equations and the weights of the
+        last one kept: it has been trained, even if nothing could be left out.
 
-        Raises:
-            ChoiceError: unknown path, the region is neural, a constant is not finite, or `adapt`
-                gives no number, or none that is finite for the equations as they are. Nothing is
-                changed then, nor by what `adapt` raises.
+        Raises ChoiceError if the path is unknown, the region neural or a constant not finite, or if
+        `adapt` gives no number, or none that is finite for the equations as they are. Nothing is
+        changed then, nor by what `adapt` raises.
         """
         check(adapt, tolerance, enough)
         block = self._block(path)
         if block.lowered is None:
             raise ChoiceError(f"{path!r} is neural: choose an equation for it first")
         check_constants({path: self.outcomes[path]}, ChoiceError)
-        best, trials = simplified(
-            self._assembly, block, adapt, tolerance, enough, trains=self._trainable
-        )
+        trains = self._trainable
+        best, trials = simplified(self._assembly, block, adapt, tolerance, enough, trains=trains)
         self._install(path, best.equations)
         # A copy of a traced module stores constants of its graph which the module itself does not.
-        own = self.module.state_dict()
-        self.module.load_state_dict({key: best.state[key] for key in own})
+        self.module.load_state_dict({key: best.state[key] for key in self.module.state_dict()})
         return trials
 
     def restore(self, path: str) -> None:
@@ -295,6 +273,21 @@ class Compiled:
 
     # --- one region --------------------------------------------------------------------------
 
+    def _completed(
+        self, block: InstalledBlock, chosen: Mapping[int, Equation]
+    ) -> dict[int, Equation]:
+        """Other outputs keep their equations, or get the default ones where they are neural."""
+        others = self._assembly.equations(block)
+        if block.lowered is None:
+            others = default_choice(block.region, block.outcome.fronts)
+        for number in block.region.equation_outputs:
+            if number not in {**others, **chosen}:
+                raise ChoiceError(
+                    f"{block.region.path!r} has no equation for output {number}: choose one for it"
+                    " as well"
+                )
+        return {**others, **chosen}
+
     def _install(self, path: str, equations: Mapping[int, Equation]) -> None:
         """Lower, measure, and only then change the hybrid."""
         block = self._blocks[path]
@@ -326,12 +319,12 @@ class Compiled:
 
 
 def _outputs(block: InstalledBlock, output: int | None) -> tuple[int, ...]:
-    known = block.region.equation_outputs
+    outputs = block.region.equation_outputs
     if output is None:
-        return known
-    if output not in known:
+        return outputs
+    if output not in outputs:
         raise ChoiceError(
-            f"{block.region.path!r} has no output {output!r}: it has {', '.join(map(str, known))}"
+            f"{block.region.path!r} has no output {output!r}: it has {', '.join(map(str, outputs))}"
         )
     return (output,)
 

@@ -86,8 +86,8 @@ class Options:
         for name, (makes_sense, error, expected) in _CHECKS.items():
             value, default = getattr(self, name), getattr(type(self), name)
             if not (value is default is None or makes_sense(value)):
-                found = f"a {type(value).__name__}" if name in _BY_TYPE else repr(value)
-                raise error(f"{name} is {found}: expected {expected}")
+                actual = f"a {type(value).__name__}" if name in _BY_TYPE else repr(value)
+                raise error(f"{name} is {actual}: expected {expected}")
         check_loss(self.loss)
         search = self._engine(self.engine, self.operators, self.max_complexity)
         object.__setattr__(self, "search", search)

@@ -80,8 +80,8 @@ class Partitioned(Captured):
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
-        known = dict(self.root.named_modules(remove_duplicate=False))
-        lost = [path for path in self.places if path != "." and path not in known]
+        submodules = dict(self.root.named_modules(remove_duplicate=False))
+        lost = [path for path in self.places if path != "." and path not in submodules]
         if lost:
             yield f"{lost} are no submodules"
 
@@ -131,8 +131,8 @@ class Distilled(Reduced):
 
     def problems_of(self, region: Region) -> Iterator[str]:
         yield from super().problems_of(region)
-        known = self.searches.keys
-        lost = [k for k in region.equation_outputs if fit_key(region.path, k) not in known]
+        fits = self.searches.keys
+        lost = [k for k in region.equation_outputs if fit_key(region.path, k) not in fits]
         if lost:
             yield f"has no search for outputs {lost}"
 

@@ -140,17 +140,17 @@ def as_targets(targets: str | Target | Iterable[str | Target]) -> tuple[Target, 
     if isinstance(targets, (str, Target)):
         targets = [targets]
     try:
-        given = list(targets)
+        chosen = list(targets)
     except TypeError:
         raise TargetError(
             f"targets is {targets!r}: expected a path, a Target, or several"
         ) from None
-    if not given:
+    if not chosen:
         raise TargetError("targets is empty: name at least one part of the model, or '.' for all")
-    for target in given:
+    for target in chosen:
         if not isinstance(target, (str, Target)):
             raise TargetError(f"targets holds {target!r}: expected module paths or Target objects")
-    return tuple(t if isinstance(t, Target) else Target(str(t)) for t in given)
+    return tuple(t if isinstance(t, Target) else Target(str(t)) for t in chosen)
 
 
 def is_name(value: object) -> bool:

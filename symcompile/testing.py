@@ -14,7 +14,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -41,46 +41,50 @@ def assert_same_equations(
     max_fidelity_drop: float = 0.0,
     update: bool | None = None,
 ) -> None:
-    """Fail with a readable comparison if the equations are not those of a golden file.
+    """Fail with a readable comparison if the equations (of a Compiled, or whatever else `diff`
+    takes) are not those of a golden file.
 
     Args:
-        compiled: a Compiled, or whatever else `diff` takes.
-        golden: a manifest, `.symc` artifact or ONNX file. A relative path starts at the folder of
-            the file that calls this function, wherever the test runner was started; in a notebook
-            or a shell it starts at the current folder.
-        rtol, atol: a constant that moved by up to `atol + rtol * |old|` is the same. A machine with
-            another processor may fit the last digits otherwise.
-        fail_on: what counts as a difference, see `symcompile.diff.Rules`.
-        max_fidelity_drop: with "fidelity" among `fail_on`, how far R2 may fall and a relative L2
-            error may rise.
+        golden: a manifest, `.symc` artifact or ONNX file, relative to the folder of the file that
+            calls this function; in a notebook or a shell to the current folder.
+        rtol, atol: a constant that moved by up to `atol + rtol * |old|` is the same.
+        fail_on, max_fidelity_drop: what counts as a difference, see `symcompile.diff.Rules`.
         update: write the golden file instead of comparing with it. None means: if pytest runs with
             `--update-equations`, or SYMCOMPILE_UPDATE is set in the environment.
 
-    Raises:
-        AssertionError: the equations differ, or there is no golden file yet; its message ends with
-            what to type to accept them.
-        ArtifactError: the golden file is damaged.
-        ComparisonError: rules that make no sense, or an object that can't be compared or written.
+    Raises AssertionError (what to type to accept the equations comes last) if they differ or there
+    is no golden file yet, ArtifactError if it is damaged, ComparisonError for rules that make no
+    sense or an object that can't be compared or written.
     """
     __tracebackhide__ = True
     path = _place(golden, sys._getframe(1))
     if _wants_update(update):
         _update(compiled, path)
         return
+    limits = {"rtol": rtol, "atol": atol, "max_fidelity_drop": max_fidelity_drop}
+    problem = _problem(path, compiled, fail_on, limits)
+    if problem:
+        raise AssertionError(f"{problem}:\n\n    {_command()}\n")
+
+
+def _problem(
+    path: Path, compiled: Any, fail_on: str | Collection[str], limits: Mapping[str, float]
+) -> str:
+    """Why the equations are not accepted, and what to do about it; "" where they are."""
     if not path.exists():
-        raise AssertionError(
+        return (
             f"there is no golden file {str(path)!r} to compare the equations with."
-            f" To write it, read it, and commit it:\n\n    {_command()}\n"
+            " To write it, read it, and commit it"
         )
     from symcompile.diff import diff
 
-    rules = {"rtol": rtol, "atol": atol, "max_fidelity_drop": max_fidelity_drop}
-    comparison = diff(path, compiled, fail_on=fail_on, **rules)
-    if not comparison.same:
-        raise AssertionError(
-            f"the equations are not those of {str(path)!r}\n\n{comparison}\n\n"
-            f"To accept them, write the file anew and commit it:\n\n    {_command()}\n"
-        )
+    comparison = diff(path, compiled, fail_on=fail_on, **limits)
+    if comparison.same:
+        return ""
+    return (
+        f"the equations are not those of {str(path)!r}\n\n{comparison}\n\n"
+        "To accept them, write the file anew and commit it"
+    )
 
 
 def _place(golden: str | os.PathLike[str], caller: FrameType) -> Path:

@@ -48,7 +48,7 @@ class _Check(NamedTuple):
     operands: tuple[int, ...]
 
 
-class _Provenance(NamedTuple):
+class _Origin(NamedTuple):
     """Where an instruction of the composition comes from, so that it can be shown to people."""
 
     program: Program
@@ -221,15 +221,15 @@ class _DomainSearch:
         return DomainIssue(self.output, text, check.hazard.problem, where, on_data)
 
 
-def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Provenance]]:
+def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Origin]]:
     """Features and equation as one program over the region's base columns."""
     program = equation.program
     if not region.target.features:
         steps = range(len(program.instructions))
-        return program, [_Provenance(program, k, equation.symbols) for k in steps]
+        return program, [_Origin(program, k, equation.symbols) for k in steps]
     features = region.feature_program
     code = list(features.instructions)
-    sources = [_Provenance(features, k, region.base_names) for k in range(len(code))]
+    sources = [_Origin(features, k, region.base_names) for k in range(len(code))]
     moved: list[int] = []
     for position, (op, args, value) in enumerate(program.instructions):
         if op == "input":
@@ -237,7 +237,7 @@ def _compose(equation: Equation, region: Region) -> tuple[Program, list[_Provena
             continue
         moved.append(len(code))
         code.append(Instruction(op, tuple(moved[a] for a in args), value))
-        sources.append(_Provenance(program, position, equation.symbols))
+        sources.append(_Origin(program, position, equation.symbols))
     outputs = tuple(moved[o] for o in program.outputs)
     return Program(tuple(code), outputs, features.n_inputs, program.n_slots), sources
 
@@ -315,7 +315,7 @@ def _box_sample(low: Array, high: Array, rng: np.random.Generator) -> Array:
     return low + np.concatenate([inside, corners]) * (high - low)
 
 
-def _text(source: _Provenance, constants: Sequence[float]) -> str:
+def _text(source: _Origin, constants: Sequence[float]) -> str:
     """The operation as people write it, constants to four digits."""
     program, position, symbols = source
     code = program.instructions[: position + 1]

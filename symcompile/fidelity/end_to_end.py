@@ -49,14 +49,14 @@ def end_to_end(
     with torch.no_grad():
         for batch in batches:
             before = [_flat(tensor) for tensor in _floats(original(batch))]
-            for _, here in _pieces(before, before):
-                size, counted = math.hypot(size, _norm(here)), counted + len(here)
+            for _, reference in _pieces(before, before):
+                size, counted = math.hypot(size, _norm(reference)), counted + len(reference)
             for name, run in replaced.items():
                 after = [_flat(tensor) for tensor in _floats(run(batch))]
                 _same_shapes(name, before, after)
-                for there, here in _pieces(after, before):
-                    change[name] = math.hypot(change[name], _norm(there - here))
-                    if not torch.isfinite(there).all():
+                for changed, reference in _pieces(after, before):
+                    change[name] = math.hypot(change[name], _norm(changed - reference))
+                    if not torch.isfinite(changed).all():
                         broken.add(name)
     shares = {name: _share(moved, size) for name, moved in change.items() if counted}
     equation, mean, linear = (shares.get(n, math.nan) for n in ("equation", "mean", "linear"))
@@ -149,9 +149,9 @@ def _pieces(
     """Entries of both in float64, piece by piece, where those of the original are finite."""
     for pair in zip(values, original, strict=True):
         for piece in zip(*(flat.split(_AT_ONCE) for flat in pair), strict=True):
-            there, here = (entries.to(torch.float64) for entries in piece)
-            finite = torch.isfinite(here)
-            yield there[finite], here[finite]
+            changed, reference = (entries.to(torch.float64) for entries in piece)
+            finite = torch.isfinite(reference)
+            yield changed[finite], reference[finite]
 
 
 def _norm(values: torch.Tensor) -> float:

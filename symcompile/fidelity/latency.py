@@ -48,12 +48,15 @@ def latency(
 
 
 def _medians(
-    neural: Callable[..., Any], equation: Callable[..., Any], given: tuple[Any, ...], seconds: float
+    neural: Callable[..., Any],
+    equation: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    seconds: float,
 ) -> tuple[float, float]:
     """Median seconds of one call of each block."""
 
     def both() -> tuple[float, float]:
-        return _timed(neural, given), _timed(equation, given)
+        return _timed(neural, inputs), _timed(equation, inputs)
 
     with grad_mode(both)():
         both()
@@ -65,10 +68,10 @@ def _medians(
     return statistics.median(neural_times), statistics.median(equation_times)
 
 
-def _timed(block: Callable[..., Any], given: tuple[Any, ...]) -> float:
+def _timed(block: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
     start = time.perf_counter()
-    block(*given)
-    cuda = [value.device for value in given if isinstance(value, torch.Tensor) and value.is_cuda]
+    block(*inputs)
+    cuda = [value.device for value in inputs if isinstance(value, torch.Tensor) and value.is_cuda]
     if cuda:
         torch.cuda.synchronize(cuda[0])
     return time.perf_counter() - start

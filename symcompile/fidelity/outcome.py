@@ -282,11 +282,11 @@ def check_constants(outcomes: Mapping[str, Outcome], error: type[SymCompileError
     """Raise `error` if a constant of an installed equation is no number any more: training can do
     that, and nothing that is written down could say what such an equation computes."""
     for path, outcome in outcomes.items():
-        for output, one in outcome.equations.items() if isinstance(outcome, Rewrite) else ():
-            for k, value in enumerate(one.constants):
+        for output, equation in outcome.equations.items() if isinstance(outcome, Rewrite) else ():
+            for k, value in enumerate(equation.constants):
                 if not math.isfinite(value):
                     raise error(
-                        f"block {path!r}, output {output}: constant {k} of {one} is {value}, after"
-                        f" training or loading a state: choose({path!r}, ...) an equation again,"
-                        f" or restore({path!r})"
+                        f"block {path!r}, output {output}: constant {k} of {equation} is {value},"
+                        f" after training or loading a state: choose({path!r}, ...) an equation"
+                        f" again, or restore({path!r})"
                     )

@@ -125,11 +125,11 @@ def examine(
             slopes = sound(call, X, columns, dtype, device)
         except Exception:  # whatever a user's forward raises when it is differentiated
             slopes = None
-    wanted = _expected(region, equations, X, Y)
-    sides = [(key, values[:, [k]], wanted[:, [k]], Y[:, [key]]) for k, key in enumerate(columns)]
+    expected = _expected(region, equations, X, Y)
+    sides = [(key, values[:, [k]], expected[:, [k]], Y[:, [key]]) for k, key in enumerate(columns)]
     shortfalls = [
         _shortfall(*side, inner=lowered.dtype, outer=dtype)
-        for side in ([(None, values, wanted, Y)] if projected else sides)
+        for side in ([(None, values, expected, Y)] if projected else sides)
     ]
     return Examined(
         dtype_name(lowered.dtype),
@@ -159,30 +159,30 @@ def _expected(region: Region, equations: Mapping[int, Equation], X: Array, Y: Ar
 def _shortfall(
     output: int | None,
     values: Array,
-    wanted: Array,
+    expected: Array,
     truth: Array,
     *,
     inner: torch.dtype,
     outer: torch.dtype,
 ) -> Shortfall | None:
     """Where a block gives other values than its equation, each [n, n_outputs]."""
-    defined = np.asarray(np.isfinite(wanted).all(axis=1))
-    values, wanted, truth = values[defined], wanted[defined], truth[defined]
+    defined = np.asarray(np.isfinite(expected).all(axis=1))
+    values, expected, truth = values[defined], expected[defined], truth[defined]
     lost = ~np.isfinite(values).all(axis=1)
     problem = OVERFLOWS
     if not lost.any():
         with np.errstate(all="ignore"):
-            lost = _without_digits(values, wanted, outer)
+            lost = _without_digits(values, expected, outer)
         zero = lost & (values == 0).all(axis=1)
         problem = UNDERFLOWS if 2 * zero.sum() > lost.sum() else LOSES_DIGITS
     if not lost.any():
         return None
-    count, error = int(lost.sum()), relative_l2(wanted, truth)
+    count, error = int(lost.sum()), relative_l2(expected, truth)
     words = dtype_name(outer) + (f" ({dtype_name(inner)} inside)" if inner != outer else "")
     return Shortfall(output, problem, words, count, len(defined), error)
 
 
-def _without_digits(values: Array, wanted: Array, outer: torch.dtype) -> Array:
+def _without_digits(values: Array, expected: Array, outer: torch.dtype) -> Array:
     """Samples [n] without half of the digits of the type, where rounding does not explain them:
     together they have not got them either, or many have nothing left at all.
 
@@ -190,7 +190,7 @@ def _without_digits(values: Array, wanted: Array, outer: torch.dtype) -> Array:
     """
     limits = torch.finfo(outer)
     allowed = math.sqrt(torch.finfo(inner_types(outer)[0]).eps) + limits.eps
-    error, size = (np.abs(a).max(axis=1, initial=0.0) for a in (values - wanted, wanted))
+    error, size = (np.abs(a).max(axis=1, initial=0.0) for a in (values - expected, expected))
     error = np.maximum(error - limits.tiny * limits.eps, 0.0)
     lost = np.asarray(error > allowed * size)
     scale = max(float(size.max(initial=0.0)), limits.tiny)

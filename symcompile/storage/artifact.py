@@ -108,8 +108,7 @@ def write(
     """Write an artifact.
 
     Args:
-        module: the hybrid. Neither it nor `root` is changed.
-        root: the original; without it `restore` is not possible after loading.
+        module, root: the hybrid, and the original for `restore` after loading; not changed.
         example: a batch to trace the model with; may be None where the region is the whole model.
 
     Warns where a loaded model will differ from this one in training. Raises ArtifactError if the
@@ -118,27 +117,20 @@ def write(
     """
     check_constants(outcomes, ArtifactError)
     outcomes, recording = _storable(outcomes, recording)
-    batch_to_trace = example_of(example, outcomes, module)
-    if batch_to_trace is None:
+    example = example_of(example, outcomes, module)
+    if example is None:
         raise ArtifactError(
             "the model was compiled without sample data of its own, so it can't be traced:"
             " pass a batch, save(path, example=batch)"
         )
-    batch = map_tensors(lambda tensor: tensor.detach().to("cpu"), batch_to_trace)
+    batch = map_tensors(lambda tensor: tensor.detach().to("cpu"), example)
     with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
         assert plain is not None
-        facts, members = _contents(plain, original, outcomes, batch, capture)
+        facts, members = _contents(plain, original, outcomes, batch, capture, recording)
     for difference in facts["differences"]:
         warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
-    if recording is not None:
-        members["recording"] = recording.pack()
-    manifest = {
-        "symcompile": __version__,
-        "model": _class_name(module),
-        "capture": capture,
-        **facts,
-        "notes": dict(notes or {}),
-    }
+    head = {"symcompile": __version__, "model": _class_name(module), "capture": capture}
+    manifest = {**head, **facts, "notes": dict(notes or {})}
     documents = {name: content for name, (content, _) in members.items() if content is not None}
     tensors = {name: content for name, (_, content) in members.items() if content is not None}
     return container.write(path, manifest, documents, tensors)
@@ -150,6 +142,7 @@ def _contents(
     outcomes: Mapping[str, Outcome],
     batch: Batch,
     capture: str,
+    recording: Recording | None,
 ) -> tuple[dict[str, Any], dict[str, Member]]:
     """What the manifest tells of a model on the CPU, and the members that hold it."""
     graph, regions, neural = stored_graphs(module, root, outcomes, batch)
@@ -170,6 +163,7 @@ def _contents(
             f"neural/{k}": (block.document, block.tensors)
             for k, block in enumerate(neural.values())
         },
+        **({} if recording is None else {"recording": recording.pack()}),
     }
 
 
