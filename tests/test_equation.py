@@ -117,3 +117,19 @@ def test_no_imaginary_parts_of_what_is_real(text: str, shown: str) -> None:
     X = np.array([[0.5, 1.25], [1.5, 0.75]])
     expected = [namespace["equation"](*row) for row in X]
     np.testing.assert_allclose(one.predict(X), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        sympy.Piecewise((x, sympy.ITE(x > 1, t > 1, t < 0)), (t, True)),
+        sympy.Piecewise((sympy.Piecewise((x, x > 1), (t, True)), t > 1), (2, True)),
+        sympy.Abs(sympy.Abs(x, evaluate=False), evaluate=False) * t,
+        sympy.Max(x, sympy.Max(t, 1, evaluate=False), evaluate=False),
+    ],
+)
+def test_what_was_stored_costs_as_much_and_reads_alike(expr: sympy.Expr) -> None:
+    equation = Equation.of(expr, ("x", "t"), OPERATORS)
+    again = Equation.from_json(equation.to_json())
+    assert again.form_text == equation.form_text
+    assert Equation.of(again.sympy, ("x", "t"), OPERATORS).complexity == equation.complexity

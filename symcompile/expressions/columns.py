@@ -54,7 +54,12 @@ BUILD = completed(column("build") | {"number": sympy_number})
 
 
 def in_our_heads(expr: sympy.Basic) -> sympy.Basic:
-    """The same with our classes in the place of sympy's own that mean no more and do more."""
+    """The same with our classes in the place of sympy's own that mean no more and do more.
+
+    Of a choice between truths, which sympy makes of a comparison with a Piecewise, what programs
+    store: what is read from a file costs as much as what was written.
+    """
+    expr = expr.replace(sympy.ITE, lambda *truths: sympy.ITE(*truths).to_nnf(simplify=False))
     for row in OPERATORS.values():
         for other in row.heads:
             expr = expr.replace(other, row.build)
