@@ -124,8 +124,6 @@ def test_no_imaginary_parts_of_what_is_real(text: str, shown: str) -> None:
     [
         sympy.Piecewise((x, sympy.ITE(x > 1, t > 1, t < 0)), (t, True)),
         sympy.Piecewise((sympy.Piecewise((x, x > 1), (t, True)), t > 1), (2, True)),
-        sympy.Abs(sympy.Abs(x, evaluate=False), evaluate=False) * t,
-        sympy.Max(x, sympy.Max(t, 1, evaluate=False), evaluate=False),
     ],
 )
 def test_what_was_stored_costs_as_much_and_reads_alike(expr: sympy.Expr) -> None:
