@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from symcompile import pinns
 from symcompile.pinns import (
     PROBLEMS,
     Pinn,
@@ -16,7 +17,6 @@ from symcompile.pinns import (
     grid_error,
     observations,
     train_pinn,
-    training,
 )
 
 every_problem = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
@@ -86,9 +86,9 @@ def test_loss_and_gradient_equal_autograd(problem: Problem) -> None:
     loss = reference_loss(model, problem)
     expected = torch.autograd.grad(loss, list(model.parameters()))
 
-    objective = training._objective(problem, observations(problem, seed=3)[0], physics=True)
-    parameters, gradient = training._Parameters.of(model), training._Parameters.of(model)
-    found = training._loss_and_gradient(objective, parameters, gradient)
+    objective = pinns._objective(problem, observations(problem, seed=3)[0], physics=True)
+    parameters, gradient = pinns._Parameters.of(model), pinns._Parameters.of(model)
+    found = pinns._loss_and_gradient(objective, parameters, gradient)
 
     # The objective holds its points in float32.
     assert found == pytest.approx(loss.item(), rel=1e-6)
@@ -101,7 +101,7 @@ def test_adam_equals_torch() -> None:
     start, gradients = rng.normal(size=9), rng.normal(size=(20, 9))
     reference = torch.nn.Parameter(torch.from_numpy(start.copy()))
     optimizer = torch.optim.Adam([reference], lr=1e-2)
-    adam = training._Adam(start, 1e-2)
+    adam = pinns._Adam(start, 1e-2)
     for gradient in gradients:
         reference.grad = torch.from_numpy(gradient)
         optimizer.step()
@@ -131,7 +131,7 @@ def test_truth_solves_the_equation_and_conditions(problem: Problem) -> None:
     np.testing.assert_allclose(residual, 0, atol=5e-3)
     for condition in problem.conditions:
         if condition.of != "u":
-            face = training._on_face(problem, points, condition)
+            face = pinns._on_face(problem, points, condition)
             np.testing.assert_allclose(slots_of_truth(face)[condition.of], 0, atol=1e-6)
 
 
