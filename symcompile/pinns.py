@@ -332,7 +332,7 @@ def _input_series(points: Array, dtype: Any) -> Array:
 
 def _propagate(series: Array, layers: Layers) -> tuple[Array, list[tuple[Array, ...]], Array]:
     """`u` `[1 + 2 d, n]`; of each tanh layer the series before and after the matrix product, tanh
-    of the affine value z and its first two derivatives `[n, width]`; and the last layer's inputs, by
+    of the affine value z and its two derivatives `[n, width]`; and the last layer's inputs, by
     tanh(z)' = tanh'(z) z' and tanh(z)'' = tanh'(z) z'' + tanh''(z) z'^2."""
     d = len(series) // 2
     steps: list[tuple[Array, ...]] = []

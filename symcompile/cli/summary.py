@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from symcompile.diff.readers import read
 from symcompile.diff.snapshot import DIGITS, Accuracy, Block, Snapshot, Tensor
 from symcompile.errors import one_line
+from symcompile.report.layout import aligned
 from symcompile.storage import files
 from symcompile.storage.reading import reading
 
@@ -64,10 +65,7 @@ def _table(snapshot: Snapshot) -> list[str]:
     rows = [row for path in sorted(snapshot.blocks) for row in _rows(snapshot.blocks[path])]
     if not rows:
         return ["no equations"]
-    target, *figures, equations = zip(_COLUMNS, *rows, strict=True)
-    columns = [[cell.ljust(max(map(len, target))) for cell in target]]
-    columns += [[cell.rjust(max(map(len, cells))) for cell in cells] for cells in figures]
-    return ["  ".join(cells).rstrip() for cells in zip(*columns, equations, strict=True)]
+    return [line.rstrip() for line in aligned([_COLUMNS, *rows], left=(0, 4))]
 
 
 def _rows(block: Block) -> Iterator[Row]:

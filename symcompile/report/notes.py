@@ -19,6 +19,7 @@ from symcompile.fidelity.outcome import (
     Rewrite,
 )
 from symcompile.modules.region import Region
+from symcompile.report.layout import count, cut
 from symcompile.report.metrics import CONTROLS, METRICS, figure, r2
 
 if TYPE_CHECKING:
@@ -328,11 +329,3 @@ def _domain(issue: DomainIssue, outcome: Outcome) -> str:
     place = "on recorded samples" if issue.on_data else "inside the recorded range"
     near = f", near {issue.point}" if issue.point else ""
     return f"{label(outcome.region, issue.output)}: {issue} {place}{near}"
-
-
-def count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."

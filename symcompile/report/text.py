@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import textwrap
 
 from symcompile.errors import one_line
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
 from symcompile.report import Report
+from symcompile.report.layout import aligned, cut, wrapped
 from symcompile.report.metrics import LEGEND, figure
 from symcompile.report.notes import (
     WORSE,
     Table,
     chosen,
-    cut,
     equations,
     headline,
     notes,
@@ -129,20 +128,13 @@ def _elided(text: str, lead: str) -> tuple[list[str], bool]:
 
 
 def _figures(figures: Table) -> list[str]:
-    names = ["", "output", *figures.names]
-    wide = max(map(len, names))
     columns = [[column.top, column.bottom, *column.cells] for column in figures.columns]
-    columns = [[cell.rjust(max(map(len, cells))) for cell in cells] for cells in columns]
-    lines = [
-        "  " + "  ".join([name.ljust(wide), *cells])
-        for name, *cells in zip(names, *columns, strict=True)
-    ]
+    rows = list(zip(["", "output", *figures.names], *columns, strict=True))
+    lines = [f"  {line}" for line in aligned(rows)]
     mark = WORSE if len(lines[1]) + 2 + len(WORSE) <= WIDTH else "!"
     marks = ["", "", *(f"  {mark}" if worse else "" for worse in figures.worse)]
     return [line + mark for line, mark in zip(lines, marks, strict=True)]
 
 
 def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
-    )
+    return wrapped(text, WIDTH, first, rest)

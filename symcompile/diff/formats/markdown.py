@@ -17,8 +17,8 @@ from symcompile.diff.formats.equation_lines import equation_lines
 from symcompile.diff.formats.figures import MetricDiff, label, plain
 from symcompile.diff.formats.words import Remark
 from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff, NodesDiff, Side
+from symcompile.report.layout import cut
 from symcompile.report.metrics import COMPARED_LEGEND
-from symcompile.report.notes import cut
 
 # A bot finds its own comment by this line.
 MARKER = "<!-- symcompile diff -->"

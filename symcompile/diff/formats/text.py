@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,8 +11,8 @@ from symcompile.diff.formats.equation_lines import equation_lines
 from symcompile.diff.formats.figures import MetricDiff, label, plain
 from symcompile.diff.formats.words import Remark
 from symcompile.diff.result import CLASSES, BlockDiff, EquationDiff, GraphDiff, NodesDiff
+from symcompile.report.layout import aligned, cut, wrapped
 from symcompile.report.metrics import COMPARED_LEGEND
-from symcompile.report.notes import cut
 
 _NODES = 20  # of each kind: added, removed, changed, moved
 _COEFFICIENTS = 10
@@ -91,10 +90,7 @@ class _Page(NamedTuple):
         return self.paint(f"{style} mark" if marked else style, text)
 
     def wrapped(self, text: str, first: str = "", rest: str = "") -> list[str]:
-        lines = textwrap.wrap(
-            text, self.width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
-        )
-        return [line.replace(_KEPT, " ") for line in lines]
+        return [line.replace(_KEPT, " ") for line in wrapped(text, self.width, first, rest)]
 
     def heading(self, title: str, style: str, about: str = "") -> list[str]:
         """A title with a line below it; only its words have a colour."""
@@ -189,11 +185,10 @@ def _coefficients(page: _Page, equation: EquationDiff) -> Iterator[str]:
         return
     shown = [("coefficient (#)", "old", "new", "change"), *(row[:4] for row in rows)]
     shown = shown[: _COEFFICIENTS + 1]
-    sizes = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    size = min(sizes[0], max(page.width - sum(sizes[1:]) - 10, 15))
-    for place, *cells in shown:
-        aligned = (cell.rjust(width) for cell, width in zip(cells, sizes[1:], strict=True))
-        yield f"    {cut(place, size).ljust(size)}  {'  '.join(aligned)}"
+    beside = sum(max(map(len, column)) for column in list(zip(*shown, strict=True))[1:])
+    room = max(page.width - beside - 10, 15)
+    for line in aligned([(cut(place, room), *values) for place, *values in shown]):
+        yield f"    {line}"
     rest = words.rest_of(len(rows) - _COEFFICIENTS, len(equation.coefficients) - len(rows))
     if rest:
         yield f"    ... {rest}"

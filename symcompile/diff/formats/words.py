@@ -22,7 +22,7 @@ from symcompile.diff.result import (
 )
 from symcompile.diff.rules import CATEGORIES, Rules
 from symcompile.diff.snapshot import NOT_MEASURED, Node
-from symcompile.report.notes import count
+from symcompile.report.layout import count
 
 _NAMES = 5
 
