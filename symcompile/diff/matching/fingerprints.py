@@ -96,23 +96,14 @@ def alone(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
 
 @_each
 def in_gap(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
-    """By the node itself among those between the same matched nodes.
-
-    First with its name; at last whichever of those stand before it and which after.
-    """
-    network, gaps = side.network, dict[int, tuple[int, int]]()
+    """By the node itself among those between the same matched nodes, whichever stand before it."""
+    network, keys = side.network, dict[int, Hashable]()
     for component in nx.weakly_connected_components(network.graph.subgraph(side.unmatched())):
-        sources = {side.pair[source] for node in component for source in network.inputs[node]}
-        users = {side.pair[user] for node in component for user, _ in network.users[node]}
-        before, after = frozenset(sources - {None}), frozenset(users - {None})
-        gap = known[before, after], known[before | after]
-        gaps.update(dict.fromkeys(component, gap))
-    for undirected, named in ((False, True), (False, False), (True, False)):
-        yield {
-            node: (side.labels[node], gap[undirected], network.nodes[node].name if named else "")
-            for node, gap in gaps.items()
-            if side.pair[node] is None
-        }
+        near = {side.pair[source] for node in component for source in network.inputs[node]}
+        near |= {side.pair[user] for node in component for user, _ in network.users[node]}
+        gap = known[frozenset(near - {None})]
+        keys.update((node, (side.labels[node], gap)) for node in component)
+    yield keys
 
 
 @_each

@@ -9,9 +9,8 @@ was matched before is what later levels hold on to. Everything is close to linea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from symcompile.diff.matching.changes import node_changes, shifts
 from symcompile.diff.matching.fingerprints import (
@@ -72,51 +71,40 @@ def match(
 # --- plans: in which order nodes are matched -----------------------------------------------------
 
 
-@dataclass(frozen=True)
-class MatchingStep:
-    """A level, the finders that go over it, whether pairs spread, and whether ties are settled."""
+class MatchingStep(NamedTuple):
+    """A level, the finders that go over it, and whether pairs spread from there."""
 
     level: Level
     finders: tuple[Finder, ...]
     spread: bool = True
-    ties: bool = False
 
 
-_ALL = (both_ways, upstream, downstream)
+_SURE = (alone, upstream, downstream)
+_BY_PLACE = (upstream, downstream, in_order)
 # Weights that are the same are the surest sign there is.
-_SURE = (both_ways, alone, upstream, downstream)
-
-_SAME_WEIGHTS = (
-    MatchingStep(Level(names=True, digests=True, shapes=True), _SURE),
-    MatchingStep(Level(digests=True, shapes=True), _SURE),
-)
+_SAME_WEIGHTS = MatchingStep(Level(digests=True, shapes=True), _SURE)
 _SAME_NAMES = MatchingStep(Level(names=True, shapes=True), _SURE)
-_SAME_SHAPES = MatchingStep(Level(shapes=True), (*_ALL, in_order))
+_SAME_SHAPES = MatchingStep(Level(shapes=True), _BY_PLACE)
 _REST = (
-    MatchingStep(Level(names=True), (*_ALL, alone)),
-    MatchingStep(Level(), (*_ALL, in_order, in_gap), ties=True),
-    # The same place, or the same weights, but other attributes; at last another operator.
-    MatchingStep(Level(names=True, attributes=False), (alone,)),
-    MatchingStep(Level(attributes=False), (*_ALL, in_gap)),
+    MatchingStep(Level(), _BY_PLACE),
+    # Other attributes, at last another operator.
+    MatchingStep(Level(attributes=False), (upstream, downstream, in_gap)),
     MatchingStep(
-        Level(attributes=False, operator=False), (both_ways, between, replaced), spread=False
+        Level(attributes=False, operator=False),
+        (both_ways, between, replaced),
+        spread=False,
     ),
 )
 # With fewer digests in common the weights were trained anew, and those that stayed say little.
 _ENOUGH = 0.25
 # That names have shifted must explain so many differences to be more likely than those.
 _SHIFT = 3
-# With more differences it does not matter which of two twins stayed.
-_MANY = 100
 
 
 def best_pairs(old: Network, new: Network) -> Pairs:
     """(old, new) numbers of matched nodes, by the plan that leaves the least to report."""
     best, least = Pairs(), (math.inf, math.inf)
-    *plans, from_below = _plans(old, new)
-    for plan in (*plans, from_below):
-        if plan is from_below and least[0] > _MANY:
-            break
+    for plan in _plans(old, new):
         pairs = _follow(plan, old, new)
         cost = _cost(old, new, pairs)
         if cost < least:
@@ -126,24 +114,17 @@ def best_pairs(old: Network, new: Network) -> Pairs:
     return best
 
 
-def _plans(old: Network, new: Network) -> list[tuple[MatchingStep, ...]]:
-    """What nothing but the result can decide between.
-
-    Retrained weights keep their names, but where layers are counted a new one shifts the names. And
-    of two nodes alike in a row that became one, either may be the one that is left.
-    """
+def _plans(old: Network, new: Network) -> Iterator[tuple[MatchingStep, ...]]:
+    """Retrained weights keep their names, but where layers are counted a new one shifts the names:
+    nothing but the result can decide between the two."""
     digests = [{tensor.digest for tensor in net.weights.values()} - {""} for net in (old, new)]
     kept = len(digests[0] & digests[1]) >= _ENOUGH * min(map(len, digests))
-    by_name = (*(_SAME_WEIGHTS if kept else ()), _SAME_NAMES, _SAME_SHAPES, *_REST)
-    near = replace(_SAME_NAMES, finders=_ALL)  # where names shift, a name alone says nothing
-    by_shape = (*(_SAME_WEIGHTS[1:] if kept else ()), _SAME_SHAPES, near, *_REST)
-    turned: dict[Finder, Finder] = {upstream: downstream, downstream: upstream}
-    from_below = tuple(
-        replace(step, finders=tuple(turned.get(finder, finder) for finder in step.finders))
-        for step in by_name
-    )
-    weights = any(node.weights for node in old.nodes)
-    return [by_name, by_shape, from_below] if weights else [by_name, from_below]
+    first = (_SAME_WEIGHTS,) * kept
+    yield (*first, _SAME_NAMES, _SAME_SHAPES, *_REST)
+    if any(node.weights for node in old.nodes):
+        # Where names shift, a name alone says nothing.
+        near = _SAME_NAMES._replace(finders=(upstream, downstream))
+        yield (*first, _SAME_SHAPES, near, *_REST)
 
 
 def _follow(plan: Sequence[MatchingStep], old: Network, new: Network) -> Pairs:
@@ -156,10 +137,6 @@ def _follow(plan: Sequence[MatchingStep], old: Network, new: Network) -> Pairs:
             pairing.find(finder)
         if step.spread:
             pairing.spread()
-        if step.ties:
-            for finder in _ALL:
-                pairing.settle(finder)
-            pairing.settle(in_gap, even=True)
     pairing.finish()
     return pairing.pairs
 

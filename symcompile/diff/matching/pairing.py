@@ -47,14 +47,6 @@ class NodePairing:
         for old, new in finder(self.old, self.new):
             self._take_single(old, new)
 
-    def settle(self, finder: Finder, *, even: bool = False) -> None:
-        """Take pairs in order where nothing tells nodes apart; each may tell more apart.
-
-        With `even`, only where there are as many on both sides.
-        """
-        for old, new in finder(self.old, self.new):
-            self._take_in_order(old, new, even=even)
-
     def finish(self) -> None:
         """Take what is left of the ends and of blocks that both sides have."""
         self.look(Level())
@@ -94,13 +86,12 @@ class NodePairing:
             if len(nodes) == len(others) == 1 and self._free(nodes[0], others[0]):
                 self._add(nodes[0], others[0])
 
-    def _take_in_order(self, old: Keys, new: Keys, *, even: bool = False) -> None:
+    def _take_in_order(self, old: Keys, new: Keys) -> None:
         """Those of the same name, then one after the other."""
         for nodes, others in _shared(old, new):
-            if not even or len(nodes) == len(others):
-                for pair in self._in_order(nodes, others):
-                    self._add(*pair)
-                    self.spread([len(self.pairs) - 1])
+            for pair in self._in_order(nodes, others):
+                self._add(*pair)
+                self.spread([len(self.pairs) - 1])
 
     def _in_order(self, nodes: list[int], others: list[int]) -> Iterator[tuple[int, int]]:
         names = {self.new.network.nodes[other].name: other for other in others}
