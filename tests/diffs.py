@@ -30,7 +30,8 @@ from symcompile.diff.result import (
     Violation,
 )
 from symcompile.diff.rules import Rules
-from symcompile.diff.snapshot import Accuracy, Node
+from symcompile.diff.snapshot import Accuracy
+from symcompile.storage.rows import Node
 
 OLD, NEW = Side("v1/model.manifest.json", "manifest"), Side("model.manifest.json", "manifest")
 GOOD = Accuracy(0.99912, 0.0297, 0.11, 0.101, 0.4)

@@ -7,10 +7,11 @@ import pytest
 
 from symcompile.diff.blocks import compare_blocks
 from symcompile.diff.result import BlockDiff
-from symcompile.diff.snapshot import Block, Node, Output, Snapshot
+from symcompile.diff.snapshot import Block, Output, Snapshot
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
+from symcompile.storage.rows import Node
 
 NAMES = ("x0", "x1")
 

@@ -24,7 +24,8 @@ from symcompile.diff.result import (
     NodesDiff,
     Violation,
 )
-from symcompile.diff.snapshot import Accuracy, Node
+from symcompile.diff.snapshot import Accuracy
+from symcompile.storage.rows import Node
 
 TAGS = {
     "a", "article", "b", "body", "code", "defs", "del", "details", "div", "footer", "g", "h1",

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from symcompile.diff.lines import lines
-from symcompile.diff.snapshot import Accuracy, Block, Node, Output, Snapshot, Tensor
+from symcompile.diff.snapshot import Accuracy, Block, Output, Snapshot
 from symcompile.errors import one_line
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
+from symcompile.storage.rows import Node, Tensor
 
 NAMES = ("x", "t")
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from node_graphs import Graph, compared, graph, report, sequential
 
-from symcompile.diff.snapshot import Node
+from symcompile.storage.rows import Node
 
 # --- layers that come, go and change -------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from symcompile import exporters
 from symcompile.diff.readers import read
-from symcompile.diff.snapshot import Snapshot, Tensor
+from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError
 from symcompile.expressions.evaluation import evaluate
 from symcompile.expressions.operators import VOCABULARY
@@ -36,6 +36,7 @@ from symcompile.modules.region import (
     TensorOutput,
 )
 from symcompile.storage import artifact
+from symcompile.storage.rows import Tensor
 from symcompile.target import Target
 
 FLOAT = TensorProto.FLOAT

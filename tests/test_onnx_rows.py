@@ -14,8 +14,9 @@ from torch import nn
 
 from symcompile.diff.readers import read
 from symcompile.diff.readers.onnx_file import FOREIGN
-from symcompile.diff.snapshot import Node, Snapshot, Tensor
+from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError
+from symcompile.storage.rows import Node, Tensor
 
 FLOAT = TensorProto.FLOAT
 

@@ -27,9 +27,10 @@ from symcompile.diff.result import (
     NodesDiff,
 )
 from symcompile.diff.rules import CATEGORIES, Rules, categories
-from symcompile.diff.snapshot import Accuracy, Node
+from symcompile.diff.snapshot import Accuracy
 from symcompile.diff.verdict import violations
 from symcompile.errors import ComparisonError
+from symcompile.storage.rows import Node
 
 EQUATION = EquationDiff("law", 0, IDENTICAL, EquationSide("2*x"), EquationSide("2*x"))
 MOVED = CoefficientDiff(1.0, 2.0)

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from symcompile.diff.readers import read
-from symcompile.diff.snapshot import DIGITS, Accuracy, Block, Snapshot, Tensor
+from symcompile.diff.snapshot import Accuracy, Block, Snapshot
 from symcompile.errors import one_line
 from symcompile.report.layout import aligned
 from symcompile.storage import files
+from symcompile.storage.equations import DIGITS
 from symcompile.storage.reading import reading
+from symcompile.storage.rows import Tensor
 
 _MAX_TEXT = 200
 _COLUMNS = ("target", "complexity", "R2", "rel. L2", "equation")

@@ -25,8 +25,9 @@ from symcompile.diff.result import (
     gravest,
 )
 from symcompile.diff.rounding import epsilon
-from symcompile.diff.snapshot import Block, Snapshot, Span
+from symcompile.diff.snapshot import Block, Snapshot
 from symcompile.expressions.evaluation import Array
+from symcompile.storage.rows import Span
 
 # Comparing two equations takes some hundredths of a second.
 _MOST_PAIRS = 100

@@ -10,8 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from symcompile.diff.snapshot import DIGITS, Accuracy, Block, Node, Output, Snapshot, Tensor
+from symcompile.diff.snapshot import Accuracy, Block, Output, Snapshot
 from symcompile.errors import one_line
+from symcompile.storage.equations import DIGITS
+from symcompile.storage.rows import Node, Tensor
 
 _ACCURACY = {
     "r2": "R2",

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symcompile.diff.rules import Rules
-from symcompile.diff.snapshot import DIGITS, IN_MEMORY, NOT_MEASURED, Accuracy, Node, Output
+from symcompile.diff.snapshot import IN_MEMORY, NOT_MEASURED, Accuracy, Output
 from symcompile.errors import ComparisonError
+from symcompile.storage.equations import DIGITS
 from symcompile.storage.reading import wall
+from symcompile.storage.rows import Node
 
 IDENTICAL = "identical"
 REWRITTEN = "rewritten, same function"

@@ -10,13 +10,7 @@ import numpy as np
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.storage.equations import DIGITS as DIGITS
-from symcompile.storage.rows import REGION as REGION
-from symcompile.storage.rows import ModelProbes as ModelProbes
-from symcompile.storage.rows import Node as Node
-from symcompile.storage.rows import Shape as Shape
-from symcompile.storage.rows import Span as Span
-from symcompile.storage.rows import Tensor as Tensor
+from symcompile.storage.rows import ModelProbes, Node, Shape, Span, Tensor
 
 UNKNOWN_RANK: Shape = ("...",)
 

@@ -27,10 +27,10 @@ from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.words import Remark
 from symcompile.diff.result import CLASSES, GraphDiff, ModelDiff, NodesDiff
-from symcompile.diff.snapshot import Node
 from symcompile.report.layout import count
 from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.templates import asset, environment
+from symcompile.storage.rows import Node
 
 # Of one string, in characters; a longer one says how long it is. Of an equation.
 _LONGEST, _EQUATION = 1500, 4000

@@ -21,8 +21,9 @@ from symcompile.diff.result import (
     Side,
 )
 from symcompile.diff.rules import CATEGORIES, Rules
-from symcompile.diff.snapshot import NOT_MEASURED, Node
+from symcompile.diff.snapshot import NOT_MEASURED
 from symcompile.report.layout import count
+from symcompile.storage.rows import Node
 
 _NAMES = 5
 

@@ -1,6 +1,6 @@
 """Which nodes of two graphs are the same: the graphs around the blocks, matched by structure.
 
-It imports the records of a comparison (`diff.result`, `diff.snapshot`) and nothing else of it.
+It imports the records of a comparison (`diff.result`), and the rows of `storage` that these hold.
 """
 
 from symcompile.diff.matching.match import match

@@ -25,9 +25,9 @@ from symcompile.diff.onnx.text import (
     settings,
     tensor_text,
 )
-from symcompile.diff.snapshot import Node, Tensor
 from symcompile.errors import ArtifactError, shown
 from symcompile.storage.codecs import printable
+from symcompile.storage.rows import Node, Tensor
 
 _DEEPEST = 50  # calls of local functions inside of each other
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.diff.snapshot import Tensor
 from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array
 from symcompile.storage.codecs import printable
 from symcompile.storage.files import without_waiting
+from symcompile.storage.rows import Tensor
 
 _CHUNK = 2**20
 _EXTERNAL = 1  # onnx.TensorProto.EXTERNAL

@@ -11,13 +11,13 @@ from torch.utils import _pytree as pytree
 
 from symcompile.aten.sizes import dtype_name, is_free
 from symcompile.diff.readers.manifest import in_order
-from symcompile.diff.snapshot import Shape, Snapshot, Tensor
+from symcompile.diff.snapshot import Snapshot
 from symcompile.modules.calling import result_places
 from symcompile.storage.codecs import printable
 from symcompile.storage.graph_rows import fx_rows
 from symcompile.storage.model import own_tensors, tensor_digest
 from symcompile.storage.reading import reading
-from symcompile.storage.rows import GRAPH
+from symcompile.storage.rows import GRAPH, Shape, Tensor
 
 NOTE = "no equations of symcompile in it: structure only"
 

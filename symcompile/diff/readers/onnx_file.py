@@ -15,11 +15,12 @@ from symcompile.diff.onnx.parsing import MAX_BYTES, parse
 from symcompile.diff.onnx.proof import check_blocks
 from symcompile.diff.onnx.rows import File, Rows, function_digests, graph_rows
 from symcompile.diff.onnx.tensors import Tensors, dtype_of
-from symcompile.diff.snapshot import UNKNOWN_RANK, Shape, Snapshot, Tensor
+from symcompile.diff.snapshot import UNKNOWN_RANK, Snapshot
 from symcompile.errors import ArtifactError, shown
 from symcompile.storage import files
 from symcompile.storage.codecs import NAME, printable
 from symcompile.storage.reading import reading
+from symcompile.storage.rows import Shape, Tensor
 
 FOREIGN = "no equations of symcompile in it: structure only"
 
