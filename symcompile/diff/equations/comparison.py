@@ -103,7 +103,7 @@ def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
             evidence = f"{evidence}, not equal on seeded ones"
     if paired is not None:
         return Verdict(DRIFTED, paired.coefficients(), evidence if values.same else "")
-    paired = drifted_when_expanded(old, new)
+    paired = drifted_when_expanded(old, new, steps)
     if paired is not None:
         note = "one form once multiplied out, whose constants these are"
         return Verdict(DRIFTED, paired.coefficients(), note)

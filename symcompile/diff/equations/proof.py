@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import cmath
 import math
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,11 +27,15 @@ from symcompile.diff.equations.pairing import Pairing, pair
 from symcompile.diff.equations.shape import constant_value, shape
 from symcompile.errors import ExpressionError
 from symcompile.expressions.canonical import canonical
+from symcompile.expressions.columns import LEAVES, completed
 from symcompile.expressions.evaluation import trace
 from symcompile.expressions.expansion import terms_made
+from symcompile.expressions.fold import Code, fold
 from symcompile.expressions.limits import check_program
+from symcompile.expressions.operator import Head
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.expressions.operators import VOCABULARY
+from symcompile.expressions.operators import OPERATORS, VOCABULARY
+from symcompile.expressions.program import WITH_VALUE, Program
 from symcompile.expressions.slots import is_constant, slot
 
 PROVEN, NOT_PROVEN = "proven symbolically", "not proven"
@@ -46,6 +53,13 @@ _DIGITS = 14
 _COPIES = {"tan": 4, "tanh": 4} | dict.fromkeys(("sin", "cos", "sinh", "cosh"), 2)
 
 _CHOICES = (sympy.Min, sympy.Max, sympy.Piecewise)
+
+# Functions of our own that are written by their definitions. Those that choose stay symbols.
+_DEFINED = {
+    op
+    for op, row in OPERATORS.items()
+    if row.definition and issubclass(row.build, Head) and "where" not in row.definition
+}
 
 _OPERATORS = OperatorSet.of(list(VOCABULARY))
 
@@ -70,7 +84,7 @@ class _StepsOverError(BaseException):
 
 def prove(old: Law, new: Law, steps: Steps) -> str:
     """PROVEN, or NOT_PROVEN with the reason if that is size or work."""
-    work = _work(old) + _work(new)
+    work = sum(_work(law, _spelled_out(law.program)) for law in (old, new))
     if math.isinf(work):
         return f"{NOT_PROVEN}: too large"
     try:
@@ -84,55 +98,71 @@ def prove(old: Law, new: Law, steps: Steps) -> str:
     return NOT_PROVEN
 
 
-def drifted_when_expanded(old: Law, new: Law) -> Pairing | None:
+def drifted_when_expanded(old: Law, new: Law, steps: Steps) -> Pairing | None:
     """The constants of two laws that are one form once products are multiplied out: 2.5*(x + y)
     and 2.6*x + 2.6*y. None unless that is unambiguous, with as many constants on both sides."""
-    if len(set(old.constants)) != len(set(new.constants)) or math.isinf(_work(old) + _work(new)):
+    work = sum(_work(law, law.program) for law in (old, new))
+    if len(set(old.constants)) != len(set(new.constants)) or math.isinf(work):
         return None
     try:
-        pairing = pair(*(shape(_multiplied_out(law)) for law in (old, new)))
-    except Exception:  # sympy raises what it likes
+        steps.take(work)
+        pairing = pair(*(shape(_multiplied_out(law, steps)) for law in (old, new)))
+    except (Exception, _StepsOverError):  # sympy raises what it likes
         return None
     if pairing is None or pairing.ambiguous or pairing.largest <= SAME:
         return None
     return pairing if all(old.exact == new.exact for old, new, _ in pairing.pairs) else None
 
 
-def _multiplied_out(law: Law) -> sympy.Expr:
+def _multiplied_out(law: Law, steps: Steps) -> sympy.Expr:
     filled = law.form.xreplace({slot(k): sympy.Float(v) for k, v in enumerate(law.constants)})
-    return _expand(filled, Steps(), power_exp=False, power_base=False)
+    return _expand(filled, steps, power_exp=False, power_base=False)
 
 
 # --- what sympy may be asked ---------------------------------------------------------------------
 
 
-def _work(law: Law) -> float:
-    """Steps that sympy needs to build it anew; infinite where it can't be let near: a large tree, a
-    long number."""
+def _spelled_out(program: Program) -> Program:
+    """The same with definitions in the place of the functions that sympy lacks."""
+    code = Code()
+
+    def written(op: str, *args: Any) -> int:
+        *places, value = args if op in WITH_VALUE else (*args, None)
+        return code.add(op, places, value)
+
+    kept = (op for op in (*LEAVES, *OPERATORS) if op not in _DEFINED)
+    places = fold(program.instructions, completed({op: partial(written, op) for op in kept}))
+    outputs = tuple(places[k] for k in program.outputs)
+    return replace(program, instructions=tuple(code.instructions), outputs=outputs)
+
+
+def _work(law: Law, program: Program) -> float:
+    """Steps that sympy needs to build it anew, as this program; infinite where it can't be let
+    near: a large tree, a long number."""
     plain = all(value == 0.0 or 1e-100 < abs(value) < 1e100 for value in law.constants)
-    if not plain or _nodes(law) > _NODES or _exponent(law) > _EXPONENT:
+    if not plain or _nodes(program) > _NODES or _exponent(program, law.constants) > _EXPONENT:
         return math.inf
     try:
-        return check_program(law.program, law.constants)
+        return check_program(program, law.constants)
     except ExpressionError:
         return math.inf
 
 
-def _nodes(law: Law) -> int:
+def _nodes(program: Program) -> int:
     """Of its tree, where functions are written with exponentials."""
     sizes: list[int] = []
-    for op, args, _ in law.program.instructions:
+    for op, args, _ in program.instructions:
         sizes.append(1 + sum(sizes[a] for a in args) * _COPIES.get(op, 1))
-    return sizes[law.program.outputs[0]]
+    return sizes[program.outputs[0]]
 
 
-def _exponent(law: Law) -> float:
+def _exponent(program: Program, constants: Sequence[float]) -> float:
     """The largest exponent, those of powers in each other multiplied."""
-    anywhere = np.full((1, law.program.n_inputs), math.nan)
+    anywhere = np.full((1, program.n_inputs), math.nan)
     with np.errstate(all="ignore"):
-        values = trace(law.program, anywhere, law.constants)
+        values = trace(program, anywhere, constants)
     reached: list[float] = []
-    for op, args, value in law.program.instructions:
+    for op, args, value in program.instructions:
         inside = max((reached[a] for a in args), default=1.0)
         exponent = value if op == "power" else np.max(values[args[1]]) if op == "pow" else 1.0
         reached.append(inside * max(1.0, abs(float(exponent))))
@@ -164,14 +194,16 @@ def _by_exponentials(old: Law, new: Law, steps: Steps) -> bool:
 
 
 def _exact(law: Law) -> Any:
-    """With fractions for constants, over real symbols; a choice between values is a symbol, too,
-    since sympy would compare them at every step."""
+    """With fractions for constants, over real symbols, and in functions that sympy knows; a choice
+    between values is a symbol, too, since sympy would compare them at every step."""
 
     def exact(node: sympy.Basic) -> Any:
         if isinstance(node, sympy.Expr) and is_constant(node):
             if not node.free_symbols and not node.has(sympy.Float, sympy.Function):
                 return node
             return sympy.Rational(f"{constant_value(node, law.constants):.{_DIGITS}g}")
+        if type(node).__name__ in _DEFINED:
+            return exact(node.definition)
         if isinstance(node, _CHOICES):
             return sympy.Symbol(shape(node, law.constants).whole, real=True)
         if node.is_Symbol:
