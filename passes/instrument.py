@@ -15,30 +15,14 @@ from torch import nn
 
 from symcompile.errors import DataError, TargetError
 from symcompile.modules.batches import Columns, sampled_batch
-from symcompile.modules.calling import Batch, evaluating
-from symcompile.modules.recorder import RecordedRegion, Recorder
+from symcompile.modules.calling import Batch
+from symcompile.modules.recorder import RecordedModel, RecordedRegion, Recorder
 from symcompile.modules.region import Interface, Region
-from symcompile.modules.splitting import Splitter
 from symcompile.modules.state import put_back, same_random_state
 from symcompile.passes.capture import BOUNDARIES
 from symcompile.pipeline import Instrumented, Partitioned
 from symcompile.storage.recording import Recording
 from symcompile.target import Target
-
-
-@dataclass(frozen=True)
-class RecordedModel:
-    """All regions, and the inputs of the whole model kept for end-to-end figures.
-
-    Attributes:
-        regions: by path.
-        batches: held-out inputs where there are any, else the first batch.
-        batches_are: which of these, in the words of `Recording`.
-    """
-
-    regions: Mapping[str, RecordedRegion]
-    batches: tuple[Batch, ...]
-    batches_are: str
 
 
 @dataclass(frozen=True)
@@ -102,16 +86,10 @@ class InstrumentPass:
         why.
         """
         recorder = Recorder(root, tuple(paths), self.n_samples, self.holdout, self.seed)
-        splitter = Splitter(root, recorder, self.holdout, self.seed)
-        with evaluating(root), recorder.attached():
+        with recorder.attached():
             for batch in batches:
-                splitter.feed(batch)
-        if not splitter.count:
-            raise DataError("data is empty: give at least one batch")
-        regions = recorder.finish()
-        samples = [region.samples for region in regions.values() if region.samples is not None]
-        held_out = not samples or all(region.holdout.any() for region in samples)
-        return RecordedModel(regions, *splitter.kept(held_out))
+                recorder.feed(batch)
+        return recorder.finish()
 
     def _sampled(self, state: Partitioned) -> Recording:
         """Draw the inputs of each target from its domain: nothing is known of the whole model's,

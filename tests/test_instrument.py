@@ -13,10 +13,10 @@ from torch import nn
 
 from symcompile.errors import DataError
 from symcompile.modules.calling import Batch, rows
-from symcompile.modules.recorder import RecordedRegion
+from symcompile.modules.recorder import RecordedModel, RecordedRegion
 from symcompile.modules.samples import HELD_OUT_BATCHES, HELD_OUT_ROWS, RECORDED_BATCHES
 from symcompile.passes.capture import capture
-from symcompile.passes.instrument import InstrumentPass, RecordedModel
+from symcompile.passes.instrument import InstrumentPass
 
 RANDOM = torch.Generator().manual_seed(0)
 X = torch.randn(200, 2, generator=RANDOM)

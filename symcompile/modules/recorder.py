@@ -1,8 +1,15 @@
-"""The recorder: hooks on regions, which put what goes in and comes out into reservoirs."""
+"""The recorder: runs a model on data, and keeps what its regions are given and what they give.
+
+Where the rows of a batch do not influence each other (tested on the first batch), rows are split
+before the model runs, so that a held-out sample comes from a held-out input. Else every k-th batch
+is held out. Where there are too few batches for that, samples have to be split after the fact.
+Samples that are too few to set any aside are put together again, see `symcompile.regression.folds`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +19,19 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from symcompile.errors import DataError
+from symcompile.errors import DataError, SymCompileError, described
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.calling import equal, map_tensors, tensors
+from symcompile.modules.calling import (
+    Batch,
+    equal,
+    evaluating,
+    map_tensors,
+    rows,
+    run,
+    same,
+    take,
+    tensors,
+)
 from symcompile.modules.interface import (
     Call,
     UnsupportedError,
@@ -27,9 +44,22 @@ from symcompile.modules.interface import (
     settings,
 )
 from symcompile.modules.region import Interface
-from symcompile.modules.samples import MIN_SAMPLES, Reservoir, Samples, random_holdout
-from symcompile.modules.state import deepcopy
+from symcompile.modules.samples import (
+    HELD_OUT_BATCHES,
+    HELD_OUT_ROWS,
+    MIN_SAMPLES,
+    RECORDED_BATCHES,
+    Reservoir,
+    Samples,
+    random_holdout,
+)
+from symcompile.modules.state import deepcopy, preserving
 from symcompile.regression.folds import SMALL
+
+# End-to-end figures need a model run per control and choice: that many elements are plenty.
+MAX_KEPT_ELEMENTS = 20_000_000
+# Rows of the first batch that serve to find out whether rows are independent.
+_TRIED_ROWS = 256
 
 
 @dataclass
@@ -42,6 +72,21 @@ class RecordedRegion:
     dtype: str = "float32"
     calls: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecordedModel:
+    """All regions, and the inputs of the whole model kept for end-to-end figures.
+
+    Attributes:
+        regions: by path.
+        batches: held-out inputs where there are any, else the first batch.
+        batches_are: which of these, in the words of `Recording`.
+    """
+
+    regions: Mapping[str, RecordedRegion]
+    batches: tuple[Batch, ...]
+    batches_are: str
 
 
 @dataclass
@@ -77,9 +122,17 @@ class Recorder:
     def __init__(
         self, root: nn.Module, paths: tuple[str, ...], n_samples: int, holdout: float, seed: int
     ) -> None:
-        held = max(1, round(n_samples * holdout)) if holdout else 0
-        self.seed, self.holdout = seed, holdout
+        self.root, self.holdout, self.seed = root, holdout, seed
+        self.random = torch.Generator().manual_seed(seed)
+        self.every = max(2, round(1 / holdout)) if holdout else sys.maxsize
+        self.by_rows: bool | None = None
+        self.without_grad = True
+        self.batches, self.rows, self.quota, self.elements = 0, 0, 0.0, 0
+        self.held: list[Batch] = []
+        self.first: list[Batch] = []
+        self.few: list[Batch] = []
         self._listening, self._autocast = True, _autocast()
+        held = max(1, round(n_samples * holdout)) if holdout else 0
         self.trails = {
             path: _Trail(
                 root if path == "." else root.get_submodule(path),
@@ -91,9 +144,9 @@ class Recorder:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Hooks on all regions inside, none outside."""
+        """Hooks on all regions and evaluation mode inside, as it was outside."""
         self._autocast = _autocast()
-        with ExitStack() as hooks:
+        with evaluating(self.root), ExitStack() as hooks:
             for path, trail in self.trails.items():
                 if isinstance(trail.module, torch.jit.ScriptModule):
                     trail.recorded.refused = (
@@ -105,30 +158,29 @@ class Recorder:
                     hooks.enter_context(hook)
             yield
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Calls inside are not recorded."""
-        before, self._listening = self._listening, False
-        try:
-            yield
-        finally:
-            self._listening = before
+    def feed(self, batch: Batch) -> None:
+        """Run the model on all rows of a batch, some of them held out."""
+        if self.by_rows is None:
+            self.by_rows, self.first = self._rows_are_independent(batch), [_alone(batch)]
+        self.batches += 1
+        self.rows += rows(batch) or 1
+        if self.rows >= SMALL:
+            self.few = []
+        else:
+            self.few.append(_alone(batch))
+        if self.by_rows and rows(batch) is not None:
+            self._feed_rows(batch)
+        else:
+            self._run(batch, held=not self.by_rows and self.batches % self.every == 0)
 
-    def commit(self, held: bool) -> None:
-        """The batch ran to its end: its rows count."""
-        for trail in self.trails.values():
-            trail.recorded.calls = max(trail.recorded.calls, len(trail.pending))
-            for X, Y in trail.pending:
-                (trail.held if held else trail.fit).add(X, Y)
-        self.discard()
+    def finish(self) -> RecordedModel:
+        """What was found out about each region, and inputs for end-to-end figures: those held out
+        where any are and shall be, else all if they are few.
 
-    def discard(self) -> None:
-        """Drop the rows that wait."""
-        for trail in self.trails.values():
-            trail.clear()
-
-    def finish(self) -> dict[str, RecordedRegion]:
-        """What was found out about each region; DataError for too few or constant samples."""
+        DataError for no data, and for too few or constant samples.
+        """
+        if not self.batches:
+            raise DataError("data is empty: give at least one batch")
         for path, trail in self.trails.items():
             recorded = trail.recorded
             if not recorded.refused and not trail.fit.seen and not trail.held.seen:
@@ -138,7 +190,99 @@ class Recorder:
                 )
             if not recorded.refused:
                 recorded.samples = self._samples(path, trail)
-        return {path: trail.recorded for path, trail in self.trails.items()}
+        regions = {path: trail.recorded for path, trail in self.trails.items()}
+        samples = [region.samples for region in regions.values() if region.samples is not None]
+        held_out = not samples or all(region.holdout.any() for region in samples)
+        if held_out and self.held:
+            kind = HELD_OUT_ROWS if self.by_rows else HELD_OUT_BATCHES
+            return RecordedModel(regions, tuple(self.held), kind)
+        kept = self.first if held_out else self.few or self.first
+        return RecordedModel(regions, tuple(kept), RECORDED_BATCHES)
+
+    # --- running the model -------------------------------------------------------------------
+
+    def _feed_rows(self, batch: Batch) -> None:
+        size = rows(batch) or 0
+        self.quota += size * self.holdout
+        held = int(self.quota)
+        self.quota -= held
+        order = torch.randperm(size, generator=self.random)
+        for index, is_held in ((order[held:], False), (order[:held], True)):
+            if len(index):
+                self._run(take(batch, index.sort().values), is_held)
+
+    def _run(self, batch: Batch, held: bool) -> None:
+        try:
+            self._forward(batch)
+        except SymCompileError:
+            raise
+        except Exception as error:  # whatever a user's forward raises
+            dtypes = ((t, str(t.dtype).removeprefix("torch.")) for t in tensors(batch))
+            shapes = ", ".join(f"{dtype} {list(tensor.shape)}" for tensor, dtype in dtypes)
+            raise DataError(
+                f"the model can't be run on batch {self.batches} of data ({shapes}):"
+                f" {described(error)}; give it what the model takes, in shape and dtype"
+            ) from error
+        self._commit(held)
+        if held and self.elements <= MAX_KEPT_ELEMENTS:
+            self.held.append(_alone(batch))
+            self.elements += sum(t.numel() for t in tensors(batch))
+
+    def _forward(self, batch: Batch) -> Any:
+        """Without gradients, unless the forward itself differentiates; always from the state that
+        the model had, so that no batch depends on those before it."""
+        if self.without_grad:
+            try:
+                with torch.no_grad(), preserving(self.root):
+                    return run(self.root, batch)
+            except RuntimeError as error:
+                self._discard()
+                if "grad" not in str(error):
+                    raise
+                self.without_grad = False
+        with torch.enable_grad(), preserving(self.root):
+            return map_tensors(torch.Tensor.detach, run(self.root, batch))
+
+    def _rows_are_independent(self, batch: Batch) -> bool:
+        size = rows(batch)
+        if size is None or size < self.every:
+            return False
+        # Reversed and without the first row, which a model may measure all others against.
+        size = min(size, _TRIED_ROWS)
+        index = torch.arange(1, size, 2).flip(0)
+        every = some = None
+        # Whatever a user's forward raises on these rows; on its own batches it will be seen.
+        with self._paused(), suppress(Exception):
+            every = self._forward(take(batch, torch.arange(size)))
+            some = self._forward(take(batch, index))
+        outputs = tensors(every)
+        if not outputs or not all(t.ndim and t.shape[0] == size for t in outputs):
+            return False
+        return same(some, map_tensors(lambda t: t[index.to(t.device)], every))
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Calls inside are not recorded."""
+        before, self._listening = self._listening, False
+        try:
+            yield
+        finally:
+            self._listening = before
+
+    def _commit(self, held: bool) -> None:
+        """The batch ran to its end: its rows count."""
+        for trail in self.trails.values():
+            trail.recorded.calls = max(trail.recorded.calls, len(trail.pending))
+            for X, Y in trail.pending:
+                (trail.held if held else trail.fit).add(X, Y)
+        self._discard()
+
+    def _discard(self) -> None:
+        """Drop the rows that wait."""
+        for trail in self.trails.values():
+            trail.clear()
+
+    # --- what the regions are given and give -------------------------------------------------
 
     def _hooks(self, path: str, trail: _Trail) -> tuple[RemovableHandle, RemovableHandle]:
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -185,7 +329,7 @@ class Recorder:
                 " compile the model without that autocast, or in half precision"
             )
         _array(input_tensors(call.arguments)[0][2])
-        with self.paused():
+        with self._paused():
             trail.recorded.interface = read_interface(trail.twin or trail.module, call)
         trail.twin = None
         trail.recorded.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
@@ -201,6 +345,11 @@ class Recorder:
             mask = random_holdout(len(X), self.holdout, self.seed)
         _require_enough(path, X)
         return Samples(X, Y, mask)
+
+
+def _alone(batch: Batch) -> Batch:
+    """The batch without the history of its tensors."""
+    return map_tensors(lambda t: t.detach().requires_grad_(t.requires_grad), batch)
 
 
 def _autocast() -> tuple[bool, ...]:
