@@ -401,6 +401,33 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(
         os.close(reader)
 
 
+def test_a_comparison_is_written_whole_or_not_at_all(
+    good: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    path = tmp_path / "review.md"
+    command = ["diff", str(good["manifest"]), str(good["manifest"]), "--output", str(path)]
+    path.write_text("before")
+    os.link(path, tmp_path / "before.md")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+        assert main(command) == 2
+    assert f"can't write {str(path)!r}: disk full" in capsys.readouterr().err
+    assert path.read_text() == "before"
+    assert main(command) == 0
+    assert "no difference found" in path.read_text()
+    assert (tmp_path / "before.md").read_text() == "before"
+    assert not [file for file in tmp_path.iterdir() if file.name.endswith(".part")]
+
+
+def test_a_comparison_goes_through_a_link(good: dict[str, Path], tmp_path: Path) -> None:
+    """As /dev/stdout is one: what it leads to is written into, the link stays."""
+    (tmp_path / "link.md").symlink_to(tmp_path / "review.md")
+    manifest = str(good["manifest"])
+    assert main(["diff", manifest, manifest, "--output", str(tmp_path / "link.md")]) == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert "no difference found" in (tmp_path / "review.md").read_text()
+
+
 def test_python_m_symcompile(good: dict[str, Path]) -> None:
     command = [sys.executable, "-m", "symcompile", "show", str(good["manifest"])]
     found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

@@ -13,7 +13,7 @@ from symcompile._version import __version__
 from symcompile.diff.formats import FORMATS
 from symcompile.diff.rules import CATEGORIES, Rules
 from symcompile.errors import ExportError, SymCompileError, one_line
-from symcompile.storage.files import without_waiting
+from symcompile.storage.files import replacing, without_waiting
 
 DIFFERENT, TROUBLE = 1, 2
 INTERRUPTED = 130  # as shells tell that Ctrl-C ended a command
@@ -212,10 +212,16 @@ def _color(options: argparse.Namespace) -> bool:
 
 
 def _write(path: str, text: str) -> None:
+    text = text if text.endswith("\n") else text + "\n"
     try:
-        with open(path, "w", encoding="utf-8", opener=without_waiting) as file:
-            os.set_blocking(file.fileno(), True)
-            file.write(text if text.endswith("\n") else text + "\n")
+        # A pipe or a device takes the text itself; of what a link leads to, the link knows nothing.
+        if os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path)):
+            with open(path, "w", encoding="utf-8", opener=without_waiting) as file:
+                os.set_blocking(file.fileno(), True)
+                file.write(text)
+        else:
+            with replacing(path, ExportError) as draft:
+                draft.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ExportError(f"can't write {path!r}: {reason}") from error
