@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,27 +130,34 @@ class _Matcher:
         return self.costs[old, new]
 
     def arranged(self, old: Part, new: Part) -> Sequence[Part]:
-        """The new one's arguments, each where its counterpart stands in the old one."""
+        """The new one's arguments, each where its counterpart stands in the old one: equal ones
+        first, then those with the same exact exponents if both sides have them equally often (terms
+        of a polynomial), then those of one form."""
         if not old.unordered:
             return new.args
-        counterpart = {
-            id(a): b
-            for olds, news in _groups(old.args, new.args)
-            for a, b in self.assigned(olds, news)
-        }
-        return [counterpart[id(a)] for a in old.args]
+        counterparts: dict[int, Part] = {}
+        olds, news = list(old.args), list(new.args)
+        for key in ("whole", "strict", "key"):
+            groups = [_grouped(side, attrgetter(key)) for side in (olds, news)]
+            olds, news = [], []
+            for form in dict.fromkeys(chain(*groups)):
+                ours, theirs = (group.get(form, []) for group in groups)
+                if key == "whole":
+                    counterparts |= {id(a): b for a, b in zip(ours, theirs, strict=False)}
+                    ours, theirs = ours[len(theirs) :], theirs[len(ours) :]
+                elif len(ours) == len(theirs):
+                    counterparts |= {id(a): b for a, b in self.assigned(ours, theirs)}
+                    continue
+                olds, news = [*olds, *ours], [*news, *theirs]
+        return [counterparts[id(argument)] for argument in old.args]
 
-    def assigned(self, olds: list[Part], news: list[Part]) -> list[tuple[Part, Part]]:
-        """Arguments of one form: equal ones first, the others at the least cost."""
-        equal, olds, news = _equal_first(olds, news)
-        count = len(olds)
-        if count < 2:
-            return [*equal, *zip(olds, news, strict=True)]
+    def assigned(self, olds: list[Part], news: list[Part]) -> Iterable[tuple[Part, Part]]:
+        """Arguments of one form, paired at the least cost; in their order if they are too many."""
         olds, news = sorted(olds, key=by_form), sorted(news, key=by_form)
-        if count * count * olds[0].steps > MAX_STEPS:
-            self.ambiguous = True
-            return [*equal, *zip(olds, news, strict=True)]
-        return [*equal, *self.least(olds, news)]
+        if len(olds) > 1 and len(olds) ** 2 * olds[0].steps <= MAX_STEPS:
+            return self.least(olds, news)
+        self.ambiguous |= len(olds) > 1
+        return zip(olds, news, strict=True)
 
     def least(self, olds: list[Part], news: list[Part]) -> list[tuple[Part, Part]]:
         costs = np.array([[min(self.cost(a, b), _NEVER) for b in news] for a in olds])
@@ -180,37 +189,6 @@ def _cost(owner: Part, old: Constant, new: Constant) -> float:
         if sign or owner.numbers_are_form:
             return _NEVER
     return moved
-
-
-def _groups(olds: Sequence[Part], news: Sequence[Part]) -> Iterator[tuple[list[Part], list[Part]]]:
-    """Arguments by form. Those whose exact exponents both sides have equally often are by
-    themselves: the terms of a polynomial."""
-    by_old, by_new = (_grouped(side, lambda part: part.strict) for side in (olds, news))
-    rest: dict[str, tuple[list[Part], list[Part]]] = {}
-    for strict in dict.fromkeys([*by_old, *by_new]):
-        group = by_old.get(strict, []), by_new.get(strict, [])
-        if len(group[0]) == len(group[1]):
-            yield group
-            continue
-        left = rest.setdefault((group[0] or group[1])[0].key, ([], []))
-        left[0].extend(group[0])
-        left[1].extend(group[1])
-    yield from rest.values()
-
-
-def _equal_first(
-    olds: list[Part], news: list[Part]
-) -> tuple[list[tuple[Part, Part]], list[Part], list[Part]]:
-    """Pairs of equal parts, and those that are left."""
-    waiting = _grouped(news, lambda part: part.whole)
-    equal, left = [], []
-    for part in olds:
-        same = waiting.get(part.whole)
-        if same:
-            equal.append((part, same.pop(0)))
-        else:
-            left.append(part)
-    return equal, left, [part for same in waiting.values() for part in same]
 
 
 def _grouped(parts: Sequence[Part], key: Callable[[Part], str]) -> dict[str, list[Part]]:
