@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from symcompile.diff.equations.law import Law, laws
-from symcompile.diff.equations.shape import Part, shape
+from symcompile.diff.equations.shape import FormNode, shape
 from symcompile.diff.snapshot import Output
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
@@ -26,7 +26,7 @@ def output(text: str, symbols: tuple[str, ...] = SYMBOLS) -> Output:
     return Output(equation(text, symbols), operators=3)
 
 
-def tree(text: str, spread: bool = False) -> Part:
+def tree(text: str, spread: bool = False) -> FormNode:
     one = equation(text)
     return shape(one.form, one.constants, spread=spread)
 

@@ -9,13 +9,13 @@ import pytest
 from laws import box, equation, law_pair
 
 from symcompile.diff.equations import law
-from symcompile.diff.equations.equivalence import (
+from symcompile.diff.equations.law import (
     ENOUGH,
     around,
     compare_values,
     differ_anywhere,
+    laws,
 )
-from symcompile.diff.equations.law import laws
 from symcompile.expressions.evaluation import Array
 
 

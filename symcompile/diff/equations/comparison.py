@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from symcompile.diff.equations.equivalence import Values, compare_values, differ_anywhere
-from symcompile.diff.equations.law import Law, laws
+from symcompile.diff.equations.law import Law, Values, compare_values, differ_anywhere, laws
 from symcompile.diff.equations.marks import marks
 from symcompile.diff.equations.pairing import Pairing, cheapest, pair
 from symcompile.diff.equations.proof import PROVEN, Steps, drifted_when_expanded, prove

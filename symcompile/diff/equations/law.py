@@ -1,7 +1,13 @@
-"""An equation as it is compared: with its constants in slots, over the variables of both sides."""
+"""An equation as it is compared, and whether two of them have the same values.
+
+Values decide wherever both equations have some: those that differ on a point are different
+functions, whatever sympy makes of them, and two that agree on many points are the same up to
+rounding, whether or not anyone can prove it. Proof is what is left where no points are known.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +17,11 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array, trace
 from symcompile.expressions.program import Program, to_sympy
 
+# Relative difference up to which two values are the same: rounding of a rearranged formula.
+SAME = 1e-9
+# Fewer points than this are joined by others around them: any two laws agree somewhere.
+ENOUGH = 64
+_EXTRA = 256
 # Values of all instructions that are held at once.
 _HELD = 4_000_000
 
@@ -65,3 +76,80 @@ def _law(equation: Equation, names: tuple[str, ...], columns: tuple[str, ...]) -
     form = to_sympy(equation.program, names)[0]
     order = tuple(columns.index(name) for name in names)
     return Law(form, equation.constants, equation.program, len(columns), order)
+
+
+# --- their values ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Values:
+    """Two equations on the same points.
+
+    Attributes:
+        same: None where there is no point on which both are finite.
+        difference: largest difference, as a share of the old one's largest value; NaN likewise.
+        points: on how many points both are finite.
+    """
+
+    same: bool | None
+    difference: float
+    points: int
+
+
+NO_VALUES = Values(None, math.nan, 0)
+
+
+def compare_values(old: Law, new: Law, points: Array) -> Values:
+    """Both equations on `points` [n_points, n_variables], and around them if they are few."""
+    if old.columns == 0:
+        points = np.empty((1, 0))
+    if points.ndim != 2 or points.shape[1] != old.columns:
+        return NO_VALUES
+    usable = points[_both(old, new, points)[3]]
+    if len(usable) and _tells_little(usable):
+        points = np.concatenate([points, around(usable)])
+    a, b, peak, finite = _both(old, new, points)
+    if not finite.any():
+        return NO_VALUES
+    defined = np.array_equal(np.isfinite(a), np.isfinite(b))
+    a, b, peak = a[finite], b[finite], peak[finite]
+    with np.errstate(all="ignore"):
+        distance = np.abs(a - b)
+        size = max(float(np.abs(a).max()), float(np.abs(b).max()))
+        # Also point by point: where a law is large somewhere, all else is a small share of that.
+        same = defined and bool((distance <= SAME * np.minimum(peak, size)).all())
+        largest = float(np.abs(a).max()) or 1.0
+        return Values(same, float((distance / largest).max()), len(a))
+
+
+def differ_anywhere(old: Law, new: Law) -> bool:
+    """Whether the values differ at points that nobody has chosen: enough to refuse a proof."""
+    rng = np.random.default_rng(0)
+    shape = (ENOUGH, old.columns)
+    points = np.concatenate(
+        [rng.uniform(0.5, 2.0, shape), rng.normal(size=shape), rng.normal(size=shape) * 10.0]
+    )
+    a, b, peak, finite = _both(old, new, points)
+    with np.errstate(all="ignore"):
+        return bool((finite & (np.abs(a - b) > math.sqrt(SAME) * peak)).any())
+
+
+def _both(old: Law, new: Law, points: Array) -> tuple[Array, Array, Array, Array]:
+    """Values of both, the largest number on the way to either, and where both are finite."""
+    (a, peak_a), (b, peak_b) = old.values(points), new.values(points)
+    return a, b, np.maximum(peak_a, peak_b), np.isfinite(a) & np.isfinite(b)
+
+
+def around(points: Array) -> Array:
+    """Seeded points between the given ones, and near by where all agree: [n, n_variables]."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    # By a share of the value, which keeps its sign: a logarithm stays defined.
+    margin = np.where(low == high, np.where(low == 0.0, 0.1, 0.1 * np.abs(low)), 0.0)
+    share = np.random.default_rng(0).uniform(size=(_EXTRA, points.shape[1]))
+    return np.asarray((low - margin) * (1.0 - share) + (high + margin) * share)
+
+
+def _tells_little(points: Array) -> bool:
+    """Whether there are few points, or a variable has one value only."""
+    constant = points.min(axis=0) == points.max(axis=0)
+    return bool(constant.any()) or len(np.unique(points, axis=0)) < ENOUGH

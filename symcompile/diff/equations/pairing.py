@@ -11,22 +11,23 @@ a coefficient (a - b is another law than a + b). Two equations that differ there
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from symcompile.diff.equations.place import Path, place
-from symcompile.diff.equations.shape import MAX_STEPS, Constant, Part, by_form
+from symcompile.diff.equations.shape import MAX_STEPS, Constant, FormNode, by_form
 from symcompile.diff.result import CoefficientDiff
 
 # Stands for "never" where a finite number is needed: no sum of changes comes near it.
 _NEVER = 1e12
 _PLACES = 3
+
+NodePairs = Iterable[tuple[FormNode, FormNode]]
 
 
 class Pair(NamedTuple):
@@ -77,7 +78,7 @@ class Pairing:
         )
 
 
-def pair(old: Part, new: Part) -> Pairing | None:
+def pair(old: FormNode, new: FormNode) -> Pairing | None:
     """The constants of two equations, paired; None if their forms differ."""
     if old.key != new.key:
         return None
@@ -112,14 +113,14 @@ def _places(paths: Iterable[Path]) -> str:
 
 
 class _Matcher:
-    """Least cost of pairing two parts of one form, and which arguments were paired for it."""
+    """Least cost of pairing two nodes of one form, and which arguments were paired for it."""
 
     def __init__(self) -> None:
         self.ambiguous = False
-        self.costs: dict[tuple[Part, Part], float] = {}
-        self.chosen: dict[tuple[Part, Part], Sequence[Part]] = {}
+        self.costs: dict[tuple[FormNode, FormNode], float] = {}
+        self.chosen: dict[tuple[FormNode, FormNode], Sequence[FormNode]] = {}
 
-    def cost(self, old: Part, new: Part) -> float:
+    def cost(self, old: FormNode, new: FormNode) -> float:
         if (old, new) not in self.costs:
             arguments = self.arranged(old, new)
             own = zip(old.constants, new.constants, strict=True)
@@ -129,16 +130,16 @@ class _Matcher:
             self.costs[old, new], self.chosen[old, new] = total, arguments
         return self.costs[old, new]
 
-    def arranged(self, old: Part, new: Part) -> Sequence[Part]:
+    def arranged(self, old: FormNode, new: FormNode) -> Sequence[FormNode]:
         """The new one's arguments, each where its counterpart stands in the old one: equal ones
         first, then those with the same exact exponents if both sides have them equally often (terms
         of a polynomial), then those of one form."""
         if not old.unordered:
             return new.args
-        counterparts: dict[int, Part] = {}
+        counterparts: dict[int, FormNode] = {}
         olds, news = list(old.args), list(new.args)
         for key in ("whole", "strict", "key"):
-            groups = [_grouped(side, attrgetter(key)) for side in (olds, news)]
+            groups = [_grouped(side, key) for side in (olds, news)]
             olds, news = [], []
             for form in dict.fromkeys(chain(*groups)):
                 ours, theirs = (group.get(form, []) for group in groups)
@@ -148,10 +149,11 @@ class _Matcher:
                 elif len(ours) == len(theirs):
                     counterparts |= {id(a): b for a, b in self.assigned(ours, theirs)}
                     continue
-                olds, news = [*olds, *ours], [*news, *theirs]
+                olds += ours
+                news += theirs
         return [counterparts[id(argument)] for argument in old.args]
 
-    def assigned(self, olds: list[Part], news: list[Part]) -> Iterable[tuple[Part, Part]]:
+    def assigned(self, olds: list[FormNode], news: list[FormNode]) -> NodePairs:
         """Arguments of one form, paired at the least cost; in their order if they are too many."""
         olds, news = sorted(olds, key=by_form), sorted(news, key=by_form)
         if len(olds) > 1 and len(olds) ** 2 * olds[0].steps <= MAX_STEPS:
@@ -159,19 +161,19 @@ class _Matcher:
         self.ambiguous |= len(olds) > 1
         return zip(olds, news, strict=True)
 
-    def least(self, olds: list[Part], news: list[Part]) -> list[tuple[Part, Part]]:
+    def least(self, olds: list[FormNode], news: list[FormNode]) -> NodePairs:
         costs = np.array([[min(self.cost(a, b), _NEVER) for b in news] for a in olds])
         self.ambiguous |= bool((costs < _NEVER).sum() > len(olds))
         # The same choice among equals in both directions: the smaller side is always that of rows.
-        turned = [part.order for part in olds] > [part.order for part in news]
+        turned = [node.order for node in olds] > [node.order for node in news]
         rows, columns = linear_sum_assignment(costs.T if turned else costs)
         if turned:
             rows, columns = columns, rows
         return [(olds[i], news[j]) for i, j in zip(rows, columns, strict=True)]
 
-    def pairs(self, old: Part, new: Part) -> Iterator[Pair]:
+    def pairs(self, old: FormNode, new: FormNode) -> Iterator[Pair]:
         """Every constant with its place; the old one's own first, then those of its arguments."""
-        pending: list[tuple[Part, Part, Path]] = [(old, new, ((old, -1),))]
+        pending: list[tuple[FormNode, FormNode, Path]] = [(old, new, ((old, -1),))]
         while pending:
             before, after, path = pending.pop()
             for a, b in zip(before.constants, after.constants, strict=True):
@@ -181,7 +183,7 @@ class _Matcher:
                 pending.append((x, y, (*path, (x, step))))
 
 
-def _cost(owner: Part, old: Constant, new: Constant) -> float:
+def _cost(owner: FormNode, old: Constant, new: Constant) -> float:
     """Relative change of a constant; never where the two numbers belong to the form."""
     moved = change(old, new)
     if moved and old.exact and new.exact:
@@ -191,8 +193,8 @@ def _cost(owner: Part, old: Constant, new: Constant) -> float:
     return moved
 
 
-def _grouped(parts: Sequence[Part], key: Callable[[Part], str]) -> dict[str, list[Part]]:
-    groups: dict[str, list[Part]] = {}
-    for part in parts:
-        groups.setdefault(key(part), []).append(part)
+def _grouped(nodes: Iterable[FormNode], attribute: str) -> dict[str, list[FormNode]]:
+    groups: dict[str, list[FormNode]] = {}
+    for node in nodes:
+        groups.setdefault(getattr(node, attribute), []).append(node)
     return groups

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from symcompile.diff.equations.equivalence import SAME
-from symcompile.diff.equations.law import Law
+from symcompile.diff.equations.law import SAME, Law
 from symcompile.diff.equations.pairing import Pairing, pair
 from symcompile.diff.equations.shape import constant_value, shape
 from symcompile.errors import ExpressionError

@@ -35,9 +35,9 @@ from symcompile.expressions.evaluation import evaluate
 from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import is_constant, slot_index, slots_of
 
-# Comparing each of n parts with each other takes n * n steps: so many at most for one group.
+# Comparing each of n arguments with each other takes n * n steps: so many at most for one group.
 MAX_STEPS = 50_000
-# Numbers that parts are put in order by: the first few tell nearly all apart.
+# Numbers that arguments are put in order by: the first few tell nearly all apart.
 _LEADING = 8
 
 _UNORDERED = ("product", "sum", "Max", "Min", "Eq", "Ne", "And", "Or")
@@ -67,22 +67,22 @@ Term = tuple[Constant, list[sympy.Expr]]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class FormNode:
     """A node of the tree, see the table above.
 
     Attributes:
         name: of a symbol.
-        key: equal for parts that have the same form, whatever their constants.
+        key: equal for nodes that have the same form, whatever their constants.
         strict: the same, with the exact numbers that belong to the form: x**2 against x**3.
-        whole: equal for parts that are the same, constants included.
-        order: what parts of one form are sorted by: their first constants, then all of them.
+        whole: equal for nodes that are the same, constants included.
+        order: what nodes of one form are sorted by: their first constants, then all of them.
         size: nodes in it.
-        steps: about how many steps it takes to pair it with another part of the same form.
+        steps: about how many steps it takes to pair it with another one of the same form.
     """
 
     head: str
     constants: tuple[Constant, ...]
-    args: tuple[Part, ...]
+    args: tuple[FormNode, ...]
     name: str
     key: str
     strict: str
@@ -101,21 +101,21 @@ class Part:
         return self.head in ("power", "exponential")
 
 
-def part(
-    head: str, constants: Sequence[Constant] = (), args: Iterable[Part] = (), name: str = ""
-) -> Part:
+def form_node(
+    head: str, constants: Sequence[Constant] = (), args: Iterable[FormNode] = (), name: str = ""
+) -> FormNode:
     """A node; all that is said of it follows from its arguments, without recursion."""
     args, anyhow = tuple(args), head in _UNORDERED
     powers = head in ("power", "exponential")
     form = [c.value if c.exact and powers else "#" for c in constants]
     values = [(c.value, c.exact) for c in constants]
 
-    def digest(own: Any, parts: list[str]) -> str:
-        text = repr((head, name, own, sorted(parts) if anyhow else parts))
+    def digest(own: Any, inside: list[str]) -> str:
+        text = repr((head, name, own, sorted(inside) if anyhow else inside))
         return blake2b(text.encode(), digest_size=12).hexdigest()
 
     whole = digest(values, [arg.whole for arg in args])
-    return Part(
+    return FormNode(
         head,
         tuple(constants),
         args,
@@ -129,7 +129,7 @@ def part(
     )
 
 
-def _leading(constants: Sequence[Constant], args: Sequence[Part], anyhow: bool) -> list[float]:
+def _leading(constants: Sequence[Constant], args: Sequence[FormNode], anyhow: bool) -> list[float]:
     """The first constants, in an order that does not depend on that of the arguments."""
     leading = [c.value for c in constants]
     for arg in sorted(args, key=by_form) if anyhow else args:
@@ -139,12 +139,12 @@ def _leading(constants: Sequence[Constant], args: Sequence[Part], anyhow: bool) 
     return leading[:_LEADING]
 
 
-def by_form(node: Part) -> tuple[Any, ...]:
-    """What to sort parts of any form by."""
+def by_form(node: FormNode) -> tuple[Any, ...]:
+    """What to sort nodes of any form by."""
     return node.key, node.order
 
 
-def _steps(args: Sequence[Part], anyhow: bool) -> int:
+def _steps(args: Sequence[FormNode], anyhow: bool) -> int:
     """Those of one form are paired each with each, if they are not too many for that."""
     counts = Counter(arg.key for arg in args)
     each = {arg.key: arg.steps for arg in args}
@@ -155,7 +155,7 @@ def _steps(args: Sequence[Part], anyhow: bool) -> int:
     return total
 
 
-def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = False) -> Part:
+def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = False) -> FormNode:
     """The tree of an expression: a product or a number.
 
     Args:
@@ -169,23 +169,23 @@ def shape(expr: sympy.Expr, constants: Sequence[float] = (), *, spread: bool = F
 class _TreeBuilder:
     def __init__(self, constants: Sequence[float], spread: bool) -> None:
         self.values, self.spread = constants, spread
-        self.built: dict[sympy.Basic, Part] = {}
+        self.built: dict[sympy.Basic, FormNode] = {}
 
-    def expression(self, expr: sympy.Basic) -> Part:
+    def expression(self, expr: sympy.Basic) -> FormNode:
         """A product or a number; of several terms, the product of 1 and their sum."""
         if expr not in self.built:
             if not isinstance(expr, sympy.Expr):
                 self.built[expr] = self.factor(expr)
             elif len(terms := self.terms(expr)) > 1:
-                self.built[expr] = part("product", (ONE,), (self.sum(terms),))
+                self.built[expr] = form_node("product", (ONE,), (self.sum(terms),))
             else:
                 self.built[expr] = self.term(*terms[0])
         return self.built[expr]
 
-    def term(self, coefficient: Constant, factors: Sequence[sympy.Expr]) -> Part:
+    def term(self, coefficient: Constant, factors: Sequence[sympy.Expr]) -> FormNode:
         if not factors:
-            return part("number", (coefficient,))
-        return part("product", (coefficient,), map(self.factor, factors))
+            return form_node("number", (coefficient,))
+        return form_node("product", (coefficient,), map(self.factor, factors))
 
     def terms(self, expr: sympy.Expr, scale: Constant = ONE) -> list[Term]:
         """(coefficient, factors) of each term; of `scale * expr`, to be exact."""
@@ -201,36 +201,36 @@ class _TreeBuilder:
             return self.terms(rest[0], coefficient)
         return [(coefficient, rest)]
 
-    def sum(self, terms: Sequence[Term]) -> Part:
+    def sum(self, terms: Sequence[Term]) -> FormNode:
         numbers = [coefficient for coefficient, factors in terms if not factors]
         added = (_joined(numbers, sum),) if numbers else ()
-        return part("sum", added, [self.term(*term) for term in terms if term[1]])
+        return form_node("sum", added, [self.term(*term) for term in terms if term[1]])
 
-    def factor(self, expr: sympy.Basic) -> Part:
+    def factor(self, expr: sympy.Basic) -> FormNode:
         if isinstance(expr, _REVERSED):
             expr = expr.reversed
         head = type(expr).__name__
         match expr:
             case sympy.Symbol():
-                return part("symbol", name=expr.name)
+                return form_node("symbol", name=expr.name)
             case sympy.Add():
                 return self.sum(self.terms(expr))
             case sympy.Pow() if is_constant(expr.exp):
-                return part("power", (self.constant(expr.exp),), (self.expression(expr.base),))
+                return form_node("power", (self.constant(expr.exp),), (self.expression(expr.base),))
             case sympy.Pow() if is_constant(expr.base):
                 exponent = self.expression(expr.exp)
-                return part("exponential", (self.constant(expr.base),), (exponent,))
+                return form_node("exponential", (self.constant(expr.base),), (exponent,))
             case sympy.Max() | sympy.Min():
                 numbers = [self.constant(arg) for arg in expr.args if is_constant(arg)]
                 rest = [self.expression(arg) for arg in expr.args if not is_constant(arg)]
                 choose = max if head == "Max" else min
                 chosen = [choose(numbers, key=lambda number: number.value)] if numbers else []
                 # Their order in a set is another one in every process.
-                return part(head, chosen, sorted(rest, key=by_form))
+                return form_node(head, chosen, sorted(rest, key=by_form))
             case sympy.Piecewise():
                 cases = [side for case in expr.args for side in case.args]
-                return part(head, (), map(self.expression, cases))
-        return part(_HEADS.get(head, head), (), map(self.expression, expr.args))
+                return form_node(head, (), map(self.expression, cases))
+        return form_node(_HEADS.get(head, head), (), map(self.expression, expr.args))
 
     def constant(self, expr: sympy.Expr) -> Constant:
         index = slot_index(expr)
