@@ -50,6 +50,13 @@ def value_rules(X: Array, constants: Constants) -> Rules:
     }
 
 
+def known_value(op: str, args: Sequence[float], exponent: Any = None) -> float:
+    """The number that an operation on numbers gives: log(0) is -inf."""
+    operands = map(np.float64, args)
+    with np.errstate(all="ignore"):
+        return float(VALUES[op](*operands) if exponent is None else VALUES[op](*operands, exponent))
+
+
 # --- derivatives ---------------------------------------------------------------------------------
 
 # A value, and its derivative by each constant that it depends on.

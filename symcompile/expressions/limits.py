@@ -12,15 +12,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from symcompile.errors import ExpressionError, shown
 from symcompile.expressions.columns import LEAVES
-from symcompile.expressions.evaluation import VALUES
+from symcompile.expressions.evaluation import VALUES, known_value
 from symcompile.expressions.fold import fold
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import WITH_VALUE, Program
@@ -60,8 +59,7 @@ _ASKED = OPERATORS.keys() - _ALGEBRA
 _COMPARED = ("where", "lt", "le", "eq", *_EXTREMES)
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Of the expression of an instruction.
 
     Attributes:
@@ -113,7 +111,8 @@ class Gauge:
         """
         if op in _POWERS:
             op, value = "power", _POWERS[op]
-        size = _size(op, inside, value)
+        exponent = _exponent(op, inside, value)
+        size = _size(op, inside, value, exponent)
         self.work += _work(size)
         if size.nodes > MAX_NODES or size.depth > MAX_DEPTH or self.work > MAX_WORK:
             raise ExpressionError(
@@ -121,12 +120,14 @@ class Gauge:
                 f" built in more than {MAX_WORK} steps"
             )
         nested = max(size.functions if _NESTING.get(op) == "hyperbolic" else 0, size.hyperbolics)
+        # The real part of what this is a root of is written out.
+        root = exponent is not None and exponent % 1 != 0
         if (
             nested > MAX_HYPERBOLIC
             or size.inverses > MAX_INVERSE
             or size.roots > MAX_ROOTS
             or size.of_numbers > MAX_OF_NUMBERS
-            or _written_out(op, inside, value) > MAX_PARTS
+            or (root and inside[0].parts > MAX_PARTS)
         ):
             raise ExpressionError("too many functions nested in each other")
         return size
@@ -156,10 +157,10 @@ def allowance() -> Iterator[None]:
         _left.reset(token)
 
 
-def _size(op: str, inside: Sequence[Size], value: float | None) -> Size:
-    leaf = op in ("number", "slot")
-    nesting = _NESTING.get(op)
+def _size(op: str, inside: Sequence[Size], value: float | None, exponent: float | None) -> Size:
+    leaf, nesting = op in ("number", "slot"), _NESTING.get(op)
     constant = leaf or (bool(inside) and all(size.constant for size in inside))
+    of_numbers = max((size.of_numbers for size in inside), default=0) if constant else 0
     return Size(
         op,
         nodes=1 + sum(size.nodes for size in inside),
@@ -170,34 +171,29 @@ def _size(op: str, inside: Sequence[Size], value: float | None) -> Size:
         roots=(nesting == "root") + max((size.roots for size in inside), default=0),
         hyperbolics=_hyperbolics(op, inside),
         terms=sum(size.terms if size.op == op else 1 for size in inside),
-        parts=_parts(op, inside, value),
+        parts=_parts(op, inside, exponent),
         constant=constant,
-        of_numbers=_of_numbers(op, inside) if constant else 0,
+        of_numbers=of_numbers + (constant and op not in _ARITHMETIC),
         value=value if leaf else _quotient(op, [size.value for size in inside]),
     )
 
 
-def _of_numbers(op: str, inside: Sequence[Size]) -> int:
-    return (op not in _ARITHMETIC) + max((size.of_numbers for size in inside), default=0)
-
-
 def _quotient(op: str, values: Sequence[float | None]) -> float | None:
     """Of numbers, as exponents are written: -3, 1/2, -(1/2)."""
-    known = [value for value in values if value is not None]
-    if len(known) == len(values):
-        if op == "neg":
-            return -known[0]
-        if op == "div" and len(known) == 2 and known[1]:
-            return known[0] / known[1]
-    return None
+    number, below = values[0] if values else None, values[-1] if len(values) == 2 else None
+    if op == "neg" and number is not None:
+        return -number
+    return number / below if op == "div" and number is not None and below else None
 
 
-def _parts(op: str, inside: Sequence[Size], value: float | None) -> int:
+def _parts(op: str, inside: Sequence[Size], exponent: float | None) -> int:
     """An estimate: an argument that is an input or a number counts for nothing beside others."""
-    exponent = _exponent(op, inside, value)
     if exponent is not None:
-        return inside[0].parts * _factor(exponent)
-    sizes = [one.parts for one in inside]
+        if math.isnan(exponent):
+            return inside[0].parts * _UNKNOWN_EXPONENT
+        whole = max(round(abs(exponent)), 1) + (2 if exponent < 0 else 0)
+        return inside[0].parts * (whole if exponent % 1 == 0 else 4)
+    sizes = [size.parts for size in inside]
     if op == "div" and sizes:  # one over it, or a quotient
         sizes[-1] *= 3
     times = OPERATORS[op].parts if op in OPERATORS else 1
@@ -217,21 +213,6 @@ def _exponent(op: str, inside: Sequence[Size], value: float | None) -> float | N
     if inside[1].value is not None:
         return inside[1].value
     return math.nan if inside[1].constant else 0.5  # as good as any that is not whole
-
-
-def _factor(exponent: float) -> int:
-    """How many terms a power has for each one of its base."""
-    if math.isnan(exponent):
-        return _UNKNOWN_EXPONENT
-    if exponent % 1 != 0:
-        return 4
-    return max(round(abs(exponent)), 1) + (2 if exponent < 0 else 0)
-
-
-def _written_out(op: str, inside: Sequence[Size], value: float | None) -> int:
-    """How many terms sympy may write out for the real part of what this is a root of."""
-    exponent = _exponent(op, inside, value)
-    return 0 if exponent is None or exponent % 1 == 0 else inside[0].parts
 
 
 def _hyperbolics(op: str, inside: Sequence[Size]) -> int:
@@ -265,7 +246,9 @@ def check_equation(data: Any) -> int:
         program, symbols = Program.from_json(data["program"]), data["symbols"]
     except (KeyError, TypeError) as error:
         raise ExpressionError(f"not a stored equation: {error!r}") from error
-    if type(symbols) is not list or not all(_is_name(name) for name in symbols):
+    if type(symbols) is not list or not all(
+        type(name) is str and name.isidentifier() and len(name) <= 200 for name in symbols
+    ):
         raise ExpressionError("the inputs of a stored equation are not identifiers")
     if len(set(symbols)) < len(symbols):
         raise ExpressionError("two inputs of a stored equation have the same name")
@@ -317,8 +300,9 @@ def _measured(
 ) -> tuple[Size, float | None]:
     """Size of an operation, and its value if it holds numbers and constants only."""
     *args, value = given if op in WITH_VALUE else (*given, None)
-    if op == "number":
-        _check_digits(value)
+    written = value if isinstance(value, tuple) else (value,)
+    if any(type(part) is int and abs(part) >= 10**MAX_DIGITS for part in written):
+        raise ExpressionError(f"a number of over {MAX_DIGITS} digits")
     if op == "slot":
         # Whole numbers are exact once they are written in, and so is a power of them.
         number = constants[value] if value < len(constants) else None
@@ -330,27 +314,13 @@ def _measured(
     return size, number
 
 
-def _is_name(name: Any) -> bool:
-    return type(name) is str and name.isidentifier() and len(name) <= 200
-
-
-def _check_digits(value: Any) -> None:
-    parts = value if isinstance(value, tuple) else (value,)
-    for part in parts:
-        if isinstance(part, int) and abs(part) >= 10**MAX_DIGITS:
-            raise ExpressionError(f"a number of over {MAX_DIGITS} digits")
-        if isinstance(part, float) and not math.isfinite(part):
-            raise ExpressionError(f"{part} is not a finite number")
-
-
 def _exact_value(op: str, args: list[float | None], value: Any) -> float | None:
     """Value of what holds numbers and constants only; None for everything else."""
     if op == "number":
         return float(VALUES[op](value))
     if op in LEAVES or any(arg is None for arg in args):
         return None
-    known = [np.float64(arg) for arg in args if arg is not None]
+    known = [float(arg) for arg in args if arg is not None]
     if op == "pow" and known[0] and abs(known[1] * np.log(abs(known[0]))) > math.log(MAX_EXACT):
         return math.nan  # its reciprocal may be as large as the memory
-    with np.errstate(all="ignore"):
-        return float(VALUES[op](*known) if value is None else VALUES[op](*known, value))
+    return known_value(op, known, value)

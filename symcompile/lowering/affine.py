@@ -152,11 +152,12 @@ class _Sums:
             for a in i.args
             if self.uses[a] == 1 and self.code[a].op in ("add", "sub", "neg")
         }
-        roots = [k for k, i in enumerate(self.code) if i.op in ("add", "sub") and k not in inner]
-        roots += [k for k, i in enumerate(self.code) if i.op == "neg" and k not in inner
-                  and i.args[0] in inner]  # fmt: skip
         self.inner = inner
-        self.terms = {root: self._flatten(root) for root in sorted(roots)}
+        self.terms = {
+            k: self._flatten(k)
+            for k, (op, args, _) in enumerate(self.code)
+            if k not in inner and (op in ("add", "sub") or (op == "neg" and args[0] in inner))
+        }
 
     def _flatten(self, root: int) -> list[Term]:
         terms: list[Term] = []
@@ -176,29 +177,21 @@ class _Sums:
 
     def coefficient(self, term: Term) -> AffineTerm | None:
         """The term as an affine one, None if it is not."""
-        op, args, value = self.code[term.node]
-        if op == "neg" and self.uses[term.node] == 1:
-            return self.coefficient(Term(-term.scale, args[0]))
-        if op == "number":
-            return AffineTerm(term.scale * number_value(value), None, None)
-        if op == "input":
-            return AffineTerm(term.scale, None, value)
-        if op == "slot" and self.uses[term.node] == 1:
-            return AffineTerm(term.scale, value, None)
-        if op == "mul" and self.uses[term.node] == 1:
-            return self._product(term.scale, args)
-        return None
-
-    def _product(self, scale: float, args: Sequence[int]) -> AffineTerm | None:
-        column = slot = None
-        for op, _, value in (self.code[a] for a in args):
+        scale, slot, column = term.scale, None, None
+        factors = [term.node]
+        for node in factors:
+            op, args, value = self.code[node]
             if op == "number":
                 scale *= number_value(value)
             elif op == "input" and column is None:
                 column = value
+            elif self.uses[node] > 1:
+                return None
             elif op == "slot" and slot is None:
                 slot = value
+            elif op in ("neg", "mul"):
+                scale = -scale if op == "neg" else scale
+                factors += args
             else:
                 return None
-        tied = any(self.code[a].op == "slot" and self.uses[a] > 1 for a in args)
-        return None if tied else AffineTerm(scale, slot, column)
+        return AffineTerm(scale, slot, column)

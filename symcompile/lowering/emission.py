@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import fx
 
-from symcompile.expressions.evaluation import bounds
+from symcompile.expressions.evaluation import bounds, known_value
 from symcompile.expressions.fold import Instruction, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
 from symcompile.lowering import torch_rules
 from symcompile.lowering.affine import Term
-from symcompile.lowering.joint import FOLDABLE, known_value, owners
+from symcompile.lowering.joint import FOLDABLE, owners
 
 # A tensor in the graph, or a number known now.
 Value = fx.Node | float | bool

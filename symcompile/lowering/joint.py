@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from symcompile.errors import ExpressionError, LoweringError
 from symcompile.expressions.columns import completed
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import VALUES
+from symcompile.expressions.evaluation import known_value
 from symcompile.expressions.fold import Code, Instruction, fold, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
@@ -219,10 +217,3 @@ class _Sharing(Code):
         if op == "power" and value == 2:
             return self.add("abs", args)
         return self.add("sqrt", (argument,))
-
-
-def known_value(op: str, values: Sequence[Any], exponent: Any = None) -> float:
-    """The number that an operation on numbers gives, as numpy sees it: log(0) is -inf."""
-    operands = [np.float64(value) for value in values]
-    with np.errstate(all="ignore"):
-        return float(VALUES[op](*operands) if exponent is None else VALUES[op](*operands, exponent))
