@@ -100,14 +100,12 @@ def _nodes_between(root: fx.GraphModule, node_range: str) -> list[fx.Node]:
             f"target {node_range!r}: {last!r} stands before {first!r} in the graph;"
             f" write {last + ':' + first!r}"
         )
-    chosen = order[start : stop + 1]
-    computing = [node for node in chosen if node.op not in ("placeholder", "output", "get_attr")]
-    if not computing:
+    nodes = [node for node in order[start : stop + 1] if node.op not in ("placeholder", "output")]
+    if all(node.op == "get_attr" for node in nodes):
         raise TargetError(
             f"target {node_range!r} holds inputs and outputs only: nothing to replace"
         )
-    kept = [node for node in chosen if node.op not in ("placeholder", "output")]
-    return _with_constants(kept)
+    return _with_constants(nodes)
 
 
 def _with_constants(nodes: list[fx.Node]) -> list[fx.Node]:

@@ -82,8 +82,8 @@ class Assembly:
         complete = set(equations) == set(range(region.n_equations))
         neural = None if complete else self.neural(region.path)
         if inner is None:
-            X, Y = self._samples(region).X, self._samples(region).Y
-            return lower_in_range(region, equations, X, Y, device=device, neural=neural)
+            samples = self._samples(region)
+            return lower_in_range(region, equations, samples, device=device, neural=neural)
         dtype = getattr(torch, region.dtype)
         return lower(region, equations, dtype=dtype, inner=inner, device=device, neural=neural)
 

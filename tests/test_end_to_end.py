@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from symcompile.errors import DataError
-from symcompile.fidelity.end_to_end import Remembered, end_to_end
+from symcompile.fidelity.end_to_end import end_to_end, remembered
 
 BATCHES = [torch.tensor([3.0, 4.0]), torch.tensor([[12.0]])]
 
@@ -106,16 +106,16 @@ def test_results_of_the_original_are_computed_once_while_they_are_small(monkeypa
         return {"values": batch, "rest": (batch[:0], 7)}
 
     monkeypatch.setattr("symcompile.fidelity.end_to_end._REMEMBERED_BYTES", 100)
-    remembered = Remembered(run)
+    results = remembered(run)
     small, large = torch.ones(20), torch.ones(30)
     for _ in range(3):
         for batch in (small, large):
-            values, empty = remembered(batch)
+            values, empty = results(batch)
             assert torch.equal(values, batch)
             assert empty.numel() == 0
     assert calls == [20, 30, 30, 30]
     small += 1.0  # what a model gives out may be its own
-    assert torch.equal(remembered(small)[0], torch.ones(20))
+    assert torch.equal(results(small)[0], torch.ones(20))
 
 
 def test_large_results_are_compared_piece_by_piece(monkeypatch) -> None:

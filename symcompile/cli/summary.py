@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from symcompile.diff.readers import read
-from symcompile.diff.snapshot import Accuracy, Block, Snapshot
+from symcompile.diff.snapshot import Block, Snapshot
 from symcompile.errors import one_line
 from symcompile.report.layout import aligned
 from symcompile.storage import files
@@ -72,15 +72,13 @@ def _table(snapshot: Snapshot) -> list[str]:
 
 def _rows(block: Block) -> Iterator[Row]:
     """A row for each equation, or one for a region that stayed neural."""
+    rows = [
+        (f"{block.path}[{number}]", str(o.equation.complexity), o.accuracy, o.equation.text(DIGITS))
+        for number, o in sorted(block.outputs.items())
+    ]
     if not block.symbolic:
-        yield _row(block.path, "-", block.accuracy, f"neural: {block.reason}")
-    for number, output in sorted(block.outputs.items()):
-        equation = output.equation
-        path, cost = f"{block.path}[{number}]", str(equation.complexity)
-        yield _row(path, cost, output.accuracy, equation.text(DIGITS))
-
-
-def _row(target: str, cost: str, accuracy: Accuracy, equation: str) -> Row:
-    figures = (accuracy.r2, accuracy.relative_l2)
-    texts = ("-" if value is None else f"{value:.6g}" for value in figures)
-    return one_line(target, _MAX_TEXT), cost, *texts, one_line(equation, _MAX_TEXT)
+        rows.insert(0, (block.path, "-", block.accuracy, f"neural: {block.reason}"))
+    for target, cost, accuracy, equation in rows:
+        figures = (accuracy.r2, accuracy.relative_l2)
+        texts = ("-" if value is None else f"{value:.6g}" for value in figures)
+        yield one_line(target, _MAX_TEXT), cost, *texts, one_line(equation, _MAX_TEXT)

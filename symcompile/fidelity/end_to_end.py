@@ -110,25 +110,25 @@ def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor
         )
 
 
-class Remembered:
+def remembered(run: Callable[[Any], Any]) -> Callable[[Any], list[torch.Tensor]]:
     """What a model gives on batches, computed once for each as long as all of it is small: every
     replacement is compared with the same results."""
+    results: dict[int, tuple[Any, list[torch.Tensor]]] = {}
+    room = _REMEMBERED_BYTES
 
-    def __init__(self, run: Callable[[Any], Any]) -> None:
-        self._run = run
-        self._results: dict[int, tuple[Any, list[torch.Tensor]]] = {}
-        self._room = _REMEMBERED_BYTES
-
-    def __call__(self, batch: Any) -> list[torch.Tensor]:
-        if id(batch) in self._results:
-            return self._results[id(batch)][1]
-        result = _floats(self._run(batch))
+    def call(batch: Any) -> list[torch.Tensor]:
+        nonlocal room
+        if id(batch) in results:
+            return results[id(batch)][1]
+        result = _floats(run(batch))
         size = sum(tensor.numel() * tensor.element_size() for tensor in result)
-        if size <= self._room:
-            self._room -= size
+        if size <= room:
+            room -= size
             # Cloned, since a model may give out what it writes into; and the batch keeps its id.
-            self._results[id(batch)] = batch, [tensor.clone() for tensor in result]
+            results[id(batch)] = batch, [tensor.clone() for tensor in result]
         return result
+
+    return call
 
 
 def _floats(value: Any) -> list[torch.Tensor]:

@@ -21,7 +21,7 @@ from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.expressions.equation import Equation
 from symcompile.fidelity.controls import LinearMap
 from symcompile.fidelity.derivatives import of_block
-from symcompile.fidelity.end_to_end import Remembered, as_it_is, end_to_end, with_replaced
+from symcompile.fidelity.end_to_end import as_it_is, end_to_end, remembered, with_replaced
 from symcompile.fidelity.latency import latency
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
@@ -78,8 +78,7 @@ class Comparison:
         if isinstance(lowered, LoweredInRange) and equations == lowered.equations:
             return lowered.examined
         region, samples = self.reference.region, self.reference.samples
-        device = self._device(lowered.module)
-        return examine(region, equations, lowered, samples.X, samples.Y, device)
+        return examine(region, equations, lowered, samples, self._device(lowered.module))
 
     def measure(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
         """The same with what no verdict depends on: gradients, extrapolation and latency."""
@@ -136,10 +135,10 @@ class Comparison:
         return end_to_end(self._results, runs, self.batches, self.batches_are)
 
     @cached_property
-    def _results(self) -> Remembered:
+    def _results(self) -> Callable[[Batch], list[torch.Tensor]]:
         """What the original gives on the batches."""
         assert self.root is not None
-        return Remembered(as_it_is(self.root))
+        return remembered(as_it_is(self.root))
 
     def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
         assert self.original is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,14 @@ from torch import nn
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.derivatives import autograd, sound
+from symcompile.fidelity.derivatives import of_block, sound
 from symcompile.fidelity.metrics import relative_l2
 from symcompile.fidelity.outcome import LOSES_DIGITS, OVERFLOWS, UNDERFLOWS, Shortfall
 from symcompile.lowering import Lowered, inner_types, lower
 from symcompile.modules.calling import evaluating
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import on_rows
+from symcompile.modules.samples import Samples
 
 # Next to the zeros of an equation nothing is left in any type: of samples spread evenly that is one
 # in millions in float32. A share above this is not explained so.
@@ -66,26 +68,20 @@ class LoweredInRange(Lowered):
 def lower_in_range(
     region: Region,
     equations: Mapping[int, Equation],
-    X: Array,
-    Y: Array,
+    samples: Samples,
     *,
     device: torch.device,
     neural: nn.Module | None = None,
 ) -> LoweredInRange:
-    """Lower the equations in the narrowest type that does, else in the one that does best.
-
-    Args:
-        X, Y: what the region was recorded to receive and give, [n_samples, n_inputs] and
-            [n_samples, n_outputs].
-        neural: see `lower`.
-    """
+    """Lower the equations in the narrowest type that does, else in the one that does best, on all
+    that the region was recorded to receive and give; `neural` as for `lower`."""
     dtype = getattr(torch, region.dtype)
     best: LoweredInRange | None = None
     for inner in inner_types(dtype):
         if best is not None and not _there(inner, device):
             continue
         lowered = lower(region, equations, dtype=dtype, inner=inner, device=device, neural=neural)
-        examined = examine(region, equations, lowered, X, Y, device)
+        examined = examine(region, equations, lowered, samples, device)
         if best is None or examined.wrong < best.examined.wrong:
             best = LoweredInRange(**vars(lowered), examined=examined)
         if examined.wrong == (0, False):
@@ -107,24 +103,22 @@ def examine(
     region: Region,
     equations: Mapping[int, Equation],
     lowered: Lowered,
-    X: Array,
-    Y: Array,
+    samples: Samples,
     device: torch.device,
 ) -> Examined:
-    """Compare a block with its equations; X and Y as for `lower_in_range`."""
+    """Compare a block with its equations."""
+    X, Y = samples.X, samples.Y
     if region.interface.one_by_one and len(X) > _ONE_BY_ONE:
         some = np.linspace(0, len(X) - 1, _ONE_BY_ONE).astype(int)
         X, Y = X[some], Y[some]
-    dtype, n_outputs = getattr(torch, region.dtype), region.interface.n_outputs
-    projected = region.projection_out is not None
-    columns = list(range(n_outputs)) if projected else sorted(equations)
-    call = on_rows(region, lowered.module)
+    dtype, projected = getattr(torch, region.dtype), region.projection_out is not None
+    columns = list(range(region.interface.n_outputs)) if projected else sorted(equations)
     with evaluating(lowered.module):
-        values = autograd(call, dtype, device, n_outputs=n_outputs).values(X)[:, columns]
-        try:
-            slopes = sound(call, X, columns, dtype, device)
-        except Exception:  # whatever a user's forward raises when it is differentiated
-            slopes = None
+        values = of_block(region, lowered.module, device).values(X)[:, columns]
+        finite = bool(np.isfinite(values).all())
+        with suppress(Exception):  # whatever a user's forward raises when it is differentiated
+            slopes = sound(on_rows(region, lowered.module), X, columns, dtype, device)
+            finite = finite and bool(slopes.all())
     expected = _expected(region, equations, X, Y)
     sides = [(key, values[:, [k]], expected[:, [k]], Y[:, [key]]) for k, key in enumerate(columns)]
     shortfalls = [
@@ -134,7 +128,7 @@ def examine(
     return Examined(
         dtype_name(lowered.dtype),
         tuple(shortfall for shortfall in shortfalls if shortfall is not None),
-        bool(np.isfinite(values).all()) and (slopes is None or bool(slopes.all())),
+        finite,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from symcompile.errors import one_line
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
@@ -26,6 +27,8 @@ from symcompile.report.notes import (
 
 WIDTH = 100
 EQUATION_LINES = 3
+
+_wrapped = partial(wrapped, width=WIDTH)
 
 
 def render(report: Report) -> str:
@@ -134,7 +137,3 @@ def _figures(figures: Table) -> list[str]:
     mark = WORSE if len(lines[1]) + 2 + len(WORSE) <= WIDTH else "!"
     marks = ["", "", *(f"  {mark}" if worse else "" for worse in figures.worse)]
     return [line + mark for line, mark in zip(lines, marks, strict=True)]
-
-
-def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
-    return wrapped(text, WIDTH, first, rest)

@@ -90,7 +90,7 @@ class _Page(NamedTuple):
         return self.paint(f"{style} mark" if marked else style, text)
 
     def wrapped(self, text: str, first: str = "", rest: str = "") -> list[str]:
-        return [line.replace(_KEPT, " ") for line in wrapped(text, self.width, first, rest)]
+        return [line.replace(_KEPT, " ") for line in wrapped(text, first, rest, width=self.width)]
 
     def heading(self, title: str, style: str, about: str = "") -> list[str]:
         """A title with a line below it; only its words have a colour."""
