@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
 
 from symcompile.diff.matching.fingerprints import Finder, Keys, MatchingSide, Numbers, numbers
 from symcompile.diff.matching.network import ENDS, Level, Network, label
@@ -48,18 +48,19 @@ class NodePairing:
             self._take_single(old, new)
 
     def finish(self) -> None:
-        """Take what is left of the ends and of blocks that both sides have."""
+        """Take what is left of the ends and of blocks that both sides have, one after the other."""
+        for nodes, others in _shared(*self._fixed(named=False)):
+            for pair in zip(nodes, others, strict=False):
+                self._add(*pair)
         self.look(Level())
-        self._take_in_order(*self._fixed(named=False))
+        self.spread()
 
-    def spread(self, start: Iterable[int] | None = None) -> None:
+    def spread(self) -> None:
         """From pairs to what both nodes read at the same place, and to the only user of a kind."""
-        queue = deque(range(len(self.pairs)) if start is None else start)
-        while queue:
-            for old, new in self._beside(*self.pairs[queue.popleft()]):
+        for pair in self.pairs:  # which grows
+            for old, new in self._beside(*pair):
                 if self._free(old, new):
                     self._add(old, new)
-                    queue.append(len(self.pairs) - 1)
 
     # --- which pairs are taken -------------------------------------------------------------------
 
@@ -85,22 +86,6 @@ class NodePairing:
         for nodes, others in _shared(old, new):
             if len(nodes) == len(others) == 1 and self._free(nodes[0], others[0]):
                 self._add(nodes[0], others[0])
-
-    def _take_in_order(self, old: Keys, new: Keys) -> None:
-        """Those of the same name, then one after the other."""
-        for nodes, others in _shared(old, new):
-            for pair in self._in_order(nodes, others):
-                self._add(*pair)
-                self.spread([len(self.pairs) - 1])
-
-    def _in_order(self, nodes: list[int], others: list[int]) -> Iterator[tuple[int, int]]:
-        names = {self.new.network.nodes[other].name: other for other in others}
-        for node in nodes:
-            same = names.get(self.old.network.nodes[node].name)
-            if same is not None and self._free(node, same):
-                yield node, same
-        left = (node for node in nodes if self.old.pair[node] is None)
-        yield from zip(left, (o for o in others if self.new.pair[o] is None), strict=False)
 
     # --- along the edges -------------------------------------------------------------------------
 
