@@ -57,7 +57,7 @@ def refusal(
     checks = chain(
         _always(fidelity, rows, region),
         [] if tolerance is None else _above(fidelity, rows, tolerance),
-        _worse_than_linear(rows) if beat_linear else [],
+        [(_worse_than_linear(rows), _WORSE)] if beat_linear else [],
     )
     for problems, advice in checks:
         if problems:
@@ -86,23 +86,19 @@ _WORSE = "Try " + _SEARCH_MORE + ", leave out beat_linear="
 def _always(fidelity: Fidelity, rows: Rows, region: Region) -> Iterator[Check]:
     """What nobody can wish for."""
     yield _out_of_range(fidelity, region), _RESCALE
-    undefined = [issue for issue in fidelity.domain if issue.on_data]
-    texts = (f"{issue} at {issue.point or 'every input'}" for issue in undefined)
-    yield (
-        [
-            (issue.output, f"output {issue.output} is undefined on recorded samples: {text}")
-            for issue, text in zip(undefined, texts, strict=True)
-        ],
-        _OTHER_FORM,
-    )
-    yield (
-        [
-            (output, f"{_name(output)} is not finite on held-out samples")
-            for output, row in rows.items()
-            if not math.isfinite(row.equation.max_error)
-        ],
-        _OTHER_FORM,
-    )
+    what = "output {0.output} is undefined on recorded samples: {0} at {1}"
+    undefined: list[Problem] = [
+        (issue.output, what.format(issue, issue.point or "every input"))
+        for issue in fidelity.domain
+        if issue.on_data
+    ]
+    yield undefined, _OTHER_FORM
+    infinite = [
+        (output, f"{_name(output)} is not finite on held-out samples")
+        for output, row in rows.items()
+        if not math.isfinite(row.equation.max_error)
+    ]
+    yield infinite, _OTHER_FORM
     change = fidelity.end_to_end
     if change is not None and not change.finite:
         where = f"on {change.data}, where the original's is"
@@ -111,32 +107,24 @@ def _always(fidelity: Fidelity, rows: Rows, region: Region) -> Iterator[Check]:
 
 def _above(fidelity: Fidelity, rows: Rows, tolerance: float) -> Iterator[Check]:
     advice, change = _ABOVE.format(tolerance=tolerance), fidelity.end_to_end
-    yield (
-        [
-            (output, f"{_name(output)}: relative L2 {error:.3g} on held-out samples")
-            for output, row in rows.items()
-            if not (error := row.equation.relative_l2) <= tolerance
-        ],
-        advice,
-    )
+    far = [
+        (output, f"{_name(output)}: relative L2 {error:.3g} on held-out samples")
+        for output, row in rows.items()
+        if not (error := row.equation.relative_l2) <= tolerance
+    ]
+    yield far, advice
     if change is not None and change.equation > tolerance:
         moved = f"{change.equation:.3g} (relative L2) on {change.data}"
         yield [(None, f"the model's output moves by {moved}")], advice
 
 
-def _worse_than_linear(rows: Rows) -> Iterator[Check]:
-    yield (
-        [
-            (
-                output,
-                f"{_name(output)} is worse than a linear map of the same inputs: relative L2"
-                f" {row.equation.relative_l2:.3g} against {row.linear.relative_l2:.3g}",
-            )
-            for output, row in rows.items()
-            if not row.beats_linear
-        ],
-        _WORSE,
-    )
+def _worse_than_linear(rows: Rows) -> list[Problem]:
+    what = "{} is worse than a linear map of the same inputs: relative L2 {:.3g} against {:.3g}"
+    return [
+        (output, what.format(_name(output), row.equation.relative_l2, row.linear.relative_l2))
+        for output, row in rows.items()
+        if not row.beats_linear
+    ]
 
 
 def _name(output: int | None) -> str:
