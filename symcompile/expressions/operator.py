@@ -11,8 +11,6 @@ import numpy as np
 import sympy
 from mpmath.libmp.libmpf import prec_to_dps
 
-from symcompile.expressions.fold import compiled, fold
-
 # Bits that sympy asks for where it wants a float64: some more than the 53 that it has.
 _DOUBLE = 64
 _TABLE = "symcompile.expressions.columns"
@@ -179,9 +177,9 @@ class Head(sympy.Function):  # type: ignore[misc]
         return self._defined(*self.args)
 
     def _defined(self, *args: sympy.Expr) -> sympy.Expr:
-        from symcompile.expressions.columns import BUILD
+        from symcompile.expressions.columns import BUILD, by_definition
 
-        return fold(compiled(self.written), {**BUILD, "input": args.__getitem__})[-1]
+        return by_definition(BUILD, self.written, *args)
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         """The derivative by an argument: of plain symbols sympy knows none of an Abs."""

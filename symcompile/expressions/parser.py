@@ -15,7 +15,7 @@ import operator
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from itertools import takewhile
+from itertools import groupby
 from typing import Any
 
 import sympy
@@ -43,20 +43,12 @@ NAMES: dict[str, sympy.Expr] = {"pi": sympy.pi}
 # sympy prints Euler's number as E, which in a text of a user's may be anything.
 PRINTED_NAMES = NAMES | {"E": sympy.E}
 
-# What the bounds on programs call an operator of Python's grammar, and what it builds.
-_ARITHMETIC: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Add: ("add", operator.add),
-    ast.Sub: ("add", operator.sub),
-    ast.Mult: ("mul", operator.mul),
-    ast.Div: ("div", operator.truediv),
-    ast.Pow: ("pow", sympy.Pow),
-}
 _SUMS = (ast.Add, ast.Sub)
-_LOGIC: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.BitAnd: ("and", sympy.And),
-    ast.BitOr: ("or", sympy.Or),
-}
-_CALLED = {kind: op for kind, (op, _) in (_ARITHMETIC | _LOGIC).items()}
+_ARITHMETIC = (*_SUMS, ast.Mult, ast.Div, ast.Pow)
+_LOGIC: dict[type, Callable[..., Any]] = {ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
+# What the bounds on programs call an operator of Python's grammar.
+_CALLED = dict.fromkeys(_SUMS, "add") | {ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
+_CALLED |= {ast.BitAnd: "and", ast.BitOr: "or"}
 # The same of a function.
 _FUNCTIONS_CALLED = {name: row.op or row.name for row in ROWS for name in row.typed}
 _FUNCTIONS_CALLED |= {"inv": "div", "Piecewise": "where", "ITE": "where", "Eq": "eq", "Ne": "eq"}
@@ -171,7 +163,7 @@ class _Reader:
             return self.binary(node, depth)
         if isinstance(node, ast.BinOp) and type(node.op) in _LOGIC:
             both = (self.test(one, depth + 1, node.op) for one in (node.left, node.right))
-            return _LOGIC[type(node.op)][1](*both)
+            return _LOGIC[type(node.op)](*both)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
             return sympy.Not(self.test(node.operand, depth + 1, node.op))
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
@@ -195,10 +187,7 @@ class _Reader:
             raise self.refuse(f"holds {value!r}: expected a number")
         if type(value) is int and abs(value) < 10**18:
             return sympy.Integer(value)
-        try:
-            rounded = float(value)  # type: ignore[arg-type]
-        except OverflowError:
-            rounded = math.inf
+        rounded = _rounded(value)
         if math.isinf(rounded):
             raise self.refuse("holds a number that no float64 can hold")
         return sympy.Float(rounded)
@@ -215,18 +204,14 @@ class _Reader:
 
     def binary(self, node: ast.BinOp, depth: int) -> sympy.Expr:
         """A chain of operators, `a + b - c`: as long as the text allows, since it nests nothing."""
-        chain = [node]
-        while isinstance(chain[-1].left, ast.BinOp) and type(chain[-1].left.op) in _ARITHMETIC:
-            chain.append(chain[-1].left)
-        value = self.read(chain[-1].left, depth + 1)
-        chain.reverse()
-        while chain:
-            terms = list(takewhile(lambda one: type(one.op) in _SUMS, chain))
-            if terms:
-                value = self.sum(value, terms, depth)
-            else:
-                value = self.combine(type(chain[0].op), value, self.read(chain[0].right, depth + 1))
-            chain = chain[len(terms) or 1 :]
+        chain = _unrolled(node, _ARITHMETIC)
+        value = self.read(chain[0].left, depth + 1)
+        for summed, operations in groupby(chain, lambda step: type(step.op) in _SUMS):
+            if summed:
+                value = self.sum(value, list(operations), depth)
+                continue
+            for step in operations:
+                value = self.combine(type(step.op), value, self.read(step.right, depth + 1))
         return value
 
     def sum(self, first: sympy.Expr, rest: list[ast.BinOp], depth: int) -> sympy.Expr:
@@ -248,7 +233,7 @@ class _Reader:
             raise self.refuse("divides by zero")
         if op is ast.Pow:
             return self.power(left, right)
-        return self.checked(_ARITHMETIC[op][1](left, right))
+        return self.checked(left * right if op is ast.Mult else left / right)
 
     def power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
         if exponent.is_Number and abs(exponent) > MAX_EXPONENT:
@@ -343,34 +328,32 @@ def _measure(tree: ast.AST, gauge: Gauge, known: Mapping[str, Size]) -> Size:
         return gauge.add(_FUNCTIONS_CALLED.get(name, name), inside)
     if isinstance(tree, ast.Tuple):  # a case of a Piecewise
         return gauge.add("and", [_measure(node, gauge, known) for node in tree.elts])
-    return gauge.add("number", value=_value(tree))
-
-
-def _value(tree: ast.AST) -> float | None:
     number = tree.value if isinstance(tree, ast.Constant) else None
-    if not isinstance(number, int | float):
-        return None
+    return gauge.add("number", value=_rounded(number) if isinstance(number, int | float) else None)
+
+
+def _rounded(number: Any) -> float:
     try:
         return float(number)
     except OverflowError:
         return math.inf
 
 
-def _chain(tree: ast.BinOp, gauge: Gauge, known: Mapping[str, Size]) -> Size:
-    """`a + b - c` nests to the left as deep as it is long: walked, not descended."""
-    chain = [tree]
-    while isinstance(chain[-1].left, ast.BinOp):
+def _unrolled(node: ast.BinOp, kinds: tuple[type, ...]) -> list[ast.BinOp]:
+    """`a + b - c` nests to the left as deep as it is long: its operations, from the innermost."""
+    chain = [node]
+    while isinstance(chain[-1].left, ast.BinOp) and isinstance(chain[-1].left.op, kinds):
         chain.append(chain[-1].left)
-    chain.reverse()
+    return chain[::-1]
+
+
+def _chain(tree: ast.BinOp, gauge: Gauge, known: Mapping[str, Size]) -> Size:
+    """Of a chain of operators, walked, not descended."""
+    chain = _unrolled(tree, (ast.operator,))
     size = _measure(chain[0].left, gauge, known)
-    start = 0
-    while start < len(chain):
-        op = _CALLED.get(type(chain[start].op), "pow")
-        end = start + 1
+    for op, operations in groupby(chain, lambda step: _CALLED.get(type(step.op), "pow")):
+        operands = [_measure(step.right, gauge, known) for step in operations]
         # A sum is built at once, however long it is; each factor and power after the other.
-        while op == "add" and end < len(chain) and _CALLED.get(type(chain[end].op)) == op:
-            end += 1
-        rest = [_measure(operation.right, gauge, known) for operation in chain[start:end]]
-        size = gauge.add(op, [size, *rest])
-        start = end
+        for together in [operands] if op == "add" else ([operand] for operand in operands):
+            size = gauge.add(op, [size, *together])
     return size

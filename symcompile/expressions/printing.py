@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import keyword
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sympy
@@ -33,7 +33,7 @@ def as_text(expr: sympy.Basic, names: Collection[str]) -> str:
 
 
 def as_latex(expr: sympy.Basic, names: Collection[str]) -> str:
-    return str(_LatexPrinter(_latex_names(names)).doprint(expr))
+    return str(LatexPrinter({"symbol_names": _latex_names(names)}).doprint(expr))
 
 
 def as_python(expr: sympy.Basic, names: Sequence[str], name: str) -> str:
@@ -43,7 +43,7 @@ def as_python(expr: sympy.Basic, names: Sequence[str], name: str) -> str:
     renamed = expr.xreplace(
         {sympy.Symbol(a): sympy.Symbol(b) for a, b in arguments.items() if a != b}
     )
-    body = _PythonPrinter().doprint(renamed)
+    body = _PythonPrinter({"reserved_word_suffix": ""}).doprint(renamed)
     return f"import math\n\n\ndef {name}({', '.join(arguments.values())}):\n    return {body}\n"
 
 
@@ -59,16 +59,8 @@ class _TextPrinter(StrPrinter):  # type: ignore[misc]
         return self.pi
 
 
-class _LatexPrinter(LatexPrinter):  # type: ignore[misc]
-    def __init__(self, names: Mapping[sympy.Symbol, str]) -> None:
-        super().__init__({"symbol_names": dict(names)})
-
-
 class _PythonPrinter(PythonCodePrinter):  # type: ignore[misc]
     """Powers of one half as math.sqrt, everything else as sympy prints it."""
-
-    def __init__(self) -> None:
-        super().__init__({"reserved_word_suffix": ""})
 
     def _print_Float(self, expr: sympy.Float) -> str:
         return repr(float(expr))

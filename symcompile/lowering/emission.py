@@ -17,7 +17,7 @@ from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
 from symcompile.lowering import torch_rules
 from symcompile.lowering.affine import Term
-from symcompile.lowering.joint import FOLDABLE, owners
+from symcompile.lowering.joint import owners
 
 # A tensor in the graph, or a number known now.
 Value = fx.Node | float | bool
@@ -79,11 +79,16 @@ class Emitter:
         self.writer, self.code = writer, program.instructions
         self.leaf, self.rows, self.rest, self.anchor = leaf, rows, rest, anchor
         self.owners = [tuple(sorted(numbers[k] for k in found)) for found in owners(program)]
-        self.varies = _varies(self.code)
-        self.exposed = _exposed(self.code, self.varies)
+        # Whether it depends on an input; where its value or slope can overflow or be undefined, by
+        # which argument, and a safe one; and whether that is so of it or of what it is made of.
+        self.varies: list[bool] = []
+        self.exposed: list[tuple[int, float] | None] = []
         self.risky: list[bool] = []
-        for (_, args, _), exposed in zip(self.code, self.exposed, strict=True):
-            self.risky.append(exposed is not None or any(self.risky[a] for a in args))
+        for op, args, value in self.code:
+            self.varies.append(op == "input" or any(self.varies[a] for a in args))
+            guard = OPERATORS[op].harmless if args and (op, value) != _SQUARE else None
+            self.exposed.append(guard if guard and self.varies[args[guard[0]]] else None)
+            self.risky.append(self.exposed[-1] is not None or any(self.risky[a] for a in args))
         self.positive = [low > _TINY for low, _ in bounds(program)]
         self.values: dict[tuple[int, fx.Node | None], Value] = {}
         self.masks: dict[tuple[Any, ...], fx.Node] = {}
@@ -110,8 +115,10 @@ class Emitter:
         self.writer.equations = self.owners[index]
         if op in ("input", "slot"):
             return self.leaf(self.code[index])
-        if op in FOLDABLE and not any(isinstance(v, fx.Node) for v in operands):
-            return known_value(op, operands, value)
+        numbers = [v for v in operands if not isinstance(v, fx.Node)]
+        if len(numbers) == len(operands):
+            number = known_value(op, numbers, value)
+            return bool(number) if OPERATORS[op].truth else number
         if mask is not None and (exposed := self.exposed[index]):
             place, harmless = exposed
             operands[place] = self.writer.call(
@@ -122,7 +129,8 @@ class Emitter:
         if op == "power":
             return self._power(args[0], operands[0], value, mask)
         if op == "pow":
-            return self._pow(index, operands[0], operands[1])
+            base, exponent = operands
+            return torch_rules.power(self.writer.call, base, exponent, self.positive[args[0]])
         if op in ("min", "max"):
             return self._extremum(op, operands)
         return self._plain(index, op, operands)
@@ -133,10 +141,8 @@ class Emitter:
             operands = self._tensors(operands)
         if row.edge and not (row.edge.at == 0.0 and self.positive[self.code[index].args[0]]):
             return torch_rules.guarded(self.writer.call, op, *operands)
-        if op == "not" and not isinstance(operands[0], fx.Node):
-            return not operands[0]
         if len(operands) == 1:
-            return self.writer.call(torch_rules.FUNCTIONS[op], operands[0])
+            return self.writer.call(torch_rules.FUNCTIONS[op], *operands)
         return reduce(lambda a, b: self._binary(op, a, b), operands)
 
     def _tensors(self, operands: list[Value]) -> list[Value]:
@@ -146,8 +152,6 @@ class Emitter:
         return [v if isinstance(v, fx.Node) else full(v) for v in operands]
 
     def _binary(self, op: str, a: Value, b: Value) -> Value:
-        if not isinstance(a, fx.Node) and not isinstance(b, fx.Node):
-            return bool(torch_rules.FUNCTIONS[op](torch.tensor(a), torch.tensor(b)))
         if isinstance(a, bool) or isinstance(b, bool):
             known, other = (a, b) if isinstance(a, bool) else (b, a)
             return other if known == (op == "and") else known
@@ -216,18 +220,6 @@ class Emitter:
             self.masks[key] = self.writer.call(operator.mul, half, other)
         return self.masks[key]
 
-    def _pow(self, index: int, base: Value, exponent: Value) -> Value:
-        call = self.writer.call
-        if not isinstance(base, fx.Node):
-            return call(torch.pow, base, exponent)
-        if self.positive[self.code[index].args[0]] or (
-            not isinstance(exponent, fx.Node) and float(exponent).is_integer()
-        ):
-            return call(torch.pow, base, exponent)
-        if isinstance(exponent, fx.Node):
-            return torch_rules.power_of_tensor(call, base, exponent)
-        return torch_rules.power(call, base, exponent)
-
     def _extremum(self, op: str, operands: Sequence[Value]) -> Value:
         numbers = [v for v in operands if not isinstance(v, fx.Node)]
         nodes = [v for v in operands if isinstance(v, fx.Node)]
@@ -236,20 +228,3 @@ class Emitter:
             return value
         limits = (None, min(numbers)) if op == "min" else (max(numbers),)
         return self.writer.call(torch.clamp, value, *limits)
-
-
-def _varies(code: Sequence[Instruction]) -> list[bool]:
-    """Whether an instruction depends on an input."""
-    varies: list[bool] = []
-    for op, args, _ in code:
-        varies.append(op == "input" or any(varies[a] for a in args))
-    return varies
-
-
-def _exposed(code: Sequence[Instruction], varies: Sequence[bool]) -> list[tuple[int, float] | None]:
-    """Where a value or slope can overflow or be undefined: by which argument, and a safe one."""
-    exposed: list[tuple[int, float] | None] = []
-    for op, args, value in code:
-        harmless = OPERATORS[op].harmless if op in OPERATORS and (op, value) != _SQUARE else None
-        exposed.append(harmless if harmless and varies[args[harmless[0]]] else None)
-    return exposed

@@ -26,7 +26,7 @@ from symcompile.modules.region import Region
 
 _COMMUTATIVE = frozenset(op for op, row in OPERATORS.items() if row.nary)
 # Operations that are done at once where all arguments are numbers.
-FOLDABLE = {op for op, row in OPERATORS.items() if not row.truth and op != "where"}
+_FOLDABLE = {op for op, row in OPERATORS.items() if not row.truth and op != "where"}
 # Pairs of factors are looked for only in programs of up to this many instructions.
 _PAIRING_LIMIT = 4000
 
@@ -193,7 +193,7 @@ class _Sharing(Code):
 
     def simplest(self, op: str, *args: int, value: Any = None) -> int:
         operands = [self.instructions[a] for a in args]
-        if op in FOLDABLE and all(operand.op == "number" for operand in operands):
+        if op in _FOLDABLE and all(operand.op == "number" for operand in operands):
             result = known_value(op, [number_value(operand.value) for operand in operands], value)
             if math.isfinite(result):  # a program holds no other number
                 return self.add("number", (), result)

@@ -17,6 +17,7 @@ from functools import reduce
 from typing import Any
 
 import torch
+from torch import fx
 
 from symcompile.expressions.operators import OPERATORS
 
@@ -59,22 +60,16 @@ def guarded(call: Call, op: str, u: Any, *others: Any) -> Any:
     return call(torch.where, there, value, regular, guard=2)
 
 
-def power(call: Call, u: Any, exponent: float) -> Any:
-    """`u**exponent` for a number that is no whole one."""
-    if 0 < exponent < 1:
+def power(call: Call, u: Any, exponent: Any, positive: bool) -> Any:
+    """`u**exponent` of nodes or numbers; `positive` where u is above 0 for certain.
+
+    Where the exponent is a tensor and u = 0, the value 0**exponent with a slope by u as it is next
+    to 0, and none by the exponent.
+    """
+    if not isinstance(exponent, fx.Node) and 0 < exponent < 1 and not positive:
         return _from_zero(call, u, lambda safe: call(torch.pow, safe, exponent))
-    return call(torch.pow, u, exponent)
-
-
-def _from_zero(call: Call, u: Any, root: Callable[[Any], Any]) -> Any:
-    zero = call(operator.eq, u, 0.0)
-    regular = root(call(torch.where, zero, 1.0, u, guard=2))
-    return call(torch.where, zero, call(operator.mul, u, STEEP), regular, guard=2)
-
-
-def power_of_tensor(call: Call, u: Any, exponent: Any) -> Any:
-    """`u**exponent` for an exponent that is a tensor: at u = 0 the value 0**exponent with a slope
-    by u as it is next to 0, and none by the exponent."""
+    if positive or not (isinstance(u, fx.Node) and isinstance(exponent, fx.Node)):
+        return call(torch.pow, u, exponent)
     zero = call(operator.eq, u, 0.0)
     regular = call(torch.pow, call(torch.where, zero, 1.0, u, guard=2), exponent)
     fixed = call(torch.detach, exponent)
@@ -83,3 +78,9 @@ def power_of_tensor(call: Call, u: Any, exponent: Any) -> Any:
     value = call(torch.pow, 0.0, fixed)
     edge = call(operator.add, value, call(operator.mul, u, slope))
     return call(torch.where, zero, edge, regular, guard=2)
+
+
+def _from_zero(call: Call, u: Any, root: Callable[[Any], Any]) -> Any:
+    zero = call(operator.eq, u, 0.0)
+    regular = root(call(torch.where, zero, 1.0, u, guard=2))
+    return call(torch.where, zero, call(operator.mul, u, STEEP), regular, guard=2)
