@@ -68,18 +68,18 @@ def _former_names(
     gone = {path: block for path, block in old.blocks.items() if path not in new.blocks}
     come = {path: block for path, block in new.blocks.items() if path not in old.blocks}
     before, after = ({node.name: node.region for node in side.nodes} for side in (old, new))
-    found: dict[str, str] = {}
+    former: dict[str, str] = {}
 
     def take(pairs: Iterable[tuple[str | None, str | None]], certain: bool = True) -> None:
         for a, b in pairs:
             if a in gone and b in come and (certain or _alike(gone[a], come[b])):
-                found[b] = a
+                former[b] = a
                 del gone[a], come[b]
 
     take(((before.get(a), after.get(b)) for a, b in node_pairs), certain=False)
     take(_same_equations(gone, come))
     take(_alike_equations(gone, come, steps))
-    return found
+    return former
 
 
 def _alike(before: Block, after: Block) -> bool:
@@ -90,12 +90,12 @@ def _alike(before: Block, after: Block) -> bool:
 def _same_equations(gone: Mapping[str, Block], come: Mapping[str, Block]) -> Paths:
     """Pairs of blocks with the same equations to the last bit, where only one pair is possible."""
     paths: tuple[dict[Any, list[str]], ...] = (defaultdict(list), defaultdict(list))
-    for blocks, found in zip((gone, come), paths, strict=True):
+    for blocks, by_equations in zip((gone, come), paths, strict=True):
         for path, block in blocks.items():
             equations = [(k, block.outputs[k].equation) for k in sorted(block.outputs)]
             key = tuple((k, equation.form, equation.constants) for k, equation in equations)
             if key:
-                found[key].append(path)
+                by_equations[key].append(path)
     before, after = paths
     shared = [key for key in before if len(before[key]) == len(after.get(key, ())) == 1]
     return [(before[key][0], after[key][0]) for key in shared]
@@ -113,10 +113,10 @@ def _alike_equations(gone: Mapping[str, Block], come: Mapping[str, Block], steps
     ]
     if len(pairs) > _MOST_PAIRS:
         return []
-    wanted = (IDENTICAL, REWRITTEN, DRIFTED)
-    found = [(a, b) for a, b in pairs if _compare(gone[a], come[b], steps).change in wanted]
-    counts = Counter(path for pair in found for path in pair)
-    return [(a, b) for a, b in found if counts[a] == counts[b] == 1]
+    same_law = (IDENTICAL, REWRITTEN, DRIFTED)
+    alike = [(a, b) for a, b in pairs if _compare(gone[a], come[b], steps).change in same_law]
+    counts = Counter(path for pair in alike for path in pair)
+    return [(a, b) for a, b in alike if counts[a] == counts[b] == 1]
 
 
 # --- one block -----------------------------------------------------------------------------------
@@ -124,9 +124,9 @@ def _alike_equations(gone: Mapping[str, Block], come: Mapping[str, Block], steps
 
 def _compare(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     if old is None or new is None:
-        found = _one_sided(old, new, steps)
+        block = _one_sided(old, new, steps)
     else:
-        found = _paired(old, new, steps)
+        block = _paired(old, new, steps)
     before, after = (
         None
         if side is None
@@ -137,27 +137,27 @@ def _compare(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     )
     dtypes = [side.dtype for side in (old, new) if side is not None and side.dtype is not None]
     dtype = max(dtypes, key=epsilon, default=None)
-    equations = tuple(replace(equation, dtype=dtype) for equation in found.equations)
-    return replace(found, old=before, new=after, equations=equations, dtype=dtype)
+    equations = tuple(replace(equation, dtype=dtype) for equation in block.equations)
+    return replace(block, old=before, new=after, equations=equations, dtype=dtype)
 
 
 def _paired(old: Block, new: Block, steps: Steps) -> BlockDiff:
     neural = new if not new.symbolic else old
     notes = [f"neural: {neural.reason}"] * bool(neural.reason and not neural.symbolic)
     if old.symbolic and new.symbolic:
-        found = _symbolic(old, new, steps)
+        block = _symbolic(old, new, steps)
     elif old.symbolic or new.symbolic:
-        found = _one_sided(old if old.symbolic else None, new if new.symbolic else None, steps)
+        block = _one_sided(old if old.symbolic else None, new if new.symbolic else None, steps)
     else:
         same = None in (old.digest, new.digest) or old.digest == new.digest
-        found = BlockDiff(new.path, IDENTICAL if same else WEIGHTS)
+        block = BlockDiff(new.path, IDENTICAL if same else WEIGHTS)
     notes += [
         f"recorded range of {name}: {_span(old.inputs[name])} -> {_span(new.inputs[name])}"
         for name in new.inputs
         if name in old.inputs and old.inputs[name] != new.inputs[name]
     ]
     renamed = old.path if old.path != new.path else None
-    return replace(found, path=new.path, renamed_from=renamed, notes=tuple(notes))
+    return replace(block, path=new.path, renamed_from=renamed, notes=tuple(notes))
 
 
 def _one_sided(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
@@ -209,8 +209,8 @@ def _variables(block: Block) -> tuple[Any, ...]:
 
 def engine(block: Block) -> str:
     """Name and version of the engine, and the seed: "operon 0.6.2, seed 0"; "" where unknown."""
-    found = block.provenance.get("engine")
-    data = found if isinstance(found, Mapping) else {"name": found}
+    searched_by = block.provenance.get("engine")
+    data = searched_by if isinstance(searched_by, Mapping) else {"name": searched_by}
     words = " ".join(str(data[key]) for key in ("name", "version") if data.get(key))
     seed = block.provenance.get("seed")
     return ", ".join([words] * bool(words) + [f"seed {seed}"] * (seed is not None))

@@ -48,8 +48,8 @@ def _compare_nodes(old: Snapshot, new: Snapshot) -> NodesDiff:
         return NodesDiff(note="graphs not compared: neither side has one")
     from symcompile.diff.matching import match  # loads networkx, which manifests do without
 
-    found = match(old.nodes, new.nodes, old_weights=old.weights, new_weights=new.weights)
-    return replace(found, level=level)
+    nodes = match(old.nodes, new.nodes, old_weights=old.weights, new_weights=new.weights)
+    return replace(nodes, level=level)
 
 
 def _graph(side: Snapshot) -> str:

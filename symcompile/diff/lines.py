@@ -26,13 +26,13 @@ _ACCURACY = {
 
 def lines(snapshot: Snapshot) -> str:
     """Everything that is known of one side, each fact on a line that can be read alone."""
-    found = [
+    facts = [
         *_model(snapshot),
         *(line for path in sorted(snapshot.blocks) for line in _block(snapshot.blocks[path])),
         *(f"weight {name}: {_tensor(weight)}" for name, weight in sorted(snapshot.weights.items())),
         *(f"node {node.name} = {node.operator}({_arguments(node)})" for node in snapshot.nodes),
     ]
-    return "".join(f"{one_line(line)}\n" for line in found)
+    return "".join(f"{one_line(line)}\n" for line in facts)
 
 
 def _model(snapshot: Snapshot) -> Iterator[str]:
@@ -77,7 +77,9 @@ def _block(block: Block) -> Iterator[str]:
         recorded = "" if span is None else f": from {span[0]!r} to {span[1]!r}"
         yield f"{path} input {name}{recorded}"
     yield from (f"{path} feature {name} = {text}" for name, text in block.features.items())
-    yield from (f"{path} projection {k}: {one}" for k, one in sorted(block.projections.items()))
+    yield from (
+        f"{path} projection {k}: {digest}" for k, digest in sorted(block.projections.items())
+    )
     yield from _accuracy(path, block.accuracy)
     yield from (f"{path} {name}: {value}" for name, value in _flat(block.provenance))
 

@@ -60,5 +60,5 @@ def categories(fail_on: str | Collection[str] | None) -> tuple[str, ...]:
     names = fail_on.split(",") if isinstance(fail_on, str) else fail_on
     if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
         raise ComparisonError(f"fail_on is {fail_on!r}: expected any of {', '.join(CATEGORIES)}")
-    wanted = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
-    return () if wanted == ("none",) else wanted
+    chosen = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    return () if chosen == ("none",) else chosen

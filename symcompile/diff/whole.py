@@ -114,11 +114,11 @@ def _weights(old: Snapshot, new: Snapshot, nodes: NodesDiff) -> tuple[tuple[str,
     if old.family != new.family or "nothing" in (old.kind, new.kind):
         return ()
     pairs = _paired(old, new, nodes)
-    found = [(b, _weight(old.weights[a], new.weights[b])) for a, b in pairs.items()]
+    changes = [(b, _weight(old.weights[a], new.weights[b])) for a, b in pairs.items()]
     taken = set(pairs.values())
-    found += [(name, "removed") for name in old.weights if name not in pairs]
-    found += [(name, "added") for name in new.weights if name not in taken]
-    return tuple(sorted(weight for weight in found if weight[1]))
+    changes += [(name, "removed") for name in old.weights if name not in pairs]
+    changes += [(name, "added") for name in new.weights if name not in taken]
+    return tuple(sorted(weight for weight in changes if weight[1]))
 
 
 def _paired(old: Snapshot, new: Snapshot, nodes: NodesDiff) -> dict[str, str]:

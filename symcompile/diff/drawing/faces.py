@@ -119,23 +119,23 @@ def _note(vertex: Vertex) -> str:
 def facts(vertex: Vertex, node: Node) -> tuple[str, ...]:
     """All that is known of a node."""
     other = vertex.new if node is vertex.old else vertex.old
-    known = {
+    about = {
         "on the other side": other.name if other and other.name != node.name else "",
         "reads": ", ".join(node.inputs),
         "weights": ", ".join(node.weights),
         "arguments": node.attributes,
     }
-    lines = [f"{what}: {text}" for what, text in known.items() if text]
+    lines = [f"{what}: {text}" for what, text in about.items() if text]
     if vertex.mark != SAME:
         lines.append(f"{vertex.mark}: {vertex.what}" if vertex.what else vertex.mark)
     return (node.operator, f"name: {node.name}", *lines)
 
 
 def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
-    path, block, known = node.region or "", vertex.block, facts(vertex, node)
+    path, block, node_facts = node.region or "", vertex.block, facts(vertex, node)
     lines = [clipped(path, _BLOCK_COLUMNS, keep_end=True)]
     if block is None:
-        return Face("block", vertex.mark, tuple(lines), _note(vertex), known, node.name)
+        return Face("block", vertex.mark, tuple(lines), _note(vertex), node_facts, node.name)
     status = block.both("status", "")[side == NEW]
     equations = [
         (equation.output, equation.both("text")[side == NEW]) for equation in block.equations
@@ -148,7 +148,7 @@ def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
         about.append(f"and {len(texts) - _MOST_EQUATIONS} more equations")
     kind = "neural" if status == "neural" else "block"
     mark, note = _block_mark(vertex, block)
-    return Face(kind, mark, tuple(lines), note, (*about, *known), node.name)
+    return Face(kind, mark, tuple(lines), note, (*about, *node_facts), node.name)
 
 
 def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:

@@ -258,9 +258,9 @@ def ordered(layers: Layers) -> list[list[int]]:
                 return best
             if sweep >= 0:
                 rows = _swept(rows, below if sweep % 2 else above, down=sweep % 2 == 0)
-            found = crossings(rows, layers.segments)
-            if found < fewest:
-                best, fewest = rows, found
+            crossed = crossings(rows, layers.segments)
+            if crossed < fewest:
+                best, fewest = rows, crossed
     return best
 
 
@@ -333,14 +333,14 @@ def _horizontal(
     lanes = [(a >= layers.n_cells) + (b >= layers.n_cells) for a, b in segments]
     costs = [_TO_THE_LEFT / n_items] * n_items + [_COSTS[count] for count in lanes]
     least = [width / 2 for width in widths] + [0.0] * len(segments)
-    found = linprog(
+    solution = linprog(
         costs,
         A_ub=matrix,
         b_ub=[bound for _, bound in rules] or None,
         bounds=[(value, None) for value in least],
         method="highs-ds",
     )
-    return [float(x) for x in found.x[:n_items]]
+    return [float(x) for x in solution.x[:n_items]]
 
 
 def _apart(

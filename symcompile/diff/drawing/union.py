@@ -65,9 +65,9 @@ class Vertex:
     @property
     def node(self) -> Node:
         """As the new side has it, if it is there."""
-        found = self.new or self.old
-        assert found is not None
-        return found
+        node = self.new or self.old
+        assert node is not None
+        return node
 
     @property
     def is_block(self) -> bool:
@@ -134,8 +134,8 @@ def unite(nodes: NodesDiff, blocks: Iterable[BlockDiff] = ()) -> CellGraph:
         # A node reads what stands before it; a name is taken once.
         seen: set[str] = set()
         for node in rows:
-            known = [] if node.name in seen else [name for name in node.inputs if name in seen]
-            for name in known:
+            sources = [] if node.name in seen else [name for name in node.inputs if name in seen]
+            for name in sources:
                 edge = places[side][name], places[side][node.name]
                 edges[edge] = edges.get(edge, 0) | side
             seen.add(node.name)
@@ -272,7 +272,9 @@ def _branches(union: CellGraph, drawn: set[int], above: Sequence[int]) -> dict[i
     graph.add_edges_from(
         (a, b) for a, b in union.downward if a in free and b in free and above[a] == above[b]
     )
-    return {k: number for number, one in enumerate(nx.connected_components(graph)) for k in one}
+    return {
+        k: number for number, branch in enumerate(nx.connected_components(graph)) for k in branch
+    }
 
 
 def _drawn_above(union: CellGraph, drawn: set[int]) -> list[int]:

@@ -102,9 +102,9 @@ def _break(text: str, start: int, width: int) -> int:
 def excerpt(lines: Sequence[EquationLine]) -> Iterator[tuple[int, EquationLine]]:
     """The lines by number, those in the middle that say nothing new left out of a long equation."""
     changed = [k for k, line in enumerate(lines) if _MARK in line.mask]
-    wanted = {0, len(lines) - 1, *changed[: LINES - 2]}
+    shown = {0, len(lines) - 1, *changed[: LINES - 2]}
     last = -1
-    for k in sorted(wanted) if len(lines) > LINES else range(len(lines)):
+    for k in sorted(shown) if len(lines) > LINES else range(len(lines)):
         if k > last + 1:
             text = (
                 f"... {sum(len(line.text) for line in lines[last + 1 : k]):,} more characters ..."

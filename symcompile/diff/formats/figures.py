@@ -154,9 +154,9 @@ def totals(block: BlockDiff) -> tuple[MetricDiff, MetricDiff]:
         complexities = [side.complexity for side in sides if side]
         costs.append(sum(complexities) if complexities and None not in complexities else None)
     best = _measured("R2", r2s[0], r2s[1], True, rounding.of_r2(block.dtype, *together))
-    found = best, _count(*_COST, costs[0], costs[1])
-    shown = {metric.name: metric for metric in _shown(found, _there(block))}
-    fit, cost = (shown.get(metric.name, MetricDiff(metric.name, "", "")) for metric in found)
+    metrics = best, _count(*_COST, costs[0], costs[1])
+    shown = {metric.name: metric for metric in _shown(metrics, _there(block))}
+    fit, cost = (shown.get(metric.name, MetricDiff(metric.name, "", "")) for metric in metrics)
     return fit, cost
 
 
@@ -166,15 +166,15 @@ def _there(block: BlockDiff) -> tuple[bool, bool]:
     return (True, True) if old == new else (old == "symbolic", new == "symbolic")
 
 
-def _accuracy(found: EquationDiff | BlockDiff) -> list[MetricDiff]:
-    old, new = found.both("accuracy", NOT_MEASURED)
+def _accuracy(fitted: EquationDiff | BlockDiff) -> list[MetricDiff]:
+    old, new = fitted.both("accuracy", NOT_MEASURED)
     return [
         _measured(
             metric.name,
             getattr(old, metric.key),
             getattr(new, metric.key),
             metric.rising,
-            rounding.allowed(found.dtype, metric.key, old, new),
+            rounding.allowed(fitted.dtype, metric.key, old, new),
         )
         for metric in COMPARED
     ]

@@ -93,14 +93,14 @@ def _with_texts(title: str, said: str, equation: EquationDiff, lines: Lines) -> 
 
 def _allowed(diff: GraphDiff, lines: Lines) -> Iterator[_Annotation]:
     """Differences that no rule forbids, the gravest first."""
-    told = {violation.where for violation in diff.violations}
+    forbidden = {violation.where for violation in diff.violations}
     for block in words.gravest_first(diff):
         names = {block.path, *(equation.place for equation in block.equations)}
-        if not (words.quiet(block) or names & told):
+        if not (words.quiet(block) or names & forbidden):
             yield _of_block(block, lines)
-    if not diff.nodes.same and "graph" not in told:
+    if not diff.nodes.same and "graph" not in forbidden:
         yield _Annotation("graph around the equations", words.node_counts(diff.nodes))
-    if words.model_differs(diff.model) and "model" not in told:
+    if words.model_differs(diff.model) and "model" not in forbidden:
         remarks = [f"{first}: {text}" for first, text in words.model_remarks(diff.model)]
         yield _Annotation("model", "\n".join(cut(remark, _MESSAGE) for remark in remarks))
 

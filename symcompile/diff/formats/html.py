@@ -76,8 +76,8 @@ def svg(drawn: Picture, side: int, label: str) -> str:
     return str(_macros("graph").svg(drawn, side, label))
 
 
-def _macros(part: str) -> Any:
-    return _templates().get_template(f"{part}.html.j2").module
+def _macros(page: str) -> Any:
+    return _templates().get_template(f"{page}.html.j2").module
 
 
 @cache
@@ -201,8 +201,8 @@ def _sizes(drawn: Picture) -> str:
 
 def anchor(box: Box, side: int) -> str:
     """What a box is called within the page, "" where nothing is to be said of it."""
-    told = box.face.name and (box.face.mark != SAME or box.face.is_block)
-    return f"{'o' if side == OLD else 'n'}{box.cell}" if told else ""
+    named = box.face.name and (box.face.mark != SAME or box.face.is_block)
+    return f"{'o' if side == OLD else 'n'}{box.cell}" if named else ""
 
 
 def curve(points: Sequence[tuple[float, float]]) -> str:

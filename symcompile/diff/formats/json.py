@@ -157,9 +157,9 @@ def _plain(value: Any) -> Any:
         keys = _KEYS.get(type(value), "").split() or [field.name for field in fields(value)]
         return {_CALLED.get(key, key): _plain(getattr(value, key)) for key in keys}
     if isinstance(value, dict):
-        return {plain(key): _plain(part) for key, part in value.items()}
+        return {plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [_plain(item) for item in value]
     if isinstance(value, str):
         return plain(value)
     if value is None or isinstance(value, bool):

@@ -38,10 +38,10 @@ def node_changes(
 ) -> tuple[NodeChange, ...]:
     """The matched nodes that differ, in the order of the new side."""
     sides = _side(old, [a for a, _ in pairs]), _side(new, [b for _, b in pairs])
-    known = renames(old, new, pairs)
+    renamed = renames(old, new, pairs)
     changes = []
     for a, b in sorted(pairs, key=lambda pair: pair[1]):
-        changed = [*_changed(old, new, a, b), *_other_weights(old, new, a, b, known)]
+        changed = [*_changed(old, new, a, b), *_other_weights(old, new, a, b, renamed)]
         moved = list(_moved(*sides, a, b))
         if changed or moved:
             change = "changed" if changed else "moved"
@@ -120,13 +120,15 @@ def _listed(names: Sequence[str]) -> str:
 # --- other weights -------------------------------------------------------------------------------
 
 
-def _other_weights(old: Network, new: Network, a: int, b: int, known: set[Rename]) -> Iterator[str]:
+def _other_weights(
+    old: Network, new: Network, a: int, b: int, renamed: set[Rename]
+) -> Iterator[str]:
     before, after = old.nodes[a].weights, new.nodes[b].weights
     if len(before) != len(after):
         yield from _came_and_went("weight ", set(before) - set(after), set(after) - set(before))
         return
     for names in zip(before, after, strict=True):
-        if names[0] != names[1] and names not in known:
+        if names[0] != names[1] and names not in renamed:
             yield f"reads weight {shortened(names[1])} instead of {shortened(names[0])}"
 
 

@@ -62,69 +62,69 @@ def _each(keys: Callable[[MatchingSide, Numbers], Iterator[Keys]]) -> Finder:
 
     @wraps(keys)
     def find(old: MatchingSide, new: MatchingSide) -> Iterator[tuple[Keys, Keys]]:
-        known = numbers()
-        yield from zip(keys(old, known), keys(new, known), strict=True)
+        numbered = numbers()
+        yield from zip(keys(old, numbered), keys(new, numbered), strict=True)
 
     return find
 
 
 @_each
-def upstream(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
+def upstream(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
     """By everything that a node depends on, up to matched nodes."""
-    yield _above(side, known)
+    yield _above(side, numbered)
 
 
 @_each
-def downstream(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
+def downstream(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
     """By everything that depends on a node, up to matched nodes."""
-    yield _below(side, known)
+    yield _below(side, numbered)
 
 
 @_each
-def both_ways(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
+def both_ways(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
     """By all of that together."""
-    above, below = _above(side, known), _below(side, known)
+    above, below = _above(side, numbered), _below(side, numbered)
     yield {node: (above[node], below[node]) for node in above}
 
 
 @_each
-def alone(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
+def alone(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
     """By the node itself, if it has weights: nothing else is so sure to be the only one."""
     nodes = side.network.nodes
     yield {node: side.labels[node] for node in side.unmatched() if nodes[node].weights}
 
 
 @_each
-def in_gap(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
+def in_gap(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
     """By the node itself among those between the same matched nodes, whichever stand before it."""
     network, keys = side.network, dict[int, Hashable]()
     for component in nx.weakly_connected_components(network.graph.subgraph(side.unmatched())):
         near = {side.pair[source] for node in component for source in network.inputs[node]}
         near |= {side.pair[user] for node in component for user, _ in network.users[node]}
-        gap = known[frozenset(near - {None})]
+        gap = numbered[frozenset(near - {None})]
         keys.update((node, (side.labels[node], gap)) for node in component)
     yield keys
 
 
 @_each
-def between(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
+def between(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
     """By all of its users, if they are matched, and one of its inputs at the same place."""
     for place in range(_PLACES):
-        found: dict[int, Hashable] = {}
+        keys: dict[int, Hashable] = {}
         for node in side.unmatched():
             read = side.network.inputs[node][place : place + 1]
             users = frozenset((side.pair[user], at) for user, at in side.network.users[node])
             pairs = [side.pair[source] for source in read] + [pair for pair, _ in users]
             if read and users and None not in pairs:
-                found[node] = (side.labels[node], pairs[0], users)
-        yield found
+                keys[node] = (side.labels[node], pairs[0], users)
+        yield keys
 
 
 @_each
-def replaced(side: MatchingSide, known: Numbers) -> Iterator[Keys]:
+def replaced(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
     """By the nearest matched nodes before and after, and whether there are weights."""
     nodes = side.network.nodes
-    users = [[user for user, _ in found] for found in side.network.users]
+    users = [[user for user, _ in reads] for reads in side.network.users]
     above = nearest(side.network.inputs, side.pair)
     below = nearest(users, side.pair, reverse=True)
     yield {
@@ -140,8 +140,8 @@ def in_order(old: MatchingSide, new: MatchingSide) -> Iterator[tuple[Keys, Keys]
         [side.labels[node] if pair is None else -1 - pair for node, pair in enumerate(side.pair)]
         for side in (old, new)
     )
-    found = [(a, b) for a, b in align(before, after) if old.pair[a] is None]
-    yield {a: k for k, (a, _) in enumerate(found)}, {b: k for k, (_, b) in enumerate(found)}
+    kept = [(a, b) for a, b in align(before, after) if old.pair[a] is None]
+    yield {a: k for k, (a, _) in enumerate(kept)}, {b: k for k, (_, b) in enumerate(kept)}
 
 
 # --- all that is above or below ------------------------------------------------------------------
@@ -149,19 +149,19 @@ def in_order(old: MatchingSide, new: MatchingSide) -> Iterator[tuple[Keys, Keys]
 # A matched node is its pair wherever it is met: below zero, where no other number is.
 
 
-def _above(side: MatchingSide, known: Numbers) -> dict[int, int]:
+def _above(side: MatchingSide, numbered: Numbers) -> dict[int, int]:
     keys: dict[int, int] = {}
     pair, inputs = side.pair, side.network.inputs
     for node in side.unmatched():
         read = [keys[a] if (p := pair[a]) is None else -1 - p for a in inputs[node]]
-        keys[node] = known[side.labels[node], tuple(read)]
+        keys[node] = numbered[side.labels[node], tuple(read)]
     return keys
 
 
-def _below(side: MatchingSide, known: Numbers) -> dict[int, int]:
+def _below(side: MatchingSide, numbered: Numbers) -> dict[int, int]:
     keys: dict[int, int] = {}
     pair, users = side.pair, side.network.users
     for node in reversed(side.unmatched()):
         read = [(keys[u] if (p := pair[u]) is None else -1 - p, at) for u, at in users[node]]
-        keys[node] = known[side.labels[node], tuple(sorted(read))]
+        keys[node] = numbered[side.labels[node], tuple(sorted(read))]
     return keys

@@ -54,8 +54,8 @@ class Network:
             positions = defaultdict(list)
             for position, source in enumerate(sources):
                 positions[source].append(position)
-            for source, found in positions.items():
-                graph.add_edge(source, reader, positions=tuple(found))
+            for source, places_of in positions.items():
+                graph.add_edge(source, reader, positions=tuple(places_of))
         users = [[(n, e["positions"]) for n, e in graph.succ[k].items()] for k in graph]
         return cls(tuple(rows[row] for row in order), graph, inputs, users, weights)
 

@@ -34,11 +34,11 @@ class NodePairing:
 
     def look(self, level: Level) -> None:
         """Label both sides for the finders that come."""
-        known: Numbers = numbers()
+        numbered: Numbers = numbers()
         for side in (self.old, self.new):
             nodes, weights = side.network.nodes, side.network.weights
             side.labels = {
-                node: known[label(nodes[node], weights, level, self.blocks)]
+                node: numbered[label(nodes[node], weights, level, self.blocks)]
                 for node in side.unmatched()
             }
 
