@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
 
@@ -17,8 +16,8 @@ from symcompile.aten.export import export_program
 from symcompile.aten.opaque import block_calls
 from symcompile.errors import ExportError, described
 from symcompile.fidelity.outcome import Hybrid, Rewrite
-from symcompile.modules.agreement import Tracer, agree, agree_in_gradients, agree_without_gradients
-from symcompile.modules.calling import Batch, evaluating, rows, submodule_path, take
+from symcompile.modules.agreement import Tracer, disagreement, learn_alike
+from symcompile.modules.calling import submodule_path
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import bound_values, build_arguments
 from symcompile.modules.state import deepcopy, same_random_state
@@ -55,7 +54,7 @@ def graph_module(hybrid: Hybrid, *, inline: bool = True) -> fx.GraphModule:
 
 def _blocks(module: nn.Module, regions: Iterable[Region]) -> dict[int, Region]:
     """Region of each symbolic block, by the block's id: it may be reachable under several names."""
-    return {id(module.get_submodule(submodule_path(one.path))): one for one in regions}
+    return {id(module.get_submodule(submodule_path(region.path))): region for region in regions}
 
 
 # --- by torch.fx -------------------------------------------------------------------------------
@@ -72,41 +71,20 @@ def _traced(hybrid: Hybrid, regions: Iterable[Region]) -> tuple[fx.GraphModule |
             " export"
         )
     try:
-        blocks = [module.get_submodule(submodule_path(one.path)) for one in regions]
+        blocks = [module.get_submodule(submodule_path(region.path)) for region in regions]
         graph = Tracer(blocks).trace(module)
         traced = _share(module, graph, type(module).__name__)
     except Exception as error:  # any failure of a user's forward under tracing is an answer
         return None, f"torch.fx can't trace it: {described(error)}"
-    problem = _disagreement(module, traced, hybrid.example)
-    return (None, problem) if problem else (traced, "")
+    # On copies: a forward may write into its parameters.
+    problem = disagreement(*deepcopy((module, traced), module, traced), hybrid.example)
+    return (None, f"the graph traced by torch.fx {problem}") if problem else (traced, "")
 
 
 def _share(root: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
     shared = fx.GraphModule(root, graph, name)
     shared.training = root.training
     return shared
-
-
-def _disagreement(module: nn.Module, traced: nn.Module, example: Batch) -> str:
-    """Why a trace can't stand for the hybrid, or nothing."""
-    with evaluating(module, traced), torch.no_grad():
-        if not agree(module, traced, example):
-            return "the graph traced by torch.fx gives other values than the model"
-        count = rows(example)
-        if count is not None and count > 2:
-            fewer = take(example, torch.arange(count - 1))
-            if not agree(module, traced, fewer):
-                return "the graph traced by torch.fx has a batch size baked in"
-    # On copies: a forward in training mode moves batch-norm statistics.
-    both = deepcopy((module, traced), module, traced)
-    for training in (False, True):
-        for one in both:
-            one.train(training)
-        if training and not agree(*both, example):
-            return "the graph traced by torch.fx has the evaluation or training mode baked in"
-        if not agree_in_gradients(*both, example) or not agree_without_gradients(*both, example):
-            return "the graph traced by torch.fx trains otherwise than the model"
-    return ""
 
 
 _OTHER_GRADIENTS = (
@@ -119,7 +97,7 @@ def _warn_of_other_gradients(hybrid: Hybrid, exported: fx.GraphModule, note: str
     """The note, with what the graph of torch.export has lost in training."""
     assert hybrid.example is not None
     both = deepcopy((hybrid.module, exported), hybrid.module, exported)
-    if agree_in_gradients(*both, hybrid.example) and agree_without_gradients(*both, hybrid.example):
+    if learn_alike(*both, hybrid.example):
         return note
     warnings.warn(_OTHER_GRADIENTS, stacklevel=4)
     return f"{note}; {_OTHER_GRADIENTS}"
@@ -140,7 +118,7 @@ def _exported(hybrid: Hybrid, regions: Iterable[Region], note: str) -> fx.GraphM
     unguarded = "check_guards" in inspect.signature(exported.program.module).parameters
     module = exported.program.module(**({"check_guards": False} if unguarded else {}))
     assert isinstance(module, fx.GraphModule)
-    by_path = {one.path: one for one in regions}
+    by_path = {region.path: region for region in regions}
     for call in list(block_calls(module)):
         region, path = by_path[call.path], submodule_path(call.path)
         module.add_submodule(path, hybrid.module.get_submodule(path))
@@ -158,11 +136,11 @@ def _leaves(graph: fx.Graph, node: fx.Node, structure: Any) -> dict[int, fx.Node
     if isinstance(structure, int):
         return {structure: node}
     keys = structure if isinstance(structure, Mapping) else range(len(structure))
-    found: dict[int, fx.Node] = {}
+    nodes: dict[int, fx.Node] = {}
     for key in keys:
-        part = graph.call_function(operator.getitem, (node, key))
-        found |= _leaves(graph, part, structure[key])
-    return found
+        item = graph.call_function(operator.getitem, (node, key))
+        nodes |= _leaves(graph, item, structure[key])
+    return nodes
 
 
 # --- inlining ------------------------------------------------------------------------------------

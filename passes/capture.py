@@ -1,37 +1,26 @@
 """Capture: trace the model with torch.fx, targets kept whole, and prove the trace right.
 
-torch.fx follows one path through a forward. Where the path depends on an optional argument, on the
-mode or on a size, the trace is wrong without any error, so each one is compared with the model at
-once: in evaluation mode, in training mode, on another number of rows, and without the arguments
-that may be left out; not in its values alone, but in its gradients and under no_grad as well. A
-model that can't be traced, or whose trace disagrees, is captured at module boundaries instead: its
-own class stays the root.
+A trace can be wrong without any error, so each one is compared with the model at once, see
+`symcompile.modules.agreement`. A model that can't be traced, or whose trace disagrees, is captured
+at module boundaries instead: its own class stays the root.
 """
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import fx, nn
 from torch.nn.parameter import is_lazy
 
 from symcompile.errors import CaptureError, DataError, described, first_line
-from symcompile.modules.agreement import (
-    Tracer,
-    agree,
-    agree_in_gradients,
-    agree_without_gradients,
-    attempt,
-)
+from symcompile.modules.agreement import TRAINS_OTHERWISE, Tracer, attempt, disagreement
 from symcompile.modules.assemble import private_copy
 from symcompile.modules.batches import as_batches, columns_of
-from symcompile.modules.calling import Batch, evaluating, in_mode, opaque_objects, rows, take
+from symcompile.modules.calling import Batch, evaluating, opaque_objects
 from symcompile.modules.resolve import resolve
 from symcompile.modules.state import (
     fingerprint,
@@ -46,11 +35,8 @@ from symcompile.storage.recording import Recording
 FX = "fx"
 BOUNDARIES = "module boundaries"
 WHOLE_MODEL = "whole model"
-# Which gradients there are does not depend on the number of rows.
-_FEW_ROWS = 16
-OTHER_GRADIENTS = (
-    "the traced graph trains otherwise than the model: torch.fx loses torch.no_grad and its like"
-    " inside of a forward, and backwards of one's own"
+_USUAL_CAUSE = (
+    "torch.fx loses torch.no_grad and its like inside of a forward, and backwards of one's own"
 )
 
 
@@ -212,54 +198,16 @@ def _carry_over(model: nn.Module, traced: nn.Module) -> None:
 
 def _disagreement(model: nn.Module, traced: fx.GraphModule, example: Batch) -> str | None:
     """Why a trace can't stand for the model, or None."""
-    with evaluating(model, traced):
+    with evaluating(model):
         result = attempt(model, example)
-        if isinstance(result, Exception):
-            said = first_line(result, "no message")
-            return f"the model raises {type(result).__name__} on the data: {said}"
-        objects = opaque_objects(result)
-        if objects:
-            return f"the traced graph has an object that the model returns baked in: {objects[0]}"
-        if not agree(model, traced, example):
-            return "the traced graph gives other values than the model"
-        if not _learns_alike(model, traced, example):
-            return OTHER_GRADIENTS
-        if not agree(model, traced, _resized(example)):
-            return "the traced graph has a batch size baked in"
-        for name, shorter in _without_optional(model, example):
-            if not agree(model, traced, shorter):
-                return f"the traced graph has the use of the optional argument {name!r} baked in"
-    with in_mode(True, model, traced):
-        if not agree(model, traced, example):
-            return "the traced graph has the evaluation or training mode baked in"
-        return None if _learns_alike(model, traced, example) else OTHER_GRADIENTS
-
-
-def _learns_alike(model: nn.Module, traced: nn.Module, example: Batch) -> bool:
-    """By the first rows of the example, where the model runs on them: gradients are dear."""
-    if (rows(example) or 0) > _FEW_ROWS:
-        few = take(example, torch.arange(_FEW_ROWS))
-        example = example if isinstance(attempt(model, few), Exception) else few
-    gradients = agree_in_gradients(model, traced, example)
-    return gradients and agree_without_gradients(model, traced, example)
-
-
-def _resized(example: Batch) -> Batch:
-    """One row less, or a single row twice; the batch itself where it has no rows."""
-    count = rows(example)
-    if not count:
-        return example
-    return take(example, torch.arange(count - 1) if count > 1 else torch.tensor([0, 0]))
-
-
-def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, Batch]]:
-    """The example with each keyword left out that has a default, and with fewer arguments."""
-    parameters = inspect.signature(model.forward).parameters
-    optional = [n for n, p in parameters.items() if p.default is not inspect.Parameter.empty]
-    for name in example.kwargs:
-        if name in optional:
-            yield name, Batch(example.args, {n: v for n, v in example.kwargs.items() if n != name})
-    positional = list(parameters)[: len(example.args)]
-    while positional and positional[-1] in optional:
-        name = positional.pop()
-        yield name, Batch(example.args[: len(positional)], example.kwargs)
+    if isinstance(result, Exception):
+        said = first_line(result, "no message")
+        return f"the model raises {type(result).__name__} on the data: {said}"
+    objects = opaque_objects(result)
+    if objects:
+        return f"the traced graph has an object that the model returns baked in: {objects[0]}"
+    problem = disagreement(model, traced, example)
+    if problem is None:
+        return None
+    usual = f": {_USUAL_CAUSE}" if problem == TRAINS_OTHERWISE else ""
+    return f"the traced graph {problem}{usual}"

@@ -3,10 +3,16 @@
 Values alone do not tell. torch.fx drops `torch.no_grad` and its kin, and the backward of an
 autograd.Function; so what training sees is compared as well: which gradients there are, what they
 are, and what a call gives under no_grad.
+
+torch.fx follows one path through a forward. Where the path depends on an optional argument, on the
+mode or on a size, the trace is wrong without any error, so a trace is compared with the model in
+evaluation mode, in training mode, on another number of rows, and without the arguments that may be
+left out.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,11 +26,15 @@ from torch.utils import _pytree as pytree
 from symcompile.modules.calling import (
     TOLERANCE,
     Batch,
+    evaluating,
     home,
+    in_mode,
     map_tensors,
+    rows,
     run,
     same,
     storable,
+    take,
     tensors,
 )
 from symcompile.modules.state import preserving
@@ -34,6 +44,10 @@ Parameters = Mapping[str, torch.Tensor]
 
 # How much of a gradient is compared.
 _ENTRIES = 1024
+# Which gradients there are does not depend on the number of rows.
+_FEW_ROWS = 16
+
+TRAINS_OTHERWISE = "trains otherwise than the model"
 
 
 class Tracer(fx.Tracer):
@@ -60,9 +74,57 @@ class Tracer(fx.Tracer):
         # The graph would call the original's own ScriptMethod, whatever module it is copied to.
         if id(m) in self.targets or isinstance(m, torch.jit.ScriptModule):
             return True
-        if any(id(part) in self.targets for part in m.modules()):
+        if any(id(submodule) in self.targets for submodule in m.modules()):
             return False
         return not self.enter_all or super().is_leaf_module(m, module_qualified_name)
+
+
+def disagreement(model: nn.Module, traced: nn.Module, example: Batch) -> str | None:
+    """What is wrong with a traced graph, such as "gives other values than the model"; or None."""
+    with evaluating(model, traced):
+        if not agree(model, traced, example):
+            return "gives other values than the model"
+        if not learn_alike(model, traced, _few_rows(model, example)):
+            return TRAINS_OTHERWISE
+        if not agree(model, traced, _resized(example)):
+            return "has a batch size baked in"
+        for name, shorter in _without_optional(model, example):
+            if not agree(model, traced, shorter):
+                return f"has the use of the optional argument {name!r} baked in"
+    with in_mode(True, model, traced):
+        if not agree(model, traced, example):
+            return "has the evaluation or training mode baked in"
+        few = _few_rows(model, example)
+        return None if learn_alike(model, traced, few) else TRAINS_OTHERWISE
+
+
+def _few_rows(model: nn.Module, example: Batch) -> Batch:
+    """The first rows of the example, where the model runs on them: gradients are dear."""
+    if (rows(example) or 0) <= _FEW_ROWS:
+        return example
+    few = take(example, torch.arange(_FEW_ROWS))
+    return example if isinstance(attempt(model, few), Exception) else few
+
+
+def _resized(example: Batch) -> Batch:
+    """One row less, or a single row twice; the batch itself where it has no rows."""
+    count = rows(example)
+    if not count:
+        return example
+    return take(example, torch.arange(count - 1) if count > 1 else torch.tensor([0, 0]))
+
+
+def _without_optional(model: nn.Module, example: Batch) -> Iterator[tuple[str, Batch]]:
+    """The example with each keyword left out that has a default, and with fewer arguments."""
+    parameters = inspect.signature(model.forward).parameters
+    optional = [n for n, p in parameters.items() if p.default is not inspect.Parameter.empty]
+    for name in example.kwargs:
+        if name in optional:
+            yield name, Batch(example.args, {n: v for n, v in example.kwargs.items() if n != name})
+    positional = list(parameters)[: len(example.args)]
+    while positional and positional[-1] in optional:
+        name = positional.pop()
+        yield name, Batch(example.args[: len(positional)], example.kwargs)
 
 
 def agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
@@ -72,6 +134,12 @@ def agree(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
         return True
     result = attempt(traced, batch)
     return not isinstance(result, Exception) and same(expected, result)
+
+
+def learn_alike(model: nn.Module, traced: nn.Module, example: Batch) -> bool:
+    """Whether training sees the same in both: in gradients, and in what no_grad gives."""
+    gradients = agree_in_gradients(model, traced, example)
+    return gradients and agree_without_gradients(model, traced, example)
 
 
 def agree_without_gradients(model: nn.Module, traced: nn.Module, batch: Batch) -> bool:
