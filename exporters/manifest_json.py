@@ -28,8 +28,8 @@ from typing import Any
 from torch import fx
 
 from symcompile._version import __version__
-from symcompile.aten.around import encode_around
 from symcompile.aten.decode import StoredGraph
+from symcompile.aten.hybrid import encode_around
 from symcompile.errors import ArtifactError, ExportError
 from symcompile.fidelity.outcome import Hybrid, Outcome, check_constants
 from symcompile.modules.calling import Batch, submodule_path

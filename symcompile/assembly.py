@@ -12,7 +12,7 @@ import sympy
 import torch
 from torch import nn
 
-from symcompile.aten.around import called
+from symcompile.aten.hybrid import called
 from symcompile.errors import ArtifactError, ChoiceError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet

@@ -13,7 +13,7 @@ from torch import nn
 
 from symcompile import load, symcompile
 from symcompile.aten.decode import decode
-from symcompile.aten.graph import encode
+from symcompile.aten.document import encode
 from symcompile.errors import ArtifactError
 from symcompile.exporters import graph_module
 from symcompile.lowering import trainable

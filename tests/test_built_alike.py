@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from symcompile.aten import around
+from symcompile.aten import hybrid
 from symcompile.aten.decode import decode
 from symcompile.modules.calling import Batch
 
@@ -39,7 +39,7 @@ def exported(*blocks: nn.Module, batches: tuple[Batch, ...] = ()) -> int:
     known: dict[Any, Any] = {}
     for block, batch in zip(blocks, batches or (X,) * len(blocks), strict=True):
         block.eval()
-        model = decode(around.encode_alike(block, batch, known)).eval()
+        model = decode(hybrid.encode_alike(block, batch, known)).eval()
         torch.testing.assert_close(model(*batch.args), block(*batch.args))
         assert list(model.state_dict()) == list(block.state_dict())
         assert not model.linear.training
@@ -48,8 +48,8 @@ def exported(*blocks: nn.Module, batches: tuple[Batch, ...] = ()) -> int:
 
 def test_one_export_serves_blocks_of_one_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    encode = around.encode
-    monkeypatch.setattr(around, "encode", lambda *given: calls.append(given) or encode(*given))
+    encode = hybrid.encode
+    monkeypatch.setattr(hybrid, "encode", lambda *given: calls.append(given) or encode(*given))
     assert exported(*(Scaled() for _ in range(4))) == 1
     assert len(calls) == 1
 
@@ -82,8 +82,8 @@ def test_what_is_built_otherwise_is_exported_anew(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    encode = around.encode
-    monkeypatch.setattr(around, "encode", lambda *given: calls.append(given) or encode(*given))
+    encode = hybrid.encode
+    monkeypatch.setattr(hybrid, "encode", lambda *given: calls.append(given) or encode(*given))
     other = OTHERS[name]().eval()
     batch = Batch((X.args[0].to(other.linear.weight.dtype),), {})
     exported(Scaled(), other, batches=(X, batch))
@@ -93,7 +93,7 @@ def test_what_is_built_otherwise_is_exported_anew(
 def test_another_example_is_exported_anew() -> None:
     known: dict[Any, Any] = {}
     for batch in (X, Batch((), {"x": X.args[0]}), Batch((torch.randn(1, 2, 3),), {})):
-        around.encode_alike(Scaled(), batch, known)
+        hybrid.encode_alike(Scaled(), batch, known)
     assert len(known) == 3
 
 

@@ -15,7 +15,7 @@ from node_graphs import Graph, report
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from symcompile.aten.graph import encode
+from symcompile.aten.document import encode
 from symcompile.diff import snapshot
 from symcompile.modules.calling import Batch
 from symcompile.storage.graph_rows import aten_rows, fx_rows

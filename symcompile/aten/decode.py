@@ -1,4 +1,4 @@
-"""Build a torch.fx.GraphModule from a stored graph; `symcompile.aten.graph` describes the format.
+"""Build a torch.fx.GraphModule from a stored graph, see `symcompile.aten.document`.
 
 The document comes from a file that anyone may have written. Everything is checked before torch
 sees it: types, names, references only to what stands before, and every operator against the
@@ -158,12 +158,12 @@ def _install_state(
         if kind not in ("parameter", "buffer", "constant"):
             raise ArtifactError(f"graph: {name!r} is of kind {kind!r}")
         if key not in shared:
-            tensor, wanted = tensors[key].to(device), row.get("requires_grad") is True
-            if wanted and not (tensor.is_floating_point() or tensor.is_complex()):
+            tensor, requires_grad = tensors[key].to(device), row.get("requires_grad") is True
+            if requires_grad and not (tensor.is_floating_point() or tensor.is_complex()):
                 raise ArtifactError(f"graph: {name!r} of {tensor.dtype} can't require a gradient")
-            shared[key] = tensor.requires_grad_(wanted)
+            shared[key] = tensor.requires_grad_(requires_grad)
             if kind == "parameter":
-                shared[key] = nn.Parameter(tensor, wanted)
+                shared[key] = nn.Parameter(tensor, requires_grad)
         parent, _, leaf = name.rpartition(".")
         owner = _container(model, parent)
         try:
@@ -178,13 +178,13 @@ def _install_state(
 
 def _container(model: nn.Module, path: str) -> nn.Module:
     """The submodule at a path, made where there is none."""
-    for part in filter(None, path.split(".")):
-        if part not in model._modules:
+    for name in filter(None, path.split(".")):
+        if name not in model._modules:
             try:
-                model.add_module(part, nn.Module())
+                model.add_module(name, nn.Module())
             except KeyError as error:
                 raise ArtifactError(f"graph: {path!r} can't be a module: {error}") from error
-        child = model._modules[part]
+        child = model._modules[name]
         assert child is not None
         model = child
     return model
@@ -211,9 +211,9 @@ def _set_modes(model: nn.Module, data: Any) -> None:
     if type(others) is not list or not all(type(name) is str for name in others):
         raise ArtifactError("graph: 'training' does not list modules")
     model.train(data["model"])
-    for name, part in model.named_modules():
+    for name, module in model.named_modules():
         if name in others:
-            part.training = not data["model"]
+            module.training = not data["model"]
 
 
 # --- the graph ---------------------------------------------------------------------------------

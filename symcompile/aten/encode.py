@@ -1,4 +1,4 @@
-"""An exported program as a plain JSON graph; `symcompile.aten.graph` describes the format."""
+"""An exported program as a plain JSON graph, see `symcompile.aten.document`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _aliases(module: nn.Module, regions: Collection[str]) -> dict[str, list[str]
     others = {}
     for path, home in ((path, submodule_path(path)) for path in regions):
         block = module.get_submodule(home)
-        others[path] = [name for name, part in named if part is block and name != home]
+        others[path] = [name for name, module in named if module is block and name != home]
     return {path: names for path, names in others.items() if names}
 
 
@@ -107,14 +107,14 @@ def _inside(regions: Iterable[str], others: Mapping[str, list[str]]) -> tuple[st
 
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, bool | None, torch.Tensor]]:
     """Name and tensor of each parameter and buffer, and whether a state_dict holds the buffer."""
-    for prefix, part in module.named_modules(remove_duplicate=False):
+    for prefix, submodule in module.named_modules(remove_duplicate=False):
         before = f"{prefix}." if prefix else ""
-        for name, parameter in part._parameters.items():
+        for name, parameter in submodule._parameters.items():
             if parameter is not None:
                 yield before + name, None, parameter
-        for name, buffer in part._buffers.items():
+        for name, buffer in submodule._buffers.items():
             if buffer is not None:
-                yield before + name, name not in part._non_persistent_buffers_set, buffer
+                yield before + name, name not in submodule._non_persistent_buffers_set, buffer
 
 
 def plain_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:

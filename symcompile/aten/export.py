@@ -178,11 +178,11 @@ def _enlarged(example: Batch) -> Batch:
 
 
 def _freedom(
-    sizes: Sizes, freedom: str, wanted: bool, failures: Sequence[Exception]
+    sizes: Sizes, freedom: str, dynamic: bool, failures: Sequence[Exception]
 ) -> tuple[str, str]:
     """How free the shapes really became, and why: Dim.AUTO gives in without a word."""
     reason = f": {first_line(failures[0], 'no message')}" if failures else ""
-    if not wanted:
+    if not dynamic:
         return "static", "static shapes were asked for"
     if not sizes.free:
         return "static", f"the model works for the shapes of the example only{reason}"

@@ -53,8 +53,8 @@ class BlockCall:
 
 def block_calls(graph_module: fx.GraphModule) -> Iterator[BlockCall]:
     """The opaque nodes of a graph, in order, those of nested graphs included."""
-    for part in graph_module.modules():
-        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+    for module in graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, fx.GraphModule) else ():
             if node.op == "call_function" and node.target is torch.ops.symcompile.block.default:
                 _, path, inputs, outputs, dtype = node.args
                 yield BlockCall(node, path, tuple(inputs), tuple(outputs), getattr(torch, dtype))

@@ -41,13 +41,13 @@ def read_signature(module: nn.Module) -> list[Json]:
     return rows
 
 
-def rows_of(document: Any, part: str) -> list[Json]:
-    """The rows of one part of a graph document; ArtifactError if these are none, or too many."""
-    rows = document.get(part)
+def rows_of(document: Any, key: str) -> list[Json]:
+    """The rows under one key of a graph document; ArtifactError if these are none, or too many."""
+    rows = document.get(key)
     if type(rows) is not list or not all(type(row) is dict for row in rows):
-        raise ArtifactError(f"graph: {part!r} is not a list of objects")
+        raise ArtifactError(f"graph: {key!r} is not a list of objects")
     if len(rows) > MAX_NODES:
-        raise ArtifactError(f"graph: {len(rows)} {part}, at most {MAX_NODES}")
+        raise ArtifactError(f"graph: {len(rows)} {key}, at most {MAX_NODES}")
     return rows
 
 

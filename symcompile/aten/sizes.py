@@ -120,8 +120,8 @@ def _size(size: int | torch.SymInt) -> Size:
 def _at(size: Size, values: Values) -> int | None:
     if isinstance(size, int):
         return size
-    found = size.xreplace({symbol: sympy.Integer(value) for symbol, value in values.items()})
-    return int(found) if found.is_Integer else None
+    number = size.xreplace({symbol: sympy.Integer(value) for symbol, value in values.items()})
+    return int(number) if number.is_Integer else None
 
 
 def _symbols(sizes: Iterable[Size]) -> list[sympy.Symbol]:
@@ -135,8 +135,8 @@ def _solve(
     """The values of symbols that stand alone somewhere, and of those inside of one expression."""
     pairs = [
         (size, int(count))
-        for shape, known in zip(shapes, counts, strict=True)
-        for size, count in zip(shape, known, strict=True)
+        for shape, sizes in zip(shapes, counts, strict=True)
+        for size, count in zip(shape, sizes, strict=True)
         if isinstance(size, sympy.Expr)
     ]
     values = {size: count for size, count in reversed(pairs) if isinstance(size, sympy.Symbol)}
@@ -145,9 +145,9 @@ def _solve(
         if len(rest) != 1:
             continue
         # Linear in the symbol, as `2*s0 + 1` is, or left open.
-        zero, one = (_at(size, {**values, rest[0]: value}) for value in (0, 1))
-        if zero is not None and one is not None and one != zero:
-            value = (count - zero) // (one - zero)
+        at_zero, at_one = (_at(size, {**values, rest[0]: value}) for value in (0, 1))
+        if at_zero is not None and at_one is not None and at_one != at_zero:
+            value = (count - at_zero) // (at_one - at_zero)
             if _at(size, {**values, rest[0]: value}) == count:
                 values[rest[0]] = value
     return values

@@ -46,7 +46,7 @@ DTYPES: dict[str, torch.dtype] = {
 _DEVICE = re.compile(r"[a-z]{2,20}(:\d{1,3})?\Z")
 # Module names may be odd ("conv-1"), but never hold what could end a string literal: torch.fx
 # writes them into source.
-_PART = re.compile(r"[\w\- +:/@=,()<>]{1,200}\Z")
+_SEGMENT = re.compile(r"[\w\- +:/@=,()<>]{1,200}\Z")
 _FORMATS = ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
 _TABLES: dict[str, Mapping[str, Any]] = {
     "dtype": DTYPES,
@@ -97,8 +97,8 @@ def encode_value(value: Any, encode_leaf: Leaf = no_leaf) -> Any:
 
 def _encode_torch(value: Any) -> Any:
     for kind, table in _TABLES.items():
-        for name, known in table.items():
-            if value is known:
+        for name, constant in table.items():
+            if value is constant:
                 return {kind: name}
     if isinstance(value, torch.device):
         return {"device": str(value)}
@@ -160,9 +160,9 @@ def _decode_tagged(data: dict[str, Any], inner: Leaf, device: torch.device) -> A
     if tag == "device" and type(content) is str and _DEVICE.match(content):
         return device
     if tag == "complex" and type(content) is list and len(content) == 2:
-        parts = [inner(part) for part in content]
-        if {*map(type, parts)} <= {int, float}:
-            return complex(*parts)
+        numbers = [inner(item) for item in content]
+        if {*map(type, numbers)} <= {int, float}:
+            return complex(*numbers)
     if type(content) is str and content in _TABLES.get(tag, {}):
         return _TABLES[tag][content]
     raise ArtifactError(f"{_shown(data)} is not a value")
@@ -196,9 +196,9 @@ def identifier(name: Any) -> str:
 
 def qualified_name(name: Any) -> str:
     """A dotted name of a parameter or module; ArtifactError for every other text."""
-    parts = name.split(".") if type(name) is str and len(name) <= 1000 else [""]
-    for part in parts:
-        if not _PART.match(part) or keyword.iskeyword(part) or part.startswith("__"):
+    segments = name.split(".") if type(name) is str and len(name) <= 1000 else [""]
+    for segment in segments:
+        if not _SEGMENT.match(segment) or keyword.iskeyword(segment) or segment.startswith("__"):
             raise ArtifactError(f"{_shown(name)} can't serve as the name of a parameter or module")
     return str(name)
 

@@ -169,14 +169,14 @@ def _export(options: argparse.Namespace) -> None:
     from symcompile.storage.reading import wall
 
     by_ending.format_of(options.out)  # before anything is read
-    wanted = {
+    settings = {
         "opset": options.opset,
         "dtype": options.dtype,
         "functions": False if options.flat else None,
     }
-    chosen = {name: value for name, value in wanted.items() if value is not None}
+    settings = {name: value for name, value in settings.items() if value is not None}
     with wall("can't export", options.file, kind=ExportError):
-        by_ending.export(load(options.file), options.out, **chosen)
+        by_ending.export(load(options.file), options.out, **settings)
     print(f"wrote {one_line(options.out)}")
 
 

@@ -111,19 +111,19 @@ def since(path: str, revision: str | None = None, **rules: Any) -> GraphDiff | N
         ArtifactError: one of both is damaged, or a Git LFS pointer without its content.
         ComparisonError: git is not here, this is no repository, or there is no such commit.
     """
-    wanted = revision or os.environ.get("PRE_COMMIT_FROM_REF") or "HEAD"
-    commit = _commit(wanted)
+    revision = revision or os.environ.get("PRE_COMMIT_FROM_REF") or "HEAD"
+    commit = _commit(revision)
     entry = _entry(commit, path) if commit else None
     if commit is None or entry is None:
         return None
     mode, name = entry
     if not mode.startswith("100"):
-        raise ComparisonError(f"{wanted}:{name} is no file: git calls it a {mode}")
+        raise ComparisonError(f"{revision}:{name} is no file: git calls it a {mode}")
     with tempfile.TemporaryDirectory(prefix="symcompile-") as folder:
         old = os.path.join(folder, os.path.basename(name))
         with open(old, "wb") as file:  # as a checkout would write it
             _answer("cat-file", "--filters", f"{commit}:{name}", stdout=file)
-        return _compared(old, path, {old: f"{wanted}:{name}"}, **rules)
+        return _compared(old, path, {old: f"{revision}:{name}"}, **rules)
 
 
 def check(path: str) -> None:

@@ -69,7 +69,7 @@ def _inputs(module: nn.Module, example: Batch) -> dict[str, Tensor]:
         values = (call.args[0] if call.args else call.kwargs["input"]).detach()
         seen.setdefault(name, []).append(values.reshape(-1, values.shape[-1]))
 
-    layers = {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
     with watched(layers, note), same_random_state(), preserving(module), evaluating(module):
         without_gradients(lambda: run(module, example))
-    return {name: torch.cat(parts) for name, parts in seen.items()}
+    return {name: torch.cat(calls) for name, calls in seen.items()}

@@ -136,11 +136,11 @@ def _name_again(copied: nn.Module, original: nn.Module) -> None:
     """Second names of modules and parameters, which copying a GraphModule drops."""
     places = dict(copied.named_modules(remove_duplicate=False))
     twins: dict[int, Any] = {}
-    for name, part in original.named_modules(remove_duplicate=False):
+    for name, submodule in original.named_modules(remove_duplicate=False):
         if name in places:
-            twins[id(part)] = places[name]
+            twins[id(submodule)] = places[name]
             own = dict(places[name].named_parameters(recurse=False))
-            theirs = part.named_parameters(recurse=False)
+            theirs = submodule.named_parameters(recurse=False)
             twins |= {id(parameter): own[key] for key, parameter in theirs if key in own}
     for name, thing in (
         *original.named_modules(remove_duplicate=False),

@@ -111,8 +111,8 @@ class Columns:
         """Whether recorded inputs are rows of the frame, just as they are."""
         if X.shape[1] != len(self.names):
             return False
-        known = {row.tobytes() for row in self.rows}
-        return all(row.tobytes() in known for row in np.ascontiguousarray(X))
+        of_frame = {row.tobytes() for row in self.rows}
+        return all(row.tobytes() in of_frame for row in np.ascontiguousarray(X))
 
 
 def columns_of(data: Any, model: nn.Module) -> Columns | None:

@@ -95,14 +95,16 @@ def map_tensors(function: Callable[[torch.Tensor], Any], value: T) -> T:
 @contextmanager
 def in_mode(training: bool, *modules: nn.Module) -> Iterator[None]:
     """Training or evaluation mode inside; outside every submodule has the mode that it had."""
-    before = [(part, part.training) for module in modules for part in module.modules()]
+    before = [
+        (submodule, submodule.training) for module in modules for submodule in module.modules()
+    ]
     try:
         for module in modules:
             module.train(training)
         yield
     finally:
-        for part, mode in before:
-            part.training = mode
+        for submodule, mode in before:
+            submodule.training = mode
 
 
 def evaluating(*modules: nn.Module) -> AbstractContextManager[None]:

@@ -225,14 +225,16 @@ def read_features(
     """
     if not definitions:
         return tuple(sympy.Symbol(name) for name in names)
-    known: dict[str, sympy.Expr] = {}
+    expressions: dict[str, sympy.Expr] = {}
     sizes: dict[str, Size] = {}
     gauge = Gauge()
     for name, text in definitions.items():
         try:
-            expr, sizes[name] = parse_measured(text, [*names, *known], sizes, gauge)
+            expr, sizes[name] = parse_measured(text, [*names, *expressions], sizes, gauge)
         except ExpressionError as error:
             raise ExpressionError(f"target {path!r}, feature {name!r}: {error}") from None
-        known[name] = expr.xreplace({sympy.Symbol(n): value for n, value in known.items()})
+        expressions[name] = expr.xreplace(
+            {sympy.Symbol(n): value for n, value in expressions.items()}
+        )
     gauge.done(sum(len(text) for text in definitions.values()) // 4)
-    return tuple(known.values())
+    return tuple(expressions.values())

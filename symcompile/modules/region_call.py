@@ -83,8 +83,8 @@ def _placed(container: Any, keys: tuple[int | str, ...], tensor: Any) -> Any:
         return tensor
     key = keys[0]
     if isinstance(key, str):
-        known = dict(container or {})
-        return {**known, key: _placed(known.get(key), keys[1:], tensor)}
+        entries = dict(container or {})
+        return {**entries, key: _placed(entries.get(key), keys[1:], tensor)}
     items = list(container or ())
     items += [None] * (key + 1 - len(items))
     items[key] = _placed(items[key], keys[1:], tensor)
@@ -132,8 +132,8 @@ def arguments(
     dims = interface.sample_dims if interface.one_by_one else max(1, interface.sample_dims)
     samples = (len(rows), *[1] * (dims - 1))[:dims]
     for spec in interface.inputs:
-        part = rows[:, start : start + spec.features]
-        inputs.append(part.reshape(samples if spec.scalar else (*samples, spec.features)))
+        columns = rows[:, start : start + spec.features]
+        inputs.append(columns.reshape(samples if spec.scalar else (*samples, spec.features)))
         start += spec.features
     return build_arguments(interface, inputs, settings)
 
@@ -153,8 +153,8 @@ def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
         values = values.to(inputs[0].dtype).reshape(*samples, -1)
         outputs, start = [], 0
         for spec in interface.outputs:
-            part = values[..., start : start + spec.features]
-            outputs.append(part[..., 0] if spec.scalar else part)
+            columns = values[..., start : start + spec.features]
+            outputs.append(columns[..., 0] if spec.scalar else columns)
             start += spec.features
         return build_structure(interface.structure, outputs)
 

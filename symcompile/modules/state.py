@@ -46,19 +46,19 @@ _EMPTIED = (dict, OrderedDict, list, set)
 @contextmanager
 def preserving(*modules: nn.Module) -> Iterator[None]:
     """What a forward leaves behind on the modules (counters, caches, moved buffers) is undone."""
-    parts = _parts(modules)
-    plain = [part for part in parts if not isinstance(part, ScriptModule)]
-    before = [(part, dict(part.__dict__)) for part in plain]
-    undo = list(_kept_tensors(parts))
-    for part, attributes in zip(plain, _copied(plain, {}), strict=True):
-        part.__dict__.update(attributes)
+    submodules = _submodules(modules).values()
+    plain = [module for module in submodules if not isinstance(module, ScriptModule)]
+    before = [(module, dict(module.__dict__)) for module in plain]
+    undo = list(_kept_tensors(submodules))
+    for module, attributes in zip(plain, _copied(plain, {}), strict=True):
+        module.__dict__.update(attributes)
     try:
         yield
     finally:
-        for part, own in before:
-            for key in part.__dict__.keys() - own.keys():
-                del part.__dict__[key]
-            part.__dict__.update(own)
+        for module, own in before:
+            for key in module.__dict__.keys() - own.keys():
+                del module.__dict__[key]
+            module.__dict__.update(own)
         for tensor, value, grad in undo:
             tensor.grad = grad
             if value is not None and not _same_bits(tensor, value):
@@ -70,17 +70,17 @@ def put_back(copied: nn.Module, original: nn.Module) -> None:
     """Give a copy the parameters of its original again where a forward wrote into them, and
     remember which: `preserving` keeps them from now on.
 
-    Parts are found by their names; what the copy has under another name is left as it is.
+    Modules are found by their names; what the copy has under another name is left as it is.
     """
     theirs = dict(original.named_parameters(remove_duplicate=False))
-    for prefix, part in copied.named_modules(remove_duplicate=False):
-        for name, own in part._parameters.items():
+    for prefix, module in copied.named_modules(remove_duplicate=False):
+        for name, own in module._parameters.items():
             other = theirs.get(f"{prefix}.{name}" if prefix else name)
             if own is None or other is None or _same_bits(own, other):
                 continue
             with torch.no_grad():
                 own.copy_(other)
-            _written[part] = _written.get(part, frozenset()) | {name}
+            _written[module] = _written.get(module, frozenset()) | {name}
 
 
 @contextmanager
@@ -105,22 +105,22 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach(), b.detach())
 
 
-def _parts(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """All submodules, once each; one that is not registered counts as any other object."""
-    return list({id(part): part for module in modules for part in module.modules()}.values())
+def _submodules(modules: Iterable[nn.Module]) -> dict[int, nn.Module]:
+    """All submodules by id; one that is not registered counts as any other object."""
+    return {id(module): module for root in modules for module in root.modules()}
 
 
 def _kept_tensors(
-    parts: Iterable[nn.Module],
+    submodules: Iterable[nn.Module],
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
     """Tensors that forwards get themselves, each with its values if they may change, and its grad:
     parameters, and buffers of ScriptModules, whose attributes are C++ values."""
-    for part in parts:
-        noted = _written.get(part, frozenset())
-        for name, own in part.named_parameters(recurse=False):
+    for module in submodules:
+        noted = _written.get(module, frozenset())
+        for name, own in module.named_parameters(recurse=False):
             yield own, own.detach().clone() if name in noted else None, own.grad
-        if isinstance(part, ScriptModule):
-            for buffer in part.buffers(recurse=False):
+        if isinstance(module, ScriptModule):
+            for buffer in module.buffers(recurse=False):
                 yield buffer, buffer.detach().clone(), buffer.grad
 
 
@@ -134,19 +134,20 @@ class _CantCopyError(Exception):
 def uncopyable(*modules: nn.Module) -> dict[int, Any]:
     """What modules hold of which there is only one, such as locks and files, by identity."""
     shared: dict[int, Any] = {}
-    _copied([part for part in _parts(modules) if not isinstance(part, ScriptModule)], shared)
+    submodules = _submodules(modules).values()
+    _copied([m for m in submodules if not isinstance(m, ScriptModule)], shared)
     return shared
 
 
-def _copied(parts: list[nn.Module], shared: dict[int, Any]) -> list[dict[str, Any]]:
-    """For each part, copies of what it holds, which share what the parts share.
+def _copied(submodules: list[nn.Module], shared: dict[int, Any]) -> list[dict[str, Any]]:
+    """For each module, copies of what it holds, which share what the modules share.
 
     What can't be copied is noted in `shared`.
     """
     while True:
-        memo = _memo(parts) | shared
+        memo = _memo(submodules) | shared
         try:
-            attributes = (part.__dict__.items() for part in parts)
+            attributes = (module.__dict__.items() for module in submodules)
             return [
                 {key: _copy(value, memo) for key, value in items if not isinstance(value, _SHARED)}
                 for items in attributes
@@ -156,13 +157,13 @@ def _copied(parts: list[nn.Module], shared: dict[int, Any]) -> list[dict[str, An
             shared[id(error.args[0])] = error.args[0]
 
 
-def _memo(parts: list[nn.Module]) -> dict[int, Any]:
+def _memo(submodules: list[nn.Module]) -> dict[int, Any]:
     """What is no copy inside of copies: modules and parameters; and the copies of buffers."""
     memo: dict[int, Any] = {}
-    for part in parts:
-        memo[id(part)] = part
-        memo |= {id(parameter): parameter for parameter in part._parameters.values()}
-        for buffer in part._buffers.values():
+    for module in submodules:
+        memo[id(module)] = module
+        memo |= {id(parameter): parameter for parameter in module._parameters.values()}
+        for buffer in module._buffers.values():
             if buffer is not None and id(buffer) not in memo:
                 memo[id(buffer)] = buffer.detach().clone().requires_grad_(buffer.requires_grad)
     return memo
@@ -191,31 +192,32 @@ def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = Non
     to copy its history.
     """
     memo = {} if memo is None else memo
-    parts = {id(part): part for module in modules for part in module.modules()}
+    submodules = _submodules(modules)
     open_cells: list[tuple[CellType, nn.Module]] = []
-    for part in parts.values():
-        for leaf in () if isinstance(part, ScriptModule) else pytree.tree_leaves(part.__dict__):
+    for module in submodules.values():
+        for leaf in () if isinstance(module, ScriptModule) else pytree.tree_leaves(module.__dict__):
             if isinstance(leaf, Tensor) and not leaf.is_leaf:
                 memo.setdefault(id(leaf), leaf.detach().clone())
             elif isinstance(leaf, FunctionType):
-                twin, cells = _unbound(leaf, parts)
+                twin, cells = _unbound(leaf, submodules)
                 if cells:
                     memo[id(leaf)] = twin
                     open_cells += cells
     copied = copy.deepcopy(thing, memo)
-    for cell, part in open_cells:
-        cell.cell_contents = memo.get(id(part), part)
-    for part in parts.values():
-        if id(part) in memo and part in _written:  # what is known of a module holds for its copy
-            _written[memo[id(part)]] = _written[part]  # type: ignore[index]
-    for part in pytree.tree_leaves(copied):
-        if isinstance(part, nn.Module):
-            _cut_off(part)
+    for cell, module in open_cells:
+        cell.cell_contents = memo.get(id(module), module)
+    for module in submodules.values():
+        # What is known of a module holds for its copy.
+        if id(module) in memo and module in _written:
+            _written[memo[id(module)]] = _written[module]  # type: ignore[index]
+    for module in pytree.tree_leaves(copied):
+        if isinstance(module, nn.Module):
+            _cut_off(module)
     return copied
 
 
 def _unbound(
-    function: FunctionType, parts: Collection[int]
+    function: FunctionType, submodules: Collection[int]
 ) -> tuple[FunctionType, list[tuple[CellType, nn.Module]]]:
     """A twin of a function that modules hold, whose cells with modules in them are still empty, and
     each of these with the module whose copy it gets: deepcopy shares functions, and those of a copy
@@ -227,7 +229,7 @@ def _unbound(
             content = cell.cell_contents
         except ValueError:  # it is empty
             content = None
-        if isinstance(content, nn.Module) and id(content) in parts:
+        if isinstance(content, nn.Module) and id(content) in submodules:
             cell = CellType()
             cells.append((cell, content))
         closure.append(cell)
@@ -243,9 +245,9 @@ def _unbound(
 def _cut_off(copied: nn.Module) -> None:
     """A copied ScriptModule's tensors are computed from the original's, whose gradients they would
     move: end that history."""
-    for part in copied.modules():
-        if isinstance(part, ScriptModule):
-            for tensor in (*part.parameters(), *part.buffers()):
+    for module in copied.modules():
+        if isinstance(module, ScriptModule):
+            for tensor in (*module.parameters(), *module.buffers()):
                 if not tensor.is_leaf:
                     tensor.detach_().requires_grad_()
 
@@ -256,12 +258,12 @@ def match_persistence(copied: nn.Module, original: nn.Module) -> None:
     torch.fx registers every buffer that it moves to a GraphModule as a persistent one.
     """
     originals = dict(original.named_modules(remove_duplicate=False))
-    for name, part in copied.named_modules(remove_duplicate=False):
-        if isinstance(part, ScriptModule):
+    for name, module in copied.named_modules(remove_duplicate=False):
+        if isinstance(module, ScriptModule):
             continue  # copied as it is
-        if name in originals and part is not originals[name]:
+        if name in originals and module is not originals[name]:
             hidden = originals[name]._non_persistent_buffers_set
-            part._non_persistent_buffers_set |= hidden & set(part._buffers)
+            module._non_persistent_buffers_set |= hidden & set(module._buffers)
 
 
 def fingerprint(model: nn.Module) -> str:

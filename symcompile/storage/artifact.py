@@ -4,7 +4,7 @@
 |---|---|
 | manifest.json | versions, capture, the model under "about" (see `model`), caller's notes |
 | outcomes.json | rewrite or refusal of each region, with fronts and fidelity |
-| graph.json | the model around the regions, see `symcompile.aten.graph` |
+| graph.json | the model around the regions, see `symcompile.aten.document` |
 | tensors.safetensors | its parameters, buffers and constants |
 | original.safetensors | those that the original has with other values |
 | neural/0.json, .safetensors | the neural block of the first region, and so on |
@@ -32,8 +32,8 @@ import torch
 from torch import nn
 
 from symcompile._version import __version__
-from symcompile.aten.around import stored_graphs
 from symcompile.aten.decode import StoredGraph, decode
+from symcompile.aten.hybrid import stored_graphs
 from symcompile.aten.signature import check_signature
 from symcompile.aten.values import decode_value, encode_value
 from symcompile.errors import ArtifactError, shown

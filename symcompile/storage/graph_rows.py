@@ -29,7 +29,7 @@ _MAX_TEXT = 1_000
 
 
 def aten_rows(document: Json) -> Iterator[Row]:
-    """Rows of a graph document, see `symcompile.aten.graph`; a block is "region:<path>"."""
+    """Rows of a graph document, see `symcompile.aten.document`; a block is "region:<path>"."""
     for row in document["inputs"]:
         keys = "".join(f"[{key!r}]" for key in row["keys"])
         yield [row["name"], "input", [], [], row["parameter"] + keys]

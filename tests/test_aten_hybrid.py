@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from symcompile import Compiled, diff, exporters, load, symcompile
-from symcompile.aten.around import encode_around
+from symcompile.aten.hybrid import encode_around
 from symcompile.errors import ArtifactError, ChoiceError
 from symcompile.fidelity.outcome import Refusal, Rewrite
 

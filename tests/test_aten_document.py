@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from symcompile.aten.decode import StoredGraph, decode
-from symcompile.aten.graph import encode
+from symcompile.aten.document import encode
 from symcompile.aten.operators import ALLOWED, is_in_place, resolve, stored_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import Batch

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.decode import StoredGraph, StoredModel, decode
-from symcompile.aten.graph import encode, with_state_of
+from symcompile.aten.document import encode, with_state_of
 from symcompile.aten.opaque import as_block, bound, with_opaque_blocks
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Rewrite
@@ -71,9 +71,9 @@ def encode_around(
     Regions in `taken_in` stand in the graph with their own nodes if they are neural.
     Raises ArtifactError if the model can't be stored even with all neural blocks taken in.
     """
-    known = {p: outcome.region for p, outcome in outcomes.items() if outcome.region is not None}
-    replaced = {p: r for p, r in known.items() if p == "." or isinstance(outcomes[p], Rewrite)}
-    neural = {p: r for p, r in known.items() if p not in replaced and p not in taken_in}
+    stored = {p: outcome.region for p, outcome in outcomes.items() if outcome.region is not None}
+    replaced = {p: r for p, r in stored.items() if p == "." or isinstance(outcomes[p], Rewrite)}
+    neural = {p: r for p, r in stored.items() if p not in replaced and p not in taken_in}
     for regions in _fewer_and_fewer(module, example, replaced, called(module, neural)):
         try:
             return encode(module, example, regions.values()), regions
@@ -137,13 +137,13 @@ def _neural_graphs(
     blocks = {path: model.get_submodule(home) for path, home in homes.items()}
     received = _received(model, blocks, example)
     graphs: dict[str, StoredGraph] = {}
-    known: dict[Hashable, StoredGraph] = {}
+    by_build: dict[Hashable, StoredGraph] = {}
     failed: set[str] = set()
     for path, block in blocks.items():
         try:
             if path not in received:
                 raise ArtifactError(f"the model does not call {path!r} on its example")
-            graphs[path] = encode_alike(block, received[path], known)
+            graphs[path] = encode_alike(block, received[path], by_build)
         except ArtifactError as error:
             if path == "." or path in equations:
                 raise ArtifactError(f"block {path!r}: {error}") from error
@@ -176,9 +176,9 @@ class _UnknownError(Exception):
 
 
 def encode_alike(
-    block: nn.Module, example: Batch, known: dict[Hashable, StoredGraph]
+    block: nn.Module, example: Batch, by_build: dict[Hashable, StoredGraph]
 ) -> StoredGraph:
-    """`encode` of a neural block; `known` are the graphs of those before it, by how they are built.
+    """`encode` of a neural block; `by_build` has the graphs of those before it.
 
     Raises ArtifactError as `encode` does.
     """
@@ -186,14 +186,14 @@ def encode_alike(
         build = _build(block, example)
     except _UnknownError:
         return encode(block, example)
-    stored = with_state_of(block, known[build].document) if build in known else None
+    stored = with_state_of(block, by_build[build].document) if build in by_build else None
     if stored is not None:
         model = decode(stored)
         with same_random_state(), evaluating(block, model):
             if agree(block, model, example):
                 return stored
-    known[build] = encode(block, example)
-    return known[build]
+    by_build[build] = encode(block, example)
+    return by_build[build]
 
 
 def _build(block: nn.Module, example: Batch) -> Hashable:
@@ -201,7 +201,7 @@ def _build(block: nn.Module, example: Batch) -> Hashable:
     leaves, structure = pytree.tree_flatten(example)
     seen: dict[int, int] = {}
     return (
-        tuple((name, *_module(part, seen)) for name, part in block.named_modules()),
+        tuple((name, *_module(module, seen)) for name, module in block.named_modules()),
         str(structure),
         tuple(_value(leaf, {}) for leaf in leaves),
     )

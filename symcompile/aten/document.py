@@ -120,8 +120,8 @@ def _modes(module: nn.Module, regions: Iterable[Region]) -> Json:
     inside = tuple(f"{path}." for path in blocks)
     others = [
         name
-        for name, part in module.named_modules()
-        if name and part.training != module.training
+        for name, submodule in module.named_modules()
+        if name and submodule.training != module.training
         if name not in blocks and not name.startswith(inside)
     ]
     return {"model": module.training, "others": others}
@@ -136,7 +136,7 @@ class _OtherFormError(Exception):
 
 def merge_modes(evaluating: Json, training: Json) -> Json | None:
     """One graph document for both modes; None if the graphs have different forms."""
-    if any(evaluating[part] != training[part] for part in ("state", "inputs", "constants")):
+    if any(evaluating[key] != training[key] for key in ("state", "inputs", "constants")):
         return None
     taken = {row["name"] for row in (*evaluating["nodes"], *evaluating["inputs"])}
     names: dict[str, str] = {}
