@@ -28,8 +28,7 @@ from symcompile.errors import PruningError, TargetError
 from symcompile.modules.calling import Batch, map_tensors
 from symcompile.modules.resolve import resolve
 from symcompile.pruning.importance import Measure, kl_divergence, measure_of, stream
-from symcompile.pruning.last_affine import last_affine
-from symcompile.pruning.shrink import shrink
+from symcompile.pruning.shrink import last_affine, shrink
 from symcompile.target import Target
 
 # Live dimensions at a share p of the way (0 to 1), from `start` to `keep`.

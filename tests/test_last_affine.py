@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from symcompile.errors import PruningError
-from symcompile.pruning.last_affine import last_affine
+from symcompile.pruning.shrink import last_affine
 
 
 class Custom(nn.Module):
