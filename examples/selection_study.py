@@ -27,6 +27,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import DEFAULT, OperatorSet
 from symcompile.expressions.slots import is_constant
 from symcompile.regression.choice import RULES
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import create
 from symcompile.regression.fit import Fit
@@ -196,10 +197,8 @@ def pinn_samples(name: str, training_seed: int) -> tuple[Any, Any, tuple[str, ..
 def front_of(case: Case, run_dir: str | None) -> ParetoFront:
     fit = Fit(
         case.name,
-        case.X[:N_FIT],
-        case.y[:N_FIT],
-        case.X[N_FIT:],
-        case.y[N_FIT:],
+        Dataset(case.X[:N_FIT], case.y[:N_FIT]),
+        Dataset(case.X[N_FIT:], case.y[N_FIT:]),
         case.names,
         create("operon", operators=case.operators),
         seed=case.seed,

@@ -51,24 +51,16 @@ def fits_of(
     """A fit for each of these outputs of Y, in the variables X."""
     # In random order, so that a search or a fit may look at the first rows alone.
     order = np.random.default_rng(options.seed).permutation(len(samples.X))
-    fit, held = order[~samples.holdout[order]], order[samples.judged[order]]
-    weights, folds = samples.weights, samples.folds
     return [
         Fit(
             fit_key(block, output),
-            samples.X[fit],
-            samples.Y[fit, output],
-            samples.X[held],
-            samples.Y[held, output],
+            *samples.datasets(output, order=order),
             names,
             engine,
             options.seed,
-            None if weights is None else weights[fit],
-            None if weights is None else weights[held],
             options.budget,
             loss=options.loss,
             block=block,
-            folds=None if folds is None else folds[held],
         )
         for output in outputs
     ]

@@ -29,7 +29,9 @@ NOISE = 0.3 * RNG.normal(size=(2, 1000))
 
 
 def fit(key: str, y: np.ndarray, block: str = "edge") -> Fit:
-    return Fit(key, X[:800], y[:800], X[800:], y[800:], NAMES, ENGINE, block=block)
+    return Fit(
+        key, Dataset(X[:800], y[:800]), Dataset(X[800:], y[800:]), NAMES, ENGINE, block=block
+    )
 
 
 def front(text: str, y: np.ndarray) -> ParetoFront:

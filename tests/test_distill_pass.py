@@ -17,6 +17,7 @@ from fitting import distill
 from symcompile.errors import ChoiceError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import SearchProgress, create
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
@@ -71,9 +72,8 @@ def _no_calls() -> None:
 def fit(key: str = "edge[0]", engine: Any = None, slope: float = 2.5, **options: Any) -> Fit:
     X = np.random.default_rng(0).uniform(0, 1, (120, 2))
     y = slope * X[:, 0] + 1.25
-    return Fit(
-        key, X[:90], y[:90], X[90:], y[90:], ("a", "b"), engine or Proposer(), **options
-    )  # fmt: skip
+    halves = Dataset(X[:90], y[:90]), Dataset(X[90:], y[90:])
+    return Fit(key, *halves, ("a", "b"), engine or Proposer(), **options)
 
 
 def test_every_fit_gets_its_front_in_order() -> None:
@@ -233,13 +233,13 @@ def test_a_damaged_journal_counts_as_none(tmp_path: Path) -> None:
 
 def test_whatever_determines_a_front_is_in_the_fingerprint() -> None:
     base = fit()
-    other_y = base.y_fit.copy()
+    other_y = base.data.y.copy()
     other_y[3] += 1e-12
     changed = [
         replace(base, key="x"),
         replace(base, seed=1),
-        replace(base, y_fit=other_y),
-        replace(base, weights=np.ones(90)),
+        replace(base, data=replace(base.data, y=other_y)),
+        replace(base, data=replace(base.data, weights=np.ones(90))),
         replace(base, names=("a", "c")),
         replace(base, engine=Proposer("other")),
         replace(base, budget=1.0),

@@ -28,6 +28,7 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression import run as distill_run
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import SearchProgress
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
@@ -122,7 +123,7 @@ def fit(key: str, engine: Engine, bad: bool = False, **options: Any) -> Fit:
     """With `bad` the engine does what its behaviour says."""
     X = np.random.default_rng(0).uniform(0, 1, (120, 2))
     y = (2.5 * X[:, 0] + 1.25) * (1 if bad else -1)
-    return Fit(key, X[:90], y[:90], X[90:], y[90:], ("a", "b"), engine, **options)
+    return Fit(key, Dataset(X[:90], y[:90]), Dataset(X[90:], y[90:]), ("a", "b"), engine, **options)
 
 
 def some(engine: Engine, **options: Any) -> list[Fit]:

@@ -22,6 +22,7 @@ from fitting import distill
 from symcompile.errors import ArtifactError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.files import PART
@@ -64,7 +65,8 @@ def fits(log: Path, seconds: float = 0.0, block: str = "") -> list[Fit]:
     engine, found = Logging(str(log), seconds), []
     for k, key in enumerate(KEYS):
         y = (k - 2.5) * X[:, 0] + 1.25
-        found.append(Fit(key, X[:90], y[:90], X[90:], y[90:], ("a", "b"), engine, block=block))
+        halves = Dataset(X[:90], y[:90]), Dataset(X[90:], y[90:])
+        found.append(Fit(key, *halves, ("a", "b"), engine, block=block))
     return found
 
 
@@ -82,7 +84,7 @@ def entries(run_dir: Path) -> list[Path]:
 def on_disk(run_dir: Path, log: Path) -> set[tuple[str, ...]]:
     """Output and seed of the searches whose results the journal holds."""
     return {
-        (str(fit.y_fit[0]), str(restart * 1_000_003))
+        (str(fit.data.y[0]), str(restart * 1_000_003))
         for fit in fits(log)
         for restart in range(RESTARTS)
         if (run_dir / "searches" / f"{search_fingerprint(fit, restart)}.json").exists()

@@ -9,6 +9,7 @@ import sympy
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import create
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
@@ -22,7 +23,9 @@ X0, X1 = sympy.symbols("x0 x1")
 
 
 def fit(key: str, y: np.ndarray, block: str = "edge") -> Fit:
-    return Fit(key, X[:200], y[:200], X[200:], y[200:], ("x0", "x1"), ENGINE, block=block)
+    return Fit(
+        key, Dataset(X[:200], y[:200]), Dataset(X[200:], y[200:]), ("x0", "x1"), ENGINE, block=block
+    )
 
 
 def front(expr: sympy.Expr, y: np.ndarray) -> ParetoFront:

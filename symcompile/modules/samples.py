@@ -10,7 +10,7 @@ import numpy as np
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.folds import SMALL, fold_numbers
-from symcompile.regression.losses import Loss
+from symcompile.regression.losses import SQUARED, Loss
 
 # From fewer rows nothing can be told: a line has two constants, and is judged on a third row.
 MIN_SAMPLES = 4
@@ -69,18 +69,24 @@ class Samples:
     def Y_holdout(self) -> Array:
         return self.Y[self.holdout]
 
-    def datasets(self, output: int, loss: Loss) -> tuple[Dataset, Dataset]:
-        """What equations of one output are fitted to, and what they are judged by."""
+    def datasets(
+        self, output: int, loss: Loss = SQUARED, order: Array | None = None
+    ) -> tuple[Dataset, Dataset]:
+        """What equations of one output are fitted to, and what they are judged by; in an order of
+        the samples [n_samples], or that which they have."""
+        masks = ~self.holdout, self.judged
+        rows = masks if order is None else tuple(order[mask[order]] for mask in masks)
         fit, judged = (
             Dataset(
-                self.X[rows],
-                self.Y[rows, output],
-                None if self.weights is None else self.weights[rows],
+                self.X[chosen],
+                self.Y[chosen, output],
+                None if self.weights is None else self.weights[chosen],
                 loss,
             )
-            for rows in (~self.holdout, self.judged)
+            for chosen in rows
         )
-        return fit, replace(judged, folds=self.folds)
+        folds = None if self.folds is None else self.folds[rows[1]]
+        return fit, replace(judged, folds=folds)
 
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:

@@ -15,10 +15,9 @@ import numpy as np
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import Engine, ProgressCallback
-from symcompile.regression.losses import Loss, loss_for
+from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
 from symcompile.regression.sparse import without_search
@@ -35,49 +34,34 @@ class Fit:
 
     Attributes:
         key: what errors, progress and the journal call it, such as "edge[0]"; unique in one call.
-        X_fit, y_fit: samples that equations are fitted to, [n_samples, n_inputs] and [n_samples].
-        X_holdout, y_holdout: samples that they are ranked on.
+        data: what equations are fitted to.
+        holdout: what they are ranked on.
         names: one name for each column.
         engine: the search.
         seed: same seed, same machine, same front, unless `budget` ends the search.
-        weights, holdout_weights: weights of the squared errors, or None for equal ones.
         budget: seconds for this fit, search and refine, or None for the engine's amount of work.
         refine: options of the refine pass.
-        loss: what equations are fitted and ranked by, see `symcompile.regression.losses`.
-        folds: fold of each row, where none are held out: rows to rank on are then those to fit to.
+        loss: the name of what equations are fitted and ranked by, see `regression.losses`. Both
+            samples get it, scaled by the outputs that equations are fitted to.
         block: fits of one block try each other's forms; they have the same columns. Empty for a fit
             on its own.
     """
 
     key: str
-    X_fit: Array
-    y_fit: Array
-    X_holdout: Array
-    y_holdout: Array
+    data: Dataset
+    holdout: Dataset
     names: tuple[str, ...]
     engine: Engine
     seed: int = 0
-    weights: Array | None = None
-    holdout_weights: Array | None = None
     budget: float | None = None
     refine: Refine = field(default_factory=Refine)
     loss: str = "squared"
     block: str = ""
-    folds: Array | None = None
 
-    @property
-    def measure(self) -> Loss:
-        """The loss, scaled by the outputs that equations are fitted to."""
-        return loss_for(self.loss, self.y_fit)
-
-    @property
-    def samples(self) -> tuple[Dataset, Dataset]:
-        """What refine fits equations to, and what it ranks them on."""
-        loss = self.measure
-        return (
-            Dataset(self.X_fit, self.y_fit, self.weights, loss),
-            Dataset(self.X_holdout, self.y_holdout, self.holdout_weights, loss, self.folds),
-        )
+    def __post_init__(self) -> None:
+        loss = loss_for(self.loss, self.data.y)
+        object.__setattr__(self, "data", replace(self.data, loss=loss))
+        object.__setattr__(self, "holdout", replace(self.holdout, loss=loss))
 
     def seconds(self, share: float) -> float | None:
         """A share of the budget; None where there is none."""
@@ -89,7 +73,8 @@ class Fit:
         """The front that candidates come to, in this share of the budget."""
         return refine(
             candidates,
-            *self.samples,
+            self.data,
+            self.holdout,
             operators=self.engine.operators,
             max_complexity=self.engine.max_complexity,
             options=options or self.refine,
@@ -102,9 +87,9 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
     """One search of one fit: the engine's candidates if it offers them, else its front."""
     search = getattr(fit.engine, "candidates", fit.engine.fit)
     equations = search(
-        fit.X_fit,
-        fit.y_fit,
-        weights=fit.samples[0].search_weights,
+        fit.data.X,
+        fit.data.y,
+        weights=fit.data.search_weights,
         names=fit.names,
         seed=fit.seed + restart * _SEED_STEP,
         budget=fit.seconds(1.0 - _REFINE_SHARE),
@@ -127,5 +112,5 @@ def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     limits = fit.engine.operators, fit.engine.max_complexity
     seconds = fit.seconds(_UNSEARCHED_SHARE)
     deadline = math.inf if seconds is None else time.monotonic() + seconds
-    found = without_search(fit.samples[0], fit.names, *limits, deadline)
+    found = without_search(fit.data, fit.names, *limits, deadline)
     return fit.refined(candidates + found, _PRUNE_SHARE)

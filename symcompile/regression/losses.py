@@ -123,8 +123,9 @@ def has_heavy_tails(y: Array) -> bool:
         y = y[_varying(np.abs(y - np.median(y)))]
     if len(y) < 1 / _FEW:
         return False
-    squares = np.square(y - y.mean())
     few = math.ceil(_FEW * len(y))
+    with np.errstate(over="ignore"):
+        squares = np.square(y - y.mean())
     return bool(np.partition(squares, -few)[-few:].sum() > _MOST * squares.sum())
 
 

@@ -191,7 +191,7 @@ class Run:
             others = f" (and so did {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
             raise EngineError(f"distilling {key!r} failed: {reason}{others}")
         return self.done | {
-            key: ParetoFront((), self.fits[key].samples[1].variance, reason=reason)
+            key: ParetoFront((), self.fits[key].holdout.variance, reason=reason)
             for key, reason in self.failed.items()
         }
 

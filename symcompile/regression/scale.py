@@ -44,7 +44,7 @@ class Units:
 
     @classmethod
     def of(cls, fit: Fit) -> Units:
-        return cls(tuple(map(_exponent, _inputs(fit).T)), _exponent(fit.y_fit))
+        return cls(tuple(map(_exponent, _inputs(fit).T)), _exponent(fit.data.y))
 
     @property
     def unchanged(self) -> bool:
@@ -55,13 +55,11 @@ class Units:
         """The fit in these units."""
         if self.unchanged:
             return fit
-        return replace(
-            fit,
-            X_fit=np.ldexp(fit.X_fit, self.X),
-            y_fit=np.ldexp(fit.y_fit, self.y),
-            X_holdout=np.ldexp(fit.X_holdout, self.X),
-            y_holdout=np.ldexp(fit.y_holdout, self.y),
+        data, holdout = (
+            replace(samples, X=np.ldexp(samples.X, self.X), y=np.ldexp(samples.y, self.y))
+            for samples in (fit.data, fit.holdout)
         )
+        return replace(fit, data=data, holdout=holdout)
 
     @np.errstate(over="ignore")
     def restored(self, front: ParetoFront, fit: Fit) -> ParetoFront:
@@ -122,12 +120,12 @@ class Units:
 
 
 def _inputs(fit: Fit) -> Array:
-    return np.concatenate([fit.X_fit, fit.X_holdout])
+    return np.concatenate([fit.data.X, fit.holdout.X])
 
 
 def out_of_range(fit: Fit) -> str:
     """Why no equation of these outputs can be judged; empty if one can."""
-    size = float(np.abs(np.concatenate([fit.y_fit, fit.y_holdout])).max(initial=0.0))
+    size = float(np.abs(np.concatenate([fit.data.y, fit.holdout.y])).max(initial=0.0))
     if size == 0.0 or _SMALLEST <= size <= _LARGEST:
         return ""
     return (

@@ -79,7 +79,8 @@ def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str
         best = {fit.key: fronts[fit.key].best for fit in block}
         for fit in block:
             equation = completed(
-                *fit.samples,
+                fit.data,
+                fit.holdout,
                 best[fit.key],
                 [equation for key, equation in best.items() if key != fit.key],
                 operators=fit.engine.operators,
@@ -105,7 +106,7 @@ def _blocks(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[list
 
 
 def _with_forms(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
-    scaled_to_fit = [scaled(other, fit.samples[0]) for other in others]
+    scaled_to_fit = [scaled(other, fit.data) for other in others]
     candidates = [equation for equation in scaled_to_fit if equation is not None]
     options = replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others)))
     return front.grown(fit.refined(candidates, _BUDGET_SHARE, options))

@@ -177,15 +177,15 @@ def _writing(directory: Path) -> Iterator[None]:
 
 def search_fingerprint(fit: Fit, restart: int) -> str:
     """SHA-256 over everything that determines what one search finds."""
-    arrays = fit.X_fit, fit.y_fit, fit.weights
+    arrays = fit.data.X, fit.data.y, fit.data.weights
     return _digest({**_search_settings(fit), "restart": restart}, arrays)
 
 
 def fingerprint(fit: Fit) -> str:
     """SHA-256 over everything that determines a front: data, options, engine, seed, version."""
     settings = {**_search_settings(fit), "refine": asdict(fit.refine)}
-    fitted, held = (fit.X_fit, fit.y_fit, fit.weights), (fit.X_holdout, fit.y_holdout)
-    return _digest(settings, (*fitted, *held, fit.holdout_weights, fit.folds))
+    fitted, held = ((data.X, data.y, data.weights) for data in (fit.data, fit.holdout))
+    return _digest(settings, (*fitted, *held, fit.holdout.folds))
 
 
 def _search_settings(fit: Fit) -> dict[str, Any]:
