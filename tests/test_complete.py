@@ -14,6 +14,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import create
 from symcompile.regression.fit import Fit
+from symcompile.regression.limits import Limits
 from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.share import complete
@@ -92,7 +93,7 @@ def test_a_sum_that_would_be_too_long_takes_the_form_of_the_other_output() -> No
     own = front("2.03*dx*(1.01 - 1/r)", y).best
     other = front("(1.0 - 1.02/r)*(0.31*dx + 2.97*dy)", y).best
     samples = Dataset(X[:800], y[:800]), Dataset(X[800:], y[800:])
-    found = completion(*samples, own, [other], operators=OPERATORS, max_complexity=15)
+    found = completion(*samples, own, [other], Limits(OPERATORS, 15))
     assert found is not None
     assert found.complexity <= 15
     assert terms(found) == set(sympy.sympify("{dx, dy, dx/r, dy/r}"))
@@ -106,7 +107,7 @@ def test_a_robust_share_is_found_though_part_of_the_samples_lack_it() -> None:
         Dataset(X[k], y[k], None, Loss("cauchy", 0.1)) for k in (slice(800), slice(800, None))
     )
     own, other = front("1.01*dx", y).best, front("1.01*dy", y).best
-    found = completion(fit, holdout, own, [other], operators=OPERATORS, max_complexity=25)
+    found = completion(fit, holdout, own, [other], Limits(OPERATORS, 25))
     assert found is not None
     assert float(found.sympy.coeff(sympy.Symbol("dy"))) == pytest.approx(0.5, abs=0.05)
 

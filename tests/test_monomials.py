@@ -10,6 +10,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.limits import Limits
 from symcompile.regression.losses import SQUARED, Loss, loss_for
 from symcompile.regression.monomials import MAX_MONOMIALS, monomial_candidates
 
@@ -30,7 +31,7 @@ def candidates(
     operators: OperatorSet = OPERATORS,
     max_complexity: int = 30,
 ) -> list[Equation]:
-    return monomial_candidates(Dataset(X, y, None, loss), names, operators, max_complexity)
+    return monomial_candidates(Dataset(X, y, None, loss), names, Limits(operators, max_complexity))
 
 
 def has_form(equation: Equation, form: str) -> bool:

@@ -7,6 +7,7 @@ import sympy
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.limits import Limits
 from symcompile.regression.refine import refine
 from symcompile.regression.sparse import product_candidate, sparse_candidates
 
@@ -95,9 +96,9 @@ def test_a_front_ends_in_the_whole_polynomial_within_its_limit() -> None:
     X = samples(2000)
     clean = mixed(X)
     y = clean + 0.01 * clean.std() * np.random.default_rng(2).normal(size=len(X))
-    candidates = sparse_candidates(Dataset(X, y), NAMES, OPERATORS, 35)
+    candidates = sparse_candidates(Dataset(X, y), NAMES, Limits(OPERATORS, 35))
     fit, holdout = Dataset(X[:1500], y[:1500]), Dataset(X[1500:], y[1500:])
-    front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=35)
+    front = refine(candidates, fit, holdout, Limits(OPERATORS, 35))
     best = front.select("plateau")
     assert best.complexity <= 31
     # A hundredth of noise is a ten-thousandth of the variance.

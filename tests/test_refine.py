@@ -15,6 +15,7 @@ from symcompile.expressions.slots import slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import exact_values, reductions
 from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.limits import Limits
 from symcompile.regression.refine import Refine, best_first, refine
 
 x, y = sympy.symbols("x y")
@@ -30,14 +31,7 @@ def samples(values: np.ndarray, X: np.ndarray = POINTS) -> tuple[Dataset, Datase
 def refined(expr: sympy.Expr, values: np.ndarray, operators=OPERATORS, **options):
     fit, holdout = samples(values)
     candidates = [Equation.of(expr, ["x", "y"], operators)]
-    return refine(
-        candidates,
-        fit,
-        holdout,
-        operators=operators,
-        max_complexity=30,
-        options=Refine(**options),
-    )
+    return refine(candidates, fit, holdout, Limits(operators, 30), Refine(**options))
 
 
 def test_dead_terms_go_and_constants_are_fitted() -> None:
@@ -60,9 +54,9 @@ DEAD = [
 
 
 @pytest.mark.parametrize("law", DEAD)
-@pytest.mark.parametrize("limits", [{}, {"seconds": 0.001}], ids=["all the time", "no time"])
+@pytest.mark.parametrize("seconds", [math.inf, 0.001], ids=["all the time", "no time"])
 def test_what_no_value_needs_goes(
-    law: str, limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    law: str, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Taken in on however slow a machine.
     monkeypatch.setattr("symcompile.regression.refine._OFFER_SHARE", math.inf)
@@ -70,7 +64,7 @@ def test_what_no_value_needs_goes(
     fit, holdout = samples(values)
     operators = OperatorSet.of(["+", "-", "*", "/", "sin", "exp", "square"])
     candidate = Equation.of(parse(law, ["x", "y"]), ["x", "y"], operators)
-    front = refine([candidate], fit, holdout, operators=operators, max_complexity=60, **limits)
+    front = refine([candidate], fit, holdout, Limits(operators, 60).within(seconds))
     constants = [abs(c) for one in front for c in one.constants]
     assert min(constants) > 1e-3
     assert front.most_accurate.predict(POINTS) == pytest.approx(values, rel=1e-9)
@@ -80,7 +74,7 @@ def test_small_terms_that_values_need_stay() -> None:
     values = POINTS[:, 0] + 1e-5 * POINTS[:, 1] ** 2
     fit, holdout = samples(values)
     candidate = Equation.of(x + sympy.Float(1.1e-5) * y**2, ["x", "y"], OPERATORS)
-    front = refine([candidate], fit, holdout, operators=OPERATORS, max_complexity=30)
+    front = refine([candidate], fit, holdout, Limits(OPERATORS, 30))
     assert min(front.most_accurate.constants) == pytest.approx(1e-5)
 
 
@@ -92,11 +86,11 @@ def test_nothing_new_is_tried_when_the_time_is_over() -> None:
         for k in range(2, 60)
     ]
     fit, holdout = samples(values)
-    limits = {"operators": OPERATORS, "max_complexity": 30}
-    best = refine([*many, good], fit, holdout, seconds=1.5, **limits).best
+    limits = Limits(OPERATORS, 30)
+    best = refine([*many, good], fit, holdout, limits.within(1.5)).best
     assert best.form == good.form  # what nobody has measured comes first
     assert best.constants == pytest.approx([1.237, -0.731])
-    front = refine([*many, good], fit, holdout, seconds=0.0, **limits)
+    front = refine([*many, good], fit, holdout, limits.within(0.0))
     assert len(front) == 1  # the mean
 
 
@@ -117,7 +111,7 @@ def test_a_linear_map_of_five_terms_keeps_all_five() -> None:
     expr = sum(sympy.Float(0.9 + i / 50) * s for i, s in enumerate(symbols)) + sympy.Float(0.1)
     candidate = Equation.of(expr, [s.name for s in symbols], OPERATORS)
     fit, holdout = samples(values, X)
-    front = refine([candidate], fit, holdout, operators=OPERATORS, max_complexity=30)
+    front = refine([candidate], fit, holdout, Limits(OPERATORS, 30))
     assert front.best.form.free_symbols >= set(symbols)
     assert front.best.complexity <= 19
     assert front.r2(front.best) > 0.99
@@ -157,7 +151,7 @@ def test_domain_errors_on_a_recorded_sample_drop_the_candidate() -> None:
     shifted[900, 0] = -0.5
     fit, holdout = samples(values, shifted)
     candidates = [Equation.of(log(x), ["x", "y"], operators)]
-    front = refine(candidates, fit, holdout, operators=operators, max_complexity=30)
+    front = refine(candidates, fit, holdout, Limits(operators, 30))
     assert not any(equation.form.has(sympy.log) for equation in front)
 
 
@@ -165,7 +159,7 @@ def test_restarts_merge_and_the_front_is_on_held_out_loss() -> None:
     values = POINTS[:, 0] * POINTS[:, 1] + 0.3
     fit, holdout = samples(values)
     parts = [Equation.of(e, ["x", "y"], OPERATORS) for e in (0.9 * x, 1.1 * x * y + 0.2)]
-    front = refine(parts, fit, holdout, operators=OPERATORS, max_complexity=30)
+    front = refine(parts, fit, holdout, Limits(OPERATORS, 30))
     assert list(front.complexities) == sorted(front.complexities)
     losses = [equation.holdout_loss for equation in front]
     assert losses == sorted(losses, reverse=True)
@@ -177,7 +171,7 @@ def test_the_limit_holds_and_the_mean_is_always_there() -> None:
     values = np.sin(3 * POINTS[:, 0]) * np.exp(POINTS[:, 1])
     fit, holdout = samples(values)
     candidates = [Equation.of(1.1 * sin(3.1 * x) * exp(0.9 * y), ["x", "y"], OPERATORS)]
-    front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=4)
+    front = refine(candidates, fit, holdout, Limits(OPERATORS, 4))
     assert max(front.complexities) <= 4
     assert front[0].complexity == 1
 
@@ -189,7 +183,7 @@ def test_weights_count() -> None:
     fit = Dataset(X[:800], values[:800], weights[:800])
     holdout = Dataset(X[800:], values[800:], weights[800:])
     candidates = [Equation.of(0.5 * x, ["x", "y"], OPERATORS)]
-    front = refine(candidates, fit, holdout, operators=OPERATORS, max_complexity=30)
+    front = refine(candidates, fit, holdout, Limits(OPERATORS, 30))
     np.testing.assert_allclose(front.best.predict(X), 2.0 * X[:, 0])
 
 

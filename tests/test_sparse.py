@@ -5,6 +5,7 @@ import pytest
 
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.limits import Limits
 from symcompile.regression.sparse import sparse_candidates
 
 OPERATORS = OperatorSet.of(["+", "*"])
@@ -13,7 +14,7 @@ X = np.random.default_rng(0).normal(size=(500, 6)) + 0.5
 
 
 def best_loss(y: np.ndarray, max_complexity: int) -> float:
-    found = sparse_candidates(Dataset(X, y), NAMES, OPERATORS, max_complexity)
+    found = sparse_candidates(Dataset(X, y), NAMES, Limits(OPERATORS, max_complexity))
     return min(float(np.mean((e.predict(X) - y) ** 2)) for e in found) / float(y.var())
 
 
@@ -39,11 +40,12 @@ def test_a_product_of_sums_is_among_the_candidates() -> None:
 
 
 def test_operators_that_spell_no_sum_give_nothing() -> None:
-    assert sparse_candidates(Dataset(X, X[:, 0]), NAMES, OperatorSet.of(["*", "exp"]), 30) == []
+    limits = Limits(OperatorSet.of(["*", "exp"]), 30)
+    assert sparse_candidates(Dataset(X, X[:, 0]), NAMES, limits) == []
 
 
 def test_candidates_keep_near_the_limit() -> None:
     y = np.sin(X @ np.arange(6.0))
-    found = sparse_candidates(Dataset(X, y), NAMES, OPERATORS, 12)
+    found = sparse_candidates(Dataset(X, y), NAMES, Limits(OPERATORS, 12))
     assert found
     assert max(e.complexity for e in found) <= 18

@@ -15,6 +15,7 @@ from symcompile.expressions.slots import slot
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import refine
@@ -61,6 +62,10 @@ class Refitting:
     def max_complexity(self) -> int:
         """That of the longest equation on the fronts."""
         return max(front.most_accurate.complexity for front in self.fronts.values())
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.operators, self.max_complexity)
 
     def automatic(self, equations: Mapping[int, Equation]) -> bool:
         """Whether these forms are what the fronts choose, and nobody's wish."""
@@ -128,8 +133,7 @@ class Refitting:
                     *fitting.datasets(output),
                     fitting.fitted(output, equation),
                     others,
-                    operators=self.operators,
-                    max_complexity=longest,
+                    Limits(self.operators, longest),
                 )
                 if longer is not None:
                     result[output] = replace(longer, symbols=self.names)
@@ -174,8 +178,7 @@ class Refitting:
             [changed[output], *(other for other in others if other is not None)],
             fit,
             held,
-            operators=self.operators,
-            max_complexity=self.max_complexity,
+            self.limits,
         )
         return replace(front.most_accurate, symbols=self.names)
 
@@ -203,9 +206,7 @@ class Refitting:
         """An equation in these inputs that needs no search: the simplest of those that are as good
         as any, since what it has too much can still be left out. None if there is none."""
         fit, held = self.datasets(output, [self.names.index(name) for name in names])
-        limit = self.max_complexity
-        candidates = without_search(fit, tuple(names), self.operators, limit)
-        front = refine(candidates, fit, held, operators=self.operators, max_complexity=limit)
+        front = refine(without_search(fit, names, self.limits), fit, held, self.limits)
         if not front.equations:
             return None
         return replace(front.select("plateau"), symbols=self.names)

@@ -7,7 +7,6 @@ run them.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +16,7 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import Engine, ProgressCallback
+from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
@@ -63,23 +63,17 @@ class Fit:
         object.__setattr__(self, "data", replace(self.data, loss=loss))
         object.__setattr__(self, "holdout", replace(self.holdout, loss=loss))
 
-    def seconds(self, share: float) -> float | None:
-        """A share of the budget; None where there is none."""
-        return None if self.budget is None else self.budget * share
+    def limits(self, share: float) -> Limits:
+        """What equations may be, and a share of the budget to find them in, from now on."""
+        seconds = math.inf if self.budget is None else self.budget * share
+        return Limits(self.engine.operators, self.engine.max_complexity).within(seconds)
 
     def refined(
         self, candidates: Iterable[Equation], share: float, options: Refine | None = None
     ) -> ParetoFront:
         """The front that candidates come to, in this share of the budget."""
-        return refine(
-            candidates,
-            self.data,
-            self.holdout,
-            operators=self.engine.operators,
-            max_complexity=self.engine.max_complexity,
-            options=options or self.refine,
-            seconds=self.seconds(share),
-        )
+        limits = self.limits(share)
+        return refine(candidates, self.data, self.holdout, limits, options or self.refine)
 
 
 @np.errstate(all="ignore")
@@ -92,7 +86,7 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
         weights=fit.data.search_weights,
         names=fit.names,
         seed=fit.seed + restart * _SEED_STEP,
-        budget=fit.seconds(1.0 - _REFINE_SHARE),
+        budget=None if fit.budget is None else fit.budget * (1.0 - _REFINE_SHARE),
         progress=progress,
     )
     equations = list(equations)
@@ -109,8 +103,5 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
 @np.errstate(all="ignore")
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
-    limits = fit.engine.operators, fit.engine.max_complexity
-    seconds = fit.seconds(_UNSEARCHED_SHARE)
-    deadline = math.inf if seconds is None else time.monotonic() + seconds
-    found = without_search(fit.data, fit.names, *limits, deadline)
-    return fit.refined(candidates + found, _PRUNE_SHARE)
+    unsearched = without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
+    return fit.refined(candidates + unsearched, _PRUNE_SHARE)

@@ -22,9 +22,9 @@ import sympy
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import linear, robust
+from symcompile.regression.limits import Limits
 from symcompile.regression.losses import Loss
 from symcompile.regression.pursuit import Library
 
@@ -44,9 +44,7 @@ Sum = tuple[Exponents, ...]
 def monomial_candidates(
     fit: Dataset,
     names: Sequence[str],
-    operators: OperatorSet,
-    max_complexity: int,
-    deadline: float = math.inf,
+    limits: Limits,
 ) -> list[Equation]:
     """Sums of 1 to 4 monomials; of few samples one for every four of them.
 
@@ -54,18 +52,19 @@ def monomial_candidates(
     degree 3. Negative powers are those of inputs that are above 0 on every sample.
     """
     data = fit.rows(slice(None, None, -(-len(fit.y) // _MAX_ROWS)))
+    operators = limits.operators
     inverse = "inv" in operators or "/" in operators
     powers = [_powers(column, inverse) for column in data.X.T]
     exponents = _exponents(powers) if "+" in operators and "*" in operators else []
     if not exponents or len(data.y) < _ROWS_OF_A_TERM:
         return []
     weights = np.ones(len(data.y)) if data.weights is None else data.weights
-    problem = _Problem(data.X, data.y, weights, data.loss, powers, deadline)
+    problem = _Problem(data.X, data.y, weights, data.loss, powers, limits.deadline)
     candidates = []
     for terms in problem.sums(exponents):
         for expr in _spellings(terms, problem.fitted(terms)[1], names, powers):
             equation = Equation.of(expr, names, operators)
-            if equation.complexity <= max_complexity + _LONGER:
+            if equation.complexity <= limits.max_complexity + _LONGER:
                 candidates.append(equation)
     return candidates
 

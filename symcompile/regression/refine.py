@@ -19,7 +19,6 @@ import sympy
 from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.complexity import complexity, spellable
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import renumber, slot
 from symcompile.regression.choice import Few, nats_per_node
 from symcompile.regression.dataset import Dataset
@@ -30,6 +29,7 @@ from symcompile.regression.forms import (
     reopen,
     without_dead_terms,
 )
+from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import ParetoFront, layers
 
 # Nats of log-loss that one unit of complexity is worth, when it is decided what to reduce next.
@@ -63,11 +63,8 @@ def refine(
     candidates: Iterable[Equation],
     fit: Dataset,
     holdout: Dataset,
-    *,
-    operators: OperatorSet,
-    max_complexity: int,
+    limits: Limits,
     options: Refine | None = None,
-    seconds: float | None = None,
 ) -> ParetoFront:
     """The front that candidates, from any number of searches, come to.
 
@@ -75,28 +72,27 @@ def refine(
         candidates: equations over the same inputs; their losses are not relied on.
         fit: samples that constants are fitted to.
         holdout: samples that equations are ranked on.
-        seconds: after this time nothing new is tried, only the front brought to its end, which
-            takes no longer than that again. Under a limit the candidates that seem best by their
-            own losses come first, since there may be no time for all.
+        limits: after their deadline nothing new is tried, only the front brought to its end, which
+            takes no longer than that again. Where there is one, the candidates that seem best by
+            their own losses come first, since there may be no time for all.
 
     Returns:
-        Equations of at most `max_complexity`, finite on every sample of both, each with a lower
+        Equations within the limits, finite on every sample of both, each with a lower
         held-out loss than every simpler one. The constant mean is always among the candidates.
     """
-    options = options or Refine()
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
-    pool = _Pool(fit, holdout, operators, max_complexity, options, seconds)
+    pool = _Pool(fit, holdout, limits, options or Refine())
     pool.offer(slot(0), [fit.centre], names)
-    pool.take_in(candidates if seconds is None else best_first(candidates))
+    pool.take_in(candidates if math.isinf(limits.deadline) else best_first(candidates))
     pool.fit_front()
     pool.prune()
-    few = Few(holdout.count, nats_per_node(operators, len(names))) if holdout.is_small else None
+    node = nats_per_node(limits.operators, len(names))
     return ParetoFront.of(
         pool.finished(),
         holdout.variance,
         loss=holdout.loss,
-        few=few,
+        few=Few(holdout.count, node) if holdout.is_small else None,
         constant_loss=None if holdout.loss.is_squared else holdout.constant_loss,
     )
 
@@ -112,14 +108,12 @@ class _Pool:
 
     fit: Dataset
     holdout: Dataset
-    operators: OperatorSet
-    max_complexity: int
+    limits: Limits
     options: Refine
-    seconds: float | None
 
     def __post_init__(self) -> None:
-        start, limit = time.monotonic(), math.inf if self.seconds is None else self.seconds
-        self.full, self.deadline, self.end = (start + limit * k for k in (_OFFER_SHARE, 1.0, 2.0))
+        start, seconds = time.monotonic(), self.limits.seconds
+        self.full, self.end = (start + seconds * share for share in (_OFFER_SHARE, 2.0))
         # The first rows: samples come in random order.
         self.sample = self.fit.rows(slice(self.options.fit_rows))
         self.floor = 1e-15 * max(self.fit.constant_loss, 1e-300)
@@ -136,7 +130,7 @@ class _Pool:
         self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
     ) -> Equation | None:
         """Take in canonical form; None where it is known, can't be spelled or is not finite."""
-        equation = candidate(expr, constants, names, self.operators, self.sample)
+        equation = candidate(expr, constants, names, self.limits.operators, self.sample)
         if equation is None:
             return None
         rival = self.equations.get(equation.form)
@@ -159,19 +153,14 @@ class _Pool:
 
     def fit_each(self, equations: Iterable[Equation], iterations: int) -> None:
         for equation in equations:
-            if self.late:
+            if self.limits.late:
                 return
             self.equations[equation.form] = self.fitted(equation, self.sample, iterations)
 
     @property
-    def late(self) -> bool:
-        """Whether the time for trying new forms is over."""
-        return time.monotonic() >= self.deadline
-
-    @property
     def spent(self) -> bool:
         """Whether the fits or the time for trying new forms are used up."""
-        return self.fits >= self.options.max_fits or self.late
+        return self.fits >= self.options.max_fits or self.limits.late
 
     def prune(self) -> None:
         """Reduce equations of the front, the most promising first, until none is left."""
@@ -216,9 +205,9 @@ class _Pool:
         small = self.holdout.is_small
         slack = math.expm1(2.0 * math.sqrt(2.0 / self.holdout.count)) if small else 0.1
         result = []
-        for equation in self.front(slack, self.max_complexity):
+        for equation in self.front(slack, self.limits.max_complexity):
             fitted = self.fitted(equation, self.fit, 30)
-            measured = self.measured(without_dead_terms(fitted, self.sample, self.operators))
+            measured = self.measured(without_dead_terms(fitted, self.sample, self.limits.operators))
             if measured is None:
                 continue
             snapped = self.snapped(measured) if self.options.snap else measured
@@ -240,12 +229,12 @@ class _Pool:
         while (trial := self.snap_one(equation)) is not None:
             equation = trial
         form, constants = reopen(equation.form, equation.constants)
-        cost = complexity(form, self.operators)
+        cost = complexity(form, self.limits.operators)
         return replace(equation, form=form, constants=constants, complexity=cost)
 
     @property
     def past_snapping(self) -> bool:
-        return time.monotonic() >= min(self.deadline + _SNAP_SECONDS, self.end)
+        return time.monotonic() >= min(self.limits.deadline + _SNAP_SECONDS, self.end)
 
     def snap_one(self, equation: Equation) -> Equation | None:
         fit = self.fit.fit_constants(equation, 5, self.end)
@@ -259,9 +248,9 @@ class _Pool:
     def with_exact(self, equation: Equation, index: int, exact: sympy.Expr) -> Equation | None:
         """The other constants fitted again; None if the held-out loss gets worse beyond noise."""
         form, constants = renumber(equation.form.xreplace({slot(index): exact}), equation.constants)
-        if not spellable(form, self.operators):
+        if not spellable(form, self.limits.operators):
             return None
-        cost = complexity(form, self.operators)
+        cost = complexity(form, self.limits.operators)
         if cost > equation.complexity:
             return None
         try:

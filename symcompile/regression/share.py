@@ -13,7 +13,6 @@ twentieth of the output's own and samples confirm it (`complete`).
 from __future__ import annotations
 
 import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,11 +21,11 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, renumber, slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.fit import Fit
 from symcompile.regression.least_squares import linear, robust
+from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
 
@@ -83,10 +82,8 @@ def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str
                 fit.holdout,
                 best[fit.key],
                 [equation for key, equation in best.items() if key != fit.key],
-                operators=fit.engine.operators,
-                max_complexity=fit.engine.max_complexity,
-                options=fit.refine,
-                seconds=fit.seconds(_BUDGET_SHARE),
+                fit.limits(_BUDGET_SHARE),
+                fit.refine,
             )
             if equation is not None:
                 grown = fronts[fit.key].grown([equation])
@@ -142,31 +139,21 @@ def completed(
     holdout: Dataset,
     equation: Equation,
     others: Sequence[Equation],
-    *,
-    operators: OperatorSet,
-    max_complexity: int,
+    limits: Limits,
     options: Refine | None = None,
-    seconds: float | None = None,
 ) -> Equation | None:
     """The equation with what it lacks of the other outputs' equations, fitted; None for nothing, or
-    where nothing was found in so many `seconds`."""
+    where nothing was found within the limits."""
     best = equation
-    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    seconds = limits.seconds / max(len(others), 1)
+    unpruned = replace(options or Refine(), prune=False)
     for other in others:
-        if time.monotonic() >= deadline:
+        if limits.late:
             break
         trials = _with_terms(fit, best, other)
         if not trials:
             continue
-        front = refine(
-            trials,
-            fit,
-            holdout,
-            operators=operators,
-            max_complexity=max_complexity,
-            options=replace(options or Refine(), prune=False),
-            seconds=None if seconds is None else seconds / len(others),
-        )
+        front = refine(trials, fit, holdout, limits.within(seconds), unpruned)
         if _better(fit, holdout, front.most_accurate, best):
             best = front.most_accurate
     return None if best is equation else best

@@ -14,7 +14,6 @@ Sums of products of other powers are those of `monomials`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations, combinations_with_replacement
 
@@ -24,9 +23,9 @@ import sympy
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import linear
+from symcompile.regression.limits import Limits
 from symcompile.regression.monomials import monomial_candidates
 from symcompile.regression.pursuit import Library
 
@@ -44,27 +43,23 @@ _WEAK = 1e-6
 def without_search(
     fit: Dataset,
     names: Sequence[str],
-    operators: OperatorSet,
-    max_complexity: int,
-    deadline: float = math.inf,
+    limits: Limits,
 ) -> list[Equation]:
     """Sums of inputs and of their products, products of sums, and sums of monomials, with one name
-    for each column; those that were found by the `deadline`, a value of `time.monotonic()`."""
-    limits = names, operators, max_complexity, deadline
-    return sparse_candidates(fit, *limits) + monomial_candidates(fit, *limits)
+    for each column; those that were found by the deadline."""
+    return sparse_candidates(fit, names, limits) + monomial_candidates(fit, names, limits)
 
 
 def sparse_candidates(
     fit: Dataset,
     names: Sequence[str],
-    operators: OperatorSet,
-    max_complexity: int,
-    deadline: float = math.inf,
+    limits: Limits,
 ) -> list[Equation]:
     """Sums of 1, 2, ... terms, and products of two sums of the inputs that such sums use first.
 
     Empty where the operators can't spell a sum of products. Losses are left to refine.
     """
+    operators = limits.operators
     if "+" not in operators or "*" not in operators:
         return []
     every = slice(None, None, -(-len(fit.y) // _MAX_ROWS))
@@ -73,10 +68,10 @@ def sparse_candidates(
     candidates: list[Equation] = []
     for degree in (1, 2):
         terms, values = _terms(X, names, degree)
-        for chosen, coefficients in Library.of(values, y, weights).greedy(deadline):
+        for chosen, coefficients in Library.of(values, y, weights).greedy(limits.deadline):
             parts = zip(coefficients.tolist(), [sympy.S.One, *terms[chosen]], strict=True)
             expr = sympy.Add(*(sympy.Float(value) * term for value, term in parts))
-            if complexity(expr, operators) > max_complexity + _LONGER:
+            if complexity(expr, operators) > limits.max_complexity + _LONGER:
                 break
             candidates.append(Equation.of(expr, names, operators))
     # Inputs in the order in which longer and longer sums use them.
@@ -85,7 +80,7 @@ def sparse_candidates(
         columns = [list(names).index(name) for name in used[:n]]
         product = product_candidate(X[:, columns], y, weights, [*map(sympy.Symbol, used[:n])])
         equation = None if product is None else Equation.of(product, names, operators)
-        if equation is not None and equation.complexity <= max_complexity + _LONGER_PRODUCT:
+        if equation is not None and equation.complexity <= limits.max_complexity + _LONGER_PRODUCT:
             candidates.append(equation)
     return candidates
 
