@@ -24,7 +24,8 @@ from symcompile.fidelity.controls import controls
 from symcompile.fidelity.metrics import agreement
 from symcompile.modules.arrays import split
 from symcompile.regression.choice import Few, descriptions, nats_per_node
-from symcompile.regression.folds import SMALL, fold_numbers, in_words, moves
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.folds import SMALL, fold_numbers, in_words
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.recording import Recording
@@ -48,7 +49,7 @@ def equation(text: str, *names: str) -> Equation:
 
 def fitted(text: str, X: Array, y: Array, weights: Array | None = None) -> Equation:
     found = equation(text, "x")
-    fit = fit_constants(found.program, X, y, weights, found.constants, 100, 1e-14)
+    fit = fit_constants(found, Dataset(X, y, weights), 100, 1e-14)
     return found.with_constants(fit.constants)
 
 
@@ -59,11 +60,11 @@ def test_rows_left_out_are_predicted_as_by_explicit_refits(text: str, weighted: 
     y = np.exp(0.5 * X[:, 0]) + 1e-3 * RNG.normal(size=9)
     weights = RNG.uniform(0.2, 2, 9) if weighted else None
     found = fitted(text, X, y, weights)
-    errors = found.predict(X) - y + moves(found, X, y, fold_numbers(9), weights)
+    errors = found.predict(X) - y + Dataset(X, y, weights, folds=fold_numbers(9)).moves(found)
     for row in range(9):
         rest = np.arange(9) != row
         w = None if weights is None else weights[rest]
-        again = fit_constants(found.program, X[rest], y[rest], w, found.constants, 100, 1e-14)
+        again = fit_constants(found, Dataset(X[rest], y[rest], w), 100, 1e-14)
         expected = found.with_constants(again.constants).predict(X[[row]])[0] - y[row]
         assert errors[row] == pytest.approx(expected, rel=0.02, abs=1e-6)
 
@@ -74,7 +75,7 @@ def test_folds_of_several_rows_are_left_out_together() -> None:
     folds = fold_numbers(200)
     assert sorted(np.bincount(folds)) == [20] * 10
     found = fitted("1.5*x + 0.5", X, y)
-    errors = found.predict(X) - y + moves(found, X, y, folds)
+    errors = found.predict(X) - y + Dataset(X, y, folds=folds).moves(found)
     for fold in range(10):
         line = np.polyfit(X[folds != fold, 0], y[folds != fold], 1)
         expected = np.polyval(line, X[folds == fold, 0]) - y[folds == fold]
@@ -83,10 +84,11 @@ def test_folds_of_several_rows_are_left_out_together() -> None:
 
 def test_constants_that_hang_on_single_rows_are_found_out() -> None:
     X, y = np.arange(1.0, 5.0)[:, None], np.array([1.0, 5.0, 2.0, 4.0])
+    data = Dataset(X, y, folds=fold_numbers(4))
     cubic = fitted("1.1*x**3 + 1.2*x**2 + 1.3*x + 1.4", X, y)
-    assert np.isinf(moves(cubic, X, y, fold_numbers(4))).all()
+    assert np.isinf(data.moves(cubic)).all()
     step = equation("0.5*where(x > 3.5, 1, 0)", "x")
-    found = moves(step, X, y, fold_numbers(4))
+    found = data.moves(step)
     assert np.isinf(found[3])
     assert not found[:3].any()
 
@@ -96,7 +98,8 @@ def test_an_equation_by_hand_is_not_refitted_to_look_better() -> None:
     X = np.linspace(1, 2, 8)[:, None]
     y = 2 * X[:, 0]
     found = equation("5.0*x", "x")
-    np.testing.assert_allclose(moves(found, X, y, fold_numbers(8)), 0.0, atol=1e-12)
+    data = Dataset(X, y, folds=fold_numbers(8))
+    np.testing.assert_allclose(data.moves(found), 0.0, atol=1e-12)
 
 
 # --- the choice ----------------------------------------------------------------------------------

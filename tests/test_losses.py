@@ -107,9 +107,8 @@ def test_constants_are_fitted_through_outliers(name: str) -> None:
     y = 2.0 * X[:, 0] + 0.5
     y[::10] = 50.0
     line = Equation.of(sympy.sympify(1.1) * sympy.Symbol("x") + 0.1, ("x",), OperatorSet.of(None))
-    start = line.constants
-    robust = fit_constants(line.program, X, y, None, start, 50, loss=loss_for(name, y))
-    squared = fit_constants(line.program, X, y, None, start, 50)
+    robust = fit_constants(line, Dataset(X, y, None, loss_for(name, y)), 50)
+    squared = fit_constants(line, Dataset(X, y), 50)
     assert sorted(robust.constants) == pytest.approx([0.5, 2.0], abs=0.02)
     assert max(squared.constants) > 3.0
 

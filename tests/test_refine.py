@@ -10,7 +10,6 @@ from sympy import exp, log, sin
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.expressions.program import from_sympy
 from symcompile.expressions.slots import slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import exact_values, reductions
@@ -214,18 +213,18 @@ def test_exact_values(value: float, width: float, found: list[sympy.Expr]) -> No
 
 
 def test_least_squares_reaches_float64_and_tells_errors() -> None:
-    program = from_sympy([slot(0) * exp(slot(1) * x)], ["x", "y"], 2)
+    decay = Equation(slot(0) * exp(slot(1) * x), ("x", "y"), (1.0, 0.0), 6)
     values = 1.7 * np.exp(-0.4 * POINTS[:, 0])
-    exact = fit_constants(program, POINTS, values, None, [1.0, 0.0], 50)
+    exact = fit_constants(decay, Dataset(POINTS, values), 50)
     assert exact.constants == pytest.approx((1.7, -0.4), rel=1e-12)
     noisy = values + 0.01 * np.random.default_rng(5).normal(size=1000)
-    fit = fit_constants(program, POINTS, noisy, None, [1.0, 0.0], 50)
+    fit = fit_constants(decay, Dataset(POINTS, noisy), 50)
     for got, truth, error in zip(fit.constants, (1.7, -0.4), fit.errors, strict=True):
         assert abs(got - truth) < 4 * error < 0.02
 
 
 def test_undetermined_constants_have_no_error_bar() -> None:
-    program = from_sympy([slot(0) * slot(1) * x], ["x", "y"], 2)
-    fit = fit_constants(program, POINTS, 2 * POINTS[:, 0], None, [1.0, 1.0], 50)
+    product = Equation(slot(0) * slot(1) * x, ("x", "y"), (1.0, 1.0), 5)
+    fit = fit_constants(product, Dataset(POINTS, 2 * POINTS[:, 0]), 50)
     assert fit.loss < 1e-20
     assert fit.errors == (math.inf, math.inf)

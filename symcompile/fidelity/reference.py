@@ -32,7 +32,7 @@ from symcompile.fidelity.outcome import (
 from symcompile.fidelity.precision import Examined
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
-from symcompile.regression.folds import moves
+from symcompile.regression.dataset import Dataset
 
 # How far beyond the recorded range inputs are drawn, as a share of each input's span.
 BEYOND = 0.2
@@ -133,10 +133,9 @@ class Reference:
     def moves_of(self, output: int, equation: Equation) -> Array:
         """What an equation gives on judged samples beyond its own values [n], since its constants
         are fitted without them; zero where they have not seen them anyway."""
-        folds, weights = self.samples.folds, self.samples.weights
-        if folds is None:
-            return np.zeros(len(self.variables))
-        return moves(equation, self.variables, self.equation_values[:, output], folds, weights)
+        weights, folds = self.samples.weights, self.samples.folds
+        y = self.equation_values[:, output]
+        return Dataset(self.variables, y, weights, folds=folds).moves(equation)
 
     def left_out(self, equations: Mapping[int, Equation], values: Array) -> Array:
         """Outputs [n, n_outputs] of a block, each row by constants fitted without it."""

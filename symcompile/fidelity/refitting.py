@@ -15,6 +15,7 @@ from symcompile.expressions.slots import slot
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
@@ -168,7 +169,7 @@ class Refitting:
     def fitted(self, output: int, equation: Equation) -> Equation:
         """The equation with its constants fitted anew."""
         fit, _ = self.datasets(output)
-        return replace(equation, constants=fit.fit_constants(equation).constants)
+        return replace(equation, constants=fit_constants(equation, fit).constants)
 
     def shared(self, output: int, changed: Mapping[int, Equation]) -> Equation:
         """This output's equation, or a form of another one if that suits it better."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.regression.folds import SMALL, moves
-from symcompile.regression.least_squares import ConstantFit, fit_constants
+from symcompile.expressions.evaluation import Array, evaluate, jacobian
+from symcompile.regression.folds import SMALL
 from symcompile.regression.losses import SQUARED, Loss
+
+# What others leave of a row that decides alone on a constant; directions that are but rounding.
+_ALONE, _ROUNDING = 1e-9, 1e-10
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,6 @@ class Dataset:
         weights = None if self.weights is None else self.weights[which]
         return Dataset(self.X[which], self.y[which], weights, self.loss)
 
-    def fit_constants(
-        self, equation: Equation, max_iterations: int = 30, deadline: float = math.inf
-    ) -> ConstantFit:
-        """Fit all constants of an equation, beginning with those that it has."""
-        return fit_constants(
-            equation.program,
-            self.X,
-            self.y,
-            self.weights,
-            equation.constants,
-            max_iterations,
-            loss=self.loss,
-            deadline=deadline,
-        )
-
     def residual(self, equation: Equation) -> Array:
         """Error of an equation on each sample."""
         value = evaluate(equation.program, self.X, equation.constants)[:, 0]
@@ -91,7 +77,40 @@ class Dataset:
             residual = np.asarray(value - self.y)
             if self.folds is None:
                 return residual
-            return residual + moves(equation, self.X, self.y, self.folds, self.weights, self.loss)
+            return residual + self.moves(equation)
+
+    def moves(self, equation: Equation) -> Array:
+        """What leaving out the fold of each row [n_samples] adds to the equation's error there.
+
+        The constants without a fold follow from the derivatives by them, to first order: the error
+        of the rows of a fold, with leverages H among them, grows by (1 - H)^-1. Infinite for rows
+        without which a constant is not determined; zero without folds.
+        """
+        if self.folds is None or not equation.constants:
+            return np.zeros(len(self.y))
+        with np.errstate(all="ignore"):
+            value, J = jacobian(equation.program, self.X, equation.constants)
+            residual = value - self.y
+            share = self.loss.weights(residual) * (1.0 if self.weights is None else self.weights)
+            root = np.sqrt(share)
+            scaled = J * root[:, None]
+        if not (np.isfinite(scaled).all() and np.isfinite(residual).all()):
+            return np.full(len(self.y), np.inf)
+        # Orthonormal columns that span those of the derivatives.
+        size = np.sqrt(np.square(scaled).sum(axis=0))
+        U, s, _ = np.linalg.svd(scaled / np.where(size > 0, size, 1.0), full_matrices=False)
+        U = U[:, s > _ROUNDING * max(s[0], 1e-300)]
+        rest = residual * root
+        rest = rest - U @ (U.T @ rest)  # were the constants fitted
+        result = np.zeros(len(self.y))
+        for fold in np.unique(self.folds):
+            rows = (self.folds == fold) & (root > 0)
+            left = np.eye(int(rows.sum())) - U[rows] @ U[rows].T
+            if rows.any() and np.linalg.eigvalsh(left)[0] < _ALONE:
+                result[rows] = np.inf
+            else:
+                result[rows] = (np.linalg.solve(left, rest[rows]) - rest[rows]) / root[rows]
+        return result
 
     def loss_of(self, equation: Equation) -> float:
         return self.losses_of(equation)[0]

@@ -7,18 +7,18 @@ fit's candidates is one more.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
 from symcompile.errors import EngineError
-from symcompile.regression.executors import InThisThread, Threads, available_cores
+from symcompile.regression.executors import Crew, InThisThread, Threads, available_cores
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.run import Checkpoints, Progress, Run, tell
+from symcompile.regression.run import Checkpoints, Progress, Run, shown
 from symcompile.regression.scale import Units, out_of_range
 from symcompile.regression.share import complete, share
 
@@ -76,7 +76,7 @@ class Searches:
         units = {fit.key: Units.of(fit) for fit in self.fits}
         refused = {fit.key: reason for fit in self.fits if (reason := out_of_range(fit))}
         scaled = [units[fit.key].scaled(fit) for fit in self.fits if fit.key not in refused]
-        fronts = self._run(scaled, progress)
+        fronts = self._run(scaled, progress or (lambda key, done, best: None))
         with np.errstate(all="ignore"):
             fronts = complete(scaled, share(scaled, fronts, self.journal.shared))
         return {
@@ -86,27 +86,18 @@ class Searches:
             for fit in self.fits
         }
 
-    def _run(self, fits: Sequence[Fit], progress: Progress | None) -> dict[str, ParetoFront]:
+    def _run(self, fits: Sequence[Fit], progress: Progress) -> dict[str, ParetoFront]:
         """The front of each fit on its own, from the journal or found now."""
         find = self.journal.find_front
         fronts = {fit.key: front for fit in fits if (front := find(fit)) is not None}
         for key, front in fronts.items():
-            tell(progress, key, front)
+            progress(key, 1.0, shown(front))
         waiting = [fit for fit in fits if fit.key not in fronts]
         if waiting:
             self.journal.check_writable()
-            with _workers(waiting, self.executor) as workers:
-                run = Run(waiting, workers, self.journal, progress, n_fits=len(fits))
+            one_thread = any(getattr(fit.engine, "one_thread", False) for fit in waiting)
+            own = InThisThread() if one_thread else Threads(available_cores())
+            with own if self.executor is None else nullcontext(self.executor) as workers:
+                run = Run(waiting, Crew(workers), self.journal, progress, n_fits=len(fits))
                 fronts |= run.fronts()
         return {fit.key: fronts[fit.key] for fit in fits}
-
-
-@contextmanager
-def _workers(fits: Sequence[Fit], given: Executor | None) -> Iterator[Executor]:
-    """The executor given, which stays open, or one of our own."""
-    if given is not None:
-        yield given
-        return
-    one_thread = any(getattr(fit.engine, "one_thread", False) for fit in fits)
-    with InThisThread() if one_thread else Threads(available_cores()) as own:
-        yield own

@@ -35,10 +35,8 @@ class InThisThread(Executor):
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # KeyboardInterrupt goes on to the caller
-            future.set_exception(error)
+        # KeyboardInterrupt goes on to the caller.
+        _fulfil(future, partial(fn, *args, **kwargs), Exception)
         return future
 
 
@@ -82,10 +80,12 @@ def _before_exit() -> None:
         _join(list(_started), _LAST_GRACE)
 
 
-def _fulfil(future: Future[Any], call: Callable[[], Any]) -> None:
+def _fulfil(
+    future: Future[Any], call: Callable[[], Any], caught: type[BaseException] = BaseException
+) -> None:
     try:
         future.set_result(call())
-    except BaseException as error:
+    except caught as error:
         future.set_exception(error)
 
 

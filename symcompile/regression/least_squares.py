@@ -18,9 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array, evaluate, jacobian
 from symcompile.expressions.program import Program
-from symcompile.regression.losses import SQUARED, Loss
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.losses import Loss
 
 
 def linear(A: Array, y: Array, weights: Array | None = None, equilibrate: bool = False) -> Array:
@@ -69,17 +71,13 @@ class ConstantFit:
 
 
 def fit_constants(
-    program: Program,
-    X: Array,
-    y: Array,
-    weights: Array | None,
-    start: Sequence[float],
+    equation: Equation,
+    data: Dataset,
     max_iterations: int = 30,
     rtol: float = 1e-9,
-    loss: Loss = SQUARED,
     deadline: float = math.inf,
 ) -> ConstantFit:
-    """Fit every constant of a one-output program jointly, from one start: Levenberg-Marquardt with
+    """Fit every constant of an equation jointly, from those that it has: Levenberg-Marquardt with
     the analytic Jacobian. scipy's solvers do the same but cost milliseconds of set-up a call, and
     refining a front takes a hundred fits.
 
@@ -87,16 +85,15 @@ def fit_constants(
     `deadline`, a value of `time.monotonic()`. A robust loss reweights at every step.
     """
     with np.errstate(all="ignore"):
-        return _Fit(program, X, y, weights, loss, deadline).run(start, max_iterations, rtol)
+        return _Descent(equation.program, data, deadline).run(
+            equation.constants, max_iterations, rtol
+        )
 
 
 @dataclass(frozen=True)
-class _Fit:
+class _Descent:
     program: Program
-    X: Array
-    y: Array
-    weights: Array | None
-    loss: Loss
+    data: Dataset
     deadline: float
 
     def run(self, start: Sequence[float], max_iterations: int, rtol: float) -> ConstantFit:
@@ -116,19 +113,20 @@ class _Fit:
             constants, loss, damping = self.step(constants, loss, A, gradient, damping)
             if previous - loss <= rtol * previous or loss <= 1e-300:
                 break
-        return ConstantFit(tuple(constants.tolist()), loss, _errors(A, loss, len(self.y)))
+        return ConstantFit(tuple(constants.tolist()), loss, _errors(A, loss, len(self.data.y)))
 
     def loss_at(self, constants: Array) -> float:
-        residual = evaluate(self.program, self.X, constants)[:, 0] - self.y
-        return self.loss.mean(residual, self.weights)
+        residual = evaluate(self.program, self.data.X, constants)[:, 0] - self.data.y
+        return self.data.loss.mean(residual, self.data.weights)
 
     def normal_equations(self, constants: Array) -> tuple[Array, Array]:
         """J^T W J and J^T W r; the weights of samples sum to one."""
-        value, J = jacobian(self.program, self.X, constants)
-        residual, weights = value - self.y, self.weights
-        scaled = J / len(self.y) if weights is None else J * (weights / weights.sum())[:, None]
-        if not self.loss.is_squared:
-            scaled = scaled * self.loss.weights(residual)[:, None]
+        y, weights, loss = self.data.y, self.data.weights, self.data.loss
+        value, J = jacobian(self.program, self.data.X, constants)
+        residual = value - y
+        scaled = J / len(y) if weights is None else J * (weights / weights.sum())[:, None]
+        if not loss.is_squared:
+            scaled = scaled * loss.weights(residual)[:, None]
         return scaled.T @ J, scaled.T @ residual
 
     def step(

@@ -29,6 +29,7 @@ from symcompile.regression.forms import (
     reopen,
     without_dead_terms,
 )
+from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import ParetoFront, layers
 
@@ -141,7 +142,7 @@ class _Pool:
 
     def fitted(self, equation: Equation, data: Dataset, iterations: int) -> Equation:
         self.fits += 1
-        fit = data.fit_constants(equation, iterations, self.end)
+        fit = fit_constants(equation, data, iterations, deadline=self.end)
         return replace(equation, constants=fit.constants, loss=fit.loss)
 
     def fit_front(self) -> None:
@@ -237,7 +238,7 @@ class _Pool:
         return time.monotonic() >= min(self.limits.deadline + _SNAP_SECONDS, self.end)
 
     def snap_one(self, equation: Equation) -> Equation | None:
-        fit = self.fit.fit_constants(equation, 5, self.end)
+        fit = fit_constants(equation, self.fit, 5, deadline=self.end)
         for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
             for exact in exact_values(value, self.options.snap_sigma * error):
                 trial = None if self.past_snapping else self.with_exact(equation, index, exact)

@@ -15,14 +15,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -141,21 +134,20 @@ class Run:
 
     Args:
         fits: what is to be done, each with another key.
+        crew: who does it; closed in the end.
         n_fits: how many fits share the workers, those that the journal had among them.
     """
 
     def __init__(
         self,
         fits: Sequence[Fit],
-        executor: Executor,
+        crew: Crew,
         journal: Checkpoints,
-        progress: Progress | None,
+        progress: Progress,
         n_fits: int,
     ) -> None:
         self.fits = {fit.key: fit for fit in fits}
-        self.crew = Crew(executor)
-        self.journal, self.progress = journal, progress
-        self.n_fits = n_fits
+        self.crew, self.journal, self.progress, self.n_fits = crew, journal, progress, n_fits
         self.watches: dict[Task, Watch] = {}
         self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}
         self.share: dict[str, dict[int, float]] = {fit.key: {} for fit in fits}
@@ -168,7 +160,12 @@ class Run:
         self.under_way: dict[Future[Any], tuple[Task, float]] = {}
         self.heard = time.monotonic()
         self.urgent: deque[Task] = deque()
-        self.waiting = deque(task for fit in fits for task in self.tasks(fit))
+        # Where there is nothing to search, what needs no search is refined.
+        self.waiting = deque(
+            Task(fit.key, restart)
+            for fit in fits
+            for restart in range(self.restarts(fit)) or [None]
+        )
 
     def fronts(self) -> dict[str, ParetoFront]:
         """The front of each fit; an empty one, with the reason, where its search failed.
@@ -203,10 +200,6 @@ class Run:
                 with suppress(Exception):
                     self.take(task, future)
 
-    def tasks(self, fit: Fit) -> list[Task]:
-        """The searches of a fit; where there are none, what needs no search is refined."""
-        return [Task(fit.key, k) for k in range(self.restarts(fit))] or [Task(fit.key)]
-
     def restarts(self, fit: Fit) -> int:
         """Searches of one fit: the engine's number, or with a budget one for each idle worker."""
         if fit.budget is None:
@@ -218,28 +211,32 @@ class Run:
     def send(self) -> bool:
         """Give the workers what they have room for; whether there is anything to wait for."""
         while (queue := self.urgent or self.waiting) and len(self.under_way) < self.crew.room:
-            task = queue.popleft()
-            if task.key not in self.failed and not self.remembered(task):
-                self.submit(task)
+            self.start(queue.popleft())
         if queue and not self.under_way:
             for task in (*self.urgent, *self.waiting):
                 self.fail(task.key, "every worker is busy with a search that ignores its budget")
             self.empty()
         return bool(self.under_way)
 
-    def remembered(self, task: Task) -> bool:
-        """Whether the journal knows what a search finds."""
-        if task.restart is None:
-            return False
-        equations = self.journal.find_search(self.fits[task.key], task.restart)
-        if equations is not None:
-            self.searched(task.key, task.restart, equations)
-        return equations is not None
-
-    def submit(self, task: Task) -> None:
+    def start(self, task: Task) -> None:
+        """Submit it, unless it is of no more use or the journal knows what it finds."""
+        fit, (key, restart) = self.fits[task.key], task
+        if key in self.failed:
+            return
+        call: tuple[Any, ...]
+        if restart is None:
+            # In the order of restarts, so that the front does not depend on who finished first.
+            searches = sorted(self.found[key].items())
+            call = refine_task, fit, [e for _, equations in searches for e in equations]
+        elif (equations := self.journal.find_search(fit, restart)) is not None:
+            self.searched(key, restart, equations)
+            return
+        else:
+            watch = [self.watch(key, restart)] if self.crew.shares_memory else []
+            call = search_task, fit, restart, *watch
         since = time.monotonic()
         try:
-            self.under_way[self.crew.submit(attempt, *self.call(task))] = task, since
+            self.under_way[self.crew.submit(attempt, *call)] = task, since
         except EngineError as error:  # what is under way is still waited for, and kept
             self.refused = error
             self.empty()
@@ -247,16 +244,6 @@ class Run:
     def empty(self) -> None:
         self.urgent.clear()
         self.waiting.clear()
-
-    def call(self, task: Task) -> tuple[Any, ...]:
-        fit, restart = self.fits[task.key], task.restart
-        if restart is None:
-            # In the order of restarts, so that the front does not depend on who finished first.
-            searches = sorted(self.found[task.key].items())
-            return refine_task, fit, [e for _, equations in searches for e in equations]
-        if self.crew.shares_memory:
-            return search_task, fit, restart, self.watch(task.key, restart)
-        return search_task, fit, restart
 
     def watch(self, key: str, restart: int) -> Watch:
         def tell(progress: SearchProgress) -> None:
@@ -271,8 +258,7 @@ class Run:
     def advance(self, key: str, restart: int, done: float, best: str) -> None:
         self.share[key][restart] = done
         total = sum(self.share[key].values()) / self.restarts(self.fits[key])
-        if self.progress is not None:
-            self.progress(key, min(total, 1.0) * _SEARCH_SHARE, best)
+        self.progress(key, min(total, 1.0) * _SEARCH_SHARE, best)
 
     # --- and back ----------------------------------------------------------------------------
 
@@ -287,7 +273,11 @@ class Run:
         try:
             result = future.result()
         except (BrokenExecutor, CancelledError) as error:
-            self.repeat(task, error)
+            if task in self.repeated:
+                self.fail(task.key, f"the worker of {task} died twice: {described(error)}")
+            else:  # another may have taken it along
+                self.repeated.add(task)
+                self.urgent.append(task)
             return
         except Exception as error:  # of the way there or back
             result = Failure(described(error))
@@ -296,7 +286,7 @@ class Run:
         elif task.restart is None:
             self.done[task.key] = result
             self.journal.keep_front(self.fits[task.key], result)
-            tell(self.progress, task.key, result)
+            self.progress(task.key, 1.0, shown(result))
         else:
             self.journal.keep_search(self.fits[task.key], task.restart, result)
             self.searched(task.key, task.restart, result)
@@ -309,14 +299,6 @@ class Run:
         if len(self.found[key]) == self.restarts(self.fits[key]):
             self.urgent.append(Task(key))
 
-    def repeat(self, task: Task, error: BaseException) -> None:
-        """A worker that died gets a second chance: another may have taken it along."""
-        if task in self.repeated:
-            self.fail(task.key, f"the worker of {task} died twice: {described(error)}")
-            return
-        self.repeated.add(task)
-        self.urgent.append(task)
-
     def stop(self, *keys: str) -> None:
         for task, watch in self.watches.items():
             if task.key in keys:
@@ -326,8 +308,7 @@ class Run:
         if key not in self.failed:
             self.failed[key] = reason
             self.stop(key)
-            if self.progress is not None:
-                self.progress(key, 1.0, "")
+            self.progress(key, 1.0, "")
 
     def give_up_late(self) -> None:
         """Leave alone what has gone on for far more than its budget.
@@ -346,7 +327,6 @@ class Run:
                 self.fail(task.key, f"{task} {reason}")
 
 
-def tell(progress: Progress | None, key: str, front: ParetoFront) -> None:
-    """A fit is done."""
-    if progress is not None:
-        progress(key, 1.0, str(front.best) if front.equations else "")
+def shown(front: ParetoFront) -> str:
+    """Its best equation, for whoever watches."""
+    return str(front.best) if front.equations else ""
