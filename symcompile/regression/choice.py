@@ -230,25 +230,14 @@ def price(front: ParetoFront) -> int:
     return _cheapest(front, max(mean, LEAST_STEP))
 
 
-def fixed(front: ParetoFront) -> int:
-    """The same at FIXED_PRICE: too dear where the data is noisy."""
-    return _cheapest(front, FIXED_PRICE)
-
-
 def _cheapest(front: ParetoFront, unit_price: float) -> int:
-    logs = front.log_losses()
-    costs = front.complexities
-    return _lowest([log + unit_price * cost for log, cost in zip(logs, costs, strict=True)])
+    pairs = zip(front.log_losses(), front.complexities, strict=True)
+    return _lowest([log + unit_price * cost for log, cost in pairs])
 
 
 def _lowest(values: Sequence[float]) -> int:
     """Index of the lowest; of equal ones the first."""
     return min(range(len(values)), key=values.__getitem__)
-
-
-def score(front: ParetoFront) -> int:
-    """PySR's score: the steepest single step, -dlog(loss)/dcomplexity."""
-    return steepest(front.log_losses(), front.complexities)
 
 
 def pysr_best(front: ParetoFront) -> int:
@@ -269,11 +258,6 @@ def plateau(front: ParetoFront) -> int:
     return next(i for i, log in enumerate(logs) if log <= logs[-1] + math.log1p(LEVEL))
 
 
-def accuracy(front: ParetoFront) -> int:
-    """The equation of the lowest loss, by which the front is ranked."""
-    return len(front) - 1
-
-
 def steepest(
     logs: Sequence[float], costs: Sequence[int], among: Iterable[int] | None = None
 ) -> int:
@@ -288,9 +272,12 @@ def steepest(
 RULES: dict[str, Callable[[ParetoFront], int]] = {
     "knee": knee,
     "price": price,
-    "fixed": fixed,
-    "score": score,
+    # The same at FIXED_PRICE: too dear where the data is noisy.
+    "fixed": lambda front: _cheapest(front, FIXED_PRICE),
+    # PySR's score: the steepest single step, -dlog(loss)/dcomplexity.
+    "score": lambda front: steepest(front.log_losses(), front.complexities),
     "pysr": pysr_best,
     "plateau": plateau,
-    "accuracy": accuracy,
+    # The equation of the lowest loss, by which the front is ranked.
+    "accuracy": lambda front: len(front) - 1,
 }

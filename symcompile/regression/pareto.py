@@ -15,6 +15,8 @@ from symcompile.regression.choice import ROUNDING, RULES, Few, RunnerUp, default
 from symcompile.regression.losses import SQUARED, Loss
 
 T = TypeVar("T")
+# What reading something else than a front raises.
+_MISFITS = KeyError, TypeError, ValueError, AttributeError, OverflowError, EngineError
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,7 @@ class ParetoFront:
             constant = None if constant is None else float(constant)
             few = Few.from_json(data["few"]) if "few" in data else None
             return cls(equations, float(data["variance"]), choice, loss, constant, few=few)
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            OverflowError,
-            EngineError,
-        ) as error:
+        except _MISFITS as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error
 
     def __str__(self) -> str:

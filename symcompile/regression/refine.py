@@ -85,7 +85,10 @@ def refine(
     names = candidates[0].symbols if candidates else ()
     pool = _Pool(fit, holdout, limits, options or Refine())
     pool.offer(slot(0), [fit.centre], names)
-    pool.take_in(candidates if math.isinf(limits.deadline) else best_first(candidates))
+    for equation in candidates if math.isinf(limits.deadline) else best_first(candidates):
+        if time.monotonic() >= pool.full:
+            break
+        pool.offer(equation.form, equation.constants, equation.symbols)
     pool.fit_front()
     pool.prune()
     node = nats_per_node(limits.operators, len(names))
@@ -120,12 +123,6 @@ class _Pool:
         self.floor = 1e-15 * max(self.fit.constant_loss, 1e-300)
         self.fits = 0
         self.equations: dict[sympy.Expr, Equation] = {}
-
-    def take_in(self, candidates: Iterable[Equation]) -> None:
-        for equation in candidates:
-            if time.monotonic() >= self.full:
-                return
-            self.offer(equation.form, equation.constants, equation.symbols)
 
     def offer(
         self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
