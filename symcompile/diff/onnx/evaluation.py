@@ -80,14 +80,14 @@ class Machine:
         floating = data.dtype.kind == "f"
         return self.moved(data, max(unit, self.unit) * np.abs(data)) if floating else data
 
-    def compute(self, nodes: Sequence[Any], given: Mapping[str, Array]) -> dict[str, Array]:
+    def compute(self, nodes: Sequence[Any], read: Mapping[str, Array]) -> dict[str, Array]:
         """All values of nodes (onnx.NodeProto) that stand in an order in which they can be run;
-        `given` are those that they read, by name.
+        `read` are those that they read, by name.
 
         Raises NotComputedError for an operator that is not known here, shapes that do not fit, and
         whatever would take too much memory or time.
         """
-        values = dict(given)
+        values = dict(read)
         with np.errstate(all="ignore"):
             for node in nodes:
                 if any(name and name not in values for name in node.input):
@@ -215,9 +215,9 @@ def _gather(machine: Machine, attrs: Attributes, x: Array, places: Array) -> Arr
     return np.asarray(np.take(x, places, axis=axis))
 
 
-def _concat(machine: Machine, attrs: Attributes, *parts: Array) -> Array:
-    machine.spend(sum(part.size for part in parts))
-    return np.concatenate(parts, axis=attrs["axis"])
+def _concat(machine: Machine, attrs: Attributes, *tensors: Array) -> Array:
+    machine.spend(sum(tensor.size for tensor in tensors))
+    return np.concatenate(tensors, axis=attrs["axis"])
 
 
 # --- types and constants -------------------------------------------------------------------------

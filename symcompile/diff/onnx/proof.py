@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,7 @@ def check_blocks(metadata: Metadata, model: Any, steps: Sequence[Step]) -> list[
     for path, row in metadata.rows.items():
         block = metadata.blocks[path]
         try:
-            X, values = _points(block, row)
-            expected = _expected(block, row, values)
+            X, expected = _expected(block, row)
         except NotComputedError as error:
             notes.append(f"block {path!r}: not checked against its nodes: {error}")
             continue
@@ -113,20 +113,22 @@ def _points(block: Block, row: TargetRow) -> tuple[Array, Array]:
     return X, values
 
 
-def _expected(block: Block, row: TargetRow, X: Array) -> dict[int, Array]:
-    """What the equations give [n] for each column of the outputs that they determine, at values of
-    the variables."""
+def _expected(block: Block, row: TargetRow) -> tuple[Array, dict[int, Array]]:
+    """Inputs [n, n_inputs], and what the equations give there [n] for each column of the outputs
+    that they determine."""
+    X, points = _points(block, row)
     values = {
-        number: evaluate(output.equation.program, X, output.equation.constants)[:, 0]
+        number: evaluate(output.equation.program, points, output.equation.constants)[:, 0]
         for number, output in sorted(block.outputs.items())
     }
     if "out" not in block.projections:
-        return values
+        return X, values
     mean, components = _reconstruction(block, row)
     if sorted(values) != list(range(len(components))):
         raise NotComputedError("some of its coordinates are neural")
     with np.errstate(all="ignore"):
-        return dict(enumerate((np.stack(list(values.values()), axis=-1) @ components + mean).T))
+        outputs = np.stack(list(values.values()), axis=-1) @ components + mean
+    return X, dict(enumerate(outputs.T))
 
 
 def _reconstruction(block: Block, row: TargetRow) -> tuple[Array, Array]:
@@ -214,9 +216,9 @@ def _computed(
     else."""
 
     def called(X: Array) -> Array:
-        given = {tensor.name: constant(machine, tensor) for tensor in body.around}
-        given.update(zip(body.inputs, _given(machine, arguments, X), strict=True))
-        values = machine.compute(body.nodes, given)
+        read = {tensor.name: constant(machine, tensor) for tensor in body.around}
+        read.update(zip(body.inputs, _tensors(machine, arguments, X), strict=True))
+        values = machine.compute(body.nodes, read)
         columns = zip(body.outputs, outputs, strict=True)
         return np.concatenate([_rows(values, name, size, len(X)) for name, size in columns], axis=1)
 
@@ -226,17 +228,15 @@ def _computed(
     return np.concatenate([called(row) for row in X[:, None]])
 
 
-def _given(machine: Machine, arguments: Sequence[Argument], X: Array) -> Iterator[Array]:
-    start = 0
-    for argument in arguments:
-        part = X[:, start : start + max(argument.features, 1)]
-        start += max(argument.features, 1)
+def _tensors(machine: Machine, arguments: Sequence[Argument], X: Array) -> Iterator[Array]:
+    ends = accumulate(max(argument.features, 1) for argument in arguments)
+    for argument, columns in zip(arguments, np.split(X, [*ends][:-1], axis=1), strict=False):
         samples = [1] * (argument.rank - 1) + [len(X)] if argument.rank else []
-        data = part.reshape(*samples, *([argument.features] if argument.features else []))
+        data = columns.reshape(*samples, *([argument.features] if argument.features else []))
+        error = UNITS.get(argument.dtype, 0.0) * np.abs(data)
         if argument.dtype in ("float16", "float32", "float64"):
-            yield machine.moved(data, np.abs(data - data.astype(argument.dtype)))
-        else:
-            yield machine.moved(data, UNITS.get(argument.dtype, 0.0) * np.abs(data))
+            error = np.abs(data - data.astype(argument.dtype))
+        yield machine.moved(data, error)
 
 
 def _rows(values: Mapping[str, Array], name: str, size: int, count: int) -> Array:
@@ -256,16 +256,16 @@ def _difference(runs: Array, expected: Array) -> str:
 
     NotComputedError if rounding leaves nothing to compare.
     """
-    found = runs[0]
-    bound = SLACK * np.abs(runs - found).max(axis=0)
+    exact = runs[0]
+    bound = SLACK * np.abs(runs - exact).max(axis=0)
     bound = np.where(np.isnan(bound), np.inf, bound)
     finite = np.isfinite(expected)
     scale = np.abs(expected[finite]).max(initial=0.0)
     if not (finite & (bound <= TOO_LOOSE * scale)).any():
         raise NotComputedError("rounding leaves nothing to compare")
-    apart = finite & ~(np.abs(found - expected) <= bound)
-    apart &= np.isfinite(bound) | ~np.isfinite(found)
+    apart = finite & ~(np.abs(exact - expected) <= bound)
+    apart &= np.isfinite(bound) | ~np.isfinite(exact)
     if not apart.any():
         return ""
     k = int(np.flatnonzero(apart)[0])
-    return f"it gives {found[k]:.6g} where the equation gives {expected[k]:.6g}"
+    return f"it gives {exact[k]:.6g} where the equation gives {expected[k]:.6g}"

@@ -147,7 +147,7 @@ class _Writer(_Graph):
     def __init__(self, file: File) -> None:
         super().__init__(file)
         self.taken: dict[str, int] = {}
-        self.known: dict[str, Tensor] = {}
+        self.initializers: dict[str, Tensor] = {}
         self.rows = Rows(unclear=self.unclear)
 
     def graph(self, graph: Any) -> None:
@@ -168,13 +168,12 @@ class _Writer(_Graph):
         self.rows.nodes.append(Node(name, "output", nodes, weights, pattern))
 
     def unique(self, name: str, otherwise: str) -> str:
-        stem = printable(name, 200) or otherwise
-        found = stem
-        while found in self.taken:
+        stem = free = printable(name, 200) or otherwise
+        while free in self.taken:
             self.taken[stem] += 1
-            found = f"{stem}_{self.taken[stem]}"
-        self.taken[found] = 1
-        return found
+            free = f"{stem}_{self.taken[stem]}"
+        self.taken[free] = 1
+        return free
 
     def tensor(self, name: str, tensor: Any, rank: int = 1) -> None:
         """Of more dimensions, or whatever else is no constant, it is a weight."""
@@ -187,21 +186,21 @@ class _Writer(_Graph):
 
     def weight(self, name: str, described: Tensor) -> None:
         weight = printable(name)
-        if weight in self.known:
+        if weight in self.initializers:
             raise ArtifactError(f"its graph names weight {shown(name)} twice")
-        self.known[weight] = described
+        self.initializers[weight] = described
         self.define(name, Source("@", weight=weight))
 
     def step(self, step: Step) -> None:
         inner = _Inner(self.file, self.sources)
-        operator, said = self.described(step, inner)
+        operator, settled = self.described(step, inner)
         self.unclear += inner.unclear
         if step.region is not None:
             self.rows.steps.append(step)
         name = self.unique(step.name, operator.rpartition(":")[2] or "node")
         # What its graphs read from around counts as read by the node.
         pattern, nodes, weights = self.pattern([*step.inputs, *inner.captured], name)
-        text = "; ".join(filter(None, (pattern, said)))
+        text = "; ".join(filter(None, (pattern, settled)))
         self.rows.nodes.append(Node(name, operator, nodes, weights, text))
         for place, value in enumerate(step.outputs):
             if value:
@@ -213,7 +212,7 @@ class _Writer(_Graph):
         """Arguments as text, the nodes among them, and the weights."""
         sources = [self.source(name, reader) for name in names]
         weights = tuple(source.weight for source in sources if source.weight)
-        self.rows.weights |= {weight: self.known[weight] for weight in weights}
+        self.rows.weights |= {weight: self.initializers[weight] for weight in weights}
         nodes = tuple(source.node for source in sources if source.node)
         return ", ".join(source.text for source in sources), nodes, weights
 
@@ -250,9 +249,9 @@ class _Inner(_Graph):
         self.number(inputs)
         lines = []
         for step in self.steps(nodes, returned):
-            operator, said = self.described(step, self)
+            operator, settled = self.described(step, self)
             args = ", ".join(self.value(name) if name else "none" for name in step.inputs)
-            lines.append(f"{operator}({args})" + (f"[{said}]" if step.region is None else ""))
+            lines.append(f"{operator}({args})" + (f"[{settled}]" if step.region is None else ""))
             self.number(filter(None, step.outputs))
         results = ", ".join(map(self.value, returned))
         return "{" + "; ".join([*lines, f"return {results}"]) + "}"
@@ -282,30 +281,24 @@ def function_digests(functions: Iterable[Any], tensors: Tensors) -> dict[str, st
 
     Raises ArtifactError where functions call themselves or each other very deeply.
     """
-    bodies = {f"{function.domain}::{function.name}": function for function in functions}
+    waiting = {f"{function.domain}::{function.name}": function for function in functions}
+    called = {
+        key: {f"{node.domain}::{node.op_type}" for node in body.node} & waiting.keys()
+        for key, body in waiting.items()
+    }
     digests: dict[str, str] = {}
     file = File(tensors, Calls(), digests, is_parameter=bool)
-
-    def visit(key: str, depth: int) -> None:
-        if depth > _DEEPEST:
-            raise ArtifactError(
-                f"its function {shown(key)} is called inside of itself, or too deep"
-            )
-        body = bodies[key]
-        for node in body.node:
-            called = f"{node.domain}::{node.op_type}"
-            if called in bodies and called not in digests:
-                visit(called, depth + 1)
-        inner = _Inner(file)
-        digests[key] = digest(inner.body(body.input, body.node, body.output))
-
-    for key in bodies:
-        if key not in digests:
-            visit(key, 0)
+    for _ in range(_DEEPEST + 1):
+        # Those that call none that are waiting.
+        for key in [key for key in waiting if waiting.keys().isdisjoint(called[key])]:
+            body = waiting.pop(key)
+            digests[key] = digest(_Inner(file).body(body.input, body.node, body.output))
+    for key in waiting:
+        raise ArtifactError(f"its function {shown(key)} is called inside of itself, or too deep")
     return digests
 
 
-def ordered(collapsed: Sequence[Step], given: Container[str]) -> Iterator[Step]:
+def ordered(collapsed: Sequence[Step], present: Container[str]) -> Iterator[Step]:
     """Steps in an order in which each stands after those it reads; as they are where they do.
 
     Raises ArtifactError for a cycle.
@@ -316,7 +309,7 @@ def ordered(collapsed: Sequence[Step], given: Container[str]) -> Iterator[Step]:
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(collapsed)))
     for k, step in enumerate(collapsed):
-        read = {makers[name] for name in step.read() if name in makers and name not in given}
+        read = {makers[name] for name in step.read() if name in makers and name not in present}
         graph.add_edges_from((maker, k) for maker in read)
     try:
         for k in nx.lexicographical_topological_sort(graph):

@@ -86,14 +86,14 @@ def _content(tensor: Any) -> bytes:
     text = kind.name == "STRING"
     size = count if text else -(-count * kind.bitwidth // 8)
     if tensor.HasField("raw_data") and not text:
-        given, expected, what = len(tensor.raw_data), size, "bytes"
+        held, expected, what = len(tensor.raw_data), size, "bytes"
     else:
-        given, what = sum(len(getattr(tensor, field)) for field in _FIELDS), "values"
+        held, what = sum(len(getattr(tensor, field)) for field in _FIELDS), "values"
         expected = size if not text and kind.bitwidth < 6 else count
         expected *= 2 if kind.name.startswith("COMPLEX") else 1
-    if given != expected:
-        said = f"{given} {what}, expected {expected}"
-        raise _wrong(tensor, f"has the shape {_sizes(tensor)} and {said}")
+    if held != expected:
+        problem = f"has the shape {_sizes(tensor)} and {held} {what}, expected {expected}"
+        raise _wrong(tensor, problem)
     if text:
         return b"".join(b"%d:%b" % (len(value), value) for value in tensor.string_data)
     try:
@@ -110,7 +110,7 @@ class Tensors:
 
     def __init__(self, path: str) -> None:
         self.folder = os.path.realpath(os.path.dirname(path) or ".")
-        self.known: dict[tuple[str, int, int], str] = {}
+        self.digests: dict[tuple[str, int, int], str] = {}
         self.read: dict[str, int] = {}
 
     def describe(self, tensor: Any) -> Tensor:
@@ -122,7 +122,7 @@ class Tensors:
         """The same for a SparseTensorProto: the digest is that of its values and their places."""
         parts = (self.describe(sparse.values), self.describe(sparse.indices))
         shape = tuple(sparse.dims)
-        text = f"{shape}" + "".join(f"{one.dtype}{one.shape}{one.digest}" for one in parts)
+        text = f"{shape}" + "".join(f"{part.dtype}{part.shape}{part.digest}" for part in parts)
         return Tensor(parts[0].dtype, shape, _digest(text.encode()))
 
     def _outside(self, tensor: Any) -> str:
@@ -157,19 +157,19 @@ class Tensors:
         return place
 
     def _hashed(self, tensor: Any, file: Any, extent: tuple[str, int, int], available: int) -> str:
-        if extent in self.known:
-            return self.known[extent]
+        if extent in self.digests:
+            return self.digests[extent]
         place, start, length = extent
         self.read[place] = self.read.get(place, 0) + length
         if self.read[place] > available:  # one piece of a file for a thousand tensors
             raise _wrong(tensor, "overlaps others of its file")
         total = hashlib.sha256()
         file.seek(start)
-        while length > 0 and (part := file.read(min(length, _CHUNK))):
-            total.update(part)
-            length -= len(part)
-        self.known[extent] = total.hexdigest()[:16]
-        return self.known[extent]
+        while length > 0 and (chunk := file.read(min(length, _CHUNK))):
+            total.update(chunk)
+            length -= len(chunk)
+        self.digests[extent] = total.hexdigest()[:16]
+        return self.digests[extent]
 
 
 def _extent(tensor: Any, entries: dict[str, str]) -> tuple[int, int]:
