@@ -20,7 +20,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from symcompile.diff.equations.place import Path, place
-from symcompile.diff.equations.shape import MAX_STEPS, Constant, FormNode, by_form
+from symcompile.diff.equations.shape import (
+    MAX_STEPS,
+    POWERS,
+    UNORDERED,
+    Constant,
+    FormNode,
+    by_form,
+)
 from symcompile.diff.result import CoefficientDiff
 
 # Stands for "never" where a finite number is needed: no sum of changes comes near it.
@@ -134,7 +141,7 @@ class _Matcher:
         """The new one's arguments, each where its counterpart stands in the old one: equal ones
         first, then those with the same exact exponents if both sides have them equally often (terms
         of a polynomial), then those of one form."""
-        if not old.unordered:
+        if old.head not in UNORDERED:
             return new.args
         counterparts: dict[int, FormNode] = {}
         olds, news = list(old.args), list(new.args)
@@ -188,7 +195,7 @@ def _cost(owner: FormNode, old: Constant, new: Constant) -> float:
     moved = change(old, new)
     if moved and old.exact and new.exact:
         sign = abs(old.value) == abs(new.value) == 1.0
-        if sign or owner.numbers_are_form:
+        if sign or owner.head in POWERS:
             return _NEVER
     return moved
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from symcompile.diff.equations.shape import FormNode
+from symcompile.diff.equations.shape import POWERS, FormNode
 
 # (node, its number among the arguments of the one before), from the root to the constant's owner.
 Path = tuple[tuple[FormNode, int], ...]
@@ -22,7 +22,6 @@ _INFIX = {"Lt": " < ", "Le": " <= ", "Eq": " == ", "Ne": " != ", "And": " & ", "
 # Of the arguments, then the constants.
 _SPELLED = {"power": "{0}**{1}", "exponential": "{1}**{0}", "Pow": "({0})**({1})"}
 _SPELLED |= {"BooleanTrue": _OTHERWISE, "BooleanFalse": "never"}
-_POWERS = ("power", "exponential")
 # What needs parentheses before an operator that binds tighter.
 _LOOSE = ("sum", "product", "number", *_INFIX)
 
@@ -51,7 +50,7 @@ def _own(owner: FormNode) -> str:
     """The node with # in the place of its own constant, which stays in sight when this is cut."""
     if owner.size > 2 * _NODES and owner.head != "product":
         return f"{ELSE} + {HOLE}" if owner.head == "sum" else HOLE
-    spell = _tight if owner.head in _POWERS else spelled
+    spell = _tight if owner.head in POWERS else spelled
     text = _written(owner, [HOLE], [spell(arg) for arg in owner.args])
     long = owner.head == "sum" and len(text) > _BESIDE + len(f" + {HOLE}")
     return f"{ELSE} + {HOLE}" if long else text
@@ -66,7 +65,7 @@ def _beside(total: FormNode, others: Sequence[FormNode]) -> str:
 def _around(outer: FormNode, number: int, text: str) -> str:
     """A function, relation or power with `text` as one of its arguments."""
     args = [text if k == number else spelled(arg) for k, arg in enumerate(outer.args)]
-    if outer.head in _POWERS and not _is_root(outer):
+    if outer.head in POWERS and not _is_root(outer):
         args = [f"({text})"]
     elif outer.head == "Piecewise" and number % 2 == 0:
         test = args[number + 1]
@@ -78,7 +77,7 @@ def spelled(node: FormNode) -> str:
     """A node on one line, four digits a number; "..." for one that is large."""
     if node.size > _NODES:
         return ELSE
-    spell = _tight if node.head in _POWERS and not _is_root(node) else spelled
+    spell = _tight if node.head in POWERS and not _is_root(node) else spelled
     return _written(node, _figures(node), [spell(arg) for arg in node.args])
 
 

@@ -139,7 +139,8 @@ def _work(law: Law, program: Program) -> float:
     """Steps that sympy needs to build it anew, as this program; infinite where it can't be let
     near: a large tree, a long number."""
     plain = all(value == 0.0 or 1e-100 < abs(value) < 1e100 for value in law.constants)
-    if not plain or _nodes(program) > _NODES or _exponent(program, law.constants) > _EXPONENT:
+    nodes, exponent = _extent(program, law.constants)
+    if not plain or nodes > _NODES or exponent > _EXPONENT:
         return math.inf
     try:
         return check_program(program, law.constants)
@@ -147,25 +148,19 @@ def _work(law: Law, program: Program) -> float:
         return math.inf
 
 
-def _nodes(program: Program) -> int:
-    """Of its tree, where functions are written with exponentials."""
-    sizes: list[int] = []
-    for op, args, _ in program.instructions:
-        sizes.append(1 + sum(sizes[a] for a in args) * _COPIES.get(op, 1))
-    return sizes[program.outputs[0]]
-
-
-def _exponent(program: Program, constants: Sequence[float]) -> float:
-    """The largest exponent, those of powers in each other multiplied."""
+def _extent(program: Program, constants: Sequence[float]) -> tuple[int, float]:
+    """Nodes of its tree, where functions are written with exponentials, and the largest exponent,
+    those of powers in each other multiplied."""
     anywhere = np.full((1, program.n_inputs), math.nan)
     with np.errstate(all="ignore"):
         values = trace(program, anywhere, constants)
-    reached: list[float] = []
+    sizes, reached = list[int](), list[float]()
     for op, args, value in program.instructions:
-        inside = max((reached[a] for a in args), default=1.0)
+        sizes.append(1 + sum(sizes[a] for a in args) * _COPIES.get(op, 1))
         exponent = value if op == "power" else np.max(values[args[1]]) if op == "pow" else 1.0
+        inside = max((reached[a] for a in args), default=1.0)
         reached.append(inside * max(1.0, abs(float(exponent))))
-    return max(reached)
+    return sizes[program.outputs[0]], max(reached)
 
 
 # --- proofs --------------------------------------------------------------------------------------

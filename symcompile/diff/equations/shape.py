@@ -40,7 +40,9 @@ MAX_STEPS = 50_000
 # Numbers that arguments are put in order by: the first few tell nearly all apart.
 _LEADING = 8
 
-_UNORDERED = ("product", "sum", "Max", "Min", "Eq", "Ne", "And", "Or")
+# Exact numbers of theirs belong to the form.
+POWERS = ("power", "exponential")
+UNORDERED = ("product", "sum", "Max", "Min", "Eq", "Ne", "And", "Or")
 # What sympy calls by two names, and what it turns around.
 _HEADS = {"StrictLessThan": "Lt", "LessThan": "Le", "Equality": "Eq", "Unequality": "Ne"}
 _REVERSED = (sympy.GreaterThan, sympy.StrictGreaterThan)
@@ -91,23 +93,13 @@ class FormNode:
     size: int
     steps: int
 
-    @property
-    def unordered(self) -> bool:
-        return self.head in _UNORDERED
-
-    @property
-    def numbers_are_form(self) -> bool:
-        """Whether an exact number of its own belongs to the form."""
-        return self.head in ("power", "exponential")
-
 
 def form_node(
     head: str, constants: Sequence[Constant] = (), args: Iterable[FormNode] = (), name: str = ""
 ) -> FormNode:
     """A node; all that is said of it follows from its arguments, without recursion."""
-    args, anyhow = tuple(args), head in _UNORDERED
-    powers = head in ("power", "exponential")
-    form = [c.value if c.exact and powers else "#" for c in constants]
+    args, anyhow = tuple(args), head in UNORDERED
+    form = [c.value if c.exact and head in POWERS else "#" for c in constants]
     values = [(c.value, c.exact) for c in constants]
 
     def digest(own: Any, inside: list[str]) -> str:
