@@ -30,7 +30,11 @@ def violations(
     rules: Rules, blocks: Sequence[BlockDiff], nodes: NodesDiff, model: ModelDiff
 ) -> tuple[Violation, ...]:
     """In the order of CATEGORIES, blocks before the graph around them."""
-    differences = [*_of_blocks(rules, blocks), *_of_nodes(nodes), *_of_model(model)]
+    differences = list(_of_blocks(rules, blocks))
+    counts = [f"{count:,} {word}" for word, count in nodes.counts().items() if count]
+    if counts:
+        differences.append(Violation(STRUCTURE, "graph", f"nodes: {', '.join(counts)}"))
+    differences += _of_model(model)
     return tuple(broken for rule in rules.fail_on for broken in differences if broken.rule == rule)
 
 
@@ -90,12 +94,6 @@ def _rose(old: float | None, new: float | None, limit: float) -> bool:
 
 
 # --- the model -----------------------------------------------------------------------------------
-
-
-def _of_nodes(nodes: NodesDiff) -> Iterator[Violation]:
-    words = [f"{count:,} {word}" for word, count in nodes.counts().items() if count]
-    if words:
-        yield Violation(STRUCTURE, "graph", f"nodes: {', '.join(words)}")
 
 
 def _of_model(model: ModelDiff) -> Iterator[Violation]:

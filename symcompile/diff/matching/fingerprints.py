@@ -22,8 +22,6 @@ from symcompile.diff.matching.network import Network, nearest
 Keys = Mapping[int, Hashable]
 # Gives out numbers: the same one for the same thing.
 Numbers = defaultdict[Hashable, int]
-# So many inputs are tried as the one that stayed.
-_PLACES = 3
 
 
 class MatchingSide:
@@ -108,16 +106,14 @@ def in_gap(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
 
 @_each
 def between(side: MatchingSide, numbered: Numbers) -> Iterator[Keys]:
-    """By all of its users, if they are matched, and one of its inputs at the same place."""
-    for place in range(_PLACES):
-        keys: dict[int, Hashable] = {}
-        for node in side.unmatched():
-            read = side.network.inputs[node][place : place + 1]
-            users = frozenset((side.pair[user], at) for user, at in side.network.users[node])
-            pairs = [side.pair[source] for source in read] + [pair for pair, _ in users]
-            if read and users and None not in pairs:
-                keys[node] = (side.labels[node], pairs[0], users)
-        yield keys
+    """By all of its users and its first input, if these are matched."""
+    keys: dict[int, Hashable] = {}
+    for node in side.unmatched():
+        read = [side.pair[source] for source in side.network.inputs[node][:1]]
+        users = frozenset((side.pair[user], at) for user, at in side.network.users[node])
+        if read and users and None not in (*read, *(pair for pair, _ in users)):
+            keys[node] = (side.labels[node], *read, users)
+    yield keys
 
 
 @_each
