@@ -6,8 +6,6 @@ its wire format before it is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -47,45 +45,26 @@ def parse(data: bytes) -> Any:
 
 def check_size(data: bytes) -> None:
     """ArtifactError for what would take far more memory than the file itself."""
-    import onnx
-
-    count = _WireCount()
-    inside = [_messages(data, onnx.ModelProto.DESCRIPTOR, 0, len(data), count)]
     try:
-        while inside:
-            message = next(inside[-1], None)
-            if message is None:
-                inside.pop()
-            elif len(inside) > _DEEPEST:
-                raise IndexError
-            else:
-                inside.append(_messages(data, *message, count))
+        _count(data)
     except (LookupError, UnicodeDecodeError):
         raise ArtifactError("it is no artifact, manifest or ONNX file, or a damaged one") from None
 
 
-@dataclass
-class _WireCount:
-    nodes: int = 0
-    fields: int = 0
-    packed: int = 0
+def _count(data: bytes) -> None:
+    """Field by field; LookupError if one is damaged."""
+    import onnx
 
-    def check(self) -> None:
-        if self.nodes > MAX_NODES:
-            raise ArtifactError(f"it has more than {MAX_NODES} nodes")
-        if self.fields > MAX_FIELDS or self.packed > MAX_PACKED:
-            raise ArtifactError(f"it holds more than {MAX_FIELDS} values")
-
-
-def _messages(
-    data: bytes, kind: Any, at: int, end: int, count: _WireCount
-) -> Iterator[tuple[Any, int, int]]:
-    """Type, start and end of each message inside of a message; LookupError if it is damaged."""
-    messages, numbers, texts = _layout(kind)
-    while at < end:
+    at = nodes = fields = packed = 0
+    inside = [(_layout(onnx.ModelProto.DESCRIPTOR), len(data))]
+    while inside:
+        (messages, numbers, texts), end = inside[-1]
+        if at == end:
+            inside.pop()
+            continue
         tag, at = _varint(data, at)
         field, wire = tag >> 3, tag & 7
-        count.fields += 1
+        fields += 1
         if wire == _VARINT:
             at = _varint(data, at)[1]
         elif wire != _LENGTH:
@@ -93,19 +72,22 @@ def _messages(
         else:
             length, start = _varint(data, at)
             at = start + length
-            if at > end:
+            if field in messages and at <= end and len(inside) <= _DEEPEST:
+                nodes += messages[field].full_name == _NODE
+                inside.append((_layout(messages[field]), at))
+                at = start
+            elif field in messages:
                 raise IndexError
-            if field in messages:
-                count.nodes += messages[field].full_name == _NODE
-                if length:
-                    yield messages[field], start, at
             elif field in texts:
                 data[start:at].decode()
             elif field in numbers:
-                count.packed += length
-        count.check()
-    if at != end:
-        raise IndexError
+                packed += length
+        if at > end:
+            raise IndexError
+        if nodes > MAX_NODES:
+            raise ArtifactError(f"it has more than {MAX_NODES} nodes")
+        if fields > MAX_FIELDS or packed > MAX_PACKED:
+            raise ArtifactError(f"it holds more than {MAX_FIELDS} values")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
