@@ -45,9 +45,8 @@ class Law:
         the way to each: rounding is relative to that."""
         X = X[:, self.order]
         rows = max(1, _HELD // max(1, len(self.program.instructions)))
-        parts = [self._values(X[k : k + rows]) for k in range(0, len(X), rows)]
-        empty = np.empty(0)
-        values, peaks = zip(*parts, strict=True) if parts else ((empty,), (empty,))
+        chunks = [self._values(X[k : k + rows]) for k in range(0, max(len(X), 1), rows)]
+        values, peaks = zip(*chunks, strict=True)
         return np.concatenate(values), np.concatenate(peaks)
 
     def _values(self, X: Array) -> tuple[Array, Array]:

@@ -31,15 +31,15 @@ def sample(old: Block, new: Block) -> Array:
     points are left out: where the data was is known of the stored probes only.
     """
     count = _n_variables(old)
-    parts = [_fitting(block.probes, count)[:_PROBES] for block in (old, new)]
+    points = [_fitting(block.probes, count)[:_PROBES] for block in (old, new)]
     # One that both sides have is taken once, whole; else each side gives half of the points.
     sides = {f"{block.inputs} {block.features}": block for block in (old, new)}
     inside = {key: inputs_in_range(block, SEEDED) for key, block in sides.items()}
     keys = sorted(key for key, X in inside.items() if len(X))
     for k, key in enumerate(keys):
         X = inside[key][k :: len(keys)]
-        parts.append(_fitting(variables(sides[key], X), count))
-    return np.concatenate(parts)
+        points.append(_fitting(variables(sides[key], X), count))
+    return np.concatenate(points)
 
 
 def _n_variables(block: Block) -> int:
@@ -67,22 +67,22 @@ def inputs_in_range(block: Block, count: int) -> Array:
 
 
 def variables(block: Block, X: Array) -> Array:
-    """Values of the variables for inputs X; without any rows if the features make no sense."""
-    try:
-        return _features(block, X) if block.features else X
-    except (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError):
-        return np.empty((0, 0))
+    """Values of the variables for inputs X; without any rows if the features make no sense.
 
-
-def _features(block: Block, X: Array) -> Array:
-    """One after the other, each a column for those after it. `read_features` writes each out in
-    the inputs instead, and a few lines of text can grow beyond all bounds by that."""
+    One after the other, each a column for those after it. `read_features` writes each out in the
+    inputs instead, and a few lines of text can grow beyond all bounds by that.
+    """
+    if not block.features:
+        return X
     if len(block.features) > _FEATURES:
         return np.empty((0, 0))
     names, values, gauge = list(block.inputs), X, Gauge()
-    for name, text in block.features.items():
-        program = from_sympy([parse_measured(text, names, {}, gauge)[0]], names, 0)
-        values = np.concatenate([values, evaluate(program, values, ())], axis=1)
-        # A feature may have the name of an input, which is not to be seen any more.
-        names = ["" if other == name else other for other in names] + [name]
+    try:
+        for name, text in block.features.items():
+            program = from_sympy([parse_measured(text, names, {}, gauge)[0]], names, 0)
+            values = np.concatenate([values, evaluate(program, values, ())], axis=1)
+            # A feature may have the name of an input, which is not to be seen any more.
+            names = ["" if other == name else other for other in names] + [name]
+    except (SymCompileError, ArithmeticError, ValueError, TypeError, RecursionError):
+        return np.empty((0, 0))
     return values[:, X.shape[1] :]
