@@ -140,6 +140,11 @@ class Equation:
             self, constants=values, loss=unknown, holdout_loss=unknown, holdout_mse=unknown
         )
 
+    def with_form(self, form: Expr, constants: Sequence[float], operators: OperatorSet) -> Equation:
+        """Another form in slots in the place of its own; what is known of losses stays."""
+        cost = complexity(form, operators)
+        return replace(self, form=form, constants=tuple(constants), complexity=cost)
+
     def with_exact_exponents(self) -> Equation:
         """The same function; constants that are whole exponents, as earlier versions have stored
         them, become part of the form. The others keep their slots."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import slot
@@ -152,8 +151,7 @@ class Refitting:
         for output, equation in result.items():
             rest = None if has_constant(equations[output]) else varying(equation)
             if rest is not None:
-                cost = complexity(rest.form, self.operators)
-                result[output] = replace(rest, complexity=cost)
+                result[output] = rest.with_form(rest.form, rest.constants, self.operators)
         return result
 
     def centred(self, equations: Mapping[int, Equation]) -> Equations:

@@ -76,12 +76,10 @@ def without_dead_terms(equation: Equation, data: Dataset, operators: OperatorSet
             change = replace(equation, form=form).predict(data.X) - values
             if not data.loss.mean(change, None) <= limit:
                 continue
-            form, constants = canonical(form, equation.constants, operators)
-            cost = complexity(form, operators)
+            shorter = equation.with_form(*canonical(form, equation.constants, operators), operators)
         except UNUSABLE:
             continue
-        if cost < equation.complexity:
-            shorter = replace(equation, form=form, constants=constants, complexity=cost)
+        if shorter.complexity < equation.complexity:
             return without_dead_terms(shorter, data, operators)
     return equation
 

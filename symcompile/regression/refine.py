@@ -17,7 +17,7 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE
-from symcompile.expressions.complexity import complexity, spellable
+from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.slots import renumber, slot
 from symcompile.regression.choice import Few, nats_per_node
@@ -226,9 +226,8 @@ class _Pool:
             return equation
         while (trial := self.snap_one(equation)) is not None:
             equation = trial
-        form, constants = reopen(equation.form, equation.constants)
-        cost = complexity(form, self.limits.operators)
-        return replace(equation, form=form, constants=constants, complexity=cost)
+        opened = reopen(equation.form, equation.constants)
+        return equation.with_form(*opened, self.limits.operators)
 
     @property
     def past_snapping(self) -> bool:
@@ -248,11 +247,10 @@ class _Pool:
         form, constants = renumber(equation.form.xreplace({slot(index): exact}), equation.constants)
         if not spellable(form, self.limits.operators):
             return None
-        cost = complexity(form, self.limits.operators)
-        if cost > equation.complexity:
+        trial = equation.with_form(form, constants, self.limits.operators)
+        if trial.complexity > equation.complexity:
             return None
         try:
-            trial = replace(equation, form=form, constants=constants, complexity=cost)
             measured = self.measured(self.fitted(trial, self.fit, 20))
         except UNUSABLE:
             return None

@@ -38,12 +38,9 @@ _SEARCH_SHARE = 0.65
 _LONGEST = 300
 
 
-class Progress(Protocol):
-    """What the caller may watch. Called from the calling and from searching threads."""
-
-    def __call__(self, key: str, done: float, best: str) -> None:
-        """Fit `key` has done this share of its work; `best` is its best equation, or empty."""
-        ...
+# What the caller may watch: told the key of a fit, the share of its work that is done, and its best
+# equation or "". Called from the calling and from searching threads.
+Progress = Callable[[str, float, str], None]
 
 
 class Checkpoints(Protocol):

@@ -15,7 +15,6 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE, canonical
-from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.slots import slot
@@ -72,13 +71,14 @@ class Units:
             return front
         equations = [self.equation(equation, fit) for equation in front]
         constant, loss = front.constant_loss, front.loss
-        result = ParetoFront.of(
-            [equation for equation in equations if equation is not None],
-            self.squared(front.variance),
+        empty = replace(
+            front,
+            equations=(),
+            variance=self.squared(front.variance),
             loss=loss if loss.is_squared else replace(loss, scale=math.ldexp(loss.scale, -self.y)),
             constant_loss=None if constant is None else self.squared(constant),
-            few=front.few,
         )
+        result = empty.grown(equation for equation in equations if equation is not None)
         chosen = None if front.choice is None else equations[front.choice]
         places = [place for place, equation in enumerate(result) if equation is chosen]
         return replace(result, choice=places[0] if places else None, reason=front.reason)
@@ -102,14 +102,12 @@ class Units:
         form = times(-self.y, form) if self.y else form
         X, operators = _inputs(fit), fit.engine.operators
         try:
-            form, values = canonical(form, constants, operators)
-            cost = complexity(form, operators)
-            restored = replace(equation, form=form, constants=values, complexity=cost)
+            restored = equation.with_form(*canonical(form, constants, operators), operators)
             value, expected = restored.predict(X), equation.predict(np.ldexp(X, self.X))
         except UNUSABLE:
             return None
         same = np.allclose(np.ldexp(value, self.y), expected, rtol=_SAME, atol=_SAME)
-        if cost > fit.engine.max_complexity or not same:
+        if restored.complexity > fit.engine.max_complexity or not same:
             return None
         return replace(
             restored,

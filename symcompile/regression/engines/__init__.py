@@ -123,9 +123,16 @@ def create(
     return OperonEngine.create(operator_set, max_complexity, options or {})
 
 
-def installed_version(package: str) -> str:
-    """What an engine's package says of itself."""
+def described(engine: Engine, package: str, **options: Any) -> dict[str, Any]:
+    """What an engine that runs a package says of itself, as plain data."""
     try:
-        return version(package)
+        installed = version(package)
     except PackageNotFoundError:
-        return "not installed"
+        installed = "not installed"
+    return {
+        "name": engine.name,
+        "version": installed,
+        "operators": engine.operators.to_dict(),
+        "max_complexity": engine.max_complexity,
+        **options,
+    }

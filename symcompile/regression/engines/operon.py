@@ -24,7 +24,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.engines import ProgressCallback, SearchProgress, installed_version
+from symcompile.regression.engines import ProgressCallback, SearchProgress, described
 from symcompile.regression.engines.operon_search import (
     EXACT,
     OperonRun,
@@ -102,15 +102,8 @@ class OperonEngine:
 
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data."""
-        return {
-            "name": self.name,
-            "version": installed_version("pyoperon"),
-            "operators": self.operators.to_dict(),
-            "max_complexity": self.max_complexity,
-            "restarts": self.restarts,
-            "max_rows": self.max_rows,
-            **asdict(self.search),
-        }
+        own = {"restarts": self.restarts, "max_rows": self.max_rows}
+        return described(self, "pyoperon", **own, **asdict(self.search))
 
     def fit(
         self,

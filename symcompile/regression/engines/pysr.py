@@ -39,7 +39,7 @@ from symcompile.expressions.operators import ALIASES, VOCABULARY
 from symcompile.expressions.parser import FUNCTIONS, parse
 from symcompile.expressions.slots import exact_exponents, renumber, slot
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.engines import ProgressCallback, SearchProgress, installed_version
+from symcompile.regression.engines import ProgressCallback, SearchProgress, described
 from symcompile.regression.engines.julia import julia_is_ready, load_pysr
 from symcompile.regression.pareto import ParetoFront
 
@@ -157,13 +157,8 @@ class PySREngine:
 
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data, for the manifest."""
-        return {
-            "name": self.name,
-            "version": installed_version("pysr"),
-            "operators": self.operators.to_dict(),
-            "max_complexity": self.max_complexity,
-            "options": {key: _plain(value) for key, value in sorted(self.options.items())},
-        }
+        options = {key: _plain(value) for key, value in sorted(self.options.items())}
+        return described(self, "pysr", options=options)
 
 
 def _search(settings: dict[str, Any], data: Dataset) -> list[str]:
