@@ -74,7 +74,7 @@ def _name(call: Piece) -> Spans:
 
 
 def _signs(piece: Piece) -> list[str]:
-    return [part.sign for part in piece.parts]
+    return [operand.sign for operand in piece.parts]
 
 
 # --- terms, factors and whatever has no order ----------------------------------------------------
@@ -146,8 +146,8 @@ def _merged(piece: Piece, parts: Sequence[Piece], spans: Sequence[Spans]) -> Spa
     marked: Spans = []
     joins = False
     complete = not piece.name and len(parts) > 1
-    for part, inside in zip(parts, spans, strict=True):
-        full = inside in ([_span(part)], [(part.at, part.end)])
+    for operand, inside in zip(parts, spans, strict=True):
+        full = inside in ([_span(operand)], [(operand.at, operand.end)])
         if joins and full:
             marked[-1] = (marked[-1][0], inside[0][1])
         else:

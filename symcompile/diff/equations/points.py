@@ -31,14 +31,14 @@ def sample(old: Block, new: Block) -> Array:
     points are left out: where the data was is known of the stored probes only.
     """
     count = _n_variables(old)
-    points = [_fitting(block.probes, count)[:_PROBES] for block in (old, new)]
+    points = [_finite(block.probes, count)[:_PROBES] for block in (old, new)]
     # One that both sides have is taken once, whole; else each side gives half of the points.
     sides = {f"{block.inputs} {block.features}": block for block in (old, new)}
     inside = {key: inputs_in_range(block, SEEDED) for key, block in sides.items()}
     keys = sorted(key for key, X in inside.items() if len(X))
     for k, key in enumerate(keys):
         X = inside[key][k :: len(keys)]
-        points.append(_fitting(variables(sides[key], X), count))
+        points.append(_finite(variables(sides[key], X), count))
     return np.concatenate(points)
 
 
@@ -48,7 +48,7 @@ def _n_variables(block: Block) -> int:
     return len(block.features or block.inputs)
 
 
-def _fitting(points: Array, count: int) -> Array:
+def _finite(points: Array, count: int) -> Array:
     """The finite rows, if these are values of that many variables."""
     if points.ndim != 2 or points.shape[1] != count:
         return np.empty((0, count))

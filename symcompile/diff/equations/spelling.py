@@ -51,20 +51,22 @@ class Piece:
     @cached_property
     def text(self) -> str:
         """The same for pieces that are spelled alike, whatever the blanks and parentheses."""
-        inside = "".join(part.sign + part.text for part in self.parts)
+        inside = "".join(operand.sign + operand.text for operand in self.parts)
         return f"{self.name}({inside})" if self.parts else self.name
 
     @cached_property
     def form(self) -> str:
         """The same for pieces that differ in numbers only."""
         name = "#" if self.kind == "number" else self.name
-        inside = "".join(part.sign + part.form for part in self.parts)
+        inside = "".join(operand.sign + operand.form for operand in self.parts)
         return f"{name}({inside})" if self.parts else name
 
     @cached_property
     def words(self) -> Counter[str]:
         """How often each name and number stands in it."""
-        return sum((part.words for part in self.parts), Counter([self.name] * bool(self.name)))
+        return sum(
+            (operand.words for operand in self.parts), Counter([self.name] * bool(self.name))
+        )
 
 
 def read(text: str) -> Piece:
