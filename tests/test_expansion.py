@@ -26,7 +26,8 @@ COUNTED = [
     ((a + b) / (c + d) ** 2, 2 * 3),
     (1 / (a + b) + 1 / (c + d), 2 * 4),
     (sqrt(a + b), 1 + 2),
-    ((a + b) ** sympy.Rational(5, 2), 3),
+    ((a + b) ** sympy.Rational(5, 2), 3 + 3 * 2),  # a root in each term
+    (((a + b) ** 3) ** sympy.Rational(17, 10), 4 + 4 * 4),
     (exp(a * (b + c)) + Max(a * (b + d), 1), 2 + 2 + 2),
 ]
 

@@ -154,8 +154,7 @@ class _Round:
             return term, sympy.S.One
         if not term.is_Mul:
             return sympy.S.One, term
-        numbers = [factor for factor in term.args if is_constant(factor)]
-        rest = [factor for factor in term.args if not is_constant(factor)]
+        numbers, rest = _apart(term.args)
         return sympy.Mul(*numbers), sympy.Mul(*rest)
 
     # Sums
@@ -228,9 +227,9 @@ class _Round:
     # Products and powers
 
     def product(self, args: Sequence[sympy.Expr]) -> sympy.Expr:
-        number, exponent, factors = 1.0, [], []
-        exact = sympy.S.One
-        for factor in _flat(args):
+        number, exact, exponent, factors = 1.0, sympy.S.One, [], []
+        parts = [part for arg in args for part in sympy.Mul.make_args(arg)]
+        for factor in parts:
             if is_constant(factor):
                 inexact = factor.free_symbols or factor.has(sympy.Float)
                 number *= self.value(factor) if inexact else 1.0
@@ -245,9 +244,8 @@ class _Round:
             scale, rest = self.exponential(self.sum(exponent))
             number *= scale
             factors.append(rest)
-        if not _is_number(number) and all(
-            _is_number(self.value(factor)) for factor in _flat(args) if is_constant(factor)
-        ):
+        constants = (self.value(part) for part in parts if is_constant(part))
+        if not _is_number(number) and all(map(_is_number, constants)):
             return sympy.Mul(*args)
         return self.assemble(number, exact, factors)
 
@@ -291,7 +289,7 @@ class _Round:
     def phase(self, wave: sympy.Expr) -> sympy.Expr | None:
         """The constant term within a sine or cosine."""
         if isinstance(wave, _TRIG) and wave.args[0].is_Add:
-            numbers = [term for term in wave.args[0].args if is_constant(term)]
+            numbers, _ = _apart(wave.args[0].args)
             if numbers and slots.slot_index(numbers[0]) is not None:
                 return numbers[0]
         return None
@@ -320,12 +318,11 @@ class _Round:
 
     def exponential(self, argument: sympy.Expr) -> tuple[float, sympy.Expr]:
         """exp(a + c) as (exp(c), exp(a))."""
-        numbers = [term for term in sympy.Add.make_args(argument) if is_constant(term)]
-        shift = sum(self.value(term) for term in numbers)
+        numbers, rest = _apart(sympy.Add.make_args(argument))
+        shift = sum(map(self.value, numbers))
         if not numbers or abs(shift) > 300:
             return 1.0, sympy.exp(argument)
-        rest = sympy.Add(*(t for t in sympy.Add.make_args(argument) if not is_constant(t)))
-        return math.exp(shift), sympy.exp(rest)
+        return math.exp(shift), sympy.exp(sympy.Add(*rest))
 
     def of_exp(self, argument: sympy.Expr) -> sympy.Expr:
         if is_constant(argument):
@@ -392,9 +389,10 @@ def _power(base: float, exponent: float) -> float | None:
     return found if _is_number(found) else None
 
 
-def _flat(args: Iterable[sympy.Expr]) -> Iterable[sympy.Expr]:
+def _apart(args: Iterable[sympy.Expr]) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
+    """Those that are constant, and the others."""
+    numbers: list[sympy.Expr] = []
+    others: list[sympy.Expr] = []
     for arg in args:
-        if arg.is_Mul:
-            yield from _flat(arg.args)
-        else:
-            yield arg
+        (numbers if is_constant(arg) else others).append(arg)
+    return numbers, others

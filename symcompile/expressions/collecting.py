@@ -8,6 +8,8 @@ of terms, not of seconds: a form is the same on every machine.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sympy
 
 from symcompile.expressions.complexity import complexity
@@ -64,12 +66,10 @@ class _Collect:
 
     def shared(self, expr: sympy.Expr) -> list[sympy.Expr]:
         """Varying factors that stand in two terms or more, in a fixed order."""
-        count: dict[sympy.Expr, int] = {}
-        for term in sympy.Add.make_args(expr):
-            for factor in sympy.Mul.make_args(term):
-                if not is_constant(factor):
-                    count[factor] = count.get(factor, 0) + 1
-        return sorted((f for f, n in count.items() if n > 1), key=sympy.default_sort_key)
+        terms = map(sympy.Mul.make_args, sympy.Add.make_args(expr))
+        factors = (factor for term in terms for factor in term if not is_constant(factor))
+        shared = (factor for factor, count in Counter(factors).items() if count > 1)
+        return sorted(shared, key=sympy.default_sort_key)
 
 
 def _without(term: sympy.Expr, factor: sympy.Expr) -> sympy.Expr:

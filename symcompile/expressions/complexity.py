@@ -69,15 +69,11 @@ def _power_spelled(exponent: sympy.Expr, operators: OperatorSet) -> bool:
             return False
         exponent = -exponent
     if exponent.is_Integer:
-        spelled = exponent == 1 or int(exponent) in _named_powers(operators)
-        return bool(spelled or "*" in operators or "pow" in operators)
+        named = {1: "", 2: "square", 3: "cube"}.get(int(exponent), "pow")
+        return exponent == 1 or any(name in operators for name in (named, "*", "pow"))
     if exponent.is_Rational and exponent.q == 2 and "sqrt" in operators:
         return exponent.p == 1 or "*" in operators
     return "pow" in operators
-
-
-def _named_powers(operators: OperatorSet) -> set[int]:
-    return {n for n, name in ((2, "square"), (3, "cube")) if name in operators}
 
 
 def _sum(expr: sympy.Add, operators: OperatorSet) -> int:

@@ -35,7 +35,8 @@ def terms_made(expr: sympy.Basic) -> int:
             continue
         pending.pop()
         if node not in counts:
-            counts[node] = _counted(node, [counts[arg] for arg in node.args]).bounded()
+            count = _counted(node, [counts[arg] for arg in node.args])
+            counts[node] = _Count(*(min(number, BEYOND) for number in count))
     count = counts[expr]
     return min(count.terms * max(count.below, 1) + count.inside, BEYOND)
 
@@ -54,9 +55,6 @@ class _Count(NamedTuple):
     below: int
     inside: int
 
-    def bounded(self) -> _Count:
-        return _Count(*(min(number, BEYOND) for number in self))
-
 
 def _counted(node: sympy.Basic, parts: list[_Count]) -> _Count:
     inside = sum(part.inside for part in parts)
@@ -68,25 +66,18 @@ def _counted(node: sympy.Basic, parts: list[_Count]) -> _Count:
         # What a factor holds is written once for each term of the others.
         inside = sum(p.inside * (made // max(p.terms, 1)) for p in parts)
         return _Count(made, below if below > 1 else 0, inside)
-    power = _whole(node)
-    if power is None:
-        sums = sum(p.terms * max(p.below, 1) for p in parts if p.terms > 1 or p.below)
-        return _Count(1, 0, inside + sums)
-    made = _of_power(parts[0].terms, abs(power))
+    opaque = inside + sum(p.terms * max(p.below, 1) for p in parts if p.terms > 1 or p.below)
+    whole = abs(node.exp.p) // node.exp.q if node.is_Pow and node.exp.is_Rational else 0
+    if not whole:
+        return _Count(1, 0, opaque)
+    made, below = _of_power(parts[0].terms, whole), _of_power(parts[0].below, whole)
     # What a term of the base holds is written wherever that term has an exponent.
-    inside *= max(made - _of_power(parts[0].terms - 1, abs(power)), 1)
-    below = _of_power(parts[0].below, abs(power))
-    if power > 0:
+    inside *= max(made - _of_power(parts[0].terms - 1, whole), 1)
+    # Of (a + b)**(5/2) a square is multiplied out, and a root stands in each of its terms.
+    inside += made * opaque if node.exp.q != 1 else 0
+    if node.exp.is_positive:
         return _Count(made, below, inside)
     return _Count(1, (made if made > 1 else 0) + below, inside)
-
-
-def _whole(node: sympy.Basic) -> int | None:
-    """The whole part of an exponent that is multiplied out: (a + b)**(5/2) makes three terms."""
-    if not (node.is_Pow and node.exp.is_Rational):
-        return None
-    whole = abs(node.exp.p) // node.exp.q
-    return (-whole if node.exp.is_negative else whole) or None
 
 
 def _of_power(terms: int, power: int) -> int:

@@ -37,13 +37,9 @@ class Code:
         return self.places[key]
 
 
-def fold(code: Sequence[Instruction], rules: Rules, results: list[Any] | None = None) -> list[Any]:
-    """What the rules make of each instruction, given what they made of its arguments.
-
-    Args:
-        results: a list to fill, for a caller that wants to know how far it came.
-    """
-    results = [] if results is None else results
+def fold(code: Sequence[Instruction], rules: Rules) -> list[Any]:
+    """What the rules make of each instruction, given what they made of its arguments."""
+    results: list[Any] = []
     for op, args, value in code:
         given = [results[a] for a in args]
         results.append(rules[op](*given) if value is None else rules[op](*given, value))

@@ -12,17 +12,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from symcompile.errors import ExpressionError, shown
-from symcompile.expressions.columns import LEAVES
-from symcompile.expressions.evaluation import VALUES, known_value
-from symcompile.expressions.fold import fold
+from symcompile.expressions.evaluation import known_value
+from symcompile.expressions.fold import number_value
 from symcompile.expressions.operators import OPERATORS
-from symcompile.expressions.program import WITH_VALUE, Program
+from symcompile.expressions.program import Program
 
 MAX_NODES = 50_000
 MAX_DEPTH = 150
@@ -254,11 +252,6 @@ def check_equation(data: Any) -> int:
         raise ExpressionError("two inputs of a stored equation have the same name")
     if len(program.outputs) != 1:
         raise ExpressionError(f"a stored equation has {len(program.outputs)} outputs, expected 1")
-    _check_figures(data)
-    return check_program(program, data["constants"])
-
-
-def _check_figures(data: Any) -> None:
     constants = data.get("constants")
     if type(constants) is not list:
         raise ExpressionError("the constants of a stored equation are no list")
@@ -271,6 +264,7 @@ def _check_figures(data: Any) -> None:
     cost = data.get("complexity")
     if type(cost) is not int or not 1 <= cost <= MAX_COMPLEXITY:
         raise ExpressionError(f"complexity is {shown(cost)}, expected a whole number from 1")
+    return check_program(program, constants)
 
 
 def _is_finite(value: Any) -> bool:
@@ -283,44 +277,38 @@ def check_program(program: Program, constants: Sequence[float] = ()) -> int:
     Raises ExpressionError if they would be out of all proportion.
     """
     gauge = Gauge()
-    measured: list[tuple[Size, float | None]] = []
-    rules = {op: partial(_measured, gauge, constants, op) for op in (*LEAVES, *OPERATORS)}
-    try:
-        fold(program.instructions, rules, measured)
-    except ExpressionError as error:
-        position = len(measured)
-        op = program.instructions[position].op
-        raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
-    gauge.done(len(measured))
+    sizes: list[Size] = []
+    numbers: list[float | None] = []
+    for position, (op, args, value) in enumerate(program.instructions):
+        try:
+            numbers.append(_known(op, [numbers[a] for a in args], value, constants))
+            given = value if op == "power" else numbers[-1]
+            sizes.append(gauge.add(op, [sizes[a] for a in args], given))
+        except ExpressionError as error:
+            raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
+    gauge.done(len(sizes))
     return gauge.work
 
 
-def _measured(
-    gauge: Gauge, constants: Sequence[float], op: str, *given: Any
-) -> tuple[Size, float | None]:
-    """Size of an operation, and its value if it holds numbers and constants only."""
-    *args, value = given if op in WITH_VALUE else (*given, None)
-    written = value if isinstance(value, tuple) else (value,)
-    if any(type(part) is int and abs(part) >= 10**MAX_DIGITS for part in written):
-        raise ExpressionError(f"a number of over {MAX_DIGITS} digits")
+def _known(
+    op: str, args: Sequence[float | None], value: Any, constants: Sequence[float]
+) -> float | None:
+    """Value of what holds numbers and constants only; None for everything else."""
     if op == "slot":
         # Whole numbers are exact once they are written in, and so is a power of them.
-        number = constants[value] if value < len(constants) else None
-    else:
-        number = _exact_value(op, [known for _, known in args], value)
-        if number is not None and not abs(number) <= MAX_EXACT:
-            raise ExpressionError(f"a constant beyond {MAX_EXACT:g}")
-    size = gauge.add(op, [size for size, _ in args], value if op == "power" else number)
-    return size, number
-
-
-def _exact_value(op: str, args: list[float | None], value: Any) -> float | None:
-    """Value of what holds numbers and constants only; None for everything else."""
-    if op == "number":
-        return float(VALUES[op](value))
-    if op in LEAVES or any(arg is None for arg in args):
+        return constants[value] if value < len(constants) else None
+    if op == "input" or None in args:
         return None
-    known = [float(arg) for arg in args if arg is not None]
-    if op == "pow" and known[0] and abs(known[1] * np.log(abs(known[0]))) > math.log(MAX_EXACT):
-        return math.nan  # its reciprocal may be as large as the memory
-    return known_value(op, known, value)
+    if op == "number":
+        written = value if isinstance(value, tuple) else (value,)
+        if any(type(part) is int and abs(part) >= 10**MAX_DIGITS for part in written):
+            raise ExpressionError(f"a number of over {MAX_DIGITS} digits")
+        number = number_value(value)
+    else:
+        base, *rest = known = [float(arg) for arg in args if arg is not None]
+        # The reciprocal of a power may be as large as the memory.
+        large = op == "pow" and base and abs(rest[0] * np.log(abs(base))) > math.log(MAX_EXACT)
+        number = math.nan if large else known_value(op, known, value)
+    if not abs(number) <= MAX_EXACT:
+        raise ExpressionError(f"a constant beyond {MAX_EXACT:g}")
+    return number

@@ -115,8 +115,9 @@ def verify(program: Program) -> None:
         if type(count) is not int or count < 0:
             raise ExpressionError(f"{what} is {count!r}, expected a whole number from 0")
     truths: list[bool] = []
-    for position, (op, args, value) in enumerate(program.instructions):
-        if problem := _problem(program, position, op, args, value, truths):
+    for position, instruction in enumerate(program.instructions):
+        op = instruction.op
+        if problem := _problem(program, position, instruction, truths):
             raise ExpressionError(f"instruction {position} ({op!r}): {problem}")
         truths.append(op in OPERATORS and OPERATORS[op].truth)
     size = len(program.instructions)
@@ -127,13 +128,9 @@ def verify(program: Program) -> None:
 
 
 def _problem(
-    program: Program,
-    position: int,
-    op: str,
-    args: Sequence[int],
-    value: Any,
-    truths: Sequence[bool],
+    program: Program, position: int, instruction: Instruction, truths: Sequence[bool]
 ) -> str | None:
+    op, args, value = instruction
     row = OPERATORS.get(op)
     if row is None and op not in LEAVES:
         return "unknown operation"

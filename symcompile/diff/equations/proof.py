@@ -209,8 +209,6 @@ def _exact(law: Law) -> Any:
 
 def _expand(expr: sympy.Expr, steps: Steps, **hints: bool) -> sympy.Expr:
     made = terms_made(expr)
-    # What is left of a broken power, as of (a + b)**2.5, stands in each of its terms uncounted.
-    made *= made if any(map(_is_broken, sympy.preorder_traversal(expr))) else 1
     if made > _TERMS:
         raise ArithmeticError("too many terms")
     steps.take(made)
@@ -219,10 +217,6 @@ def _expand(expr: sympy.Expr, steps: Steps, **hints: bool) -> sympy.Expr:
     if sum(1 for _ in islice(sympy.preorder_traversal(expanded), _WRITTEN)) == _WRITTEN:
         raise ArithmeticError("too many nodes")
     return expanded
-
-
-def _is_broken(node: sympy.Basic) -> bool:
-    return bool(node.is_Pow and node.exp.is_Rational and abs(node.exp) > 1 and node.exp.q != 1)
 
 
 def _coefficients(expr: sympy.Expr) -> dict[sympy.Expr, complex]:
