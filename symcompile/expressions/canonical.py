@@ -16,9 +16,8 @@ import sympy
 
 from symcompile.errors import SymCompileError
 from symcompile.expressions import slots
-from symcompile.expressions.collecting import collected
 from symcompile.expressions.complexity import complexity
-from symcompile.expressions.expansion import expanded
+from symcompile.expressions.expansion import collected, expanded
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, rebuilt
 
@@ -142,9 +141,7 @@ class _Round:
 
     def constant(self, expr: sympy.Expr) -> sympy.Expr:
         """Exact numbers stay; anything with a slot or a float in it becomes one slot."""
-        if slots.slot_index(expr) is not None:
-            return expr
-        if not expr.free_symbols and not expr.has(sympy.Float):
+        if slots.slot_index(expr) is not None or not (expr.free_symbols or expr.has(sympy.Float)):
             return expr
         return self.new(self.value(expr))
 

@@ -15,6 +15,7 @@ import operator
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -96,7 +97,9 @@ def parse_measured(
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(f"expression of {len(text)} characters: at most {MAX_CHARACTERS}")
     _refuse_strange_characters(text, symbols)
-    reader = _Reader(text, symbols, functions, names)
+    # Python's grammar gives names in normal form: the micro sign as the Greek letter mu.
+    inputs = {unicodedata.normalize("NFKC", name): name for name in symbols}
+    reader = _Reader(text, inputs, functions, names)
     try:
         tree = _tree(text)
         size = reader.measure(tree, gauge, sizes)
@@ -130,17 +133,12 @@ def _refuse_strange_characters(text: str, symbols: Collection[str]) -> None:
         )
 
 
+@dataclass(frozen=True)
 class _Reader:
-    def __init__(
-        self,
-        text: str,
-        symbols: Collection[str],
-        functions: Mapping[str, Callable[..., Any]],
-        names: Mapping[str, sympy.Expr],
-    ) -> None:
-        self.text, self.functions, self.names = text, functions, names
-        # Python's grammar gives names in normal form: the micro sign as the Greek letter mu.
-        self.symbols = {unicodedata.normalize("NFKC", name): name for name in symbols}
+    text: str
+    symbols: Mapping[str, str]
+    functions: Mapping[str, Callable[..., Any]]
+    names: Mapping[str, sympy.Expr]
 
     def measure(self, tree: ast.expr, gauge: Gauge, sizes: Mapping[str, Size]) -> Size:
         names = self.names.keys() - self.symbols.keys()

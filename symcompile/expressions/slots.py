@@ -187,21 +187,15 @@ def extract(expr: sympy.Expr) -> tuple[sympy.Expr, tuple[float, ...]]:
     if not is_finite(expr):
         raise ExpressionError(f"{expr} holds a number that is not finite and real in float64")
     expr = exact_exponents(real(expr))
-    floats: dict[sympy.Expr, int] = {}
-    for node in walk(expr):
-        if node.is_Float and node not in floats:
-            floats[node] = len(floats)
-    form = expr.xreplace({value: slot(index) for value, index in floats.items()})
+    floats = dict.fromkeys(node for node in walk(expr) if node.is_Float)
+    form = expr.xreplace({value: slot(index) for index, value in enumerate(floats)})
     return form, tuple(float(value) for value in floats)
 
 
 def renumber(expr: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, tuple[float, ...]]:
     """Number the slots 0, 1, ... in the order of a walk, and drop constants that no slot uses."""
-    order: list[int] = []
-    for node in walk(expr):
-        index = slot_index(node)
-        if index is not None and index not in order:
-            order.append(index)
+    indices = map(slot_index, walk(expr))
+    order = list(dict.fromkeys(index for index in indices if index is not None))
     form = expr.xreplace({slot(old): slot(new) for new, old in enumerate(order)})
     return form, tuple(float(constants[old]) for old in order)
 

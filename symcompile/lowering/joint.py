@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 from symcompile.errors import ExpressionError, LoweringError
@@ -133,11 +134,8 @@ def _frequent_pair(products: Iterable[Counter[int]]) -> tuple[int, int] | None:
     counts: Counter[tuple[int, int]] = Counter()
     for product in products:
         factors = sorted(f for f, times in product.items() if times > 0)
-        if len(factors) > 1:
-            counts.update((a, b) for k, a in enumerate(factors) for b in factors[k + 1 :])
-    if not counts:
-        return None
-    pair, times = min(counts.items(), key=lambda item: (-item[1], item[0]))
+        counts.update(combinations(factors, 2))
+    pair, times = min(counts.items(), key=lambda item: (-item[1], item[0]), default=(None, 0))
     return pair if times > 1 else None
 
 
@@ -154,12 +152,9 @@ def _with_pairs(
         return place[index]
 
     for position, (op, args, value) in enumerate(program.instructions):
-        used = [f for f, times in products[position].items() for _ in range(times)] \
-            if position in products else args  # fmt: skip
-        here = [factor(part) for part in used]
-        place[position] = (
-            here[0] if op == "mul" and len(here) == 1 else sharing.add(op, here, value)
-        )
+        here = list(map(factor, products[position].elements() if position in products else args))
+        alone = op == "mul" and len(here) == 1
+        place[position] = here[0] if alone else sharing.add(op, here, value)
     outputs = tuple(place[o] for o in program.outputs)
     return Program(tuple(sharing.instructions), outputs, program.n_inputs, program.n_slots)
 
