@@ -25,9 +25,9 @@ _HOMES = {"graph_module": "graph", "manifest": "manifest_json", "onnx": "onnx_mo
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
+    exporter = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = exporter
+    return exporter
 
 
 def __dir__() -> list[str]:

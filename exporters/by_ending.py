@@ -22,8 +22,8 @@ def export(hybrid: Hybrid, path: str | os.PathLike[str], **options: Any) -> Any:
     not, and what the exporter raises.
     """
     exporter = getattr(exporters, format_of(path))
-    known = inspect.signature(exporter).parameters
-    allowed = [name for name, one in known.items() if one.kind is one.KEYWORD_ONLY]
+    parameters = inspect.signature(exporter).parameters.values()
+    allowed = [option.name for option in parameters if option.kind is option.KEYWORD_ONLY]
     unknown = [name for name in options if name not in allowed]
     if unknown:
         raise ExportError(

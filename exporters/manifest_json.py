@@ -66,10 +66,13 @@ def manifest(hybrid: Hybrid, path: str | os.PathLike[str] | None = None) -> Json
         "symcompile": __version__,
         "model": model_row(module, example, hybrid.capture, stored),
         "regions": {
-            path: region_row(one, block_digest(module, path, one)) for path, one in outcomes.items()
+            path: region_row(outcome, block_digest(module, path, outcome))
+            for path, outcome in outcomes.items()
         },
         "weights": weight_rows(module, outcomes, stored),
-        "graph": _graph(hybrid, stored, note),
+        "graph": {"level": "aten", "nodes": list(aten_rows(stored.document))}
+        if stored is not None
+        else traced_graph(hybrid) or {"level": None, "note": note, "nodes": []},
     }
     if path is not None:
         with replacing(path, ExportError) as draft:
@@ -94,19 +97,12 @@ def _stored(
         return None, stable(str(error))
 
 
-def _graph(hybrid: Hybrid, stored: StoredGraph | None, note: str) -> Json:
-    """The nodes around the regions: of the exported graph, else of the traced one."""
-    if stored is not None:
-        return {"level": "aten", "nodes": list(aten_rows(stored.document))}
-    return traced_graph(hybrid) or {"level": None, "note": note, "nodes": []}
-
-
 def traced_graph(hybrid: Hybrid) -> Json | None:
     """The nodes around the regions as torch.fx traced them; None where it did not."""
     if not isinstance(hybrid.module, fx.GraphModule):
         return None
-    found = hybrid.outcomes.items()
-    regions = {submodule_path(path): path for path, one in found if one.region is not None}
+    paths = [path for path, outcome in hybrid.outcomes.items() if outcome.region is not None]
+    regions = {submodule_path(path): path for path in paths}
     return {"level": "fx", "nodes": fx_rows(hybrid.module, regions)}
 
 

@@ -14,22 +14,26 @@ from typing import Any
 import torch
 
 from symcompile.aten.sizes import Sizes
+from symcompile.exporters.onnx_functions import graphs_in
 from symcompile.modules.calling import Batch, map_tensors, tensors
 
 
 def batch_size(batch: Batch, sizes: Sizes) -> int | None:
     """Rows of a batch, None where the model fixes them."""
-    known = sizes.values_in([tensor.shape for tensor in tensors(batch)])
-    return None if sizes.batch is None else known.get(sizes.batch)
+    return None if sizes.batch is None else _values(batch, sizes).get(sizes.batch)
+
+
+def _values(batch: Batch, sizes: Sizes) -> dict[str, int]:
+    """What each free size is in a batch, by its symbol."""
+    return sizes.values_in([tensor.shape for tensor in tensors(batch)])
 
 
 def of_size(example: Batch, sizes: Sizes, size: int) -> Iterator[Batch]:
     """The example with `size` rows, in several versions to be tried in turn: what the graph does
     not tie to the batch size may or may not have to move with it, see `Sizes.companions`."""
-    known = sizes.values_in([t.shape for t in tensors(example)])
     for companions in sizes.companions():
         moved = {symbol: times * size for symbol, times in companions.items()}
-        shapes = sizes.shapes_at({**known, **moved})
+        shapes = sizes.shapes_at(_values(example, sizes) | moved)
         if all(count is None or count >= 0 for shape in shapes for count in shape):
             yield resized(example, shapes)
 
@@ -54,21 +58,21 @@ def largest_that_fits(
 
 def with_one_row_more(example: Batch, sizes: Sizes) -> Iterator[Batch]:
     """One row more in every tensor of as many rows as the batch, where the graph fixes any."""
-    given = [tuple(tensor.shape) for tensor in tensors(example)]
+    shapes = [tuple(tensor.shape) for tensor in tensors(example)]
     count = batch_size(example, sizes)
-    alike = [shape[:1] == (count,) for shape in given]
-    if any(one and isinstance(free[0], int) for one, free in zip(alike, sizes.shapes, strict=True)):
-        pairs = zip(given, alike, strict=True)
-        yield resized(example, [(s[0] + 1, *s[1:]) if one else s for s, one in pairs])
+    in_graph = zip(shapes, sizes.shapes, strict=True)
+    if any(shape[:1] == (count,) and isinstance(free[0], int) for shape, free in in_graph):
+        more = [(s[0] + 1, *s[1:]) if s[:1] == (count,) else s for s in shapes]
+        yield resized(example, more)
 
 
 def shorter(example: Batch, sizes: Sizes) -> Iterator[Batch]:
     """The example with all free sizes but the batch's about halved, where that changes anything."""
-    known = sizes.values_in([t.shape for t in tensors(example)])
-    halved = {one: max(-(-known[one] // 2), sizes.least.get(one, 1)) for one in sizes.others}
-    changed = {symbol: size for symbol, size in halved.items() if size < known[symbol]}
+    values = _values(example, sizes)
+    halved = {s: max(-(-values[s] // 2), sizes.least.get(s, 1)) for s in sizes.others}
+    changed = {symbol: size for symbol, size in halved.items() if size < values[symbol]}
     if changed:
-        yield resized(example, sizes.shapes_at({**known, **changed}))
+        yield resized(example, sizes.shapes_at(values | changed))
 
 
 def resized(example: Batch, shapes: Sequence[Sequence[int | None]]) -> Batch:
@@ -127,21 +131,16 @@ def peak_bytes(proto: Any, inputs: Mapping[str, Sequence[int]]) -> int:
 
     sized = onnx.ModelProto()
     sized.CopyFrom(proto)
-    _set_shapes(sized.graph, inputs)
-    graph = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    sizes = {value.name: _bytes_of(value.type.tensor_type) for value in values}
-    return _peak(graph, {name: size for name, size in sizes.items() if size is not None})
-
-
-def _set_shapes(graph: Any, inputs: Mapping[str, Sequence[int]]) -> None:
-    """Sizes of the inputs as numbers; what was known of other values by symbols is forgotten."""
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
+    del sized.graph.value_info[:]  # what was known of other values by symbols
+    for value in (*sized.graph.input, *sized.graph.output):
         kind = value.type.tensor_type
         kind.ClearField("shape")
         for size in inputs.get(value.name, ()):
             kind.shape.dim.add(dim_value=size)
+    graph = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    sizes = {value.name: _bytes_of(value.type.tensor_type) for value in values}
+    return _peak(graph, {name: size for name, size in sizes.items() if size is not None})
 
 
 def _bytes_of(kind: Any) -> int | None:
@@ -160,28 +159,27 @@ def _bytes_of(kind: Any) -> int | None:
 def _peak(graph: Any, sizes: Mapping[str, int]) -> int:
     last = {name: place for place, node in enumerate(graph.node) for name in _read_by(node)}
     forever = {value.name for value in (*graph.input, *graph.output)}
-    fixed = {one.name for one in graph.initializer}
-    known = {value.name: sizes.get(value.name, 0) for value in graph.input}
-    alive = most = sum(known.values())
+    fixed = {initializer.name for initializer in graph.initializer}
+    taken = {value.name: sizes.get(value.name, 0) for value in graph.input}
+    alive = most = sum(taken.values())
     for place, node in enumerate(graph.node):
         made = [name for name in node.output if name]
         if set(_read_by(node)) <= fixed | {""}:  # computed once, from weights
             fixed.update(made)
             continue
         # One of unknown shape is taken to be as large as the largest that it is made from.
-        largest = max((known.get(name, 0) for name in node.input), default=0)
-        known |= {name: sizes.get(name, largest) for name in made}
-        alive += sum(known[name] for name in made)
+        largest = max((taken.get(name, 0) for name in node.input), default=0)
+        taken |= {name: sizes.get(name, largest) for name in made}
+        alive += sum(taken[name] for name in made)
         most = max(most, alive)
         done = {name for name in {*_read_by(node), *made} if last.get(name, place) == place}
-        alive -= sum(known.get(name, 0) for name in done - forever)
+        alive -= sum(taken.get(name, 0) for name in done - forever)
     return most
 
 
 def _read_by(node: Any) -> Iterable[str]:
     """What a node reads, graphs inside of it included."""
     yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _read_by(inner)
+    for graph in graphs_in(node):
+        for inner in graph.node:
+            yield from _read_by(inner)

@@ -95,7 +95,7 @@ def check_values(
     Raises ExportError if ONNX Runtime has no kernel for an operator, or for values that differ;
     OtherSizesError where only the last batch does.
     """
-    session = open_session(path, dtype, blocks, _inside(module, blocks.values()))
+    session = _session(path, dtype, module, blocks)
     compare = partial(_compared, session, module, exported.sizes, TOLERANCE[dtype])
     names = [value.name for value in session.get_inputs()]
     compared = [compare(versions) for versions in _batches(example, exported, proto, names)]
@@ -142,8 +142,8 @@ def _batches(
         shapes = [tuple(tensor.shape) for tensor in tensors((batch.args, batch.kwargs))]
         return peak_bytes(proto, dict(zip(names, shapes, strict=False))) <= _MOST_BYTES
 
-    wanted = [largest_that_fits(example, sizes, size, fits) for size in (count, *BATCH_SIZES)]
-    for size in dict.fromkeys(wanted):
+    largest = [largest_that_fits(example, sizes, size, fits) for size in (count, *BATCH_SIZES)]
+    for size in dict.fromkeys(largest):
         yield [example] if size == count else of_size(example, sizes, size)
 
 
@@ -160,22 +160,8 @@ def first_that_runs(
     return errors[0] if errors else ValueError("there is no batch of this size")
 
 
-def _inside(module: nn.Module, paths: Iterable[str]) -> dict[str, torch.dtype]:
-    """What blocks compute in that compute in a wider type than the model."""
-    found = {path: module.get_submodule(submodule_path(path)) for path in paths}
-    return {path: block.inner for path, block in found.items() if isinstance(block, Raised)}
-
-
-def open_session(
-    path: Path,
-    dtype: torch.dtype,
-    blocks: Mapping[str, str],
-    inside: Mapping[str, torch.dtype] | None = None,
-) -> Any:
-    """An ONNX Runtime session on the CPU; ExportError names an operator that has no kernel.
-
-    `inside` tells the type that a target computes in, where that is not `dtype`.
-    """
+def _session(path: Path, dtype: torch.dtype, module: nn.Module, blocks: Mapping[str, str]) -> Any:
+    """An ONNX Runtime session on the CPU; ExportError names an operator that has no kernel."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -185,14 +171,11 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its error classes share no public root
-        raise _no_session(error, dtype, blocks, inside or {}) from error
+        raise _no_session(error, dtype, module, blocks) from error
 
 
 def _no_session(
-    error: Exception,
-    dtype: torch.dtype,
-    blocks: Mapping[str, str],
-    inside: Mapping[str, torch.dtype],
+    error: Exception, dtype: torch.dtype, module: nn.Module, blocks: Mapping[str, str]
 ) -> ExportError:
     missing = _NO_KERNEL.search(str(error))
     if missing is None:
@@ -202,9 +185,11 @@ def _no_session(
     held = [name for name in blocks if f"{name}/" in node]
     target = blocks[max(held, key=len)] if held else None
     place = f"node {node!r}" if target is None else f"target {target!r}"
-    name = str(inside.get(target or "", dtype)).removeprefix("torch.")
+    block = None if target is None else module.get_submodule(submodule_path(target))
+    inner = block.inner if isinstance(block, Raised) else None  # wider than the model's
+    name = str(inner or dtype).removeprefix("torch.")
     advice = "export with dtype='float32'"
-    if target in inside:
+    if inner is not None:
         advice = (
             f"it computes in {name} since {dtype} does not hold its way; give features= that scale"
             " its inputs towards 1, or check=False for another runtime"
@@ -218,13 +203,13 @@ def _no_session(
 
 def run_session(session: Any, batch: Batch) -> list[Array]:
     """Outputs of a session for a batch; its tensors in the order of the graph's inputs."""
-    given = tensors(batch)
-    wanted = session.get_inputs()
-    if len(given) != len(wanted):
+    arguments, inputs = tensors(batch), session.get_inputs()
+    if len(arguments) != len(inputs):
         raise ExportError(
-            f"the ONNX graph has {len(wanted)} inputs, but the batch holds {len(given)} tensors"
+            f"the ONNX graph has {len(inputs)} inputs, but the batch holds {len(arguments)} tensors"
         )
-    feed = {one.name: t.detach().cpu().numpy() for one, t in zip(wanted, given, strict=True)}
+    pairs = zip(inputs, arguments, strict=True)
+    feed = {value.name: tensor.detach().cpu().numpy() for value, tensor in pairs}
     try:
         return list(session.run(None, feed))
     except Exception as error:  # its error classes share no public root
@@ -236,12 +221,12 @@ def _compare(
     session: Any, batch: Batch, expected: Sequence[torch.Tensor], limit: float, size: int | None
 ) -> float:
     """The largest difference; ExportError names the output whose shape or values are others."""
-    found = run_session(session, batch)
-    if len(expected) != len(found):
-        raise ExportError(f"the ONNX graph has {len(found)} outputs, the model {len(expected)}")
+    results = run_session(session, batch)
+    if len(expected) != len(results):
+        raise ExportError(f"the ONNX graph has {len(results)} outputs, the model {len(expected)}")
     worst = 0.0
-    for one, ours, theirs in zip(session.get_outputs(), expected, found, strict=True):
-        where = f"output {one.name!r}" + (f" at batch size {size}" if size is not None else "")
+    for value, ours, theirs in zip(session.get_outputs(), expected, results, strict=True):
+        where = f"output {value.name!r}" + (f" at batch size {size}" if size is not None else "")
         if tuple(ours.shape) != theirs.shape:
             shapes = f"{list(theirs.shape)} from ONNX Runtime, {list(ours.shape)} from torch"
             raise ExportError(f"{where} has another shape: {shapes}")
@@ -268,7 +253,7 @@ def relative_difference(a: Array, b: Array) -> float:
     if a.size == 0:
         return 0.0
     features = a.shape[-1] if a.ndim > 1 else 1
-    a, b = a.reshape(-1, features), b.reshape(-1, features)
+    a, b = (values.reshape(-1, features) for values in (a, b))
     scale, difference = np.zeros(features), np.zeros(features)
     rows = max(1, _AT_ONCE // features)
     for start in range(0, len(a), rows):

@@ -47,13 +47,14 @@ def without_weights(proto: Any) -> Any:
 
     plain = onnx.ModelProto()
     plain.CopyFrom(proto)
-    kept = [one for one in plain.graph.initializer if not one.external_data]
-    for one in plain.graph.initializer:
-        if one.external_data:
-            kind = onnx.helper.make_tensor_value_info(one.name, one.data_type, list(one.dims))
-            plain.graph.input.append(kind)
     del plain.graph.initializer[:]
-    plain.graph.initializer.extend(kept)
+    for tensor in proto.graph.initializer:
+        if tensor.external_data:
+            plain.graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+        else:
+            plain.graph.initializer.append(tensor)
     return plain
 
 
@@ -65,17 +66,22 @@ def write(proto: Any, weights: Mapping[str, Any], path: Path) -> list[Path]:
     )
     if size <= MOST_BYTES:
         with path.open("wb") as file:
-            _write_whole(proto, weights, file)
+            _write_message(proto, weights, file)
         return [path]
     data = path.with_name(f"{path.name}.data")
+    offsets = {}
     with data.open("wb") as file:
-        places = _write_weights(weights, file)
-    for one in proto.graph.initializer:
-        if one.external_data:
-            del one.external_data[:]
-            offset, length = places[one.name]
-            for key, value in (("location", data.name), ("offset", offset), ("length", length)):
-                one.external_data.add(key=key, value=str(value))
+        for name, tensor in weights.items():
+            file.seek(-file.tell() % _PAGE, 1)
+            offsets[name] = file.tell()
+            _write_values(tensor, file)
+    for initializer in proto.graph.initializer:
+        if initializer.external_data:
+            del initializer.external_data[:]
+            name = initializer.name
+            place = {"location": data.name, "offset": offsets[name], "length": weights[name].nbytes}
+            for key, value in place.items():
+                initializer.external_data.add(key=key, value=str(value))
     path.write_bytes(proto.SerializeToString())
     return [data, path]
 
@@ -83,7 +89,7 @@ def write(proto: Any, weights: Mapping[str, Any], path: Path) -> list[Path]:
 # --- one message -----------------------------------------------------------------------------
 
 
-def _write_whole(proto: Any, weights: Mapping[str, Any], file: BinaryIO) -> None:
+def _write_message(proto: Any, weights: Mapping[str, Any], file: BinaryIO) -> None:
     import onnx
 
     model, graph = onnx.ModelProto(), onnx.GraphProto()
@@ -91,16 +97,19 @@ def _write_whole(proto: Any, weights: Mapping[str, Any], file: BinaryIO) -> None
     graph.CopyFrom(proto.graph)
     model.ClearField("graph")
     del graph.initializer[:]
-    small = [one for one in proto.graph.initializer if one.name not in weights]
-    graph.initializer.extend(small)
-    large = [one for one in proto.graph.initializer if one.name in weights]
-    heads = [_initializer_head(one, weights[one.name].nbytes) for one in large]
+    heads: dict[str, bytes] = {}
+    for initializer in proto.graph.initializer:
+        name = initializer.name
+        if name in weights:
+            heads[name] = _initializer_head(initializer, weights[name].nbytes)
+        else:
+            graph.initializer.append(initializer)
     body = graph.SerializeToString()
-    size = len(body) + sum(map(len, heads)) + sum(weights[one.name].nbytes for one in large)
+    size = len(body) + sum(len(head) + weights[name].nbytes for name, head in heads.items())
     file.write(model.SerializeToString() + _head(_GRAPH, size) + body)
-    for one, head in zip(large, heads, strict=True):
+    for name, head in heads.items():
         file.write(head)
-        _write_values(weights[one.name], file)
+        _write_values(weights[name], file)
 
 
 def _initializer_head(proto: Any, nbytes: int) -> bytes:
@@ -129,16 +138,3 @@ def _write_values(tensor: Any, file: BinaryIO) -> None:
     data = tensor.tobytes()
     assert len(data) == tensor.nbytes
     file.write(data)
-
-
-# --- weights of their own ------------------------------------------------------------------------
-
-
-def _write_weights(weights: Mapping[str, Any], file: BinaryIO) -> dict[str, tuple[int, int]]:
-    """Where each tensor begins, and how many bytes it has."""
-    places = {}
-    for name, tensor in weights.items():
-        file.seek(-file.tell() % _PAGE, 1)
-        places[name] = (file.tell(), tensor.nbytes)
-        _write_values(tensor, file)
-    return places

@@ -9,8 +9,8 @@ then names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import count
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -37,16 +37,12 @@ def one_call_each(calls: Iterable[BlockCall]) -> dict[Signature, BlockCall]:
 
 def unique_names(signatures: Iterable[Signature]) -> dict[Signature, str]:
     """An identifier for each function, made from the path of its block."""
-    taken: set[str] = set()
     names: dict[Signature, str] = {}
     for signature in signatures:
         stem = re.sub(r"\W+", "_", signature[0]).strip("_") or "model"
         stem = f"_{stem}" if stem[0].isdigit() else stem
-        name, number = stem, 2
-        while name in taken:
-            name, number = f"{stem}_{number}", number + 1
-        taken.add(name)
-        names[signature] = name
+        spellings = chain([stem], (f"{stem}_{number}" for number in count(2)))
+        names[signature] = next(name for name in spellings if name not in names.values())
     return names
 
 
@@ -59,17 +55,16 @@ def input_values(call: BlockCall) -> list[torch.Tensor]:
 class Together(nn.Module):
     """Blocks side by side, each on tensors of its own, so that one export serves them all."""
 
-    def __init__(self, parts: Iterable[tuple[nn.Module, Block, int]]) -> None:
+    def __init__(self, blocks: Sequence[tuple[nn.Module, Block, int]]) -> None:
         super().__init__()
-        parts = list(parts)
         # A Block closes over its module, which the exporter has to see as a submodule.
-        self.modules_of_blocks = nn.ModuleList(module for module, _, _ in parts)
-        self.parts = [(block, n_inputs) for _, block, n_inputs in parts]
+        self.modules_of_blocks = nn.ModuleList(module for module, _, _ in blocks)
+        self.blocks = [(block, n_inputs) for _, block, n_inputs in blocks]
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         rest = list(inputs)
         outputs: list[torch.Tensor] = []
-        for block, n_inputs in self.parts:
+        for block, n_inputs in self.blocks:
             outputs += block(rest[:n_inputs])
             rest = rest[n_inputs:]
         return tuple(outputs)
@@ -115,8 +110,8 @@ def as_function(graph: Any, name: str, interface: Interface, provenance: Mapping
     import onnx_ir
 
     _constants_into_nodes(graph)
-    for value, one in zip(graph.inputs, interface.inputs, strict=True):
-        value.name = input_name(one)
+    for value, tensor in zip(graph.inputs, interface.inputs, strict=True):
+        value.name = input_name(tensor)
     for number, value in enumerate(graph.outputs):
         value.name = f"output_{number}"
     _rename_inner(graph, name)
@@ -126,9 +121,9 @@ def as_function(graph: Any, name: str, interface: Interface, provenance: Mapping
     return function
 
 
-def input_name(one: TensorInput) -> str:
-    parts = [one.parameter.lstrip("*"), *map(str, one.keys)]
-    return re.sub(r"\W+", "_", "_".join(parts))
+def input_name(tensor: TensorInput) -> str:
+    words = [tensor.parameter.lstrip("*"), *map(str, tensor.keys)]
+    return re.sub(r"\W+", "_", "_".join(words))
 
 
 def insert_functions(model: Any, functions: Mapping[str, Any]) -> None:
@@ -139,9 +134,8 @@ def insert_functions(model: Any, functions: Mapping[str, Any]) -> None:
         if node.domain == OPAQUE_DOMAIN:
             node.domain = DOMAIN
             node.name = f"{node.op_type}/{node.name}"
-            node.metadata_props["symcompile.target"] = functions[node.op_type].metadata_props[
-                "target"
-            ]
+            metadata = functions[node.op_type].metadata_props
+            node.metadata_props["symcompile.target"] = metadata["target"]
     model.opset_imports.pop(OPAQUE_DOMAIN, None)
     if functions:
         model.opset_imports[DOMAIN] = 1
@@ -203,7 +197,7 @@ def _rename_inner(graph: Any, prefix: str) -> None:
 
 def flat_calls(proto: Any, signatures: Mapping[str, Signature]) -> list[FlatCall]:
     """The calls of functions in an onnx.ModelProto; `signatures` by the function's name."""
-    sizes = {one.name: len(one.node) for one in proto.functions if one.domain == DOMAIN}
+    sizes = {body.name: len(body.node) for body in proto.functions if body.domain == DOMAIN}
     return [
         FlatCall(
             node.name,
@@ -222,11 +216,12 @@ def _nodes(graph: Any) -> Iterator[Any]:
     """All nodes, those of graphs inside of nodes after the node."""
     for node in graph.node:
         yield node
-        for inner in _graphs(node):
+        for inner in graphs_in(node):
             yield from _nodes(inner)
 
 
-def _graphs(node: Any) -> Iterator[Any]:
+def graphs_in(node: Any) -> Iterator[Any]:
+    """The branches of an onnx.NodeProto, and the bodies of its loops."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -239,10 +234,9 @@ def inlined(proto: Any) -> Any:
     from onnx import inliner
 
     flat = inliner.inline_local_functions(proto)
-    for place, one in reversed(list(enumerate(flat.opset_import))):
-        if one.domain == DOMAIN:
-            del flat.opset_import[place]
-    bodies = {one.name: [node.name for node in one.node] for one in proto.functions}
+    for opset in [opset for opset in flat.opset_import if opset.domain == DOMAIN]:
+        flat.opset_import.remove(opset)
+    bodies = {body.name: [node.name for node in body.node] for body in proto.functions}
     _rename(proto.graph, flat.graph, bodies)
     return flat
 
@@ -255,6 +249,6 @@ def _rename(before: Any, after: Any, bodies: Mapping[str, list[str]]) -> None:
             for name in bodies[node.op_type]:
                 next(rest).name = f"{node.name}/{name.rpartition('/')[2]}"
         else:
-            pairs: Iterable[tuple[Any, Any]] = zip(_graphs(node), _graphs(next(rest)), strict=True)
-            for inner, same in pairs:
-                _rename(inner, same, bodies)
+            same = next(rest)
+            for pair in zip(graphs_in(node), graphs_in(same), strict=True):
+                _rename(*pair, bodies)

@@ -79,16 +79,16 @@ def _symbolic(rewrite: Rewrite) -> TargetRow:
     if projection is not None and projection.components.size <= _MOST_COMPONENTS:
         reconstruction = Reconstruction(projection.mean.tolist(), projection.components.tolist())
     row = TargetRow.of(rewrite)
-    latex = {k: one.latex(DIGITS) for k, one in rewrite.equations.items()}
-    sides = (interface.inputs, interface.outputs)
-    return replace(
-        row,
-        equations={k: replace(one, latex=latex[k]) for k, one in (row.equations or {}).items()},
-        tensors=TensorFeatures(
-            *(tuple(0 if one.scalar else one.features for one in side) for side in sides)
-        ),
-        reconstruction=reconstruction,
+    equations = {
+        k: replace(equation_row, latex=rewrite.equations[k].latex(DIGITS))
+        for k, equation_row in (row.equations or {}).items()
+    }
+    features = (
+        tuple(0 if tensor.scalar else tensor.features for tensor in side)
+        for side in (interface.inputs, interface.outputs)
     )
+    tensors = TensorFeatures(*features)
+    return replace(row, equations=equations, tensors=tensors, reconstruction=reconstruction)
 
 
 def _model(hybrid: Hybrid, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
@@ -114,14 +114,9 @@ def function_metadata(rewrite: Rewrite) -> dict[str, str]:
         "latex": "\n".join(f"y_{{{k}}} = {text}" for k, text in latex.items()),
         "inputs": json.dumps(row["inputs"]),
     }
-    for key in ("r2", "relative_l2"):
-        rows = {
-            f"y{k}": equation["fidelity"]
-            for k, equation in equations.items()
-            if "fidelity" in equation
-        }
-        if rows:
-            lines[key] = json.dumps({name: fidelity[key] for name, fidelity in rows.items()})
+    figures = {f"y{k}": row["fidelity"] for k, row in equations.items() if "fidelity" in row}
+    for key in ("r2", "relative_l2") if figures else ():
+        lines[key] = json.dumps({name: fidelity[key] for name, fidelity in figures.items()})
     for key in ("end_to_end", "features"):
         if key in row:
             lines[key] = json.dumps(row[key])

@@ -160,8 +160,8 @@ def _written(
     return OnnxFile(
         target,
         version,
-        tuple(one.name for one in proto.graph.input),
-        tuple(one.name for one in proto.graph.output),
+        tuple(value.name for value in proto.graph.input),
+        tuple(value.name for value in proto.graph.output),
         names if functions else {},
         agreement,
         "; ".join(filter(None, (exported.note, lost))),
@@ -267,9 +267,9 @@ def _takes_more(
 
 def _working_dtype(module: nn.Module, example: Batch) -> torch.dtype:
     """The least precise floating type there is, since results agree up to its rounding only."""
-    found = {t.dtype for t in (*module.parameters(), *module.buffers(), *tensors(example))}
+    dtypes = {t.dtype for t in (*module.parameters(), *module.buffers(), *tensors(example))}
     ascending = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-    dtype = next((one for one in ascending if one in found), home(module)[1])
+    dtype = next((dtype for dtype in ascending if dtype in dtypes), home(module)[1])
     if dtype is torch.bfloat16:
         raise ExportError(
             "ONNX Runtime's CPU kernels can't compute in bfloat16: export with dtype='float32'"

@@ -42,14 +42,26 @@ def translations(names: Mapping[Signature, str]) -> dict[Any, Callable[..., Any]
     Args:
         names: name of the function for each signature of a block that the graph calls.
     """
-    table: dict[Any, Callable[..., Any]] = {
-        torch.ops.symcompile.block.default: _block_translation(names)
+    aten = torch.ops.aten
+    # Those of the operator table that ONNX, or ONNX Runtime for some type, has to spell.
+    spelled = {
+        overload: partial(_translated, row)
+        for row in OPERATORS.values()
+        if row.onnx_spelled
+        for overload in _overloads(row)
     }
-    return table | _number_table() | _operator_table()
+    return {
+        torch.ops.symcompile.block.default: _block_translation(names),
+        aten.scalar_tensor.default: _scalar_tensor,
+        aten.full.default: _full,
+        aten.full_like.default: _full_like,
+        aten.pow.Scalar: _power_of_number,
+        **spelled,
+    }
 
 
 def signature_of(path: str, inputs: Sequence[torch.Tensor]) -> Signature:
-    kinds = ((str(one.dtype).removeprefix("torch."), one.ndim) for one in inputs)
+    kinds = ((str(tensor.dtype).removeprefix("torch."), tensor.ndim) for tensor in inputs)
     return path, tuple(kinds)
 
 
@@ -65,7 +77,7 @@ def _block_translation(names: Mapping[Signature, str]) -> Callable[..., Any]:
         output_features: Sequence[int],
         dtype: str,
     ) -> list[Any]:
-        kinds = tuple((_ONNX_TYPES[one.dtype.name], one.shape.rank()) for one in inputs)
+        kinds = tuple((_ONNX_TYPES[value.dtype.name], value.shape.rank()) for value in inputs)
         name = names[path, kinds]
         schema = _schema(name, len(inputs), len(output_features))
         outputs = values.Op(domain, name, schema)(*inputs)
@@ -104,16 +116,6 @@ def _number(value: float, dtype: Any = None) -> Any:
     return opset18.Constant(value=tensor)
 
 
-def _number_table() -> dict[Any, Callable[..., Any]]:
-    aten = torch.ops.aten
-    return {
-        aten.scalar_tensor.default: _scalar_tensor,
-        aten.full.default: _full,
-        aten.full_like.default: _full_like,
-        aten.pow.Scalar: _power_of_number,
-    }
-
-
 # The parameters are those of the torch operators; what a file can't hold is ignored. A dtype is an
 # onnx_ir.DataType as a number, -1 where none was given.
 
@@ -137,10 +139,7 @@ def _full(
 ) -> Any:
     from onnxscript import opset18
 
-    if dtype in (-1, None):
-        value = fill_value
-    else:
-        value = _scalar_tensor(fill_value, dtype)
+    value = fill_value if dtype in (-1, None) else _scalar_tensor(fill_value, dtype)
     shape: Any = opset18.Cast(size, to=_INT64)
     return opset18.Expand(value, shape)
 
@@ -178,16 +177,6 @@ def _is_number(value: Any) -> bool:
 # --- operators -----------------------------------------------------------------------------------
 
 
-def _operator_table() -> dict[Any, Callable[..., Any]]:
-    """Those of the operator table that ONNX, or ONNX Runtime for some type, has to spell."""
-    return {
-        overload: partial(_translated, row)
-        for row in OPERATORS.values()
-        if row.onnx_spelled
-        for overload in _overloads(row)
-    }
-
-
 def _overloads(row: Operator) -> list[Any]:
     packet = getattr(torch.ops.aten, row.torch.rpartition(".")[-1])
     names = ("default",) if row.arity == 1 else ("default", "Tensor")
@@ -195,7 +184,7 @@ def _overloads(row: Operator) -> list[Any]:
 
 
 def _translated(row: Operator, *args: Any) -> Any:
-    dtype = next((one.dtype for one in args if one.dtype is not None), None)
+    dtype = next((value.dtype for value in args if value.dtype is not None), None)
     return _rules(_FLOAT if dtype is None else int(dtype))[row.op](*args)
 
 

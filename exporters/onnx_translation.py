@@ -70,24 +70,20 @@ def _functions(
     """An onnx_ir.Function for each signature, by name."""
     if not calls:
         return {}
-    parts, interfaces = [], []
+    blocks, interfaces = [], []
     for call in calls.values():
         region = rewrites[call.path].region
         block = module.get_submodule(submodule_path(call.path))
-        flat = as_block(block, region)
-        parts.append((block, flat, len(region.interface.inputs)))
+        blocks.append((block, as_block(block, region), len(region.interface.inputs)))
         interfaces.append(region.interface)
-    together = Together(parts).eval()
-    body = _translated(export_program(together, small_example(calls.values())), {}, opset)
-    graphs = take_apart(body, interfaces)
-    return {
-        names[signature]: as_function(
-            graph, names[signature], interface, function_metadata(rewrites[call.path])
-        )
-        for (signature, call), graph, interface in zip(
-            calls.items(), graphs, interfaces, strict=True
-        )
-    }
+    together = Together(blocks).eval()
+    model = _translated(export_program(together, small_example(calls.values())), {}, opset)
+    functions = {}
+    bodies = zip(calls.items(), take_apart(model, interfaces), interfaces, strict=True)
+    for (signature, call), graph, interface in bodies:
+        name, provenance = names[signature], function_metadata(rewrites[call.path])
+        functions[name] = as_function(graph, name, interface, provenance)
+    return functions
 
 
 def _translated(exported: Exported, names: Mapping[Signature, str], opset: int) -> Any:
@@ -131,10 +127,9 @@ def _forget_origin(model: Any) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporter's progress notes and torch's warnings about its own internals."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, _NOISY)}
     try:
-        for logger in loggers:
+        for logger in levels:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
@@ -143,7 +138,7 @@ def _quiet() -> Iterator[None]:
             )
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
 
 
@@ -243,7 +238,7 @@ def exact_rules() -> list[Any]:
         lambda op, x: op.Add(number(0.0), x),
         lambda op, x: op.Sub(x, number(0.0)),
     )
-    exact = [pattern.RewriteRule(one, lambda op, x, **_: op.Identity(x)) for one in patterns]
+    exact = [pattern.RewriteRule(same, lambda op, x, **_: op.Identity(x)) for same in patterns]
     tolerant = {id(rule) for rule in common._no_op.rules}
     others = [rule for rule in rewriter._DEFAULT_REWRITE_RULES if id(rule) not in tolerant]
     return [*exact, common.dropout_zero_rule, common.dropout_inference_rule, *others]
