@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -84,5 +85,5 @@ def _write_gated(folder: Path) -> None:
 def _write_journal(law: symcompile.Compiled, path: Path) -> None:
     from symcompile.storage import journal
 
-    body = journal._body(law.fronts["law"][0])
-    path.write_text(f"{journal._seal(body)}\n{body}")
+    body = json.dumps(law.fronts["law"][0].to_json(text=False), allow_nan=False)
+    path.write_text(f"{journal._sha256(body)}\n{body}")

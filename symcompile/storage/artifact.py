@@ -21,8 +21,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -124,9 +123,8 @@ def write(
             " pass a batch, save(path, example=batch)"
         )
     batch = map_tensors(lambda tensor: tensor.detach().to("cpu"), example)
-    with _on_the_cpu(module) as plain, _on_the_cpu(root) as original:
-        assert plain is not None
-        facts, members = _contents(plain, original, outcomes, batch, capture, recording)
+    original = None if root is None else _on_the_cpu(root)
+    facts, members = _contents(_on_the_cpu(module), original, outcomes, batch, capture, recording)
     for difference in facts["differences"]:
         warnings.warn(f"{os.fspath(path)}: {difference}", stacklevel=3)
     head = {"symcompile": __version__, "model": _class_name(module), "capture": capture}
@@ -146,6 +144,10 @@ def _contents(
 ) -> tuple[dict[str, Any], dict[str, Member]]:
     """What the manifest tells of a model on the CPU, and the members that hold it."""
     graph, regions, neural = stored_graphs(module, root, outcomes, batch)
+    rows = {}
+    for path, outcome in outcomes.items():
+        with at(f"block {path!r}"):
+            rows[path] = outcome_to_json(outcome)
     facts = {
         "about": model_row(module, batch, capture, graph),
         "neural": list(neural),
@@ -157,7 +159,7 @@ def _contents(
         "example": _packed(batch),
         "graph": (graph.document, None),
         "original": (None, {} if root is None else _changed(root, graph)),
-        "outcomes": (_outcome_rows(outcomes), None),
+        "outcomes": (rows, None),
         "tensors": (None, graph.tensors),
         **{
             f"neural/{k}": (block.document, block.tensors)
@@ -167,16 +169,10 @@ def _contents(
     }
 
 
-@contextmanager
-def _on_the_cpu(module: nn.Module | None) -> Iterator[nn.Module | None]:
+def _on_the_cpu(module: nn.Module) -> nn.Module:
     """The module itself where it is on the CPU, else a copy that is."""
-    devices = (
-        {t.device.type for t in (*module.parameters(), *module.buffers())} if module else set()
-    )
-    if module is None or devices <= {"cpu"}:
-        yield module
-        return
-    yield deepcopy(module, module).to("cpu")
+    devices = {tensor.device.type for tensor in (*module.parameters(), *module.buffers())}
+    return module if devices <= {"cpu"} else deepcopy(module, module).to("cpu")
 
 
 def _storable(
@@ -194,14 +190,6 @@ def _storable(
             storable_outcomes[path] = Refusal(path, outcome.reason)
             recording = None if recording is None else recording.without(path, outcome.reason)
     return storable_outcomes, recording
-
-
-def _outcome_rows(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    rows = {}
-    for path, outcome in outcomes.items():
-        with at(f"block {path!r}"):
-            rows[path] = outcome_to_json(outcome)
-    return rows
 
 
 def _class_name(module: nn.Module) -> str:
@@ -320,9 +308,9 @@ def _loaded(archive: Artifact, device: torch.device) -> Loaded:
     manifest, outcomes = archive.manifest, archive.outcomes()
     states, name = archive.states, manifest["model"]
     rewrites = {path for path, outcome in outcomes.items() if isinstance(outcome, Rewrite)}
+    regions = [path for path, outcome in outcomes.items() if outcome.region is not None]
     # A region that stayed neural may be part of the graph.
-    paths = [path for path in outcomes if path in rewrites or path in states]
-    paths = [path for path in paths if outcomes[path].region is not None]
+    paths = [path for path in regions if path in rewrites or path in states]
 
     def neural(path: str) -> nn.Module:
         return decode(archive.neural(path), device=device, name="NeuralBlock")
@@ -370,5 +358,5 @@ def _example_of(archive: Artifact, device: torch.device) -> Batch:
     def leaf(data: dict[str, Any]) -> Any:
         return tensors[data["tensor"]].to(device) if set(data) == {"tensor"} else NotImplemented
 
-    args, kwargs = (decode_value(part, leaf, device) for part in archive.document("example"))
+    args, kwargs = (decode_value(packed, leaf, device) for packed in archive.document("example"))
     return Batch(tuple(args), dict(kwargs))

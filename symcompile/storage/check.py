@@ -57,11 +57,11 @@ def differences(
         batches.append(take(batch, torch.arange(count - 1)))
     with evaluating(module, stored), same_random_state(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of hooks that wait for gradients of inputs, say
-        for one in batches:
-            found, expected = (_attempt(model, one) for model in (stored, module))
-            if isinstance(expected, Exception) and one is batch:
+        for inputs in batches:
+            results, expected = (_attempt(model, inputs) for model in (stored, module))
+            if isinstance(expected, Exception) and inputs is batch:
                 raise ArtifactError(f"the model can't be called on its example: {expected}")
-            if not isinstance(expected, Exception) and not _agree(found, expected):
+            if not isinstance(expected, Exception) and not _agree(results, expected):
                 raise ArtifactError(
                     f"{type(module).__name__} can't be saved: its graph computes something else"
                     " than its forward; a forward that depends on Python values which change from"
@@ -71,9 +71,8 @@ def differences(
         gradients = agree_in_gradients(module, stored, batch, parameters)
         grad_modes = agree_without_gradients(module, stored, batch)
     modes = graph.document["modes"] == "both"
-    found = {MODES: modes, GRADIENTS: gradients, GRAD_MODES: grad_modes}
-    differing = [difference for difference, holds in found.items() if not holds]
-    return [*differing, *_missing(module, batch)]
+    agreeing = {MODES: modes, GRADIENTS: gradients, GRAD_MODES: grad_modes}
+    return [*(words for words, agrees in agreeing.items() if not agrees), *_missing(module, batch)]
 
 
 def _missing(module: nn.Module, batch: Batch) -> list[str]:
@@ -83,7 +82,7 @@ def _missing(module: nn.Module, batch: Batch) -> list[str]:
     if not missing:
         return []
     advice = ""
-    if any("Cache" in one for one in missing):
+    if any("Cache" in result for result in missing):
         advice = "; model.config.use_cache = False before compiling leaves a cache out"
     return [f"after loading, the model returns None for {', '.join(missing)}{advice}"]
 
@@ -91,19 +90,14 @@ def _missing(module: nn.Module, batch: Batch) -> list[str]:
 def _attempt(module: nn.Module, batch: Batch) -> Any:
     torch.manual_seed(0)
     try:
-        own = copied(batch)
+        own = map_tensors(torch.clone, batch)  # a forward may write into its inputs
         return module.forward(*own.args, **own.kwargs)
     except Exception as error:  # what a user's forward raises is data here
         return error
 
 
-def copied(batch: Batch) -> Batch:
-    """The batch with tensors of its own, for forwards that write into their inputs."""
-    return map_tensors(torch.clone, batch)
-
-
-def _agree(found: Any, expected: Any) -> bool:
-    if isinstance(found, Exception):
+def _agree(results: Any, expected: Any) -> bool:
+    if isinstance(results, Exception):
         return False
-    ours, theirs = map(pytree.tree_leaves, (storable(found), storable(expected)))
+    ours, theirs = map(pytree.tree_leaves, (storable(results), storable(expected)))
     return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -65,12 +65,8 @@ def without_nan(data: Any, *, infinite: bool = False) -> Any:
 # --- leaves ----------------------------------------------------------------------------------
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def _leaf(
-    sound: Callable[[Any], bool], expected: str, write: Callable[[Any], Any] = _same
+    sound: Callable[[Any], bool], expected: str, write: Callable[[Any], Any] = lambda value: value
 ) -> Codec:
     """What is read as it stands, if it is sound."""
 
@@ -262,19 +258,15 @@ def by_number(inner: Codec, place: str = "{}") -> Codec:
     def read(data: Any) -> Any:
         rows = mapping(data)
         for key in rows:
-            if not _is_number_of(key):
-                raise MisfitError(
-                    f"has {shown(key)} among its keys, expected whole numbers as keys"
-                )
+            # As Python writes it: no signs, no leading zeros, no digits of other scripts.
+            digits = key.isascii() and key.isdecimal() and len(key) < 10
+            if not digits or str(int(key)) != key:
+                expected = "expected whole numbers as keys"
+                raise MisfitError(f"has {shown(key)} among its keys, {expected}")
         pairs = {int(key): rows[key] for key in sorted(rows, key=int)}
         return dict(zip(pairs, _each(inner, pairs.items(), place), strict=True))
 
     return Codec(lambda value: {str(k): inner.write(value[k]) for k in sorted(value)}, read)
-
-
-def _is_number_of(key: str) -> bool:
-    """As Python writes it: no signs, no leading zeros, no digits of other scripts."""
-    return key.isascii() and key.isdecimal() and len(key) < 10 and str(int(key)) == key
 
 
 # --- records -------------------------------------------------------------------------------------

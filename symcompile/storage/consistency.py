@@ -16,108 +16,105 @@ from symcompile.modules.region import Interface, Projection, Region, leaves
 MAX_FEATURES = 1_000_000  # of all tensors on one side of a block
 MAX_ITEMS = 10_000  # positional arguments behind a star
 
+# A contradiction, and the words for it; what comes after one may rely on its not being there.
+Contradictions = Iterator[tuple[bool, str]]
+
 
 def check_region(region: Region) -> None:
     """Raise ArtifactError naming what contradicts itself, and read the region's features."""
-    for problem in _problems(region):
-        raise ArtifactError(problem)
+    _refuse_first(_in_region(region))
     _ = region.features
-
-
-def _problems(region: Region) -> Iterator[str]:
-    face = region.interface
-    for what, count in (("inputs", face.n_inputs), ("outputs", face.n_outputs)):
-        if count > MAX_FEATURES:
-            yield f"it has {count} {what}, at most {MAX_FEATURES}"
-    yield from _signature_problems(face)
-    if len(region.names) != face.n_inputs:
-        yield f"{len(region.names)} names for {face.n_inputs} inputs"
-    if len(set(region.names)) < len(region.names):
-        yield "two of its inputs have the same name"
-    yield from _projection_problems("inputs", region.projection_in, face.n_inputs)
-    yield from _projection_problems("outputs", region.projection_out, face.n_outputs)
-    if any(output >= region.n_equations for output in region.target.outputs or ()):
-        yield f"outputs {list(region.target.outputs or ())}, of {region.n_equations} that there are"
-
-
-def _signature_problems(face: Interface) -> Iterator[str]:
-    names = [one.name.lstrip("*") for one in face.parameters]
-    if len(set(names)) < len(names):
-        yield "two parameters have the same name"
-    starred = [one.name for one in face.parameters if one.name.startswith("*")]
-    kinds = [len(name) - len(name.lstrip("*")) for name in starred]
-    if kinds not in ([], [1], [2], [1, 2]) or (2 in kinds and starred[-1] != _last(face)):
-        yield "its starred parameters are not as a signature has them"
-    for one in face.inputs:
-        if one.parameter not in {p.name for p in face.parameters}:
-            yield f"an input is part of {one.parameter!r}, which is no parameter"
-        far = [key for key in one.keys if isinstance(key, int) and not -1 < key < MAX_ITEMS]
-        if far and one.parameter.startswith("*"):
-            yield f"an input is number {far[0]} of {one.parameter!r}, at most {MAX_ITEMS}"
-    places = [(one.parameter, one.keys) for one in face.inputs]
-    if len(set(places)) < len(places):
-        yield "two inputs are the same part of an argument"
-    found = sorted(number for _, number in leaves(face.structure) if number is not None)
-    if found != list(range(len(face.outputs))):
-        yield f"its structure holds outputs {found[:20]}, expected 0 to {len(face.outputs) - 1}"
-
-
-def _last(face: Interface) -> str:
-    return face.parameters[-1].name
-
-
-def _projection_problems(side: str, found: Projection | None, count: int) -> Iterator[str]:
-    if found is None:
-        return
-    shape = found.components.shape
-    if found.mean.shape != (count,) or len(shape) != 2 or shape[1] != count:
-        yield (
-            f"the arrays of the projection of its {side} have shapes {list(found.mean.shape)} and"
-            f" {list(shape)}, expected [{count}] and [k, {count}]"
-        )
-    elif not 1 <= shape[0] <= count:
-        yield f"{shape[0]} components of {count} {side}"
 
 
 def check_outcome(region: Region, outcome: Outcome) -> None:
     """Raise ArtifactError unless equations, fronts and figures are of outputs that there are."""
-    for problem in _outcome_problems(region, outcome):
-        raise ArtifactError(problem)
+    _refuse_first(_in_outcome(region, outcome))
 
 
-def _outcome_problems(region: Region, outcome: Outcome) -> Iterator[str]:
-    if outcome.path != region.path:
-        yield f"it is the outcome of {outcome.path!r}"
-    numbers = {"a front": outcome.fronts}
-    if outcome.fidelity is not None:
-        numbers["a figure"] = outcome.fidelity.outputs  # type: ignore[assignment]
-    if isinstance(outcome, Rewrite):
-        numbers["an equation"] = outcome.equations  # type: ignore[assignment]
-        yield from _rewrite_problems(region, outcome)
-    for what, known in numbers.items():
-        for number in known:
-            if number >= region.n_equations:
-                yield f"{what} is of output {number}, of {region.n_equations} that there are"
-    chosen = tuple(outcome.equations.values()) if isinstance(outcome, Rewrite) else ()
-    for equation in (*chosen, *(e for front in outcome.fronts.values() for e in front)):
-        if equation.symbols != region.variables:
-            yield (
-                f"an equation is one of {', '.join(equation.symbols)}, expected"
-                f" {', '.join(region.variables)}"
-            )
+def _refuse_first(contradictions: Contradictions) -> None:
+    for there, problem in contradictions:
+        if there:
+            raise ArtifactError(problem)
 
 
-def _rewrite_problems(region: Region, outcome: Rewrite) -> Iterator[str]:
-    wanted = region.n_equations if region.target.outputs is None else len(region.target.outputs)
-    if len(outcome.equations) != wanted:
-        yield f"it has {len(outcome.equations)} equations for {wanted} outputs"
-    elif set(outcome.equations) != set(region.equation_outputs):
-        yield "its equations are of other outputs than its target asks for"
-    width = region.interface.n_inputs
-    if outcome.ranges and len(outcome.ranges) != width:
-        yield f"{len(outcome.ranges)} ranges for {width} inputs"
-    if any(low > high for low, high in outcome.ranges):
-        yield "the lower end of a range is above the upper one"
-    for row in outcome.probes:
-        if len(row) != width or not all(map(math.isfinite, row)):
-            yield f"a probe of {len(row)} values, expected {width} finite ones"
+def _in_region(region: Region) -> Contradictions:
+    face, names, outputs = region.interface, region.names, region.target.outputs or ()
+    for side, count in (("inputs", face.n_inputs), ("outputs", face.n_outputs)):
+        yield count > MAX_FEATURES, f"it has {count} {side}, at most {MAX_FEATURES}"
+    yield from _in_signature(face)
+    yield len(names) != face.n_inputs, f"{len(names)} names for {face.n_inputs} inputs"
+    yield len(set(names)) < len(names), "two of its inputs have the same name"
+    yield from _in_projection("inputs", region.projection_in, face.n_inputs)
+    yield from _in_projection("outputs", region.projection_out, face.n_outputs)
+    count = region.n_equations
+    yield max(outputs, default=-1) >= count, f"outputs {list(outputs)}, of {count} that there are"
+
+
+def _in_signature(face: Interface) -> Contradictions:
+    parameters = [parameter.name for parameter in face.parameters]
+    plain = {name.lstrip("*") for name in parameters}
+    yield len(plain) < len(parameters), "two parameters have the same name"
+    starred = [name for name in parameters if name.startswith("*")]
+    stars = [len(name) - len(name.lstrip("*")) for name in starred]
+    odd = stars not in ([], [1], [2], [1, 2]) or (2 in stars and starred[-1] != parameters[-1])
+    yield odd, "its starred parameters are not as a signature has them"
+    for tensor in face.inputs:
+        name = tensor.parameter
+        yield name not in parameters, f"an input is part of {name!r}, which is no parameter"
+        for key in tensor.keys if name.startswith("*") else ():
+            far = isinstance(key, int) and not -1 < key < MAX_ITEMS
+            yield far, f"an input is number {key} of {name!r}, at most {MAX_ITEMS}"
+    places = [(tensor.parameter, tensor.keys) for tensor in face.inputs]
+    yield len(set(places)) < len(places), "two inputs are the same part of an argument"
+    numbers = sorted(number for _, number in leaves(face.structure) if number is not None)
+    yield (
+        numbers != list(range(len(face.outputs))),
+        f"its structure holds outputs {numbers[:20]}, expected 0 to {len(face.outputs) - 1}",
+    )
+
+
+def _in_projection(side: str, projection: Projection | None, count: int) -> Contradictions:
+    if projection is None:
+        return
+    mean, shape = projection.mean.shape, projection.components.shape
+    yield (
+        mean != (count,) or len(shape) != 2 or shape[1] != count,
+        f"the arrays of the projection of its {side} have shapes {list(mean)} and {list(shape)},"
+        f" expected [{count}] and [k, {count}]",
+    )
+    yield not 1 <= shape[0] <= count, f"{shape[0]} components of {count} {side}"
+
+
+def _in_outcome(region: Region, outcome: Outcome) -> Contradictions:
+    yield outcome.path != region.path, f"it is the outcome of {outcome.path!r}"
+    rewrite = outcome if isinstance(outcome, Rewrite) else None
+    equations = rewrite.equations if rewrite is not None else {}
+    if rewrite is not None:
+        yield from _in_rewrite(region, rewrite)
+    figures = () if outcome.fidelity is None else tuple(outcome.fidelity.outputs)
+    numbers = {"a front": outcome.fronts, "a figure": figures, "an equation": equations}
+    count = region.n_equations
+    for what, outputs in numbers.items():
+        for output in outputs:
+            yield output >= count, f"{what} is of output {output}, of {count} that there are"
+    variables = region.variables
+    searched = (equation for front in outcome.fronts.values() for equation in front)
+    for equation in (*equations.values(), *searched):
+        symbols = ", ".join(equation.symbols)
+        expected = f"an equation is one of {symbols}, expected {', '.join(variables)}"
+        yield equation.symbols != variables, expected
+
+
+def _in_rewrite(region: Region, rewrite: Rewrite) -> Contradictions:
+    outputs, count = region.target.outputs, len(rewrite.equations)
+    asked = region.n_equations if outputs is None else len(outputs)
+    yield count != asked, f"it has {count} equations for {asked} outputs"
+    others = set(rewrite.equations) != set(region.equation_outputs)
+    yield others, "its equations are of other outputs than its target asks for"
+    width, ranges = region.interface.n_inputs, rewrite.ranges
+    yield bool(ranges) and len(ranges) != width, f"{len(ranges)} ranges for {width} inputs"
+    reversed_ends = any(low > high for low, high in ranges)
+    yield reversed_ends, "the lower end of a range is above the upper one"
+    for row in rewrite.probes:
+        odd = len(row) != width or not all(map(math.isfinite, row))
+        yield odd, f"a probe of {len(row)} values, expected {width} finite ones"

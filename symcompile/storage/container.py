@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from symcompile.errors import ArtifactError, first_line
 from symcompile.storage.files import opened, path_text, replacing, size
-from symcompile.storage.reading import MAX_JSON, MisfitError, from_json, to_json
+from symcompile.storage.reading import MAX_JSON, at, from_json, to_json, wall
 from symcompile.storage.tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -126,10 +126,11 @@ class Archive:
         self._read_json = 0
         self._file = opened(path)
         try:
-            self._zip = self._opened_zip()
-            self._members = self._directory()
-            self.manifest = self._manifest()
-            self._index = self._checked_index()
+            with wall("can't read", path):
+                self._zip = self._opened_zip()
+                self._members = self._directory()
+                self.manifest = self._manifest()
+                self._index = self._checked_index()
         except BaseException:
             self._file.close()
             raise
@@ -147,53 +148,48 @@ class Archive:
 
     def document(self, name: str) -> Any:
         """The content of `name`.json; ArtifactError if it is missing or damaged."""
-        try:
-            return from_json(self._checked(f"{name}.json"))
-        except MisfitError as error:
-            raise self._damaged(f"{name}.json {error}") from error
+        data = self._checked(f"{name}.json")
+        with at(f"{name}.json"):
+            return from_json(data)
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors of `name`.safetensors; ArtifactError if it is missing or damaged."""
         data = self._checked(f"{name}.safetensors")
-        try:
+        with at(f"{name}.safetensors"):
             return read_tensors(io.BytesIO(data), len(data))[0]
-        except ArtifactError as error:
-            raise self._damaged(f"{name}.safetensors: {error}") from error
 
     def _opened_zip(self) -> zipfile.ZipFile:
         problem = directory_problem(self._file, MAX_MEMBERS)
         if problem:
-            raise self._damaged(problem)
+            raise ArtifactError(problem)
         try:
             return zipfile.ZipFile(self._file)
         except Exception as error:  # whatever a damaged directory makes the reader raise
-            raise self._damaged(f"it is not a zip archive ({first_line(error)})") from error
+            raise ArtifactError(f"it is not a zip archive ({first_line(error)})") from error
 
     def _directory(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()
         if len(infos) > MAX_MEMBERS:
-            raise self._damaged(f"it has {len(infos)} members, at most {MAX_MEMBERS}")
+            raise ArtifactError(f"it has {len(infos)} members, at most {MAX_MEMBERS}")
         members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             problem = _member_problem(info, members)
             if problem:
-                raise self._damaged(f"member {info.filename[:80]!r} {problem}")
+                raise ArtifactError(f"member {info.filename[:80]!r} {problem}")
             members[info.filename] = info
         if sum(info.compress_size for info in infos) > size(self._file):
-            raise self._damaged("its members overlap")
+            raise ArtifactError("its members overlap")
         return members
 
     def _manifest(self) -> dict[str, Any]:
         if MANIFEST not in self._members:
-            raise self._damaged(f"it has no {MANIFEST}: it is not an artifact of symcompile")
+            raise ArtifactError(f"it has no {MANIFEST}: it is not an artifact of symcompile")
         data = self._bytes(MANIFEST)
-        try:
+        with at(MANIFEST):
             manifest = from_json(data)
-        except MisfitError as error:
-            raise self._damaged(f"{MANIFEST} {error}") from error
         version = manifest.get("format") if type(manifest) is dict else None
         if type(version) is not int or version < 1:
-            raise self._damaged(f"{MANIFEST} names no format version")
+            raise ArtifactError(f"{MANIFEST} names no format version")
         if version > FORMAT:
             raise ArtifactError(
                 f"{self.path!r} was written by a newer symcompile (format {version}, this one reads"
@@ -201,26 +197,26 @@ class Archive:
             )
         stamp = _COMMENT.match(self._zip.comment)
         if stamp is None or stamp.group(1).decode() != hashlib.sha256(data).hexdigest():
-            raise self._damaged(f"{MANIFEST} does not have the checksum it was written with")
+            raise ArtifactError(f"{MANIFEST} does not have the checksum it was written with")
         return manifest  # type: ignore[no-any-return]
 
     def _checked_index(self) -> dict[str, dict[str, Any]]:
         index = self.manifest.get("members")
         if type(index) is not dict or not all(type(entry) is dict for entry in index.values()):
-            raise self._damaged(f"{MANIFEST} lists no members")
+            raise ArtifactError(f"{MANIFEST} lists no members")
         listed, present = set(index), set(self._members) - {MANIFEST}
         if listed != present:
             name = sorted(listed ^ present)[0]
             state = "is missing" if name in listed else "is not listed in its manifest"
-            raise self._damaged(f"member {name[:80]!r} {state}")
+            raise ArtifactError(f"member {name[:80]!r} {state}")
         return index
 
     def _checked(self, name: str) -> bytes:
         if name not in self._index:
-            raise self._damaged(f"member {name!r} is missing")
+            raise ArtifactError(f"member {name!r} is missing")
         data = self._bytes(name)
         if self._index[name] != _entry(data):
-            raise self._damaged(f"member {name!r} does not have the checksum it was written with")
+            raise ArtifactError(f"member {name!r} does not have the checksum it was written with")
         return data
 
     def _bytes(self, name: str) -> bytes:
@@ -228,25 +224,22 @@ class Archive:
         if _is_json(name):
             self._read_json += info.file_size
             if self._read_json > MAX_ALL_JSON:
-                raise self._damaged(f"its documents take more than {MAX_ALL_JSON // 2**20} MiB")
+                raise ArtifactError(f"its documents take more than {MAX_ALL_JSON // 2**20} MiB")
         try:
             with self._zip.open(info) as file:
                 data = file.read(info.file_size + 1)
         except Exception as error:  # zlib's, struct's, zipfile's, those of the system
-            raise self._damaged(f"member {name!r}: {first_line(error)}") from error
+            raise ArtifactError(f"member {name!r}: {first_line(error)}") from error
         if len(data) != info.file_size:
-            raise self._damaged(f"member {name!r} is longer or shorter than declared")
+            raise ArtifactError(f"member {name!r} is longer or shorter than declared")
         return data
 
-    def _damaged(self, reason: str) -> ArtifactError:
-        return ArtifactError(f"can't read {self.path!r}: {reason}")
 
-
-def _member_problem(info: zipfile.ZipInfo, known: Iterable[str]) -> str | None:
+def _member_problem(info: zipfile.ZipInfo, before: Iterable[str]) -> str | None:
     name = info.filename
     if not _NAME.match(name) or info.is_dir():
         return "has a name that no artifact has"
-    if name in known:
+    if name in before:
         return "is there twice"
     if info.flag_bits & 0x1:
         return "is encrypted"
@@ -270,11 +263,11 @@ def directory_problem(file: BinaryIO, most: int) -> str | None:
     Python's reader makes an object for each entry, some hundred bytes of memory for fifty in the
     file: two million entries take it a minute and a gigabyte. `most` is how many there may be.
     """
-    found = list(_ends(file))
-    if not found:
+    records = list(_ends(file))
+    if not records:
         return "it is not a zip archive, or only the beginning of one"
     # A larger record may say more than the smaller one has room for, never less.
-    count, length = (max(values) for values in zip(*found, strict=True))
+    count, length = (max(values) for values in zip(*records, strict=True))
     if count > most:
         return f"it has {count} members, at most {most}"
     if length > most * _BYTES:
@@ -288,27 +281,27 @@ def _ends(file: BinaryIO) -> Iterator[tuple[int, int]]:
     start = max(total - _END.size - _LONGEST_COMMENT, 0)
     tail = _read(file, start, total - start)
     last = len(tail) - _END.size
-    for at in {tail.rfind(_SIGNATURE), tail.find(_SIGNATURE, max(last, 0))}:
-        if 0 <= at <= last:
-            _, _, _, here, count, length, _, _ = _END.unpack_from(tail, at)
+    for place in {tail.rfind(_SIGNATURE), tail.find(_SIGNATURE, max(last, 0))}:
+        if 0 <= place <= last:
+            _, _, _, here, count, length, _, _ = _END.unpack_from(tail, place)
             yield max(here, count), length
-            yield from _ends_64(file, start + at)
+            yield from _ends_64(file, start + place)
 
 
 def _ends_64(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
     """The same from the larger records that may stand before an end record."""
-    at = end - _LOCATOR.size
-    data = _read(file, at, _LOCATOR.size) if at >= 0 else b""
+    locator = end - _LOCATOR.size
+    data = _read(file, locator, _LOCATOR.size) if locator >= 0 else b""
     if data[:4] != _LOCATOR_SIGNATURE:
         return
     named = _LOCATOR.unpack(data)[2]
-    for place in {named, at - _END_64.size}:
+    for place in {named, locator - _END_64.size}:
         data = _read(file, place, _END_64.size) if 0 <= place < end else b""
         if len(data) == _END_64.size and data[:4] == _SIGNATURE_64:
             _, _, _, _, _, _, here, count, length, _ = _END_64.unpack(data)
             yield max(here, count), length
 
 
-def _read(file: BinaryIO, at: int, count: int) -> bytes:
-    file.seek(at)
+def _read(file: BinaryIO, place: int, count: int) -> bytes:
+    file.seek(place)
     return file.read(count)

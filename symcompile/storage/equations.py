@@ -166,8 +166,7 @@ class EquationRow:
             equation = Equation.from_json(self.stored())
         except ExpressionError as error:
             raise ArtifactError(str(error)) from error
-        _check_text(self.equation, equation)
-        _check_form(self.form, equation)
+        _check_texts(self, equation)
         if self.operators not in (None, self.count):
             raise edited(f"its operators are {self.operators}", f"its program has {self.count}")
         return equation
@@ -197,25 +196,19 @@ def edited(said: str, expected: str) -> MisfitError:
     return MisfitError(f"was edited: {short[0]}, {short[1]}")
 
 
-def _check_text(text: str | None, equation: Equation) -> None:
-    """Raise MisfitError if an equation's text does not say what its program computes."""
-    expected = equation.text(DIGITS)
-    if text not in (None, expected) and not _says(text, expected, equation.symbols):
-        raise edited(f"its text says {text}", f"its program computes {expected}")
-
-
-def _check_form(form: str | None, equation: Equation) -> None:
-    """The same for the form, which has c[0], c[1], ... in the places of the constants."""
-    expected = equation.form_text
-    if form in (None, expected):
-        return
+def _check_texts(row: EquationRow, equation: Equation) -> None:
+    """Raise MisfitError if text or form do not say what the program computes; the form has c[0],
+    c[1], ... in the places of the constants."""
     prefix = "slot"
     while any(symbol.startswith(prefix) for symbol in equation.symbols):
         prefix += "_"
-    theirs, ours = (_SLOT.sub(rf"{prefix}\1", text) for text in (form, expected))
     names = (*equation.symbols, *(f"{prefix}{k}" for k in range(len(equation.constants))))
-    if not _says(theirs, ours, names):
-        raise edited(f"its form says {form}", f"its program computes {expected}")
+    texts = {"text": (row.equation, equation.text(DIGITS)), "form": (row.form, equation.form_text)}
+    for what, (text, expected) in texts.items():
+        if text not in (None, expected):
+            theirs, ours = (_SLOT.sub(rf"{prefix}\1", spelled) for spelled in (text, expected))
+            if not _says(theirs, ours, names):
+                raise edited(f"its {what} says {text}", f"its program computes {expected}")
 
 
 def check_complexity(row: EquationRow, equation: Equation, costs: Any) -> None:

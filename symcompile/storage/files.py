@@ -39,20 +39,20 @@ def head(path: AnyPath, count: int = 64) -> bytes:
     Raises ArtifactError if it is empty, is no regular file, or can't be read.
     """
     with opened(path) as file:
-        found = file.read(count)
-    if not found:
+        data = file.read(count)
+    if not data:
         raise unreadable(path, "it is empty, so it was truncated")
-    return found
+    return data
 
 
 def content(path: AnyPath, limit: int) -> bytes:
     """All of a file that is at most `limit` bytes long; ArtifactError as in `head`."""
     with opened(path) as file:
         long = size(file) > limit  # a file with holes may be longer than any memory
-        found = b"" if long else file.read(limit + 1)
-    if long or len(found) > limit:
+        data = b"" if long else file.read(limit + 1)
+    if long or len(data) > limit:
         raise unreadable(path, f"it is longer than {limit} bytes")
-    return found
+    return data
 
 
 def opened(path: AnyPath) -> BinaryIO:
@@ -133,7 +133,7 @@ def drafted(target: Path) -> Iterator[Path]:
         raise OSError(str(error)) from error
     try:
         yield folder / target.name
-        for draft in sorted(folder.iterdir(), key=lambda one: one.name == target.name):
+        for draft in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
             with draft.open("rb+") as file:
                 sync(file.fileno())
             os.replace(draft, target.with_name(draft.name))

@@ -69,8 +69,7 @@ def _fx_row(module: fx.GraphModule, node: fx.Node, regions: Mapping[str, str]) -
         return pattern.row(node.name, f"region:{regions[target]}", arguments)
     called = module.get_submodule(target)
     settings = _settings(called)
-    state = (called.named_parameters, called.named_buffers)
-    for named in state:
+    for named in (called.named_parameters, called.named_buffers):
         pattern.weights += [f"{target}.{name}" for name, _ in named(remove_duplicate=False)]
     text = f"{arguments}; {settings}" if settings else arguments
     return pattern.row(node.name, type(called).__name__, text)
@@ -104,13 +103,13 @@ def _leaf(value: Any) -> Any:
     if isinstance(value, fx.Node):
         return {"state": value.target} if value.op == "get_attr" else {"node": value.name}
     if isinstance(value, slice):
-        return {"slice": [_encoded(one) for one in (value.start, value.stop, value.step)]}
+        return {"slice": [_encoded(bound) for bound in (value.start, value.stop, value.step)]}
     if isinstance(value, Mapping):
-        return {"dict": [[str(key), _encoded(one)] for key, one in value.items()]}
+        return {"dict": [[str(key), _encoded(item)] for key, item in value.items()]}
     if isinstance(value, (tuple, list)) or is_dataclass(value):
         return NotImplemented
     try:
-        return encode_value(value, lambda _: NotImplemented)
+        return encode_value(value)
     except ArtifactError:  # of a type that no file could hold
         return {"type": "..." if value is ... else type(value).__name__}
 

@@ -60,11 +60,11 @@ class Journal:
 
     def find_search(self, fit: Fit, restart: int) -> list[Equation] | None:
         """What an equal search found."""
-        found = self._find("searches", fit, lambda: search_fingerprint(fit, restart))
-        return None if found is None else list(found)
+        front = self._find("searches", fit, lambda: search_fingerprint(fit, restart))
+        return None if front is None else list(front)
 
-    def keep_search(self, fit: Fit, restart: int, found: Sequence[Equation]) -> None:
-        front = ParetoFront(tuple(found), 0.0)
+    def keep_search(self, fit: Fit, restart: int, equations: Sequence[Equation]) -> None:
+        front = ParetoFront(tuple(equations), 0.0)
         self._keep("searches", front, lambda: search_fingerprint(fit, restart))
 
     def find_front(self, fit: Fit) -> ParetoFront | None:
@@ -84,15 +84,15 @@ class Journal:
         """What `make` gives for these three, made only where it is not known."""
 
         def name() -> str:
-            parts = front, ParetoFront(tuple(others), 0.0)
-            stored = [json.dumps(part.to_json(text=False)) for part in parts]
-            return hashlib.sha256("\n".join([fingerprint(fit), *stored]).encode()).hexdigest()
+            fronts = front, ParetoFront(tuple(others), 0.0)
+            stored = [json.dumps(front.to_json(text=False)) for front in fronts]
+            return _sha256("\n".join([fingerprint(fit), *stored]))
 
-        found = self._find("shared", fit, name)
-        if found is None:
-            found = make(fit, front, others)
-            self._keep("shared", found, name)
-        return found
+        made = self._find("shared", fit, name)
+        if made is None:
+            made = make(fit, front, others)
+            self._keep("shared", made, name)
+        return made
 
     def _find(self, kind: str, fit: Fit, name: Callable[[], str]) -> ParetoFront | None:
         """None where there is no file, and where it does not hold what was once written."""
@@ -100,35 +100,31 @@ class Journal:
             return None
         path = self.run_dir / kind / f"{name()}.json"
         front = or_none(lambda: _read(path, ascending=kind != "searches"))
-        known = front is not None and all(one.symbols == fit.names for one in front)
-        return front if known else None
+        if front is None or any(equation.symbols != fit.names for equation in front):
+            return None
+        return front
 
     def _keep(self, kind: str, front: ParetoFront, name: Callable[[], str]) -> None:
         """What could not be read back is not kept: it is searched for again."""
         if self.run_dir is None:
             return
         try:
-            body = _body(front)
+            body = json.dumps(front.to_json(text=False), allow_nan=False)
             _check(json.loads(body))
-        except (ValueError, SymCompileError):
+        except (ValueError, SymCompileError):  # the former for a constant that is no number
             return
-        _write(self.run_dir / kind / f"{name()}.json", f"{_seal(body)}\n{body}")
+        _write(self.run_dir / kind / f"{name()}.json", f"{_sha256(body)}\n{body}")
 
 
-def _body(front: ParetoFront) -> str:
-    """One line of JSON. Raises ValueError where a constant is no number."""
-    return json.dumps(front.to_json(text=False), allow_nan=False)
-
-
-def _seal(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(path: Path, *, ascending: bool = True) -> ParetoFront:
     """What a file holds; what one search found may stand in any order."""
     with reading(path):
         seal, _, body = content(path, _LARGEST).decode().partition("\n")
-        if seal != _seal(body):
+        if seal != _sha256(body):
             raise ArtifactError("it was damaged")
         data = from_json(body.encode())
         _check(data)
@@ -158,9 +154,9 @@ def _write(path: Path, text: str) -> None:
 
 def _remove_stale(folder: Path) -> None:
     with suppress(OSError):  # another process may be about the same
-        for part in (*folder.glob(f"*{PART}"), *folder.glob(f".*{PART}")):
-            if time.time() - part.lstat().st_mtime > _STALE:
-                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        for draft in (*folder.glob(f"*{PART}"), *folder.glob(f".*{PART}")):
+            if time.time() - draft.lstat().st_mtime > _STALE:
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
 @contextmanager
@@ -208,14 +204,10 @@ def _digest(settings: dict[str, Any], arrays: Sequence[Array | None]) -> str:
         raise EngineError(f"describe() of the engine gives no plain data: {error}") from error
     digest = hashlib.sha256(text.encode())
     for array in arrays:
-        _update(digest, array)
+        if array is None:
+            digest.update(b"none")
+        else:
+            plain = np.ascontiguousarray(array)
+            digest.update(f"{plain.dtype.str}{plain.shape}".encode())
+            digest.update(plain.tobytes())
     return digest.hexdigest()
-
-
-def _update(digest: Any, array: Array | None) -> None:
-    if array is None:
-        digest.update(b"none")
-        return
-    array = np.ascontiguousarray(array)
-    digest.update(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(array.tobytes())

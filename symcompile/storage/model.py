@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -53,7 +53,7 @@ def model_row(
     rows. Inputs, outputs and probes are None or left out where there is no example, or the model
     can't run on it.
     """
-    known = {} if graph is None else graph.document["shapes"]
+    shapes = {} if graph is None else graph.document["shapes"]
     row: Json = {"class": type(module).__name__, "capture": capture}
     row["parameters"] = sum(parameter.numel() for parameter in module.parameters())
     if example is None:
@@ -72,12 +72,12 @@ def model_row(
             sizes[0] = BATCH
         return [dtype_name(leaf.dtype), *sizes]
 
-    named = known.get("inputs") or {}
+    named = shapes.get("inputs") or {}
     inputs = {
         place: (isinstance(leaf, torch.Tensor) and named.get(place)) or described(leaf)
         for place, leaf in _arguments(module, example)
     }
-    outputs = known.get("outputs")
+    outputs = shapes.get("outputs")
     if not outputs and results is not None:
         outputs = {place: described(leaf) for place, leaf in results}
     row |= {"inputs": inputs, "outputs": outputs, "arguments": list(inputs)}
@@ -93,16 +93,13 @@ def example_of(
 
     None where there is neither.
     """
-    whole = outcomes.get(".")
-    if example is not None or whole is None or whole.region is None:
+    outcome = outcomes.get(".")
+    if example is not None or outcome is None or outcome.region is None:
         return example
-    region = whole.region
-    points = whole.probes[:4] if isinstance(whole, Rewrite) and len(whole.probes) > 1 else ()
-    device, _ = home(module)
-    dtype = getattr(torch, region.dtype)
-    grid = torch.tensor(
-        points or [[0.5] * region.interface.n_inputs] * 4, dtype=dtype, device=device
-    )
+    region, points = outcome.region, [[0.5] * outcome.region.interface.n_inputs] * 4
+    if isinstance(outcome, Rewrite) and len(outcome.probes) > 1:
+        points = [list(probe) for probe in outcome.probes[:4]]
+    grid = torch.tensor(points, dtype=getattr(torch, region.dtype), device=home(module)[0])
     return Batch(*arguments(region.interface, region.settings, grid))
 
 
@@ -141,15 +138,19 @@ def _probes(
     module: nn.Module, example: Batch, count: int | None, results: Results | None
 ) -> Json | None:
     """What the model gives on the first rows of its example, or on all where it takes no fewer."""
-    given = example
+    probed = example
     if (count or 0) > PROBE_ROWS:
         first = take(example, torch.arange(PROBE_ROWS))
         few = _results(module, first)
-        given, results = (example, results) if few is None else (first, few)
+        probed, results = (example, results) if few is None else (first, few)
     if results is None:
         return None
+    digest = hashlib.sha256()
+    for place, leaf in _arguments(module, probed):
+        row = tensor_row(leaf) if isinstance(leaf, torch.Tensor) else plain_leaf(leaf)
+        digest.update(f"{place}={row}\n".encode())
     values = {place: _values(leaf) for place, leaf in results if isinstance(leaf, torch.Tensor)}
-    return {"rows": rows(given), "inputs": _digest_of(_arguments(module, given)), "outputs": values}
+    return {"rows": rows(probed), "inputs": digest.hexdigest()[:16], "outputs": values}
 
 
 def _arguments(module: nn.Module, example: Batch) -> Iterator[tuple[str, Any]]:
@@ -160,14 +161,6 @@ def _arguments(module: nn.Module, example: Batch) -> Iterator[tuple[str, Any]]:
         for path, leaf in pytree.tree_flatten_with_path(value)[0]:
             keys = [getattr(key, "idx", getattr(key, "key", str(key))) for key in path]
             yield place_of({"parameter": parameter, "keys": [*start, *keys]}), leaf
-
-
-def _digest_of(given: Iterable[tuple[str, Any]]) -> str:
-    digest = hashlib.sha256()
-    for place, leaf in given:
-        said = tensor_row(leaf) if isinstance(leaf, torch.Tensor) else plain_leaf(leaf)
-        digest.update(f"{place}={said}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _values(tensor: torch.Tensor) -> list[float | None]:
@@ -185,17 +178,17 @@ def weight_rows(
     module: nn.Module, outcomes: Mapping[str, Outcome], graph: StoredGraph | None
 ) -> Json:
     """Dtype, shape and digest of every weight outside of the equations and the neural blocks."""
-    found: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for path, outcome in outcomes.items():
         if isinstance(outcome, Rewrite):
             place = submodule_path(path)
-            found |= rest_of_block(place, dict(own_tensors(module.get_submodule(place))))
+            weights |= rest_of_block(place, dict(own_tensors(module.get_submodule(place))))
     if graph is not None:
-        found |= stored_weights(graph)
+        weights |= stored_weights(graph)
     else:
-        paths = tuple(submodule_path(path) + "." for path, one in outcomes.items() if one.region)
-        found |= {name: t for name, t in own_tensors(module) if not name.startswith(paths)}
-    return {name: tensor_row(found[name]) for name in sorted(found)}
+        inside = tuple(submodule_path(path) + "." for path, o in outcomes.items() if o.region)
+        weights |= {name: t for name, t in own_tensors(module) if not name.startswith(inside)}
+    return {name: tensor_row(weights[name]) for name in sorted(weights)}
 
 
 def stored_weights(graph: StoredGraph) -> dict[str, torch.Tensor]:
@@ -205,14 +198,12 @@ def stored_weights(graph: StoredGraph) -> dict[str, torch.Tensor]:
 
 def tensors_inside(graph: StoredGraph, path: str) -> dict[str, torch.Tensor]:
     """Those of `own_tensors` of a module that is part of a stored graph."""
-    found: dict[str, torch.Tensor] = {}
-    seen: set[str] = set()
+    names: dict[str, str] = {}  # by the stored tensor's
     rows = [r for r in graph.document["state"] if r["name"].startswith(path + ".")]
     for row in sorted(rows, key=lambda row: bool(row["kind"] != "parameter")):
-        if row["kind"] != "constant" and row["tensor"] not in seen:
-            seen.add(row["tensor"])
-            found[row["name"].removeprefix(path + ".")] = graph.tensors[row["tensor"]]
-    return found
+        if row["kind"] != "constant":
+            names.setdefault(row["tensor"], row["name"].removeprefix(path + "."))
+    return {name: graph.tensors[tensor] for tensor, name in names.items()}
 
 
 def rest_of_block(place: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from symcompile.aten.values import DTYPES, decode_value, encode_value
+from symcompile.aten.values import DTYPES, decode_value, encode_value, no_leaf
 from symcompile.errors import ArtifactError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.limits import check_equation
@@ -74,15 +74,8 @@ from symcompile.target import Target
 FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 
 
-def _no_leaf(value: Any) -> Any:
-    return NotImplemented
-
-
 # Arguments of a block that are no tensors.
-SETTING = Codec(
-    lambda value: encode_value(value, _no_leaf),
-    lambda data: decode_value(data, _no_leaf, torch.device("cpu")),
-)
+SETTING = Codec(encode_value, lambda data: decode_value(data, no_leaf, torch.device("cpu")))
 
 
 # --- equations and fronts ------------------------------------------------------------------------
@@ -185,13 +178,10 @@ def _read_structure(data: Any, depth: int = 0) -> Any:
 
 
 STRUCTURE = Codec(_write_structure, _read_structure)
-
-
 OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
     lambda data: OperatorSet.of(by_name(COUNT).read(data)),
 )
-
 record(
     Target,
     names=optional(many(IDENTIFIER)),
@@ -201,7 +191,6 @@ record(
     operators=optional(OPERATORS),
     tolerance=optional(NUMBER),
 )
-
 record(Parameter, name=PARAMETER, default=LITERAL)
 record(TensorInput, parameter=PARAMETER, keys=many(KEY))
 record(TensorOutput)

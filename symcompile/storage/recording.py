@@ -26,6 +26,7 @@ from symcompile.storage.reading import at, from_json, reading
 from symcompile.storage.tensors import read_tensors
 
 FORMAT = 1
+_ARRAYS = ("X", "Y", "holdout", "weights")  # of each region's samples; the last may be missing
 _KEY = "symcompile.recording"
 _HEADER = {
     "regions": by_name(Codec(region_to_json, region_from_json), place="{}"),
@@ -62,8 +63,8 @@ class Recording:
 
     def __getitem__(self, path: str) -> Samples:
         if path not in self.samples:
-            known = ", ".join(self.samples) or "none"
-            raise DataError(f"no recording of {path!r}: there are {known}")
+            recorded = ", ".join(self.samples) or "none"
+            raise DataError(f"no recording of {path!r}: there are {recorded}")
         return self.samples[path]
 
     @property
@@ -103,8 +104,19 @@ class Recording:
 
     def pack(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The recording as plain JSON and the tensors that it names."""
-        tensors, header = _pack(self)
-        return header, tensors
+        tensors: dict[str, torch.Tensor] = {}
+        for path, samples in self.samples.items():
+            for name in _ARRAYS:
+                array = getattr(samples, name)
+                if array is not None:
+                    tensor = torch.from_numpy(np.ascontiguousarray(array))
+                    tensors[f"samples/{path}/{name}"] = tensor
+        batches = [
+            {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
+            for batch in self.batches
+        ]
+        members = {key: codec.write(getattr(self, key)) for key, codec in _HEADER.items()}
+        return {"format": FORMAT, **members, "batches": batches}, tensors
 
     @classmethod
     def unpack(cls, header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
@@ -138,22 +150,6 @@ class Recording:
             return cls.unpack(header, tensors)
 
 
-def _pack(recording: Recording) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    tensors: dict[str, torch.Tensor] = {}
-    for path, samples in recording.samples.items():
-        arrays = {"X": samples.X, "Y": samples.Y, "holdout": samples.holdout}
-        if samples.weights is not None:
-            arrays["weights"] = samples.weights
-        for name, array in arrays.items():
-            tensors[f"samples/{path}/{name}"] = torch.from_numpy(np.ascontiguousarray(array))
-    batches = [
-        {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
-        for batch in recording.batches
-    ]
-    members = {key: codec.write(getattr(recording, key)) for key, codec in _HEADER.items()}
-    return tensors, {"format": FORMAT, **members, "batches": batches}
-
-
 def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
     if type(header) is not dict or header.get("format") != FORMAT:
         version = header.get("format") if type(header) is dict else header
@@ -184,29 +180,22 @@ def _unpack_batch(data: Any, tensors: Mapping[str, torch.Tensor]) -> Batch:
 
 
 def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tensor]) -> Samples:
-    names = [f"samples/{path}/{name}" for name in ("X", "Y", "holdout")]
-    missing = [name for name in names if name not in tensors]
-    if missing:
-        raise ArtifactError(f"it does not hold {shown(missing[0])}")
-    X, Y, holdout = (tensors[name].numpy() for name in names)
-    count = len(X) if X.ndim else 0
-    stored = tensors.get(f"samples/{path}/weights")
-    weights = None if stored is None else stored.numpy()
-    expected = {
-        "X": (X, (count, region.interface.n_inputs), np.float64),
-        "Y": (Y, (count, region.interface.n_outputs), np.float64),
-        "holdout": (holdout, (count,), np.bool_),
-        "weights": (weights, (count,), np.float64),
-    }
-    for name, (array, shape, kind) in expected.items():
-        if array is None:
-            continue
-        if array.shape != shape or array.dtype != kind or not np.isfinite(array).all():
+    places = {name: f"samples/{path}/{name}" for name in _ARRAYS}
+    arrays = {name: tensors[key].numpy() for name, key in places.items() if key in tensors}
+    for name in ("X", "Y", "holdout"):
+        if name not in arrays:
+            raise ArtifactError(f"it does not hold {shown(places[name])}")
+    count = len(arrays["X"]) if arrays["X"].ndim else 0
+    widths = {"X": [region.interface.n_inputs], "Y": [region.interface.n_outputs]}
+    for name, array in arrays.items():
+        shape = [count, *widths.get(name, ())]
+        kind = np.dtype(np.bool_ if name == "holdout" else np.float64)
+        if list(array.shape) != shape or array.dtype != kind or not np.isfinite(array).all():
             raise ArtifactError(
                 f"{name} of {path!r} is {array.dtype} {list(array.shape)}, expected finite"
-                f" {np.dtype(kind).name} {list(shape)}"
+                f" {kind.name} {shape}"
             )
-    return Samples(X, Y, holdout, weights)
+    return Samples(**arrays)
 
 
 def _store(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -50,16 +50,16 @@ def read_tensors(file: BinaryIO, size: int) -> tuple[dict[str, torch.Tensor], di
     if len(header) > MAX_TENSORS:
         raise ArtifactError(f"it holds {len(header)} tensors, at most {MAX_TENSORS}")
     rows = {name: _row(name, header[name]) for name in header}
-    at = 0
-    found: dict[str, torch.Tensor] = {}
-    for name in sorted(rows, key=lambda one: rows[one][2:]):
+    end = 0
+    tensors: dict[str, torch.Tensor] = {}
+    for name in sorted(rows, key=lambda name: rows[name][2:]):
         dtype, shape, first, last = rows[name]
-        if first != at or last > size - start:
+        if first != end or last > size - start:
             raise ArtifactError(f"tensor {shown(name)} is not where the one before it ends")
-        found[name], at = _tensor(file, dtype, shape, last - first), last
-    if at != size - start:
-        raise ArtifactError(f"{size - start - at} bytes at its end belong to no tensor")
-    return {name: found[name] for name in rows}, metadata
+        tensors[name], end = _tensor(file, dtype, shape, last - first), last
+    if end != size - start:
+        raise ArtifactError(f"{size - start - end} bytes at its end belong to no tensor")
+    return {name: tensors[name] for name in rows}, metadata
 
 
 def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
@@ -82,9 +82,9 @@ def _row(name: str, data: Any) -> tuple[torch.dtype, tuple[int, ...], int, int]:
     if dtype is None:
         raise ArtifactError(f"{where} has dtype {shown(data['dtype'])}")
     shape, ends = data["shape"], data["data_offsets"]
-    for part in (shape, ends):
-        if type(part) is not list or not all(type(n) is int and 0 <= n < 2**63 for n in part):
-            raise ArtifactError(f"{where} has {shown(part)} in the place of sizes")
+    for sizes in (shape, ends):
+        if type(sizes) is not list or not all(type(n) is int and 0 <= n < 2**63 for n in sizes):
+            raise ArtifactError(f"{where} has {shown(sizes)} in the place of sizes")
     if len(shape) > MAX_RANK or len(ends) != 2:
         raise ArtifactError(f"{where} has {len(shape)} dimensions and {len(ends)} ends")
     if ends[1] - ends[0] != math.prod(shape) * dtype.itemsize:
