@@ -31,7 +31,7 @@ class Metadata:
     """Metadata of a file.
 
     Attributes:
-        known: whether symcompile has written the file.
+        ours: whether symcompile has written the file.
         blocks: by path.
         rows: what the file says of each symbolic block, by path.
         calls: how to know the calls of blocks in the graph.
@@ -39,7 +39,7 @@ class Metadata:
         scalars: weights of a single number; None where the file does not tell.
     """
 
-    known: bool = False
+    ours: bool = False
     blocks: Mapping[str, Block] = field(default_factory=dict)
     rows: Mapping[str, TargetRow] = field(default_factory=dict)
     calls: Calls = field(default_factory=Calls)
@@ -70,8 +70,9 @@ def read_metadata(proto: Any) -> Metadata:
     with at("model"):
         model: OnnxModelRow = ONNX_MODEL.read(of_model)
     rows = _rows(entries)
-    if model.targets is not None:
-        _check_targets(model.targets, rows)
+    for path in sorted(set(model.targets) ^ set(rows)) if model.targets is not None else ():
+        state = "lacks" if path in (model.targets or ()) else "has, but does not name,"
+        raise ArtifactError(f"its metadata {state} target {shown(path)}")
     return Metadata(
         True,
         {path: block(path, rows[path]) for path in sorted(rows)},
@@ -112,13 +113,6 @@ def _rows(entries: Mapping[str, Json]) -> dict[str, TargetRow]:
             raise ArtifactError("its metadata tells of one target twice")
         rows[row.path] = row
     return rows
-
-
-def _check_targets(named: tuple[str, ...], rows: Mapping[str, TargetRow]) -> None:
-    different = sorted(set(named) ^ set(rows))
-    if different:
-        state = "lacks" if different[0] in named else "has, but does not name,"
-        raise ArtifactError(f"its metadata {state} target {shown(different[0])}")
 
 
 def _calls(proto: Any, rows: Mapping[str, TargetRow]) -> Calls:

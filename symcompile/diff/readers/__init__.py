@@ -35,17 +35,15 @@ def read(source: Any, *, level: str | None = None) -> Snapshot:
 
         return graph_module.read(source)
     if _is_hybrid(source):
-        from symcompile.diff.readers import compiled
-
-        return compiled.read(source, level)
+        return _read_hybrid(source, level)
     raise ComparisonError(f"can't compare a {type(source).__name__}: expected {ACCEPTED}")
 
 
 def read_pair(a: Any, b: Any) -> tuple[Snapshot, Snapshot]:
     """Both sides, with graphs of the same level where that can be."""
-    traced = [_is_traced(one) for one in (a, b)]
-    plain = any(_is_graph_module(one) for one in (a, b))
-    level = "fx" if plain and all(traced) else None
+    plain = any(map(_is_graph_module, (a, b)))
+    traced = all(_is_graph_module(s.module if _is_hybrid(s) else s) for s in (a, b))
+    level = "fx" if plain and traced else None
     return read(a, level=level), read(b, level=level)
 
 
@@ -54,15 +52,26 @@ def _is_hybrid(source: Any) -> bool:
     return hasattr(source, "module") and any(hasattr(o, "outcomes") for o in (type(source), source))
 
 
-def _is_traced(source: Any) -> bool:
-    traced = source.module if _is_hybrid(source) else source
-    return _is_graph_module(traced)
-
-
 def _is_graph_module(source: Any) -> bool:
     """Where torch was never imported there is none: of a manifest it takes most of the time."""
     fx = sys.modules.get("torch.fx")
     return fx is not None and isinstance(source, fx.GraphModule)
+
+
+def _read_hybrid(hybrid: Any, level: str | None) -> Snapshot:
+    """A compiled model that is in memory, by its manifest; ComparisonError where it has no graph
+    of this level."""
+    from symcompile.exporters import manifest_json
+
+    data = manifest_json.manifest(hybrid)
+    if level == "fx":
+        data["graph"] = manifest_json.traced_graph(hybrid)
+        if data["graph"] is None:
+            raise ComparisonError(
+                f"{type(hybrid.module).__name__} was not traced by torch.fx: it has no graph to"
+                " compare with that of a GraphModule"
+            )
+    return manifest.snapshot(data, type(hybrid).__name__, "Compiled")
 
 
 def _read_file(path: str | os.PathLike[str]) -> Snapshot:

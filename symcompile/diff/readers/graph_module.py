@@ -40,7 +40,7 @@ def read(module: fx.GraphModule) -> Snapshot:
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             weights=dict(_weights(module)),
             level="fx",
-            nodes=in_order(GRAPH.read({"nodes": fx_rows(module)}).nodes, "graph"),
+            nodes=in_order(GRAPH.read({"nodes": fx_rows(module)}).nodes),
             notes=(NOTE,),
         )
 
@@ -52,47 +52,38 @@ def _inputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
 
 
 def _outputs(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
+    # torch.export writes results flat; their structure stands beside the graph.
+    spec = getattr(getattr(module.graph._codegen, "pytree_info", None), "out_spec", None)
     for node in module.graph.nodes:
         if node.op == "output":
-            for place, leaf in result_places(_structured(module, node.args[0])):
+            flat: Any = node.args[0]
+            results = flat if spec is None else pytree.tree_unflatten(list(flat), spec)
+            for place, leaf in result_places(results):
                 yield printable(place), _tensor(leaf)
-
-
-def _structured(module: fx.GraphModule, value: Any) -> Any:
-    """What a call returns: torch.export writes it flat, its structure stands beside the graph."""
-    spec = getattr(getattr(module.graph._codegen, "pytree_info", None), "out_spec", None)
-    return value if spec is None else pytree.tree_unflatten(list(value), spec)
 
 
 def _tensor(node: Any) -> Tensor:
     """What the tracer has noted of a node: under "val" (torch.export) or "tensor_meta" (fx)."""
     meta = node.meta if isinstance(node, fx.Node) else {}
-    found: Any = meta.get("val", meta.get("tensor_meta"))
-    dtype = getattr(found, "dtype", None)
+    noted: Any = meta.get("val", meta.get("tensor_meta"))
+    dtype = getattr(noted, "dtype", None)
     if not isinstance(dtype, torch.dtype):
         return Tensor("", ())
-    shape: Shape = tuple(str(size) if is_free(size) else int(size) for size in found.shape)
+    shape: Shape = tuple(str(size) if is_free(size) else int(size) for size in noted.shape)
     return Tensor(dtype_name(dtype), shape)
 
 
 def _weights(module: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:
     """Parameters, buffers, and plain tensors that the graph reads."""
-    found = dict(own_tensors(module))
-    known = {id(tensor) for tensor in found.values()}
+    tensors = dict(own_tensors(module))
+    registered = {id(tensor) for tensor in tensors.values()}
     for node in module.graph.nodes:
         if node.op == "get_attr":
-            value = _attribute(module, str(node.target))
-            if isinstance(value, torch.Tensor) and id(value) not in known:
-                found.setdefault(str(node.target), value)
-    for name in sorted(found):
-        tensor = found[name]
-        yield (
-            printable(name),
-            Tensor(dtype_name(tensor.dtype), tuple(tensor.shape), tensor_digest(tensor)),
-        )
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part, None)
-    return module
+            value: Any = module
+            for name in str(node.target).split("."):
+                value = getattr(value, name, None)
+            if isinstance(value, torch.Tensor) and id(value) not in registered:
+                tensors.setdefault(str(node.target), value)
+    for name, tensor in sorted(tensors.items()):
+        row = Tensor(dtype_name(tensor.dtype), tuple(tensor.shape), tensor_digest(tensor))
+        yield printable(name), row

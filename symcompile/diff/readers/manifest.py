@@ -17,7 +17,7 @@ from symcompile.fidelity.outcome import OutputFidelity
 from symcompile.modules.region import read_features
 from symcompile.storage import files
 from symcompile.storage.codecs import NAME, by_name, mapping, printable, unique
-from symcompile.storage.equations import EquationRow, check_complexity, check_probes, check_work
+from symcompile.storage.equations import check_complexity, check_probes, check_work
 from symcompile.storage.reading import MAX_JSON, MisfitError, at, from_json, placed, reading
 from symcompile.storage.rows import (
     GRAPH,
@@ -73,11 +73,11 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
     """The content of a manifest as a snapshot; `source` is named in errors."""
     with reading(source):
         check_work(_programs(data["regions"]))
-        rows = {}
+        rows = []
         for key, codec in {"model": MODEL, "graph": GRAPH, "weights": WEIGHTS}.items():
             with at(key):
-                rows[key] = codec.read(data.get(key, {}))
-        model, graph, weights = rows["model"], rows["graph"], rows["weights"]
+                rows.append(codec.read(data.get(key, {})))
+        model, graph, weights = rows
         regions = _REGIONS.read(data["regions"])
         notes = () if graph.level or not graph.note else (f"its graph is not known: {graph.note}",)
         return Snapshot(
@@ -90,7 +90,7 @@ def snapshot(data: Json, source: str, kind: str) -> Snapshot:
             parameters=model.parameters,
             weights={name: weights[name] for name in sorted(weights)},
             level=graph.level,
-            nodes=in_order(graph.nodes, "graph") if graph.level else (),
+            nodes=in_order(graph.nodes) if graph.level else (),
             probes=model_probes(model),
             notes=notes,
         )
@@ -124,26 +124,17 @@ def ordered(entries: Mapping[str, _T], order: Sequence[str] | None) -> dict[str,
 
 def block(path: str, row: RegionRow) -> Block:
     """A region, its equations built; ArtifactError if these do not fit what is said of them."""
-    with at(f"region {path!r}"):
-        return _block(path, row)
-
-
-def _block(path: str, row: RegionRow) -> Block:
     inputs = ordered(row.inputs or {}, row.columns)
     features = ordered(row.features or {}, row.variables)
-    base = _base_names(row, tuple(inputs))
-    if features:
-        read_features(path, features, base)
-    equations = row.equations if row.equations and row.status == "symbolic" else {}
-    outputs = {}
-    for number, equation_row in equations.items():
-        with at(f"output {number}"):
-            outputs[number] = _output(equation_row, row)
-    variables = tuple(features) or base
-    _check_variables(outputs, variables)
     projections = {"in": row.projection_in, "out": row.projection_out}
-    with at("probes"):
-        probes = _probes(row.probes, variables, outputs)
+    with at(f"region {path!r}"):
+        base = _base_names(row, tuple(inputs))
+        if features:
+            read_features(path, features, base)
+        variables = tuple(features) or base
+        outputs = _outputs(row, variables)
+        with at("probes"):
+            probes = _probes(row.probes, variables, outputs)
     return Block(
         path,
         row.status,
@@ -172,12 +163,25 @@ def _base_names(row: RegionRow, inputs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"z{k}" for k in range(row.projection_in[0]))
 
 
-def _output(equation_row: EquationRow, row: RegionRow) -> Output:
-    equation = equation_row.checked()
+def _outputs(row: RegionRow, variables: tuple[str, ...]) -> dict[int, Output]:
+    """The equations of a region, which are all of the same symbols."""
     engine = row.provenance.get("engine")
     costs = engine.get("operators") if type(engine) is dict else None
-    check_complexity(equation_row, equation, costs)
-    return Output(equation, equation_row.count, _accuracy(equation_row.fidelity))
+    equations = row.equations if row.equations and row.status == "symbolic" else {}
+    outputs = {}
+    for number, equation_row in equations.items():
+        with at(f"output {number}"):
+            equation = equation_row.checked()
+            check_complexity(equation_row, equation, costs)
+            accuracy = _accuracy(equation_row.fidelity)
+            outputs[number] = Output(equation, equation_row.count, accuracy)
+    for number, output in outputs.items():
+        if output.equation.symbols != variables:
+            raise ArtifactError(
+                f"output {number} is an equation of {', '.join(output.equation.symbols)},"
+                f" expected {', '.join(variables)}"
+            )
+    return outputs
 
 
 def _accuracy(fidelity: OutputFidelity | None) -> Accuracy:
@@ -192,16 +196,6 @@ def _accuracy(fidelity: OutputFidelity | None) -> Accuracy:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _check_variables(outputs: Mapping[int, Output], variables: tuple[str, ...]) -> None:
-    """All equations of a region are of the same symbols."""
-    for number, output in outputs.items():
-        if output.equation.symbols != variables:
-            raise ArtifactError(
-                f"output {number} is an equation of {', '.join(output.equation.symbols)},"
-                f" expected {', '.join(variables)}"
-            )
 
 
 def _probes(row: ProbeRow | None, variables: Sequence[str], outputs: Mapping[int, Output]) -> Array:
@@ -229,24 +223,23 @@ def matrix(rows: Sequence[Sequence[float]], columns: int) -> Array:
 # --- the graph -----------------------------------------------------------------------------------
 
 
-def in_order(nodes: Sequence[Node], where: str) -> tuple[Node, ...]:
+def in_order(nodes: Sequence[Node]) -> tuple[Node, ...]:
     """The nodes with every one after its inputs, as they are if that is so.
 
     Raises ArtifactError naming an input that is unknown, or a node that depends on itself.
     """
-    with at(where):
+    with at("graph"):
         unique([node.name for node in nodes])
     if sum(len(node.inputs) + len(node.weights) for node in nodes) > MAX_EDGES:
-        raise ArtifactError(f"{where} has more than {MAX_EDGES} connections")
+        raise ArtifactError(f"graph has more than {MAX_EDGES} connections")
     by_name = {node.name: node for node in nodes}
     seen: set[str] = set()
     sorted_already = True
     for node in nodes:
         for name in node.inputs:
             if name not in by_name:
-                raise ArtifactError(
-                    f"{where}: node {shown(node.name)} reads {shown(name)}, which is not there"
-                )
+                reads = f"node {shown(node.name)} reads {shown(name)}"
+                raise ArtifactError(f"graph: {reads}, which is not there")
         sorted_already &= seen.issuperset(node.inputs)
         seen.add(node.name)
     if sorted_already:
@@ -256,4 +249,4 @@ def in_order(nodes: Sequence[Node], where: str) -> tuple[Node, ...]:
         return tuple(by_name[name] for name in sorter.static_order())
     except CycleError as error:
         name = shown(error.args[1][0])
-        raise ArtifactError(f"{where}: node {name} depends on itself") from None
+        raise ArtifactError(f"graph: node {name} depends on itself") from None

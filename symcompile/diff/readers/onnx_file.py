@@ -48,22 +48,25 @@ def _snapshot(model: Any, path: str) -> Snapshot:
     digests = function_digests(others, tensors)
     file = File(tensors, metadata.calls, digests, metadata.is_parameter)
     rows = graph_rows(model.graph, file)
-    if metadata.known:
+    if metadata.ours:
         _check_calls(rows, metadata)
-    weights = {one.name for one in model.graph.initializer}
-    inputs = [one for one in model.graph.input if one.name not in weights]
-    batch = _batch(inputs)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    sizes = inputs[0].type.tensor_type.shape.dim if inputs else ()
+    batch = str(sizes[0].dim_param) if sizes else ""
+    versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
+    versions.pop(DOMAIN, None)  # our own is no set of operators
     return Snapshot(
         source=printable(path),
         kind="ONNX",
         family="onnx",
-        equations_known=metadata.known,
+        equations_known=metadata.ours,
         blocks=metadata.blocks,
         model=metadata.model,
         inputs=_signature(inputs, batch),
         outputs=_signature(model.graph.output, batch),
         parameters=metadata.parameters,
-        opsets=_opsets(model),
+        opsets={printable(domain): version for domain, version in sorted(versions.items())},
         weights=rows.weights,
         level="onnx",
         nodes=tuple(rows.nodes),
@@ -84,46 +87,33 @@ def _check_calls(rows: Rows, metadata: Metadata) -> None:
 
 
 def _notes(metadata: Metadata, rows: Rows, model: Any) -> Iterator[str]:
-    if not metadata.known:
+    if not metadata.ours:
         yield FOREIGN
         return
     alone = "by a tool: its nodes are compared one by one"
     gone = sorted({metadata.calls.functions[name] for name in metadata.calls.gone})
-    found = [f"the functions of block {path!r} were inlined {alone}" for path in gone]
+    notes = [f"the functions of block {path!r} were inlined {alone}" for path in gone]
     for name in rows.unclear:
         path = metadata.calls.flat[name].path
-        found.append(f"call {shown(name)} of block {path!r} was changed {alone}")
-    found += check_blocks(metadata, model, rows.steps)
-    yield from found[:_MOST_NOTES]
-    if len(found) > _MOST_NOTES:
-        yield f"and {len(found) - _MOST_NOTES} more such notes"
+        notes.append(f"call {shown(name)} of block {path!r} was changed {alone}")
+    notes += check_blocks(metadata, model, rows.steps)
+    yield from notes[:_MOST_NOTES]
+    if len(notes) > _MOST_NOTES:
+        yield f"and {len(notes) - _MOST_NOTES} more such notes"
 
 
 # --- arguments and results -----------------------------------------------------------------------
 
 
-def _opsets(model: Any) -> dict[str, int]:
-    """Version of each operator domain; our own is no set of operators."""
-    found = {one.domain or "ai.onnx": one.version for one in model.opset_import}
-    return {printable(key): found[key] for key in sorted(found) if key != DOMAIN}
-
-
-def _batch(inputs: Iterable[Any]) -> str:
-    """Name of the first dimension of the first input, if that is free."""
-    for value in inputs:
-        sizes = value.type.tensor_type.shape.dim
-        return str(sizes[0].dim_param) if sizes else ""
-    return ""
-
-
 def _signature(values: Iterable[Any], batch: str) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    """Inputs or outputs by name; `batch` is what the first size of the first input is called."""
+    tensors: dict[str, Tensor] = {}
     for value in values:
         name = NAME.read(value.name)
-        if name in found:
+        if name in tensors:
             raise ArtifactError(f"it has two inputs or outputs {shown(name)}")
-        found[name] = _tensor(value.type, batch)
-    return found
+        tensors[name] = _tensor(value.type, batch)
+    return tensors
 
 
 def _tensor(kind: Any, batch: str) -> Tensor:
@@ -132,7 +122,7 @@ def _tensor(kind: Any, batch: str) -> Tensor:
     tensor = kind.tensor_type
     if not tensor.HasField("shape"):
         return Tensor(dtype_of(tensor.elem_type), UNKNOWN_RANK)
-    shape: Shape = tuple(_size(one, k, batch) for k, one in enumerate(tensor.shape.dim))
+    shape: Shape = tuple(_size(size, k, batch) for k, size in enumerate(tensor.shape.dim))
     return Tensor(dtype_of(tensor.elem_type), shape)
 
 
