@@ -150,7 +150,7 @@ def _written(
     lost = ", ".join(exported.left_out)
     lost = f"results that are no tensors are left out: {lost}" if lost else ""
     agreement, files = None, []
-    with replacing(target, ExportError) as draft:
+    with replacing(target, ExportError, with_others=True) as draft:
         files = write(proto, weights, draft)
         if check:
             agreement = check_values(

@@ -119,7 +119,7 @@ def _update(compiled: Any, path: Path) -> None:
     before = path.read_bytes() if path.is_file() else None
     with suppress(OSError):  # whatever is wrong with the place is told below
         path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
+    with replacing(path, with_others=True) as draft:
         _write(compiled, draft)
         if draft.read_bytes() == before:
             draft.unlink()

@@ -25,7 +25,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
-from symcompile.storage.files import PART
+from symcompile.storage.files import PART, drafted
 from symcompile.storage.journal import Journal, search_fingerprint
 
 KEYS, RESTARTS = ("a", "b", "c", "d"), 3
@@ -313,3 +313,15 @@ def test_an_engine_that_describes_itself_in_other_than_plain_data_is_told(tmp_pa
     fit = Fit(**{**vars(first), "engine": Odd(str(tmp_path / "log"))})
     with pytest.raises(EngineError, match=r"describe.. of the engine gives no plain data"):
         distill([fit], run_dir=tmp_path / "run")
+
+
+def test_nothing_is_left_behind_by_an_interrupt_once_the_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(draft: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("symcompile.storage.files._remove", interrupted)
+    with pytest.raises(KeyboardInterrupt), drafted(tmp_path / "front.json") as draft:
+        draft.write_text("{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["front.json"]

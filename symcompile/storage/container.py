@@ -82,7 +82,7 @@ def write(
 
 
 def _write_zip(draft: Path, members: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(draft, "x") as archive:
+    with zipfile.ZipFile(draft, "w") as archive:
         archive.comment = b"symc sha256=" + hashlib.sha256(members[MANIFEST]).hexdigest().encode()
         for name, data in members.items():
             info = zipfile.ZipInfo(name, _EPOCH)

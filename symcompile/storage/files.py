@@ -11,7 +11,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -107,38 +107,51 @@ def refuse_special(
 
 @contextmanager
 def replacing(
-    path: AnyPath, kind: type[SymCompileError] = ArtifactError, what: str = ""
+    path: AnyPath, kind: type[SymCompileError] = ArtifactError, what: str = "", **how: bool
 ) -> Iterator[Path]:
     """Write a file whole or not at all: it takes the place of what was there in one step.
 
-    Yields a draft of the file's name in a folder of its own beside it; whatever else is written
-    there goes along, the file itself last. Raises an error of `kind` where that can't be done.
+    Yields where to write it, see `drafted`. Raises an error of `kind` where that can't be done.
     """
     refuse_special(path, kind, what)
     target = Path(os.fsdecode(path))
     try:
-        with drafted(target) as draft:
+        with drafted(target, **how) as draft:
             yield draft
     except OSError as error:
         raise kind(f"can't write {what}{str(target)!r}: {_reason(error)}") from error
 
 
 @contextmanager
-def drafted(target: Path) -> Iterator[Path]:
-    """The same, with the errors of the operating system."""
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
+def drafted(target: Path, *, with_others: bool = False) -> Iterator[Path]:
+    """The same, with the errors of the operating system.
+
+    The draft is a file beside the target: once that is there nothing is left to be done, and so
+    nothing stays behind where an interrupt comes then. `with_others`, it is a file of the target's
+    name in a folder of its own: what else is written there goes along, the target last.
+    """
+    own = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
+    places = {own: target}
     try:
-        folder.mkdir()
-    except ValueError as error:  # a name with a null character
-        raise OSError(str(error)) from error
-    try:
-        yield folder / target.name
-        for draft in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
+        try:
+            own.mkdir() if with_others else own.touch()
+        except ValueError as error:  # a name with a null character
+            raise OSError(str(error)) from error
+        yield own / target.name if with_others else own
+        if with_others:
+            last = sorted(own.iterdir(), key=lambda file: file.name == target.name)
+            places = {draft: target.with_name(draft.name) for draft in last}
+        for draft, place in places.items():
             with draft.open("rb+") as file:
                 sync(file.fileno())
-            os.replace(draft, target.with_name(draft.name))
+            os.replace(draft, place)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(own)
+
+
+def _remove(draft: Path) -> None:
+    with suppress(OSError, ValueError):
+        shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
 
 
 def sync(descriptor: int) -> None:
