@@ -203,9 +203,11 @@ def _check_texts(row: EquationRow, equation: Equation) -> None:
     while any(symbol.startswith(prefix) for symbol in equation.symbols):
         prefix += "_"
     names = (*equation.symbols, *(f"{prefix}{k}" for k in range(len(equation.constants))))
-    texts = {"text": (row.equation, equation.text(DIGITS)), "form": (row.form, equation.form_text)}
-    for what, (text, expected) in texts.items():
-        if text not in (None, expected):
+    for what, text in (("text", row.equation), ("form", row.form)):
+        if text is None:  # on fronts: printing what nobody compares would take most of a load
+            continue
+        expected = equation.text(DIGITS) if what == "text" else equation.form_text
+        if text != expected:
             theirs, ours = (_SLOT.sub(rf"{prefix}\1", spelled) for spelled in (text, expected))
             if not _says(theirs, ours, names):
                 raise edited(f"its {what} says {text}", f"its program computes {expected}")
