@@ -53,16 +53,22 @@ def sympy_number(value: Any) -> sympy.Expr:
 BUILD = completed(column("build") | {"number": sympy_number})
 
 
+_OTHER_HEADS: dict[Any, Callable[..., Any]] = {
+    sympy.ITE: lambda *truths: sympy.ITE(*truths).to_nnf(simplify=False),
+    **{other: row.build for row in OPERATORS.values() for other in row.heads},
+}
+
+
 def in_our_heads(expr: sympy.Basic) -> sympy.Basic:
     """The same with our classes in the place of sympy's own that mean no more and do more.
 
     Of a choice between truths, which sympy makes of a comparison with a Piecewise, what programs
     store: what is read from a file costs as much as what was written.
     """
-    expr = expr.replace(sympy.ITE, lambda *truths: sympy.ITE(*truths).to_nnf(simplify=False))
-    for row in OPERATORS.values():
-        for other in row.heads:
-            expr = expr.replace(other, row.build)
+    if not expr.has(*_OTHER_HEADS):  # one walk, for each of the many equations of a search
+        return expr
+    for other, build in _OTHER_HEADS.items():
+        expr = expr.replace(other, build)
     return expr
 
 
