@@ -321,7 +321,7 @@ def test_nothing_is_left_behind_by_an_interrupt_once_the_file_is_there(
     def interrupted(draft: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("symcompile.storage.files._remove", interrupted)
+    monkeypatch.setattr("symcompile.storage.files.remove_draft", interrupted)
     with pytest.raises(KeyboardInterrupt), drafted(tmp_path / "front.json") as draft:
         draft.write_text("{}")
     assert [path.name for path in tmp_path.iterdir()] == ["front.json"]

@@ -107,7 +107,11 @@ def refuse_special(
 
 @contextmanager
 def replacing(
-    path: AnyPath, kind: type[SymCompileError] = ArtifactError, what: str = "", **how: bool
+    path: AnyPath,
+    kind: type[SymCompileError] = ArtifactError,
+    what: str = "",
+    *,
+    with_others: bool = False,
 ) -> Iterator[Path]:
     """Write a file whole or not at all: it takes the place of what was there in one step.
 
@@ -116,7 +120,7 @@ def replacing(
     refuse_special(path, kind, what)
     target = Path(os.fsdecode(path))
     try:
-        with drafted(target, **how) as draft:
+        with drafted(target, with_others=with_others) as draft:
             yield draft
     except OSError as error:
         raise kind(f"can't write {what}{str(target)!r}: {_reason(error)}") from error
@@ -146,10 +150,11 @@ def drafted(target: Path, *, with_others: bool = False) -> Iterator[Path]:
                 sync(file.fileno())
             os.replace(draft, place)
     finally:
-        _remove(own)
+        remove_draft(own)
 
 
-def _remove(draft: Path) -> None:
+def remove_draft(draft: Path) -> None:
+    """A file or a folder, as far as that can be done."""
     with suppress(OSError, ValueError):
         shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ from symcompile.expressions.evaluation import Array
 from symcompile.expressions.limits import check_equation
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront, check_front
-from symcompile.storage.files import PART, content, drafted
+from symcompile.storage.files import PART, content, drafted, remove_draft
 from symcompile.storage.reading import from_json, or_none, reading
 
 # Raise it when the search or refine changes what a seed gives.
@@ -154,9 +153,9 @@ def _write(path: Path, text: str) -> None:
 
 def _remove_stale(folder: Path) -> None:
     with suppress(OSError):  # another process may be about the same
-        for draft in (*folder.glob(f"*{PART}"), *folder.glob(f".*{PART}")):
+        for draft in folder.glob(f"*{PART}"):
             if time.time() - draft.lstat().st_mtime > _STALE:
-                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+                remove_draft(draft)
 
 
 @contextmanager
