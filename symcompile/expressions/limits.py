@@ -90,7 +90,7 @@ class Size(NamedTuple):
 
 
 class Gauge:
-    """Measures expressions operation by operation, before any of them is built.
+    """Measures expressions operation by operation, each before it is built.
 
     Attributes:
         work: steps that sympy needs for all of them.

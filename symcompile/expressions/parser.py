@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
 from sympy.logic.boolalg import Boolean
@@ -44,17 +44,20 @@ NAMES: dict[str, sympy.Expr] = {"pi": sympy.pi}
 # sympy prints Euler's number as E, which in a text of a user's may be anything.
 PRINTED_NAMES = NAMES | {"E": sympy.E}
 
-_SUMS = (ast.Add, ast.Sub)
-_ARITHMETIC = (*_SUMS, ast.Mult, ast.Div, ast.Pow)
-_LOGIC: dict[type, Callable[..., Any]] = {ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
 # What the bounds on programs call an operator of Python's grammar.
-_CALLED = dict.fromkeys(_SUMS, "add") | {ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
-_CALLED |= {ast.BitAnd: "and", ast.BitOr: "or"}
+_ARITHMETIC: dict[type, str] = {
+    **dict.fromkeys((ast.Add, ast.Sub), "add"),
+    **{ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"},
+}
+_LOGIC: dict[type, tuple[str, Callable[..., Any]]] = {
+    ast.BitAnd: ("and", sympy.And),
+    ast.BitOr: ("or", sympy.Or),
+}
 # The same of a function.
 _FUNCTIONS_CALLED = {name: row.op or row.name for row in ROWS for name in row.typed}
-_FUNCTIONS_CALLED |= {"inv": "div", "Piecewise": "where", "ITE": "where", "Eq": "eq", "Ne": "eq"}
+_FUNCTIONS_CALLED |= {"inv": "div"} | dict.fromkeys(_RELATIONS, "eq")
 
-_UNARY: dict[type, Callable[[Any], Any]] = {ast.USub: lambda a: -a, ast.UAdd: lambda a: a}
+_UNARY: dict[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
 
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -99,11 +102,9 @@ def parse_measured(
     _refuse_strange_characters(text, symbols)
     # Python's grammar gives names in normal form: the micro sign as the Greek letter mu.
     inputs = {unicodedata.normalize("NFKC", name): name for name in symbols}
-    reader = _Reader(text, inputs, functions, names)
+    reader = _Reader(text, inputs, sizes, gauge, functions, names)
     try:
-        tree = _tree(text)
-        size = reader.measure(tree, gauge, sizes)
-        result = reader.read(tree, 0)
+        result, size = reader.read(_tree(text), 0)
     except ExpressionError:
         raise
     except Exception as error:  # sympy raises what it likes: NoConvergence of a polynomial's roots
@@ -133,22 +134,23 @@ def _refuse_strange_characters(text: str, symbols: Collection[str]) -> None:
         )
 
 
+class _Part(NamedTuple):
+    """What a part of the text spells: an expression, a comparison, or a case of a Piecewise."""
+
+    value: Any
+    size: Size
+
+
 @dataclass(frozen=True)
 class _Reader:
     text: str
     symbols: Mapping[str, str]
+    sizes: Mapping[str, Size]
+    gauge: Gauge
     functions: Mapping[str, Callable[..., Any]]
     names: Mapping[str, sympy.Expr]
 
-    def measure(self, tree: ast.expr, gauge: Gauge, sizes: Mapping[str, Size]) -> Size:
-        names = self.names.keys() - self.symbols.keys()
-        numbers = dict.fromkeys(names, Size("number", constant=True))
-        try:
-            return _measure(tree, gauge, {**numbers, **sizes})
-        except ExpressionError as error:
-            raise self.refuse(f"is too large: {error}") from None
-
-    def read(self, node: ast.AST, depth: int) -> Any:
+    def read(self, node: ast.AST, depth: int) -> _Part:
         if depth > MAX_DEPTH:
             raise self.refuse(f"is nested more than {MAX_DEPTH} deep")
         if isinstance(node, ast.Constant):
@@ -156,89 +158,102 @@ class _Reader:
         if isinstance(node, ast.Name):
             return self.name(node.id)
         if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
-            return _UNARY[type(node.op)](self.read(node.operand, depth + 1))
+            return self.built("neg", _UNARY[type(node.op)], self.read(node.operand, depth + 1))
         if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
-            return self.binary(node, depth)
+            return self.chain(node, depth)
         if isinstance(node, ast.BinOp) and type(node.op) in _LOGIC:
-            both = (self.test(one, depth + 1, node.op) for one in (node.left, node.right))
-            return _LOGIC[type(node.op)](*both)
+            both = (self.test(side, depth + 1, node.op) for side in (node.left, node.right))
+            return self.built(*_LOGIC[type(node.op)], *both)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
-            return sympy.Not(self.test(node.operand, depth + 1, node.op))
+            return self.built("not", sympy.Not, self.test(node.operand, depth + 1, node.op))
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
-            left, right = self.read(node.left, depth + 1), self.read(node.comparators[0], depth + 1)
-            return _COMPARE[type(node.ops[0])](left, right)
+            sides = (self.read(side, depth + 1) for side in (node.left, node.comparators[0]))
+            return self.built("lt", _COMPARE[type(node.ops[0])], *sides)
         if isinstance(node, ast.Call):
-            return self.checked(self.call(node, depth))
+            return self.call(node, depth)
         raise self.refuse(f"holds {type(getattr(node, 'op', node)).__name__}, which is not allowed")
 
-    def test(self, node: ast.expr, depth: int, user: ast.AST) -> Boolean:
+    def measured(self, op: str, *parts: _Part, value: float | None = None) -> Size:
+        try:
+            return self.gauge.add(op, [part.size for part in parts], value)
+        except ExpressionError as error:
+            raise self.refuse(f"is too large: {error}") from None
+
+    def built(self, op: str, function: Callable[..., Any], *parts: _Part) -> _Part:
+        """What sympy makes of these parts, if its size allows."""
+        size = self.measured(op, *parts)
+        return _Part(self.checked(function(*(part.value for part in parts))), size)
+
+    def test(self, node: ast.expr, depth: int, user: ast.AST) -> _Part:
         """A comparison, or several joined by & | and ~, as a `user` of it expects."""
         if isinstance(node, ast.Constant) and type(node.value) is bool:
-            return sympy.sympify(node.value)
-        value = self.read(node, depth)
-        if not _is_test(value):
-            raise self.refuse(f"holds {type(user).__name__} of {value}, which is no comparison")
-        return value
+            size = self.measured("number", value=float(node.value))
+            return _Part(sympy.sympify(node.value), size)
+        part = self.read(node, depth)
+        if not _is_test(part.value):
+            raise self.refuse(
+                f"holds {type(user).__name__} of {part.value}, which is no comparison"
+            )
+        return part
 
-    def number(self, value: object) -> sympy.Expr:
+    def number(self, value: object) -> _Part:
         if type(value) not in (int, float):
             raise self.refuse(f"holds {value!r}: expected a number")
-        if type(value) is int and abs(value) < 10**18:
-            return sympy.Integer(value)
-        rounded = _rounded(value)
+        try:
+            rounded = float(value)  # type: ignore[arg-type]
+        except OverflowError:
+            rounded = math.inf
         if math.isinf(rounded):
             raise self.refuse("holds a number that no float64 can hold")
-        return sympy.Float(rounded)
+        exact = type(value) is int and abs(value) < 10**18
+        number = sympy.Integer(value) if exact else sympy.Float(rounded)
+        return _Part(number, self.measured("number", value=rounded))
 
-    def name(self, name: str) -> sympy.Expr:
+    def name(self, name: str) -> _Part:
         if name in self.symbols:
-            return sympy.Symbol(self.symbols[name])
+            symbol = self.symbols[name]
+            return _Part(sympy.Symbol(symbol), self.sizes.get(symbol) or self.measured("input"))
         if name in self.names:
-            return self.names[name]
+            return _Part(self.names[name], Size("number", constant=True))
         known = [*self.symbols.values(), *self.names]
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise self.refuse(f"uses unknown name {name!r}: {hint}known are {', '.join(known)}")
 
-    def binary(self, node: ast.BinOp, depth: int) -> sympy.Expr:
-        """A chain of operators, `a + b - c`: as long as the text allows, since it nests nothing."""
-        chain = _unrolled(node, _ARITHMETIC)
-        value = self.read(chain[0].left, depth + 1)
-        for summed, operations in groupby(chain, lambda step: type(step.op) in _SUMS):
-            if summed:
-                value = self.sum(value, list(operations), depth)
-                continue
-            for step in operations:
-                value = self.combine(type(step.op), value, self.read(step.right, depth + 1))
-        return value
+    def chain(self, node: ast.BinOp, depth: int) -> _Part:
+        """`a + b - c` nests to the left as deep as it is long: walked, not descended, from the
+        innermost operation on."""
+        steps = [node]
+        while isinstance(left := steps[-1].left, ast.BinOp) and type(left.op) in _ARITHMETIC:
+            steps.append(left)
+        part = self.operand(left, depth)
+        functions = {"add": sympy.Add, "mul": operator.mul, "div": self.quotient, "pow": self.power}
+        for op, operations in groupby(steps[::-1], lambda step: _ARITHMETIC[type(step.op)]):
+            operands = [self.operand(step.right, depth, step.op) for step in operations]
+            # A sum at once, however long it is: one after the other, sympy would sort what it has
+            # again for each term.
+            for group in [operands] if op == "add" else ([operand] for operand in operands):
+                part = self.built(op, functions[op], part, *group)
+        return part
 
-    def sum(self, first: sympy.Expr, rest: list[ast.BinOp], depth: int) -> sympy.Expr:
-        """All at once: one after the other, sympy would sort what it has again for each term."""
-        terms = [self.operand(first)]
-        for operation in rest:
-            term = self.operand(self.read(operation.right, depth + 1))
-            terms.append(-term if isinstance(operation.op, ast.Sub) else term)
-        return self.checked(sympy.Add(*terms))
+    def operand(self, node: ast.expr, depth: int, op: ast.operator | None = None) -> _Part:
+        """What is calculated with; of a difference, what is added."""
+        value, size = self.read(node, depth + 1)
+        if not isinstance(value, sympy.Expr):
+            raise self.refuse(f"calculates with {value}: write where({value}, 1, 0)")
+        return _Part(-value if isinstance(op, ast.Sub) else value, size)
 
-    def operand(self, value: Any) -> sympy.Expr:
-        if isinstance(value, sympy.Expr):
-            return value
-        raise self.refuse(f"calculates with {value}: write where({value}, 1, 0)")
-
-    def combine(self, op: type, left: sympy.Expr, right: sympy.Expr) -> sympy.Expr:
-        left, right = self.operand(left), self.operand(right)
-        if op is ast.Div and right.is_zero:
+    def quotient(self, above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
+        if below.is_zero:
             raise self.refuse("divides by zero")
-        if op is ast.Pow:
-            return self.power(left, right)
-        return self.checked(left * right if op is ast.Mult else left / right)
+        return above / below
 
     def power(self, base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
         if exponent.is_Number and abs(exponent) > MAX_EXPONENT:
             raise self.refuse(f"has exponent {exponent}: at most {MAX_EXPONENT}")
         if base.is_Rational and exponent.is_Rational and _bits(base) * abs(exponent) > MAX_BITS:
             base = sympy.Float(base)
-        return self.checked(sympy.Pow(base, exponent))
+        return sympy.Pow(base, exponent)
 
     def checked(self, value: Any) -> Any:
         """Refuse constants that are no real number, and round exact ones that grow too long.
@@ -257,14 +272,16 @@ class _Reader:
             raise self.refuse("holds a constant that is not a finite real number")
         return value
 
-    def call(self, node: ast.Call, depth: int) -> sympy.Expr:
+    def call(self, node: ast.Call, depth: int) -> _Part:
         if not isinstance(node.func, ast.Name) or node.keywords:
             raise self.refuse("calls something that is not a plain function of its arguments")
         name = node.func.id
         if name == "Piecewise":
-            return sympy.Piecewise(*(self.case(arg, depth + 1) for arg in node.args))
+            cases = [self.case(arg, depth + 1) for arg in node.args]
+            return self.built("where", sympy.Piecewise, *cases)
         if name == "ITE":
-            return sympy.ITE(*(self.test(arg, depth + 1, node) for arg in node.args))
+            tests = [self.test(arg, depth + 1, node) for arg in node.args]
+            return self.built("where", sympy.ITE, *tests)
         functions = {**_RELATIONS, **self.functions}
         if name not in functions:
             known = ", ".join(sorted(self.functions))
@@ -273,20 +290,21 @@ class _Reader:
         if not low <= len(node.args) <= high:
             raise self.refuse(f"gives {name} {len(node.args)} arguments, expected {low}")
         args = [self.read(arg, depth + 1) for arg in node.args]
-        for position, arg in enumerate(args):
+        for position, (arg, _) in enumerate(args):
             if _is_test(arg) != (name == "where" and position == 0):
                 expected = "a number" if _is_test(arg) else "a comparison"
                 raise self.refuse(f"gives {name} {arg} as argument {position + 1}, not {expected}")
-        return self.power(*args) if name == "pow" else functions[name](*args)
+        function = self.power if name == "pow" else functions[name]
+        return self.built(_FUNCTIONS_CALLED.get(name, name), function, *args)
 
-    def case(self, node: ast.expr, depth: int) -> tuple[sympy.Expr, Boolean]:
+    def case(self, node: ast.expr, depth: int) -> _Part:
         """One (value, comparison) of a Piecewise."""
         if not isinstance(node, ast.Tuple) or len(node.elts) != 2:
             raise self.refuse("holds a Piecewise whose arguments are not (value, comparison)")
-        value = self.read(node.elts[0], depth)
-        if _is_test(value):
-            raise self.refuse(f"gives Piecewise {value} as a value, not a number")
-        return value, self.test(node.elts[1], depth, node)
+        part = self.read(node.elts[0], depth)
+        if _is_test(part.value):
+            raise self.refuse(f"gives Piecewise {part.value} as a value, not a number")
+        return self.built("and", lambda *pair: pair, part, self.test(node.elts[1], depth, node))
 
     def refuse(self, reason: str) -> ExpressionError:
         return ExpressionError(f"expression {_short(self.text)} {reason}")
@@ -302,56 +320,3 @@ def _bits(value: sympy.Rational) -> int:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def _measure(tree: ast.AST, gauge: Gauge, known: Mapping[str, Size]) -> Size:
-    """The size of what a tree spells, found before sympy builds any of it; `known` are names that
-    stand for expressions. What no expression may hold is passed over.
-
-    Raises ExpressionError if that is out of all proportion.
-    """
-    if isinstance(tree, ast.Name):
-        return known.get(tree.id) or gauge.add("input")
-    if isinstance(tree, ast.BinOp):
-        return _chain(tree, gauge, known)
-    if isinstance(tree, ast.UnaryOp):
-        op = "not" if isinstance(tree.op, (ast.Invert, ast.Not)) else "neg"
-        return gauge.add(op, [_measure(tree.operand, gauge, known)])
-    if isinstance(tree, ast.Compare):
-        sides = [tree.left, *tree.comparators]
-        return gauge.add("lt", [_measure(node, gauge, known) for node in sides])
-    if isinstance(tree, ast.Call):
-        name = tree.func.id if isinstance(tree.func, ast.Name) else ""
-        inside = [_measure(node, gauge, known) for node in tree.args]
-        return gauge.add(_FUNCTIONS_CALLED.get(name, name), inside)
-    if isinstance(tree, ast.Tuple):  # a case of a Piecewise
-        return gauge.add("and", [_measure(node, gauge, known) for node in tree.elts])
-    number = tree.value if isinstance(tree, ast.Constant) else None
-    return gauge.add("number", value=_rounded(number) if isinstance(number, int | float) else None)
-
-
-def _rounded(number: Any) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
-
-
-def _unrolled(node: ast.BinOp, kinds: tuple[type, ...]) -> list[ast.BinOp]:
-    """`a + b - c` nests to the left as deep as it is long: its operations, from the innermost."""
-    chain = [node]
-    while isinstance(chain[-1].left, ast.BinOp) and isinstance(chain[-1].left.op, kinds):
-        chain.append(chain[-1].left)
-    return chain[::-1]
-
-
-def _chain(tree: ast.BinOp, gauge: Gauge, known: Mapping[str, Size]) -> Size:
-    """Of a chain of operators, walked, not descended."""
-    chain = _unrolled(tree, (ast.operator,))
-    size = _measure(chain[0].left, gauge, known)
-    for op, operations in groupby(chain, lambda step: _CALLED.get(type(step.op), "pow")):
-        operands = [_measure(step.right, gauge, known) for step in operations]
-        # A sum is built at once, however long it is; each factor and power after the other.
-        for together in [operands] if op == "add" else ([operand] for operand in operands):
-            size = gauge.add(op, [size, *together])
-    return size
