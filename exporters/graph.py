@@ -17,9 +17,9 @@ from symcompile.aten.opaque import block_calls
 from symcompile.errors import ExportError, described
 from symcompile.fidelity.outcome import Hybrid, Rewrite
 from symcompile.modules.agreement import Tracer, disagreement, learn_alike
+from symcompile.modules.arguments import bind, build_arguments
 from symcompile.modules.calling import submodule_path
-from symcompile.modules.region import Region
-from symcompile.modules.region_call import bound_values, build_arguments
+from symcompile.modules.region import Parameter, Region
 from symcompile.modules.state import deepcopy, same_random_state
 
 
@@ -158,9 +158,12 @@ def _inline_blocks(module: fx.GraphModule, blocks: Mapping[int, Region]) -> None
 def _inline(graph: fx.Graph, call: fx.Node, block: fx.GraphModule, region: Region) -> None:
     """The block's nodes in the place of its call, with its constants read where they are."""
     placeholders = [node for node in block.graph.nodes if node.op == "placeholder"]
-    names = {str(node.target): node.args[0] if node.args else None for node in placeholders}
-    bound = bound_values(names, call.args, call.kwargs)
-    values: dict[fx.Node, Any] = {node: bound[str(node.target)] for node in placeholders}
+    parameters = [Parameter(str(node.target)) for node in placeholders]
+    bound = bind(parameters, call.args, call.kwargs)
+    values: dict[fx.Node, Any] = {
+        node: bound.get(str(node.target), node.args[0] if node.args else None)
+        for node in placeholders
+    }
     with graph.inserting_before(call):
         result = graph.graph_copy(block.graph, values)
     for node, inner in values.items():

@@ -7,15 +7,8 @@ import torch
 from models import Block, Law
 from torch import nn
 
-from symcompile.modules.interface import (
-    Call,
-    UnsupportedError,
-    bind,
-    matrix_in,
-    matrix_out,
-    read_interface,
-    unbind,
-)
+from symcompile.modules.arguments import UnsupportedError, bind, parameters
+from symcompile.modules.interface import Call, matrix_in, matrix_out, read_interface
 from symcompile.modules.region import Interface
 
 torch.manual_seed(0)
@@ -25,7 +18,7 @@ S = torch.randn(6)
 
 
 def call_of(block: nn.Module, *args: Any, **kwargs: Any) -> Call:
-    return Call(bind(block, args, kwargs), block(*args, **kwargs))
+    return Call(bind(parameters(block), args, kwargs), block(*args, **kwargs))
 
 
 def face_of(block: nn.Module, *args: Any, **kwargs: Any) -> Interface:
@@ -153,7 +146,8 @@ READ: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any], Any]] = {
 @pytest.mark.parametrize("name", READ)
 def test_reads(name: str) -> None:
     block, args, kwargs, expected = READ[name]
-    call = Call(bind(block, *_copies((args, kwargs))), block(*_copies((args, kwargs))[0], **kwargs))
+    values = bind(parameters(block), *_copies((args, kwargs)))
+    call = Call(values, block(*_copies((args, kwargs))[0], **kwargs))
     before = [t.clone() for t in _flat(call.arguments)]
     face = read_interface(block, call)
     if expected is not None:
@@ -242,20 +236,6 @@ def test_blocks_that_insist_on_their_rank() -> None:
     assert (dot.sample_dims, dot.one_by_one) == (0, True)
 
 
-def test_no_signature() -> None:
-    class Silent(nn.Module):
-        forward = torch._C._nn.gelu  # type: ignore[assignment]
-
-    with pytest.raises(UnsupportedError, match="signature of its forward can't be read"):
-        bind(Silent(), (A,), {})
-
-
-def test_unbind_is_the_inverse_of_bind() -> None:
-    block = Block(lambda a, b=2, *rest, c, d=4, **more: a)
-    args, kwargs = (1, 2, 3, 4), {"c": 5, "z": 6}
-    assert unbind(block, bind(block, args, kwargs)) == (args, kwargs)
-
-
 LATER: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "more features": ((torch.ones(2, 4), torch.ones(2, 2)), {}, "3 features in one call and 4"),
     "missing": ((torch.ones(2, 3),), {}, "other tensors"),
@@ -271,7 +251,7 @@ def test_later_calls_have_to_agree(name: str) -> None:
     block = Block(lambda x, y=None, z=None: x.sum(-1, keepdim=True))
     face = face_of(block, A, B)
     with pytest.raises(UnsupportedError, match=found):
-        matrix_in(face, bind(block, args, kwargs))
+        matrix_in(face, bind(parameters(block), args, kwargs))
 
 
 @pytest.mark.parametrize(

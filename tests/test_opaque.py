@@ -12,9 +12,10 @@ from symcompile.aten.export import export_program
 from symcompile.aten.opaque import as_block, block_calls, bound
 from symcompile.aten.sizes import is_free
 from symcompile.errors import ExportError
+from symcompile.modules.arguments import build_arguments, pick_tensors
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
-from symcompile.modules.region_call import build_arguments, build_structure, pick_tensors
+from symcompile.modules.region_call import build_structure
 
 
 def samples(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:

@@ -7,7 +7,8 @@ import torch
 from models import Block, Net, state_of
 from torch import nn
 
-from symcompile.modules.interface import Call, bind, literal_settings, matrix_in, read_interface
+from symcompile.modules.arguments import bind, literal_settings, parameters
+from symcompile.modules.interface import Call, matrix_in, read_interface
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import in_place_of, on_rows, replaced
 from symcompile.target import Target
@@ -19,7 +20,7 @@ A, B, S = torch.randn(6, 3), torch.randn(6, 2), torch.randn(6)
 def region_of(
     block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Region, Call]:
-    call = Call(bind(block, args, kwargs), block(*args, **kwargs))
+    call = Call(bind(parameters(block), args, kwargs), block(*args, **kwargs))
     face = read_interface(block, call)
     names = tuple(f"x{k}" for k in range(face.n_inputs))
     settings = literal_settings(call.arguments)

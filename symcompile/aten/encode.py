@@ -17,9 +17,9 @@ from symcompile.aten.operators import is_in_place, stored_name
 from symcompile.aten.signature import Json, placeholders, read_inputs, read_signature
 from symcompile.aten.values import DTYPES, encode_value, qualified_name
 from symcompile.errors import ArtifactError
+from symcompile.modules.arguments import build_arguments
 from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.region import Key, Region
-from symcompile.modules.region_call import build_arguments
 
 # Checks that torch.export writes into a graph for its own use; they compute nothing.
 _CHECKS = {

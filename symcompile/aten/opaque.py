@@ -26,9 +26,10 @@ import torch
 from torch import fx, nn
 
 from symcompile.errors import ExportError
+from symcompile.modules.arguments import build_arguments, pick_tensors
 from symcompile.modules.calling import evaluating, home, quiet_call, submodule_path, tensors
 from symcompile.modules.region import Region
-from symcompile.modules.region_call import build_arguments, build_structure, pick_tensors
+from symcompile.modules.region_call import build_structure
 
 OPERATOR = "symcompile::block"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 
 from symcompile.aten.values import encode_value, identifier
 from symcompile.errors import ArtifactError, shown
+from symcompile.modules.arguments import bind, in_order, parameters
 from symcompile.modules.calling import Batch
-from symcompile.modules.interface import bind, starred
 
 Json = dict[str, Any]
 MAX_NODES = 500_000
@@ -30,14 +30,10 @@ _KINDS = {
 def read_signature(module: nn.Module) -> list[Json]:
     """The parameters of the forward in order, stars and literal defaults included."""
     rows = []
-    for parameter in inspect.signature(module.forward).parameters.values():
-        default = parameter.default
-        identifier(parameter.name)
-        row: Json = {"name": starred(parameter)}
-        if default is not parameter.empty:
-            literal = type(default) in (bool, int, float, str)
-            row["default"] = encode_value(default) if literal else None
-        rows.append(row)
+    for parameter in parameters(module):
+        identifier(parameter.name.lstrip("*"))
+        default = {"default": encode_value(parameter.default)} if parameter.has_default else {}
+        rows.append({"name": parameter.name, **default})
     return rows
 
 
@@ -53,7 +49,7 @@ def rows_of(document: Any, key: str) -> list[Json]:
 
 def check_signature(document: Any) -> None:
     """Raise ArtifactError if the parameters in a graph document are none that Python would take."""
-    parameters: list[inspect.Parameter] = []
+    checked: list[inspect.Parameter] = []
     before = ""  # the stars that were last
     try:
         for row in rows_of(document, "signature"):
@@ -66,9 +62,9 @@ def check_signature(document: Any) -> None:
             by_name = before == "*" and not stars
             kind = inspect.Parameter.KEYWORD_ONLY if by_name else _KINDS[stars]
             default = None if "default" in row else inspect.Parameter.empty
-            parameters.append(inspect.Parameter(name, kind, default=default))
+            checked.append(inspect.Parameter(name, kind, default=default))
             before = stars or before
-        inspect.Signature(parameters)
+        inspect.Signature(checked)
     except ValueError as error:
         raise ArtifactError(f"graph: its parameters are no signature: {error}") from None
 
@@ -80,14 +76,14 @@ def read_inputs(
     specs = placeholders(program)
     nodes = (node for node, spec in specs if spec.kind is InputKind.USER_INPUT)
     inputs, constants = [], []
-    signature, bound = read_signature(module), bind(module, *example)
+    signature, bound = read_signature(module), bind(parameters(module), *example)
     containers: list[Json] = [
         {"parameter": row["name"], "keys": [], "length": len(bound.get(row["name"], ()))}
         for row in signature
         if row["name"].startswith("*")
     ]
     order = program.call_spec.in_spec.children()[1].context
-    for parameter, start, value in arguments_of(module, example, order):
+    for parameter, start, value in in_order(bound, len(example.args), order):
         for keys, length in _containers(value, start):
             containers.append({"parameter": parameter, "keys": keys, "length": length})
         for path, leaf in pytree.tree_flatten_with_path(value)[0]:
@@ -107,28 +103,6 @@ def placeholders(program: ExportedProgram) -> Iterator[tuple[fx.Node, InputSpec]
     """What goes into an exported graph, with what it is."""
     nodes = (node for node in program.graph.nodes if node.op == "placeholder")
     return zip(nodes, program.graph_signature.input_specs, strict=True)
-
-
-def arguments_of(
-    module: nn.Module, example: Batch, order: Iterable[str]
-) -> Iterator[tuple[str, list[int | str], Any]]:
-    """Parameter, keys inside of it and value of each argument, as torch.export orders them: those
-    given by position, then by name in the given order."""
-    bound = bind(module, *example)
-    spilled = {name: value for name, value in bound.items() if name.count("*") == 1}
-    by_position = len(example.args) - sum(map(len, spilled.values()))
-    by_name: dict[str, tuple[str, list[int | str], Any]] = {}
-    for position, (name, value) in enumerate(bound.items()):
-        if name in spilled:
-            for index, item in enumerate(value):
-                yield name, [index], item
-        elif name.startswith("**"):
-            by_name |= {key: (name, [key], item) for key, item in value.items()}
-        elif position < by_position:
-            yield name, [], value
-        else:
-            by_name[name] = name, [], value
-    yield from (by_name[name] for name in order)
 
 
 def _plain_key(key: Any) -> int | str:

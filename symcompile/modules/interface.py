@@ -6,8 +6,6 @@ that of the samples has no feature dimension: it fills one column.
 
 from __future__ import annotations
 
-import inspect
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -19,17 +17,20 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from symcompile.errors import described
+from symcompile.modules.arguments import (
+    UnsupportedError,
+    input_tensors,
+    literal_settings,
+    parameters,
+    unbind,
+)
 from symcompile.modules.calling import map_tensors, same
-from symcompile.modules.region import Interface, Key, Parameter, TensorInput, TensorOutput, leaves
+from symcompile.modules.region import Interface, Key, TensorInput, TensorOutput
 from symcompile.modules.region_call import rows_of
 from symcompile.modules.state import preserving
 
 # How many samples are run again, to see whether each is mapped on its own.
 _PROOF = 16
-
-
-class UnsupportedError(Exception):
-    """The region can't be an equation; the message is the reason shown to the user."""
 
 
 @dataclass(frozen=True)
@@ -59,71 +60,6 @@ def read_interface(module: nn.Module, call: Call) -> Interface:
         len(samples),
     )
     return _proven(interface, module, call, outputs[0].dtype, inputs[0].device)
-
-
-# --- arguments by parameter --------------------------------------------------------------------
-
-
-def bind(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by parameter name, with `*args` and `**kwargs` under their starred names."""
-    signature = _signature(module)
-    arguments = signature.bind(*args, **kwargs).arguments
-    return {starred(signature.parameters[name]): value for name, value in arguments.items()}
-
-
-def unbind(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Positional and keyword arguments again, from what `bind` gave."""
-    plain = OrderedDict((name.lstrip("*"), value) for name, value in arguments.items())
-    bound = inspect.BoundArguments(_signature(module), plain)
-    return bound.args, bound.kwargs
-
-
-def parameters(module: nn.Module) -> tuple[Parameter, ...]:
-    """The parameters of the module's forward."""
-    read = []
-    for parameter in _signature(module).parameters.values():
-        default = parameter.default
-        literal = isinstance(default, (bool, int, float, str))
-        has_default = default is not inspect.Parameter.empty
-        read.append(Parameter(starred(parameter), has_default, default if literal else None))
-    return tuple(read)
-
-
-def _signature(module: nn.Module) -> inspect.Signature:
-    try:
-        return inspect.signature(module.forward)
-    except (TypeError, ValueError) as error:
-        raise UnsupportedError(f"the signature of its forward can't be read ({error})") from None
-
-
-def starred(parameter: inspect.Parameter) -> str:
-    """Name as Python writes it: x, *args, **kwargs."""
-    return str(parameter.replace(default=parameter.empty, annotation=parameter.empty))
-
-
-def input_tensors(arguments: Mapping[str, Any]) -> list[tuple[str, tuple[Key, ...], Tensor]]:
-    """Floating tensors among the arguments, with the way to each."""
-    ways = leaves(dict(arguments))
-    tensors = [(str(way[0]), way[1:], leaf) for way, leaf in ways if isinstance(leaf, Tensor)]
-    for name, _, tensor in tensors:
-        if not tensor.is_floating_point():
-            raise UnsupportedError(
-                f"its input {name!r} has dtype {tensor.dtype}: equations take floating tensors"
-            )
-    if not tensors:
-        raise UnsupportedError("it receives no floating-point tensor")
-    return tensors
-
-
-def settings(arguments: Mapping[str, Any]) -> dict[tuple[Key, ...], Any]:
-    """Arguments that are no tensors, by the way to each; an equation holds only for these."""
-    ways = leaves(dict(arguments))
-    return {way: leaf for way, leaf in ways if not isinstance(leaf, Tensor)}
-
-
-def literal_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by parameter, without those inside of tuples and dicts."""
-    return {str(way[0]): value for way, value in settings(arguments).items() if len(way) == 1}
 
 
 # --- matrices ----------------------------------------------------------------------------------
@@ -219,7 +155,7 @@ def _is_pointwise(
     index = torch.arange(size - 1, 0, -1) if size > 1 else torch.tensor([0, 0])
     index = index.to(inputs[0].device)
     chosen = map_tensors(lambda t: t[index] if t.ndim else t.clone(), dict(call.arguments))
-    args, kwargs = unbind(module, chosen)
+    args, kwargs = unbind(parameters(module), chosen)
     try:
         with preserving(module):
             results, _ = _outputs(module(*args, **kwargs))

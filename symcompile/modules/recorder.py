@@ -21,6 +21,14 @@ from torch.utils.hooks import RemovableHandle
 
 from symcompile.errors import DataError, SymCompileError, described
 from symcompile.expressions.evaluation import Array
+from symcompile.modules.arguments import (
+    UnsupportedError,
+    bind,
+    input_tensors,
+    literal_settings,
+    parameters,
+    settings,
+)
 from symcompile.modules.calling import (
     Batch,
     equal,
@@ -32,17 +40,7 @@ from symcompile.modules.calling import (
     take,
     tensors,
 )
-from symcompile.modules.interface import (
-    Call,
-    UnsupportedError,
-    bind,
-    input_tensors,
-    literal_settings,
-    matrix_in,
-    matrix_out,
-    read_interface,
-    settings,
-)
+from symcompile.modules.interface import Call, matrix_in, matrix_out, read_interface
 from symcompile.modules.region import Interface
 from symcompile.modules.samples import (
     HELD_OUT_BATCHES,
@@ -293,7 +291,7 @@ class Recorder:
                     with suppress(Exception):  # whatever a user's module makes deepcopy raise
                         trail.twin = deepcopy(module, module)
                 # Cloned now, because the block may write into its inputs.
-                bound = bind(module, args, kwargs)
+                bound = bind(parameters(module), args, kwargs)
                 trail.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
 
         def after(module: nn.Module, args: Any, output: Any) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 import torch
@@ -13,90 +11,18 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
+from symcompile.modules.arguments import build_arguments, pick_tensors
 from symcompile.modules.calling import tensors
-from symcompile.modules.region import Interface, Region
+from symcompile.modules.region import Interface, Region, TensorInput, TensorOutput
 from symcompile.modules.state import preserving
 
 Rows = Callable[[torch.Tensor], torch.Tensor]
-
-# --- tensors among the arguments ---------------------------------------------------------------
-
-
-def bound_values(
-    defaults: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Value of each parameter in a call; parameters by name with their stars, and defaults."""
-    values: dict[str, Any] = {}
-    rest, named = list(args), dict(kwargs)
-    for name, default in defaults.items():
-        if name.startswith("**"):
-            values[name], named = named, {}
-        elif name.startswith("*"):
-            values[name], rest = tuple(rest), []
-        else:
-            values[name] = rest.pop(0) if rest else named.pop(name, default)
-    return values
-
-
-def pick_tensors(
-    interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> list[torch.Tensor]:
-    """The tensors of a call in the order of `interface.inputs`."""
-    defaults = {parameter.name: parameter.default for parameter in interface.parameters}
-    values = bound_values(defaults, args, kwargs)
-    return [reduce(getitem, spec.keys, values[spec.parameter]) for spec in interface.inputs]
-
-
-def build_arguments(
-    interface: Interface, inputs: Sequence[Any], settings: Mapping[str, Any] | None = None
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments that hold these tensors; what is not a tensor takes its setting, or its default."""
-    held = {spec.parameter for spec in interface.inputs}
-    fixed = {n: v for n, v in (settings or {}).items() if n not in held and n[:1] != "*"}
-    values: dict[str, Any] = {}
-    for spec, tensor in zip(interface.inputs, inputs, strict=True):
-        name = spec.parameter.lstrip("*")
-        values[name] = _placed(values.get(name), spec.keys, tensor)
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    # What stands before `*args` can't be given by name.
-    by_position = any(parameter.name.count("*") == 1 for parameter in interface.parameters)
-    for parameter in interface.parameters:
-        name = parameter.name.lstrip("*")
-        if parameter.name.startswith("**"):
-            kwargs |= values.get(name) or {}
-        elif parameter.name.startswith("*"):
-            args += values.get(name) or ()
-            by_position = False
-        elif by_position:
-            args.append(values.get(name, fixed.get(name, parameter.default)))
-        elif name in values:
-            kwargs[name] = values[name]
-        elif name in fixed or not parameter.has_default:
-            kwargs[name] = fixed.get(name, parameter.default)
-    return tuple(args), kwargs
-
-
-def _placed(container: Any, keys: tuple[int | str, ...], tensor: Any) -> Any:
-    """The nested tuples and dicts `container` with `tensor` at `keys`; gaps are None."""
-    if not keys:
-        return tensor
-    key = keys[0]
-    if isinstance(key, str):
-        entries = dict(container or {})
-        return {**entries, key: _placed(entries.get(key), keys[1:], tensor)}
-    items = list(container or ())
-    items += [None] * (key + 1 - len(items))
-    items[key] = _placed(items[key], keys[1:], tensor)
-    return tuple(items)
+Spec = TensorInput | TensorOutput
 
 
 def build_structure(structure: Any, outputs: Sequence[Any]) -> Any:
     """What a region returns: outputs in the nested tuples, lists and dicts of `structure`."""
     return pytree.tree_map(lambda number: None if number is None else outputs[number], structure)
-
-
-# --- rows --------------------------------------------------------------------------------------
 
 
 def on_rows(region: Region, module: nn.Module, *, kept: bool = True) -> Rows:
@@ -128,14 +54,21 @@ def arguments(
     interface: Interface, settings: Mapping[str, Any], rows: torch.Tensor
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of the block for rows [n_samples, n_inputs], in the rank that it takes."""
-    inputs, start = [], 0
     dims = interface.sample_dims if interface.one_by_one else max(1, interface.sample_dims)
     samples = (len(rows), *[1] * (dims - 1))[:dims]
-    for spec in interface.inputs:
-        columns = rows[:, start : start + spec.features]
-        inputs.append(columns.reshape(samples if spec.scalar else (*samples, spec.features)))
-        start += spec.features
+    inputs = [
+        columns.reshape(samples if spec.scalar else (*samples, spec.features))
+        for columns, spec in _apart(rows, interface.inputs)
+    ]
     return build_arguments(interface, inputs, settings)
+
+
+def _apart(values: torch.Tensor, specs: Sequence[Spec]) -> Iterator[tuple[torch.Tensor, Spec]]:
+    """The columns of each tensor. Not torch.split, whose views must not be written to."""
+    start = 0
+    for spec in specs:
+        yield values[..., start : start + spec.features], spec
+        start += spec.features
 
 
 def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
@@ -151,11 +84,10 @@ def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
         rows = torch.cat([t.expand(*samples, t.shape[-1]) for t in wide], dim=-1)
         values = function(rows.reshape(-1, rows.shape[-1]))
         values = values.to(inputs[0].dtype).reshape(*samples, -1)
-        outputs, start = [], 0
-        for spec in interface.outputs:
-            columns = values[..., start : start + spec.features]
-            outputs.append(columns[..., 0] if spec.scalar else columns)
-            start += spec.features
+        outputs = [
+            columns[..., 0] if spec.scalar else columns
+            for columns, spec in _apart(values, interface.outputs)
+        ]
         return build_structure(interface.structure, outputs)
 
     return call

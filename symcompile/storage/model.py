@@ -6,7 +6,6 @@ Manifests and artifacts hold the same, so that a comparison reads the same from 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -17,10 +16,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.decode import StoredGraph, StoredModel
-from symcompile.aten.signature import arguments_of
 from symcompile.aten.sizes import BATCH, dtype_name, place_of, plain_leaf
 from symcompile.fidelity.outcome import Outcome, Rewrite
 from symcompile.lowering.codegen import NEURAL
+from symcompile.modules.arguments import bind, in_order, parameters
 from symcompile.modules.calling import (
     Batch,
     evaluating,
@@ -155,9 +154,10 @@ def _probes(
 
 def _arguments(module: nn.Module, example: Batch) -> Iterator[tuple[str, Any]]:
     """Everything that is passed to the model, by the name of the parameter that takes it."""
-    order = {name: k for k, name in enumerate(inspect.signature(module.forward).parameters)}
+    taken = parameters(module)
+    order = {parameter.name.lstrip("*"): k for k, parameter in enumerate(taken)}
     named = sorted(example.kwargs, key=lambda name: (order.get(name, len(order)), name))
-    for parameter, start, value in arguments_of(module, example, named):
+    for parameter, start, value in in_order(bind(taken, *example), len(example.args), named):
         for path, leaf in pytree.tree_flatten_with_path(value)[0]:
             keys = [getattr(key, "idx", getattr(key, "key", str(key))) for key in path]
             yield place_of({"parameter": parameter, "keys": [*start, *keys]}), leaf
