@@ -8,16 +8,9 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    SIGNATURE,
-    WEIGHTS,
     BlockDiff,
     BlockSide,
+    Change,
     CoefficientDiff,
     EquationDiff,
     EquationSide,
@@ -32,6 +25,8 @@ from symcompile.diff.result import (
 from symcompile.diff.rules import Rules
 from symcompile.diff.snapshot import Accuracy
 from symcompile.storage.rows import Node
+
+SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 
 OLD, NEW = Side("v1/model.manifest.json", "manifest"), Side("model.manifest.json", "manifest")
 GOOD = Accuracy(0.99912, 0.0297, 0.11, 0.101, 0.4)

@@ -36,18 +36,9 @@ from hybrids import FakeHybrid
 from torch import nn
 
 from symcompile import diff
-from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    SIGNATURE,
-    WEIGHTS,
-    BlockDiff,
-    GraphDiff,
-)
+from symcompile.diff.result import BlockDiff, Change, GraphDiff
+
+SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 
 DISTRIBUTED = ("1.5*x0*(x1 + 2.5)", "1.5*x0*x1 + 3.75*x0")
 

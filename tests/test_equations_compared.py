@@ -14,21 +14,15 @@ from laws import OPERATORS, SYMBOLS, box, equation, output
 
 from symcompile.diff.equations import compare_equations
 from symcompile.diff.equations.proof import PROOF_STEPS, Steps
-from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    EquationDiff,
-)
+from symcompile.diff.result import Change, EquationDiff
 from symcompile.diff.snapshot import Accuracy, Output
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator import Operator
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
+
+SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 
 TANH = "(exp(1.5*x) - exp(-1.5*x))/(exp(1.5*x) + exp(-1.5*x))"
 

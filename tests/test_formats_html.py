@@ -15,9 +15,7 @@ from drawn_graphs import compared, inserted, layers_of, swapped
 
 from symcompile.diff.formats.html import to_html
 from symcompile.diff.result import (
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
+    Change,
     CoefficientDiff,
     GraphDiff,
     ModelDiff,
@@ -26,6 +24,8 @@ from symcompile.diff.result import (
 )
 from symcompile.diff.snapshot import Accuracy
 from symcompile.storage.rows import Node
+
+SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 
 TAGS = {
     "a", "article", "b", "body", "code", "defs", "del", "details", "div", "footer", "g", "h1",

@@ -30,16 +30,11 @@ from symcompile.diff.formats.words import (
     summary,
     verdict,
 )
-from symcompile.diff.result import (
-    CLASSES,
-    IDENTICAL,
-    BlockDiff,
-    CoefficientDiff,
-    GraphDiff,
-    ModelDiff,
-)
+from symcompile.diff.result import CLASSES, BlockDiff, Change, CoefficientDiff, GraphDiff, ModelDiff
 from symcompile.diff.rules import Rules
 from symcompile.diff.snapshot import Accuracy
+
+IDENTICAL = Change.IDENTICAL
 
 FORMATS = ("text", "md", "json", "github")
 

@@ -12,8 +12,10 @@ from drawn_graphs import chain
 from symcompile.diff.drawing.faces import clipped, face, operator
 from symcompile.diff.drawing.union import NEW, OLD, Cell, Vertex
 from symcompile.diff.formats.html import cut, facts_markup
-from symcompile.diff.result import DRIFTED
+from symcompile.diff.result import Change
 from symcompile.storage.rows import Node
+
+DRIFTED = Change.DRIFTED
 
 # --- what is in the boxes ------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ from drawn_graphs import CASES, RESIDUAL, by_name, chain, compared, inserted, la
 
 from symcompile.diff.drawing.picture import picture
 from symcompile.diff.drawing.union import NEW, OLD, Vertex, fold, unite
-from symcompile.diff.result import IDENTICAL, BlockDiff, NodesDiff
+from symcompile.diff.result import BlockDiff, Change, NodesDiff
 from symcompile.storage.rows import Node
+
+IDENTICAL = Change.IDENTICAL
 
 each_case = pytest.mark.parametrize("case", CASES)
 

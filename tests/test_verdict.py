@@ -8,16 +8,9 @@ import diffs
 import pytest
 
 from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    SIGNATURE,
-    WEIGHTS,
     BlockDiff,
     BlockSide,
+    Change,
     CoefficientDiff,
     EquationDiff,
     EquationSide,
@@ -31,6 +24,8 @@ from symcompile.diff.snapshot import Accuracy
 from symcompile.diff.verdict import violations
 from symcompile.errors import ComparisonError
 from symcompile.storage.rows import Node
+
+SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 
 EQUATION = EquationDiff("law", 0, IDENTICAL, EquationSide("2*x"), EquationSide("2*x"))
 MOVED = CoefficientDiff(1.0, 2.0)

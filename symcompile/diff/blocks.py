@@ -10,20 +10,7 @@ from typing import Any
 from symcompile.diff.equations import compare_equations
 from symcompile.diff.equations.points import sample
 from symcompile.diff.equations.proof import Steps
-from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    SIGNATURE,
-    WEIGHTS,
-    BlockDiff,
-    BlockSide,
-    EquationDiff,
-    gravest,
-)
+from symcompile.diff.result import CLASSES, BlockDiff, BlockSide, Change, EquationDiff
 from symcompile.diff.rounding import epsilon
 from symcompile.diff.snapshot import Block, Snapshot
 from symcompile.expressions.evaluation import Array
@@ -113,7 +100,7 @@ def _alike_equations(gone: Mapping[str, Block], come: Mapping[str, Block], steps
     ]
     if len(pairs) > _MOST_PAIRS:
         return []
-    same_law = (IDENTICAL, REWRITTEN, DRIFTED)
+    same_law = (Change.IDENTICAL, Change.REWRITTEN, Change.DRIFTED)
     alike = [(a, b) for a, b in pairs if _compare(gone[a], come[b], steps).change in same_law]
     counts = Counter(path for pair in alike for path in pair)
     return [(a, b) for a, b in alike if counts[a] == counts[b] == 1]
@@ -150,7 +137,7 @@ def _paired(old: Block, new: Block, steps: Steps) -> BlockDiff:
         block = _one_sided(old if old.symbolic else None, new if new.symbolic else None, steps)
     else:
         same = None in (old.digest, new.digest) or old.digest == new.digest
-        block = BlockDiff(new.path, IDENTICAL if same else WEIGHTS)
+        block = BlockDiff(new.path, Change.IDENTICAL if same else Change.WEIGHTS)
     notes += [
         f"recorded range of {name}: {_span(old.inputs[name])} -> {_span(new.inputs[name])}"
         for name in new.inputs
@@ -164,7 +151,8 @@ def _one_sided(old: Block | None, new: Block | None, steps: Steps) -> BlockDiff:
     block = old or new
     assert block is not None
     equations = _equations(old, new, sample(block, block), steps)
-    return BlockDiff(block.path, ADDED if old is None else REMOVED, equations=equations)
+    change = Change.ADDED if old is None else Change.REMOVED
+    return BlockDiff(block.path, change, equations=equations)
 
 
 def _symbolic(old: Block, new: Block, steps: Steps) -> BlockDiff:
@@ -175,12 +163,14 @@ def _symbolic(old: Block, new: Block, steps: Steps) -> BlockDiff:
     equations = _equations(old, new, points, steps)
     if before != after:
         equations = tuple(
-            replace(equation, change=SIGNATURE) if equation.old and equation.new else equation
-            for equation in equations
+            replace(each, change=Change.SIGNATURE) if each.old and each.new else each
+            for each in equations
         )
-    changes = [equation.change for equation in equations] + [SIGNATURE] * bool(signature)
+    changes = [equation.change for equation in equations] + [Change.SIGNATURE] * bool(signature)
     # An equation that came or went inside of a block that stays is another structure of the block.
-    change = gravest([CHANGED if change in (ADDED, REMOVED) else change for change in changes])
+    of_block = {Change.ADDED: Change.CHANGED, Change.REMOVED: Change.CHANGED}
+    changes = [of_block.get(change, change) for change in changes]
+    change = min(changes, key=CLASSES.index, default=Change.IDENTICAL)
     return BlockDiff(new.path, change, equations=equations, signature=signature)
 
 

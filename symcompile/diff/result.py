@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from symcompile.diff.rules import Rules
@@ -14,16 +14,22 @@ from symcompile.storage.equations import DIGITS
 from symcompile.storage.reading import wall
 from symcompile.storage.rows import Node
 
-IDENTICAL = "identical"
-REWRITTEN = "rewritten, same function"
-DRIFTED = "coefficients drifted"
-CHANGED = "structure changed"
-SIGNATURE = "signature changed"
-ADDED, REMOVED = "added", "removed"
-WEIGHTS = "weights changed"  # of a block that is neural on both sides
 
-# The gravest first: a block has the class of the gravest of its equations.
-CLASSES = (SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL)
+class Change(StrEnum):
+    """What became of an equation or a block, the gravest first: a block has the class of the
+    gravest of its equations."""
+
+    SIGNATURE = "signature changed"
+    CHANGED = "structure changed"
+    ADDED = "added"
+    REMOVED = "removed"
+    DRIFTED = "coefficients drifted"
+    WEIGHTS = "weights changed"  # of a block that is neural on both sides
+    REWRITTEN = "rewritten, same function"
+    IDENTICAL = "identical"
+
+
+CLASSES = tuple(Change)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,6 @@ class EquationDiff(_TwoSided):
 
     Attributes:
         path, output: which one, by its name on the new side if there is one.
-        change: one of CLASSES.
         old, new: its sides; None where it is not there.
         coefficients: all constants, where the form is the same; else empty.
         difference: largest difference on the points, as a share of the old one's largest value;
@@ -125,7 +130,7 @@ class EquationDiff(_TwoSided):
 
     path: str
     output: int
-    change: str
+    change: Change
     old: EquationSide | None
     new: EquationSide | None
     coefficients: tuple[CoefficientDiff, ...] = ()
@@ -156,7 +161,7 @@ class BlockDiff(_TwoSided):
     """
 
     path: str
-    change: str
+    change: Change
     renamed_from: str | None = None
     old: BlockSide | None = None
     new: BlockSide | None = None
@@ -317,8 +322,3 @@ class GraphDiff:
     def _repr_markdown_(self) -> str:
         """What notebooks show."""
         return self.render("md")
-
-
-def gravest(changes: Sequence[str]) -> str:
-    """The class that comes first in CLASSES; identical where there is none."""
-    return min(changes, key=CLASSES.index, default=IDENTICAL)

@@ -6,20 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from symcompile.diff import rounding
-from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    REMOVED,
-    WEIGHTS,
-    BlockDiff,
-    EquationDiff,
-    ModelDiff,
-    NodesDiff,
-    Violation,
-)
-from symcompile.diff.rules import COEFFICIENT, FIDELITY, SIGNATURE, STRUCTURE, Rules
-from symcompile.diff.rules import WEIGHTS as NEURAL
+from symcompile.diff.result import BlockDiff, Change, EquationDiff, ModelDiff, NodesDiff, Violation
+from symcompile.diff.rules import COEFFICIENT, FIDELITY, SIGNATURE, STRUCTURE, WEIGHTS, Rules
 from symcompile.diff.snapshot import NOT_MEASURED
 from symcompile.diff.whole import CHANGED_VALUES
 
@@ -43,15 +31,15 @@ def violations(
 
 def _of_blocks(rules: Rules, blocks: Sequence[BlockDiff]) -> Iterator[Violation]:
     for block in blocks:
-        if block.change in (ADDED, REMOVED):
+        if block.change in (Change.ADDED, Change.REMOVED):
             old, new = block.both("status")
             what = f"{old}, is {new} now" if old and new else block.change
             yield Violation(STRUCTURE, block.path, f"the block was {what}")
         else:
             for equation in block.equations:
                 yield from _of_equation(rules, equation)
-        if block.change == WEIGHTS:
-            yield Violation(NEURAL, block.path, "the weights of the neural block changed")
+        if block.change == Change.WEIGHTS:
+            yield Violation(WEIGHTS, block.path, "the weights of the neural block changed")
         if block.renamed_from is not None:
             yield Violation(SIGNATURE, block.path, f"was called {block.renamed_from}")
         yield from (Violation(SIGNATURE, block.path, sentence) for sentence in block.signature)
@@ -60,15 +48,15 @@ def _of_blocks(rules: Rules, blocks: Sequence[BlockDiff]) -> Iterator[Violation]
 
 def _of_equation(rules: Rules, equation: EquationDiff) -> Iterator[Violation]:
     old, new = equation.both("text", "-")
-    if equation.change in (CHANGED, ADDED, REMOVED):
-        word = "another form" if equation.change == CHANGED else equation.change
+    if equation.change in (Change.CHANGED, Change.ADDED, Change.REMOVED):
+        word = "another form" if equation.change == Change.CHANGED else equation.change
         yield Violation(STRUCTURE, equation.place, f"{word}: {old} -> {new}")
     moved = [c for c in equation.coefficients if not rules.allows(c.old, c.new)]
     if moved:
         worst = max(moved, key=lambda c: abs(c.relative))
         more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
         yield Violation(COEFFICIENT, equation.place, f"{worst.old:.6g} -> {worst.new:.6g}{more}")
-    elif equation.change == DRIFTED and not equation.coefficients:
+    elif equation.change == Change.DRIFTED and not equation.coefficients:
         yield Violation(COEFFICIENT, equation.place, f"{old} -> {new}")
 
 
@@ -107,5 +95,5 @@ def _of_model(model: ModelDiff) -> Iterator[Violation]:
         by_change.setdefault(what, []).append(name)
     for what, names in by_change.items():
         more = f", and {len(names) - 1:,} more" if len(names) > 1 else ""
-        rule = NEURAL if what == CHANGED_VALUES else STRUCTURE
+        rule = WEIGHTS if what == CHANGED_VALUES else STRUCTURE
         yield Violation(rule, _MODEL, f"weight {names[0]}: {what}{more}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from symcompile.diff.drawing.union import BOTH, NEW, SAME, Cell, Vertex
-from symcompile.diff.result import CLASSES, IDENTICAL, REWRITTEN, BlockDiff
+from symcompile.diff.result import CLASSES, BlockDiff, Change
 from symcompile.storage.rows import Node
 
 # A sign for each class and mark, for readers who don't see colours.
@@ -153,12 +153,12 @@ def _block_face(vertex: Vertex, node: Node, side: int) -> Face:
 
 def _block_mark(vertex: Vertex, block: BlockDiff) -> tuple[str, str]:
     """By the block's class, but a node that is on both sides is neither added nor removed."""
-    mark, sign, words = vertex.mark, SIGNS[block.change], block.change
+    mark, sign, words = vertex.mark, SIGNS[block.change], str(block.change)
     if vertex.sides == BOTH:
         old, new = block.both("status")
         if old and new and old != new:
             sign, words = SIGNS["changed"], f"{old} → {new}"
-        if mark == SAME and block.change not in (IDENTICAL, REWRITTEN):
+        if mark == SAME and block.change not in (Change.IDENTICAL, Change.REWRITTEN):
             mark = "changed"
     return mark, clipped(f"{sign} {words}", _BLOCK_COLUMNS)
 

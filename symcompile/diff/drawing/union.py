@@ -15,7 +15,7 @@ from functools import cached_property
 
 import networkx as nx
 
-from symcompile.diff.result import ADDED, IDENTICAL, REMOVED, BlockDiff, NodesDiff
+from symcompile.diff.result import BlockDiff, Change, NodesDiff
 from symcompile.storage.rows import Node
 
 # On which side a vertex or an edge is; BOTH is OLD | NEW.
@@ -75,7 +75,8 @@ class Vertex:
 
     @property
     def changed(self) -> bool:
-        return self.mark != SAME or (self.block is not None and self.block.change != IDENTICAL)
+        block = self.block
+        return self.mark != SAME or (block is not None and block.change != Change.IDENTICAL)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _vertices(
             old = None
         change = changes.get(node.name)
         kind = "moved" if change and change.change == "moved" else "changed"
-        mark = ADDED if old is None else kind if change else SAME
+        mark = "added" if old is None else kind if change else SAME
         places[NEW].setdefault(node.name, len(vertices))
         if old is not None:
             places[OLD][old.name] = len(vertices)
@@ -189,7 +190,7 @@ def _vertices(
     for node in nodes.old_nodes:
         if node.name not in places[OLD]:
             places[OLD][node.name] = len(vertices)
-            vertices.append(Vertex(node, None, REMOVED, block=calls.get((OLD, node.region))))
+            vertices.append(Vertex(node, None, "removed", block=calls.get((OLD, node.region))))
     return vertices, places
 
 

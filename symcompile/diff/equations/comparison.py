@@ -18,17 +18,7 @@ from symcompile.diff.equations.marks import marks
 from symcompile.diff.equations.pairing import Pairing, cheapest, pair
 from symcompile.diff.equations.proof import PROVEN, Steps, drifted_when_expanded, prove
 from symcompile.diff.equations.shape import shape
-from symcompile.diff.result import (
-    ADDED,
-    CHANGED,
-    DRIFTED,
-    IDENTICAL,
-    REMOVED,
-    REWRITTEN,
-    CoefficientDiff,
-    EquationDiff,
-    EquationSide,
-)
+from symcompile.diff.result import Change, CoefficientDiff, EquationDiff, EquationSide
 from symcompile.diff.snapshot import Output
 from symcompile.expressions import slots
 from symcompile.expressions.evaluation import Array
@@ -38,7 +28,7 @@ _MOVED = 1e-6
 
 
 class Verdict(NamedTuple):
-    change: str
+    change: Change
     coefficients: tuple[CoefficientDiff, ...] = ()
     evidence: str = ""
 
@@ -60,7 +50,7 @@ def compare_equations(
         points: values of the variables, [n_points, n_variables], n_points may be 0.
         steps: what the symbolic proof may take, and what is left of that afterwards.
     """
-    change = ADDED if old is None else REMOVED
+    change = Change.ADDED if old is None else Change.REMOVED
     before, after = (None if output is None else EquationSide.of(output) for output in (old, new))
     compared = EquationDiff(path, number, change, before, after)
     if old is None or new is None or before is None or after is None:
@@ -84,11 +74,11 @@ def compare_equations(
 def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
     paired = paired_as_written(old, new)
     if (old.program, old.constants, old.order) == (new.program, new.constants, new.order):
-        return Verdict(IDENTICAL, paired.coefficients() if paired else ())
+        return Verdict(Change.IDENTICAL, paired.coefficients() if paired else ())
     if paired is not None and paired.same:
         if slots.fill(old.form, old.constants) == slots.fill(new.form, new.constants):
-            return Verdict(IDENTICAL, paired.coefficients())
-        return Verdict(REWRITTEN, (), "the same form and constants, written in another way")
+            return Verdict(Change.IDENTICAL, paired.coefficients())
+        return Verdict(Change.REWRITTEN, (), "the same form and constants, written in another way")
     evidence = f"{'equal' if values.same else 'not equal'} on {values.points} points"
     if values.same is None:
         evidence = "no points on which both have values"
@@ -97,16 +87,16 @@ def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
             proof = prove(old, new, steps)
             evidence = f"{evidence}, {proof}"
             if proof == PROVEN or (paired is None and values.same):
-                return Verdict(REWRITTEN, (), evidence)
+                return Verdict(Change.REWRITTEN, (), evidence)
         elif values.same is None:
             evidence = f"{evidence}, not equal on seeded ones"
     if paired is not None:
-        return Verdict(DRIFTED, paired.coefficients(), evidence if values.same else "")
+        return Verdict(Change.DRIFTED, paired.coefficients(), evidence if values.same else "")
     paired = drifted_when_expanded(old, new, steps)
     if paired is not None:
         note = "one form once multiplied out, whose constants these are"
-        return Verdict(DRIFTED, paired.coefficients(), note)
-    return Verdict(CHANGED, (), evidence)
+        return Verdict(Change.DRIFTED, paired.coefficients(), note)
+    return Verdict(Change.CHANGED, (), evidence)
 
 
 def paired_as_written(old: Law, new: Law) -> Pairing | None:

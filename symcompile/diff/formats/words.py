@@ -10,9 +10,8 @@ from symcompile.diff.formats import figures
 from symcompile.diff.formats.figures import LONG, name, plain
 from symcompile.diff.result import (
     CLASSES,
-    IDENTICAL,
-    REWRITTEN,
     BlockDiff,
+    Change,
     CoefficientDiff,
     EquationDiff,
     GraphDiff,
@@ -83,7 +82,7 @@ def equation_remarks(equation: EquationDiff) -> list[Remark]:
     if figures.known(equation.difference) and equation.points and equation.old and equation.new:
         on = f"on {count(equation.points, 'point')}"
         share = figures.share(equation.difference)
-        same = equation.difference == 0 or equation.change in (REWRITTEN, IDENTICAL)
+        same = equation.difference == 0 or equation.change in (Change.REWRITTEN, Change.IDENTICAL)
         moved = f"differ by up to {share} of the largest old value {on}"
         remarks.append(("values", f"the same up to rounding {on}" if same else moved))
     if equation.evidence:
@@ -99,7 +98,7 @@ def equation_remarks(equation: EquationDiff) -> list[Remark]:
 def untouched(equation: EquationDiff) -> bool:
     """Whether there is nothing to say of an equation but that it is identical."""
     metrics = figures.equation_metrics(equation)
-    return equation.change == IDENTICAL and not any(metric.changed for metric in metrics)
+    return equation.change == Change.IDENTICAL and not any(metric.changed for metric in metrics)
 
 
 def parted(block: BlockDiff) -> tuple[list[EquationDiff], list[EquationDiff]]:
@@ -113,7 +112,7 @@ def parted(block: BlockDiff) -> tuple[list[EquationDiff], list[EquationDiff]]:
 
 def class_title(change: str) -> str:
     """A class without its comma, for lists."""
-    return "rewritten (same function)" if change == REWRITTEN else plain(change)
+    return "rewritten (same function)" if change == Change.REWRITTEN else plain(change)
 
 
 def gravest_first(diff: GraphDiff) -> list[BlockDiff]:
@@ -123,7 +122,7 @@ def gravest_first(diff: GraphDiff) -> list[BlockDiff]:
 
 def quiet(block: BlockDiff) -> bool:
     """Whether there is nothing to say of a block but that it is identical."""
-    if block.change != IDENTICAL or block.renamed_from is not None or block.signature:
+    if block.change != Change.IDENTICAL or block.renamed_from is not None or block.signature:
         return False
     moved = any(metric.changed for metric in figures.block_metrics(block))
     old, new = block.both("engine", "")
