@@ -20,7 +20,7 @@ from torch import nn
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.lowering import lower
+from symcompile.lowering.block import lower
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 

@@ -30,7 +30,7 @@ from symcompile.exporters.onnx_metadata import model_metadata
 from symcompile.exporters.onnx_operators import Signature
 from symcompile.exporters.onnx_translation import assemble
 from symcompile.fidelity.outcome import Hybrid, Rewrite, check_constants
-from symcompile.lowering import without_guards
+from symcompile.lowering.block import without_guards
 from symcompile.modules.calling import Batch, home, map_tensors, submodule_path, tensors
 from symcompile.modules.state import deepcopy, same_random_state
 from symcompile.storage.files import refuse_special, replacing

@@ -28,9 +28,9 @@ from symcompile.expressions.expansion import expanded
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
 from symcompile.fidelity.refitting import Equations, Refitting
-from symcompile.lowering import trainable
-from symcompile.modules.absorb import absorb
+from symcompile.lowering.block import trainable
 from symcompile.modules.assemble import install
+from symcompile.modules.biases import absorb
 from symcompile.modules.state import same_random_state
 from symcompile.target import is_number
 

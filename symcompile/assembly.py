@@ -24,7 +24,7 @@ from symcompile.fidelity.measuring import N_PROBES, Comparison
 from symcompile.fidelity.outcome import MOVED, EndToEnd, Fidelity, Outcome, Refusal, Rewrite
 from symcompile.fidelity.precision import lower_in_range
 from symcompile.fidelity.reference import Reference
-from symcompile.lowering import Lowered, inner_types, lower, read_constants
+from symcompile.lowering.block import Lowered, inner_types, lower, read_constants
 from symcompile.modules.assemble import copy_block, install
 from symcompile.modules.calling import evaluating, home, run, submodule_path, without_gradients
 from symcompile.modules.region import Region

@@ -16,7 +16,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.fidelity.acceptance import default_choice
 from symcompile.fidelity.measuring import does_not_run
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite, check_constants
-from symcompile.lowering import trainable
+from symcompile.lowering.block import trainable
 from symcompile.modules.batches import as_batch
 from symcompile.modules.calling import Batch
 from symcompile.passes.simplify import Adapt, Trial, check, simplified

@@ -20,7 +20,7 @@ from symcompile.fidelity.outcome import (
     OutputFidelity,
     Rewrite,
 )
-from symcompile.lowering import lower
+from symcompile.lowering.block import lower
 from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.regression.pareto import ParetoFront

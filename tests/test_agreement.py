@@ -16,7 +16,7 @@ from symcompile.aten.decode import decode
 from symcompile.aten.document import encode
 from symcompile.errors import ArtifactError
 from symcompile.exporters import graph_module
-from symcompile.lowering import trainable
+from symcompile.lowering.block import trainable
 from symcompile.modules.agreement import same_gradients
 from symcompile.modules.calling import Batch
 from symcompile.passes.capture import BOUNDARIES, FX, capture

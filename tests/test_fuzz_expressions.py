@@ -31,7 +31,7 @@ from symcompile.expressions.fold import fold
 from symcompile.expressions.limits import check_equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.lowering import lower, trainable
+from symcompile.lowering.block import lower, trainable
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target
 

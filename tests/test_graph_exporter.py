@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from symcompile.errors import ExportError
 from symcompile.exporters import graph_module
-from symcompile.lowering import trainable
+from symcompile.lowering.block import trainable
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, TensorInput, TensorOutput
 

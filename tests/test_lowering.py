@@ -16,7 +16,7 @@ from torch import fx, nn
 from symcompile.errors import LoweringError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.lowering import lower, read_constants, trainable, without_guards
+from symcompile.lowering.block import lower, read_constants, trainable, without_guards
 from symcompile.lowering.torch_rules import STEEP
 from symcompile.modules.region import (
     Interface,

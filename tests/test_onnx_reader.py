@@ -25,7 +25,7 @@ from symcompile.errors import ArtifactError
 from symcompile.expressions.evaluation import evaluate
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.fidelity.outcome import Refusal
-from symcompile.lowering import lower
+from symcompile.lowering.block import lower
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import (
     Interface,

@@ -12,7 +12,7 @@ from operator_cases import CASES, OperatorCase, vocabulary_cases
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import OPERATORS as TABLE
-from symcompile.lowering import lower, without_guards
+from symcompile.lowering.block import lower, without_guards
 from symcompile.lowering.torch_rules import STEEP
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target

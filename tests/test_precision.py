@@ -32,7 +32,7 @@ from symcompile.fidelity.outcome import (
 )
 from symcompile.fidelity.precision import Examined, examine
 from symcompile.fidelity.refusal import refusal
-from symcompile.lowering import lower
+from symcompile.lowering.block import lower
 from symcompile.passes.reduce import reduce
 
 

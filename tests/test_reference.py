@@ -22,7 +22,7 @@ from symcompile.fidelity.metrics import agreement
 from symcompile.fidelity.outcome import Fidelity
 from symcompile.fidelity.reference import Asides, Reference, shell
 from symcompile.fidelity.refusal import refusal
-from symcompile.lowering import lower
+from symcompile.lowering.block import lower
 from symcompile.modules.region import (
     Interface,
     Parameter,

@@ -31,7 +31,7 @@ def test_columns_lead_back_to_tensors() -> None:
     face = region().interface
     assert (face.n_inputs, face.n_outputs) == (3, 3)
     assert face.input_columns == ((0, 0), (0, 1), (1, 0))
-    assert face.output_columns == ((0, 0), (0, 1), (1, 0))
+    assert face.output_slices == (slice(0, 2), slice(2, 3))
 
 
 def test_without_options_the_variables_are_the_inputs() -> None:

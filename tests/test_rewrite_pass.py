@@ -11,7 +11,7 @@ from torch import fx, nn
 from symcompile.errors import TargetError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.lowering import lower
+from symcompile.lowering.block import lower
 from symcompile.modules.assemble import install
 from symcompile.modules.calling import WHOLE
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput

@@ -22,7 +22,7 @@ from symcompile.fidelity.metrics import agreement, relative_l2
 from symcompile.fidelity.outcome import Fidelity, not_above
 from symcompile.fidelity.reference import Reference
 from symcompile.fidelity.refusal import Refused, refusal
-from symcompile.lowering import Lowered
+from symcompile.lowering.block import Lowered
 from symcompile.modules.region import Region
 from symcompile.regression.pareto import ParetoFront
 

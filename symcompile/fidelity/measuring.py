@@ -26,7 +26,7 @@ from symcompile.fidelity.latency import latency
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
 from symcompile.fidelity.reference import Asides, Reference
-from symcompile.lowering import Lowered
+from symcompile.lowering.block import Lowered
 from symcompile.modules.calling import Batch, evaluating, home
 from symcompile.modules.region_call import Rows, in_place_of, on_rows
 from symcompile.modules.state import preserving, same_random_state

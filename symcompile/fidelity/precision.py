@@ -23,7 +23,7 @@ from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.derivatives import of_block, sound
 from symcompile.fidelity.metrics import relative_l2
 from symcompile.fidelity.outcome import LOSES_DIGITS, OVERFLOWS, UNDERFLOWS, Shortfall
-from symcompile.lowering import Lowered, inner_types, lower
+from symcompile.lowering.block import Lowered, inner_types, lower
 from symcompile.modules.calling import evaluating
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import on_rows

@@ -120,15 +120,12 @@ class Generator:
     def _project(self, components: Array, mean: Array) -> fx.Node:
         """`(x - mean) @ components.T` for x side by side in several tensors: a product for each, so
         that their sample shapes may differ."""
-        parts, start = [], 0
-        for k, (node, tensor) in enumerate(
-            zip(self.inputs, self.region.interface.inputs, strict=True)
-        ):
-            part = components[:, start : start + tensor.features]
-            weight = self._buffer(f"projection_in{k}_weight", part)
+        interface, parts = self.region.interface, []
+        for k, columns in enumerate(interface.input_slices):
+            weight = self._buffer(f"projection_in{k}_weight", components[:, columns])
             bias = None if k else self._buffer("projection_in_bias", -components @ mean)
-            parts.append(self._linear(self._featured(node, tensor.scalar), weight, bias))
-            start += tensor.features
+            node = self._featured(self.inputs[k], interface.inputs[k].scalar)
+            parts.append(self._linear(node, weight, bias))
         return reduce(partial(self.writer.call, operator.add), parts)
 
     def _featured(self, node: fx.Node, scalar: bool) -> fx.Node:
@@ -271,20 +268,16 @@ class Generator:
         """Outputs of their equations side by side, what has none from the neural outputs."""
         call, interface = self.writer.call, self.region.interface
         outputs = []
-        for output, tensor in enumerate(interface.outputs):
-            numbers = {
-                number: feature
-                for number, (which, feature) in enumerate(interface.output_columns)
-                if which == output
-            }
-            if not numbers.keys() & equations.keys():
+        for output, columns in enumerate(interface.output_slices):
+            tensor, numbers = interface.outputs[output], range(columns.start, columns.stop)
+            if equations.keys().isdisjoint(numbers):
                 outputs.append(neural[output])
                 continue
             nodes = [
                 equations[number]
                 if number in equations
                 else self._select(neural[output], tensor.scalar, feature)
-                for number, feature in numbers.items()
+                for feature, number in enumerate(numbers)
             ]
             if tensor.scalar:
                 outputs.append(nodes[0])
@@ -317,10 +310,9 @@ class Generator:
         weight = self._buffer("projection_out_weight", projection.components.T)
         bias = self._buffer("projection_out_bias", projection.mean)
         features = self._linear(stacked, weight, bias)
-        outputs, start = [], 0
-        for tensor in interface.outputs:
-            place = start if tensor.scalar else slice(start, start + tensor.features)
-            start += tensor.features
+        outputs = []
+        for tensor, columns in zip(interface.outputs, interface.output_slices, strict=True):
+            place = columns.start if tensor.scalar else columns
             only = tensor.features == interface.n_outputs and not tensor.scalar
             outputs.append(features if only else call(operator.getitem, features, (..., place)))
         return outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -108,15 +109,26 @@ class Interface:
         return tuple((n, k) for n, spec in enumerate(self.inputs) for k in range(spec.features))
 
     @property
-    def output_columns(self) -> tuple[tuple[int, int], ...]:
-        """For every column of Y: number of the output, and feature within it."""
-        return tuple((n, k) for n, spec in enumerate(self.outputs) for k in range(spec.features))
+    def input_slices(self) -> tuple[slice, ...]:
+        """For every input: its columns of X."""
+        return _slices(self.inputs)
+
+    @property
+    def output_slices(self) -> tuple[slice, ...]:
+        """For every output: its columns of Y."""
+        return _slices(self.outputs)
 
     @property
     def output_keys(self) -> tuple[tuple[Key, ...], ...]:
         """For every output: the way to its tensor inside of what is returned."""
         ways = {number: keys for keys, number in leaves(self.structure)}
         return tuple(ways[number] for number in range(len(self.outputs)))
+
+
+def _slices(tensors: Sequence[TensorInput | TensorOutput]) -> tuple[slice, ...]:
+    ends = accumulate(tensor.features for tensor in tensors)
+    pairs = zip(tensors, ends, strict=True)
+    return tuple(slice(end - tensor.features, end) for tensor, end in pairs)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
@@ -13,11 +13,10 @@ from torch.utils.hooks import RemovableHandle
 
 from symcompile.modules.arguments import build_arguments, pick_tensors
 from symcompile.modules.calling import tensors
-from symcompile.modules.region import Interface, Region, TensorInput, TensorOutput
+from symcompile.modules.region import Interface, Region
 from symcompile.modules.state import preserving
 
 Rows = Callable[[torch.Tensor], torch.Tensor]
-Spec = TensorInput | TensorOutput
 
 
 def build_structure(structure: Any, outputs: Sequence[Any]) -> Any:
@@ -56,19 +55,12 @@ def arguments(
     """Arguments of the block for rows [n_samples, n_inputs], in the rank that it takes."""
     dims = interface.sample_dims if interface.one_by_one else max(1, interface.sample_dims)
     samples = (len(rows), *[1] * (dims - 1))[:dims]
+    # Not by torch.split: what that gives, a block may not write into.
     inputs = [
-        columns.reshape(samples if spec.scalar else (*samples, spec.features))
-        for columns, spec in _apart(rows, interface.inputs)
+        rows[:, columns].reshape(samples if spec.scalar else (*samples, spec.features))
+        for spec, columns in zip(interface.inputs, interface.input_slices, strict=True)
     ]
     return build_arguments(interface, inputs, settings)
-
-
-def _apart(values: torch.Tensor, specs: Sequence[Spec]) -> Iterator[tuple[torch.Tensor, Spec]]:
-    """The columns of each tensor. Not torch.split, whose views must not be written to."""
-    start = 0
-    for spec in specs:
-        yield values[..., start : start + spec.features], spec
-        start += spec.features
 
 
 def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
@@ -85,8 +77,8 @@ def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
         values = function(rows.reshape(-1, rows.shape[-1]))
         values = values.to(inputs[0].dtype).reshape(*samples, -1)
         outputs = [
-            columns[..., 0] if spec.scalar else columns
-            for columns, spec in _apart(values, interface.outputs)
+            values[..., columns.start if spec.scalar else columns]
+            for spec, columns in zip(interface.outputs, interface.output_slices, strict=True)
         ]
         return build_structure(interface.structure, outputs)
 

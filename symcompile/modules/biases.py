@@ -1,4 +1,4 @@
-"""Absorb: biases take up a constant that is left out of what comes before them.
+"""Biases take up a constant that is left out of what comes before them.
 
 Where a block's output reaches the rest of a model through sums and linear layers only, a constant
 in it is nothing but a part of the next biases, and whoever leaves it out has to add it there. A few

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from symcompile import Target, symcompile
-from symcompile.modules.absorb import absorb
+from symcompile.modules.biases import absorb
 from symcompile.modules.calling import Batch
 
 X = torch.randn(40, 3, 2, generator=torch.Generator().manual_seed(0))
