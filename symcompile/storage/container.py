@@ -18,11 +18,10 @@ import hashlib
 import io
 import os
 import re
-import struct
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from symcompile.errors import ArtifactError, first_line
 from symcompile.storage.files import opened, path_text, replacing, size
@@ -45,14 +44,7 @@ _NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.(json|safetensors)\Z")
 _COMMENT = re.compile(rb"symc sha256=([0-9a-f]{64})\Z")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
-# End record of a zip: signature, four counts, size and place of the directory, length of a comment.
-_END = struct.Struct("<4s4H2LH")
-_LOCATOR = struct.Struct("<4sLQL")
-# Of files with more or longer members than the end record has room for.
-_END_64 = struct.Struct("<4sQ2H2L4Q")
-_SIGNATURE, _LOCATOR_SIGNATURE, _SIGNATURE_64 = b"PK\5\6", b"PK\6\7", b"PK\6\6"
-_LONGEST_COMMENT = 2**16 - 1
-_BYTES = 200  # of an entry of the directory with its name: 46 and the name
+_DIRECTORY = 200 * MAX_MEMBERS  # bytes: of an entry 46, and the name of a member
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -113,6 +105,22 @@ def to_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
 # --- reading ---------------------------------------------------------------------------------
 
 
+class _Sparing(io.BufferedReader):
+    """An open file that gives no more at once than a directory may be long, until that is read.
+
+    Python's reader makes an object for each entry, some hundred bytes of memory for fifty in the
+    file: two million entries take it a minute and a gigabyte.
+    """
+
+    most_at_once: int | None = _DIRECTORY
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        if self.most_at_once is not None and (count or 0) > self.most_at_once:
+            wanted = f"{count} bytes long, at most {self.most_at_once}"
+            raise ArtifactError(f"its directory is {wanted}")
+        return super().read(count)
+
+
 class Archive:
     """An open artifact whose directory and manifest have been checked.
 
@@ -124,7 +132,7 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path_text(path)
         self._read_json = 0
-        self._file = opened(path)
+        self._file = _Sparing(opened(path).detach())
         try:
             with wall("can't read", path):
                 self._zip = self._opened_zip()
@@ -159,13 +167,16 @@ class Archive:
             return read_tensors(io.BytesIO(data), len(data))[0]
 
     def _opened_zip(self) -> zipfile.ZipFile:
-        problem = directory_problem(self._file, MAX_MEMBERS)
-        if problem:
-            raise ArtifactError(problem)
         try:
-            return zipfile.ZipFile(self._file)
+            if not zipfile.is_zipfile(self._file):
+                raise ArtifactError("it is not a zip archive, or only the beginning of one")
+            archive = zipfile.ZipFile(self._file)
+        except ArtifactError:
+            raise
         except Exception as error:  # whatever a damaged directory makes the reader raise
             raise ArtifactError(f"it is not a zip archive ({first_line(error)})") from error
+        self._file.most_at_once = None
+        return archive
 
     def _directory(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()
@@ -252,56 +263,3 @@ def _member_problem(info: zipfile.ZipInfo, before: Iterable[str]) -> str | None:
     if info.file_size > MAX_RATIO * max(info.compress_size, 1024):
         return f"expands {info.file_size // max(info.compress_size, 1)} times"
     return None
-
-
-# --- the directory, before Python reads it -------------------------------------------------------
-
-
-def directory_problem(file: BinaryIO, most: int) -> str | None:
-    """Why the directory of an open zip file is not read, None where it may be.
-
-    Python's reader makes an object for each entry, some hundred bytes of memory for fifty in the
-    file: two million entries take it a minute and a gigabyte. `most` is how many there may be.
-    """
-    records = list(_ends(file))
-    if not records:
-        return "it is not a zip archive, or only the beginning of one"
-    # A larger record may say more than the smaller one has room for, never less.
-    count, length = (max(values) for values in zip(*records, strict=True))
-    if count > most:
-        return f"it has {count} members, at most {most}"
-    if length > most * _BYTES:
-        return f"its directory is {length} bytes long, at most {most * _BYTES}"
-    return None
-
-
-def _ends(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Number of entries and bytes of the directory, by each record that a reader may go by."""
-    total = size(file)
-    start = max(total - _END.size - _LONGEST_COMMENT, 0)
-    tail = _read(file, start, total - start)
-    last = len(tail) - _END.size
-    for place in {tail.rfind(_SIGNATURE), tail.find(_SIGNATURE, max(last, 0))}:
-        if 0 <= place <= last:
-            _, _, _, here, count, length, _, _ = _END.unpack_from(tail, place)
-            yield max(here, count), length
-            yield from _ends_64(file, start + place)
-
-
-def _ends_64(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
-    """The same from the larger records that may stand before an end record."""
-    locator = end - _LOCATOR.size
-    data = _read(file, locator, _LOCATOR.size) if locator >= 0 else b""
-    if data[:4] != _LOCATOR_SIGNATURE:
-        return
-    named = _LOCATOR.unpack(data)[2]
-    for place in {named, locator - _END_64.size}:
-        data = _read(file, place, _END_64.size) if 0 <= place < end else b""
-        if len(data) == _END_64.size and data[:4] == _SIGNATURE_64:
-            _, _, _, _, _, _, here, count, length, _ = _END_64.unpack(data)
-            yield max(here, count), length
-
-
-def _read(file: BinaryIO, place: int, count: int) -> bytes:
-    file.seek(place)
-    return file.read(count)

@@ -12,6 +12,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,7 +56,7 @@ def content(path: AnyPath, limit: int) -> bytes:
     return data
 
 
-def opened(path: AnyPath) -> BinaryIO:
+def opened(path: AnyPath) -> BufferedReader:
     """An open regular file; a pipe or a device is refused, not waited for."""
     name = path_text(path)
     try:
