@@ -111,14 +111,13 @@ def _front(equation: Codec) -> Codec:
 
     def write(front: ParetoFront) -> Any:
         """What could not be read back is left out: nobody has chosen it."""
-        kept: list[Equation] = []
+        rows: list[Any] = []
         choice = None
         for index, candidate in enumerate(front.equations):
             with suppress(ArtifactError):
-                equation.write(candidate)
-                choice = len(kept) if index == front.choice else choice
-                kept.append(candidate)
-        return plain.write(replace(front, equations=tuple(kept), choice=choice))
+                rows.append(equation.write(candidate))
+                choice = len(rows) - 1 if index == front.choice else choice
+        return plain.write(replace(front, equations=(), choice=choice)) | {"equations": rows}
 
     def read(data: Any) -> ParetoFront:
         front: ParetoFront = plain.read(data)
