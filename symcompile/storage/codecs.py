@@ -13,7 +13,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, astuple, dataclass, fields, replace
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -223,13 +223,24 @@ def _each(inner: Codec, items: Iterable[tuple[Any, Any]], place: str) -> Iterato
             raise placed(place.format(shown(key)), error) from error
 
 
-def pair(first: Codec, second: Codec) -> Codec:
-    def read(data: Any) -> Any:
-        if type(data) is not list or len(data) != 2:
-            raise wrong(data, "a pair")
-        return first.read(data[0]), second.read(data[1])
+def row(expected: str, *columns: Codec, kind: type | None = None) -> Codec:
+    """A list of one value for each column: a tuple, or the fields of a dataclass in order."""
 
-    return Codec(lambda value: [first.write(value[0]), second.write(value[1])], read)
+    def write(value: Any) -> Any:
+        values = value if kind is None else astuple(value)
+        return [codec.write(item) for codec, item in zip(columns, values, strict=True)]
+
+    def read(data: Any) -> Any:
+        if type(data) is not list or len(data) != len(columns):
+            raise wrong(data, expected)
+        values = tuple(codec.read(item) for codec, item in zip(columns, data, strict=True))
+        return values if kind is None else kind(*values)
+
+    return Codec(write, read)
+
+
+def pair(first: Codec, second: Codec) -> Codec:
+    return row("a pair", first, second)
 
 
 def ordered(inner: Codec) -> Codec:
@@ -315,7 +326,13 @@ def record(kind: type, /, later: Sequence[str] = (), **special: Codec) -> Codec:
 
 def shared(kind: type, /, **codecs: Codec) -> Codec:
     """A dataclass as part of an object: what is None is left out, what is missing or null has its
-    default, and what else is there is passed over."""
+    default, and what else is there is passed over.
+
+    Without `codecs` they are what its fields are annotated with; those without one are no part.
+    """
+    if not codecs:
+        hints = get_type_hints(kind, include_extras=True).items()
+        codecs = {name: of.__metadata__[0] for name, of in hints if hasattr(of, "__metadata__")}
     required = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
     ways = {
         name: codec.keys if codec.keys is not None else (name,) for name, codec in codecs.items()
@@ -372,9 +389,3 @@ def inside(codec: Codec, *keys: str) -> Codec:
     """A field that stands elsewhere than under its name; without keys its own fields stand beside
     the others of the record."""
     return replace(codec, keys=keys)
-
-
-def of_members(kind: type) -> Codec:
-    """The codec of a dataclass whose fields are each annotated with a codec of their own."""
-    hints = get_type_hints(kind, include_extras=True)
-    return shared(kind, **{f.name: hints[f.name].__metadata__[0] for f in fields(kind)})

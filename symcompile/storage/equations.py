@@ -39,7 +39,6 @@ from symcompile.storage.codecs import (
     inside,
     many,
     number,
-    of_members,
     shared,
     unique,
     whole,
@@ -185,7 +184,7 @@ class EquationRow:
         )
 
 
-EQUATION_ROW = of_members(EquationRow)
+EQUATION_ROW = shared(EquationRow)
 
 
 # --- what is said of it --------------------------------------------------------------------------

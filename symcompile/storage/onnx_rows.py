@@ -13,7 +13,6 @@ from symcompile.storage.codecs import (
     by_name,
     inside,
     many,
-    of_members,
     pair,
     shared,
     whole,
@@ -21,6 +20,8 @@ from symcompile.storage.codecs import (
 from symcompile.storage.rows import ModelRow, RegionRow
 
 _NAMES = many(NAME)
+_FEATURES = many(whole(0, 100_000), 1_000)
+_SIGNATURE = many(pair(NAME, whole(0, 32)), 1_000)
 
 
 @dataclass(frozen=True)
@@ -35,34 +36,20 @@ class FlatCall:
         path: of the block.
     """
 
-    name: str
-    function: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    nodes: int
+    name: Annotated[str, inside(NAME, "call")]
+    function: Annotated[str, NAME]
+    inputs: Annotated[tuple[str, ...], _NAMES]
+    outputs: Annotated[tuple[str, ...], _NAMES]
+    nodes: Annotated[int, whole(1)]
     path: str = ""
-
-
-_FLAT_CALL = shared(
-    FlatCall,
-    name=inside(NAME, "call"),
-    function=NAME,
-    inputs=_NAMES,
-    outputs=_NAMES,
-    nodes=whole(1),
-)
 
 
 @dataclass(frozen=True)
 class TensorFeatures:
     """Features of the tensors that go in and come out; 0 where they have no such dimension."""
 
-    inputs: tuple[int, ...] = ()
-    outputs: tuple[int, ...] = ()
-
-
-_FEATURES = many(whole(0, 100_000), 1_000)
-_SIGNATURE = many(pair(NAME, whole(0, 32)), 1_000)
+    inputs: Annotated[tuple[int, ...], _FEATURES] = ()
+    outputs: Annotated[tuple[int, ...], _FEATURES] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +71,9 @@ class TargetRow(RegionRow):
     path: Annotated[str | None, NAME] = None
     functions: Annotated[tuple[str, ...] | None, _NAMES] = None
     signatures: Annotated[Mapping[str, Any] | None, by_name(_SIGNATURE)] = None
-    tensors: Annotated[
-        TensorFeatures | None, shared(TensorFeatures, inputs=_FEATURES, outputs=_FEATURES)
-    ] = None
-    reconstruction: Annotated[Reconstruction | None, of_members(Reconstruction)] = None
-    flat: Annotated[tuple[FlatCall, ...] | None, many(_FLAT_CALL)] = None
+    tensors: Annotated[TensorFeatures | None, shared(TensorFeatures)] = None
+    reconstruction: Annotated[Reconstruction | None, shared(Reconstruction)] = None
+    flat: Annotated[tuple[FlatCall, ...] | None, many(shared(FlatCall))] = None
 
 
 @dataclass(frozen=True)
@@ -100,4 +85,4 @@ class OnnxModelRow(ModelRow):
     scalars: Annotated[tuple[str, ...] | None, _NAMES] = None
 
 
-TARGET_ROW, ONNX_MODEL = of_members(TargetRow), of_members(OnnxModelRow)
+TARGET_ROW, ONNX_MODEL = shared(TargetRow), shared(OnnxModelRow)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -41,9 +41,9 @@ from symcompile.storage.codecs import (
     listed,
     many,
     mapping,
-    of_members,
     one_of,
     optional,
+    row,
     shared,
     without_nan,
     wrong,
@@ -114,12 +114,6 @@ def _read_span(data: Any) -> Span | None:
     return FINITE.read(ends[0]), FINITE.read(ends[1])
 
 
-def _read_projection(data: Any) -> tuple[int, int, str]:
-    if len(listed(data)) != 3:
-        raise wrong(data, "the shape of the components and a digest")
-    return COUNT.read(data[0]), COUNT.read(data[1]), LINE.read(data[2])
-
-
 def _projection_row(projection: Projection | None) -> tuple[int, int, str] | None:
     """Shape of the components, and digest."""
     if projection is None:
@@ -132,7 +126,7 @@ def _projection_row(projection: Projection | None) -> tuple[int, int, str] | Non
 
 
 _SPAN = Codec(lambda span: None if span is None else list(map(float, span)), _read_span)
-_PROJECTION = Codec(list, _read_projection)
+_PROJECTION = row("the shape of the components and a digest", COUNT, COUNT, LINE)
 _VECTOR = many(NUMBER)
 _MATRIX = many(_VECTOR, MAX_PROBES)
 
@@ -182,7 +176,7 @@ class RegionRow:
     equations: Annotated[Mapping[int, EquationRow] | None, by_number(EQUATION_ROW, "output {}")] = (
         None
     )
-    probes: Annotated[ProbeRow | None, of_members(ProbeRow)] = None
+    probes: Annotated[ProbeRow | None, shared(ProbeRow)] = None
     digest: Annotated[str | None, LINE] = None
     parameters_removed: Annotated[int | None, COUNT] = None
     fidelity: Annotated[OutputFidelity | None, FIDELITY] = None
@@ -250,7 +244,7 @@ def _equation_row(rewrite: Rewrite, output: int) -> EquationRow:
     )
 
 
-REGION_ROW = of_members(RegionRow)
+REGION_ROW = shared(RegionRow)
 
 
 def region_row(outcome: Outcome, digest: str | None = None) -> dict[str, Any]:
@@ -288,20 +282,11 @@ def _read_tensor(data: Any) -> Tensor:
     return Tensor(str(sizes[0]), sizes[1:])
 
 
-def _read_weight(data: Any) -> Tensor:
-    if len(listed(data)) != 3:
-        raise wrong(data, "dtype, shape and digest")
-    return Tensor(NAME.read(data[0]), many(COUNT, 64).read(data[1]), LINE.read(data[2]))
-
-
 _TENSORS = by_name(
     Codec(lambda tensor: [tensor.dtype, *tensor.shape], _read_tensor), NAME, place="[{}]"
 )
-WEIGHTS = by_name(
-    Codec(lambda weight: [weight.dtype, list(weight.shape), weight.digest], _read_weight),
-    NAME,
-    place="[{}]",
-)
+_WEIGHT = row("dtype, shape and digest", NAME, many(COUNT, 64), LINE, kind=Tensor)
+WEIGHTS = by_name(_WEIGHT, NAME, place="[{}]")
 
 
 @dataclass(frozen=True)
@@ -314,17 +299,12 @@ class ModelProbes:
         rows: how many.
     """
 
-    digest: str
-    outputs: Mapping[str, tuple[float | None, ...]]
-    rows: int | None = None
-
-
-_MODEL_PROBES = shared(
-    ModelProbes,
-    rows=COUNT,
-    digest=inside(LINE, "inputs"),
-    outputs=by_name(many(optional(FINITE), 1_000), NAME, place="[{}]"),
-)
+    digest: Annotated[str, inside(LINE, "inputs")]
+    outputs: Annotated[
+        Mapping[str, tuple[float | None, ...]],
+        by_name(many(optional(FINITE), 1_000), NAME, place="[{}]"),
+    ]
+    rows: Annotated[int | None, COUNT] = None
 
 
 @dataclass(frozen=True)
@@ -338,10 +318,10 @@ class ModelRow:
     outputs: Annotated[Mapping[str, Tensor] | None, _TENSORS] = None
     arguments: Annotated[tuple[str, ...] | None, many(NAME)] = None
     results: Annotated[tuple[str, ...] | None, many(NAME)] = None
-    probes: Annotated[ModelProbes | None, _MODEL_PROBES] = None
+    probes: Annotated[ModelProbes | None, shared(ModelProbes)] = None
 
 
-MODEL = of_members(ModelRow)
+MODEL = shared(ModelRow)
 
 
 # --- the graph -----------------------------------------------------------------------------------
@@ -376,13 +356,8 @@ class Node:
 
 
 _NAMES = many(NAME)
-_NODE = (NAME, NAME, _NAMES, _NAMES, LINE)
-
-
-def _read_node(data: Any) -> Node:
-    if len(listed(data)) != len(_NODE):
-        raise wrong(data, "name, operator, inputs, weights and arguments")
-    return Node(*(codec.read(item) for codec, item in zip(_NODE, data, strict=True)))
+_MEMBERS = "name, operator, inputs, weights and arguments"
+_NODE = row(_MEMBERS, NAME, NAME, _NAMES, _NAMES, LINE, kind=Node)
 
 
 @dataclass(frozen=True)
@@ -391,9 +366,7 @@ class GraphRow:
 
     level: Annotated[str | None, one_of("aten", "fx")] = None
     note: Annotated[str | None, LINE] = None
-    nodes: Annotated[
-        tuple[Node, ...], many(Codec(lambda node: list(astuple(node)), _read_node), MAX_NODES)
-    ] = ()
+    nodes: Annotated[tuple[Node, ...], many(_NODE, MAX_NODES)] = ()
 
 
-GRAPH = of_members(GraphRow)
+GRAPH = shared(GraphRow)
