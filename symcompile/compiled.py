@@ -264,12 +264,12 @@ class Compiled:
         Options are those of `symcompile.exporters.onnx` and `.manifest`, and so is the result.
         Raises ExportError if the format can't hold the model, or the file does not agree with it.
         """
-        from symcompile.exporters import by_ending
+        from symcompile import exporters
 
         if self._source is None:
-            return by_ending.export(self, path, **options)
+            return exporters.export(self, path, **options)
         with wall("can't export the model of", self._source, kind=ExportError):
-            return by_ending.export(self, path, **options)
+            return exporters.export(self, path, **options)
 
     # --- one region --------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from hybrids import Fake, hybrid_of
 from torch import nn
 
 from symcompile.errors import ExportError
-from symcompile.exporters import by_ending, manifest
+from symcompile.exporters import export, manifest
 from symcompile.modules.calling import Batch
 
 
@@ -22,12 +22,12 @@ def hybrid() -> Any:
 @pytest.mark.parametrize("name", ["m.manifest.json", "m.json", "M.JSON"])
 def test_json_is_the_manifest(name: str, tmp_path: Path) -> None:
     one = hybrid()
-    data = by_ending.export(one, tmp_path / name)
+    data = export(one, tmp_path / name)
     assert data == json.loads((tmp_path / name).read_text()) == manifest(one)
 
 
 def test_onnx_takes_its_options(tmp_path: Path) -> None:
-    file = by_ending.export(hybrid(), tmp_path / "m.onnx", opset=20, functions=False, check=False)
+    file = export(hybrid(), tmp_path / "m.onnx", opset=20, functions=False, check=False)
     assert file.opset == 20
     assert not file.functions
 
@@ -35,12 +35,12 @@ def test_onnx_takes_its_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["m.bin", "m", "m.onnx.gz", ".onnx/", b"m.symc", 3, None])
 def test_other_endings_are_refused(path: Any) -> None:
     with pytest.raises(ExportError, match=r"end it in \.onnx, or \.json|expected the path"):
-        by_ending.export(hybrid(), path)
+        export(hybrid(), path)
 
 
 def test_an_option_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="has no option 'opset': it has none"):
-        by_ending.export(hybrid(), tmp_path / "m.json", opset=18)
+        export(hybrid(), tmp_path / "m.json", opset=18)
     with pytest.raises(ExportError, match="no option 'ops': it has opset, dtype, functions"):
-        by_ending.export(hybrid(), tmp_path / "m.onnx", ops=18)
+        export(hybrid(), tmp_path / "m.onnx", ops=18)
     assert list(tmp_path.iterdir()) == []

@@ -165,10 +165,10 @@ def _show(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     """write a .symc artifact in another format"""
     from symcompile import load
-    from symcompile.exporters import by_ending
+    from symcompile.exporters import export, format_of
     from symcompile.storage.reading import wall
 
-    by_ending.format_of(options.out)  # before anything is read
+    format_of(options.out)  # before anything is read
     settings = {
         "opset": options.opset,
         "dtype": options.dtype,
@@ -176,7 +176,7 @@ def _export(options: argparse.Namespace) -> None:
     }
     settings = {name: value for name, value in settings.items() if value is not None}
     with wall("can't export", options.file, kind=ExportError):
-        by_ending.export(load(options.file), options.out, **settings)
+        export(load(options.file), options.out, **settings)
     print(f"wrote {one_line(options.out)}")
 
 
