@@ -578,6 +578,7 @@ HOSTILE: list[tuple[str, Any]] = [
     ("nodes.0.args", [{"device": "cpu); import os; ("}]),
     ("nodes.0.args", [{"dtype": "__class__"}]),
     ("nodes.0.args", [{"named": "a b", "fields": [["x", 1]]}]),
+    ("output", {"named": "Point", "fields": [[f"x{k}", 1] for k in range(1001)]}),
     ("nodes.0.args", [10**30]),
     ("nodes.0.args", "abc"),
     ("nodes.0.args", [{"training": '"]; import os'}]),

@@ -19,7 +19,7 @@ from torch import fx, nn
 
 from symcompile.aten.operators import resolve
 from symcompile.aten.signature import Json, check_signature, rows_of
-from symcompile.aten.values import decode_value, identifier, named_tuple, no_leaf, qualified_name
+from symcompile.aten.values import decode_value, identifier, make_named, no_leaf, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import submodule_path
 
@@ -332,19 +332,12 @@ class _GraphDecoder:
         return self.attributes[target]
 
     def returned(self, data: Any) -> Any:
-        """The returned structure; a named tuple that holds nodes is made by a call."""
+        """The returned structure; a named tuple, which may hold nodes, is made by a call."""
 
-        def named_or_reference(data: Json) -> Any:
-            if set(data) != {"named", "fields"} or type(data["fields"]) is not list:
-                return self.reference(data)
-            pairs = data["fields"]
-            if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
-                raise ArtifactError("graph: the fields of a named tuple are not pairs")
-            names = [identifier(name) for name, _ in pairs]
-            values = [self.returned(value) for _, value in pairs]
-            return self.graph.call_function(make_named, (identifier(data["named"]), names, values))
+        def made_by_a_call(*parts: Any) -> fx.Node:
+            return self.graph.call_function(make_named, parts)
 
-        return decode_value(data, named_or_reference, self.device)
+        return decode_value(data, self.reference, self.device, made_by_a_call)
 
 
 # --- what a stored graph calls besides operators -----------------------------------------------
@@ -370,8 +363,3 @@ def expect_length(value: Any, expected: int, name: str) -> None:
         raise ArtifactError(
             f"argument {name} has {len(value)} items: this model was saved for {expected}"
         )
-
-
-def make_named(name: str, names: list[str], values: list[Any]) -> Any:
-    """A named tuple with these fields."""
-    return named_tuple(name, tuple(names))(*values)

@@ -56,6 +56,7 @@ _TABLES: dict[str, Mapping[str, Any]] = {
 }
 
 Leaf = Callable[[Any], Any]
+Named = Callable[[str, list[str], list[Any]], Any]
 
 
 def no_leaf(value: Any) -> Any:
@@ -122,15 +123,28 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, str)
 
 
-def decode_value(data: Any, decode_leaf: Leaf, device: torch.device, depth: int = 0) -> Any:
+def make_named(name: str, names: list[str], values: list[Any]) -> Any:
+    """A named tuple with these fields."""
+    return _named_class(name, *names)(*values)
+
+
+@cache
+def _named_class(name: str, *names: str) -> Any:
+    return collections.namedtuple(name, names, rename=True)
+
+
+def decode_value(
+    data: Any, decode_leaf: Leaf, device: torch.device, named: Named = make_named, depth: int = 0
+) -> Any:
     """The value again. Every device becomes `device`.
 
-    `decode_leaf` gets each dict first and returns NotImplemented for what it does not know.
+    `decode_leaf` gets each dict first and returns NotImplemented for what it does not know; `named`
+    makes named tuples of checked names.
     Raises ArtifactError for anything that `encode_value` does not write.
     """
 
     def inner(item: Any) -> Any:
-        return decode_value(item, decode_leaf, device, depth + 1)
+        return decode_value(item, decode_leaf, device, named, depth + 1)
 
     if depth > MAX_DEPTH:
         raise ArtifactError(f"a value is nested more than {MAX_DEPTH} deep")
@@ -140,18 +154,16 @@ def decode_value(data: Any, decode_leaf: Leaf, device: torch.device, depth: int 
         return [inner(item) for item in data]
     if type(data) is dict:
         leaf = decode_leaf(data)
-        return _decode_tagged(data, inner, device) if leaf is NotImplemented else leaf
+        return _decode_tagged(data, inner, device, named) if leaf is NotImplemented else leaf
     raise ArtifactError(f"{_shown(data)} is not a value")
 
 
-def _decode_tagged(data: dict[str, Any], inner: Leaf, device: torch.device) -> Any:
+def _decode_tagged(data: dict[str, Any], inner: Leaf, device: torch.device, named: Named) -> Any:
     if set(data) == {"named", "fields"}:
-        pairs = _pairs(data["fields"])
-        names = tuple(str(identifier(name)) for name, _ in pairs)
-        if not 0 < len(names) <= MAX_FIELDS or len(set(names)) < len(names):
+        names = [identifier(name) for name, _ in _pairs(data["fields"])]
+        if len(names) > MAX_FIELDS or len(set(names)) < len(names):
             raise ArtifactError(f"{_shown(data)} is not a named tuple")
-        kind = named_tuple(identifier(data["named"]), names)
-        return kind(*(inner(item) for _, item in pairs))
+        return named(identifier(data["named"]), names, [inner(item) for _, item in data["fields"]])
     tag, content = next(iter(data.items())) if len(data) == 1 else ("", None)
     if tag == "tuple" and type(content) is list:
         return tuple(inner(item) for item in content)
@@ -178,12 +190,6 @@ def _pairs(data: Any) -> Sequence[tuple[Any, Any]]:
 
 
 # --- names -------------------------------------------------------------------------------------
-
-
-@cache
-def named_tuple(name: str, names: tuple[str, ...]) -> Any:
-    """A named tuple class; both arguments were checked to be identifiers."""
-    return collections.namedtuple(name, names, rename=True)
 
 
 def identifier(name: Any) -> str:
