@@ -8,8 +8,7 @@ import re
 import pytest
 from laws import equation
 
-from symcompile.diff.equations.marks import marks
-from symcompile.diff.equations.spelling import read
+from symcompile.diff.equations.marks import marks, read
 
 # Marks as brackets, in the old text and in the new one.
 CASES = [

@@ -6,7 +6,7 @@ import pytest
 import sympy
 from laws import equation
 
-from symcompile.diff.equations.spelling import Piece, read
+from symcompile.diff.equations.marks import Piece, read
 from symcompile.errors import ExpressionError
 
 

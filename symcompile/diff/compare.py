@@ -8,12 +8,12 @@ from typing import Any
 
 from symcompile.diff.blocks import compare_blocks
 from symcompile.diff.equations.proof import PROOF_STEPS
+from symcompile.diff.model import compare_models
 from symcompile.diff.readers import read_pair
 from symcompile.diff.result import GraphDiff, NodesDiff, Side
 from symcompile.diff.rules import Rules, categories
 from symcompile.diff.snapshot import Snapshot
 from symcompile.diff.verdict import violations
-from symcompile.diff.whole import compare_models
 from symcompile.errors import ComparisonError
 from symcompile.storage.reading import wall
 

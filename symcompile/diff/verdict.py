@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from symcompile.diff import rounding
+from symcompile.diff.model import CHANGED_VALUES
 from symcompile.diff.result import BlockDiff, Change, EquationDiff, ModelDiff, NodesDiff, Violation
 from symcompile.diff.rules import COEFFICIENT, FIDELITY, SIGNATURE, STRUCTURE, WEIGHTS, Rules
 from symcompile.diff.snapshot import NOT_MEASURED
-from symcompile.diff.whole import CHANGED_VALUES
 
 _MODEL = "model"
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from symcompile.diff.model import compare_models
 from symcompile.diff.result import BlockDiff, EquationDiff, NodesDiff
 from symcompile.diff.snapshot import Snapshot
-from symcompile.diff.whole import compare_models
 from symcompile.storage.rows import ModelProbes, Node, Tensor
 
 X = Tensor("float32", ("batch", 3))
