@@ -35,6 +35,6 @@ def compiling_passes(options: Options) -> Pipeline[Request, Verified]:
         .then(DistillPass(options))
         .then(RefinePass(options.progress))
         .then(ChoosePass(options.tolerance, options.beat_linear))
-        .then(RewritePass(options.seed))
-        .then(VerifyPass())
+        .then(RewritePass())
+        .then(VerifyPass(options.seed))
     )

@@ -6,30 +6,24 @@ an output of the block that stays neural, uses it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
-from symcompile.assembly import Assembly, InstalledBlock
-from symcompile.fidelity.outcome import Refusal
+from symcompile.assembly import Assembly
+from symcompile.fidelity.acceptance import Choice
+from symcompile.lowering.block import Lowered
 from symcompile.modules.assemble import Vacant, root_for, vacate
-from symcompile.modules.samples import Samples
+from symcompile.modules.region import Region
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Chosen, Rewritten
-from symcompile.regression.folds import in_words
 
 
 @dataclass(frozen=True)
 class RewritePass:
-    """Make the hybrid. A region that nothing was chosen for gets a copy of its neural block.
+    """Make the hybrid. A region that nothing was chosen for gets a copy of its neural block."""
 
-    Attributes:
-        seed: of the search, for the record.
-    """
-
-    seed: int = 0
     name: ClassVar[str] = "rewrite"
 
     def run(self, state: Chosen) -> Rewritten:
@@ -40,30 +34,19 @@ class RewritePass:
             else:
                 hybrid = vacate(root, regions)
             assembly = Assembly(hybrid, root, state.recording, dict(state.controls))
-            blocks = {path: self._installed(state, assembly, path) for path in state.choices}
-        return Rewritten(**vars(state), assembly=assembly, blocks=blocks)
-
-    def _installed(self, state: Chosen, assembly: Assembly, path: str) -> InstalledBlock:
-        region, choice, lowered = state.recording.regions[path], state.choices[path], None
-        if choice.refused or choice.judged is None:
-            assembly.put(region, assembly.neural(path))
-        else:
-            # Lowered anew: what stays neural in it has to share with the rest of the hybrid.
-            inner = choice.judged.lowered.dtype
-            lowered = assembly.lower(region, choice.judged.equations, inner)
-            assembly.put(region, lowered.module)
-        engine, fronts = state.engines[path], state.fronts[path]
-        provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
-        refusal = Refusal(path, "not measured yet", region, fronts, provenance=provenance)
-        return InstalledBlock(region, engine.operators, refusal, lowered)
+            lowered = {
+                path: _put(assembly, region, state.choices[path])
+                for path, region in regions.items()
+            }
+        return Rewritten(**vars(state), assembly=assembly, lowered=lowered)
 
 
-def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[str, Any]:
-    judged = {} if samples.folds is None else {"judged_by": in_words(len(samples.holdout))}
-    return {
-        "engine": dict(engine),
-        "seed": seed,
-        "n_fit": int((~samples.holdout).sum()),
-        "n_holdout": int(samples.holdout.sum()),
-        **judged,
-    }
+def _put(assembly: Assembly, region: Region, choice: Choice) -> Lowered | None:
+    """What stands in the region's place now; None for a copy of its neural block."""
+    if choice.refused or choice.judged is None:
+        assembly.put(region, assembly.neural(region.path))
+        return None
+    # Lowered anew: what stays neural in it has to share with the rest of the hybrid.
+    lowered = assembly.lower(region, choice.judged.equations, choice.judged.lowered.dtype)
+    assembly.put(region, lowered.module)
+    return lowered

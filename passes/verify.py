@@ -1,19 +1,23 @@
-"""Verify: measure what was installed against the original, and refuse what fails.
+"""Verify: complete what was measured of each block, and see what they do to the model together.
 
-Values, gradients, extrapolation, poles, latency and the end-to-end change, beside the mean output
-and a linear map; and whether the model runs with all blocks in place, and gives finite numbers.
+Values, poles and the end-to-end change, beside the mean output and a linear map, were measured by
+`choose`, since they decide. Gradients, extrapolation and latency are measured here, of the blocks
+as they are installed; and whether the model runs with all of them, and gives finite numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.fidelity.measuring import does_not_run
-from symcompile.fidelity.outcome import Refusal, Rewrite
+from symcompile.fidelity.outcome import OVERRULED, Outcome, Refusal, Rewrite
+from symcompile.modules.samples import Samples
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Rewritten, Verified
+from symcompile.regression.folds import in_words
 
 _BREAKS_TOGETHER = (
     "Together with the equations of other targets the model's output is not finite on held-out"
@@ -24,30 +28,49 @@ _BREAKS_TOGETHER = (
 
 @dataclass(frozen=True)
 class VerifyPass:
-    """Measure each block, then all of them together."""
+    """Measure each block, then all of them together.
 
+    Attributes:
+        seed: of the search, for the record.
+    """
+
+    seed: int = 0
     name: ClassVar[str] = "verify"
 
     def run(self, state: Rewritten) -> Verified:
         with same_random_state():
-            blocks = {path: self._measured(state, path) for path in state.blocks}
+            blocks = {path: self._measured(state, path) for path in state.lowered}
             _refuse_what_does_not_run(state.assembly, blocks)
             _refuse_what_breaks_together(state.assembly, blocks)
-        return Verified(**vars(replace(state, blocks=blocks)))
+        return Verified(**vars(state), blocks=blocks)
 
     def _measured(self, state: Rewritten, path: str) -> InstalledBlock:
-        """The block with what its judge has left out; of what was refused, too."""
-        block, choice, fidelity = state.blocks[path], state.choices[path], None
-        if choice.judged is not None and choice.judged.fidelity is not None:
-            module = (block.lowered or choice.judged.lowered).module
-            comparison = state.assembly.comparison(block.region)
-            fidelity = comparison.complete(choice.judged.fidelity, module)
-        region, before = block.region, block.outcome
-        refusal = Refusal(path, choice.refused, region, before.fronts, fidelity, before.provenance)
-        block = replace(block, outcome=refusal)
-        if block.lowered is None or fidelity is None:
-            return block
-        return state.assembly.measured(block, block.lowered, fidelity, choice.moved)
+        """The block with its fidelity: what `choose` has measured to judge it, completed. Of
+        equations that were refused, too."""
+        assembly, choice, lowered = state.assembly, state.choices[path], state.lowered[path]
+        region, fronts, judged = state.recording.regions[path], state.fronts[path], choice.judged
+        engine, fidelity = state.engines[path], None
+        if judged is not None and judged.fidelity is not None:
+            module = (lowered or judged.lowered).module
+            fidelity = assembly.comparison(region).complete(judged.fidelity, module)
+        provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
+        if lowered is None or fidelity is None:
+            outcome: Outcome = Refusal(path, choice.refused, region, fronts, fidelity, provenance)
+        else:
+            provenance |= {OVERRULED: choice.overruled} if choice.overruled else {}
+            outcome = assembly.rewrite(region, lowered, fidelity, fronts, provenance)
+        return InstalledBlock(region, engine.operators, outcome, lowered)
+
+
+def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[str, Any]:
+    judged = {} if samples.folds is None else {"judged_by": in_words(len(samples.holdout))}
+    return {
+        "engine": dict(engine),
+        "seed": seed,
+        "n_fit": int((~samples.holdout).sum()),
+        "n_holdout": int(samples.holdout.sum()),
+        **judged,
+    }
 
 
 def _refuse_what_does_not_run(assembly: Assembly, blocks: dict[str, InstalledBlock]) -> None:

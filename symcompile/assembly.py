@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import sympy
@@ -21,7 +22,7 @@ from symcompile.fidelity.controls import Controls, controls
 from symcompile.fidelity.derivatives import of_block
 from symcompile.fidelity.end_to_end import change_of_whole
 from symcompile.fidelity.measuring import N_PROBES, Comparison
-from symcompile.fidelity.outcome import MOVED, EndToEnd, Fidelity, Outcome, Refusal, Rewrite
+from symcompile.fidelity.outcome import EndToEnd, Fidelity, Outcome, Refusal, Rewrite
 from symcompile.fidelity.precision import lower_in_range
 from symcompile.fidelity.reference import Reference
 from symcompile.lowering.block import Lowered, inner_types, lower, read_constants
@@ -31,6 +32,7 @@ from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
 from symcompile.regression.losses import SQUARED
+from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.artifact import Loaded
 from symcompile.storage.recording import Recording
 
@@ -94,26 +96,27 @@ class Assembly:
     def put(self, region: Region, block: nn.Module) -> None:
         install(self.module, region, block)
 
-    def measured(
-        self, block: InstalledBlock, lowered: Lowered, fidelity: Fidelity, moved: str = ""
-    ) -> InstalledBlock:
-        """What is known of equations that are in a region's place; `moved` says why they are not
-        the default choice, where the compiler has made another."""
-        samples, provenance = self._samples(block.region), dict(block.outcome.provenance)
-        provenance.pop(MOVED, None)
-        usual = lowered.dtype == _usual(block.region)
-        probes = tuple(tuple(map(float, row)) for row in samples.X[samples.judged][:N_PROBES])
-        outcome = Rewrite(
-            block.region,
+    def rewrite(
+        self,
+        region: Region,
+        lowered: Lowered,
+        fidelity: Fidelity,
+        fronts: Mapping[int, ParetoFront],
+        provenance: Mapping[str, Any],
+    ) -> Rewrite:
+        """The outcome of a region that these equations are in the place of."""
+        samples = self._samples(region)
+        usual = lowered.dtype == _usual(region)
+        return Rewrite(
+            region,
             dict(lowered.equations),
-            block.outcome.fronts,
+            fronts,
             fidelity,
-            {**provenance, MOVED: moved} if moved else provenance,
+            provenance,
             samples.ranges,
-            probes,
+            tuple(tuple(map(float, row)) for row in samples.X[samples.judged][:N_PROBES]),
             "" if usual else str(lowered.dtype).removeprefix("torch."),
         )
-        return replace(block, outcome=outcome, lowered=lowered)
 
     def measured_again(self, block: InstalledBlock) -> InstalledBlock:
         """The same after its constants were trained; as it is where they were not."""

@@ -19,6 +19,7 @@ from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.fidelity.acceptance import Choice
 from symcompile.fidelity.controls import Controls
 from symcompile.fidelity.outcome import Rewrite
+from symcompile.lowering.block import Lowered
 from symcompile.modules.batches import Columns
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Region
@@ -169,28 +170,34 @@ class Chosen(Refined):
 
 @dataclass(frozen=True)
 class Rewritten(Chosen):
-    """The hybrid, and what stands in each region's place in it, not measured yet."""
+    """The hybrid, and the equations that stand in each region's place in it; None for a copy of
+    its neural block."""
 
     assembly: Assembly
+    lowered: Mapping[str, Lowered | None]
+
+    def problems_of(self, region: Region) -> Iterator[str]:
+        yield from super().problems_of(region)
+        if region.path not in self.lowered:
+            yield "has no block"
+            return
+        lowered = self.lowered[region.path]
+        if lowered and self.assembly.installed(region) is not lowered.module:
+            yield "has another block in its place"
+
+
+@dataclass(frozen=True)
+class Verified(Rewritten):
+    """Every block with its outcome, and the hybrid without those that had to be refused."""
+
     blocks: Mapping[str, InstalledBlock]
 
     def problems_of(self, region: Region) -> Iterator[str]:
         yield from super().problems_of(region)
         block = self.blocks.get(region.path)
         if block is None:
-            yield "has no block"
-        elif block.lowered and self.assembly.installed(region) is not block.lowered.module:
-            yield "has another block in its place"
-
-
-@dataclass(frozen=True)
-class Verified(Rewritten):
-    """Every block is measured, and the hybrid is without those that had to be refused."""
-
-    def problems_of(self, region: Region) -> Iterator[str]:
-        yield from super().problems_of(region)
-        block = self.blocks.get(region.path)
-        if block is not None and isinstance(block.outcome, Rewrite) != (block.lowered is not None):
+            yield "has no outcome"
+        elif isinstance(block.outcome, Rewrite) != (block.lowered is not None):
             yield "has an outcome that its block is not"
 
 

@@ -149,6 +149,7 @@ def spoiled(name: str, state: Any) -> dict[str, Any]:
         else {},
         "fronts": {"fronts": {path: {} for path in recording.regions}},
         "choices": {"choices": {}},
+        "lowered": {"lowered": {}},
         "blocks": {"blocks": {}},
     }
     return changes[name]  # type: ignore[no-any-return]
@@ -165,7 +166,8 @@ def spoiled(name: str, state: Any) -> dict[str, Any]:
         ("refine", "fronts", "no front for outputs"),
         ("refine", "renamed", "in other variables"),
         ("choose", "choices", "no choice"),
-        ("rewrite", "blocks", "no block"),
+        ("rewrite", "lowered", "no block"),
+        ("verify", "blocks", "no outcome"),
         ("verify", "neural", "an outcome that its block is not"),
     ],
 )

@@ -60,12 +60,12 @@ class Choice:
         refused: why the region has to stay neural; "" where it has not.
         judged: the equations to install, or where none may be, those of the default choice; None
             where an output has none.
-        moved: why the equations are not those of the default choice; "" where they are.
+        overruled: why the equations are not those of the default choice; "" where they are.
     """
 
     refused: str
     judged: Judged | None = None
-    moved: str = ""
+    overruled: str = ""
 
 
 def default_choice(region: Region, fronts: Mapping[int, ParetoFront]) -> dict[int, Equation]:

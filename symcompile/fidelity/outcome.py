@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from symcompile.modules.calling import Batch
 
 # Key in a provenance: why equations are not the default choice of their fronts.
-MOVED = "moved"
+OVERRULED = "moved"
 # Relative L2 that rounding makes in a block of single precision.
 _ROUNDED = 1e-6
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from symcompile.expressions.equation import Equation
 from symcompile.fidelity.outcome import (
-    MOVED,
+    OVERRULED,
     DomainIssue,
     EndToEnd,
     Fidelity,
@@ -207,8 +207,8 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
         for what, why in fidelity.unmeasured.items():
             yield "not measured", f"{what} ({cut(why, 120)})"
     if isinstance(outcome, Rewrite):
-        if MOVED in outcome.provenance:
-            why = outcome.provenance[MOVED]
+        if OVERRULED in outcome.provenance:
+            why = outcome.provenance[OVERRULED]
             yield "choice", f"the simplest that passes, since of the default choice: {why}"
         more = f" in compiled.fronts[{path!r}]"
         yield from _named("runner-up", list(_runners_up(outcome)), RUNNERS_UP, more)
