@@ -1,6 +1,8 @@
-"""The passes of the compiler, one a file, in their order; imported as `symcompile.passes`.
+"""The passes of the compiler, one a file; imported as `symcompile.passes`.
 
-May import every room up to `storage`, and `symcompile.pipeline`, which says what flows.
+`compiling_passes` has them in their order; `prune` before a compile and `simplify` after it are the
+user's to call. May import every room up to `storage`, and what lies flat up to `pipeline`, which
+says what flows.
 """
 
 from symcompile.options import Options

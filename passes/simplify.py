@@ -27,11 +27,11 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.expansion import expanded
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
-from symcompile.fidelity.refitting import Equations, Refitting
 from symcompile.lowering.block import trainable
 from symcompile.modules.assemble import install
-from symcompile.modules.biases import absorb
 from symcompile.modules.state import same_random_state
+from symcompile.pruning.alternatives import Alternatives, Equations
+from symcompile.pruning.biases import absorb
 from symcompile.target import is_number
 
 Adapt = Callable[[nn.Module], float | torch.Tensor]
@@ -87,7 +87,7 @@ def simplified(
     A constant that is left out goes into the biases of linear layers behind.
     """
     region, recording = block.region, assembly.recording
-    fitted = Refitting.of(
+    fitted = Alternatives.of(
         region, recording.samples[region.path], block.operators, block.outcome.fronts
     )
 
@@ -112,7 +112,7 @@ def simplified(
 
 def search(
     equations: Equations,
-    recorded: Refitting,
+    recorded: Alternatives,
     build: Callable[[Equations], nn.Module],
     adapt: Adapt,
     tolerance: float,
@@ -126,7 +126,7 @@ def search(
         enough: what the loss may rise to in any case.
 
     Fidelity to the block may have chosen equations that are too short for the task: where they are
-    not enough, others are the start if they do better (`Refitting.others`). Then inputs go, that
+    not enough, others are the start if they do better (`Alternatives.others`). Then inputs go, that
     which recorded samples miss least before others: what a later block computes from such an input
     may as well be computed there alone. Then constants, from all outputs at once, since each of
     them alone is rarely worth its trial; then terms of sums. Last, outputs take up what others
@@ -165,7 +165,7 @@ class _Shortening:
     by_hand: bool = True
     trials: list[Trial] = field(default_factory=list)
 
-    def start(self, equations: Equations, recorded: Refitting) -> Refitting:
+    def start(self, equations: Equations, recorded: Alternatives) -> Alternatives:
         """The equations as they are; where they are not enough, the shortest of those that are
         within the tolerance of the best that there are. Returns how to fit on from them."""
         starts = [(self.adapted(equations), recorded)]
@@ -182,7 +182,7 @@ class _Shortening:
         self.trials += [Trial({}, start.loss, start is self.best) for start, _ in starts]
         return fitting
 
-    def leave_out_inputs(self, recorded: Refitting) -> None:
+    def leave_out_inputs(self, recorded: Alternatives) -> None:
         needed: set[str] = set()
         while True:
             for name, changed in recorded.fewer(self.best.equations, needed):

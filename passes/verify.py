@@ -42,7 +42,8 @@ class VerifyPass:
             blocks = {path: self._measured(state, path) for path in state.lowered}
             _refuse_what_does_not_run(state.assembly, blocks)
             _refuse_what_breaks_together(state.assembly, blocks)
-        return Verified(**vars(state), blocks=blocks)
+        lowered = {path: block.lowered for path, block in blocks.items()}
+        return Verified(**{**vars(state), "lowered": lowered}, blocks=blocks)
 
     def _measured(self, state: Rewritten, path: str) -> InstalledBlock:
         """The block with its fidelity: what `choose` has measured to judge it, completed. Of

@@ -9,7 +9,7 @@ from pathlib import Path
 from symcompile.regression.distillation import Searches
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.run import Progress
+from symcompile.regression.scheduler import Progress
 from symcompile.storage.journal import Journal
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from symcompile import Target, symcompile
-from symcompile.modules.biases import absorb
 from symcompile.modules.calling import Batch
+from symcompile.pruning.biases import absorb
 
 X = torch.randn(40, 3, 2, generator=torch.Generator().manual_seed(0))
 EXAMPLE = Batch((X,), {})

@@ -191,7 +191,7 @@ def test_a_failed_search_stops_the_others_of_its_fit() -> None:
 
 
 def test_an_interrupt_stops_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    from symcompile.regression import run as module
+    from symcompile.regression import scheduler as module
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         raise KeyboardInterrupt

@@ -27,7 +27,7 @@ from fitting import distill
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.regression import run as distill_run
+from symcompile.regression import scheduler
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import SearchProgress
 from symcompile.regression.fit import Fit
@@ -194,11 +194,11 @@ def test_what_was_finished_at_an_interrupt_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_progress_of_what_was_left_alone_is_not_shown() -> None:
-    watch = distill_run.Watch(lambda progress: pytest.fail("told"))
+    watch = scheduler.Watch(lambda progress: pytest.fail("told"))
     halted: list[BaseException] = []
     watch.on_stop(halted.append)
     watch.stop()
-    with pytest.raises(distill_run.Stopped):
+    with pytest.raises(scheduler.Stopped):
         watch(SearchProgress(0.5))
     watch.on_stop(halted.append)
     assert len(halted) == 2
@@ -366,7 +366,7 @@ def test_what_an_executor_cancels_twice_is_refused() -> None:
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distill_run, "_PATIENCE", 0.2)
+    monkeypatch.setattr(scheduler, "_PATIENCE", 0.2)
 
 
 @pytest.mark.usefixtures("no_patience")

@@ -8,9 +8,9 @@ import pytest
 
 from symcompile.errors import EngineError
 from symcompile.regression.executors import (
-    Crew,
     InThisThread,
     Threads,
+    WorkerPool,
     available_cores,
     number_of_workers,
 )
@@ -79,23 +79,23 @@ def test_the_number_of_workers(executor: Executor, count: int | None) -> None:
 
 
 def test_a_crew_of_unknown_size_has_room_for_everything() -> None:
-    crew = Crew(Told())
-    assert crew.room > 10**9
-    assert crew.searches == available_cores()
+    pool = WorkerPool(Told())
+    assert pool.room > 10**9
+    assert pool.searches == available_cores()
 
 
 def test_a_worker_that_hangs_takes_up_room() -> None:
-    crew = Crew(ThreadPoolExecutor(2))
+    pool = WorkerPool(ThreadPoolExecutor(2))
     lost: Future[Any] = Future()
     lost.set_running_or_notify_cancel()
-    crew.give_up(lost)
-    assert crew.room == 1
+    pool.give_up(lost)
+    assert pool.room == 1
     lost.set_result(None)
-    assert crew.room == 2
+    assert pool.room == 2
 
 
 def test_of_a_pool_that_is_shut_down_nothing_is_submitted() -> None:
     pool = ProcessPoolExecutor(1)
     pool.shutdown()
     with pytest.raises(EngineError, match="takes no more searches"):
-        Crew(pool).submit(int)
+        WorkerPool(pool).submit(int)

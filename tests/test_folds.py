@@ -60,7 +60,7 @@ def test_rows_left_out_are_predicted_as_by_explicit_refits(text: str, weighted: 
     y = np.exp(0.5 * X[:, 0]) + 1e-3 * RNG.normal(size=9)
     weights = RNG.uniform(0.2, 2, 9) if weighted else None
     found = fitted(text, X, y, weights)
-    errors = found.predict(X) - y + Dataset(X, y, weights, folds=fold_numbers(9)).moves(found)
+    errors = found.predict(X) - y + Dataset(X, y, weights, folds=fold_numbers(9)).fold_shift(found)
     for row in range(9):
         rest = np.arange(9) != row
         w = None if weights is None else weights[rest]
@@ -75,7 +75,7 @@ def test_folds_of_several_rows_are_left_out_together() -> None:
     folds = fold_numbers(200)
     assert sorted(np.bincount(folds)) == [20] * 10
     found = fitted("1.5*x + 0.5", X, y)
-    errors = found.predict(X) - y + Dataset(X, y, folds=folds).moves(found)
+    errors = found.predict(X) - y + Dataset(X, y, folds=folds).fold_shift(found)
     for fold in range(10):
         line = np.polyfit(X[folds != fold, 0], y[folds != fold], 1)
         expected = np.polyval(line, X[folds == fold, 0]) - y[folds == fold]
@@ -86,9 +86,9 @@ def test_constants_that_hang_on_single_rows_are_found_out() -> None:
     X, y = np.arange(1.0, 5.0)[:, None], np.array([1.0, 5.0, 2.0, 4.0])
     data = Dataset(X, y, folds=fold_numbers(4))
     cubic = fitted("1.1*x**3 + 1.2*x**2 + 1.3*x + 1.4", X, y)
-    assert np.isinf(data.moves(cubic)).all()
+    assert np.isinf(data.fold_shift(cubic)).all()
     step = equation("0.5*where(x > 3.5, 1, 0)", "x")
-    found = data.moves(step)
+    found = data.fold_shift(step)
     assert np.isinf(found[3])
     assert not found[:3].any()
 
@@ -99,7 +99,7 @@ def test_an_equation_by_hand_is_not_refitted_to_look_better() -> None:
     y = 2 * X[:, 0]
     found = equation("5.0*x", "x")
     data = Dataset(X, y, folds=fold_numbers(8))
-    np.testing.assert_allclose(data.moves(found), 0.0, atol=1e-12)
+    np.testing.assert_allclose(data.fold_shift(found), 0.0, atol=1e-12)
 
 
 # --- the choice ----------------------------------------------------------------------------------

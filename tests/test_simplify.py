@@ -16,9 +16,9 @@ from torch import nn
 
 from symcompile import Compiled, Equation, SymCompileError, Target, symcompile
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.fidelity.refitting import Equations, Refitting
 from symcompile.modules.samples import Samples
 from symcompile.passes.simplify import search
+from symcompile.pruning.alternatives import Alternatives, Equations
 
 OPTIONS: dict[str, Any] = {
     "engine": "operon",
@@ -178,13 +178,13 @@ def test_a_term_of_a_sum_inside_of_a_product_goes(compiled: Compiled) -> None:
 
 
 @dataclass(frozen=True)
-class Mixing(Refitting):
+class Mixing(Alternatives):
     """Offers one start, and one form that is completed."""
 
     start: Equations = field(default_factory=dict)
     mixture: Equations = field(default_factory=dict)
 
-    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Refitting, Equations]]:
+    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Alternatives, Equations]]:
         yield self, self.start
 
     def fewer(

@@ -176,7 +176,7 @@ class _Search:
         key = (output, equation)
         if key not in self._values:
             values = equation.predict(self.reference.variables)
-            self._values[key] = values + self.reference.moves_of(output, equation)
+            self._values[key] = values + self.reference.fold_shift_of(output, equation)
         return self._values[key]
 
     def _error(self, output: int, equation: Equation) -> float:

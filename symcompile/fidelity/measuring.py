@@ -25,7 +25,7 @@ from symcompile.fidelity.end_to_end import as_it_is, end_to_end, remembered, wit
 from symcompile.fidelity.latency import latency
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
-from symcompile.fidelity.reference import Asides, Reference
+from symcompile.fidelity.reference import OptionalMeasurements, Reference
 from symcompile.lowering.block import Lowered
 from symcompile.modules.calling import Batch, evaluating, home
 from symcompile.modules.region_call import Rows, in_place_of, on_rows
@@ -54,7 +54,7 @@ class Comparison:
     reference: Reference
     batches: tuple[Batch, ...]
     batches_are: str
-    asides: Asides = field(default_factory=Asides)
+    optional: OptionalMeasurements = field(default_factory=OptionalMeasurements)
 
     def judge(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
         """Fidelity of a lowered block as far as a verdict needs it.
@@ -72,7 +72,7 @@ class Comparison:
                 end_to_end=self._end_to_end(block),
                 examined=self._examined(equations, lowered),
             )
-        return replace(fidelity, unmeasured=dict(self.asides.unmeasured))
+        return replace(fidelity, unmeasured=dict(self.optional.unmeasured))
 
     def _examined(self, equations: Mapping[int, Equation], lowered: Lowered) -> Examined:
         if isinstance(lowered, LoweredInRange) and equations == lowered.equations:
@@ -88,12 +88,12 @@ class Comparison:
         """What `judge` has left out."""
         if self.original is None:
             return fidelity
-        asides = Asides(fidelity.unmeasured)
+        optional = OptionalMeasurements(fidelity.unmeasured)
         with self._at_rest(block):
             function = of_block(self.reference.region, block, self._device(block), constant=0.0)
-            completed = self.reference.complete(fidelity, function, asides)
-            times = asides.get("latency", lambda: self._latency(block)) or ()
-        return replace(completed, latency=times, unmeasured=asides.unmeasured)
+            completed = self.reference.complete(fidelity, function, optional)
+            times = optional.get("latency", lambda: self._latency(block)) or ()
+        return replace(completed, latency=times, unmeasured=optional.unmeasured)
 
     @contextmanager
     def _at_rest(self, block: nn.Module) -> Iterator[None]:
@@ -123,7 +123,7 @@ class Comparison:
         changes = EndToEnd(math.nan, math.nan, math.nan, self.batches_are)
         for name, control in self.reference.controls._asdict().items():
             stand_in = {name: in_place_of(self.reference.region, _as_block(control))}
-            change = self.asides.get(f"end to end, {name}", partial(self._change, stand_in))
+            change = self.optional.get(f"end to end, {name}", partial(self._change, stand_in))
             if change is not None:
                 changes = replace(changes, **{name: getattr(change, name)})
         return changes

@@ -46,7 +46,7 @@ _TOTAL = -1
 T = TypeVar("T")
 
 
-class Asides:
+class OptionalMeasurements:
     """Makes side measurements: those that a compile can do without.
 
     They run a user's modules in ways in which nobody has run them before: on inputs beyond the
@@ -130,12 +130,12 @@ class Reference:
         """What equations have to give on judged samples [n, n_equations]."""
         return self.region.equation_values(self.Y)
 
-    def moves_of(self, output: int, equation: Equation) -> Array:
-        """What an equation gives on judged samples beyond its own values [n], since its constants
-        are fitted without them; zero where they have not seen them anyway."""
+    def fold_shift_of(self, output: int, equation: Equation) -> Array:
+        """What leaving out the fold of each judged sample adds to the equation's values [n]; zero
+        where samples were held out."""
         weights, folds = self.samples.weights, self.samples.folds
         y = self.equation_values[:, output]
-        return Dataset(self.variables, y, weights, folds=folds).moves(equation)
+        return Dataset(self.variables, y, weights, folds=folds).fold_shift(equation)
 
     def left_out(self, equations: Mapping[int, Equation], values: Array) -> Array:
         """Outputs [n, n_outputs] of a block, each row by constants fitted without it."""
@@ -143,7 +143,7 @@ class Reference:
             return values
         added = np.zeros_like(self.equation_values)
         for output, equation in equations.items():
-            added[:, output] = self.moves_of(output, equation)
+            added[:, output] = self.fold_shift_of(output, equation)
         projection = self.region.projection_out
         with np.errstate(all="ignore"):
             return values + (added if projection is None else added @ projection.components)
@@ -251,7 +251,9 @@ class Reference:
             shortfalls=() if examined is None else examined.shortfalls,
         )
 
-    def complete(self, fidelity: Fidelity, block: Function, asides: Asides) -> Fidelity:
+    def complete(
+        self, fidelity: Fidelity, block: Function, optional: OptionalMeasurements
+    ) -> Fidelity:
         """The same with what no verdict depends on: extrapolation, gradients, projected inputs."""
         keys = sorted(fidelity.outputs)
 
@@ -259,8 +261,8 @@ class Reference:
             X, Y = self.beyond
             return self._agreements(keys, block.values(X), Y) if len(X) else {}
 
-        beyond = asides.get("extrapolation", extrapolations) or {}
-        slopes = asides.get("gradients", lambda: self._gradients(keys, block)) or {}
+        beyond = optional.get("extrapolation", extrapolations) or {}
+        slopes = optional.get("gradients", lambda: self._gradients(keys, block)) or {}
 
         def completed(key: int, row: OutputFidelity) -> OutputFidelity:
             far = beyond.get(key, Agreement())
@@ -268,7 +270,7 @@ class Reference:
 
         total, projections = fidelity.total, dict(fidelity.projections)
         if "inputs" in projections:
-            lost = asides.get("projected inputs", lambda: self.lost_by_inputs)
+            lost = optional.get("projected inputs", lambda: self.lost_by_inputs)
             lost = math.nan if lost is None else lost
             projections["inputs"] = replace(projections["inputs"], relative_l2=lost)
         return replace(

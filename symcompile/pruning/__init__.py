@@ -1,4 +1,5 @@
-"""Pruning: which output dimensions of a block matter, and a block without the others.
+"""What a model can do without: output dimensions of a block, inputs and constants of its equations.
 
-Works on modules alone, before anything is compiled. May import `modules` and what stands below it.
+What `passes/prune.py` and `passes/simplify.py` work with, each while the model trains. May import
+`fidelity` and what stands below it.
 """

@@ -77,9 +77,9 @@ class Dataset:
             residual = np.asarray(value - self.y)
             if self.folds is None:
                 return residual
-            return residual + self.moves(equation)
+            return residual + self.fold_shift(equation)
 
-    def moves(self, equation: Equation) -> Array:
+    def fold_shift(self, equation: Equation) -> Array:
         """What leaving out the fold of each row [n_samples] adds to the equation's error there.
 
         The constants without a fold follow from the derivatives by them, to first order: the error

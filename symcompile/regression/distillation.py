@@ -15,17 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from symcompile.errors import EngineError
-from symcompile.regression.executors import Crew, InThisThread, Threads, available_cores
+from symcompile.regression.executors import InThisThread, Threads, WorkerPool, available_cores
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.run import Checkpoints, Progress, Run, shown
 from symcompile.regression.scale import Units, out_of_range
+from symcompile.regression.scheduler import Checkpoints, Progress, Scheduler, shown
 from symcompile.regression.share import complete, share
 
 
 @dataclass(frozen=True)
 class Searches:
-    """Searches of fits, which run while `refined` asks for what they find.
+    """Searches of fits, not started yet: `refined` runs them.
 
     Attributes:
         fits: each with a key of its own.
@@ -98,6 +98,6 @@ class Searches:
             one_thread = any(getattr(fit.engine, "one_thread", False) for fit in waiting)
             own = InThisThread() if one_thread else Threads(available_cores())
             with own if self.executor is None else nullcontext(self.executor) as workers:
-                run = Run(waiting, Crew(workers), self.journal, progress, n_fits=len(fits))
-                fronts |= run.fronts()
+                pool, n_fits = WorkerPool(workers), len(fits)
+                fronts |= Scheduler(waiting, pool, self.journal, progress, n_fits).fronts()
         return {fit.key: fronts[fit.key] for fit in fits}

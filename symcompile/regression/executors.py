@@ -146,7 +146,7 @@ def available_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-class Crew:
+class WorkerPool:
     """The workers of an executor. A process pool that broke at work is replaced by `Processes`."""
 
     def __init__(self, executor: Executor) -> None:

@@ -86,8 +86,8 @@ class ParetoFront:
 
     @property
     def best(self) -> Equation:
-        """The default choice: the knee of the front, see `choice.knee`, or what completes it. Where
-        few rows rank the equations, that of the shortest description."""
+        """The default choice: equation number `choice` where that is given; of few rows, that of
+        the shortest description; else the knee of the front, see `choice.knee`."""
         return self._picked(default)
 
     @property

@@ -6,8 +6,9 @@ No scripts, no outside assets; colours are the page's own, so light and dark the
 from __future__ import annotations
 
 from symcompile.errors import one_line
-from symcompile.report import Report, notes
+from symcompile.report import notes
 from symcompile.report.metrics import LEGEND
+from symcompile.report.report import Report
 from symcompile.report.templates import asset, environment
 
 # An equation longer than this is folded.

@@ -23,7 +23,7 @@ from symcompile.report.layout import count, cut
 from symcompile.report.metrics import CONTROLS, METRICS, figure, r2
 
 if TYPE_CHECKING:
-    from symcompile.report import Report
+    from symcompile.report.report import Report
 
 WORSE = "worse than linear"
 # A choice that won by less than this share of its value is one that a reader should look at.

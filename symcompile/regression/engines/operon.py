@@ -24,7 +24,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.engines import ProgressCallback, SearchProgress, described
+from symcompile.regression.engines.engine import ProgressCallback, SearchProgress, described
 from symcompile.regression.engines.operon_search import (
     EXACT,
     OperonRun,

@@ -39,7 +39,7 @@ from symcompile.expressions.operators import ALIASES, VOCABULARY
 from symcompile.expressions.parser import FUNCTIONS, parse
 from symcompile.expressions.slots import exact_exponents, renumber, slot
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.engines import ProgressCallback, SearchProgress, described
+from symcompile.regression.engines.engine import ProgressCallback, SearchProgress, described
 from symcompile.regression.engines.julia import julia_is_ready, load_pysr
 from symcompile.regression.pareto import ParetoFront
 

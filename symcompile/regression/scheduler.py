@@ -1,4 +1,4 @@
-"""The run of a distillation: which task goes to the workers next, and what becomes of its result.
+"""The scheduler of a distillation: which task goes to the workers next, what becomes of its result.
 
 Each search of a fit is one task, then refining what they found is one more. Only as many tasks as
 there are workers are under way, and what finishes a fit goes first: so fronts are complete one
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 from symcompile.errors import EngineError, SymCompileError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.engines import ProgressCallback, SearchProgress
-from symcompile.regression.executors import Crew
+from symcompile.regression.executors import WorkerPool
 from symcompile.regression.fit import Fit, refine_task, search_task
 from symcompile.regression.pareto import ParetoFront
 
@@ -115,10 +115,10 @@ def attempt(work: Callable[..., Any], *arguments: Any) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: it is not for a search to end the program
-        return Failure(described(error))
+        return Failure(failure_reason(error))
 
 
-def described(error: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """An error in one line; errors of our family speak for themselves."""
     lines = traceback.format_exception_only(error)
     text = str(error) if isinstance(error, SymCompileError) else "".join(lines)
@@ -126,25 +126,25 @@ def described(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-class Run:
+class Scheduler:
     """Searches and refinements of fits, from the first to the last.
 
     Args:
         fits: what is to be done, each with another key.
-        crew: who does it; closed in the end.
+        pool: who does it; closed in the end.
         n_fits: how many fits share the workers, those that the journal had among them.
     """
 
     def __init__(
         self,
         fits: Sequence[Fit],
-        crew: Crew,
+        pool: WorkerPool,
         journal: Checkpoints,
         progress: Progress,
         n_fits: int,
     ) -> None:
         self.fits = {fit.key: fit for fit in fits}
-        self.crew, self.journal, self.progress, self.n_fits = crew, journal, progress, n_fits
+        self.pool, self.journal, self.progress, self.n_fits = pool, journal, progress, n_fits
         self.watches: dict[Task, Watch] = {}
         self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}
         self.share: dict[str, dict[int, float]] = {fit.key: {} for fit in fits}
@@ -177,7 +177,7 @@ class Run:
             self.abandon()
             raise
         finally:
-            self.crew.close()
+            self.pool.close()
         if self.refused is not None:
             raise self.refused
         if self.failed and not self.done:
@@ -201,13 +201,13 @@ class Run:
         """Searches of one fit: the engine's number, or with a budget one for each idle worker."""
         if fit.budget is None:
             return fit.engine.restarts
-        return max(1, self.crew.searches // self.n_fits)
+        return max(1, self.pool.searches // self.n_fits)
 
     # --- there -------------------------------------------------------------------------------
 
     def send(self) -> bool:
         """Give the workers what they have room for; whether there is anything to wait for."""
-        while (queue := self.urgent or self.waiting) and len(self.under_way) < self.crew.room:
+        while (queue := self.urgent or self.waiting) and len(self.under_way) < self.pool.room:
             self.start(queue.popleft())
         if queue and not self.under_way:
             for task in (*self.urgent, *self.waiting):
@@ -229,11 +229,11 @@ class Run:
             self.searched(key, restart, equations)
             return
         else:
-            watch = [self.watch(key, restart)] if self.crew.shares_memory else []
+            watch = [self.watch(key, restart)] if self.pool.shares_memory else []
             call = search_task, fit, restart, *watch
         since = time.monotonic()
         try:
-            self.under_way[self.crew.submit(attempt, *call)] = task, since
+            self.under_way[self.pool.submit(attempt, *call)] = task, since
         except EngineError as error:  # what is under way is still waited for, and kept
             self.refused = error
             self.empty()
@@ -271,13 +271,13 @@ class Run:
             result = future.result()
         except (BrokenExecutor, CancelledError) as error:
             if task in self.repeated:
-                self.fail(task.key, f"the worker of {task} died twice: {described(error)}")
+                self.fail(task.key, f"the worker of {task} died twice: {failure_reason(error)}")
             else:  # another may have taken it along
                 self.repeated.add(task)
                 self.urgent.append(task)
             return
         except Exception as error:  # of the way there or back
-            result = Failure(described(error))
+            result = Failure(failure_reason(error))
         if isinstance(result, Failure):
             self.fail(task.key, f"{task} failed: {result.reason}")
         elif task.restart is None:
@@ -316,10 +316,10 @@ class Run:
         now = time.monotonic()
         for future, (task, since) in list(self.under_way.items()):
             budget = self.fits[task.key].budget
-            taken = now - (since if self.crew.own else max(since, self.heard))
+            taken = now - (since if self.pool.own else max(since, self.heard))
             if budget is not None and taken > 2.0 * budget + _PATIENCE:
                 del self.under_way[future]
-                self.crew.give_up(future)
+                self.pool.give_up(future)
                 reason = f"was given up after {taken:.0f} s, with a budget of {budget:g} s"
                 self.fail(task.key, f"{task} {reason}")
 

@@ -11,8 +11,8 @@ import sympy
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.fidelity.refitting import Refitting
 from symcompile.modules.samples import Samples
+from symcompile.pruning.alternatives import Alternatives
 from symcompile.regression.pareto import ParetoFront
 
 OPERATORS = OperatorSet.of(["+", "-", "*", "inv"])
@@ -41,14 +41,14 @@ def front(*texts: str, y: np.ndarray) -> ParetoFront:
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Refitting:
+def recorded() -> Alternatives:
     held = np.arange(1000) % 5 == 0
     fronts = {
         0: front("dx", "(dx + 0.3*dy)*(1 - 1/r)*(1.01 + 0.05*m + 0.001*m*m)", y=FIRST),
         1: front("2*dy", "2*dy*(1 - 1/r)", y=SECOND),
     }
     samples = Samples(V, np.column_stack([FIRST, SECOND]), held)
-    return Refitting(NAMES, samples, OPERATORS, fronts)
+    return Alternatives(NAMES, samples, OPERATORS, fronts)
 
 
 def terms(one: Equation) -> set[str]:
@@ -58,7 +58,7 @@ def terms(one: Equation) -> set[str]:
     return {str(form) for factor, form in shares if abs(factor) > 0.02}
 
 
-def test_an_input_goes_and_the_law_stays(recorded: Refitting) -> None:
+def test_an_input_goes_and_the_law_stays(recorded: Alternatives) -> None:
     given = {0: recorded.fronts[0].most_accurate, 1: recorded.fronts[1].most_accurate}
     trials = dict(recorded.fewer(given, needed={"dx", "dy"}))
     assert list(trials) == ["m", "r"]
@@ -66,19 +66,19 @@ def test_an_input_goes_and_the_law_stays(recorded: Refitting) -> None:
     assert all("r" not in one.uses for one in trials["r"].values())
 
 
-def test_no_input_comes_in_for_the_one_that_goes(recorded: Refitting) -> None:
+def test_no_input_comes_in_for_the_one_that_goes(recorded: Alternatives) -> None:
     for name, changed in recorded.fewer({0: equation("dx + 0.1*r")}, needed=set()):
         assert all(one.uses <= {"dx", "r"} - {name} for one in changed.values())
 
 
-def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: Refitting) -> None:
+def test_an_output_takes_up_what_another_has_come_to_consist_of(recorded: Alternatives) -> None:
     """Beside a form with m the other component of the first output was not recognised."""
     given = {0: equation("1.4*dx*(1 - 1/r)"), 1: equation("2*dy*(1 - 1/r)*(1 + 0.001*m)")}
     changed = dict(recorded.fewer(given, needed={"dx", "dy", "r"}))["m"]
     assert terms(changed[0]) == LAW
 
 
-def test_outputs_mix_though_constants_were_left_out(recorded: Refitting) -> None:
+def test_outputs_mix_though_constants_were_left_out(recorded: Alternatives) -> None:
     """The samples still have the constant; beside it the other component would not be seen."""
     samples = recorded.samples
     shifted = replace(recorded, samples=replace(samples, Y=samples.Y + np.array([40.0, 0.0])))
@@ -88,14 +88,14 @@ def test_outputs_mix_though_constants_were_left_out(recorded: Refitting) -> None
     assert mixed[0].complexity == complexity(mixed[0].form, OPERATORS)
 
 
-def test_a_constant_that_was_not_left_out_stays(recorded: Refitting) -> None:
+def test_a_constant_that_was_not_left_out_stays(recorded: Alternatives) -> None:
     samples = recorded.samples
     shifted = replace(recorded, samples=replace(samples, Y=samples.Y + np.array([40.0, 0.0])))
     mixed = shifted.mixed({0: equation("1.1*dx*(1 - 1/r) + 39.0"), 1: equation("2*dy*(1 - 1/r)")})
     assert terms(mixed[0]) == LAW | {"1"}
 
 
-def test_others_are_the_longest_and_fits_without_a_search(recorded: Refitting) -> None:
+def test_others_are_the_longest_and_fits_without_a_search(recorded: Alternatives) -> None:
     (_, longest), *fits = recorded.others({0: equation("dx"), 1: equation("2*dy")})
     assert longest[0].uses == {"dx", "dy", "r", "m"}
     assert terms(longest[1]) == {"dy", "dy/r"}
@@ -104,7 +104,7 @@ def test_others_are_the_longest_and_fits_without_a_search(recorded: Refitting) -
         assert [terms(found[k]) for k in (0, 1)] == [LAW, {"dy", "dy/r"}]
 
 
-def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: Refitting) -> None:
+def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: Alternatives) -> None:
     """A network that has learned a law where it is strong, and gives noise where it is weak."""
     X = V.copy()
     X[:, 2] = RNG.uniform(0.2, 3, 1000)
@@ -118,5 +118,5 @@ def test_a_law_is_found_that_only_the_strongest_samples_follow(recorded: Refitti
             assert terms(found[0]) == {"dy/r**3"}
 
 
-def test_the_only_input_can_not_go(recorded: Refitting) -> None:
+def test_the_only_input_can_not_go(recorded: Alternatives) -> None:
     assert recorded.fewer({0: equation("dx")}, needed=set()) == []

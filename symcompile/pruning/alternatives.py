@@ -30,7 +30,7 @@ Equations = dict[int, Equation]
 
 
 @dataclass(frozen=True)
-class Refitting:
+class Alternatives:
     """What the equations of one region were fitted to.
 
     Attributes:
@@ -54,7 +54,7 @@ class Refitting:
         samples: Samples,
         operators: OperatorSet,
         fronts: Mapping[int, ParetoFront],
-    ) -> Refitting:
+    ) -> Alternatives:
         unweighted = replace(region.equation_samples(samples), weights=None)
         return cls(region.variables, unweighted, operators, fronts)
 
@@ -76,7 +76,7 @@ class Refitting:
             for output, equation in equations.items()
         )
 
-    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Refitting, Equations]]:
+    def others(self, equations: Mapping[int, Equation]) -> Iterator[tuple[Alternatives, Equations]]:
         """Equations to try instead, each with what fits on from them.
 
         The longest on the fronts that are worth their length, and fits that need no search, in the
@@ -171,12 +171,12 @@ class Refitting:
 
     def shared(self, output: int, changed: Mapping[int, Equation]) -> Equation:
         """This output's equation, or a form of another one if that suits it better."""
-        fit, held = self.datasets(output)
+        fit, holdout = self.datasets(output)
         others = [scaled(other, fit) for k, other in changed.items() if k != output]
         front = refine(
             [changed[output], *(other for other in others if other is not None)],
             fit,
-            held,
+            holdout,
             self.limits,
         )
         return replace(front.most_accurate, symbols=self.names)
@@ -191,8 +191,8 @@ class Refitting:
 
     def lost(self, output: int, equation: Equation, other: Equation) -> float:
         """Nats of held-out loss from one equation to another."""
-        _, held = self.datasets(output)
-        before, after = held.loss_of(equation), held.loss_of(other)
+        _, holdout = self.datasets(output)
+        before, after = holdout.loss_of(equation), holdout.loss_of(other)
         return math.log(max(after, 1e-300) / max(before, 1e-300))
 
     def all_best(self, outputs: Iterable[int], names: Sequence[str]) -> Equations:
@@ -204,8 +204,8 @@ class Refitting:
     def best(self, output: int, names: Sequence[str]) -> Equation | None:
         """An equation in these inputs that needs no search: the simplest of those that are as good
         as any, since what it has too much can still be left out. None if there is none."""
-        fit, held = self.datasets(output, [self.names.index(name) for name in names])
-        front = refine(without_search(fit, names, self.limits), fit, held, self.limits)
+        fit, holdout = self.datasets(output, [self.names.index(name) for name in names])
+        front = refine(without_search(fit, names, self.limits), fit, holdout, self.limits)
         if not front.equations:
             return None
         return replace(front.select("plateau"), symbols=self.names)
