@@ -14,7 +14,7 @@ from torch import nn
 from symcompile.assembly import Assembly
 from symcompile.fidelity.acceptance import Choice
 from symcompile.lowering.block import Lowered
-from symcompile.modules.assemble import Vacant, root_for, vacate
+from symcompile.modules.assemble import root_for, vacate
 from symcompile.modules.region import Region
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Chosen, Rewritten
@@ -30,7 +30,7 @@ class RewritePass:
         with same_random_state():
             root, regions = state.root, state.recording.regions
             if "." in regions:
-                hybrid: nn.Module = root_for(regions["."], Vacant(), type(root).__name__)
+                hybrid: nn.Module = root_for(regions["."], root)
             else:
                 hybrid = vacate(root, regions)
             assembly = Assembly(hybrid, root, state.recording, dict(state.controls))

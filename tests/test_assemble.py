@@ -122,20 +122,26 @@ def whole(*parameters: Parameter) -> Region:
 def test_the_root_of_a_whole_model_has_its_signature() -> None:
     body = Block(lambda x, scale=2.0, flag=None: (x.sum(-1) * scale, flag))
     root = root_for(
-        whole(Parameter("x"), Parameter("scale", True, 2.0), Parameter("flag", True, None)),
-        body,
-        "Body",
+        whole(Parameter("x"), Parameter("scale", True, 2.0), Parameter("flag", True, None)), body
     )
+    assert isinstance(root.body, Vacant)
+    root.body = body
     for args, kwargs in (((X,), {}), ((X, 3.0), {}), ((), {"x": X, "flag": 1})):
         found, flag = root(*args, **kwargs)
         expected, expected_flag = body(*args, **kwargs)
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
         assert flag == expected_flag
-    assert root.body is body
-    assert type(root).__name__ == "Body"
+    assert type(root).__name__ == "Block"
+
+
+def test_the_root_of_a_whole_model_passes_keywords_by_name() -> None:
+    body = Block(lambda x, scale=2.0, *, t: x.sum(-1) * scale + t)
+    root = root_for(whole(Parameter("x"), Parameter("scale", True, 2.0), Parameter("t")), body)
+    root.body = body
+    torch.testing.assert_close(root(X, t=1.0), body(X, t=1.0), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["*xs", "**named"])
 def test_a_whole_model_with_starred_arguments_is_refused(name: str) -> None:
     with pytest.raises(TargetError, match="name a submodule instead"):
-        root_for(whole(Parameter(name)), Vacant(), "Body")
+        root_for(whole(Parameter(name)), nn.Identity())

@@ -19,8 +19,8 @@ from symcompile.lowering import joint
 from symcompile.lowering.affine import Entries, Gather, plan
 from symcompile.lowering.emission import Emitter, GraphWriter, Value
 from symcompile.lowering.raised import Raised
-from symcompile.lowering.signature import Arguments
-from symcompile.modules.region import Region
+from symcompile.modules.arguments import call_like, placeholders
+from symcompile.modules.region import Key, Region
 from symcompile.modules.region_call import build_structure
 
 NEURAL = "neural"
@@ -71,8 +71,8 @@ class Generator:
 
     def run(self) -> fx.GraphModule:
         interface = self.region.interface
-        self.arguments = Arguments(self.writer, interface)
-        self.raw = [self.arguments.tensor(one) for one in interface.inputs]
+        self.placeholders = placeholders(self.writer.graph, interface.parameters)
+        self.raw = [self._argument(spec.parameter, spec.keys) for spec in interface.inputs]
         self.inputs = [self._raised(node) for node in self.raw]
         self.sources, self.columns, widths = self._sources()
         program = self.joint.program
@@ -97,6 +97,16 @@ class Generator:
         return fx.GraphModule(self.root, graph, class_name="Equations")
 
     # Inputs
+
+    def _argument(self, parameter: str, keys: tuple[Key, ...]) -> fx.Node:
+        """What lies inside of an argument; the node stands once."""
+        if not keys:
+            return self.placeholders[parameter]
+        if (parameter, keys) not in self.nodes:
+            container = self._argument(parameter, keys[:-1])
+            item = self.writer.call(operator.getitem, container, keys[-1])
+            self.nodes[parameter, keys] = item
+        return self.nodes[parameter, keys]
 
     def _raised(self, node: fx.Node) -> fx.Node:
         if not self.raised:
@@ -252,10 +262,7 @@ class Generator:
 
     def _output(self, equations: dict[int, fx.Node]) -> None:
         self.writer.equations = ()
-        neural: list[fx.Node] = []
-        if not self.complete:
-            returned = self.arguments.call_module(NEURAL, self.root.get_submodule(NEURAL))
-            neural = [self._raised(node) for node in self.arguments.outputs(returned)]
+        neural = [] if self.complete else [self._raised(node) for node in self._neural()]
         build = self._stacked if self.region.projection_out is None else self._reconstructed
         outputs = build(equations, neural)
         if self.raised:
@@ -263,6 +270,25 @@ class Generator:
             outputs = [self.writer.call(back, node, self.raw[0]) for node in outputs]
         structure = self.region.interface.structure
         self.writer.graph.output(build_structure(structure, outputs))
+
+    def _neural(self) -> list[fx.Node]:
+        """What the neural block gives for the region's own arguments.
+
+        fx can't pass on `*args` whole: the positions and keywords that hold tensors are passed.
+        """
+        interface, values = self.region.interface, dict[str, Any](self.placeholders)
+        for starred in (parameter for parameter in values if parameter.startswith("*")):
+            parts = [spec for spec in interface.inputs if spec.parameter == starred]
+            keys = [spec.keys[0] for spec in parts if spec.keys]
+            if starred.startswith("**"):
+                values[starred] = {key: self._argument(starred, (key,)) for key in keys}
+            else:
+                count = 1 + max((key for key in keys if isinstance(key, int)), default=-1)
+                values[starred] = tuple(self._argument(starred, (k,)) for k in range(count))
+        neural = self.root.get_submodule(NEURAL)
+        returned = call_like(self.writer.graph, NEURAL, neural, values)
+        item = partial(self.writer.call, operator.getitem)
+        return [reduce(item, keys, returned) for keys in interface.output_keys]
 
     def _stacked(self, equations: Mapping[int, fx.Node], neural: list[fx.Node]) -> list[fx.Node]:
         """Outputs of their equations side by side, what has none from the neural outputs."""

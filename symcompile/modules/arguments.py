@@ -11,7 +11,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from symcompile.modules.region import Interface, Key, Parameter, leaves
 
@@ -93,6 +93,42 @@ def in_order(
         else:
             by_name[name] = name, [], value
     yield from (by_name[name] for name in named)
+
+
+# --- in a graph --------------------------------------------------------------------------------
+
+
+def placeholders(graph: fx.Graph, parameters: Iterable[Parameter]) -> dict[str, fx.Node]:
+    """A node for each parameter."""
+    nodes: dict[str, fx.Node] = {}
+    optional = False
+    for parameter in parameters:
+        # Python allows no required parameter after an optional one.
+        optional = (optional or parameter.has_default) and not parameter.name.startswith("*")
+        default = (parameter.default,) if optional else ()
+        nodes[parameter.name] = graph.placeholder(parameter.name, None, *default)
+    return nodes
+
+
+def call_like(graph: fx.Graph, path: str, module: nn.Module, values: Mapping[str, Any]) -> fx.Node:
+    """A call of the submodule at a path that gives these values to parameters of `module`, which
+    stands there or will: by position where that can be, as hooks expect it."""
+    known = inspect.signature(module.forward).parameters
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    by_name = False
+    for name, value in values.items():
+        by_name = by_name or (name in known and known[name].kind is known[name].KEYWORD_ONLY)
+        if name.startswith("**"):
+            kwargs |= value
+        elif name.startswith("*"):
+            args += value
+            by_name = True
+        elif by_name:
+            kwargs[name] = value
+        else:
+            args.append(value)
+    return graph.call_module(path, tuple(args), kwargs)
 
 
 # --- tensors among them, and what is none ------------------------------------------------------

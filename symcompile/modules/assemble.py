@@ -12,6 +12,7 @@ from typing import Any
 from torch import fx, nn
 
 from symcompile.errors import CaptureError, TargetError
+from symcompile.modules.arguments import call_like, placeholders
 from symcompile.modules.calling import WHOLE, submodule_path
 from symcompile.modules.region import Region
 from symcompile.modules.resolve import aliases
@@ -88,30 +89,23 @@ def install(root: nn.Module, region: Region, block: nn.Module) -> None:
         root.set_submodule(name, block)
 
 
-def root_for(region: Region, body: nn.Module, name: str) -> fx.GraphModule:
-    """A root with the model's own signature that calls `body`: where the target is ".".
+def root_for(region: Region, model: nn.Module) -> fx.GraphModule:
+    """A root that is called as the model is and has its class's name, with a Vacant as all that it
+    calls: where the target is ".".
 
-    `name` is that of the model's class, which the root shows.
     Raises TargetError for a forward with `*args` or `**kwargs`.
     """
-    graph = fx.Graph()
-    args: list[fx.Node] = []
-    kwargs: dict[str, Any] = {}
-    for parameter in region.interface.parameters:
+    parameters = region.interface.parameters
+    for parameter in parameters:
         if parameter.name.startswith("*"):
             raise TargetError(
                 f"target '.': forward takes {parameter.name}: name a submodule instead of '.'"
             )
-        default = (parameter.default,) if parameter.has_default else ()
-        node = graph.placeholder(parameter.name, None, *default)
-        if kwargs or parameter.has_default:
-            kwargs[parameter.name] = node
-        else:
-            args.append(node)
-    graph.output(graph.call_module(WHOLE, tuple(args), kwargs))
+    graph = fx.Graph()
+    graph.output(call_like(graph, WHOLE, model, placeholders(graph, parameters)))
     root = nn.Module()
-    root.add_module(WHOLE, body)
-    return fx.GraphModule(root, graph, name)
+    root.add_module(WHOLE, Vacant())
+    return fx.GraphModule(root, graph, type(model).__name__)
 
 
 def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
