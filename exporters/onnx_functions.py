@@ -162,17 +162,16 @@ def _constants_into_nodes(graph: Any) -> None:
 
 
 def own_outputs(graph: Any) -> None:
-    """Each output gets a value of its own: an equation `x0`, or two equal ones, would share one."""
+    """An output that is a weight gets a value of its own; what an equation `x0`, or two equal ones,
+    would share has one by the `OutputFixPass`."""
     import onnx_ir
 
-    seen = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
     for place, value in enumerate(graph.outputs):
-        if id(value) in seen:
+        if value.is_initializer():
             node = onnx_ir.node("Identity", inputs=[value])
             node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
             graph.append(node)
             graph.outputs[place] = node.outputs[0]
-        seen.add(id(graph.outputs[place]))
 
 
 def _rename_inner(graph: Any, prefix: str) -> None:

@@ -33,14 +33,6 @@ from symcompile.fidelity.outcome import Rewrite
 from symcompile.modules.calling import submodule_path
 
 _ROUNDS = 2  # of optimization, as torch.onnx does
-# Passes after that, where the installed onnx_ir has them.
-_FINISH = (
-    "LiftSubgraphInitializersToMainGraphPass",
-    "DeduplicateInitializersPass",
-    "CommonSubexpressionEliminationPass",
-    "OutputFixPass",
-    "NameFixPass",
-)
 _NOISY = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
 
 
@@ -211,9 +203,15 @@ def _optimize(model: Any) -> None:
         fold_constants_ir(model, onnx_shape_inference=True)
         rewrite(model, rules)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    for name in _FINISH:
-        if hasattr(common, name):
-            getattr(common, name)()(model)
+    finish = (
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )
+    for finishing in finish:
+        finishing(model)
     onnx_fusions.fuse(model)
 
 
