@@ -12,10 +12,10 @@ constant on a line of its own, so that a plain text diff reads well. Its top hol
 | weights | dtype, shape and digest of every weight outside of equations and neural blocks |
 | graph | nodes around the regions |
 
-and `symcompile.storage.rows` tells the members of each. A size that the exported graph leaves free
-has a name: "batch" for that of the rows, "size1" and so on for others. Numbers are written in full
-(`repr`), but for what a model gives on its probes: those are rounded, since their last digits are
-the processor's. Numbers that are not finite are null.
+and `symcompile.storage.schema` tells the members of each. A size that the exported graph leaves
+free has a name: "batch" for that of the rows, "size1" and so on for others. Numbers are written in
+full (`repr`), but for what a model gives on its probes: those are rounded, since their last digits
+are the processor's. Numbers that are not finite are null.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from symcompile.modules.calling import Batch, submodule_path
 from symcompile.modules.state import same_random_state
 from symcompile.storage.files import replacing
 from symcompile.storage.graph_rows import aten_rows, fx_rows
-from symcompile.storage.model import (
+from symcompile.storage.model_rows import (
     block_digest,
     example_of,
     model_row,
     weight_rows,
 )
-from symcompile.storage.rows import MANIFEST_FORMAT, region_row, stable
+from symcompile.storage.schema import MANIFEST_FORMAT, region_row, stable
 
 # A list longer than this stands on several lines.
 _WIDTH = 100

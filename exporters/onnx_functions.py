@@ -21,7 +21,7 @@ from symcompile.aten.sizes import is_free
 from symcompile.exporters.onnx_operators import OPAQUE_DOMAIN, Signature, signature_of
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, TensorInput
-from symcompile.storage.onnx_rows import FlatCall
+from symcompile.storage.onnx_schema import FlatCall
 
 DOMAIN = "symcompile"
 

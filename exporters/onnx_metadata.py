@@ -3,7 +3,7 @@
 On each function: text, LaTeX and fidelity for people who open the file in a viewer. On the model,
 because ONNX Runtime keeps only this: `symcompile.version`, under `symcompile.model` what is known
 of the model as a whole, and under `symcompile.<target>` the row of a manifest for each target, with
-what tells its nodes in the graph. See `symcompile.storage.rows` for the members of both.
+what tells its nodes in the graph. See `symcompile.storage.schema` for the members of both.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from symcompile.exporters.onnx_operators import Signature
 from symcompile.fidelity.outcome import Hybrid, Outcome, Refusal, Rewrite
 from symcompile.storage.codecs import without_nan
 from symcompile.storage.equations import DIGITS
-from symcompile.storage.model import block_digest, example_of, model_row, weight_rows
-from symcompile.storage.onnx_rows import (
+from symcompile.storage.model_rows import block_digest, example_of, model_row, weight_rows
+from symcompile.storage.onnx_schema import (
     TARGET_ROW,
     FlatCall,
     Reconstruction,
     TargetRow,
     TensorFeatures,
 )
-from symcompile.storage.rows import region_row
+from symcompile.storage.schema import region_row
 
 PREFIX = "symcompile."
 # A projection with more numbers stays out: the file would hold them twice.

@@ -24,7 +24,7 @@ from symcompile.diff.result import (
 )
 from symcompile.diff.rules import Rules
 from symcompile.diff.snapshot import Accuracy
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 

@@ -11,7 +11,7 @@ import diffs
 
 from symcompile.diff.drawing.picture import Box, Picture, picture
 from symcompile.diff.result import NodeChange, NodesDiff
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 Graph = tuple[Node, ...]
 

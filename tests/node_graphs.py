@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from symcompile.diff.matching import match
 from symcompile.diff.result import NodesDiff
-from symcompile.storage.rows import Node, Shape, Tensor
+from symcompile.storage.schema import Node, Shape, Tensor
 
 _SQUARE: Mapping[str, Shape] = {}
 _LINE = re.compile(r"(\S+) = ([^\s(]+)\((.*)\)")

@@ -20,7 +20,7 @@ from symcompile.lowering.block import trainable
 from symcompile.modules.agreement import same_gradients
 from symcompile.modules.calling import Batch
 from symcompile.passes.capture import BOUNDARIES, FX, capture
-from symcompile.storage.check import differences
+from symcompile.storage.verification import differences
 
 X = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
 BATCH = Batch((X,), {})

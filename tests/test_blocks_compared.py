@@ -11,7 +11,7 @@ from symcompile.diff.snapshot import Block, Output, Snapshot
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 NAMES = ("x0", "x1")
 

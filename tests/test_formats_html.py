@@ -23,7 +23,7 @@ from symcompile.diff.result import (
     Violation,
 )
 from symcompile.diff.snapshot import Accuracy
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 

@@ -18,7 +18,7 @@ from symcompile.diff.formats.markdown import (
     span,
     to_markdown,
 )
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 TAGS = {"<details>", "<details open>", "</details>", "<summary>", "</summary>", "<code>"}
 TAGS |= {"</code>", "<sub>", "</sub>"}

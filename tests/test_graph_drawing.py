@@ -27,7 +27,7 @@ from symcompile.diff.drawing.picture import Line, Picture, picture, spread
 from symcompile.diff.drawing.union import BOTH, NEW, OLD, fold, unite
 from symcompile.diff.formats.html import svg
 from symcompile.diff.result import NodesDiff
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 each_case = pytest.mark.parametrize("case", CASES)
 

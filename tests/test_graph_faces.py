@@ -13,7 +13,7 @@ from symcompile.diff.drawing.faces import clipped, face, operator
 from symcompile.diff.drawing.union import NEW, OLD, Cell, Vertex
 from symcompile.diff.formats.html import cut, facts_markup
 from symcompile.diff.result import Change
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 DRIFTED = Change.DRIFTED
 

@@ -11,7 +11,7 @@ from drawn_graphs import CASES, RESIDUAL, by_name, chain, compared, inserted, la
 from symcompile.diff.drawing.picture import picture
 from symcompile.diff.drawing.union import NEW, OLD, Vertex, fold, unite
 from symcompile.diff.result import BlockDiff, Change, NodesDiff
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 IDENTICAL = Change.IDENTICAL
 

@@ -12,8 +12,8 @@ from torch import fx, nn
 from symcompile import diff
 from symcompile.diff.readers import graph_module, read
 from symcompile.diff.snapshot import Snapshot
-from symcompile.storage.model import tensor_digest
-from symcompile.storage.rows import Node, Tensor
+from symcompile.storage.model_rows import tensor_digest
+from symcompile.storage.schema import Node, Tensor
 
 
 class Tied(nn.Module):

@@ -15,7 +15,7 @@ from symcompile.errors import one_line
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.storage.rows import Node, Tensor
+from symcompile.storage.schema import Node, Tensor
 
 NAMES = ("x", "t")
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from node_graphs import Graph, compared, graph, report, sequential
 
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 # --- layers that come, go and change -------------------------------------------------------------
 

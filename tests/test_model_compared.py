@@ -10,7 +10,7 @@ import pytest
 from symcompile.diff.model import compare_models
 from symcompile.diff.result import BlockDiff, EquationDiff, NodesDiff
 from symcompile.diff.snapshot import Snapshot
-from symcompile.storage.rows import ModelProbes, Node, Tensor
+from symcompile.storage.schema import ModelProbes, Node, Tensor
 
 X = Tensor("float32", ("batch", 3))
 SIDE = Snapshot("a", "manifest", inputs={"x": X}, outputs={"y": Tensor("float32", ("batch",))})

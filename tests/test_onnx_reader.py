@@ -36,7 +36,7 @@ from symcompile.modules.region import (
     TensorOutput,
 )
 from symcompile.storage import artifact
-from symcompile.storage.rows import Tensor
+from symcompile.storage.schema import Tensor
 from symcompile.target import Target
 
 FLOAT = TensorProto.FLOAT

@@ -16,7 +16,7 @@ from symcompile.diff.readers import read
 from symcompile.diff.readers.onnx_file import FOREIGN
 from symcompile.diff.snapshot import Snapshot
 from symcompile.errors import ArtifactError
-from symcompile.storage.rows import Node, Tensor
+from symcompile.storage.schema import Node, Tensor
 
 FLOAT = TensorProto.FLOAT
 

@@ -23,7 +23,7 @@ from symcompile.diff.rules import CATEGORIES, Rules, categories
 from symcompile.diff.snapshot import Accuracy
 from symcompile.diff.verdict import violations
 from symcompile.errors import ComparisonError
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 SIGNATURE, CHANGED, ADDED, REMOVED, DRIFTED, WEIGHTS, REWRITTEN, IDENTICAL = Change
 

@@ -16,7 +16,7 @@ from symcompile.report.layout import aligned
 from symcompile.storage import files
 from symcompile.storage.equations import DIGITS
 from symcompile.storage.reading import reading
-from symcompile.storage.rows import Tensor
+from symcompile.storage.schema import Tensor
 
 _MAX_TEXT = 200
 _COLUMNS = ("target", "complexity", "R2", "rel. L2", "equation")

@@ -14,7 +14,7 @@ from symcompile.diff.result import CLASSES, BlockDiff, BlockSide, Change, Equati
 from symcompile.diff.rounding import epsilon
 from symcompile.diff.snapshot import Block, Snapshot
 from symcompile.expressions.evaluation import Array
-from symcompile.storage.rows import Span
+from symcompile.storage.schema import Span
 
 # Comparing two equations takes some hundredths of a second.
 _MOST_PAIRS = 100

@@ -13,7 +13,7 @@ from typing import Any
 from symcompile.diff.snapshot import Accuracy, Block, Output, Snapshot
 from symcompile.errors import one_line
 from symcompile.storage.equations import DIGITS
-from symcompile.storage.rows import Node, Tensor
+from symcompile.storage.schema import Node, Tensor
 
 _ACCURACY = {
     "r2": "R2",

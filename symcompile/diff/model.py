@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from symcompile.diff.result import BlockDiff, Fact, ModelDiff, NodesDiff
 from symcompile.diff.snapshot import UNKNOWN_RANK, Snapshot
-from symcompile.storage.rows import Shape, Tensor
+from symcompile.storage.schema import Shape, Tensor
 
 # The domain of our own functions, which a flat file does not have.
 _OWN_DOMAIN = "symcompile"

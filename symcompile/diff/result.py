@@ -12,7 +12,7 @@ from symcompile.diff.snapshot import IN_MEMORY, NOT_MEASURED, Accuracy, Output
 from symcompile.errors import ComparisonError
 from symcompile.storage.equations import DIGITS
 from symcompile.storage.reading import wall
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 
 class Change(StrEnum):

@@ -10,7 +10,7 @@ import numpy as np
 
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.storage.rows import ModelProbes, Node, Shape, Span, Tensor
+from symcompile.storage.schema import ModelProbes, Node, Shape, Span, Tensor
 
 UNKNOWN_RANK: Shape = ("...",)
 

@@ -2,6 +2,12 @@
 equations, regions and figures that manifests and ONNX metadata share with them. Files are read with
 distrust. May import every room before it in the order of DESIGN: `expressions` to `aten`.
 
-`files` opens and writes them, `reading` names what is wrong in one, `codecs` says how values stand
-in JSON; `equations`, `rows`, `onnx_rows` and `outcomes` are the schema, `older` its former forms.
+| files | hold |
+|---|---|
+| `artifact`, `recording`, `journal` | what is saved, and `container`, `tensors`: in which bytes |
+| `schema`, `onnx_schema`, `equations` | what manifests and ONNX metadata say, member by member |
+| `model_rows`, `graph_rows` | what is said there of a model and its graph |
+| `outcomes`, `consistency`, `older` | regions of a `.symc`, whether they fit together, of before |
+| `verification` | whether a stored graph computes what its model does |
+| `files`, `reading`, `codecs` | opening and writing; naming what is wrong; values in JSON |
 """

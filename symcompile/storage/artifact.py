@@ -2,7 +2,7 @@
 
 | member | holds |
 |---|---|
-| manifest.json | versions, capture, the model under "about" (see `model`), caller's notes |
+| manifest.json | versions, capture, the model under "about" (see `model_rows`), caller's notes |
 | outcomes.json | rewrite or refusal of each region, with fronts and fidelity |
 | graph.json | the model around the regions, see `symcompile.aten.document` |
 | tensors.safetensors | its parameters, buffers and constants |
@@ -41,12 +41,12 @@ from symcompile.modules.calling import Batch, map_tensors, submodule_path
 from symcompile.modules.region import Region
 from symcompile.modules.state import deepcopy, same_random_state
 from symcompile.storage import container
-from symcompile.storage.check import differences
-from symcompile.storage.model import example_of, model_row
+from symcompile.storage.model_rows import example_of, model_row
 from symcompile.storage.older import outcomes_of_format_1
 from symcompile.storage.outcomes import outcome_from_json, outcome_to_json, region_to_json
 from symcompile.storage.reading import at, reading, said
 from symcompile.storage.recording import Recording
+from symcompile.storage.verification import differences
 
 State = Mapping[str, torch.Tensor]
 # The document of a member, and its tensors; None where it has none.

@@ -1,6 +1,6 @@
 """Regions and outcomes as `.symc` files hold them: whole, fronts and losses included.
 
-Equations and figures are those of every file, see `equations` and `rows`. Whatever does not fit
+Equations and figures are those of every file, see `equations` and `schema`. Whatever does not fit
 raises ArtifactError that names the place.
 """
 
@@ -68,7 +68,7 @@ from symcompile.storage.codecs import (
 from symcompile.storage.consistency import check_outcome, check_region
 from symcompile.storage.equations import EQUATION_ROW, LOSS, EquationRow
 from symcompile.storage.reading import MisfitError, at, placed
-from symcompile.storage.rows import MAX_PROBES
+from symcompile.storage.schema import MAX_PROBES
 from symcompile.target import Target
 
 FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from symcompile.diff.drawing.union import BOTH, NEW, SAME, Cell, Vertex
 from symcompile.diff.result import CLASSES, BlockDiff, Change
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 # A sign for each class and mark, for readers who don't see colours.
 SIGNS = dict(zip(CLASSES, "!≠+−≈Δ≡=", strict=True)) | {"changed": "~", "moved": "⇄"}

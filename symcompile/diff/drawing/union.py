@@ -16,7 +16,7 @@ from functools import cached_property
 import networkx as nx
 
 from symcompile.diff.result import BlockDiff, Change, NodesDiff
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 # On which side a vertex or an edge is; BOTH is OLD | NEW.
 OLD, NEW, BOTH = 1, 2, 3

@@ -30,7 +30,7 @@ from symcompile.diff.result import CLASSES, GraphDiff, ModelDiff, NodesDiff
 from symcompile.report.layout import count
 from symcompile.report.metrics import COMPARED_LEGEND
 from symcompile.report.templates import asset, environment
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 # Of one string, in characters; a longer one says how long it is. Of an equation.
 _LONGEST, _EQUATION = 1500, 4000

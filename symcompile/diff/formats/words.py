@@ -22,7 +22,7 @@ from symcompile.diff.result import (
 from symcompile.diff.rules import CATEGORIES, Rules
 from symcompile.diff.snapshot import NOT_MEASURED
 from symcompile.report.layout import count
-from symcompile.storage.rows import Node
+from symcompile.storage.schema import Node
 
 _NAMES = 5
 

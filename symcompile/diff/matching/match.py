@@ -27,7 +27,7 @@ from symcompile.diff.matching.fingerprints import (
 from symcompile.diff.matching.network import Level, Network
 from symcompile.diff.matching.pairing import NodePairing
 from symcompile.diff.result import NodesDiff
-from symcompile.storage.rows import Node, Tensor
+from symcompile.storage.schema import Node, Tensor
 
 Pairs = list[tuple[int, int]]
 

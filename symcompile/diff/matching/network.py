@@ -10,7 +10,7 @@ from typing import Any
 
 import networkx as nx
 
-from symcompile.storage.rows import REGION, Node, Tensor
+from symcompile.storage.schema import REGION, Node, Tensor
 
 # Ends of the graph: their names are the model's own, what they do is said by no attribute.
 ENDS = ("input", "output")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symcompile.storage.onnx_rows import FlatCall
+from symcompile.storage.onnx_schema import FlatCall
 
 DOMAIN = "symcompile"
 

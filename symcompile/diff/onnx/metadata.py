@@ -15,9 +15,9 @@ from symcompile.diff.snapshot import Block
 from symcompile.errors import ArtifactError, shown
 from symcompile.storage.codecs import mapping, unique
 from symcompile.storage.older import is_older_metadata, older_metadata
-from symcompile.storage.onnx_rows import ONNX_MODEL, TARGET_ROW, FlatCall, OnnxModelRow, TargetRow
+from symcompile.storage.onnx_schema import ONNX_MODEL, TARGET_ROW, FlatCall, OnnxModelRow, TargetRow
 from symcompile.storage.reading import at, from_json
-from symcompile.storage.rows import ModelProbes
+from symcompile.storage.schema import ModelProbes
 
 _PREFIX = "symcompile."
 _VERSION, _MODEL = f"{_PREFIX}version", f"{_PREFIX}model"

@@ -32,7 +32,7 @@ from symcompile.diff.readers.manifest import matrix
 from symcompile.diff.snapshot import Block
 from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.storage.onnx_rows import TargetRow, TensorFeatures
+from symcompile.storage.onnx_schema import TargetRow, TensorFeatures
 
 MOST_PROBES = 64
 IN_RANGE = 8

@@ -27,7 +27,7 @@ from symcompile.diff.onnx.text import (
 )
 from symcompile.errors import ArtifactError, shown
 from symcompile.storage.codecs import printable
-from symcompile.storage.rows import Node, Tensor
+from symcompile.storage.schema import Node, Tensor
 
 _DEEPEST = 50  # calls of local functions inside of each other
 

@@ -20,7 +20,7 @@ from symcompile.errors import ArtifactError, shown
 from symcompile.expressions.evaluation import Array
 from symcompile.storage.codecs import printable
 from symcompile.storage.files import without_waiting
-from symcompile.storage.rows import Tensor
+from symcompile.storage.schema import Tensor
 
 _CHUNK = 2**20
 _EXTERNAL = 1  # onnx.TensorProto.EXTERNAL

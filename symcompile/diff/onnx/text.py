@@ -11,7 +11,7 @@ import numpy as np
 from symcompile.diff.onnx.calls import graphs_of
 from symcompile.diff.onnx.tensors import Tensors, is_external, small_array
 from symcompile.storage.codecs import printable
-from symcompile.storage.rows import Tensor
+from symcompile.storage.schema import Tensor
 
 MOST_SHOWN = 16  # values of a constant that is no weight
 _LONGEST = 400  # characters of one attribute

@@ -17,7 +17,7 @@ from symcompile.modules.calling import submodule_path
 from symcompile.storage.artifact import Artifact
 from symcompile.storage.equations import check_work
 from symcompile.storage.graph_rows import aten_rows
-from symcompile.storage.model import (
+from symcompile.storage.model_rows import (
     constants_of,
     rest_of_block,
     state_digest,
@@ -26,7 +26,7 @@ from symcompile.storage.model import (
     tensors_inside,
 )
 from symcompile.storage.reading import reading
-from symcompile.storage.rows import region_row
+from symcompile.storage.schema import region_row
 
 Json = dict[str, Any]
 

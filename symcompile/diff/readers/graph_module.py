@@ -15,9 +15,9 @@ from symcompile.diff.snapshot import Snapshot
 from symcompile.modules.calling import result_places
 from symcompile.storage.codecs import printable
 from symcompile.storage.graph_rows import fx_rows
-from symcompile.storage.model import own_tensors, tensor_digest
+from symcompile.storage.model_rows import own_tensors, tensor_digest
 from symcompile.storage.reading import reading
-from symcompile.storage.rows import GRAPH, Shape, Tensor
+from symcompile.storage.schema import GRAPH, Shape, Tensor
 
 NOTE = "no equations of symcompile in it: structure only"
 

@@ -19,7 +19,7 @@ from symcompile.storage import files
 from symcompile.storage.codecs import NAME, by_name, mapping, printable, unique
 from symcompile.storage.equations import check_complexity, check_probes, check_work
 from symcompile.storage.reading import MAX_JSON, MisfitError, at, from_json, placed, reading
-from symcompile.storage.rows import (
+from symcompile.storage.schema import (
     GRAPH,
     MANIFEST_FORMAT,
     MODEL,

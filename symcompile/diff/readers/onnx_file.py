@@ -20,7 +20,7 @@ from symcompile.errors import ArtifactError, shown
 from symcompile.storage import files
 from symcompile.storage.codecs import NAME, printable
 from symcompile.storage.reading import reading
-from symcompile.storage.rows import Shape, Tensor
+from symcompile.storage.schema import Shape, Tensor
 
 FOREIGN = "no equations of symcompile in it: structure only"
 

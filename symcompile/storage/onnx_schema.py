@@ -17,7 +17,7 @@ from symcompile.storage.codecs import (
     shared,
     whole,
 )
-from symcompile.storage.rows import ModelRow, RegionRow
+from symcompile.storage.schema import ModelRow, RegionRow
 
 _NAMES = many(NAME)
 _FEATURES = many(whole(0, 100_000), 1_000)

@@ -1,4 +1,4 @@
-"""The model as a whole, see `rows.ModelRow`: arguments, results, weights, and what it gives.
+"""The model as a whole, see `schema.ModelRow`: arguments, results, weights, and what it gives.
 
 Manifests and artifacts hold the same, so that a comparison reads the same from both.
 """
