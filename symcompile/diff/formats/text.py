@@ -180,31 +180,23 @@ def _equation(page: _Page, equation: EquationDiff, said: str) -> Iterator[str]:
 
 
 def _coefficients(page: _Page, equation: EquationDiff) -> Iterator[str]:
-    rows = words.coefficient_rows(equation)
+    rows, rest = words.coefficients(equation, _COEFFICIENTS)
     if not rows:
         return
     shown = [("coefficient (#)", "old", "new", "change"), *(row[:4] for row in rows)]
-    shown = shown[: _COEFFICIENTS + 1]
     beside = sum(max(map(len, column)) for column in list(zip(*shown, strict=True))[1:])
     room = max(page.width - beside - 10, 15)
     for line in aligned([(cut(place, room), *values) for place, *values in shown]):
         yield f"    {line}"
-    rest = words.rest_of(len(rows) - _COEFFICIENTS, len(equation.coefficients) - len(rows))
-    if rest:
-        yield f"    ... {rest}"
+    yield from [f"    ... {rest}"] * bool(rest)
 
 
 def _rows(
     page: _Page, indent: str, remarks: Sequence[Remark], metrics: Sequence[MetricDiff] = ()
 ) -> Iterator[str]:
     """Names in a column, what is to be said beside them; of the metrics those that moved first."""
-    moved = [metric for metric in metrics if metric.old and metric.new and metric.changed]
-    still = [metric for metric in metrics if metric not in moved]
-    rows = list(remarks)
-    if still:
-        word = "unchanged" if still[0].old and still[0].new else "figures"
-        shown = ", ".join(f"{metric.name} {metric.old or metric.new}" for metric in still)
-        rows.insert(0, (word, _kept(shown)))
+    moved, word, still = words.moved_and_still(metrics)
+    rows = [*[(word, _kept(still))] * bool(still), *remarks]
     names = [*(metric.name for metric in moved), *(name for name, _ in rows)]
     wide = max(map(len, names), default=0)
     old = max((len(metric.old) for metric in moved), default=0)
@@ -228,11 +220,7 @@ def _graph(page: _Page, nodes: NodesDiff, all_nodes: bool) -> Iterator[str]:
         return
     level = f" ({plain(nodes.level)})" if nodes.level else ""
     yield from page.heading(f"graph{level}", "title", f": {words.node_counts(nodes)}")
-    lines = words.node_lines(nodes)
-    for sign, style in _SIGNS.items():
-        rows = [line for mark, line in lines if mark == sign]
-        most = len(rows) if all_nodes else _NODES
-        for line in rows[:most]:
-            yield "  " + page.paint(style, cut(f"{sign} {line}", page.width - 2))
-        if len(rows) > most:
-            yield f"  {sign} ... {len(rows) - most:,} more"
+    for sign, lines, rest in words.node_lists(nodes, None if all_nodes else _NODES):
+        for line in lines:
+            yield "  " + page.paint(_SIGNS[sign], cut(f"{sign} {line}", page.width - 2))
+        yield from (f"  {sign} {line}" for line in rest)

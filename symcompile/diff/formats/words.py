@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from symcompile.diff.formats import figures
-from symcompile.diff.formats.figures import LONG, name, plain
+from symcompile.diff.formats.figures import LONG, MetricDiff, name, plain
 from symcompile.diff.result import (
     CLASSES,
     BlockDiff,
@@ -70,10 +70,20 @@ def largest_change(block: BlockDiff) -> str:
     return figures.percent(moved[0].relative) if moved else ""
 
 
-def rest_of(more: int, unmoved: int) -> str:
-    """What a table of coefficients does not show: "3 more, 2 unchanged"."""
-    counts = {"more": more, "unchanged": unmoved}
-    return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number > 0)
+def coefficients(equation: EquationDiff, most: int) -> tuple[list[CoefficientRow], str]:
+    """The first of those rows, and what they don't show: "3 more, 2 unchanged"."""
+    rows = coefficient_rows(equation)
+    counts = {"more": len(rows) - most, "unchanged": len(equation.coefficients) - len(rows)}
+    rest = [f"{number:,} {word}" for word, number in counts.items() if number > 0]
+    return rows[:most], ", ".join(rest)
+
+
+def moved_and_still(metrics: Sequence[MetricDiff]) -> tuple[list[MetricDiff], str, str]:
+    """The metrics that changed; and of the others what they are, and a text of them."""
+    moved = [metric for metric in metrics if metric.old and metric.new and metric.changed]
+    still = [metric for metric in metrics if metric not in moved]
+    word = "unchanged" if all(metric.old and metric.new for metric in still) else "figures"
+    return moved, word, ", ".join(f"{metric.name} {metric.old or metric.new}" for metric in still)
 
 
 def equation_remarks(equation: EquationDiff) -> list[Remark]:
@@ -207,6 +217,15 @@ def node_lines(nodes: NodesDiff) -> list[tuple[str, str]]:
         sign = ">" if change.change == "moved" else "~"
         lines.append((sign, f"{names}: {plain(change.what, LONG)}"))
     return lines
+
+
+def node_lists(nodes: NodesDiff, most: int | None) -> Iterator[tuple[str, list[str], list[str]]]:
+    """By sign at most so many of these lines, and what tells of the others, if there are any."""
+    lines = node_lines(nodes)
+    for sign in "-+~>":
+        rows = [line for mark, line in lines if mark == sign]
+        shown = rows[:most]
+        yield sign, shown, [f"... {len(rows) - len(shown):,} more"] * (len(rows) > len(shown))
 
 
 def node_counts(nodes: NodesDiff) -> str:
