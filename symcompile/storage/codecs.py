@@ -78,7 +78,11 @@ def _leaf(
     return Codec(write, read)
 
 
-def _number(low: float, high: float, expected: str, *, finite: bool = False) -> Codec:
+def number(low: float = -math.inf, high: float = math.inf, *, finite: bool = False) -> Codec:
+    """Numbers from `low` to `high`, and NaN for what was not measured unless they are `finite`."""
+    expected = "a finite number" if finite else "a number"
+    expected += f" from {low:g}" * math.isfinite(low) + f" up to {high:g}" * math.isfinite(high)
+
     def read(data: Any) -> float:
         if not finite and (data is None or (type(data) is str and data in ("inf", "-inf"))):
             value = math.nan if data is None else float(data)
@@ -93,13 +97,7 @@ def _number(low: float, high: float, expected: str, *, finite: bool = False) -> 
     return Codec(float, read)
 
 
-def number(low: float, high: float = math.inf) -> Codec:
-    """Numbers from `low` to `high`, and NaN for what was not measured."""
-    start = "a number" + f" from {low:g}" * math.isfinite(low)
-    return _number(low, high, start + f" up to {high:g}" * math.isfinite(high))
-
-
-def whole(low: int, high: int = 2**63 - 1) -> Codec:
+def integer(low: int, high: int = 2**63 - 1) -> Codec:
     """Whole numbers from `low` to `high`."""
     return _leaf(
         lambda data: type(data) is int and low <= data <= high,
@@ -135,10 +133,9 @@ def _is_parameter(data: Any) -> bool:
 TEXT = _text(MAX_TEXT, printable=False)
 LINE = _text(MAX_LINE, printable=True)
 NAME = _text(MAX_NAME, "a name", printable=True)
-COUNT = whole(0)
+COUNT = integer(0)
 FLAG = _leaf(lambda data: type(data) is bool, "true or false", bool)
-NUMBER = _number(-math.inf, math.inf, "a number")
-FINITE = _number(-math.inf, math.inf, "a finite number", finite=True)
+NUMBER, FINITE = number(), number(finite=True)
 KEY = _leaf(lambda data: type(data) is str or (type(data) is int and abs(data) < 2**63), "a key")
 LITERAL = _leaf(lambda data: data is None or type(data) in (bool, int, float, str), "a plain value")
 IDENTIFIER = _leaf(

@@ -37,11 +37,11 @@ from symcompile.storage.codecs import (
     Codec,
     by_name,
     inside,
+    integer,
     many,
     number,
     shared,
     unique,
-    whole,
     without_nan,
     wrong,
 )
@@ -63,7 +63,7 @@ _SLOT = re.compile(r"c\[(\d+)\]")
 
 # --- how well it does ----------------------------------------------------------------------------
 
-AGREEMENT = shared(Agreement, r2=number(-math.inf, 1.0), relative_l2=ERROR, max_error=ERROR)
+AGREEMENT = shared(Agreement, r2=number(high=1.0), relative_l2=ERROR, max_error=ERROR)
 
 FIDELITY = shared(
     OutputFidelity,
@@ -100,7 +100,7 @@ class EquationRow:
         default_factory=dict
     )
     variables: Annotated[tuple[str, ...], many(NAME)] = ()
-    complexity: Annotated[int | None, whole(1)] = None
+    complexity: Annotated[int | None, integer(1)] = None
     operators: Annotated[int | None, COUNT] = None
     loss: Annotated[float, NUMBER] = math.nan
     holdout_loss: Annotated[float, NUMBER] = math.nan

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from symcompile.errors import shown
-from symcompile.storage.codecs import listed, mapping, whole
+from symcompile.storage.codecs import integer, listed, mapping
 from symcompile.storage.equations import FIDELITY
 from symcompile.storage.reading import MisfitError, at
 
@@ -77,7 +77,7 @@ def older_metadata(row: Json) -> Json:
         return {**target, "reason": row["neural"], "status": "neural"}
     equations: Json = {}
     for equation in listed(row.get("equations")):
-        number = str(whole(0, 999_999).read(mapping(equation).get("output")))
+        number = str(integer(0, 999_999).read(mapping(equation).get("output")))
         if number in equations:
             raise MisfitError(f"has output {number} twice")
         with at(f"output {number}"):

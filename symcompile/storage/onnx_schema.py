@@ -12,16 +12,16 @@ from symcompile.storage.codecs import (
     NAME,
     by_name,
     inside,
+    integer,
     many,
     pair,
     shared,
-    whole,
 )
 from symcompile.storage.schema import ModelRow, RegionRow
 
 _NAMES = many(NAME)
-_FEATURES = many(whole(0, 100_000), 1_000)
-_SIGNATURE = many(pair(NAME, whole(0, 32)), 1_000)
+_FEATURES = many(integer(0, 100_000), 1_000)
+_SIGNATURE = many(pair(NAME, integer(0, 32)), 1_000)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FlatCall:
     function: Annotated[str, NAME]
     inputs: Annotated[tuple[str, ...], _NAMES]
     outputs: Annotated[tuple[str, ...], _NAMES]
-    nodes: Annotated[int, whole(1)]
+    nodes: Annotated[int, integer(1)]
     path: str = ""
 
 

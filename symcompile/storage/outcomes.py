@@ -42,6 +42,7 @@ from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.codecs import (
     COUNT,
     DATA,
+    ERROR,
     FINITE,
     IDENTIFIER,
     KEY,
@@ -54,14 +55,13 @@ from symcompile.storage.codecs import (
     Codec,
     by_name,
     by_number,
+    integer,
     many,
-    number,
     one_of,
     optional,
     ordered,
     pair,
     record,
-    whole,
     without_nan,
     wrong,
 )
@@ -95,6 +95,7 @@ def _equation(row: Callable[..., EquationRow], read: Callable[[EquationRow], Equ
 EQUATION = _equation(EquationRow.for_people, EquationRow.checked)
 _OF_FRONT = _equation(EquationRow.of, EquationRow.checked)
 _UNBUILT = _equation(EquationRow.of, EquationRow.unbuilt)
+record(Few, rows=integer(1), price=ERROR)
 
 
 def _front(equation: Codec) -> Codec:
@@ -102,11 +103,7 @@ def _front(equation: Codec) -> Codec:
         ParetoFront,
         later=("choice", "loss", "constant_loss", "few", "reason"),
         equations=many(equation),
-        variance=number(0.0),
-        choice=optional(COUNT),
         loss=LOSS,
-        constant_loss=optional(number(0.0)),
-        few=optional(record(Few, rows=whole(1), price=number(0.0))),
     )
 
     def write(front: ParetoFront) -> Any:
@@ -193,7 +190,7 @@ record(
 record(Parameter, name=PARAMETER, default=LITERAL)
 record(TensorInput, parameter=PARAMETER, keys=many(KEY))
 record(TensorOutput)
-record(Interface, structure=STRUCTURE, sample_dims=whole(0, MAX_RANK))
+record(Interface, structure=STRUCTURE, sample_dims=integer(0, MAX_RANK))
 record(Projection, mean=ARRAY, components=ARRAY)
 REGION = record(Region, names=many(IDENTIFIER), dtype=one_of(*FLOATING), settings=by_name(SETTING))
 

@@ -19,7 +19,7 @@ from symcompile.modules.calling import Batch
 from symcompile.modules.region import Region
 from symcompile.modules.samples import NO_BATCHES, Samples
 from symcompile.modules.state import fingerprint
-from symcompile.storage.codecs import MAX_DEPTH, TEXT, Codec, by_name, listed, whole
+from symcompile.storage.codecs import MAX_DEPTH, TEXT, Codec, by_name, integer, listed
 from symcompile.storage.files import opened, replacing, size
 from symcompile.storage.outcomes import region_from_json, region_to_json
 from symcompile.storage.reading import at, from_json, reading
@@ -32,7 +32,7 @@ _HEADER = {
     "regions": by_name(Codec(region_to_json, region_from_json), place="{}"),
     "refused": by_name(TEXT),
     **dict.fromkeys(("batches_are", "fingerprint", "capture", "note"), TEXT),
-    "seed": whole(-(2**63)),
+    "seed": integer(-(2**63)),
 }
 
 
