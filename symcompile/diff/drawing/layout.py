@@ -16,10 +16,12 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
+import networkx as nx
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
@@ -180,25 +182,15 @@ def _longest_paths(folded: CellGraph) -> list[int]:
 
     Without that a constant for the last layer would stand at the top, far from its reader.
     """
-    above, below = _neighbours((min(edge), max(edge)) for edge in folded.edges)
-    layer: list[int] = []
-    for cell in range(len(folded.cells)):
-        layer.append(max((layer[source] + 1 for source in above[cell]), default=0))
+    graph = nx.MultiDiGraph((min(edge), max(edge)) for edge in folded.edges)
+    graph.add_nodes_from(range(len(folded.cells)))
+    generations = enumerate(nx.topological_generations(graph))
+    layer = {cell: depth for depth, cells in generations for cell in cells}
     for cell in reversed(range(len(layer))):
         is_input = folded.cells[cell].vertices[0].node.operator == "input"
-        if len(above[cell]) < len(below[cell]) <= 1 and not is_input:
-            layer[cell] = min(layer[reader] for reader in below[cell]) - 1
-    return layer
-
-
-def _neighbours(downward: Iterable[Edge]) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-    """What stands above and what below each item, by edges from the upper one to the lower one."""
-    above: dict[int, list[int]] = defaultdict(list)
-    below: dict[int, list[int]] = defaultdict(list)
-    for upper, lower in downward:
-        above[lower].append(upper)
-        below[upper].append(lower)
-    return above, below
+        if graph.in_degree(cell) < graph.out_degree(cell) <= 1 and not is_input:
+            layer[cell] = min(layer[reader] for reader in graph.succ[cell]) - 1
+    return [layer[cell] for cell in range(len(layer))]
 
 
 def _stubs(folded: CellGraph, layer: list[int], most: int) -> set[Edge]:
@@ -248,7 +240,8 @@ def ordered(layers: Layers) -> list[list[int]]:
     """
     best = layers.rows()
     fewest = crossings(best, layers.segments)
-    above, below = _neighbours(layers.segments)
+    graph = nx.DiGraph(list(layers.segments))
+    graph.add_nodes_from(range(len(layers.layer)))
     for on_the_left in _STARTS if len(layers.segments) < _MANY else _STARTS[:1]:
         rows = layers.rows()
         for row in rows:
@@ -257,7 +250,7 @@ def ordered(layers: Layers) -> list[list[int]]:
             if not fewest:
                 return best
             if sweep >= 0:
-                rows = _swept(rows, below if sweep % 2 else above, down=sweep % 2 == 0)
+                rows = _swept(rows, graph.succ if sweep % 2 else graph.pred, down=sweep % 2 == 0)
             crossed = crossings(rows, layers.segments)
             if crossed < fewest:
                 best, fewest = rows, crossed
@@ -282,7 +275,7 @@ def crossings(rows: Sequence[Sequence[int]], segments: Mapping[Edge, int]) -> in
     return count
 
 
-def _swept(rows: list[list[int]], fixed: Mapping[int, list[int]], down: bool) -> list[list[int]]:
+def _swept(rows: list[list[int]], fixed: Mapping[int, Any], down: bool) -> list[list[int]]:
     """Each layer sorted by where its neighbours in the layer before it stand."""
     swept = [list(row) for row in rows]
     last = len(swept) - 1
@@ -290,7 +283,7 @@ def _swept(rows: list[list[int]], fixed: Mapping[int, list[int]], down: bool) ->
         place, own = _shares(swept[before]), _shares(swept[layer])
         centres = {}
         for item in swept[layer]:
-            places = [place[other] for other in fixed.get(item, ())]
+            places = [place[other] for other in fixed[item]]
             centres[item] = sum(places) / len(places) if places else own[item]
         swept[layer].sort(key=centres.__getitem__)
     return swept
