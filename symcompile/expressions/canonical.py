@@ -64,10 +64,10 @@ def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorS
                 spellings += [form, with_factors_out(form)]
     floats = sorted(expr.atoms(sympy.Float), key=float)
     own = {value: slots.slot(len(constants) + k) for k, value in enumerate(floats)}
-    given = slots.renumber(expr.xreplace(own), (*constants, *map(float, floats)))
+    unmerged = slots.renumber(expr.xreplace(own), (*constants, *map(float, floats)))
     # 1e-200*(1e-200*x) has no spelling with one constant.
-    in_range = [form for form in (*spellings, given) if all(map(_is_number, form[1]))]
-    spellings = in_range if given in in_range else [*spellings, given]
+    in_range = [form for form in (*spellings, unmerged) if all(map(_is_number, form[1]))]
+    spellings = in_range if unmerged in in_range else [*spellings, unmerged]
     return min(spellings, key=lambda form: (complexity(form[0], operators), len(form[1])))
 
 
@@ -304,9 +304,9 @@ class _Round:
         if not is_constant(exponent) or is_constant(base):
             return base**exponent
         exponent = slots.exact_exponent(exponent, self.values)
-        whole = bool(exponent.is_Integer)
-        scale, rest = self.pulled(base, positive=not whole)
-        outer = _power(scale, int(exponent) if whole else self.value(exponent))
+        is_whole = bool(exponent.is_Integer)
+        scale, rest = self.pulled(base, positive=not is_whole)
+        outer = _power(scale, int(exponent) if is_whole else self.value(exponent))
         if scale == 1.0 or outer is None:
             return base**exponent
         return self.assemble(outer, sympy.S.One, [rest**exponent])
@@ -380,10 +380,10 @@ def _is_number(value: float) -> bool:
 
 def _power(base: float, exponent: float) -> float | None:
     try:
-        found = base**exponent
+        value = base**exponent
     except (OverflowError, ZeroDivisionError):
         return None
-    return found if _is_number(found) else None
+    return value if _is_number(value) else None
 
 
 def _apart(args: Iterable[sympy.Expr]) -> tuple[list[sympy.Expr], list[sympy.Expr]]:

@@ -79,12 +79,12 @@ def _counted(node: sympy.Basic, parts: list[_Count]) -> _Count:
         inside = sum(p.inside * (made // max(p.terms, 1)) for p in parts)
         return _Count(made, below if below > 1 else 0, inside)
     opaque = inside + sum(p.terms * max(p.below, 1) for p in parts if p.terms > 1 or p.below)
-    whole = abs(node.exp.p) // node.exp.q if node.is_Pow and node.exp.is_Rational else 0
-    if not whole:
+    power = abs(node.exp.p) // node.exp.q if node.is_Pow and node.exp.is_Rational else 0
+    if not power:
         return _Count(1, 0, opaque)
-    made, below = _of_power(parts[0].terms, whole), _of_power(parts[0].below, whole)
+    made, below = _of_power(parts[0].terms, power), _of_power(parts[0].below, power)
     # What a term of the base holds is written wherever that term has an exponent.
-    inside *= max(made - _of_power(parts[0].terms - 1, whole), 1)
+    inside *= max(made - _of_power(parts[0].terms - 1, power), 1)
     # Of (a + b)**(5/2) a square is multiplied out, and a root stands in each of its terms.
     inside += made * opaque if node.exp.q != 1 else 0
     if node.exp.is_positive:
@@ -119,8 +119,8 @@ class _Collect:
         if not expr.args or is_constant(expr):
             return expr
         args = [self.of(arg) if isinstance(arg, sympy.Expr) else arg for arg in expr.args]
-        whole = rebuilt(expr, args)
-        return self.sum(whole) if whole.is_Add else whole
+        expr = rebuilt(expr, args)
+        return self.sum(expr) if expr.is_Add else expr
 
     def sum(self, expr: sympy.Expr) -> sympy.Expr:
         if expr not in self.known:

@@ -41,8 +41,8 @@ def fold(code: Sequence[Instruction], rules: Rules) -> list[Any]:
     """What the rules make of each instruction, given what they made of its arguments."""
     results: list[Any] = []
     for op, args, value in code:
-        given = [results[a] for a in args]
-        results.append(rules[op](*given) if value is None else rules[op](*given, value))
+        operands = [results[a] for a in args]
+        results.append(rules[op](*operands) if value is None else rules[op](*operands, value))
     return results
 
 

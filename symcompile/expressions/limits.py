@@ -189,8 +189,8 @@ def _parts(op: str, inside: Sequence[Size], exponent: float | None) -> int:
     if exponent is not None:
         if math.isnan(exponent):
             return inside[0].parts * _UNKNOWN_EXPONENT
-        whole = max(round(abs(exponent)), 1) + (2 if exponent < 0 else 0)
-        return inside[0].parts * (whole if exponent % 1 == 0 else 4)
+        times = max(round(abs(exponent)), 1) + (2 if exponent < 0 else 0)
+        return inside[0].parts * (times if exponent % 1 == 0 else 4)
     sizes = [size.parts for size in inside]
     if op == "div" and sizes:  # one over it, or a quotient
         sizes[-1] *= 3
@@ -282,8 +282,8 @@ def check_program(program: Program, constants: Sequence[float] = ()) -> int:
     for position, (op, args, value) in enumerate(program.instructions):
         try:
             numbers.append(_known(op, [numbers[a] for a in args], value, constants))
-            given = value if op == "power" else numbers[-1]
-            sizes.append(gauge.add(op, [sizes[a] for a in args], given))
+            own = value if op == "power" else numbers[-1]
+            sizes.append(gauge.add(op, [sizes[a] for a in args], own))
         except ExpressionError as error:
             raise ExpressionError(f"instruction {position} ({op!r}): {error}") from None
     gauge.done(len(sizes))
@@ -301,14 +301,14 @@ def _known(
         return None
     if op == "number":
         written = value if isinstance(value, tuple) else (value,)
-        if any(type(part) is int and abs(part) >= 10**MAX_DIGITS for part in written):
+        if any(type(digits) is int and abs(digits) >= 10**MAX_DIGITS for digits in written):
             raise ExpressionError(f"a number of over {MAX_DIGITS} digits")
         number = number_value(value)
     else:
-        base, *rest = known = [float(arg) for arg in args if arg is not None]
+        base, *rest = operands = [float(arg) for arg in args if arg is not None]
         # The reciprocal of a power may be as large as the memory.
         large = op == "pow" and base and abs(rest[0] * np.log(abs(base))) > math.log(MAX_EXACT)
-        number = math.nan if large else known_value(op, known, value)
+        number = math.nan if large else known_value(op, operands, value)
     if not abs(number) <= MAX_EXACT:
         raise ExpressionError(f"a constant beyond {MAX_EXACT:g}")
     return number

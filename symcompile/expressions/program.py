@@ -103,9 +103,9 @@ def to_sympy(program: Program, symbols: Sequence[str]) -> list[sympy.Expr]:
 def count_operators(program: Program) -> int:
     """How many operators it has: a sum of three terms has two, a common part counts once."""
     return sum(
-        len(one.args) - 1 if OPERATORS[one.op].nary else 1
-        for one in program.instructions
-        if one.op not in LEAVES
+        len(instruction.args) - 1 if OPERATORS[instruction.op].nary else 1
+        for instruction in program.instructions
+        if instruction.op not in LEAVES
     )
 
 

@@ -160,8 +160,8 @@ def exact_exponent(exponent: sympy.Expr, constants: Sequence[float] = ()) -> sym
         return exponent
     if abs(value) == 0.5:
         return sympy.Rational(round(2 * value), 2)
-    whole = abs(value) <= _LARGEST_EXPONENT and value == round(value)
-    return sympy.Integer(round(value)) if whole else exponent
+    is_whole = abs(value) <= _LARGEST_EXPONENT and value == round(value)
+    return sympy.Integer(round(value)) if is_whole else exponent
 
 
 def _is_inexact(exponent: sympy.Expr) -> bool:

@@ -51,8 +51,9 @@ class Lowered:
     @property
     def unplaced(self) -> frozenset[str]:
         """What constants that no form uses would be called."""
-        every = ((n, k) for n, one in self.equations.items() for k in range(len(one.constants)))
-        return frozenset(name_of(*key) for key in every if key not in self.places)
+        counts = {number: len(equation.constants) for number, equation in self.equations.items()}
+        slots = ((number, slot) for number, count in counts.items() for slot in range(count))
+        return frozenset(name_of(*key) for key in slots if key not in self.places)
 
 
 def lower(

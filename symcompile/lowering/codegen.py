@@ -64,7 +64,7 @@ class Generator:
         self.root = nn.Module()
         if not self.complete:
             self.root.add_module(NEURAL, neural)
-        texts = {k: one.text(6) for k, one in self.equations.items()}
+        texts = {k: equation.text(6) for k, equation in self.equations.items()}
         self.writer = GraphWriter(region.path, texts)
         self.places: dict[tuple[int, int], Place] = {}
         self.nodes: dict[Any, Any] = {}

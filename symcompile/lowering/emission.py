@@ -78,7 +78,7 @@ class Emitter:
     ) -> None:
         self.writer, self.code = writer, program.instructions
         self.leaf, self.rows, self.rest, self.anchor = leaf, rows, rest, anchor
-        self.owners = [tuple(sorted(numbers[k] for k in found)) for found in owners(program)]
+        self.owners = [tuple(sorted(numbers[k] for k in outputs)) for outputs in owners(program)]
         # Whether it depends on an input; where its value or slope can overflow or be undefined, by
         # which argument, and a safe one; and whether that is so of it or of what it is made of.
         self.varies: list[bool] = []
@@ -153,8 +153,8 @@ class Emitter:
 
     def _binary(self, op: str, a: Value, b: Value) -> Value:
         if isinstance(a, bool) or isinstance(b, bool):
-            known, other = (a, b) if isinstance(a, bool) else (b, a)
-            return other if known == (op == "and") else known
+            truth, other = (a, b) if isinstance(a, bool) else (b, a)
+            return other if truth == (op == "and") else truth
         if op == "eq" and not isinstance(a, fx.Node):
             a, b = b, a
         return self.writer.call(torch_rules.FUNCTIONS[op], a, b)

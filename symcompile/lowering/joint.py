@@ -148,7 +148,7 @@ def _with_pairs(
 
     def factor(index: int) -> int:
         if index not in place:
-            place[index] = sharing.add("mul", [factor(part) for part in pairs[index - size]])
+            place[index] = sharing.add("mul", list(map(factor, pairs[index - size])))
         return place[index]
 
     for position, (op, args, value) in enumerate(program.instructions):

@@ -46,7 +46,7 @@ def guarded(call: Call, op: str, u: Any, *others: Any) -> Any:
     edge, function = OPERATORS[op].edge, FUNCTIONS[op]
     assert edge is not None
     if others:
-        zeros = [call(operator.eq, one, 0.0) for one in (u, *others)]
+        zeros = [call(operator.eq, argument, 0.0) for argument in (u, *others)]
         there = reduce(lambda a, b: call(torch.logical_and, a, b), zeros)
         regular = call(function, call(torch.where, there, edge.instead, u, guard=2), *others)
         return call(torch.where, there, 0.0, regular, guard=2)

@@ -136,7 +136,7 @@ def _name_again(copied: nn.Module, original: nn.Module) -> None:
             own = dict(places[name].named_parameters(recurse=False))
             theirs = submodule.named_parameters(recurse=False)
             twins |= {id(parameter): own[key] for key, parameter in theirs if key in own}
-    for name, thing in (
+    for name, module_or_parameter in (
         *original.named_modules(remove_duplicate=False),
         *original.named_parameters(remove_duplicate=False),
     ):
@@ -144,5 +144,5 @@ def _name_again(copied: nn.Module, original: nn.Module) -> None:
         owner = places.get(parent)
         if not key or owner is None or isinstance(owner, Vacant) or hasattr(owner, key):
             continue
-        if id(thing) in twins:
-            setattr(owner, key, twins[id(thing)])
+        if id(module_or_parameter) in twins:
+            setattr(owner, key, twins[id(module_or_parameter)])

@@ -184,8 +184,8 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
 # --- copies of whole models --------------------------------------------------------------------
 
 
-def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = None) -> T:
-    """copy.deepcopy of `thing`, which may hold `modules` that keep tensors with a history.
+def deepcopy(value: T, *modules: nn.Module, memo: dict[int, object] | None = None) -> T:
+    """copy.deepcopy of `value`, which may hold `modules` that keep tensors with a history.
 
     Such a tensor is an activation that the last forward left on the module, or a weight that a hook
     computes anew at each call (torch.nn.utils.weight_norm): copied as a value, since torch refuses
@@ -203,7 +203,7 @@ def deepcopy(thing: T, *modules: nn.Module, memo: dict[int, object] | None = Non
                 if cells:
                     memo[id(leaf)] = twin
                     open_cells += cells
-    copied = copy.deepcopy(thing, memo)
+    copied = copy.deepcopy(value, memo)
     for cell, module in open_cells:
         cell.cell_contents = memo.get(id(module), module)
     for module in submodules.values():
