@@ -234,14 +234,11 @@ class Compiled:
         Raises ArtifactError if the model's forward can't be stored (the message says what of it),
         or if the file can't be written.
         """
-        batch = self.example if example is None else as_batch(example, self.module)
         return artifact.write(
             path,
-            module=self.module,
-            root=self._assembly.root if original else None,
-            outcomes=self.outcomes,
-            example=batch,
-            capture=self.capture,
+            self,
+            self._assembly.root if original else None,
+            example=None if example is None else as_batch(example, self.module),
             recording=self.recording,
             notes={"trainable": self._trainable, "note": self.recording.note},
         )

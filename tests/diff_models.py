@@ -138,14 +138,7 @@ def written(hybrid: FakeHybrid, format: str, stem: Path, **options: Any) -> Path
     elif format == "onnx":
         exporters.onnx(hybrid, path, check=False, **options)
     else:
-        artifact.write(
-            path,
-            module=hybrid.module,
-            root=None,
-            outcomes=hybrid.outcomes,
-            example=hybrid.example,
-            capture=hybrid.capture,
-        )
+        artifact.write(path, hybrid)
     return path
 
 

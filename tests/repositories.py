@@ -48,14 +48,7 @@ def content(suffix: str, equation: str = OLD) -> bytes:
         elif suffix == ".onnx":
             exporters.onnx(one, path, check=False)
         else:
-            artifact.write(
-                path,
-                module=one.module,
-                root=None,
-                outcomes=one.outcomes,
-                example=one.example,
-                capture=one.capture,
-            )
+            artifact.write(path, one)
         return path.read_bytes()
 
 

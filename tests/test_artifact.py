@@ -74,16 +74,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FakeHybrid, n
 
 
 def write(path: Path, hybrid: FakeHybrid, root: nn.Module | None, **options: Any) -> Path:
-    return artifact.write(
-        path,
-        module=hybrid.module,
-        root=root,
-        outcomes=hybrid.outcomes,
-        example=hybrid.example,
-        capture=hybrid.capture,
-        notes={"seed": 3, "note": "°"},
-        **options,
-    )
+    return artifact.write(path, hybrid, root, notes={"seed": 3, "note": "°"}, **options)
 
 
 def fill(loaded: artifact.Loaded, hybrid: FakeHybrid) -> nn.Module:

@@ -184,14 +184,7 @@ def test_blocks_are_those_of_a_manifest_an_artifact_and_the_model(
     hybrid: FakeHybrid, ours: dict[str, Path], tmp_path: Path
 ) -> None:
     exporters.manifest(hybrid, tmp_path / "a.json")
-    artifact.write(
-        tmp_path / "a.symc",
-        module=hybrid.module,
-        root=None,
-        outcomes=hybrid.outcomes,
-        example=hybrid.example,
-        capture=hybrid.capture,
-    )
+    artifact.write(tmp_path / "a.symc", hybrid)
     found = read(ours["functions"])
     for other in (read(tmp_path / "a.json"), read(tmp_path / "a.symc"), read(hybrid)):
         assert_same_blocks(found, other)

@@ -36,7 +36,7 @@ from symcompile.aten.hybrid import stored_graphs
 from symcompile.aten.signature import check_signature
 from symcompile.aten.values import decode_value, encode_value
 from symcompile.errors import ArtifactError, shown
-from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite, check_constants
+from symcompile.fidelity.outcome import Hybrid, Outcome, Refusal, Rewrite, check_constants
 from symcompile.modules.calling import Batch, map_tensors, submodule_path
 from symcompile.modules.region import Region
 from symcompile.modules.state import deepcopy, same_random_state
@@ -95,28 +95,28 @@ class Loaded:
 @same_random_state()
 def write(
     path: str | os.PathLike[str],
+    hybrid: Hybrid,
+    root: nn.Module | None = None,
     *,
-    module: nn.Module,
-    root: nn.Module | None,
-    outcomes: Mapping[str, Outcome],
-    example: Batch | None,
-    capture: str,
+    example: Batch | None = None,
     recording: Recording | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an artifact.
 
     Args:
-        module, root: the hybrid, and the original for `restore` after loading; not changed.
-        example: a batch to trace the model with; may be None where the region is the whole model.
+        hybrid, root: what is stored, and the original for `restore` after loading; not changed.
+        example: a batch to trace the model with, instead of the hybrid's own. Neither is needed
+            where the region is the whole model.
 
     Warns where a loaded model will differ from this one in training. Raises ArtifactError if the
     model's forward can't be stored (which operator or argument it is about is named), if a constant
     is not finite, if what was stored computes something else, or if the file can't be written.
     """
+    module, outcomes, capture = hybrid.module, hybrid.outcomes, hybrid.capture
     check_constants(outcomes, ArtifactError)
     outcomes, recording = _storable(outcomes, recording)
-    example = example_of(example, outcomes, module)
+    example = example_of(example or hybrid.example, outcomes, module)
     if example is None:
         raise ArtifactError(
             "the model was compiled without sample data of its own, so it can't be traced:"
