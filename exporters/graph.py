@@ -45,16 +45,13 @@ def graph_module(hybrid: Hybrid, *, inline: bool = True) -> fx.GraphModule:
         traced, how = _exported(hybrid, regions, note), "torch.export"
         note = _warn_of_other_gradients(hybrid, traced, note)
     if inline:
-        _inline_blocks(traced, _blocks(hybrid.module, regions))
+        # By identity: a block may be reachable under several names.
+        blocks = {id(hybrid.module.get_submodule(submodule_path(r.path))): r for r in regions}
+        _inline_blocks(traced, blocks)
     traced.graph.lint()
     traced.recompile()
     traced.meta["symcompile"] = {"capture": how, "note": note}
     return traced
-
-
-def _blocks(module: nn.Module, regions: Iterable[Region]) -> dict[int, Region]:
-    """Region of each symbolic block, by the block's id: it may be reachable under several names."""
-    return {id(module.get_submodule(submodule_path(region.path))): region for region in regions}
 
 
 # --- by torch.fx -------------------------------------------------------------------------------

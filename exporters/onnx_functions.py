@@ -20,7 +20,7 @@ from symcompile.aten.opaque import Block, BlockCall
 from symcompile.aten.sizes import is_free
 from symcompile.exporters.onnx_operators import OPAQUE_DOMAIN, Signature, signature_of
 from symcompile.modules.calling import Batch
-from symcompile.modules.region import Interface, TensorInput
+from symcompile.modules.region import Interface
 from symcompile.storage.onnx_schema import FlatCall
 
 DOMAIN = "symcompile"
@@ -111,7 +111,8 @@ def as_function(graph: Any, name: str, interface: Interface, provenance: Mapping
 
     _constants_into_nodes(graph)
     for value, tensor in zip(graph.inputs, interface.inputs, strict=True):
-        value.name = input_name(tensor)
+        words = [tensor.parameter.lstrip("*"), *map(str, tensor.keys)]
+        value.name = re.sub(r"\W+", "_", "_".join(words))
     for number, value in enumerate(graph.outputs):
         value.name = f"output_{number}"
     _rename_inner(graph, name)
@@ -119,11 +120,6 @@ def as_function(graph: Any, name: str, interface: Interface, provenance: Mapping
     function.metadata_props.update(provenance)
     function.doc_string = provenance.get("text", "")
     return function
-
-
-def input_name(tensor: TensorInput) -> str:
-    words = [tensor.parameter.lstrip("*"), *map(str, tensor.keys)]
-    return re.sub(r"\W+", "_", "_".join(words))
 
 
 def insert_functions(model: Any, functions: Mapping[str, Any]) -> None:
