@@ -95,17 +95,12 @@ def inner_types(dtype: torch.dtype) -> tuple[torch.dtype, ...]:
     return (narrow,) if narrow == torch.float64 else (narrow, torch.float64)
 
 
-def read_constants(
-    lowered: Lowered, module: nn.Module | None = None
-) -> dict[int, tuple[float, ...]]:
+def read_constants(lowered: Lowered) -> dict[int, tuple[float, ...]]:
     """Current constants of every equation, also after training.
 
     A constant that nothing has changed comes back as the float64 it was, not as its rounding.
-
-    Args:
-        module: the block to read where it is not `lowered.module`, such as a copy of it.
     """
-    tensors = dict(_tensors(module or lowered.module))
+    tensors = dict(_tensors(lowered.module))
     result = {}
     for number, equation in lowered.equations.items():
         values = list(equation.constants)
