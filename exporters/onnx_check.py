@@ -25,7 +25,14 @@ from symcompile.exporters.onnx_batches import (
 )
 from symcompile.expressions.evaluation import Array
 from symcompile.lowering.raised import Raised
-from symcompile.modules.calling import Batch, run, submodule_path, tensors, without_gradients
+from symcompile.modules.calling import (
+    Batch,
+    dtype_name,
+    run,
+    submodule_path,
+    tensors,
+    without_gradients,
+)
 
 BATCH_SIZES = (1, 7, 1000)
 # What inputs and values of a run may take at once.
@@ -187,7 +194,7 @@ def _no_session(
     place = f"node {node!r}" if target is None else f"target {target!r}"
     block = None if target is None else module.get_submodule(submodule_path(target))
     inner = block.inner if isinstance(block, Raised) else None  # wider than the model's
-    name = str(inner or dtype).removeprefix("torch.")
+    name = dtype_name(inner or dtype)
     advice = "export with dtype='float32'"
     if inner is not None:
         advice = (

@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 
 from symcompile.aten.export import Exported, export_program
-from symcompile.aten.opaque import block_calls, replaced
+from symcompile.aten.opaque import block_calls, with_modules
 from symcompile.errors import ExportError, first_line
 from symcompile.exporters.onnx_batches import batch_size, of_size, with_one_row_more
 from symcompile.exporters.onnx_check import (
@@ -231,7 +231,7 @@ def _for_inference(module: nn.Module, paths: Iterable[str]) -> nn.Module:
     """Without the operators that only keep a block's gradients finite."""
     blocks = [module.get_submodule(submodule_path(path)) for path in paths]
     plain = {id(b): without_guards(b) for b in blocks if isinstance(b, fx.GraphModule)}
-    return replaced(module, dict[int, nn.Module](plain)).eval()
+    return with_modules(module, dict[int, nn.Module](plain)).eval()
 
 
 def _require_free_batch(module: nn.Module, example: Batch, exported: Exported) -> None:

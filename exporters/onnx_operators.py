@@ -19,6 +19,7 @@ import torch
 from symcompile.expressions.columns import by_definition
 from symcompile.expressions.operator import Operator
 from symcompile.expressions.operators import OPERATORS
+from symcompile.modules.calling import dtype_name
 
 # Operators of this domain stand for blocks until their functions are put in.
 OPAQUE_DOMAIN = "symcompile.opaque"
@@ -61,7 +62,7 @@ def translations(names: Mapping[Signature, str]) -> dict[Any, Callable[..., Any]
 
 
 def signature_of(path: str, inputs: Sequence[torch.Tensor]) -> Signature:
-    kinds = ((str(tensor.dtype).removeprefix("torch."), tensor.ndim) for tensor in inputs)
+    kinds = ((dtype_name(tensor.dtype), tensor.ndim) for tensor in inputs)
     return path, tuple(kinds)
 
 

@@ -27,7 +27,14 @@ from symcompile.fidelity.precision import lower_in_range
 from symcompile.fidelity.reference import Reference
 from symcompile.lowering.block import Lowered, inner_types, lower, read_constants
 from symcompile.modules.assemble import copy_block, install
-from symcompile.modules.calling import evaluating, home, run, submodule_path, without_gradients
+from symcompile.modules.calling import (
+    dtype_name,
+    evaluating,
+    home,
+    run,
+    submodule_path,
+    without_gradients,
+)
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
@@ -115,7 +122,7 @@ class Assembly:
             provenance,
             samples.ranges,
             tuple(tuple(map(float, row)) for row in samples.X[samples.judged][:N_PROBES]),
-            "" if usual else str(lowered.dtype).removeprefix("torch."),
+            "" if usual else dtype_name(lowered.dtype),
         )
 
     def measured_again(self, block: InstalledBlock) -> InstalledBlock:

@@ -18,7 +18,7 @@ import torch
 from torch import fx, nn
 
 from symcompile.aten.operators import resolve
-from symcompile.aten.signature import Json, check_signature, rows_of
+from symcompile.aten.signature import Json, check_signature, rows_under
 from symcompile.aten.values import decode_value, identifier, make_named, no_leaf, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.calling import submodule_path
@@ -93,7 +93,7 @@ def decode(
     model = _empty_model(identifier(name))
     decoder = _GraphDecoder(document, frozenset(blocks), device)
     graph = decoder.build()
-    rows = rows_of(document, "state")
+    rows = rows_under(document, "state")
     # Empty modules in the order of the original's, so that state dicts have the same order.
     for path in _module_names(document, rows, decoder.modes):
         _container(model, path)
@@ -229,21 +229,21 @@ class _GraphDecoder:
         self.parameters: dict[str, fx.Node] = {}
         self.attributes: dict[str, fx.Node] = {}
         self.modes: set[str] = set()
-        self.state = {row.get("name") for row in rows_of(document, "state")}
+        self.state = {row.get("name") for row in rows_under(document, "state")}
 
     def build(self) -> fx.Graph:
         check_signature(self.document)
-        for row in rows_of(self.document, "signature"):
+        for row in rows_under(self.document, "signature"):
             self.add_parameter(row)
-        for row in rows_of(self.document, "containers"):
+        for row in rows_under(self.document, "containers"):
             if type(row.get("length")) is not int:
                 raise ArtifactError(f"graph: length {row.get('length')!r} is not a whole number")
             self.expect(expect_length, row, row["length"])
-        for row in rows_of(self.document, "constants"):
+        for row in rows_under(self.document, "constants"):
             self.expect(expect_value, row, self.value(row.get("value")))
-        for row in rows_of(self.document, "inputs"):
+        for row in rows_under(self.document, "inputs"):
             self.define(row, self.pick(row))
-        for row in rows_of(self.document, "nodes"):
+        for row in rows_under(self.document, "nodes"):
             self.define(row, self.call(row))
         if "output" not in self.document:
             raise ArtifactError("graph: it has no output")

@@ -14,7 +14,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.operators import is_in_place, stored_name
-from symcompile.aten.signature import Json, placeholders, read_inputs, read_signature
+from symcompile.aten.signature import Json, read_inputs, read_signature, traced_inputs
 from symcompile.aten.values import DTYPES, encode_value, qualified_name
 from symcompile.errors import ArtifactError
 from symcompile.modules.arguments import build_arguments
@@ -152,7 +152,7 @@ class _GraphEncoder:
     def bind(self, state: list[Json], tensors: dict[str, torch.Tensor], inputs: set[str]) -> None:
         """Bind what goes in, and take in the tensors that a forward makes itself."""
         names = {row["name"] for row in state}
-        for node, spec in placeholders(self.program):
+        for node, spec in traced_inputs(self.program):
             if spec.kind is InputKind.USER_INPUT:
                 if node.name in inputs:
                     self.names.add(node.name)

@@ -27,7 +27,14 @@ from torch import fx, nn
 
 from symcompile.errors import ExportError
 from symcompile.modules.arguments import build_arguments, pick_tensors
-from symcompile.modules.calling import evaluating, home, quiet_call, submodule_path, tensors
+from symcompile.modules.calling import (
+    dtype_name,
+    evaluating,
+    home,
+    quiet_call,
+    submodule_path,
+    tensors,
+)
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import build_structure
 
@@ -144,7 +151,7 @@ class _Opaque(nn.Module):
             self.path,
             [0 if spec.scalar else spec.features for spec in interface.inputs],
             [0 if spec.scalar else spec.features for spec in interface.outputs],
-            str(self.dtypes[dtype]).removeprefix("torch."),
+            dtype_name(self.dtypes[dtype]),
         )
         return build_structure(interface.structure, outputs)
 
@@ -155,10 +162,10 @@ def with_opaque_blocks(module: nn.Module, regions: Iterable[Region]) -> nn.Modul
     for region in regions:
         block = module.get_submodule(submodule_path(region.path))
         swaps[id(block)] = _Opaque(region, block)
-    return replaced(module, swaps)
+    return with_modules(module, swaps)
 
 
-def replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
+def with_modules(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
     """The module tree with other modules in the place of some, by id, wherever they are reached.
 
     What leads to one of them is copied, all else is shared; `swaps` also takes up the copies.
@@ -167,7 +174,7 @@ def replaced(module: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
         return swaps[id(module)]
     before = module._modules
     children = {
-        n: child if child is None else replaced(child, swaps) for n, child in before.items()
+        n: child if child is None else with_modules(child, swaps) for n, child in before.items()
     }
     if all(children[name] is child for name, child in before.items()):
         return module

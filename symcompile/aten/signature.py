@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from symcompile.aten.values import encode_value, identifier
 from symcompile.errors import ArtifactError, shown
-from symcompile.modules.arguments import bind, in_order, parameters
+from symcompile.modules.arguments import bind, export_order, parameters
 from symcompile.modules.calling import Batch
 
 Json = dict[str, Any]
@@ -37,7 +37,7 @@ def read_signature(module: nn.Module) -> list[Json]:
     return rows
 
 
-def rows_of(document: Any, key: str) -> list[Json]:
+def rows_under(document: Any, key: str) -> list[Json]:
     """The rows under one key of a graph document; ArtifactError if these are none, or too many."""
     rows = document.get(key)
     if type(rows) is not list or not all(type(row) is dict for row in rows):
@@ -52,7 +52,7 @@ def check_signature(document: Any) -> None:
     checked: list[inspect.Parameter] = []
     before = ""  # the stars that were last
     try:
-        for row in rows_of(document, "signature"):
+        for row in rows_under(document, "signature"):
             target = row.get("name")
             name = identifier(target.lstrip("*") if type(target) is str else target)
             stars = str(target).removesuffix(name)
@@ -73,7 +73,7 @@ def read_inputs(
     program: ExportedProgram, example: Batch, module: nn.Module
 ) -> tuple[list[Json], list[Json], list[Json]]:
     """Where each input node finds its tensor, what is baked in, and the sizes of containers."""
-    specs = placeholders(program)
+    specs = traced_inputs(program)
     nodes = (node for node, spec in specs if spec.kind is InputKind.USER_INPUT)
     inputs, constants = [], []
     signature, bound = read_signature(module), bind(parameters(module), *example)
@@ -83,7 +83,7 @@ def read_inputs(
         if row["name"].startswith("*")
     ]
     order = program.call_spec.in_spec.children()[1].context
-    for parameter, start, value in in_order(bound, len(example.args), order):
+    for parameter, start, value in export_order(bound, len(example.args), order):
         for keys, length in _containers(value, start):
             containers.append({"parameter": parameter, "keys": keys, "length": length})
         for path, leaf in pytree.tree_flatten_with_path(value)[0]:
@@ -99,7 +99,7 @@ def read_inputs(
     return inputs, constants, containers
 
 
-def placeholders(program: ExportedProgram) -> Iterator[tuple[fx.Node, InputSpec]]:
+def traced_inputs(program: ExportedProgram) -> Iterator[tuple[fx.Node, InputSpec]]:
     """What goes into an exported graph, with what it is."""
     nodes = (node for node in program.graph.nodes if node.op == "placeholder")
     return zip(nodes, program.graph_signature.input_specs, strict=True)

@@ -23,8 +23,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.signature import Json, placeholders
-from symcompile.modules.calling import Left, result_places
+from symcompile.aten.signature import Json, traced_inputs
+from symcompile.modules.calling import Left, dtype_name, result_places
 
 BATCH = "batch"
 
@@ -96,7 +96,7 @@ class Sizes:
 
 def read_sizes(program: ExportedProgram, traced: Sequence[torch.Tensor]) -> Sizes:
     """Sizes of the tensors that go into a program, which was traced with the tensors `traced`."""
-    inputs = (n for n, spec in placeholders(program) if spec.kind is InputKind.USER_INPUT)
+    inputs = (n for n, spec in traced_inputs(program) if spec.kind is InputKind.USER_INPUT)
     values = [node.meta.get("val") for node in inputs]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     shapes = tuple(tuple(_size(size) for size in value.shape) for value in tensors)
@@ -201,7 +201,3 @@ def plain_leaf(value: Any) -> list[str]:
         return [value.kind]
     plain = value is None or type(value) in (bool, int, float, str)
     return [type(value).__name__, *([repr(value)[:100]] if plain else [])]
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -29,13 +29,14 @@ from typing import Any
 import torch
 
 from symcompile.errors import ArtifactError
+from symcompile.modules.calling import dtype_name
 
 MAX_DEPTH = 32
 MAX_FIELDS = 1_000  # of a named tuple, each of which Python compiles code for
 _INT64 = 2**63
 
 DTYPES: dict[str, torch.dtype] = {
-    str(dtype).removeprefix("torch."): dtype
+    dtype_name(dtype): dtype
     for dtype in (
         *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
         *(torch.complex128, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),

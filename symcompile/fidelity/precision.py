@@ -24,7 +24,7 @@ from symcompile.fidelity.derivatives import of_block, sound
 from symcompile.fidelity.metrics import relative_l2
 from symcompile.fidelity.outcome import LOSES_DIGITS, OVERFLOWS, UNDERFLOWS, Shortfall
 from symcompile.lowering.block import Lowered, inner_types, lower
-from symcompile.modules.calling import evaluating
+from symcompile.modules.calling import dtype_name, evaluating
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import on_rows
 from symcompile.modules.samples import Samples
@@ -193,7 +193,3 @@ def _without_digits(values: Array, expected: Array, outer: torch.dtype) -> Array
     if together and gone.sum() <= _NEAR_ZEROS * gone.size:
         return np.zeros_like(lost)
     return lost
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -74,7 +74,7 @@ def unbind(
     return tuple(args), kwargs
 
 
-def in_order(
+def export_order(
     values: Mapping[str, Any], n_positional: int, named: Iterable[str]
 ) -> Iterator[tuple[str, list[Key], Any]]:
     """Parameter, keys inside of it and value of each argument, as torch.export orders them: those

@@ -154,6 +154,11 @@ def take(batch: Batch, index: torch.Tensor) -> Batch:
     return map_tensors(lambda t: t[index.to(t.device)] if t.ndim else t, batch)
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of a dtype in files and messages: "float32"."""
+    return str(dtype).removeprefix("torch.")
+
+
 def home(module: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Device and floating dtype of a module, by its first floating parameter or buffer."""
     for tensor in (*module.parameters(), *module.buffers()):

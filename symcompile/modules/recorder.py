@@ -31,6 +31,7 @@ from symcompile.modules.arguments import (
 )
 from symcompile.modules.calling import (
     Batch,
+    dtype_name,
     equal,
     evaluating,
     map_tensors,
@@ -215,8 +216,7 @@ class Recorder:
         except SymCompileError:
             raise
         except Exception as error:  # whatever a user's forward raises
-            dtypes = ((t, str(t.dtype).removeprefix("torch.")) for t in tensors(batch))
-            shapes = ", ".join(f"{dtype} {list(tensor.shape)}" for tensor, dtype in dtypes)
+            shapes = ", ".join(f"{dtype_name(t.dtype)} {list(t.shape)}" for t in tensors(batch))
             raise DataError(
                 f"the model can't be run on batch {self.batches} of data ({shapes}):"
                 f" {described(error)}; give it what the model takes, in shape and dtype"
@@ -330,7 +330,7 @@ class Recorder:
         with self._paused():
             trail.recorded.interface = read_interface(trail.twin or trail.module, call)
         trail.twin = None
-        trail.recorded.dtype = str(tensors(call.output)[0].dtype).removeprefix("torch.")
+        trail.recorded.dtype = dtype_name(tensors(call.output)[0].dtype)
         trail.recorded.settings = literal_settings(call.arguments)
         trail.settings = settings(call.arguments)
 

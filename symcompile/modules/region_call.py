@@ -38,7 +38,7 @@ def rows_of(
     """The same for a block that is not a region yet; settings are as they were recorded."""
 
     def call(rows: torch.Tensor) -> torch.Tensor:
-        args, kwargs = arguments(interface, settings, rows)
+        args, kwargs = row_arguments(interface, settings, rows)
         with preserving(module) if kept else nullcontext():
             outputs = tensors(module(*args, **kwargs))
         return torch.cat([t.reshape(len(rows), -1) for t in outputs], dim=-1)
@@ -49,7 +49,7 @@ def rows_of(
     return one_by_one if interface.one_by_one else call
 
 
-def arguments(
+def row_arguments(
     interface: Interface, settings: Mapping[str, Any], rows: torch.Tensor
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of the block for rows [n_samples, n_inputs], in the rank that it takes."""

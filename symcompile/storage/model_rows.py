@@ -16,12 +16,13 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile.aten.decode import StoredGraph, StoredModel
-from symcompile.aten.sizes import BATCH, dtype_name, place_of, plain_leaf
+from symcompile.aten.sizes import BATCH, place_of, plain_leaf
 from symcompile.fidelity.outcome import Outcome, Rewrite
 from symcompile.lowering.codegen import NEURAL
-from symcompile.modules.arguments import bind, in_order, parameters
+from symcompile.modules.arguments import bind, export_order, parameters
 from symcompile.modules.calling import (
     Batch,
+    dtype_name,
     evaluating,
     home,
     result_places,
@@ -31,7 +32,7 @@ from symcompile.modules.calling import (
     take,
     without_gradients,
 )
-from symcompile.modules.region_call import arguments
+from symcompile.modules.region_call import row_arguments
 from symcompile.modules.state import preserving, same_random_state
 
 Json = dict[str, Any]
@@ -99,7 +100,7 @@ def example_of(
     if isinstance(outcome, Rewrite) and len(outcome.probes) > 1:
         points = [list(probe) for probe in outcome.probes[:4]]
     grid = torch.tensor(points, dtype=getattr(torch, region.dtype), device=home(module)[0])
-    return Batch(*arguments(region.interface, region.settings, grid))
+    return Batch(*row_arguments(region.interface, region.settings, grid))
 
 
 # --- what runs -------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def _arguments(module: nn.Module, example: Batch) -> Iterator[tuple[str, Any]]:
     taken = parameters(module)
     order = {parameter.name.lstrip("*"): k for k, parameter in enumerate(taken)}
     named = sorted(example.kwargs, key=lambda name: (order.get(name, len(order)), name))
-    for parameter, start, value in in_order(bind(taken, *example), len(example.args), named):
+    for parameter, start, value in export_order(bind(taken, *example), len(example.args), named):
         for path, leaf in pytree.tree_flatten_with_path(value)[0]:
             keys = [getattr(key, "idx", getattr(key, "key", str(key))) for key in path]
             yield place_of({"parameter": parameter, "keys": [*start, *keys]}), leaf

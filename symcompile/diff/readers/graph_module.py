@@ -9,10 +9,10 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from symcompile.aten.sizes import dtype_name, is_free
+from symcompile.aten.sizes import is_free
 from symcompile.diff.readers.manifest import in_order
 from symcompile.diff.snapshot import Snapshot
-from symcompile.modules.calling import result_places
+from symcompile.modules.calling import dtype_name, result_places
 from symcompile.storage.codecs import printable
 from symcompile.storage.graph_rows import fx_rows
 from symcompile.storage.model_rows import own_tensors, tensor_digest
