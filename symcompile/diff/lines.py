@@ -36,17 +36,13 @@ def lines(snapshot: Snapshot) -> str:
 
 
 def _model(snapshot: Snapshot) -> Iterator[str]:
-    yield f"kind: {snapshot.kind}"
-    if snapshot.model is not None:
-        yield f"model: {snapshot.model}"
-    yield from (f"input {name}: {_tensor(tensor)}" for name, tensor in snapshot.inputs.items())
-    yield from (f"output {name}: {_tensor(tensor)}" for name, tensor in snapshot.outputs.items())
-    if snapshot.parameters is not None:
-        yield f"parameters: {snapshot.parameters}"
-    for domain, version in sorted(snapshot.opsets.items()):
-        yield f"opset {domain or 'ai.onnx'}: {version}"
-    if snapshot.level is not None:
-        yield f"graph: {snapshot.level}"
+    facts: dict[str, Any] = {"kind": snapshot.kind, "model": snapshot.model}
+    facts |= {f"input {name}": _tensor(tensor) for name, tensor in snapshot.inputs.items()}
+    facts |= {f"output {name}": _tensor(tensor) for name, tensor in snapshot.outputs.items()}
+    facts["parameters"] = snapshot.parameters
+    facts |= {f"opset {domain or 'ai.onnx'}": v for domain, v in sorted(snapshot.opsets.items())}
+    facts["graph"] = snapshot.level
+    yield from (f"{name}: {value}" for name, value in facts.items() if value is not None)
     yield from (f"note: {note}" for note in snapshot.notes)
 
 
