@@ -48,26 +48,26 @@ OTHER_FORM = [
 
 @pytest.mark.parametrize(("one", "other"), SAME_FORM)
 def test_equal_but_for_constants(one: str, other: str) -> None:
-    assert tree(one).key == tree(other).key
-    assert tree(one).whole != tree(other).whole or one == "sqrt(x)"
+    assert tree(one).form == tree(other).form
+    assert tree(one).content != tree(other).content or one == "sqrt(x)"
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER_FORM)
 def test_other_forms(one: str, other: str) -> None:
     # x/y is a product with a power in it, x*y is not.
-    assert tree(one).key != tree(other).key
+    assert tree(one).form != tree(other).form
 
 
 def test_exact_exponents_are_told_apart_by_the_strict_key() -> None:
-    assert tree("x**2").strict != tree("x**3").strict
-    assert tree("x**2.5").strict == tree("x**3.5").strict
-    assert tree("2*x").strict == tree("3*x").strict
+    assert tree("x**2").strict_form != tree("x**3").strict_form
+    assert tree("x**2.5").strict_form == tree("x**3.5").strict_form
+    assert tree("2*x").strict_form == tree("3*x").strict_form
 
 
 def test_order_does_not_matter() -> None:
     one = shape(c[0] * sympy.sin(c[1] * x) + c[2] * y * t, (1.5, 2.5, 3.5))
     other = shape(c[1] * t * y + c[0] * sympy.sin(c[2] * x), (1.5, 3.5, 2.5))
-    assert (one.whole, one.order, one.steps) == (other.whole, other.order, other.steps)
+    assert (one.content, one.order, one.steps) == (other.content, other.order, other.steps)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_coefficients_are_multiplied_into_sums_when_asked_for() -> None:
 
 def test_exact_coefficients_are_always_multiplied_in_as_sympy_does() -> None:
     apart = sympy.Mul(2, x + y, evaluate=False)
-    assert shape(apart).whole == shape(2 * x + 2 * y).whole
+    assert shape(apart).content == shape(2 * x + 2 * y).content
 
 
 def test_floats_in_an_expression_are_fitted_constants() -> None:
@@ -117,7 +117,7 @@ def test_floats_in_an_expression_are_fitted_constants() -> None:
 
 @pytest.mark.parametrize("text", ["x > 1.5", "1.5 < x"])
 def test_relations_have_one_direction(text: str) -> None:
-    assert tree(f"where({text}, x, y)").whole == tree("where(x > 1.5, x, y)").whole
+    assert tree(f"where({text}, x, y)").content == tree("where(x > 1.5, x, y)").content
 
 
 def test_an_equation_from_a_file_has_the_same_tree() -> None:
@@ -125,7 +125,7 @@ def test_an_equation_from_a_file_has_the_same_tree() -> None:
     text = text.replace("(x < y) & (t > 1)", "x < y")
     one = equation(text)
     form = to_sympy(one.program, SYMBOLS)[0]
-    assert shape(form, one.constants).whole == shape(one.form, one.constants).whole
+    assert shape(form, one.constants).content == shape(one.form, one.constants).content
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ class Pairing:
 
 def pair(old: FormNode, new: FormNode) -> Pairing | None:
     """The constants of two equations, paired; None if their forms differ."""
-    if old.key != new.key:
+    if old.form != new.form:
         return None
     matcher = _Matcher()
     cost = matcher.cost(old, new)
@@ -145,12 +145,12 @@ class _Matcher:
             return new.args
         counterparts: dict[int, FormNode] = {}
         olds, news = list(old.args), list(new.args)
-        for key in ("whole", "strict", "key"):
-            groups = [_grouped(side, key) for side in (olds, news)]
+        for likeness in ("content", "strict_form", "form"):
+            groups = [_grouped(side, likeness) for side in (olds, news)]
             olds, news = [], []
             for form in dict.fromkeys(chain(*groups)):
                 ours, theirs = (group.get(form, []) for group in groups)
-                if key == "whole":
+                if likeness == "content":
                     counterparts |= {id(a): b for a, b in zip(ours, theirs, strict=False)}
                     ours, theirs = ours[len(theirs) :], theirs[len(ours) :]
                 elif len(ours) == len(theirs):

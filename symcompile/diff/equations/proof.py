@@ -199,7 +199,7 @@ def _exact(law: Law) -> Any:
         if type(node).__name__ in _DEFINED:
             return exact(node.definition)
         if isinstance(node, _CHOICES):
-            return sympy.Symbol(shape(node, law.constants).whole, real=True)
+            return sympy.Symbol(shape(node, law.constants).content, real=True)
         if node.is_Symbol:
             return sympy.Symbol(node.name, real=True)
         return node.func(*map(exact, node.args)) if node.args else node

@@ -74,9 +74,9 @@ class FormNode:
 
     Attributes:
         name: of a symbol.
-        key: equal for nodes that have the same form, whatever their constants.
-        strict: the same, with the exact numbers that belong to the form: x**2 against x**3.
-        whole: equal for nodes that are the same, constants included.
+        form: equal for nodes that have the same form, whatever their constants.
+        strict_form: the same, with the exact numbers that belong to it: x**2 against x**3.
+        content: equal for nodes that are the same, constants included.
         order: what nodes of one form are sorted by: their first constants, then all of them.
         size: nodes in it.
         steps: about how many steps it takes to pair it with another one of the same form.
@@ -86,9 +86,9 @@ class FormNode:
     constants: tuple[Constant, ...]
     args: tuple[FormNode, ...]
     name: str
-    key: str
-    strict: str
-    whole: str
+    form: str
+    strict_form: str
+    content: str
     order: tuple[Any, ...]
     size: int
     steps: int
@@ -99,23 +99,23 @@ def form_node(
 ) -> FormNode:
     """A node; all that is said of it follows from its arguments, without recursion."""
     args, anyhow = tuple(args), head in UNORDERED
-    form = [c.value if c.exact and head in POWERS else "#" for c in constants]
+    exact = [c.value if c.exact and head in POWERS else "#" for c in constants]
     values = [(c.value, c.exact) for c in constants]
 
     def digest(own: Any, inside: list[str]) -> str:
         text = repr((head, name, own, sorted(inside) if anyhow else inside))
         return blake2b(text.encode(), digest_size=12).hexdigest()
 
-    whole = digest(values, [arg.whole for arg in args])
+    content = digest(values, [arg.content for arg in args])
     return FormNode(
         head,
         tuple(constants),
         args,
         name,
-        key=digest(len(constants), [arg.key for arg in args]),
-        strict=digest(form, [arg.strict for arg in args]),
-        whole=whole,
-        order=(*_leading(constants, args, anyhow), whole),
+        form=digest(len(constants), [arg.form for arg in args]),
+        strict_form=digest(exact, [arg.strict_form for arg in args]),
+        content=content,
+        order=(*_leading(constants, args, anyhow), content),
         size=1 + sum(arg.size for arg in args),
         steps=_steps(args, anyhow),
     )
@@ -133,17 +133,17 @@ def _leading(constants: Sequence[Constant], args: Sequence[FormNode], anyhow: bo
 
 def by_form(node: FormNode) -> tuple[Any, ...]:
     """What to sort nodes of any form by."""
-    return node.key, node.order
+    return node.form, node.order
 
 
 def _steps(args: Sequence[FormNode], anyhow: bool) -> int:
     """Those of one form are paired each with each, if they are not too many for that."""
-    counts = Counter(arg.key for arg in args)
-    each = {arg.key: arg.steps for arg in args}
+    counts = Counter(arg.form for arg in args)
+    each = {arg.form: arg.steps for arg in args}
     total = 1
-    for key, count in counts.items():
-        squared = anyhow and count * count * each[key] <= MAX_STEPS
-        total += each[key] * count * (count if squared else 1)
+    for form, count in counts.items():
+        squared = anyhow and count * count * each[form] <= MAX_STEPS
+        total += each[form] * count * (count if squared else 1)
     return total
 
 

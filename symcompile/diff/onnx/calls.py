@@ -65,17 +65,17 @@ def steps(
             groups.setdefault(call_of(node), []).append(node)
         for name in read_by(node):
             readers.setdefault(name, set()).add(call_of(node))
-    complete = {name for name, group in groups.items() if _whole(calls.flat[name], group, readers)}
+    intact = {name for name, group in groups.items() if _intact(calls.flat[name], group, readers)}
     collapsed: list[Step] = []
     for node in nodes:
         name = call_of(node)
-        if name not in complete:
+        if name not in intact:
             region = calls.functions.get(node.op_type) if node.domain == DOMAIN else None
             collapsed.append(Step(node.name, region, node.input, node.output, [node]))
         elif node is groups[name][-1]:
             call = calls.flat[name]
             collapsed.append(Step(name, call.path, call.inputs, call.outputs, groups[name]))
-    return collapsed, [name for name in groups if name not in complete]
+    return collapsed, [name for name in groups if name not in intact]
 
 
 def call_of(node: Any) -> str:
@@ -83,7 +83,7 @@ def call_of(node: Any) -> str:
     return str(node.name).rpartition("/")[0]
 
 
-def _whole(call: FlatCall, group: Sequence[Any], readers: Mapping[str, set[str]]) -> bool:
+def _intact(call: FlatCall, group: Sequence[Any], readers: Mapping[str, set[str]]) -> bool:
     """Whether these are all nodes of a call, and are tied to the others as they were."""
     made = {name for node in group for name in node.output if name}
     read = {name for node in group for name in read_by(node)} - made

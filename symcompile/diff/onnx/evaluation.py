@@ -173,7 +173,7 @@ def _gemm(machine: Machine, attrs: Attributes, a: Array, b: Array, c: Array | No
 # --- shapes --------------------------------------------------------------------------------------
 
 
-def _whole(value: Array) -> list[int]:
+def _integers(value: Array) -> list[int]:
     """Sizes, axes or positions: whole numbers, of which there are few."""
     if value.dtype.kind != "i" or value.size > 1000:
         raise ValueError("whole numbers expected")
@@ -202,7 +202,7 @@ MOVES: dict[str, Callable[..., Array]] = {
 def _moved(
     move: Callable[..., Array], machine: Machine, attrs: Attributes, x: Array, *places: Array
 ) -> Array:
-    result = move(attrs, x, *map(_whole, places))
+    result = move(attrs, x, *map(_integers, places))
     machine.spend(result.size)
     return result
 
