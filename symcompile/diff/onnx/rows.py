@@ -50,7 +50,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Source:
+class ValueSource:
     """Where a value comes from: a node and which of its outputs, a weight, or a constant."""
 
     text: str
@@ -93,7 +93,7 @@ class _Graph:
 
     def __init__(self, file: File) -> None:
         self.file, self.tensors, self.calls = file, file.tensors, file.calls
-        self.sources: ChainMap[str, Source] = ChainMap()
+        self.sources: ChainMap[str, ValueSource] = ChainMap()
         self.unclear: list[str] = []
 
     def steps(self, nodes: Iterable[Any], returned: Sequence[str]) -> Iterator[Step]:
@@ -116,13 +116,13 @@ class _Graph:
                 self.tensor(node.output[0], attribute.t)
                 return
         texts = [attribute_text(value, _no_graph, self.tensors) for value in node.attribute]
-        self.define(node.output[0], Source(bounded(", ".join(texts))))
+        self.define(node.output[0], ValueSource(bounded(", ".join(texts))))
 
     def tensor(self, name: str, tensor: Any, rank: int = 1) -> None:
         """Define a tensor of up to so many dimensions as a constant."""
-        self.define(name, Source(tensor_text(tensor, self.tensors)))
+        self.define(name, ValueSource(tensor_text(tensor, self.tensors)))
 
-    def define(self, name: str, source: Source) -> None:
+    def define(self, name: str, source: ValueSource) -> None:
         if not name or name in self.sources:
             raise ArtifactError(f"its graph makes value {shown(name)} twice")
         self.sources[name] = source
@@ -158,7 +158,7 @@ class _Writer(_Graph):
         for value in graph.input:
             if value.name not in self.sources:
                 name = self.unique(value.name, "input")
-                self.define(value.name, Source("%", name))
+                self.define(value.name, ValueSource("%", name))
                 self.rows.nodes.append(Node(name, "input", attributes=plain_text(value.name)))
         returned = [value.name for value in graph.output]
         for step in self.steps(graph.node, returned):
@@ -182,14 +182,14 @@ class _Writer(_Graph):
         if text is None or (rank == 0 and not tensor.dims and self.file.is_parameter(name)):
             self.weight(name, described)
         else:
-            self.define(name, Source(text))
+            self.define(name, ValueSource(text))
 
     def weight(self, name: str, described: Tensor) -> None:
         weight = printable(name)
         if weight in self.initializers:
             raise ArtifactError(f"its graph names weight {shown(name)} twice")
         self.initializers[weight] = described
-        self.define(name, Source("@", weight=weight))
+        self.define(name, ValueSource("@", weight=weight))
 
     def step(self, step: Step) -> None:
         inner = _Inner(self.file, self.sources)
@@ -204,7 +204,7 @@ class _Writer(_Graph):
         self.rows.nodes.append(Node(name, operator, nodes, weights, text))
         for place, value in enumerate(step.outputs):
             if value:
-                self.define(value, Source(f"%[{place}]" if place else "%", name))
+                self.define(value, ValueSource(f"%[{place}]" if place else "%", name))
 
     def pattern(
         self, names: Iterable[str], reader: str
@@ -216,10 +216,10 @@ class _Writer(_Graph):
         nodes = tuple(source.node for source in sources if source.node)
         return ", ".join(source.text for source in sources), nodes, weights
 
-    def source(self, name: str, reader: str) -> Source:
+    def source(self, name: str, reader: str) -> ValueSource:
         if name and name not in self.sources:
             raise ArtifactError(f"{printable(reader, 200)} reads {shown(name)}, which nobody makes")
-        return self.sources[name] if name else Source("none")
+        return self.sources[name] if name else ValueSource("none")
 
 
 class _Inner(_Graph):
@@ -230,7 +230,7 @@ class _Inner(_Graph):
         captured: number of each of those that is read and no constant, by name.
     """
 
-    def __init__(self, file: File, around: Mapping[str, Source] | None = None) -> None:
+    def __init__(self, file: File, around: Mapping[str, ValueSource] | None = None) -> None:
         super().__init__(file)
         self.around = around
         self.captured: dict[str, int] = {}
@@ -256,12 +256,12 @@ class _Inner(_Graph):
         results = ", ".join(map(self.value, returned))
         return "{" + "; ".join([*lines, f"return {results}"]) + "}"
 
-    def define(self, name: str, source: Source) -> None:
+    def define(self, name: str, source: ValueSource) -> None:
         self.sources[name] = source
 
     def number(self, made: Iterable[str]) -> None:
         for name in made:
-            self.define(name, Source(f"#{self.count}"))
+            self.define(name, ValueSource(f"#{self.count}"))
             self.count += 1
 
     def value(self, name: str) -> str:
