@@ -4,8 +4,11 @@
     symcompile.exporters.graph_module(compiled)
     symcompile.exporters.manifest(compiled)
 
-Each loads when it is first used, so that importing this package loads no ONNX library. `export`
-chooses one by the ending of a file's name. May import all rooms up to `storage`.
+Each loads when it is first used, so that importing this package loads no ONNX library; `export`
+chooses one by the ending of a file's name. An ONNX file is made by `onnx_model`: `onnx_translation`
+gives the graph (`onnx_operators`: single operators, `onnx_functions`: blocks), `onnx_metadata` what
+it says of itself, `onnx_file` its bytes, and `onnx_check` proves it on `onnx_batches`. May import
+all rooms up to `storage`.
 """
 
 from __future__ import annotations
