@@ -267,11 +267,8 @@ class Tensor:
     digest: str = ""
 
 
-def _read_size(data: Any) -> int | str:
-    return NAME.read(data) if type(data) is str else COUNT.read(data)
-
-
-_SIZES = many(Codec(lambda size: size, _read_size), 64)
+_SIZE = Codec(lambda size: size, lambda data: (NAME if type(data) is str else COUNT).read(data))
+_SIZES = many(_SIZE, 64)
 
 
 def _read_tensor(data: Any) -> Tensor:
