@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from symcompile.errors import EngineError, SymCompileError
@@ -126,6 +126,26 @@ def failure_reason(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+@dataclass
+class FitState:
+    """How far a fit is.
+
+    Attributes:
+        found: what each restart has found.
+        shares: of the work of each restart, what is done.
+        lowest: loss of the best equation that was shown.
+        front: once it is refined.
+        failure: why there is none; "" where there may still be one.
+    """
+
+    fit: Fit
+    found: dict[int, list[Equation]] = field(default_factory=dict)
+    shares: dict[int, float] = field(default_factory=dict)
+    lowest: float = math.inf
+    front: ParetoFront | None = None
+    failure: str = ""
+
+
 class Scheduler:
     """Searches and refinements of fits, from the first to the last.
 
@@ -143,14 +163,9 @@ class Scheduler:
         progress: Progress,
         n_fits: int,
     ) -> None:
-        self.fits = {fit.key: fit for fit in fits}
+        self.fits = {fit.key: FitState(fit) for fit in fits}
         self.pool, self.journal, self.progress, self.n_fits = pool, journal, progress, n_fits
         self.watches: dict[Task, Watch] = {}
-        self.found: dict[str, dict[int, list[Equation]]] = {fit.key: {} for fit in fits}
-        self.share: dict[str, dict[int, float]] = {fit.key: {} for fit in fits}
-        self.lowest: dict[str, float] = {}
-        self.done: dict[str, ParetoFront] = {}
-        self.failed: dict[str, str] = {}
         self.refused: EngineError | None = None
         self.repeated: set[Task] = set()
         # Each task with the `time.monotonic()` at which it was submitted.
@@ -180,13 +195,16 @@ class Scheduler:
             self.pool.close()
         if self.refused is not None:
             raise self.refused
-        if self.failed and not self.done:
-            key, reason = next(iter(self.failed.items()))
-            others = f" (and so did {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
+        failures = {key: state.failure for key, state in self.fits.items() if state.failure}
+        if failures and len(failures) == len(self.fits):
+            key, reason = next(iter(failures.items()))
+            others = f" (and so did {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise EngineError(f"distilling {key!r} failed: {reason}{others}")
-        return self.done | {
-            key: ParetoFront((), self.fits[key].holdout.variance, reason=reason)
-            for key, reason in self.failed.items()
+        return {
+            key: ParetoFront((), state.fit.holdout.variance, reason=state.failure)
+            if state.front is None
+            else state.front
+            for key, state in self.fits.items()
         }
 
     def abandon(self) -> None:
@@ -217,20 +235,20 @@ class Scheduler:
 
     def start(self, task: Task) -> None:
         """Submit it, unless it is of no more use or the journal knows what it finds."""
-        fit, (key, restart) = self.fits[task.key], task
-        if key in self.failed:
+        state, (key, restart) = self.fits[task.key], task
+        if state.failure:
             return
         call: tuple[Any, ...]
         if restart is None:
             # In the order of restarts, so that the front does not depend on who finished first.
-            searches = sorted(self.found[key].items())
-            call = refine_task, fit, [e for _, equations in searches for e in equations]
-        elif (equations := self.journal.find_search(fit, restart)) is not None:
+            searches = sorted(state.found.items())
+            call = refine_task, state.fit, [e for _, equations in searches for e in equations]
+        elif (equations := self.journal.find_search(state.fit, restart)) is not None:
             self.searched(key, restart, equations)
             return
         else:
             watch = [self.watch(key, restart)] if self.pool.shares_memory else []
-            call = search_task, fit, restart, *watch
+            call = search_task, state.fit, restart, *watch
         since = time.monotonic()
         try:
             self.under_way[self.pool.submit(attempt, *call)] = task, since
@@ -245,16 +263,17 @@ class Scheduler:
     def watch(self, key: str, restart: int) -> Watch:
         def tell(progress: SearchProgress) -> None:
             # Of several restarts, the one that is ahead is shown.
-            ahead = progress.loss < self.lowest.get(key, math.inf)
+            ahead = progress.loss < self.fits[key].lowest
             if ahead:
-                self.lowest[key] = progress.loss
+                self.fits[key].lowest = progress.loss
             self.advance(key, restart, progress.done, progress.equation if ahead else "")
 
         return self.watches.setdefault(Task(key, restart), Watch(tell))
 
     def advance(self, key: str, restart: int, done: float, best: str) -> None:
-        self.share[key][restart] = done
-        total = sum(self.share[key].values()) / self.restarts(self.fits[key])
+        state = self.fits[key]
+        state.shares[restart] = done
+        total = sum(state.shares.values()) / self.restarts(state.fit)
         self.progress(key, min(total, 1.0) * _SEARCH_SHARE, best)
 
     # --- and back ----------------------------------------------------------------------------
@@ -267,6 +286,7 @@ class Scheduler:
 
     def take(self, task: Task, future: Future[Any]) -> None:
         self.watches.pop(task, None)
+        state = self.fits[task.key]
         try:
             result = future.result()
         except (BrokenExecutor, CancelledError) as error:
@@ -281,19 +301,20 @@ class Scheduler:
         if isinstance(result, Failure):
             self.fail(task.key, f"{task} failed: {result.reason}")
         elif task.restart is None:
-            self.done[task.key] = result
-            self.journal.keep_front(self.fits[task.key], result)
+            state.front = result
+            self.journal.keep_front(state.fit, result)
             self.progress(task.key, 1.0, shown(result))
         else:
-            self.journal.keep_search(self.fits[task.key], task.restart, result)
+            self.journal.keep_search(state.fit, task.restart, result)
             self.searched(task.key, task.restart, result)
 
     def searched(self, key: str, restart: int, equations: list[Equation]) -> None:
-        if key in self.failed:
+        state = self.fits[key]
+        if state.failure:
             return
-        self.found[key][restart] = equations
+        state.found[restart] = equations
         self.advance(key, restart, 1.0, "")
-        if len(self.found[key]) == self.restarts(self.fits[key]):
+        if len(state.found) == self.restarts(state.fit):
             self.urgent.append(Task(key))
 
     def stop(self, *keys: str) -> None:
@@ -302,8 +323,8 @@ class Scheduler:
                 watch.stop()
 
     def fail(self, key: str, reason: str) -> None:
-        if key not in self.failed:
-            self.failed[key] = reason
+        if not self.fits[key].failure:
+            self.fits[key].failure = reason
             self.stop(key)
             self.progress(key, 1.0, "")
 
@@ -315,7 +336,7 @@ class Scheduler:
         """
         now = time.monotonic()
         for future, (task, since) in list(self.under_way.items()):
-            budget = self.fits[task.key].budget
+            budget = self.fits[task.key].fit.budget
             taken = now - (since if self.pool.own else max(since, self.heard))
             if budget is not None and taken > 2.0 * budget + _PATIENCE:
                 del self.under_way[future]
