@@ -108,13 +108,12 @@ def _inside(regions: Iterable[str], others: Mapping[str, list[str]]) -> tuple[st
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, bool | None, torch.Tensor]]:
     """Name and tensor of each parameter and buffer, and whether a state_dict holds the buffer."""
     for prefix, submodule in module.named_modules(remove_duplicate=False):
-        before = f"{prefix}." if prefix else ""
-        for name, parameter in submodule._parameters.items():
-            if parameter is not None:
-                yield before + name, None, parameter
-        for name, buffer in submodule._buffers.items():
-            if buffer is not None:
-                yield before + name, name not in submodule._non_persistent_buffers_set, buffer
+        own = {"prefix": prefix, "recurse": False, "remove_duplicate": False}
+        for name, parameter in submodule.named_parameters(**own):
+            yield name, None, parameter
+        hidden = submodule._non_persistent_buffers_set
+        for name, buffer in submodule.named_buffers(**own):
+            yield name, name.rpartition(".")[2] not in hidden, buffer
 
 
 def plain_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:
