@@ -47,8 +47,8 @@ def ways(kind: str, path: Path, base: Path, seed: int) -> Iterator[tuple[str, Ca
     import symcompile
     from symcompile.cli.summary import summary
     from symcompile.diff import diff
-    from symcompile.diff.lines import lines
     from symcompile.diff.readers import read
+    from symcompile.diff.textconv import lines
     from symcompile.storage.recording import Recording
 
     if kind == "recording":

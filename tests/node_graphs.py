@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from symcompile.diff.matching import match
+from symcompile.diff.node_matching import match
 from symcompile.diff.result import NodesDiff
 from symcompile.storage.schema import Node, Shape, Tensor
 

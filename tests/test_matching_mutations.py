@@ -18,7 +18,7 @@ from node_graphs import (
     several,
 )
 
-from symcompile.diff.matching import match
+from symcompile.diff.node_matching import match
 
 GRAPHS: dict[str, Callable[[int], Graph]] = {
     "with_weights": random_graph,

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from symcompile.diff.matching.alignment import align
-from symcompile.diff.matching.changes import argument_changes, arguments
-from symcompile.diff.matching.network import natural, nearest
+from symcompile.diff.node_matching.alignment import align
+from symcompile.diff.node_matching.changes import argument_changes, arguments
+from symcompile.diff.node_matching.network import natural, nearest
 
 
 def longest_common(old: list[int], new: list[int]) -> int:

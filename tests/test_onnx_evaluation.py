@@ -11,6 +11,7 @@ import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from symcompile.diff.onnx.block_check import MACHINES, SLACK
 from symcompile.diff.onnx.evaluation import (
     ELEMENTWISE,
     MAX_ELEMENTS,
@@ -22,7 +23,6 @@ from symcompile.diff.onnx.evaluation import (
     constant,
     constants_of,
 )
-from symcompile.diff.onnx.proof import MACHINES, SLACK
 from symcompile.expressions.evaluation import Array
 
 X = np.array([[-1.25, 0.5, 2.0], [0.25, -0.75, 0.125]])

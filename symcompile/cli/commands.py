@@ -142,8 +142,8 @@ def _demo(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     """print the equations in a file and how well they do"""
     if options.lines:
-        from symcompile.diff.lines import lines
         from symcompile.diff.readers import read
+        from symcompile.diff.textconv import lines
         from symcompile.storage.reading import reading
 
         with reading(options.file):

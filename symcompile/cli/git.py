@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from symcompile.diff.lines import lines
 from symcompile.diff.result import GraphDiff
+from symcompile.diff.textconv import lines
 from symcompile.errors import ArtifactError, ComparisonError, SymCompileError, one_line
 from symcompile.storage.files import opened
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from symcompile.diff.readers import read
 from symcompile.diff.snapshot import Block, Snapshot
 from symcompile.errors import one_line
-from symcompile.report.layout import aligned
+from symcompile.report.plain_text import aligned
 from symcompile.storage import files
 from symcompile.storage.equations import DIGITS
 from symcompile.storage.reading import reading

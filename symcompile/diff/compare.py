@@ -13,7 +13,7 @@ from symcompile.diff.readers import read_pair
 from symcompile.diff.result import GraphDiff, NodesDiff, Side
 from symcompile.diff.rules import Rules, categories
 from symcompile.diff.snapshot import Snapshot
-from symcompile.diff.verdict import violations
+from symcompile.diff.violations import violations
 from symcompile.errors import ComparisonError
 from symcompile.storage.reading import wall
 
@@ -46,7 +46,7 @@ def _compare_nodes(old: Snapshot, new: Snapshot) -> NodesDiff:
         return NodesDiff(note=note, old_nodes=old.nodes, new_nodes=new.nodes)
     if level is None:
         return NodesDiff(note="graphs not compared: neither side has one")
-    from symcompile.diff.matching import match  # loads networkx, which manifests do without
+    from symcompile.diff.node_matching import match  # loads networkx, which manifests do without
 
     nodes = match(old.nodes, new.nodes, old_weights=old.weights, new_weights=new.weights)
     return replace(nodes, level=level)

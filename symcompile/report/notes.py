@@ -19,8 +19,8 @@ from symcompile.fidelity.outcome import (
     Rewrite,
 )
 from symcompile.modules.region import Region
-from symcompile.report.layout import count, cut
 from symcompile.report.metrics import CONTROLS, METRICS, figure, r2
+from symcompile.report.plain_text import count, cut
 
 if TYPE_CHECKING:
     from symcompile.report.report import Report

@@ -7,7 +7,6 @@ from functools import partial
 
 from symcompile.errors import one_line
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
-from symcompile.report.layout import aligned, cut, wrapped
 from symcompile.report.metrics import LEGEND, figure
 from symcompile.report.notes import (
     WORSE,
@@ -23,6 +22,7 @@ from symcompile.report.notes import (
     together,
     where_from,
 )
+from symcompile.report.plain_text import aligned, cut, wrapped
 from symcompile.report.report import Report
 
 WIDTH = 100

@@ -27,7 +27,7 @@ from symcompile.expressions.evaluation import Array
 _MOVED = 1e-6
 
 
-class Verdict(NamedTuple):
+class Classification(NamedTuple):
     change: Change
     coefficients: tuple[CoefficientDiff, ...] = ()
     evidence: str = ""
@@ -71,14 +71,16 @@ def compare_equations(
     )
 
 
-def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
+def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Classification:
     paired = paired_as_written(old, new)
     if (old.program, old.constants, old.order) == (new.program, new.constants, new.order):
-        return Verdict(Change.IDENTICAL, paired.coefficients() if paired else ())
+        return Classification(Change.IDENTICAL, paired.coefficients() if paired else ())
     if paired is not None and paired.same:
         if slots.fill(old.form, old.constants) == slots.fill(new.form, new.constants):
-            return Verdict(Change.IDENTICAL, paired.coefficients())
-        return Verdict(Change.REWRITTEN, (), "the same form and constants, written in another way")
+            return Classification(Change.IDENTICAL, paired.coefficients())
+        return Classification(
+            Change.REWRITTEN, (), "the same form and constants, written in another way"
+        )
     evidence = f"{'equal' if values.same else 'not equal'} on {values.points} points"
     if values.same is None:
         evidence = "no points on which both have values"
@@ -87,16 +89,18 @@ def _judge(old: Law, new: Law, values: Values, steps: Steps) -> Verdict:
             proof = prove(old, new, steps)
             evidence = f"{evidence}, {proof}"
             if proof == PROVEN or (paired is None and values.same):
-                return Verdict(Change.REWRITTEN, (), evidence)
+                return Classification(Change.REWRITTEN, (), evidence)
         elif values.same is None:
             evidence = f"{evidence}, not equal on seeded ones"
     if paired is not None:
-        return Verdict(Change.DRIFTED, paired.coefficients(), evidence if values.same else "")
+        return Classification(
+            Change.DRIFTED, paired.coefficients(), evidence if values.same else ""
+        )
     paired = drifted_when_expanded(old, new, steps)
     if paired is not None:
         note = "one form once multiplied out, whose constants these are"
-        return Verdict(Change.DRIFTED, paired.coefficients(), note)
-    return Verdict(Change.CHANGED, (), evidence)
+        return Classification(Change.DRIFTED, paired.coefficients(), note)
+    return Classification(Change.CHANGED, (), evidence)
 
 
 def paired_as_written(old: Law, new: Law) -> Pairing | None:

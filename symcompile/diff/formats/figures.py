@@ -14,8 +14,8 @@ from symcompile.diff import rounding
 from symcompile.diff.result import BlockDiff, EquationDiff
 from symcompile.diff.snapshot import NOT_MEASURED
 from symcompile.errors import one_line
-from symcompile.report.layout import cut
 from symcompile.report.metrics import COMPARED, END_TO_END
+from symcompile.report.plain_text import cut
 
 UNKNOWN = "-"
 # A name or sentence longer than this is cut in what people read.

@@ -17,7 +17,7 @@ from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.figures import plain
 from symcompile.diff.result import BlockDiff, EquationDiff, GraphDiff
 from symcompile.errors import ArtifactError
-from symcompile.report.layout import cut
+from symcompile.report.plain_text import cut
 from symcompile.storage.files import content
 
 _FILES = ("artifact", "manifest", "ONNX")

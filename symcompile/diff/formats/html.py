@@ -27,8 +27,8 @@ from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import sides
 from symcompile.diff.formats.words import Remark
 from symcompile.diff.result import CLASSES, GraphDiff, ModelDiff, NodesDiff
-from symcompile.report.layout import count
 from symcompile.report.metrics import COMPARED_LEGEND
+from symcompile.report.plain_text import count
 from symcompile.report.templates import asset, environment
 from symcompile.storage.schema import Node
 

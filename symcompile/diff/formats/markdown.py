@@ -19,8 +19,8 @@ from symcompile.diff.formats import figures, words
 from symcompile.diff.formats.equation_lines import equation_lines
 from symcompile.diff.formats.figures import label, plain
 from symcompile.diff.result import GraphDiff, NodesDiff
-from symcompile.report.layout import cut
 from symcompile.report.metrics import COMPARED_LEGEND
+from symcompile.report.plain_text import cut
 from symcompile.report.templates import environment
 
 # A bot finds its own comment by this line.

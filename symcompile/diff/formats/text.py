@@ -11,8 +11,8 @@ from symcompile.diff.formats.equation_lines import equation_lines
 from symcompile.diff.formats.figures import MetricDiff, label, plain
 from symcompile.diff.formats.words import Remark
 from symcompile.diff.result import CLASSES, BlockDiff, EquationDiff, GraphDiff, NodesDiff
-from symcompile.report.layout import aligned, cut, wrapped
 from symcompile.report.metrics import COMPARED_LEGEND
+from symcompile.report.plain_text import aligned, cut, wrapped
 
 _NODES = 20  # of each kind: added, removed, changed, moved
 _COEFFICIENTS = 10

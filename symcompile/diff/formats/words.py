@@ -21,7 +21,7 @@ from symcompile.diff.result import (
 )
 from symcompile.diff.rules import CATEGORIES, Rules
 from symcompile.diff.snapshot import NOT_MEASURED
-from symcompile.report.layout import count
+from symcompile.report.plain_text import count
 from symcompile.storage.schema import Node
 
 _NAMES = 5

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from symcompile.diff.onnx.block_check import check_blocks
 from symcompile.diff.onnx.calls import DOMAIN
 from symcompile.diff.onnx.metadata import Metadata, read_metadata
 from symcompile.diff.onnx.parsing import MAX_BYTES, parse
-from symcompile.diff.onnx.proof import check_blocks
 from symcompile.diff.onnx.rows import File, Rows, function_digests, graph_rows
 from symcompile.diff.onnx.tensors import Tensors, dtype_of
 from symcompile.diff.snapshot import UNKNOWN_RANK, Snapshot

@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from symcompile.diff.matching.changes import node_changes, shifts
-from symcompile.diff.matching.fingerprints import (
+from symcompile.diff.node_matching.changes import node_changes, shifts
+from symcompile.diff.node_matching.fingerprints import (
     Finder,
     alone,
     between,
@@ -24,8 +24,8 @@ from symcompile.diff.matching.fingerprints import (
     replaced,
     upstream,
 )
-from symcompile.diff.matching.network import Level, Network
-from symcompile.diff.matching.pairing import NodePairing
+from symcompile.diff.node_matching.network import Level, Network
+from symcompile.diff.node_matching.pairing import NodePairing
 from symcompile.diff.result import NodesDiff
 from symcompile.storage.schema import Node, Tensor
 

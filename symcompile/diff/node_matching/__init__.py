@@ -3,6 +3,6 @@
 It imports the records of a comparison (`diff.result`), and the rows of `storage` that these hold.
 """
 
-from symcompile.diff.matching.match import match
+from symcompile.diff.node_matching.match import match
 
 __all__ = ["match"]

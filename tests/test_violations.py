@@ -21,7 +21,7 @@ from symcompile.diff.result import (
 )
 from symcompile.diff.rules import CATEGORIES, Rules, categories
 from symcompile.diff.snapshot import Accuracy
-from symcompile.diff.verdict import violations
+from symcompile.diff.violations import violations
 from symcompile.errors import ComparisonError
 from symcompile.storage.schema import Node
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from symcompile.diff.lines import lines
 from symcompile.diff.snapshot import Accuracy, Block, Output, Snapshot
+from symcompile.diff.textconv import lines
 from symcompile.errors import one_line
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet

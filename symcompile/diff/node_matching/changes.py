@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from symcompile.diff.matching.network import Network, Origin, nearest
+from symcompile.diff.node_matching.network import Network, Origin, nearest
 from symcompile.diff.result import NodeChange
 
 # (old, new) qualified name of a weight.

@@ -15,8 +15,8 @@ from itertools import count
 
 import networkx as nx
 
-from symcompile.diff.matching.alignment import align
-from symcompile.diff.matching.network import Network, nearest
+from symcompile.diff.node_matching.alignment import align
+from symcompile.diff.node_matching.network import Network, nearest
 
 # Fingerprints of nodes that are not matched yet, of those of which the finder has something to say.
 Keys = Mapping[int, Hashable]

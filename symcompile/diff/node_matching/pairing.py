@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 
-from symcompile.diff.matching.fingerprints import Finder, Keys, MatchingSide, Numbers, numbers
-from symcompile.diff.matching.network import ENDS, Level, Network, label
+from symcompile.diff.node_matching.fingerprints import Finder, Keys, MatchingSide, Numbers, numbers
+from symcompile.diff.node_matching.network import ENDS, Level, Network, label
 
 
 class NodePairing:
