@@ -1,7 +1,7 @@
 """Compare two models: which equations are identical, drifted, or another law, and what is around.
 
-Both sides are read into a `Snapshot` each; everything after that looks at snapshots only. May import
-all rooms before it but `passes`.
+Both sides are read into a `Snapshot` each; everything after that looks at snapshots only. It
+may import all rooms before it but `passes`.
 """
 
 from __future__ import annotations
