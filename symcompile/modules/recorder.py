@@ -89,16 +89,17 @@ class RecordedModel:
 
 
 @dataclass
-class _Trail:
+class _OngoingRegion:
     """One region while it is being recorded."""
 
+    path: str
     module: nn.Module
     fit: Reservoir
     held: Reservoir
     recorded: RecordedRegion = field(default_factory=RecordedRegion)
     settings: Any = None
     # The module as it was before its first call, for what is tried out on it afterwards.
-    twin: nn.Module | None = None
+    untouched: nn.Module | None = None
     pending: list[tuple[Array, Array]] = field(default_factory=list)
     arguments: list[dict[str, Any]] = field(default_factory=list)
 
@@ -132,8 +133,9 @@ class Recorder:
         self.few: list[Batch] = []
         self._listening, self._autocast = True, _autocast()
         held = max(1, round(n_samples * holdout)) if holdout else 0
-        self.trails = {
-            path: _Trail(
+        self.ongoing = {
+            path: _OngoingRegion(
+                path,
                 root if path == "." else root.get_submodule(path),
                 Reservoir(max(1, n_samples - held), seed),
                 Reservoir(max(1, held), seed + 1),
@@ -146,27 +148,27 @@ class Recorder:
         """Hooks on all regions and evaluation mode inside, as it was outside."""
         self._autocast = _autocast()
         with evaluating(self.root), ExitStack() as hooks:
-            for path, trail in self.trails.items():
-                if isinstance(trail.module, torch.jit.ScriptModule):
-                    trail.recorded.refused = (
+            for region in self.ongoing.values():
+                if isinstance(region.module, torch.jit.ScriptModule):
+                    region.recorded.refused = (
                         "it is a ScriptModule, into which nobody can look: put the Python module"
                         " that it was scripted from in its place"
                     )
                     continue
-                for hook in self._hooks(path, trail):
+                for hook in self._hooks(region):
                     hooks.enter_context(hook)
             yield
 
     def feed(self, batch: Batch) -> None:
         """Run the model on all rows of a batch, some of them held out."""
         if self.by_rows is None:
-            self.by_rows, self.first = self._rows_are_independent(batch), [_alone(batch)]
+            self.by_rows, self.first = self._rows_are_independent(batch), [_detached(batch)]
         self.batches += 1
         self.rows += rows(batch) or 1
         if self.rows >= SMALL:
             self.few = []
         else:
-            self.few.append(_alone(batch))
+            self.few.append(_detached(batch))
         if self.by_rows and rows(batch) is not None:
             self._feed_rows(batch)
         else:
@@ -180,18 +182,18 @@ class Recorder:
         """
         if not self.batches:
             raise DataError("data is empty: give at least one batch")
-        for path, trail in self.trails.items():
-            recorded = trail.recorded
-            if not recorded.refused and not trail.fit.seen and not trail.held.seen:
+        for region in self.ongoing.values():
+            recorded = region.recorded
+            if not recorded.refused and not region.fit.seen and not region.held.seen:
                 recorded.refused = (
                     "it was never called while the data ran through the model (or only through its"
                     " forward method, past the hooks)"
                 )
             if not recorded.refused:
-                recorded.samples = self._samples(path, trail)
-        regions = {path: trail.recorded for path, trail in self.trails.items()}
-        samples = [region.samples for region in regions.values() if region.samples is not None]
-        held_out = not samples or all(region.holdout.any() for region in samples)
+                recorded.samples = self._samples(region)
+        regions = {path: region.recorded for path, region in self.ongoing.items()}
+        recordings = (region.samples for region in regions.values())
+        held_out = all(samples is None or samples.holdout.any() for samples in recordings)
         if held_out and self.held:
             kind = HELD_OUT_ROWS if self.by_rows else HELD_OUT_BATCHES
             return RecordedModel(regions, tuple(self.held), kind)
@@ -223,7 +225,7 @@ class Recorder:
             ) from error
         self._commit(held)
         if held and self.elements <= MAX_KEPT_ELEMENTS:
-            self.held.append(_alone(batch))
+            self.held.append(_detached(batch))
             self.elements += sum(t.numel() for t in tensors(batch))
 
     def _forward(self, batch: Batch) -> Any:
@@ -269,57 +271,57 @@ class Recorder:
 
     def _commit(self, held: bool) -> None:
         """The batch ran to its end: its rows count."""
-        for trail in self.trails.values():
-            trail.recorded.calls = max(trail.recorded.calls, len(trail.pending))
-            for X, Y in trail.pending:
-                (trail.held if held else trail.fit).add(X, Y)
+        for region in self.ongoing.values():
+            region.recorded.calls = max(region.recorded.calls, len(region.pending))
+            for X, Y in region.pending:
+                (region.held if held else region.fit).add(X, Y)
         self._discard()
 
     def _discard(self) -> None:
         """Drop the rows that wait."""
-        for trail in self.trails.values():
-            trail.clear()
+        for region in self.ongoing.values():
+            region.clear()
 
     # --- what the regions are given and give -------------------------------------------------
 
-    def _hooks(self, path: str, trail: _Trail) -> tuple[RemovableHandle, RemovableHandle]:
+    def _hooks(self, region: _OngoingRegion) -> tuple[RemovableHandle, RemovableHandle]:
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if not self._listening or trail.recorded.refused:
+            if not self._listening or region.recorded.refused:
                 return
-            with trail.refusing():
-                if trail.recorded.interface is None and trail.twin is None:
+            with region.refusing():
+                if region.recorded.interface is None and region.untouched is None:
                     with suppress(Exception):  # whatever a user's module makes deepcopy raise
-                        trail.twin = deepcopy(module, module)
+                        region.untouched = deepcopy(module, module)
                 # Cloned now, because the block may write into its inputs.
                 bound = bind(parameters(module), args, kwargs)
-                trail.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
+                region.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            if self._listening and not trail.recorded.refused:
-                with trail.refusing():
-                    self._note(path, trail, Call(trail.arguments.pop(), output))
+            if self._listening and not region.recorded.refused:
+                with region.refusing():
+                    self._note(region, Call(region.arguments.pop(), output))
 
         return (
-            trail.module.register_forward_pre_hook(before, with_kwargs=True),
-            trail.module.register_forward_hook(after),
+            region.module.register_forward_pre_hook(before, with_kwargs=True),
+            region.module.register_forward_hook(after),
         )
 
-    def _note(self, path: str, trail: _Trail, call: Call) -> None:
+    def _note(self, region: _OngoingRegion, call: Call) -> None:
         if not all(tensor.numel() for _, _, tensor in input_tensors(call.arguments)):
             return  # no samples, from which nothing can be told either
-        if trail.recorded.interface is None:
-            self._meet(trail, call)
-        interface = trail.recorded.interface
+        if region.recorded.interface is None:
+            self._meet(region, call)
+        interface = region.recorded.interface
         assert interface is not None
-        before, now = trail.settings, settings(call.arguments)
+        before, now = region.settings, settings(call.arguments)
         if before.keys() != now.keys() or not all(equal(before[key], now[key]) for key in now):
             raise UnsupportedError("its arguments that are no tensors change between calls")
         X = _array(matrix_in(interface, call.arguments))
         Y = _array(matrix_out(interface, call.output, len(X)))
-        _require_finite(path, X, Y)
-        trail.pending.append((X, Y))
+        _require_finite(region.path, X, Y)
+        region.pending.append((X, Y))
 
-    def _meet(self, trail: _Trail, call: Call) -> None:
+    def _meet(self, region: _OngoingRegion, call: Call) -> None:
         """Read the interface from the first call."""
         if _autocast() != self._autocast:
             raise UnsupportedError(
@@ -328,24 +330,24 @@ class Recorder:
             )
         _array(input_tensors(call.arguments)[0][2])
         with self._paused():
-            trail.recorded.interface = read_interface(trail.twin or trail.module, call)
-        trail.twin = None
-        trail.recorded.dtype = dtype_name(tensors(call.output)[0].dtype)
-        trail.recorded.settings = literal_settings(call.arguments)
-        trail.settings = settings(call.arguments)
+            region.recorded.interface = read_interface(region.untouched or region.module, call)
+        region.untouched = None
+        region.recorded.dtype = dtype_name(tensors(call.output)[0].dtype)
+        region.recorded.settings = literal_settings(call.arguments)
+        region.settings = settings(call.arguments)
 
-    def _samples(self, path: str, trail: _Trail) -> Samples:
-        fit, held = trail.fit.rows(), trail.held.rows()
+    def _samples(self, region: _OngoingRegion) -> Samples:
+        fit, held = region.fit.rows(), region.held.rows()
         X, Y = (np.concatenate([rows[k] for rows in (fit, held) if rows]) for k in (0, 1))
         if fit and held and len(X) >= SMALL:
             mask = np.arange(len(X)) >= len(fit[0])
         else:  # what to hold out was not decided before the model ran
             mask = random_holdout(len(X), self.holdout, self.seed)
-        _require_enough(path, X)
+        _require_enough(region.path, X)
         return Samples(X, Y, mask)
 
 
-def _alone(batch: Batch) -> Batch:
+def _detached(batch: Batch) -> Batch:
     """The batch without the history of its tensors."""
     return map_tensors(lambda t: t.detach().requires_grad_(t.requires_grad), batch)
 

@@ -34,7 +34,7 @@ _written: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 # Random generators, filters of warnings and what torch.fx patches belong to the whole process: of
 # two threads that compile, one runs its model after the other.
-_alone = threading.RLock()
+_one_thread = threading.RLock()
 
 # What a forward can't change in place.
 _ATOMIC = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
@@ -87,7 +87,7 @@ def put_back(copied: nn.Module, original: nn.Module) -> None:
 def same_random_state() -> Iterator[None]:
     """Random numbers that models and loaders draw inside are given back: Python's, numpy's and
     torch's generators are outside as they were. One thread at a time is inside."""
-    with _alone:
+    with _one_thread:
         python, numpy = random.getstate(), np.random.get_state()
         try:
             # Devices that were never used have no state to keep.
