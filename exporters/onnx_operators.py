@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from symcompile.expressions.columns import by_definition
+from symcompile.expressions.fold import by_definition
 from symcompile.expressions.operator import Operator
 from symcompile.expressions.operators import OPERATORS
 from symcompile.modules.calling import dtype_name

@@ -8,9 +8,8 @@ import pytest
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.expressions.columns import LEAVES
 from symcompile.expressions.evaluation import evaluate
-from symcompile.expressions.fold import Instruction, number_value
+from symcompile.expressions.fold import LEAVES, Instruction, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.parser import parse
 from symcompile.expressions.program import (

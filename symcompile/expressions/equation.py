@@ -14,9 +14,9 @@ from sympy import Expr
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions import slots
-from symcompile.expressions.columns import in_our_heads
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.evaluation import Array, evaluate
+from symcompile.expressions.fold import in_our_heads
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.printing import as_latex, as_python, as_text
 from symcompile.expressions.program import Program, from_sympy, to_sympy

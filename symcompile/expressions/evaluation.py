@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from symcompile.expressions.columns import column, completed
-from symcompile.expressions.fold import Rules, fold, number_value
+from symcompile.expressions.fold import Rules, column, completed, fold, number_value
 from symcompile.expressions.intervals import EVERYTHING, ULPS, Interval
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program

@@ -13,7 +13,7 @@ from mpmath.libmp.libmpf import prec_to_dps
 
 # Bits that sympy asks for where it wants a float64: some more than the 53 that it has.
 _DOUBLE = 64
-_TABLE = "symcompile.expressions.columns"
+_TABLE = "symcompile.expressions.fold"
 
 
 class Hazard(NamedTuple):
@@ -177,7 +177,7 @@ class Head(sympy.Function):  # type: ignore[misc]
         return self._defined(*self.args)
 
     def _defined(self, *args: sympy.Expr) -> sympy.Expr:
-        from symcompile.expressions.columns import BUILD, by_definition
+        from symcompile.expressions.fold import BUILD, by_definition
 
         return by_definition(BUILD, self.written, *args)
 

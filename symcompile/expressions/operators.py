@@ -3,7 +3,7 @@
 `OPERATORS` has a row for every operation of a program, by what programs and files call it ("add"),
 `VOCABULARY` one for every operator that a search may use, by what users type ("+"); what the fields
 of a row mean, `operator.Operator` tells. Every table of another module is a column of this one:
-see `columns`. torch, ONNX, operon and PySR are named, not imported;
+see `fold`. torch, ONNX, operon and PySR are named, not imported;
 lowering, exporters and engines resolve the names.
 """
 

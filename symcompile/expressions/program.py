@@ -31,8 +31,7 @@ from typing import Any
 import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.expressions.columns import BUILD, LEAVES
-from symcompile.expressions.fold import Code, Instruction, fold, number_value
+from symcompile.expressions.fold import BUILD, LEAVES, Code, Instruction, fold, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.slots import exact_exponent, real, slot, slot_index
 

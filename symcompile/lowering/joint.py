@@ -16,10 +16,9 @@ from itertools import combinations
 from typing import Any
 
 from symcompile.errors import ExpressionError, LoweringError
-from symcompile.expressions.columns import completed
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import known_value
-from symcompile.expressions.fold import Code, Instruction, fold, number_value
+from symcompile.expressions.fold import Code, Instruction, completed, fold, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
 from symcompile.lowering.torch_rules import FUNCTIONS

@@ -26,10 +26,9 @@ from symcompile.diff.equations.pairing import Pairing, pair
 from symcompile.diff.equations.shape import constant_value, shape
 from symcompile.errors import ExpressionError
 from symcompile.expressions.canonical import canonical
-from symcompile.expressions.columns import LEAVES, completed
 from symcompile.expressions.evaluation import trace
 from symcompile.expressions.expansion import terms_made
-from symcompile.expressions.fold import Code, fold
+from symcompile.expressions.fold import LEAVES, Code, completed, fold
 from symcompile.expressions.limits import check_program
 from symcompile.expressions.operator import Head
 from symcompile.expressions.operator_set import OperatorSet

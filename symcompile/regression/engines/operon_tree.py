@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from symcompile.expressions.columns import BUILD, by_definition
 from symcompile.expressions.evaluation import Array
+from symcompile.expressions.fold import BUILD, by_definition
 from symcompile.expressions.limits import Gauge, Size
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
