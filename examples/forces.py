@@ -29,10 +29,11 @@ SEVERAL = ("bottleneck", "pruning")
 QUICK = Sizes(
     train=300,
     test=30,
-    training=Training(2500, batch=32, rate=3e-3),
-    adapting=Training(300, batch=64, rate=3e-3),
-    edges=2000,
+    training=Training(1500, batch=32, rate=3e-3),
+    adapting=Training(100, batch=64, rate=3e-3),
+    edges=600,
     restarts=1,
+    population=250,
 )
 
 

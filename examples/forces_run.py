@@ -62,7 +62,7 @@ class Sizes:
         and of one whose messages stay wide.
     adapting: of what is around the equations, for each trial.
     edges: samples of each message.
-    restarts: searches for each message.
+    restarts, population: searches for each message, and their size.
     """
 
     train: int = 2000
@@ -73,6 +73,7 @@ class Sizes:
     adapting: Training = ADAPTING
     edges: int = 5000
     restarts: int = 2
+    population: int = 1000
 
     def length(self, variant: Variant) -> Training:
         if variant.prune:
@@ -208,7 +209,10 @@ def compile_edges(
             batches,
             max_complexity=MAX_COMPLEXITY,
             engine="operon",
-            engine_options={"restarts": case.sizes.restarts},
+            engine_options={
+                "restarts": case.sizes.restarts,
+                "population": case.sizes.population,
+            },
             n_samples=case.sizes.edges,
             loss="auto",
             seed=case.seed,

@@ -39,7 +39,7 @@ from study import Study, markdown, processes
 SEEDS = (290402, 0, 1, 2)
 QUICK = Settings(
     steps=20_000, train=10_000, epochs=300, batch=500, tuning=20, samples=2000, restarts=1,
-    rollouts=20, horizon=600,
+    population=200, rollouts=20, horizon=600,
 )  # fmt: skip
 # Mean squared errors of the paper, training and testing half.
 PAPER = {NETWORK: "8.22 / 8.18", EQUATIONS: "15.52 / 15.65", TUNED: "12.51 / 12.66"}

@@ -47,7 +47,8 @@ class Settings:
         rate: of fine-tuning, encoder and constants alike.
         samples: rows that the compiler sees.
         max_complexity: of an equation.
-        restarts: searches for each equation; the sparse candidates beside them need none.
+        restarts, population: searches for each equation, and their size; the sparse candidates
+            beside them need none.
         rollouts, horizon: number of trajectories, and their steps.
     """
 
@@ -60,6 +61,7 @@ class Settings:
     samples: int = 5000
     max_complexity: int = 35
     restarts: int = 2
+    population: int = 1000
     rollouts: int = 200
     horizon: int = 2000
 
@@ -164,7 +166,7 @@ def compile_block(
             operators=("+", "-", "*"),
             max_complexity=settings.max_complexity,
             engine="operon",
-            engine_options={"restarts": settings.restarts},
+            engine_options={"restarts": settings.restarts, "population": settings.population},
             n_samples=settings.samples,
             seed=seed,
             executor=executor,

@@ -28,7 +28,7 @@ def compiled(problem: str, seed: int, quick: bool) -> Compiled:
     """A network of the demo, compiled."""
     torch.manual_seed(0)
     model = train_pinn(PROBLEMS[problem], seed=seed)
-    options = {"restarts": 1} if quick else {}
+    options = {"restarts": 1, "population": 250} if quick else {}
     data = torch.rand(5000, 2)
     target = Target("net", names=("x", "t"))
     return symcompile(model, target, data, engine_options=options, progress=False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ from symcompile.storage.journal import Journal
 N_SAMPLES, N_FIT = 5000, 4000
 PINN_SEEDS = (290402, 0, 1, 2, 3, 4)
 SEARCH_SEEDS = (0, 1)
+# Searches of one fit in quick mode and their size; the defaults are 8 and 1000.
+QUICK = {"restarts": 1, "population": 250}
 
 
 @dataclass(frozen=True)
@@ -194,13 +196,13 @@ def pinn_samples(name: str, training_seed: int) -> tuple[Any, Any, tuple[str, ..
         return X, model(torch.from_numpy(X)).numpy()[:, 0], problem.inputs
 
 
-def front_of(case: Case, run_dir: str | None) -> ParetoFront:
+def front_of(case: Case, run_dir: str | None, search: Mapping[str, int]) -> ParetoFront:
     fit = Fit(
         case.name,
         Dataset(case.X[:N_FIT], case.y[:N_FIT]),
         Dataset(case.X[N_FIT:], case.y[N_FIT:]),
         case.names,
-        create("operon", operators=case.operators),
+        create("operon", operators=case.operators, options=dict(search)),
         seed=case.seed,
     )
     return Searches([fit], Journal(run_dir)).refined()[case.name]
@@ -238,12 +240,14 @@ def is_law(equation: Equation, case: Case) -> bool:
     return bool(skeleton(equation.sympy, operators) == skeleton(case.law, operators))
 
 
-def study(cases: Sequence[Case], run_dir: str | None, verbose: bool) -> None:
+def study(
+    cases: Sequence[Case], run_dir: str | None, verbose: bool, search: Mapping[str, int]
+) -> None:
     hits: dict[str, Counter[str]] = {rule: Counter() for rule in (*RULES, "on the front")}
     seconds: dict[str, list[float]] = {}
     for case in cases:
         started = time.perf_counter()
-        front = front_of(case, run_dir)
+        front = front_of(case, run_dir, search)
         seconds.setdefault(case.group, []).append(time.perf_counter() - started)
         for rule in RULES:
             hits[rule][case.group] += is_law(front.select(rule), case)
@@ -266,7 +270,9 @@ def _print_table(hits: dict[str, Counter[str]], seconds: dict[str, list[float]])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two cases only, and no networks")
+    parser.add_argument(
+        "--quick", action="store_true", help="two cases, no networks, short searches"
+    )
     parser.add_argument("--only", choices=("pinns", "laws"), help="one half of the set")
     parser.add_argument("--run-dir", help="keep finished fronts here")
     parser.add_argument("--verbose", action="store_true", help="print every front, not only misses")
@@ -278,7 +284,7 @@ def main() -> None:
         cases += synthetic_cases()
     if arguments.quick:
         cases = [cases[0], cases[-1]]
-    study(cases, arguments.run_dir, arguments.verbose)
+    study(cases, arguments.run_dir, arguments.verbose, QUICK if arguments.quick else {})
 
 
 if __name__ == "__main__":

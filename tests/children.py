@@ -1,25 +1,69 @@
-"""Python processes of tests: with the modules of the tests, and waited for."""
+"""Python processes of tests: forks of one process that has all imported, and waited for.
+
+An import of torch and of what it brings takes seconds. What has to import by itself, or with
+another seed of Python's hashes, is a plain `subprocess`.
+"""
 
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 
+# Pools of these start as quickly. The process that they are forked from has started no thread.
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["pyoperon", "scipy.optimize", "symcompile.driver"])
 
-def child(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """Runs a script that may import what this process can import."""
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+
+class Child:
+    """A script of a file, or given as text, in a process of its own, while the block runs."""
+
+    def __init__(self, script: str | Path, *arguments: str, folder: Path | None = None) -> None:
+        self._said = tempfile.TemporaryDirectory(prefix="symcompile-")
+        self._streams = [Path(self._said.name, name) for name in ("out", "err")]
+        place = folder or Path.cwd()
+        self._process = FORKS.Process(target=_run, args=(script, arguments, place, self._streams))
+
+    def __enter__(self) -> Child:
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._said.cleanup()
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def finished(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """What it printed and its exit status, TimeoutError where it takes longer."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise TimeoutError
+        said = [stream.read_text(encoding="utf-8") for stream in self._streams]
+        return subprocess.CompletedProcess([], self._process.exitcode, *said)
+
+
+def _run(
+    script: str | Path, arguments: Sequence[str], folder: Path, streams: Sequence[Path]
+) -> None:
+    for descriptor, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.chdir(folder)
+    sys.argv = [str(script), *arguments]
+    if isinstance(script, Path):
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(str(script), run_name="__main__")
+    else:
+        exec(script, {"__name__": "__main__"})
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

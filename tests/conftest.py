@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -32,13 +34,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are timed by their five calls at least and no longer; and what torch reads anew for
-    every ONNX file, some 200 functions of onnxscript from their sources, half of the time of a
-    small file, is read once."""
+    every ONNX file, half of the time of a small one, is read once."""
     measuring = sys.modules.get("symcompile.fidelity.measuring")
     if measuring is not None:
         monkeypatch.setattr(measuring, "LATENCY_SECONDS", 0.0)
     registration = sys.modules.get("torch.onnx._internal.exporter._registration")
     if registration is not None:
-        scripts = registration.onnxscript_apis
-        if not hasattr(scripts.get_torchlib_ops, "cache_info"):
-            scripts.get_torchlib_ops = functools.cache(scripts.get_torchlib_ops)
+        # Some 200 functions of onnxscript from their sources, and their signatures.
+        _once(registration.onnxscript_apis, "get_torchlib_ops")
+        _once(registration._schemas, "op_signature_from_function")
+    exporting = sys.modules.get("torch._export.utils")
+    if exporting is not None:
+        _once(exporting, "_materialize_cpp_cia_ops", _implicit_operators)
+
+
+def _once(module: Any, name: str, state: Callable[[], object] | None = None) -> None:
+    """The function gives for the same arguments, and the same state, what it gave before."""
+    function = getattr(module, name)
+    if hasattr(function, "__wrapped__"):
+        return
+
+    @functools.cache
+    def kept(state: object, *arguments: Any, **options: Any) -> Any:
+        return function(*arguments, **options)
+
+    @functools.wraps(function)
+    def once(*arguments: Any, **options: Any) -> Any:
+        return kept(state and state(), *arguments, **options)
+
+    setattr(module, name, once)
+
+
+def _implicit_operators() -> frozenset[str]:
+    """Operators of torch that its dispatcher decomposes itself; more may come."""
+    import torch
+
+    key = "CompositeImplicitAutograd"
+    return frozenset(torch._C._dispatch_get_registrations_for_dispatch_key(key))

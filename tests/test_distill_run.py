@@ -14,14 +14,13 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import sympy
-from children import child, wait_until
+from children import FORKS, Child, wait_until
 from fitting import distill
 
 from symcompile.errors import EngineError
@@ -158,17 +157,17 @@ def test_an_interrupt_ends_whatever_an_engine_does(
 ) -> None:
     begun = tmp_path / "begun"
     begun.mkdir()
-    process = child(RUN, behaviour, str(begun), threads, str(tmp_path / "run"))
     fronts = tmp_path / "run" / "fronts"
     finished = 3 if threads == "many" else 1
-    wait_until(lambda: fronts.exists() and len(list(fronts.glob("*.json"))) == finished)
-    wait_until(lambda: len(list(begun.iterdir())) == finished + 1)
-    sent = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    with Child(RUN, behaviour, str(begun), threads, str(tmp_path / "run")) as process:
+        wait_until(lambda: fronts.exists() and len(list(fronts.glob("*.json"))) == finished)
+        wait_until(lambda: len(list(begun.iterdir())) == finished + 1)
+        sent = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        done = process.finished()
+    assert (done.returncode, done.stderr) == (0, "")
     ended = time.monotonic()
-    assert float(output) - sent < 3.0 + 2.0  # on a busy machine
+    assert float(done.stdout) - sent < 3.0 + 2.0  # on a busy machine
     assert ended - sent < 3.0 + 4.0
     assert len(list(fronts.glob("*.json"))) == finished
     assert not list(tmp_path.rglob("*.part"))
@@ -209,7 +208,7 @@ def test_the_progress_of_what_was_left_alone_is_not_shown() -> None:
 
 @pytest.fixture
 def processes() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=FORKS) as pool:
         yield pool
 
 

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
-from children import child, wait_until
+from children import Child, wait_until
 from fitting import distill
 
 from symcompile.errors import ArtifactError, EngineError
@@ -118,14 +117,12 @@ def test_nothing_finished_is_searched_twice_after_a_kill(tmp_path: Path) -> None
     run_dir, before = tmp_path / "run", set()
     for n in (2, 6, 10):
         log = tmp_path / f"log{n}"
-        process = child(RUN, str(log), str(run_dir))
-        wait_until(lambda n=n, log=log: len(on_disk(run_dir, log)) >= n)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with Child(RUN, str(log), str(run_dir)):  # and is killed
+            wait_until(lambda n=n, log=log: len(on_disk(run_dir, log)) >= n)
         assert not before & set(noted(log, "start"))
         before = on_disk(run_dir, log)
-    last = child(RUN, str(tmp_path / "last"), str(run_dir))
-    output, _ = last.communicate(timeout=60)
+    with Child(RUN, str(tmp_path / "last"), str(run_dir)) as last:
+        output = last.finished().stdout
     assert not before & set(noted(tmp_path / "last", "start"))
     fresh = distill(fits(tmp_path / "fresh", block="one"))
     assert output.strip() == str({key: str(front) for key, front in fresh.items()})
@@ -180,9 +177,25 @@ DAMAGE = {
 }
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, ParetoFront], Path]:
+    """What is found, and the journal of it."""
+    folder = tmp_path_factory.mktemp("searched")
+    return distill(fits(folder / "log"), run_dir=folder / "run"), folder / "run"
+
+
+@pytest.fixture
+def first(searched: tuple[dict[str, ParetoFront], Path], tmp_path: Path) -> Any:
+    """What is found, and its journal in the test's own folder."""
+    fronts, run_dir = searched
+    shutil.copytree(run_dir, tmp_path / "run")
+    return fronts
+
+
 @pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
-def test_damage_counts_as_none(tmp_path: Path, content: bytes) -> None:
-    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+def test_damage_counts_as_none(
+    tmp_path: Path, first: dict[str, ParetoFront], content: bytes
+) -> None:
     for path in entries(tmp_path / "run"):
         path.write_bytes(content)
     again = distill(fits(tmp_path / "again"), run_dir=tmp_path / "run")
@@ -192,8 +205,7 @@ def test_damage_counts_as_none(tmp_path: Path, content: bytes) -> None:
     assert not noted(tmp_path / "third", "start")
 
 
-def test_one_other_digit_counts_as_damage(tmp_path: Path) -> None:
-    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+def test_one_other_digit_counts_as_damage(tmp_path: Path, first: dict[str, ParetoFront]) -> None:
     for path in entries(tmp_path / "run"):
         text = path.read_text()
         assert '"complexity": ' in text
@@ -202,8 +214,7 @@ def test_one_other_digit_counts_as_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
-def test_what_is_no_file_counts_as_none(tmp_path: Path) -> None:
-    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
+def test_what_is_no_file_counts_as_none(tmp_path: Path, first: dict[str, ParetoFront]) -> None:
     for k, path in enumerate(entries(tmp_path / "run")):
         path.unlink()
         (os.mkfifo, os.mkdir, lambda path: path.symlink_to(path))[k % 3](path)
@@ -274,10 +285,8 @@ def test_forms_of_others_are_tried_once(tmp_path: Path) -> None:
 
 
 def test_nothing_is_searched_that_could_not_be_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, first: dict[str, ParetoFront], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = distill(fits(tmp_path / "log"), run_dir=tmp_path / "run")
-
     def read_only(*arguments: Any, **options: Any) -> None:
         raise OSError(30, "Read-only file system")
 

@@ -215,8 +215,10 @@ def test_an_editor_may_mark_the_encoding(files: dict[str, Path], tmp_path: Path)
 # --- what was edited -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small() -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def exported_text() -> str:
+    """A small manifest, as it is written."""
+
     class Small(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -232,7 +234,12 @@ def small() -> dict[str, Any]:
     provenance = {"engine": {"operators": {"+": 1, "*": 1, "inv": 1, "sin": 3, "exp": 3}}}
     law = dataclasses.replace(law, probes=((0.5, 0.25), (1.0, -2.0)), provenance=provenance)
     hybrid = dataclasses.replace(hybrid, outcomes={"law": law})
-    return json.loads(text(exported(hybrid)))
+    return text(exported(hybrid))
+
+
+@pytest.fixture
+def small(exported_text: str) -> dict[str, Any]:
+    return json.loads(exported_text)
 
 
 def at(data: dict[str, Any], *path: Any) -> Any:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def results(name: str, folder: Path) -> Any:
     """Run one experiment and read what it leaves."""
-    command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick", "--output", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, check=False, env=environment
-    )
+    with Child(EXAMPLES / f"{name}.py", "--quick", "--output", str(folder)) as child:
+        done = child.finished(timeout=600)
     assert done.returncode == 0, done.stderr
     facts = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     assert facts["experiment"] == name
