@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ import sympy
 
 from symcompile import Equation
 from symcompile.errors import ExpressionError
+from symcompile.expressions.complexity import complexity
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
+from symcompile.expressions.program import from_sympy
 
 OPERATORS = OperatorSet.of(None)
 x, t = sympy.symbols("x t")
@@ -131,3 +135,18 @@ def test_what_was_stored_costs_as_much_and_reads_alike(expr: sympy.Expr) -> None
     again = Equation.from_json(equation.to_json())
     assert again.form_text == equation.form_text
     assert Equation.of(again.sympy, ("x", "t"), OPERATORS).complexity == equation.complexity
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda text: Equation.of(text, ["x"], OPERATORS),
+        lambda text: complexity(text, OPERATORS),
+        lambda text: from_sympy([text], ["x"], 0),
+    ],
+)
+def test_text_is_never_evaluated(use: Callable[[str], object], tmp_path: Path) -> None:
+    text = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()"
+    with pytest.raises(ExpressionError, match="a str is no sympy expression"):
+        use(text)
+    assert not (tmp_path / "ran").exists()

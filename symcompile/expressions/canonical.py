@@ -19,9 +19,10 @@ from symcompile.expressions import slots
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.expansion import collected, expanded
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import ROWS
 from symcompile.expressions.slots import is_constant, rebuilt
 
-_ODD = (sympy.sin, sympy.tan, sympy.tanh)
+_ODD = tuple(row.build for row in ROWS if row.odd)
 _TRIG = (sympy.sin, sympy.cos)
 # Expanding products is tried only below this many nodes, and where it makes no more terms: what is
 # shorter once it is multiplied out has a dozen of them.

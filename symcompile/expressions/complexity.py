@@ -14,7 +14,7 @@ import sympy
 
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import ROWS
-from symcompile.expressions.slots import is_constant
+from symcompile.expressions.slots import as_sympy, is_constant
 
 # What operator sets call the functions of sympy.
 _NAMES = {row.build: row.name for row in ROWS if row.name and isinstance(row.build, type)}
@@ -25,7 +25,7 @@ _MOST_FACTORS = 64
 @lru_cache(maxsize=1 << 16)
 def complexity(expr: sympy.Basic, operators: OperatorSet) -> int:
     """Number of nodes of an expression or condition, each weighed by its operator's complexity."""
-    expr = sympy.sympify(expr)
+    expr = as_sympy(expr)
     if not isinstance(expr, sympy.Expr):  # a condition, or a case of a Piecewise with its value
         return 1 + sum(complexity(arg, operators) for arg in expr.args)
     if is_constant(expr) or expr.is_Symbol:

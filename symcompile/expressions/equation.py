@@ -58,9 +58,10 @@ class Equation:
     ) -> Equation:
         """From an expression with its numbers written in: each float becomes a slot.
 
-        Raises ExpressionError if it uses a symbol that is not among `symbols`.
+        Raises ExpressionError if it uses a symbol that is not among `symbols`, or is no sympy
+        expression and no number: text is never evaluated.
         """
-        form, constants = slots.extract(in_our_heads(sympy.sympify(expr)))
+        form, constants = slots.extract(in_our_heads(slots.as_sympy(expr)))
         unknown = sorted(
             s.name
             for s in form.free_symbols

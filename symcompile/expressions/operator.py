@@ -85,6 +85,9 @@ class Operator:
             function of the argument's place, all arguments and the value.
         interval: rule of `intervals`; of two arguments if it is nary.
         domain: where it is undefined.
+        piece: of a function that jumps, a number of its arguments that tells one piece of it from
+            the next; what gives truth values jumps where these change.
+        odd: whether f(-a) = -f(a).
         torch: a function of torch or of the module `operator`.
         edge: where autograd needs help.
         harmless: place and value of an argument with which nothing can overflow or be undefined.
@@ -119,6 +122,8 @@ class Operator:
     slopes: Any = None
     interval: Callable[..., Any] | None = None
     domain: tuple[Hazard, ...] = ()
+    piece: Callable[..., Any] | None = None
+    odd: bool = False
     torch: str = ""
     edge: Edge | None = None
     harmless: tuple[int, float] | None = None

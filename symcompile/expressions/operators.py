@@ -2,9 +2,9 @@
 
 `OPERATORS` has a row for every operation of a program, by what programs and files call it ("add"),
 `VOCABULARY` one for every operator that a search may use, by what users type ("+"); what the fields
-of a row mean, `operator.Operator` tells. Every table of another module is a column of this one:
-see `fold`. torch, ONNX, operon and PySR are named, not imported;
-lowering, exporters and engines resolve the names.
+of a row mean, `operator.Operator` tells. What other modules know of operators they take from its
+columns, see `fold`, but for rules of one operator alone. torch, ONNX, operon and PySR are named,
+not imported; lowering, exporters and engines resolve the names.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ ROWS: tuple[Operator, ...] = (
     ),
     Operator(
         name="sin", complexity=3, build=sympy.sin, numpy=np.sin, slopes=(lambda a, v: np.cos(a),),
-        interval=intervals.sine, torch="torch.sin", onnx="Sin", operon=("Sin",),
+        interval=intervals.sine, odd=True, torch="torch.sin", onnx="Sin", operon=("Sin",),
         nesting="function", parts=2,
     ),
     Operator(
@@ -194,18 +194,18 @@ ROWS: tuple[Operator, ...] = (
         nesting="function", parts=2,
     ),
     Operator(
-        name="tan", complexity=3, build=sympy.tan, numpy=np.tan,
+        name="tan", complexity=3, build=sympy.tan, odd=True, numpy=np.tan,
         slopes=(lambda a, v: 1.0 + v * v,), interval=intervals.tangent, domain=(_TAN,),
         torch="torch.tan", onnx="Tan", onnx_lacks=_NO_FLOAT64, onnx_spelled=_TAN_SPELLED,
         operon=("Tan",), nesting="root", parts=6,
     ),
     Operator(
-        name="tanh", complexity=3, build=sympy.tanh, numpy=np.tanh,
+        name="tanh", complexity=3, build=sympy.tanh, odd=True, numpy=np.tanh,
         slopes=(lambda a, v: 1.0 - v * v,), interval=increasing(math.tanh), torch="torch.tanh",
         onnx="Tanh", operon=("Tanh",), nesting="hyperbolic", parts=4,
     ),
     Operator(
-        name="asin", complexity=3, build=sympy.asin, numpy=np.arcsin,
+        name="asin", complexity=3, build=sympy.asin, odd=True, numpy=np.arcsin,
         slopes=(lambda a, v: 1.0 / np.sqrt(1.0 - a * a),),
         interval=increasing(math.asin, -1.0, 1.0), domain=(within_one("asin"),),
         torch="torch.asin", edge=Edge(1.0, math.inf, 0.0), harmless=(0, 0.0), onnx="Asin",
@@ -220,13 +220,13 @@ ROWS: tuple[Operator, ...] = (
         operon=("Acos",), nesting="inverse",
     ),
     Operator(
-        name="atan", complexity=3, build=sympy.atan, numpy=np.arctan,
+        name="atan", complexity=3, build=sympy.atan, odd=True, numpy=np.arctan,
         slopes=(lambda a, v: 1.0 / (1.0 + a * a),), interval=increasing(math.atan),
         torch="torch.atan", onnx="Atan", onnx_lacks=_NO_FLOAT64, onnx_spelled=_ATAN_SPELLED,
         operon=("Atan",), nesting="inverse",
     ),
     Operator(
-        name="sinh", complexity=3, build=sympy.sinh, numpy=np.sinh,
+        name="sinh", complexity=3, build=sympy.sinh, odd=True, numpy=np.sinh,
         slopes=(lambda a, v: np.cosh(a),), interval=increasing(np.sinh), torch="torch.sinh",
         harmless=(0, 0.0), onnx="Sinh", onnx_lacks=_NO_FLOAT64, onnx_spelled=_SINH_SPELLED,
         operon=("Sinh",), nesting="hyperbolic", parts=4,
@@ -238,25 +238,27 @@ ROWS: tuple[Operator, ...] = (
         operon=("Cosh",), nesting="hyperbolic", parts=4, zero="never",
     ),
     Operator(
-        name="erf", complexity=3, build=sympy.erf, numpy=special.erf,
+        name="erf", complexity=3, build=sympy.erf, odd=True, numpy=special.erf,
         slopes=(lambda a, v: 2.0 / np.sqrt(np.pi) * np.exp(-a * a),),
         interval=increasing(special.erf), torch="torch.erf", onnx="Erf", onnx_lacks=_NO_FLOAT64,
         nesting="hyperbolic", parts=4,
     ),
     Operator(
-        name="sign", complexity=3, build=sympy.sign, numpy=np.sign, slopes=_FLAT,
-        interval=increasing(np.sign), torch="torch.sign", onnx="Sign",
+        name="sign", complexity=3, build=sympy.sign, odd=True, numpy=np.sign, slopes=_FLAT,
+        piece=np.sign, interval=increasing(np.sign), torch="torch.sign", onnx="Sign",
     ),
     Operator(
         name="floor", complexity=3, build=sympy.floor, numpy=np.floor, slopes=_FLAT,
-        interval=increasing(np.floor), torch="torch.floor", onnx="Floor", operon=("Floor",),
+        interval=increasing(np.floor), piece=np.floor, torch="torch.floor", onnx="Floor",
+        operon=("Floor",),
     ),
     Operator(
         name="ceil", complexity=3, build=sympy.ceiling, numpy=np.ceil, slopes=_FLAT,
-        interval=increasing(np.ceil), torch="torch.ceil", onnx="Ceil", operon=("Ceil",),
+        interval=increasing(np.ceil), piece=np.ceil, torch="torch.ceil", onnx="Ceil",
+        operon=("Ceil",),
     ),
     Operator(
-        name="asinh", complexity=3, build=sympy.asinh, numpy=np.arcsinh,
+        name="asinh", complexity=3, build=sympy.asinh, odd=True, numpy=np.arcsinh,
         slopes=(lambda a, v: 1.0 / np.hypot(a, 1.0),), interval=increasing(np.arcsinh),
         torch="torch.asinh", onnx="Asinh", onnx_lacks=_NO_FLOAT64, onnx_spelled=_ASINH_SPELLED,
         nesting="inverse",
@@ -270,7 +272,7 @@ ROWS: tuple[Operator, ...] = (
         onnx_spelled=_ACOSH_SPELLED, nesting="inverse",
     ),
     Operator(
-        name="atanh", complexity=3, build=sympy.atanh, numpy=np.arctanh,
+        name="atanh", complexity=3, build=sympy.atanh, odd=True, numpy=np.arctanh,
         slopes=(lambda a, v: 1.0 / ((1.0 - a) * (1.0 + a)),),
         interval=increasing(np.arctanh, -1.0, 1.0), domain=(within_one("atanh", closed=False),),
         torch="torch.atanh", harmless=(0, 0.0), onnx="Atanh", onnx_lacks=_NO_FLOAT64,
@@ -299,7 +301,7 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         name="cbrt", complexity=1, definition="where(a < 0, -((-a) ** (1 / 3)), a ** (1 / 3))",
         numpy=np.cbrt, slopes=(lambda a, v: 1.0 / (3.0 * v * v),), interval=increasing(np.cbrt),
-        operon=("Cbrt",), nesting="function", zero="first",
+        odd=True, operon=("Cbrt",), nesting="function", zero="first",
     ),
     Operator(
         name="hypot", arity=2, complexity=1, definition="sqrt(a ** 2 + b ** 2)", numpy=np.hypot,
@@ -310,8 +312,9 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         name="atan2", arity=2, complexity=3, build=sympy.atan2, numpy=np.arctan2,
         slopes=(lambda a, b, v: b / _square(a, b), lambda a, b, v: -a / _square(a, b)),
-        interval=lambda a, b: (-math.pi, math.pi), torch="torch.atan2", edge=Edge(0.0, 0.0, 1.0),
-        onnx_spelled=_ATAN2_SPELLED, pysr="atan2(y, x) = atan(y, x)", nesting="inverse",
+        interval=lambda a, b: (-math.pi, math.pi), piece=lambda a, b: np.less(a, 0),
+        torch="torch.atan2", edge=Edge(0.0, 0.0, 1.0), onnx_spelled=_ATAN2_SPELLED,
+        pysr="atan2(y, x) = atan(y, x)", nesting="inverse",
     ),
     Operator(
         name="sigmoid", complexity=3,
@@ -340,11 +343,12 @@ ROWS: tuple[Operator, ...] = (
     ),
     Operator(
         name="round", complexity=3, definition=_ROUND, python="round({0})", numpy=np.rint,
-        slopes=_FLAT, interval=increasing(np.rint), torch="torch.round", onnx="Round",
+        slopes=_FLAT, interval=increasing(np.rint), piece=np.rint, torch="torch.round",
+        onnx="Round",
     ),
     Operator(
         name="mod", arity=2, complexity=3, definition="a - b * floor(a / b)", heads=(sympy.Mod,),
-        python="(({0}) % ({1}))", numpy=np.mod, interval=intervals.remainder,
+        python="(({0}) % ({1}))", numpy=np.mod, piece=np.floor_divide, interval=intervals.remainder,
         slopes=(lambda a, b, v: 1.0, lambda a, b, v: -np.floor_divide(a, b)),
         domain=(Hazard("nonzero", lambda a, b: b, lambda a, b: excludes_zero(b), "mod by zero"),),
         torch="torch.remainder", harmless=(1, 1.0), onnx_spelled=_MOD_SPELLED, operon=("Floor",),

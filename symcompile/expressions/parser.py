@@ -188,7 +188,7 @@ class _Reader:
         """A comparison, or several joined by & | and ~, as a `user` of it expects."""
         if isinstance(node, ast.Constant) and type(node.value) is bool:
             size = self.measured("number", value=float(node.value))
-            return _Part(sympy.sympify(node.value), size)
+            return _Part(sympy.sympify(node.value, strict=True), size)
         part = self.read(node, depth)
         if not _is_test(part.value):
             raise self.refuse(

@@ -33,7 +33,7 @@ import sympy
 from symcompile.errors import ExpressionError, LoweringError
 from symcompile.expressions.fold import BUILD, LEAVES, Code, Instruction, fold, number_value
 from symcompile.expressions.operators import OPERATORS
-from symcompile.expressions.slots import exact_exponent, real, slot, slot_index
+from symcompile.expressions.slots import as_sympy, exact_exponent, real, slot, slot_index
 
 _MAX_POWER = 64
 
@@ -88,7 +88,7 @@ def _instruction(op: str, args: Any, value: Any = None, *_: Any) -> Instruction:
 def from_sympy(exprs: Sequence[sympy.Basic], symbols: Sequence[str], n_slots: int) -> Program:
     """Flatten expressions over input `symbols` and slots `c[0]`, ... into one program."""
     builder = _Builder(symbols)
-    outputs = tuple(builder.visit(real(sympy.sympify(expr))) for expr in exprs)
+    outputs = tuple(builder.visit(real(as_sympy(expr))) for expr in exprs)
     return Program(tuple(builder.instructions), outputs, len(symbols), n_slots)
 
 

@@ -48,6 +48,18 @@ def slots_of(expr: sympy.Basic) -> list[int]:
     return sorted(index for index in indices if index is not None)
 
 
+def as_sympy(value: object) -> sympy.Basic:
+    """An expression or a number as sympy has it. Of anything else, text above all, sympy would make
+    one by evaluating it: ExpressionError."""
+    try:
+        return sympy.sympify(value, strict=True)
+    except sympy.SympifyError:
+        raise ExpressionError(
+            f"a {type(value).__name__} is no sympy expression: expected one, or a number; text is"
+            " read by symcompile.expressions.parser.parse"
+        ) from None
+
+
 def fill(expr: sympy.Expr, constants: Sequence[float]) -> sympy.Expr:
     """The expression with its constants written in, those that are exact as exact numbers.
 

@@ -14,14 +14,22 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array, trace
+from symcompile.expressions.evaluation import Array, trace, value_rules
+from symcompile.expressions.fold import fold
+from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program, to_sympy
 
 # Relative difference up to which two values are the same: rounding of a rearranged formula.
 SAME = 1e-9
+# Operations with jumps.
+JUMPING = {op for op, row in OPERATORS.items() if row.piece or (row.truth and not row.logic)}
 # Fewer points than this are joined by others around them: any two laws agree somewhere.
 ENOUGH = 64
 _EXTRA = 256
+# Points at the jumps of a law: how many, and how far on either side, as a share of the way from one
+# point to the next. A jump that has not moved by more than rounding is between them.
+_JUMPS, _ASIDE = 128, 1e-7
+_HALVINGS = 60
 # Values of all instructions that are held at once.
 _HELD = 4_000_000
 
@@ -48,6 +56,20 @@ class Law:
         chunks = [self._values(X[k : k + rows]) for k in range(0, max(len(X), 1), rows)]
         values, peaks = zip(*chunks, strict=True)
         return np.concatenate(values), np.concatenate(peaks)
+
+    def pieces(self, X: Array) -> Array:
+        """On which piece of every operation that jumps each point lies [n_points, n_jumping]."""
+        rules = value_rules(X[:, self.order], self.constants)
+        instructions = self.program.instructions
+        with np.errstate(all="ignore"):
+            steps = fold(instructions, rules)
+            pieces = [
+                steps[k] if piece is None else piece(*(steps[a] for a in args))
+                for k, (op, args, _) in enumerate(instructions)
+                for piece in ([OPERATORS[op].piece] if op in JUMPING else [])
+            ]
+        columns = [np.broadcast_to(piece, len(X)).astype(np.float64) for piece in pieces]
+        return np.stack(columns, axis=1) if columns else np.empty((len(X), 0))
 
     def _values(self, X: Array) -> tuple[Array, Array]:
         with np.errstate(all="ignore"):
@@ -99,7 +121,8 @@ NO_VALUES = Values(None, math.nan, 0)
 
 
 def compare_values(old: Law, new: Law, points: Array) -> Values:
-    """Both equations on `points` [n_points, n_variables], and around them if they are few."""
+    """Both equations on `points` [n_points, n_variables], around them if they are few, and on both
+    sides of the jumps of either: elsewhere round(x) and round(x + 0.001) are the same."""
     if old.columns == 0:
         points = np.empty((1, 0))
     if points.ndim != 2 or points.shape[1] != old.columns:
@@ -107,6 +130,7 @@ def compare_values(old: Law, new: Law, points: Array) -> Values:
     usable = points[_both(old, new, points)[3]]
     if len(usable) and _tells_little(usable):
         points = np.concatenate([points, around(usable)])
+    points = np.concatenate([points, at_jumps(old, points), at_jumps(new, points)])
     a, b, peak, finite = _both(old, new, points)
     if not finite.any():
         return NO_VALUES
@@ -119,6 +143,28 @@ def compare_values(old: Law, new: Law, points: Array) -> Values:
         same = defined and bool((distance <= SAME * np.minimum(peak, size)).all())
         largest = float(np.abs(a).max()) or 1.0
         return Values(same, float((distance / largest).max()), len(a))
+
+
+def at_jumps(law: Law, points: Array) -> Array:
+    """Points on both sides of where the law jumps between the given ones: [n, n_variables]."""
+    if not any(instruction.op in JUMPING for instruction in law.program.instructions):
+        return points[:0]
+    # The same pairs whatever the order of the points.
+    points = np.unique(points[np.isfinite(points).all(axis=1)], axis=0)
+    start, end = points[:-1], points[1:]
+    before, after = law.pieces(start), law.pieces(end)
+    known = np.isfinite(before) & np.isfinite(after)
+    rows, jumps = np.nonzero((before != after) & known)
+    chosen = np.random.default_rng(0).permutation(len(rows))[:_JUMPS]
+    rows, jumps = rows[chosen], jumps[chosen]
+    start, way, first = start[rows], end[rows] - start[rows], before[rows, jumps]
+    low, high = np.zeros(len(rows)), np.ones(len(rows))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        pieces = law.pieces(start + middle[:, None] * way)[np.arange(len(rows)), jumps]
+        low, high = np.where(pieces == first, middle, low), np.where(pieces == first, high, middle)
+    shares = np.concatenate([low - _ASIDE, high + _ASIDE])[:, None]
+    return np.asarray(np.tile(start, (2, 1)) + shares * np.tile(way, (2, 1)))
 
 
 def differ_anywhere(old: Law, new: Law) -> bool:
