@@ -11,13 +11,14 @@ from symcompile.passes.choose import ChoosePass
 from symcompile.passes.distill import DistillPass
 from symcompile.passes.instrument import InstrumentPass
 from symcompile.passes.partition import PartitionPass
+from symcompile.passes.prune import Pruning
 from symcompile.passes.reduce import ReducePass
 from symcompile.passes.refine import RefinePass
 from symcompile.passes.rewrite import RewritePass
 from symcompile.passes.verify import VerifyPass
 from symcompile.pipeline import Instrumented, Pipeline, Request, Verified
 
-__all__ = ["compiling_passes", "recording_passes"]
+__all__ = ["Pruning", "compiling_passes", "recording_passes"]
 
 
 def recording_passes(options: Options, *, sharing: bool = False) -> Pipeline[Request, Instrumented]:

@@ -1,7 +1,9 @@
 """What is shipped, what `import symcompile` loads, and who may import whom."""
 
 import ast
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -287,6 +289,37 @@ def test_import_order() -> None:
 def test_every_room_has_a_floor() -> None:
     inside = {path.split("/")[1].removesuffix(".py") for path in modules()}
     assert inside - {"__init__"} == set(FLOORS)
+
+
+ROOMS = {
+    "aten": (),
+    "cli": ("main",),
+    "diff": ("GraphDiff", "Rules", "diff"),
+    "exporters": ("graph_module", "manifest", "onnx"),
+    "expressions": (),
+    "fidelity": (),
+    "lowering": (),
+    "modules": (),
+    "passes": ("Pruning", "compiling_passes", "recording_passes"),
+    "pruning": (),
+    "regression": (),
+    "regression.engines": ("Engine", "ProgressCallback", "SearchProgress", "create"),
+    "report": ("Report",),
+    "storage": (),
+}
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_says_what_it_may_import_and_exports_what_is_public(name: str) -> None:
+    room = importlib.import_module(f"symcompile.{name}")
+    assert re.search(r"\b(may import|imports nothing)\b", " ".join(str(room.__doc__).split()), re.I)
+    assert tuple(getattr(room, "__all__", ())) == ROOMS[name]
+    assert all(hasattr(room, public) for public in ROOMS[name])
+
+
+def test_every_room_is_looked_at() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == {name for name in ROOMS if "." not in name}
 
 
 def test_few_modules_lie_flat() -> None:
