@@ -20,7 +20,7 @@ from symcompile.fidelity.controls import Controls, LinearMap, controls
 from symcompile.fidelity.derivatives import Function, autograd
 from symcompile.fidelity.metrics import agreement
 from symcompile.fidelity.outcome import Fidelity
-from symcompile.fidelity.reference import Asides, Reference, shell
+from symcompile.fidelity.reference import OptionalMeasurements, Reference, shell
 from symcompile.fidelity.refusal import refusal
 from symcompile.lowering.block import lower
 from symcompile.modules.region import (
@@ -114,7 +114,7 @@ def measured(
     held_out = np.arange(len(X)) >= len(fit.X)
     reference = Reference(of, Samples(X, Y, held_out), baseline or controls(*fit), neural)
     block = installed(of, given, rest)
-    return reference.complete(reference.measure(given, block), block, Asides())
+    return reference.complete(reference.measure(given, block), block, OptionalMeasurements())
 
 
 def test_the_exact_law_is_perfect_in_every_respect() -> None:
