@@ -3,14 +3,16 @@
 import gc
 import threading
 import weakref
+from typing import Any
 
 import pytest
 import torch
 from models import Block, Calling, Leftovers, Net, Stack, state_of
 from torch import fx, nn
 
+from symcompile import symcompile
 from symcompile.errors import CaptureError, TargetError
-from symcompile.modules.assemble import Vacant, copy_block, root_for, vacate
+from symcompile.modules.assemble import Vacant, copy_block, private_copy, root_for, vacate
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.passes.capture import capture
@@ -145,3 +147,54 @@ def test_the_root_of_a_whole_model_passes_keywords_by_name() -> None:
 def test_a_whole_model_with_starred_arguments_is_refused(name: str) -> None:
     with pytest.raises(TargetError, match="name a submodule instead"):
         root_for(whole(Parameter(name)), nn.Identity())
+
+
+class Scaled(nn.Module):
+    """Calls a traced network, as a submodule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.traced = fx.symbolic_trace(Net())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.traced(x)
+        return result
+
+
+class Factor:
+    """Hooks that are methods: a copied model has to call those of its own copy."""
+
+    def __init__(self, model: nn.Module) -> None:
+        model.register_buffer("factor", torch.tensor(10.0))
+        self.model = model
+        model.register_forward_pre_hook(self.before, with_kwargs=True)
+        model.register_forward_hook(self.after, always_call=True)
+
+    def before(self, _: nn.Module, args: Any, kwargs: Any) -> Any:
+        return tuple(arg + 1.0 for arg in args), kwargs
+
+    def after(self, module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * self.model.factor
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_hooks_of_a_graph_module_are_copied(nested: bool) -> None:
+    model = Scaled() if nested else fx.symbolic_trace(Net())
+    Factor(model.traced if nested else model)
+    copied = private_copy(model)
+    hybrid = vacate(model, ["traced.after" if nested else "after"])
+    assert torch.equal(copied(X), model(X))
+    for place in (copied, hybrid):
+        inner: Any = place.traced if nested else place
+        (hook,) = inner._forward_hooks.values()
+        assert hook.__self__.model is inner
+        assert inner._forward_pre_hooks_with_kwargs
+
+
+def test_a_graph_module_with_a_hook_is_compiled_with_it() -> None:
+    model = fx.symbolic_trace(nn.Sequential(nn.Linear(2, 1), nn.Tanh()))
+    model.register_forward_hook(lambda *args: 10.0 * args[-1])
+    options = {"engine_options": {"generations": 2, "population": 20}, "progress": False}
+    compiled = symcompile(model, "0", torch.randn(60, 2), **options)
+    compiled.restore("0")
+    assert torch.equal(compiled.module(X), model(X))

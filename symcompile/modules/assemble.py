@@ -122,8 +122,19 @@ def _deepcopy(module: nn.Module, memo: dict[int, object]) -> nn.Module:
         # A GraphModule has a class of its own, whose name copying drops as well.
         type(copied).__name__ = type(module).__name__
         _name_again(copied, module)
+    _hook_again(copied, module, memo)
     match_persistence(copied, module)
     return copied
+
+
+def _hook_again(copied: nn.Module, original: nn.Module, memo: dict[int, object]) -> None:
+    """The hooks of GraphModules, wherever they stand, which copying them drops."""
+    places = dict(copied.named_modules(remove_duplicate=False))
+    for name, module in original.named_modules(remove_duplicate=False):
+        place = places.get(name)
+        if isinstance(module, fx.GraphModule) and isinstance(place, fx.GraphModule):
+            hooks = {key: value for key, value in vars(module).items() if "_hook" in key}
+            vars(place).update(deepcopy(hooks, original, memo=memo))
 
 
 def _name_again(copied: nn.Module, original: nn.Module) -> None:
