@@ -27,6 +27,8 @@ class Child:
     def __init__(self, script: str | Path, *arguments: str, folder: Path | None = None) -> None:
         self._said = tempfile.TemporaryDirectory(prefix="symcompile-")
         self._streams = [Path(self._said.name, name) for name in ("out", "err")]
+        for stream in self._streams:
+            stream.touch()
         place = folder or Path.cwd()
         self._process = FORKS.Process(target=_run, args=(script, arguments, place, self._streams))
 
@@ -48,15 +50,19 @@ class Child:
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise TimeoutError
-        said = [stream.read_text(encoding="utf-8") for stream in self._streams]
-        return subprocess.CompletedProcess([], self._process.exitcode, *said)
+        return subprocess.CompletedProcess([], self._process.exitcode, *self.said())
+
+    def said(self) -> tuple[str, str]:
+        """What it has printed so far."""
+        out, err = (stream.read_text(encoding="utf-8") for stream in self._streams)
+        return out, err
 
 
 def _run(
     script: str | Path, arguments: Sequence[str], folder: Path, streams: Sequence[Path]
 ) -> None:
     for descriptor, stream in enumerate(streams, start=1):
-        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
+        os.dup2(os.open(stream, os.O_WRONLY), descriptor)
     os.chdir(folder)
     sys.argv = [str(script), *arguments]
     if isinstance(script, Path):

@@ -10,16 +10,16 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NoReturn
 
-ROOT = Path(__file__).resolve().parent.parent
+from children import Child, wait_until
 
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
@@ -41,21 +41,13 @@ def command() -> Iterator[Path]:
         script = folder / "symcompile"
         script.write_text(CLIENT.format(python=sys.executable, address=address))
         script.chmod(0o755)
-        server = subprocess.Popen(
-            [sys.executable, __file__, address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"},
-        )
-        assert server.stdin is not None
-        assert server.stdout is not None
-        with server, server.stdin:  # it ends with its standard input
-            assert server.stdout.readline() == b"ready\n"
+        with Child(Path(__file__), address) as server:
+            wait_until(lambda: server.said()[0] == "ready\n")
             yield folder
 
 
 def serve(address: str) -> None:
-    """Answer calls until standard input ends."""
+    """Answer calls for as long as the process of the tests is there."""
     import onnx  # noqa: F401
 
     import symcompile.diff.compare
@@ -64,12 +56,16 @@ def serve(address: str) -> None:
     import symcompile.exporters
     import symcompile.report  # noqa: F401
 
+    tests = parent_process()
+    assert tests is not None
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8")  # type: ignore[attr-defined]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
         print("ready", flush=True)
-        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        while tests.sentinel not in select.select([listener, tests.sentinel], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 answer(connection)

@@ -15,7 +15,6 @@ import itertools
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from children import Child
 from fuzzing import KINDS, mutant
 
 SECONDS = 5.0  # of processor time that one way to open a file may take
@@ -181,18 +181,18 @@ def _worker(options: argparse.Namespace) -> int:
 
 def _run(kind: str, start: int, count: int, folder: Path) -> list[str]:
     """A process for some mutants; what it said."""
-    command = [sys.executable, __file__, "--worker", "--kind", kind, "--folder", str(folder)]
-    command += ["--seed", str(start), "--count", str(count)]
-    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        out, err = worker.communicate(timeout=STALLED + count * SECONDS / 5)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        out, err = worker.communicate()
-        return [f"{kind} from {start}: stalled after {err.strip().splitlines()[-1:]}\n{out}"]
+    options = ["--worker", "--kind", kind, "--folder", str(folder)]
+    options += ["--seed", str(start), "--count", str(count)]
+    with Child(Path(__file__), *options) as worker:
+        try:
+            ended = worker.finished(timeout=STALLED + count * SECONDS / 5)
+        except TimeoutError:
+            out, err = worker.said()
+            return [f"{kind} from {start}: stalled after {err.strip().splitlines()[-1:]}\n{out}"]
+    out, err = ended.stdout, ended.stderr
     said, done, _ = out.rpartition(DONE)
     if not done:  # it was killed, or the mutator itself failed
-        return [f"{kind} from {start}: ended with {worker.returncode}: {err[-2000:]}\n{out}"]
+        return [f"{kind} from {start}: ended with {ended.returncode}: {err[-2000:]}\n{out}"]
     return [said.strip()] if said.strip() else []
 
 

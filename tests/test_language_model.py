@@ -1,14 +1,12 @@
 """A language model from end to end: few numbers in, a large vocabulary out."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from children import Child
 from torch import nn
 
 from symcompile import Target, load, symcompile
@@ -128,15 +126,8 @@ def test_the_example_says_what_it_needs(tmp_path) -> None:
         "u.find_spec = lambda name, *a: None if name == 'transformers' else find(name, *a);"
         f"import runpy; runpy.run_path({str(EXAMPLES / 'smollm2.py')!r}, run_name='__main__')"
     )
-    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=tmp_path,
-    )
+    with Child(code, folder=tmp_path) as child:
+        done = child.finished()
     assert (done.returncode, done.stderr) == (0, "")
     assert "pip install '.[language]'" in done.stdout
     assert list(tmp_path.iterdir()) == []
