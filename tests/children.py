@@ -1,7 +1,8 @@
 """Python processes of tests: forks of one process that has all imported, and waited for.
 
-An import of torch and of what it brings takes seconds. What has to import by itself, or with
-another seed of Python's hashes, is a plain `subprocess`.
+An import of torch and of what it brings takes seconds. What has to import by itself is a plain
+`subprocess`. Names have other hashes here than in the process of the tests, and stand in another
+order in sets.
 """
 
 from __future__ import annotations
@@ -13,12 +14,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-# Pools of these start as quickly. The process that they are forked from has started no thread.
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["pyoperon", "scipy.optimize", "symcompile.driver"])
+import pytest
+
+_FORKS = get_context("forkserver")
+_FORKS.set_forkserver_preload(["pyoperon", "scipy.optimize", "symcompile.driver"])
+_HASHES = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
+
+
+def forks() -> ForkServerContext:
+    """For pools too. The process that they are forked from has started no thread."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONHASHSEED", _HASHES)
+        forkserver.ensure_running()
+    return _FORKS
 
 
 class Child:
@@ -30,7 +42,8 @@ class Child:
         for stream in self._streams:
             stream.touch()
         place = folder or Path.cwd()
-        self._process = FORKS.Process(target=_run, args=(script, arguments, place, self._streams))
+        given = (script, arguments, place, self._streams)
+        self._process = forks().Process(target=_run, args=given)
 
     def __enter__(self) -> Child:
         self._process.start()

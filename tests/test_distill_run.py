@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
-from children import FORKS, Child, wait_until
+from children import Child, forks, wait_until
 from fitting import distill
 
 from symcompile.errors import EngineError
@@ -208,7 +208,7 @@ def test_the_progress_of_what_was_left_alone_is_not_shown() -> None:
 
 @pytest.fixture
 def processes() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(2, mp_context=FORKS) as pool:
+    with ProcessPoolExecutor(2, mp_context=forks()) as pool:
         yield pool
 
 

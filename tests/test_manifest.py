@@ -4,9 +4,7 @@ import copy
 import dataclasses
 import difflib
 import json
-import os
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from children import Child
 from hybrids import Fake, FakeHybrid, hybrid_of
 from torch import nn
 
@@ -27,7 +26,6 @@ from symcompile.expressions.program import Program
 from symcompile.fidelity.outcome import Latency, Refusal, Rewrite
 from symcompile.modules.calling import Batch
 
-ROOT = Path(__file__).resolve().parent.parent
 PROBES = ((0.25, 0.5), (-1.0, 2.0), (0.0, 0.125))
 
 
@@ -344,6 +342,11 @@ sys.stdout.write(text(manifest(compiled)))
 """
 
 
+def test_children_have_other_hashes() -> None:
+    with Child("print(hash('symcompile'))") as child:
+        assert int(child.finished().stdout) != hash("symcompile")
+
+
 def test_order_of_targets_and_hash_seed_do_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -352,14 +355,8 @@ def test_order_of_targets_and_hash_seed_do_not_matter(
     monkeypatch.setattr(sys, "argv", [str(script), "a b"])
     runpy.run_path(str(script))
     here = capsys.readouterr().out
-    elsewhere = subprocess.run(
-        [sys.executable, str(script), "b a"],
-        env={**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=True,
-    )
+    with Child(script, "b a") as child:
+        elsewhere = child.finished(timeout=600)
     assert elsewhere.stdout == here
     assert list(json.loads(here)["regions"]) == ["a", "b"]
 
