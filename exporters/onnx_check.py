@@ -24,7 +24,7 @@ from symcompile.exporters.onnx_batches import (
     shorter,
 )
 from symcompile.expressions.evaluation import Array
-from symcompile.lowering.raised import Raised
+from symcompile.lowering.upcast import Upcast
 from symcompile.modules.calling import (
     Batch,
     dtype_name,
@@ -193,7 +193,7 @@ def _no_session(
     target = blocks[max(held, key=len)] if held else None
     place = f"node {node!r}" if target is None else f"target {target!r}"
     block = None if target is None else module.get_submodule(submodule_path(target))
-    inner = block.inner if isinstance(block, Raised) else None  # wider than the model's
+    inner = block.inner if isinstance(block, Upcast) else None  # wider than the model's
     name = dtype_name(inner or dtype)
     advice = "export with dtype='float32'"
     if inner is not None:

@@ -18,7 +18,6 @@ from torch.nn.parameter import is_lazy
 
 from symcompile.errors import CaptureError, DataError, described, first_line
 from symcompile.modules.agreement import TRAINS_OTHERWISE, Tracer, attempt, disagreement
-from symcompile.modules.assemble import private_copy
 from symcompile.modules.batches import as_batches, columns_of
 from symcompile.modules.calling import Batch, evaluating, opaque_objects
 from symcompile.modules.resolve import resolve
@@ -29,6 +28,7 @@ from symcompile.modules.state import (
     put_back,
     same_random_state,
 )
+from symcompile.modules.surgery import private_copy
 from symcompile.pipeline import Captured, Request
 from symcompile.storage.recording import Recording
 

@@ -14,9 +14,9 @@ from torch import nn
 from symcompile.assembly import Assembly
 from symcompile.fidelity.acceptance import Choice
 from symcompile.lowering.block import Lowered
-from symcompile.modules.assemble import root_for, vacate
 from symcompile.modules.region import Region
 from symcompile.modules.state import same_random_state
+from symcompile.modules.surgery import root_for, vacate
 from symcompile.pipeline import Chosen, Rewritten
 
 

@@ -28,8 +28,8 @@ from symcompile.expressions.expansion import expanded
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import fill, is_constant, renumber
 from symcompile.lowering.block import trainable
-from symcompile.modules.assemble import install
 from symcompile.modules.state import same_random_state
+from symcompile.modules.surgery import install
 from symcompile.pruning.alternatives import Alternatives, Equations
 from symcompile.pruning.biases import absorb
 from symcompile.target import is_number

@@ -26,7 +26,6 @@ from symcompile.fidelity.outcome import EndToEnd, Fidelity, Outcome, Refusal, Re
 from symcompile.fidelity.precision import lower_in_range
 from symcompile.fidelity.reference import Reference
 from symcompile.lowering.block import Lowered, inner_types, lower, read_constants
-from symcompile.modules.assemble import copy_block, install
 from symcompile.modules.calling import (
     dtype_name,
     evaluating,
@@ -38,6 +37,7 @@ from symcompile.modules.calling import (
 from symcompile.modules.region import Region
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
+from symcompile.modules.surgery import copy_block, install
 from symcompile.regression.losses import SQUARED
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.artifact import Loaded

@@ -12,9 +12,9 @@ from symcompile.errors import TargetError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.lowering.block import lower
-from symcompile.modules.assemble import install
 from symcompile.modules.calling import WHOLE
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.modules.surgery import install
 from symcompile.target import Target
 
 X0, X1 = sympy.symbols("x0 x1")

@@ -18,7 +18,7 @@ from symcompile.expressions.fold import Instruction
 from symcompile.lowering import joint
 from symcompile.lowering.affine import Entries, Gather, plan
 from symcompile.lowering.emission import Emitter, GraphWriter, Value
-from symcompile.lowering.raised import Raised
+from symcompile.lowering.upcast import Upcast
 from symcompile.modules.arguments import call_like, placeholders
 from symcompile.modules.region import Key, Region
 from symcompile.modules.region_call import build_structure
@@ -58,7 +58,7 @@ class Generator:
         self.region, self.device = region, device
         self.equations = {k: equations[k] for k in sorted(equations)}
         self.joint = joint.combine(region, self.equations)
-        self.raised = inner != dtype
+        self.upcast = inner != dtype
         self.dtype = inner
         self.complete = len(self.equations) == region.n_equations
         self.root = nn.Module()
@@ -92,8 +92,8 @@ class Generator:
         # A call_module is judged by its module, which a graph without owner does not know.
         graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "call_module", "output"))
         graph.lint()
-        if self.raised:
-            return Raised(self.root, graph, class_name="Equations", inner=self.dtype)
+        if self.upcast:
+            return Upcast(self.root, graph, class_name="Equations", inner=self.dtype)
         return fx.GraphModule(self.root, graph, class_name="Equations")
 
     # Inputs
@@ -109,7 +109,7 @@ class Generator:
         return self.nodes[parameter, keys]
 
     def _raised(self, node: fx.Node) -> fx.Node:
-        if not self.raised:
+        if not self.upcast:
             return node
         return self.writer.call(torch.ops.aten.to.dtype, node, self.dtype)
 
@@ -142,7 +142,7 @@ class Generator:
         return self.writer.call(torch.unsqueeze, node, -1) if scalar else node
 
     def _linear(self, node: fx.Node, weight: fx.Node, bias: fx.Node | None) -> fx.Node:
-        if self.raised:  # .double() reaches the constants, but not what is made of the inputs
+        if self.upcast:  # .double() reaches the constants, but not what is made of the inputs
             weight = self.writer.call(torch.ops.aten.type_as.default, weight, node)
             if bias is not None:
                 bias = self.writer.call(torch.ops.aten.type_as.default, bias, node)
@@ -265,7 +265,7 @@ class Generator:
         neural = [] if self.complete else [self._raised(node) for node in self._neural()]
         build = self._stacked if self.region.projection_out is None else self._reconstructed
         outputs = build(equations, neural)
-        if self.raised:
+        if self.upcast:
             back = torch.ops.aten.type_as.default
             outputs = [self.writer.call(back, node, self.raw[0]) for node in outputs]
         structure = self.region.interface.structure

@@ -7,5 +7,5 @@ import `expressions` and `regression`.
 comes out, `state` undoes what a run leaves behind, `agreement` compares two models. `resolve` finds
 what targets name; a `region` is one such place with its interface, which `interface` reads from the
 `arguments` and results of a call, and which `region_call` calls it by. The `recorder` keeps
-`samples` of all regions, and `assemble` copies a model with room for their new blocks.
+`samples` of all regions, and `surgery` copies a model with room for their new blocks.
 """

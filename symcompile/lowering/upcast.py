@@ -12,7 +12,7 @@ from torch.fx.graph_module import reduce_graph_module
 _INNER = "symcompile.inner"
 
 
-class Raised(fx.GraphModule):
+class Upcast(fx.GraphModule):
     """Equations that cast their inputs up, compute, and cast the results back.
 
     Its constants need the wider type as well: 6.7e-48 is no float32. So `.to(dtype)`, `.half()` and
@@ -36,7 +36,7 @@ class Raised(fx.GraphModule):
         """The floating type that it computes in."""
         return self.meta[_INNER]  # type: ignore[no-any-return]
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Raised:
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Upcast:
         if recurse:
             for child in self.children():
                 child._apply(fn)
@@ -55,10 +55,10 @@ class Raised(fx.GraphModule):
         return _restored, (body, imports)
 
 
-def _restored(body: dict[Any, Any], imports: str) -> Raised:
+def _restored(body: dict[Any, Any], imports: str) -> Upcast:
     """A pickled block: torch.fx would make a plain GraphModule of it."""
     plain: Any = reduce_graph_module(body, imports)
-    return Raised(plain, plain.graph, "Equations", body["meta"][_INNER])
+    return Upcast(plain, plain.graph, "Equations", body["meta"][_INNER])
 
 
 def _bits(dtype: torch.dtype) -> int:

@@ -12,9 +12,9 @@ from torch import fx, nn
 
 from symcompile import symcompile
 from symcompile.errors import CaptureError, TargetError
-from symcompile.modules.assemble import Vacant, copy_block, private_copy, root_for, vacate
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
+from symcompile.modules.surgery import Vacant, copy_block, private_copy, root_for, vacate
 from symcompile.passes.capture import capture
 from symcompile.target import Target
 
