@@ -1,4 +1,4 @@
-"""Surgery on models: a copy of the captured model whose regions are vacant, ready for their new blocks.
+"""Surgery on models: a copy of the captured one whose regions are vacant, ready for new blocks.
 
 Everything outside of the regions is copied, so training the hybrid leaves the original untouched;
 nothing inside a region is, so the hybrid holds no parameter of a replaced block.
