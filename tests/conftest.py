@@ -6,8 +6,6 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -41,40 +39,21 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are timed by their five calls at least and no longer; and what torch reads anew for
-    every ONNX file, half of the time of a small one, is read once."""
+    every ONNX file, half of the time of a small one, is read once: some 200 functions of onnxscript
+    from their sources, and their signatures. The operators that it looks up six times for a file
+    are looked up once in a test, which may bring some of its own."""
     measuring = sys.modules.get("symcompile.fidelity.measuring")
     if measuring is not None:
         monkeypatch.setattr(measuring, "LATENCY_SECONDS", 0.0)
     registration = sys.modules.get("torch.onnx._internal.exporter._registration")
     if registration is not None:
-        # Some 200 functions of onnxscript from their sources, and their signatures.
-        _once(registration.onnxscript_apis, "get_torchlib_ops")
-        _once(registration._schemas, "op_signature_from_function")
-    exporting = sys.modules.get("torch._export.utils")
-    if exporting is not None:
-        _once(exporting, "_materialize_cpp_cia_ops", _implicit_operators)
-
-
-def _once(module: Any, name: str, state: Callable[[], object] | None = None) -> None:
-    """The function gives for the same arguments, and the same state, what it gave before."""
-    function = getattr(module, name)
-    if hasattr(function, "__wrapped__"):
-        return
-
-    @functools.cache
-    def kept(state: object, *arguments: Any, **options: Any) -> Any:
-        return function(*arguments, **options)
-
-    @functools.wraps(function)
-    def once(*arguments: Any, **options: Any) -> Any:
-        return kept(state and state(), *arguments, **options)
-
-    setattr(module, name, once)
-
-
-def _implicit_operators() -> frozenset[str]:
-    """Operators of torch that its dispatcher decomposes itself; more may come."""
-    import torch
-
-    key = "CompositeImplicitAutograd"
-    return frozenset(torch._C._dispatch_get_registrations_for_dispatch_key(key))
+        for module, name in (
+            (registration.onnxscript_apis, "get_torchlib_ops"),
+            (registration._schemas, "op_signature_from_function"),
+        ):
+            if not hasattr(getattr(module, name), "cache_info"):
+                setattr(module, name, functools.cache(getattr(module, name)))
+    operators = sys.modules.get("torch._export.utils")
+    if operators is not None:
+        name = "_materialize_cpp_cia_ops"
+        monkeypatch.setattr(operators, name, functools.cache(getattr(operators, name)))
