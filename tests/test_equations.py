@@ -74,18 +74,25 @@ class Expressions:
     def of(self, depth: int) -> sympy.Expr:
         if depth <= 0 or self.random.random() < 0.15:
             return self.random.choice([*SYMBOLS, *SYMBOLS, self.number()])
-        a, b, c = (self.of(depth - 1) for _ in range(3))
-        choices = [a + b - c, a * b * c, a / b, a**2, sympy.sqrt(a), a**2.5, 1 / a, a**b]
-        choices += [sympy.Min(a, b), sympy.Max(a, b, c), sympy.Rational(4, 7) * (a + b) / c]
-        choices += [self.random.choice(FUNCTIONS)(a) for _ in range(4)]
-        choices += [sympy.Piecewise((a, self.test(depth - 1)), (b, True))]
-        return self.random.choice(choices)
+
+        def x() -> sympy.Expr:
+            return self.of(depth - 1)
+
+        # Only the one that is taken is built.
+        choices = [lambda: x() + x() - x(), lambda: x() * x() * x(), lambda: x() / x()]
+        choices += [lambda: x() ** 2, lambda: sympy.sqrt(x()), lambda: x() ** 2.5]
+        choices += [lambda: 1 / x(), lambda: x() ** x(), lambda: sympy.Min(x(), x())]
+        choices += [lambda: sympy.Max(x(), x(), x())]
+        choices += [lambda: sympy.Rational(4, 7) * (x() + x()) / x()]
+        choices += [lambda: self.random.choice(FUNCTIONS)(x())] * 4
+        choices += [lambda: sympy.Piecewise((x(), self.test(depth - 1)), (x(), True))]
+        return self.random.choice(choices)()
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_we_write_is_read(seed: int) -> None:
     expressions, count = Expressions(seed), 0
-    while count < 30:
+    while count < 40:
         try:
             one = Equation.of(expressions.of(3), NAMES, OPERATORS)
             said = stored(one)
