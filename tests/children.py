@@ -42,8 +42,8 @@ class Child:
         for stream in self._streams:
             stream.touch()
         place = folder or Path.cwd()
-        given = (script, arguments, place, self._streams)
-        self._process = forks().Process(target=_run, args=given)
+        call = (script, arguments, place, self._streams)
+        self._process = forks().Process(target=_run, args=call)
 
     def __enter__(self) -> Child:
         self._process.start()
