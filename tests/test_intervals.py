@@ -38,6 +38,29 @@ def test_no_value_leaves_its_interval(text: str, box: tuple[tuple[float, float],
         assert (inside <= upper).all()
 
 
+ENDING_AT_ZERO = [
+    "x/y", "1/y", "-1/y", "y**-1", "y**-2", "y**-3", "1/abs(y)", "1/(y*y)", "abs(x)**y", "x**(1/3)",
+    "y**x", "log(y)", "log1p(y)", "atan2(x, y)", "atan2(y, x)", "mod(x, y)", "mod(y, x)", "sqrt(y)",
+    "cbrt(y)", "sign(y)", "hypot(x, y)", "min(1/y, 3)", "max(1/y, -3)", "exp(1/y)", "atan(1/y)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [(-19.7, 0.0), (-19.7, -0.0), (0.0, 0.4), (-0.0, 0.4), (0.0, 0.0)])
+@pytest.mark.parametrize("text", ENDING_AT_ZERO)
+def test_a_zero_at_an_end_has_either_sign(text: str, end: tuple[float, float]) -> None:
+    program = from_sympy([parse(text, ["x", "y"])], ["x", "y"], 0)
+    for other in ((0.0, 0.035), (-2.5, -0.0), (1.0, 18.0), (-3.0, 2.0)):
+        box = (other, end)
+        columns = [[*np.linspace(*side, 9), *((0.0, -0.0) if 0.0 in side else ())] for side in box]
+        X = np.array([(x, y) for x in columns[0] for y in columns[1]])
+        with np.errstate(all="ignore"):
+            value = np.asarray(trace(program, X, ())[program.outputs[0]], dtype=float)
+        lower, upper = bounds(program, box, ())[program.outputs[0]]
+        value = value[~np.isnan(value)]
+        assert (value >= lower).all(), (box, lower)
+        assert (value <= upper).all(), (box, upper)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -67,13 +67,8 @@ def multiply(a: Interval, b: Interval) -> Interval:
 
 
 def divide(a: Interval, b: Interval) -> Interval:
-    if excludes_zero(b):
-        return _quotient(a, b)
-    if b[0] < 0 < b[1] or b == (0.0, 0.0):
-        return EVERYTHING
-    # Next to zero on one side: a quotient is as large as it likes, with the sign that it had.
-    below = (1 / b[1], math.inf) if b[1] > 0 else (-math.inf, 1 / b[0])
-    return multiply(a, below)
+    # Of either sign also where zero is an end: 1/-0.0 is -inf, and an end does not tell its sign.
+    return _quotient(a, b) if excludes_zero(b) else EVERYTHING
 
 
 _quotient = corners(np.divide)
