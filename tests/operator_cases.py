@@ -155,7 +155,7 @@ CASES: tuple[OperatorCase, ...] = (
         sympy.acosh(x0),
         _line(1.01, 1.5, 30.0, 1e200),
         steep=((1.0,),),
-        poles={(0.5,): _NAN},
+        poles={(point,): _NAN for point in (0.5, -1.0, -3e7, -1e20, -1e200)},
     ),
     OperatorCase(
         "atanh",
@@ -171,7 +171,7 @@ CASES: tuple[OperatorCase, ...] = (
     ),
     OperatorCase("log2", of("log2", x0), _line(1e-300, 0.5, 8.0), poles={(0.0,): -_INF}),
     OperatorCase("log10", of("log10", x0), _line(1e-300, 0.5, 1000.0), poles={(-1.0,): _NAN}),
-    OperatorCase("cbrt", of("cbrt", x0), _line(-27.0, -1e-9, 1e-9, 8.0), steep=((0.0,),)),
+    OperatorCase("cbrt", of("cbrt", x0), _line(-27.0, -1e-9, 1e-9, 8.0, 1e300), steep=((0.0,),)),
     OperatorCase(
         "hypot",
         of("hypot", x0, x1),
@@ -181,10 +181,22 @@ CASES: tuple[OperatorCase, ...] = (
     OperatorCase(
         "atan2",
         sympy.atan2(x0, x1),
-        (*_PAIRS, (0.0, 2.0), (2.0, 0.0), (-2.0, 0.0), (1.0, -3.0)),
+        (
+            *(*_PAIRS, (0.0, 2.0), (2.0, 0.0), (-2.0, 0.0), (1.0, -3.0)),
+            # Their squares are 0 or infinite.
+            *(
+                (3e-170, -4e-170),
+                (-2e-300, -1e-300),
+                (1e-170, 5e-200),
+                (-3e160, 2e160),
+                (2.0, 1e300),
+            ),
+        ),
         kinks={(0.0, 0.0): (0.0, 0.0)},
     ),
-    OperatorCase("sigmoid", of("sigmoid", x0), (*_REALS, (-1000.0,), (1000.0,))),
+    OperatorCase(
+        "sigmoid", of("sigmoid", x0), (*_REALS, *_line(-1000.0, -700.0, -50.0, 50.0, 700.0, 1000.0))
+    ),
     OperatorCase("softplus", of("softplus", x0), (*_REALS, (-1000.0,), (1000.0,))),
     OperatorCase("gauss", of("gauss", x0), (*_REALS, (1e200,))),
     OperatorCase("relu of its own", of("relu", x0), _line(-3.0, 2.0), kinks={(0.0,): (0.0,)}),

@@ -26,6 +26,9 @@ from symcompile import exporters
 from symcompile.diff.readers import read
 from symcompile.errors import ExportError
 from symcompile.exporters.onnx_check import relative_difference
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operators import OPERATORS, VOCABULARY
 from symcompile.fidelity.outcome import Refusal
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Interface, Parameter, TensorInput, TensorOutput
@@ -145,6 +148,48 @@ def test_every_operator_in_float64(tmp_path) -> None:
                 message = f"{case.name} at {point}"
                 value = expected[k][row]
                 np.testing.assert_allclose(found[row, k], value, 2e-13, 1e-15, err_msg=message)
+
+
+SIZES = [5e-324, 1e-310, *(10.0 ** np.arange(-300, 301, 20)), *np.arange(0.25, 30, 0.75)]
+SIZES += [1.0, 35.0, 80.0, 88.0, 103.0, 500.0, 700.0, 710.4, 745.0, 3e7, math.inf, 0.0]
+LINE = [sign * size for size in sorted(SIZES) for sign in (1.0, -1.0)] + [math.nan]
+ENDS_OF_ANGLES = [0.0, -0.0, 1.0, -1.0, 1e-300, -1e-300, 1e300, -1e300]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_operators_over_the_whole_line(tmp_path, dtype) -> None:
+    """In the tails, outside of domains and at zeros of both signs: with no runtime losing digits,
+    signs or NaN that another has."""
+    single, x, y = dtype == torch.float32, *sympy.symbols("x0 x1")
+    names = [n for n in VOCABULARY if n in OPERATORS and (single or n != "erf") and n != "pow"]
+    rows = {name: OPERATORS[name] for name in names if OPERATORS[name].arity == 1}
+    exprs = [row.build(x) for row in rows.values()]
+    exprs += [sympy.atan2(x, y), sympy.atan2(-x, y), sympy.log(OPERATORS["sigmoid"].build(x))]
+    X = torch.tensor([(v, v) for v in LINE], dtype=torch.float64)
+    pairs = torch.cartesian_prod(*[torch.tensor(ENDS_OF_ANGLES, dtype=torch.float64)] * 2)
+    X = torch.cat([X, pairs]).to(dtype)
+    fake = Fake(exprs, 2)
+    hybrid = hybrid_of(Whole(), {".": fake}, Batch((X,), {}), dtype=dtype)
+    session = session_of(exporters.onnx(hybrid, tmp_path / "line.onnx", check=False))
+    (found,) = session.run(None, {"x": X.numpy()})
+    info = torch.finfo(dtype)
+    for k, expr in enumerate(exprs):
+        with np.errstate(all="ignore"):
+            expected = Equation.of(expr, ("x0", "x1"), OperatorSet.of(None)).predict(X.numpy())
+            expected = expected.astype(found.dtype)
+        inside = np.isfinite(X.numpy()).all(axis=1) | (k < len(rows))
+        if expr.has(sympy.sin, sympy.cos, sympy.tan):  # its own kernels bear no such arguments
+            inside &= np.abs(X[:, 0].numpy()) < 1e6
+        if k == len(exprs) - 1:  # of a sigmoid that is neither 0 nor 1 to the last digit
+            inside &= (X[:, 0].numpy() > math.log(info.tiny)) & (X[:, 0].numpy() < 0)
+        given, expected = found[inside, k], expected[inside]
+        # What is 0 in one of two runtimes may be the smallest numbers in the other.
+        np.testing.assert_allclose(
+            given, expected, rtol=60 * info.eps, atol=2 * info.tiny + info.eps**2, err_msg=str(expr)
+        )
+        zero = given == 0
+        wrong = zero & (np.signbit(given) != np.signbit(expected))
+        assert not wrong.any(), (expr, X.numpy()[inside][wrong])
 
 
 class Unchanged(nn.Module):

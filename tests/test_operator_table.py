@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sympy
 from operator_cases import CASES, OperatorCase
+from sympy.codegen import cfunctions
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions.equation import Equation
@@ -158,6 +159,26 @@ def test_mod_has_pythons_sign_everywhere(a: float, b: float) -> None:
     assert float(parse(f"mod({a}, {b})", [])) == a % b
     assert float(parse(f"round({a} / 2)", [])) == round(a / 2)
     assert FUNCTIONS["Mod"] is FUNCTIONS["mod"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "text"),
+    [
+        (cfunctions.log2(x + 2), "log2(x0 + 2)"),
+        (cfunctions.log10(x + 2), "log10(x0 + 2)"),
+        (cfunctions.log1p(x), "log1p(x0)"),
+        (cfunctions.Cbrt(x), "cbrt(x0)"),
+        (cfunctions.Sqrt(x + 2), "sqrt(x0 + 2)"),
+        (cfunctions.hypot(x, y), "hypot(x0, x1)"),
+        (2.5 * cfunctions.log2(cfunctions.hypot(x, 0.5 * y)), "2.5*log2(hypot(x0, 0.5*x1))"),
+    ],
+)
+def test_what_sympy_calls_as_c_does_is_read_as_ours(theirs: sympy.Expr, text: str) -> None:
+    ours = Equation.of(parse(text, ["x0", "x1"]), ["x0", "x1"], EVERY)
+    found = Equation.of(theirs, ["x0", "x1"], EVERY)
+    assert found.form == ours.form
+    assert found.program == ours.program
+    assert Equation.of(parse(str(theirs), ["x0", "x1"]), ["x0", "x1"], EVERY).form == ours.form
 
 
 def test_what_is_no_real_number_is_refused() -> None:

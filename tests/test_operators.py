@@ -12,6 +12,7 @@ from operator_cases import CASES, OperatorCase, vocabulary_cases
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import OPERATORS as TABLE
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.lowering.block import lower, without_guards
 from symcompile.lowering.torch_rules import STEEP
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
@@ -79,6 +80,89 @@ def test_values_and_gradients(case):
         np.testing.assert_allclose(
             slope, expected_slope, rtol=1e-12, atol=1e-15, err_msg=str(point)
         )
+
+
+def slopes_of(case: OperatorCase, X: torch.Tensor) -> torch.Tensor:
+    X = X.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(block(case, X.dtype)(X).sum(), X)
+    return slopes
+
+
+CASE = {case.name: case for case in CASES}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_slope_of_sigmoid_keeps_its_digits_in_both_tails(dtype):
+    at = [v for v in (0.0, 7.7, 20.0, 50.0, 87.0, 300.0, 700.0) if v < 88 or dtype.itemsize > 4]
+    at = torch.tensor([sign * v for v in at for sign in (1, -1)], dtype=dtype)
+    expected = 1 / (2 * torch.cosh(at.double() / 2)) ** 2
+    found = slopes_of(CASE["sigmoid"], at[:, None])[:, 0].double()
+    torch.testing.assert_close(found, expected, rtol=100 * torch.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_slopes_of_angles_and_lengths_do_not_square_their_arguments(dtype):
+    info = torch.finfo(dtype)
+    sizes = [info.tiny * 4, info.tiny**0.7, 1e-23, 1e-20, 1.0, 1e20, info.max**0.7, info.max / 8]
+    directions = torch.tensor([[0.0, -1], [1, 1], [-1, 0], [3, -4], [-0.0, -1]], dtype=dtype)
+    X = torch.cat([size * directions for size in sizes])
+    y, x = X.double().T
+    size = torch.hypot(y, x)
+    expected = torch.stack([x / size / size, -y / size / size], dim=1)
+    found = slopes_of(CASE["atan2"], X).double()
+    torch.testing.assert_close(found, expected, rtol=16 * info.eps, atol=0)
+    found = slopes_of(CASE["hypot"], X).double()
+    torch.testing.assert_close(found, X.double() / size[:, None], rtol=16 * info.eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["atan2", "hypot", "distance"])
+def test_slopes_next_to_zero_are_finite(name, dtype):
+    info = torch.finfo(dtype)
+    values = [0.0, -0.0, info.smallest_normal * info.eps, info.tiny / 3, info.tiny, 1e-23, -1e-20]
+    X = torch.cartesian_prod(*[torch.tensor(values, dtype=dtype)] * 2)
+    assert slopes_of(CASE[name], X).isfinite().all()
+
+
+def test_second_slopes_of_angles_and_cube_roots():
+    X = torch.tensor([[0.3, -0.7], [-2.0, 1e-3], [1.5, 0.0], [-0.9, 4.0]], dtype=torch.float64)
+    for name in ("atan2", "cbrt", "sigmoid"):
+        at = X[:, : len(CASE[name].symbols)].clone().requires_grad_()
+        assert torch.autograd.gradgradcheck(block(CASE[name]), (at,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cube_roots_to_the_last_digit(dtype):
+    info = torch.finfo(dtype)
+    powers = torch.arange(math.log10(info.tiny) + 1, math.log10(info.max), 0.37, dtype=dtype)
+    sizes = [*(10**powers).tolist(), info.smallest_normal * info.eps, info.max, 0.0, math.inf]
+    X = torch.tensor([sign * size for size in sizes for sign in (1, -1)], dtype=dtype)
+    expected = torch.from_numpy(np.cbrt(X.double().numpy()))
+    for module in (block(CASE["cbrt"], dtype), without_guards(block(CASE["cbrt"], dtype))):
+        found = module(X[:, None])
+        torch.testing.assert_close(found.double(), expected, rtol=1.5 * info.eps, atol=0)
+        assert torch.equal(found.signbit(), X.signbit())
+
+
+ZEROS = [(a, b) for a in (0.0, -0.0, 1.0, -1.0) for b in (0.0, -0.0, 1.0, -1.0)]
+ONE_ZERO = [(0.0,), (-0.0,)]
+
+
+# Not of mod, which jumps at each of its zeros.
+SIGNED = [
+    c for c in CASES if c.name in VOCABULARY and c.name != "mod" and not VOCABULARY[c.name].nary
+]
+
+
+@pytest.mark.parametrize("case", SIGNED, ids=lambda c: c.name)
+def test_zeros_have_the_sign_that_predictions_give_them(case):
+    points = ZEROS if len(case.symbols) == 2 else ONE_ZERO
+    expected = Equation.of(case.expr, case.symbols, OPERATORS).predict(np.array(points))
+    for module in (block(case), without_guards(block(case))):
+        found = module(torch.tensor(points, dtype=torch.float64)).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+        known = ~np.isnan(expected)
+        assert (np.signbit(found) == np.signbit(expected))[known].all()
 
 
 @pytest.mark.parametrize("case", [c for c in ALL if c.kinks], ids=lambda c: c.name)

@@ -17,6 +17,7 @@ import pytest
 from scipy import special
 
 from symcompile.errors import DataError, EngineError
+from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import VALUES
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
@@ -365,6 +366,28 @@ def test_every_operator_reads_back_as_pysr_reads_it(real_pysr, tmp_path, name):
     with np.errstate(all="ignore"):  # of both branches of a cube root
         theirs = model.equations_["lambda_format"].iloc[1](X)
     np.testing.assert_allclose(equation.predict(X), theirs, rtol=1e-9)
+
+
+# Those that PySR maps to sympy by itself.
+CONVERTED = [
+    "acos", "asin", "atan", "asinh", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "exp", "floor",
+    "log", "log10", "log1p", "log2", "mod", "relu", "round", "sign", "sin", "sinh", "sqrt", "tan",
+    "tanh", "abs", "max", "min", "square", "cube", "inv", "neg",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_what_pysr_makes_for_sympy_can_be_chosen(real_pysr, name):
+    """Without our own mappings, as a user has it who searched with PySR alone."""
+    from pysr.export_sympy import pysr2sympy
+
+    arguments = ", ".join(["x0 * 0.25 + 0.125", "x1"][: VOCABULARY[name].arity])
+    text = f"{VOCABULARY[name].pysr_name}({arguments}) + 0.5"
+    theirs = pysr2sympy(text, feature_names_in=["x0", "x1"])
+    equation = Equation.of(theirs, ["x0", "x1"], EVERY)
+    X, _ = data()
+    expected = read_equation(text, ["x0", "x1"], EVERY).predict(X)
+    np.testing.assert_allclose(equation.predict(X), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import sympy
 from scipy import special
+from sympy.codegen import cfunctions
 
-from symcompile.expressions import intervals
+from symcompile.expressions import intervals, spellings
 from symcompile.expressions.intervals import decreasing, excludes_zero, increasing
 from symcompile.expressions.operator import Edge, Hazard, Operator, above, within_one
 
@@ -38,8 +39,10 @@ def _product_of_others(place: int, args: Sequence[Any], value: Any) -> Any:
     return reduce(np.multiply, [a for k, a in enumerate(args) if k != place])
 
 
-def _square(a: Any, b: Any) -> Any:
-    return np.maximum(a * a + b * b, _TINY)
+def _turn(along: Any, a: Any, b: Any) -> Any:
+    """`along / (a*a + b*b)`, whose squares are none of float64's where the arguments are small."""
+    size = np.maximum(np.hypot(a, b), 1e-300)
+    return along / size / size
 
 
 def _condition(*_: Any) -> intervals.Interval:
@@ -78,43 +81,6 @@ _NO_FLOAT64 = ("float64",)
 _FLAT = (lambda a, v: 0.0,)
 # Of two that are as near, the even one.
 _ROUND = "r = mod(a, 1); f = a - r; where(r == 0.5, f + mod(f, 2), where(r < 0.5, f, f + 1))"
-# pi/2 in three parts of 33 bits (fdlibm's pio2_1, pio2_2, pio2_2t): whole multiples are exact. The
-# kernels' own reduction leaves no digit of a cosine next to its zero.
-_TAN_SPELLED = """turns = round(a / 1.5707963267948966)
-left = a - turns * 1.57079632673412561417 - turns * 6.07710050630396597660e-11
-left = left - turns * 2.02226624879595063154e-21
-odd = turns - floor(turns / 2.0) * 2.0
-where(0.5 < odd, -(cos(left) / sin(left)), sin(left) / cos(left))"""
-# From the float32 kernel's y: atan(x) = y + atan((x - tan y) / (1 + x tan y)), whose argument d is
-# below 1e-6: there atan(d) = d - d^3/3 to the last digit of float64. 1e300 is as good as infinity,
-# which would give infinity / infinity.
-_ATAN_SPELLED = """x = max(min(a, 1e300), -1e300)
-y = atan32(x)
-d = (x * cos(y) - sin(y)) / (cos(y) + x * sin(y))
-y + (d - d * d * d / 3.0)"""
-# By halves, since e^a overflows before cosh(a) = e^a / 2 does.
-_COSH_SPELLED = "root = exp(a * 0.5); 0.5 * root * root + 0.5 / root / root"
-# (e^a - e^-a) / 2 would lose all digits near 0.
-_SINH_SPELLED = "tanh(a) * cosh(a)"
-# At -1 the quotient is infinite and the result pi.
-_ACOS_SPELLED = "atan(sqrt((1.0 - a) / (1.0 + a))) * 2.0"
-_ASIN_SPELLED = "atan(a / (1.0 + sqrt((1.0 - a) * (1.0 + a)))) * 2.0"
-_ASINH_SPELLED = """u = abs(a)
-near = log1p(u + u * u / (1.0 + sqrt(1.0 + u * u)))
-sign(a) * where(u < 1e9, near, log(u) + 0.6931471805599453)"""
-_ACOSH_SPELLED = """near = log1p(a - 1.0 + sqrt((a - 1.0) * (a + 1.0)))
-where(a < 1e9, near, log(a) + 0.6931471805599453)"""
-# The rounding of 1 + a is taken out again (Kahan).
-_LOG1P_SPELLED = """u = 1.0 + a
-where(u == 1.0, a, where(u == a, log(u), log(u) * a / (u - 1.0)))"""
-_HYPOT_SPELLED = """large = max(abs(a), abs(b))
-small = min(abs(a), abs(b))
-ratio = where(small == large, 1.0, small / large)
-large * sqrt(1.0 + ratio * ratio)"""
-_ATAN2_SPELLED = """right = atan(a / b)
-left = where(a < 0.0, right - 3.141592653589793, right + 3.141592653589793)
-where(b == 0.0, sign(a) * 1.5707963267948966, where(b < 0.0, left, right))"""
-_MOD_SPELLED = "r = fmod(a, b); where(sign(r) * sign(b) < 0.0, r + b, r)"
 
 ROWS: tuple[Operator, ...] = (
     Operator(
@@ -164,10 +130,10 @@ ROWS: tuple[Operator, ...] = (
     Operator(name="square", op="", complexity=1, build=lambda a: a**2, operon=("Square",)),
     Operator(name="cube", op="", complexity=1, build=lambda a: a**3, operon=("Mul", "Square")),
     Operator(
-        name="sqrt", complexity=1, build=sympy.sqrt, numpy=np.sqrt, slopes=(lambda a, v: 0.5 / v,),
-        interval=increasing(math.sqrt, low=0.0), domain=(_ROOT,), torch="torch.sqrt",
-        edge=Edge(0.0, math.inf, 1.0), harmless=(0, 1.0), onnx="Sqrt", operon=("Sqrt",),
-        nesting="root", zero="first",
+        name="sqrt", complexity=1, build=sympy.sqrt, heads=(cfunctions.Sqrt,), numpy=np.sqrt,
+        slopes=(lambda a, v: 0.5 / v,), interval=increasing(math.sqrt, low=0.0), domain=(_ROOT,),
+        torch="torch.sqrt", edge=Edge(0.0, math.inf, 1.0), harmless=(0, 1.0), onnx="Sqrt",
+        operon=("Sqrt",), nesting="root", zero="first",
     ),
     Operator(
         name="abs", complexity=1, build=sympy.Abs, numpy=np.abs, slopes=(lambda a, v: np.sign(a),),
@@ -196,7 +162,7 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         name="tan", complexity=3, build=sympy.tan, odd=True, numpy=np.tan,
         slopes=(lambda a, v: 1.0 + v * v,), interval=intervals.tangent, domain=(_TAN,),
-        torch="torch.tan", onnx="Tan", onnx_lacks=_NO_FLOAT64, onnx_spelled=_TAN_SPELLED,
+        torch="torch.tan", onnx="Tan", onnx_lacks=_NO_FLOAT64, onnx_spelled=spellings.TAN,
         operon=("Tan",), nesting="root", parts=6,
     ),
     Operator(
@@ -209,32 +175,32 @@ ROWS: tuple[Operator, ...] = (
         slopes=(lambda a, v: 1.0 / np.sqrt(1.0 - a * a),),
         interval=increasing(math.asin, -1.0, 1.0), domain=(within_one("asin"),),
         torch="torch.asin", edge=Edge(1.0, math.inf, 0.0), harmless=(0, 0.0), onnx="Asin",
-        onnx_lacks=_NO_FLOAT64, onnx_spelled=_ASIN_SPELLED, operon=("Asin",), nesting="inverse",
+        onnx_lacks=_NO_FLOAT64, onnx_spelled=spellings.ASIN, operon=("Asin",), nesting="inverse",
     ),
     Operator(
         name="acos", complexity=3, build=sympy.acos, numpy=np.arccos,
         slopes=(lambda a, v: -1.0 / np.sqrt(1.0 - a * a),),
         interval=decreasing(lambda a: math.pi / 2 - math.asin(a), -1.0, 1.0),
         domain=(within_one("acos"),), torch="torch.acos", edge=Edge(1.0, -math.inf, 0.0),
-        harmless=(0, 0.0), onnx="Acos", onnx_lacks=_NO_FLOAT64, onnx_spelled=_ACOS_SPELLED,
+        harmless=(0, 0.0), onnx="Acos", onnx_lacks=_NO_FLOAT64, onnx_spelled=spellings.ACOS,
         operon=("Acos",), nesting="inverse",
     ),
     Operator(
         name="atan", complexity=3, build=sympy.atan, odd=True, numpy=np.arctan,
         slopes=(lambda a, v: 1.0 / (1.0 + a * a),), interval=increasing(math.atan),
-        torch="torch.atan", onnx="Atan", onnx_lacks=_NO_FLOAT64, onnx_spelled=_ATAN_SPELLED,
+        torch="torch.atan", onnx="Atan", onnx_lacks=_NO_FLOAT64, onnx_spelled=spellings.ATAN,
         operon=("Atan",), nesting="inverse",
     ),
     Operator(
         name="sinh", complexity=3, build=sympy.sinh, odd=True, numpy=np.sinh,
         slopes=(lambda a, v: np.cosh(a),), interval=increasing(np.sinh), torch="torch.sinh",
-        harmless=(0, 0.0), onnx="Sinh", onnx_lacks=_NO_FLOAT64, onnx_spelled=_SINH_SPELLED,
+        harmless=(0, 0.0), onnx="Sinh", onnx_lacks=_NO_FLOAT64, onnx_spelled=spellings.SINH,
         operon=("Sinh",), nesting="hyperbolic", parts=4,
     ),
     Operator(
         name="cosh", complexity=3, build=sympy.cosh, numpy=np.cosh,
         slopes=(lambda a, v: np.sinh(a),), interval=intervals.even(np.cosh), torch="torch.cosh",
-        harmless=(0, 0.0), onnx="Cosh", onnx_lacks=_NO_FLOAT64, onnx_spelled=_COSH_SPELLED,
+        harmless=(0, 0.0), onnx="Cosh", onnx_lacks=_NO_FLOAT64, onnx_spelled=spellings.COSH,
         operon=("Cosh",), nesting="hyperbolic", parts=4, zero="never",
     ),
     Operator(
@@ -260,7 +226,7 @@ ROWS: tuple[Operator, ...] = (
     Operator(
         name="asinh", complexity=3, build=sympy.asinh, odd=True, numpy=np.arcsinh,
         slopes=(lambda a, v: 1.0 / np.hypot(a, 1.0),), interval=increasing(np.arcsinh),
-        torch="torch.asinh", onnx="Asinh", onnx_lacks=_NO_FLOAT64, onnx_spelled=_ASINH_SPELLED,
+        torch="torch.asinh", onnx="Asinh", onnx_lacks=_NO_FLOAT64, onnx_spelled=spellings.ASINH,
         nesting="inverse",
     ),
     Operator(
@@ -269,58 +235,65 @@ ROWS: tuple[Operator, ...] = (
         interval=increasing(np.arccosh, low=1.0),
         domain=(above(1.0, "acosh of a number below 1", closed=True),), torch="torch.acosh",
         edge=Edge(1.0, math.inf, 2.0), harmless=(0, 2.0), onnx="Acosh", onnx_lacks=_NO_FLOAT64,
-        onnx_spelled=_ACOSH_SPELLED, nesting="inverse",
+        onnx_spelled=spellings.ACOSH, nesting="inverse",
     ),
     Operator(
         name="atanh", complexity=3, build=sympy.atanh, odd=True, numpy=np.arctanh,
         slopes=(lambda a, v: 1.0 / ((1.0 - a) * (1.0 + a)),),
         interval=increasing(np.arctanh, -1.0, 1.0), domain=(within_one("atanh", closed=False),),
         torch="torch.atanh", harmless=(0, 0.0), onnx="Atanh", onnx_lacks=_NO_FLOAT64,
-        onnx_spelled="u = abs(a); 0.5 * sign(a) * log1p(2.0 * u / (1.0 - u))", nesting="inverse",
+        onnx_spelled=spellings.ATANH, nesting="inverse",
     ),
     Operator(
-        name="log1p", complexity=3, definition="log(1 + a)", numpy=np.log1p,
-        slopes=(lambda a, v: 1.0 / (1.0 + a),), interval=increasing(np.log1p, low=-1.0),
+        name="log1p", complexity=3, definition="log(1 + a)", heads=(cfunctions.log1p,),
+        numpy=np.log1p, slopes=(lambda a, v: 1.0 / (1.0 + a),),
+        interval=increasing(np.log1p, low=-1.0),
         domain=(above(-1.0, "log1p of -1 or less"),), torch="torch.log1p", harmless=(0, 0.0),
-        onnx_spelled=_LOG1P_SPELLED, operon=("Log1p",), nesting="function",
+        onnx_spelled=spellings.LOG1P, operon=("Log1p",), nesting="function",
     ),
     Operator(
-        name="log2", complexity=3, definition="log(a) / log(2)", numpy=np.log2,
-        slopes=(lambda a, v: 1.0 / (a * math.log(2.0)),), interval=increasing(np.log2, low=0.0),
-        domain=(_LOG,), torch="torch.log2", harmless=(0, 1.0),
+        name="log2", complexity=3, definition="log(a) / log(2)", heads=(cfunctions.log2,),
+        numpy=np.log2, slopes=(lambda a, v: 1.0 / (a * math.log(2.0)),),
+        interval=increasing(np.log2, low=0.0), domain=(_LOG,), torch="torch.log2",
+        harmless=(0, 1.0),
         onnx_spelled="log(a) / 0.6931471805599453", operon=("Log",),
         operon_spelled="log(2) * log2(a)", nesting="function",
     ),
     Operator(
-        name="log10", complexity=3, definition="log(a) / log(10)", numpy=np.log10,
-        slopes=(lambda a, v: 1.0 / (a * math.log(10.0)),), interval=increasing(np.log10, low=0.0),
-        domain=(_LOG,), torch="torch.log10", harmless=(0, 1.0),
+        name="log10", complexity=3, definition="log(a) / log(10)", heads=(cfunctions.log10,),
+        numpy=np.log10, slopes=(lambda a, v: 1.0 / (a * math.log(10.0)),),
+        interval=increasing(np.log10, low=0.0), domain=(_LOG,), torch="torch.log10",
+        harmless=(0, 1.0),
         onnx_spelled="log(a) / 2.302585092994046", operon=("Log",),
         operon_spelled="log(10) * log10(a)", nesting="function",
     ),
     Operator(
         name="cbrt", complexity=1, definition="where(a < 0, -((-a) ** (1 / 3)), a ** (1 / 3))",
-        numpy=np.cbrt, slopes=(lambda a, v: 1.0 / (3.0 * v * v),), interval=increasing(np.cbrt),
-        odd=True, operon=("Cbrt",), nesting="function", zero="first",
+        heads=(cfunctions.Cbrt,), numpy=np.cbrt, slopes=(lambda a, v: 1.0 / (3.0 * v * v),),
+        interval=increasing(np.cbrt), odd=True, operon=("Cbrt",), nesting="function",
+        zero="first",
     ),
     Operator(
-        name="hypot", arity=2, complexity=1, definition="sqrt(a ** 2 + b ** 2)", numpy=np.hypot,
+        name="hypot", arity=2, complexity=1, definition="sqrt(a ** 2 + b ** 2)",
+        heads=(cfunctions.hypot,), numpy=np.hypot,
         slopes=(lambda a, b, v: a / np.maximum(v, _TINY), lambda a, b, v: b / np.maximum(v, _TINY)),
         interval=intervals.even(np.hypot), torch="torch.hypot", edge=Edge(0.0, 0.0, 1.0),
-        onnx_spelled=_HYPOT_SPELLED, nesting="function",
+        onnx_spelled=spellings.HYPOT, nesting="function",
     ),
     Operator(
         name="atan2", arity=2, complexity=3, build=sympy.atan2, numpy=np.arctan2,
-        slopes=(lambda a, b, v: b / _square(a, b), lambda a, b, v: -a / _square(a, b)),
-        interval=lambda a, b: (-math.pi, math.pi), piece=lambda a, b: np.less(a, 0),
-        torch="torch.atan2", edge=Edge(0.0, 0.0, 1.0), onnx_spelled=_ATAN2_SPELLED,
-        pysr="atan2(y, x) = atan(y, x)", nesting="inverse",
+        slopes=(lambda a, b, v: _turn(b, a, b), lambda a, b, v: -_turn(a, a, b)),
+        interval=lambda a, b: (-math.pi, math.pi), piece=lambda a, b: np.signbit(a),
+        torch="torch.atan2", onnx_spelled=spellings.ATAN2, pysr="atan2(y, x) = atan(y, x)",
+        nesting="inverse",
     ),
+    # Spelled in torch and in ONNX: torch's slope y * (1 - y) keeps no digit where y is next to 1,
+    # and ONNX Runtime's kernel gives 0 from -18 (float32) or -40 on.
     Operator(
         name="sigmoid", complexity=3,
         definition="where(a < 0, exp(a) / (1 + exp(a)), 1 / (1 + exp(-a)))", numpy=special.expit,
         slopes=(lambda a, v: v * special.expit(-a),), interval=increasing(special.expit),
-        torch="torch.sigmoid", onnx="Sigmoid", operon=("Tanh",),
+        onnx="Sigmoid", operon=("Tanh",),
         operon_spelled="2 * sigmoid(2 * a) - 1", pysr="sigmoid(x) = 1 / (1 + exp(-x))",
         nesting="function", zero="never",
     ),
@@ -337,7 +310,8 @@ ROWS: tuple[Operator, ...] = (
         nesting="function", zero="never",
     ),
     Operator(
-        name="relu", complexity=1, definition="max(a, 0)", numpy=lambda a: np.maximum(a, 0.0),
+        name="relu", complexity=1, definition="max(a, 0)",
+        numpy=lambda a: np.where(np.less(a, 0.0), 0.0, a),
         slopes=(lambda a, v: np.greater(a, 0).astype(float),),
         interval=increasing(lambda a: max(a, 0.0)), torch="torch.relu", onnx="Relu",
     ),
@@ -351,7 +325,7 @@ ROWS: tuple[Operator, ...] = (
         python="(({0}) % ({1}))", numpy=np.mod, piece=np.floor_divide, interval=intervals.remainder,
         slopes=(lambda a, b, v: 1.0, lambda a, b, v: -np.floor_divide(a, b)),
         domain=(Hazard("nonzero", lambda a, b: b, lambda a, b: excludes_zero(b), "mod by zero"),),
-        torch="torch.remainder", harmless=(1, 1.0), onnx_spelled=_MOD_SPELLED, operon=("Floor",),
+        torch="torch.remainder", harmless=(1, 1.0), onnx_spelled=spellings.MOD, operon=("Floor",),
         operon_spelled="a - mod(a, 1)",
     ),
     # What programs are made of besides.

@@ -139,6 +139,8 @@ class Emitter:
         row = OPERATORS[op]
         if row.arity == 2 and not row.nary and row.torch.startswith("torch."):
             operands = self._tensors(operands)
+        if op in torch_rules.SPELLED:
+            return torch_rules.SPELLED[op](self.writer.call, *operands)
         if row.edge and not (row.edge.at == 0.0 and self.positive[self.code[index].args[0]]):
             return torch_rules.guarded(self.writer.call, op, *operands)
         if len(operands) == 1:

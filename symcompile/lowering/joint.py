@@ -21,7 +21,7 @@ from symcompile.expressions.evaluation import known_value
 from symcompile.expressions.fold import Code, Instruction, completed, fold, number_value
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program
-from symcompile.lowering.torch_rules import FUNCTIONS
+from symcompile.lowering.torch_rules import FUNCTIONS, SPELLED
 from symcompile.modules.region import Region
 
 _COMMUTATIVE = frozenset(op for op, row in OPERATORS.items() if row.nary)
@@ -163,8 +163,8 @@ class _Sharing(Code):
 
     def __init__(self) -> None:
         super().__init__()
-        # What torch has no function for is written out.
-        own = (*FUNCTIONS, "where")
+        # What torch has no function for is written out by its definition.
+        own = (*FUNCTIONS, *SPELLED, "where")
         self.rules = completed(
             {op: partial(self.simplest, op) for op in own}
             | {

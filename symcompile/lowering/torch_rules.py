@@ -36,8 +36,8 @@ def _resolved(name: str) -> Callable[..., Any]:
 
 FUNCTIONS = {op: _resolved(row.torch) for op, row in OPERATORS.items() if row.torch}
 
-# `call(function, *args, guard=k)` adds a node. A guard is a `where` that matters for gradients
-# only: its value is that of its argument k wherever that argument is well behaved.
+# `call(function, *args, guard=k)` adds a node. A guard matters for gradients only: with its
+# argument k in its place, the block has the same values.
 Call = Callable[..., Any]
 
 
@@ -67,6 +67,7 @@ def power(call: Call, u: Any, exponent: Any, positive: bool) -> Any:
     to 0, and none by the exponent.
     """
     if not isinstance(exponent, fx.Node) and 0 < exponent < 1 and not positive:
+        u = call(operator.add, u, 0.0, guard=0)  # a power of -0.0 is 0.0
         return _from_zero(call, u, lambda safe: call(torch.pow, safe, exponent))
     if positive or not (isinstance(u, fx.Node) and isinstance(exponent, fx.Node)):
         return call(torch.pow, u, exponent)
@@ -75,7 +76,7 @@ def power(call: Call, u: Any, exponent: Any, positive: bool) -> Any:
     fixed = call(torch.detach, exponent)
     nearby = call(torch.pow, _TINY, call(operator.sub, fixed, 1.0))
     slope = call(torch.clamp, call(operator.mul, fixed, nearby), -STEEP, STEEP)
-    value = call(torch.pow, 0.0, fixed)
+    value = call(torch.pow, call(torch.detach, u), fixed)
     edge = call(operator.add, value, call(operator.mul, u, slope))
     return call(torch.where, zero, edge, regular, guard=2)
 
@@ -84,3 +85,44 @@ def _from_zero(call: Call, u: Any, root: Callable[[Any], Any]) -> Any:
     zero = call(operator.eq, u, 0.0)
     regular = root(call(torch.where, zero, 1.0, u, guard=2))
     return call(torch.where, zero, call(operator.mul, u, STEEP), regular, guard=2)
+
+
+def _angle(call: Call, y: Any, x: Any) -> Any:
+    """atan2, whose derivative in torch divides by `y*y + x*x`, which may be 0 or infinite where the
+    arguments are not.
+
+    So both are multiplied by a power of two first, on which neither their angle nor its derivatives
+    depend: of any order, since it is piecewise constant. At zeros, where they have none, and where
+    the power is no number, the slopes are 0.
+    """
+    fixed = [call(torch.detach, argument) for argument in (y, x)]
+    size = call(torch.maximum, *(call(torch.abs, argument) for argument in fixed))
+    exponent = call(torch.floor, call(torch.log2, size))
+    power = call(torch.exp2, call(operator.sub, 2.0, exponent))
+    usual = call(operator.lt, call(operator.mul, power, size), 16.0)
+    scale = call(torch.where, usual, power, 1.0)
+    safe = [call(torch.where, usual, argument, 1.0, guard=1) for argument in (y, x)]
+    scaled = [call(operator.mul, argument, scale, guard=0) for argument in safe]
+    regular, alone = call(torch.atan2, *scaled), call(torch.atan2, *fixed)
+    return call(torch.where, usual, regular, alone, guard=1)
+
+
+def _cube_root(call: Call, u: Any) -> Any:
+    """By a power and a step of Newton's: the rounding of 1/3 costs up to 115 units in the last
+    place. At zero and at infinity, where the step has no value, a product has that of the root."""
+    size = call(torch.abs, u)
+    finite = call(operator.lt, size, math.inf)
+    usual = call(torch.logical_and, call(operator.gt, size, 0.0), finite)
+    safe = call(torch.where, usual, size, 1.0)
+    rough = call(torch.pow, safe, 1 / 3)
+    excess = call(
+        operator.sub, rough, call(operator.truediv, safe, call(operator.mul, rough, rough))
+    )
+    root = call(operator.sub, rough, call(operator.truediv, excess, 3.0))
+    regular = call(operator.mul, call(torch.sign, u), root)
+    # In this order: see `spellings`, of ONNX Runtime's Where.
+    return call(torch.where, usual, regular, call(operator.mul, u, STEEP))
+
+
+# Operations that torch has no function for, or none with a derivative that can be used everywhere.
+SPELLED: dict[str, Callable[..., Any]] = {"atan2": _angle, "cbrt": _cube_root}
