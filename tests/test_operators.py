@@ -131,6 +131,15 @@ def test_second_slopes_of_angles_and_cube_roots():
         assert torch.autograd.gradgradcheck(block(CASE[name]), (at,))
 
 
+@pytest.mark.parametrize("name", [n for n, row in VOCABULARY.items() if row.arity == 1])
+def test_each_of_nested_functions_takes_as_many_nodes(name):
+    sizes, expr = [], sympy.Symbol("x0")
+    for _ in range(5):
+        expr = VOCABULARY[name].build(expr + 1)
+        sizes.append(len(block(OperatorCase(name, expr, ())).graph.nodes))
+    assert max(np.diff(sizes)) <= 20
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_cube_roots_to_the_last_digit(dtype):
     info = torch.finfo(dtype)

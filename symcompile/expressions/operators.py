@@ -287,8 +287,6 @@ ROWS: tuple[Operator, ...] = (
         torch="torch.atan2", onnx_spelled=spellings.ATAN2, pysr="atan2(y, x) = atan(y, x)",
         nesting="inverse",
     ),
-    # Spelled in torch and in ONNX: torch's slope y * (1 - y) keeps no digit where y is next to 1,
-    # and ONNX Runtime's kernel gives 0 from -18 (float32) or -40 on.
     Operator(
         name="sigmoid", complexity=3,
         definition="where(a < 0, exp(a) / (1 + exp(a)), 1 / (1 + exp(-a)))", numpy=special.expit,

@@ -124,5 +124,30 @@ def _cube_root(call: Call, u: Any) -> Any:
     return call(torch.where, usual, regular, call(operator.mul, u, STEEP))
 
 
+def _sigmoid(call: Call, u: Any) -> Any:
+    """torch's own has the slope `y*(1 - y)`, in which no digit is left where y is next to 1, and
+    becomes a kernel of ONNX Runtime that is 0 too early."""
+    negative, small = _decay(call, u)
+    upper = call(torch.where, negative, small, 1.0)
+    return call(operator.truediv, upper, call(operator.add, small, 1.0))
+
+
+def _softplus(call: Call, u: Any) -> Any:
+    """torch's own is `u` from 20 on."""
+    negative, small = _decay(call, u)
+    return call(operator.add, call(torch.where, negative, 0.0, u), call(torch.log1p, small))
+
+
+def _decay(call: Call, u: Any) -> tuple[Any, Any]:
+    """Whether u is below 0, and `exp(-|u|)`, which never overflows, with a slope at 0."""
+    negative = call(operator.lt, u, 0.0)
+    return negative, call(torch.exp, call(torch.where, negative, u, call(operator.neg, u)))
+
+
 # Operations that torch has no function for, or none with a derivative that can be used everywhere.
-SPELLED: dict[str, Callable[..., Any]] = {"atan2": _angle, "cbrt": _cube_root}
+SPELLED: dict[str, Callable[..., Any]] = {
+    "atan2": _angle,
+    "cbrt": _cube_root,
+    "sigmoid": _sigmoid,
+    "softplus": _softplus,
+}
