@@ -5,13 +5,14 @@ without a value where the operator has none. ONNX Runtime's Where gives 0.0 for 
 branch, whose sign has to stay: atan2(-0.0, -1) is -pi. What keeps it stands in the second.
 """
 
-# pi/2 in three parts of 33 bits (fdlibm's pio2_1, pio2_2, pio2_2t): whole multiples are exact. The
-# kernels' own reduction leaves no digit of a cosine next to its zero.
+# pi/2 in three parts of 33 bits (fdlibm's pio2_1, pio2_2, pio2_2t): multiples of up to 2^20 are
+# exact. The kernels' own reduction leaves no digit of a cosine next to its zero, but has no bound.
 TAN = """turns = round(a / 1.5707963267948966)
 left = a - turns * 1.57079632673412561417 - turns * 6.07710050630396597660e-11
 left = where(0.0 < abs(turns), left - turns * 2.02226624879595063154e-21, a)
 odd = turns - floor(turns / 2.0) * 2.0
-where(0.5 < odd, -(cos(left) / sin(left)), sin(left) / cos(left))"""
+near = where(0.5 < odd, -(cos(left) / sin(left)), sin(left) / cos(left))
+where(1e6 < abs(a), sin(a) / cos(a), near)"""
 # From the float32 kernel's y: atan(x) = y + atan((x - tan y) / (1 + x tan y)), whose argument d is
 # below 1e-6: there atan(d) = d - d^3/3 to the last digit of float64. 1e300 is as good as infinity,
 # which would give infinity / infinity. Subtracted, since -0.0 + 0.0 is 0.0.
