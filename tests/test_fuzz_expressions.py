@@ -28,9 +28,9 @@ from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.evaluation import Array, jacobian, trace, value_rules
 from symcompile.expressions.fold import fold
-from symcompile.expressions.limits import check_equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
+from symcompile.expressions.size_limits import check_equation
 from symcompile.lowering.block import lower, trainable
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.target import Target

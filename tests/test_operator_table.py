@@ -13,11 +13,11 @@ from symcompile.errors import ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import bounds, jacobian, trace
 from symcompile.expressions.fold import compiled
-from symcompile.expressions.limits import check_equation
 from symcompile.expressions.operator import Head
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import OPERATORS, VOCABULARY
 from symcompile.expressions.parser import FUNCTIONS, parse
+from symcompile.expressions.size_limits import check_equation
 from symcompile.expressions.slots import slot
 from symcompile.fidelity.domain_check import check
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput

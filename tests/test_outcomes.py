@@ -11,9 +11,9 @@ import sympy
 
 from symcompile.errors import ArtifactError, ExpressionError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.limits import check_equation, check_program
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.program import Program
+from symcompile.expressions.size_limits import check_equation, check_program
 from symcompile.fidelity.outcome import (
     Agreement,
     DomainIssue,

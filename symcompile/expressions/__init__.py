@@ -6,6 +6,6 @@ They know sympy and numpy, and no torch. Imports nothing of the package but erro
 `operator_set`. A `program` is flat code over them and `fold` the one walk over it, which gives
 values and bounds (`evaluation`, `intervals`) and sympy expressions. These have their constants in
 `slots`; `canonical` merges and spells them (`expansion` multiplies out), `complexity` counts them,
-`parser` and `printing` are their texts, and `limits` is what a file may ask for. An `equation` is
+`parser` and `printing` are their texts, and `size_limits` what a file may ask for. An `equation` is
 one with its constants, cost and losses.
 """

@@ -99,11 +99,11 @@ class Operator:
         operon_spelled: what such a node, of another operator, is in terms of this one, as a
             definition; for searches that have this one only.
         pysr: PySR's name of it, by default ours, or its definition in Julia.
-        nesting: how sympy behaves where it is nested in itself, see `limits`: as a "function", a
-            "root", an "inverse" or a "hyperbolic" one.
+        nesting: how sympy behaves where it is nested in itself, see `size_limits`: as a "function",
+            a "root", an "inverse" or a "hyperbolic" one.
         zero: where it is zero: "any" for where one of its arguments is, "first" for where the first
             is, "never"; by default elsewhere.
-        parts: how many times longer than its argument its real part is, see `limits`.
+        parts: how many times longer than its argument its real part is, see `size_limits`.
     """
 
     name: str = ""

@@ -23,8 +23,8 @@ import sympy
 from sympy.logic.boolalg import Boolean
 
 from symcompile.errors import ExpressionError
-from symcompile.expressions.limits import Gauge, Size
 from symcompile.expressions.operators import ROWS
+from symcompile.expressions.size_limits import Gauge, Size
 from symcompile.expressions.slots import is_finite
 
 MAX_CHARACTERS = 20_000

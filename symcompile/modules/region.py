@@ -13,9 +13,9 @@ import sympy
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.expressions.limits import Gauge, Size
 from symcompile.expressions.parser import parse_measured
 from symcompile.expressions.program import Program, from_sympy
+from symcompile.expressions.size_limits import Gauge, Size
 from symcompile.modules.samples import Samples
 from symcompile.target import Target
 

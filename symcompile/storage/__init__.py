@@ -10,4 +10,9 @@ distrust. May import every room before it in the order of DESIGN: `expressions` 
 | `outcomes`, `consistency`, `older` | regions of a `.symc`, whether they fit together, of before |
 | `verification` | whether a stored graph computes what its model does |
 | `files`, `reading`, `codecs` | opening and writing; naming what is wrong; values in JSON |
+
+What a file may ask for is bounded where it is read: bytes and members in `container`, JSON in
+`reading` and `codecs`, tensors in `tensors`, equations in `equations` and in
+`expressions.size_limits`, counts of what a block has in `consistency`, nodes of a graph in
+`aten.signature` and `aten.values`.
 """

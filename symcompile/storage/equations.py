@@ -21,10 +21,10 @@ from symcompile.expressions import slots
 from symcompile.expressions.complexity import complexity as count_complexity
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.limits import check_equation, check_program
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import PRINTED_NAMES, parse
 from symcompile.expressions.program import Program, count_operators, from_sympy, to_sympy
+from symcompile.expressions.size_limits import check_equation, check_program
 from symcompile.fidelity.outcome import Agreement, OutputFidelity
 from symcompile.regression.losses import Loss
 from symcompile.storage.codecs import (

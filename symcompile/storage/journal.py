@@ -25,7 +25,7 @@ from symcompile._version import __version__
 from symcompile.errors import ArtifactError, EngineError, SymCompileError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.limits import check_equation
+from symcompile.expressions.size_limits import check_equation
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.files import PART, content, drafted, remove_draft

@@ -18,8 +18,8 @@ import torch
 from symcompile.aten.values import DTYPES, decode_value, encode_value, no_leaf
 from symcompile.errors import ArtifactError, ExpressionError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.limits import check_equation
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.size_limits import check_equation
 from symcompile.fidelity.outcome import (
     DomainIssue,
     Fidelity,

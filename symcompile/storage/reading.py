@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from symcompile.errors import ArtifactError, SymCompileError, first_line, one_line
-from symcompile.expressions.limits import allowance
+from symcompile.expressions.size_limits import allowance
 from symcompile.storage.files import path_text
 
 _LONGEST = 2_000  # characters of a message

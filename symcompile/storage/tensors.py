@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import torch
 
 from symcompile.errors import ArtifactError, shown
+from symcompile.storage.codecs import MAX_RANK
 from symcompile.storage.reading import at, from_json
 
 MAX_TENSORS = 100_000
-MAX_RANK = 32
 
 DTYPES = {
     "F64": torch.float64,

@@ -13,9 +13,9 @@ import numpy as np
 from symcompile.diff.snapshot import Block
 from symcompile.errors import SymCompileError
 from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.expressions.limits import Gauge
 from symcompile.expressions.parser import parse_measured
 from symcompile.expressions.program import from_sympy
+from symcompile.expressions.size_limits import Gauge
 
 SEEDED = 256
 # Stored rows of each side.

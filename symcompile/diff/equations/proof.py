@@ -29,11 +29,11 @@ from symcompile.expressions.canonical import canonical
 from symcompile.expressions.evaluation import trace
 from symcompile.expressions.expansion import terms_made
 from symcompile.expressions.fold import LEAVES, Code, completed, fold
-from symcompile.expressions.limits import check_program
 from symcompile.expressions.operator import Head
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import OPERATORS, VOCABULARY
 from symcompile.expressions.program import WITH_VALUE, Program
+from symcompile.expressions.size_limits import check_program
 from symcompile.expressions.slots import is_constant, slot
 
 PROVEN, NOT_PROVEN = "proven symbolically", "not proven"

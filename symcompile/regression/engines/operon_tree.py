@@ -10,9 +10,9 @@ import sympy
 
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.fold import BUILD, by_definition
-from symcompile.expressions.limits import Gauge, Size
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
+from symcompile.expressions.size_limits import Gauge, Size
 from symcompile.expressions.slots import slot
 
 
