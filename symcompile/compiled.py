@@ -262,12 +262,12 @@ class Compiled:
         Options are those of `symcompile.exporters.onnx` and `.manifest`, and so is the result.
         Raises ExportError if the format can't hold the model, or the file does not agree with it.
         """
-        from symcompile import exporters
+        from symcompile.exporters import export
 
         if self._source is None:
-            return exporters.export(self, path, **options)
+            return export(self, path, **options)
         with wall("can't export the model of", self._source, kind=ExportError):
-            return exporters.export(self, path, **options)
+            return export(self, path, **options)
 
     # --- one region --------------------------------------------------------------------------
 
