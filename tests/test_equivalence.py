@@ -118,3 +118,15 @@ def test_columns_are_found_by_name() -> None:
     wider, narrow = laws(equation("x/t"), equation("x/t", ("x", "t")))
     assert compare_values(wider, narrow, box()).difference == 0.0
     assert (wider.columns, narrow.columns) == (3, 3)
+
+
+def test_pieces_of_a_large_equation_are_told_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = law_pair("floor(3*x) + sign(y - 1.5)", "x")
+    points, shapes = box(200), []
+    whole = one.pieces(points)
+    traced = law.trace
+    monkeypatch.setattr(law, "_HELD", 100)
+    monkeypatch.setattr(law, "trace", lambda p, X, c: shapes.append(len(X)) or traced(p, X, c))
+    np.testing.assert_array_equal(one.pieces(points), whole)
+    assert max(shapes) * len(one.program.instructions) <= 100
+    assert len(law.at_jumps(one, points)) > 0

@@ -134,7 +134,8 @@ def _hook_again(copied: nn.Module, original: nn.Module, memo: dict[int, object])
         place = places.get(name)
         if isinstance(module, fx.GraphModule) and isinstance(place, fx.GraphModule):
             hooks = {key: value for key, value in vars(module).items() if "_hook" in key}
-            vars(place).update(deepcopy(hooks, original, memo=memo))
+            if any(hooks.values()):  # a walk over the whole model
+                vars(place).update(deepcopy(hooks, original, memo=memo))
 
 
 def _name_again(copied: nn.Module, original: nn.Module) -> None:

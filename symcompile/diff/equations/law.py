@@ -8,28 +8,30 @@ rounding, whether or not anyone can prove it. Proof is what is left where no poi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import sympy
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array, trace, value_rules
-from symcompile.expressions.fold import fold
+from symcompile.expressions.evaluation import Array, trace
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program, to_sympy
 
 # Relative difference up to which two values are the same: rounding of a rearranged formula.
 SAME = 1e-9
 # Operations with jumps.
-JUMPING = {op for op, row in OPERATORS.items() if row.piece or (row.truth and not row.logic)}
+JUMPING = {
+    op: row.piece for op, row in OPERATORS.items() if row.piece or (row.truth and not row.logic)
+}
 # Fewer points than this are joined by others around them: any two laws agree somewhere.
 ENOUGH = 64
 _EXTRA = 256
 # Points at the jumps of a law: how many, and how far on either side, as a share of the way from one
 # point to the next. A jump that has not moved by more than rounding is between them.
 _JUMPS, _ASIDE = 128, 1e-7
-_HALVINGS = 60
+_HALVINGS = 30  # to a hundredth of that
 # Values of all instructions that are held at once.
 _HELD = 4_000_000
 
@@ -51,25 +53,28 @@ class Law:
     def values(self, X: Array) -> tuple[Array, Array]:
         """Values [n_points] for X [n_points, n_variables], and the largest number that came up on
         the way to each: rounding is relative to that."""
-        X = X[:, self.order]
-        rows = max(1, _HELD // max(1, len(self.program.instructions)))
-        chunks = [self._values(X[k : k + rows]) for k in range(0, max(len(X), 1), rows)]
-        values, peaks = zip(*chunks, strict=True)
+        values, peaks = zip(*map(self._values, self._chunks(X)), strict=True)
         return np.concatenate(values), np.concatenate(peaks)
 
     def pieces(self, X: Array) -> Array:
         """On which piece of every operation that jumps each point lies [n_points, n_jumping]."""
-        rules = value_rules(X[:, self.order], self.constants)
-        instructions = self.program.instructions
+        return np.concatenate([self._pieces(chunk) for chunk in self._chunks(X)])
+
+    def _chunks(self, X: Array) -> Iterator[Array]:
+        X = X[:, self.order]
+        rows = max(1, _HELD // max(1, len(self.program.instructions)))
+        return (X[k : k + rows] for k in range(0, max(len(X), 1), rows))
+
+    def _pieces(self, X: Array) -> Array:
+        columns = []
         with np.errstate(all="ignore"):
-            steps = fold(instructions, rules)
-            pieces = [
-                steps[k] if piece is None else piece(*(steps[a] for a in args))
-                for k, (op, args, _) in enumerate(instructions)
-                for piece in ([OPERATORS[op].piece] if op in JUMPING else [])
-            ]
-        columns = [np.broadcast_to(piece, len(X)).astype(np.float64) for piece in pieces]
-        return np.stack(columns, axis=1) if columns else np.empty((len(X), 0))
+            steps = trace(self.program, X, self.constants)
+            for step, (op, args, _) in zip(steps, self.program.instructions, strict=True):
+                if op in JUMPING:
+                    piece = JUMPING[op]
+                    columns.append(step if piece is None else piece(*(steps[a] for a in args)))
+        pieces = [np.broadcast_to(column, len(X)) for column in columns]
+        return np.stack(pieces, axis=1).astype(np.float64)
 
     def _values(self, X: Array) -> tuple[Array, Array]:
         with np.errstate(all="ignore"):
@@ -147,10 +152,12 @@ def compare_values(old: Law, new: Law, points: Array) -> Values:
 
 def at_jumps(law: Law, points: Array) -> Array:
     """Points on both sides of where the law jumps between the given ones: [n, n_variables]."""
-    if not any(instruction.op in JUMPING for instruction in law.program.instructions):
+    n_jumping = sum(instruction.op in JUMPING for instruction in law.program.instructions)
+    if not n_jumping:
         return points[:0]
     # The same pairs whatever the order of the points.
     points = np.unique(points[np.isfinite(points).all(axis=1)], axis=0)
+    points = points[:: len(points) * n_jumping // _HELD + 1]
     start, end = points[:-1], points[1:]
     before, after = law.pieces(start), law.pieces(end)
     known = np.isfinite(before) & np.isfinite(after)
