@@ -35,7 +35,8 @@ class DistillPass:
             samples = region.equation_samples(state.recording.samples[path])
             _require_finite_features(region, samples.X)
             outputs, names = region.equation_outputs, region.variables
-            fits += fits_of(path, outputs, samples, names, engines[path], self.options)
+            rule = self.options.rule_for(region.target)
+            fits += fits_of(path, outputs, samples, names, engines[path], self.options, rule)
         searches = Searches(fits, Journal(self.options.run_dir), self.options.executor)
         return Distilled(**vars(state), engines=engines, searches=searches)
 
@@ -47,8 +48,9 @@ def fits_of(
     names: tuple[str, ...],
     engine: Engine,
     options: Options,
+    rule: str,
 ) -> list[Fit]:
-    """A fit for each of these outputs of Y, in the variables X."""
+    """A fit for each of these outputs of Y, in the variables X; `rule` chooses from its front."""
     # In random order, so that a search or a fit may look at the first rows alone.
     order = np.random.default_rng(options.seed).permutation(len(samples.X))
     return [
@@ -61,6 +63,7 @@ def fits_of(
             options.budget,
             loss=options.loss,
             block=block,
+            rule=rule,
         )
         for output in outputs
     ]

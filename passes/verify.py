@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.fidelity.measuring import does_not_run
-from symcompile.fidelity.outcome import OVERRULED, Outcome, Refusal, Rewrite
+from symcompile.fidelity.outcome import OVERRULED, RULE, Outcome, Refusal, Rewrite
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Rewritten, Verified
@@ -55,6 +55,8 @@ class VerifyPass:
             module = (lowered or judged.lowered).module
             fidelity = assembly.comparison(region).complete(judged.fidelity, module)
         provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
+        rules = [front.rule for front in fronts.values() if front.rule]
+        provenance |= {RULE: rules[0]} if rules else {}
         if lowered is None or fidelity is None:
             outcome: Outcome = Refusal(path, choice.refused, region, fronts, fidelity, provenance)
         else:

@@ -16,7 +16,7 @@ from symcompile.errors import ChoiceError, ExportError, one_line
 from symcompile.expressions.equation import Equation
 from symcompile.fidelity.acceptance import default_choice
 from symcompile.fidelity.measuring import does_not_run
-from symcompile.fidelity.outcome import OVERRULED, Outcome, Refusal, Rewrite, check_constants
+from symcompile.fidelity.outcome import OVERRULED, RULE, Outcome, Refusal, Rewrite, check_constants
 from symcompile.lowering.block import trainable
 from symcompile.modules.batches import as_batch
 from symcompile.modules.calling import Batch
@@ -294,8 +294,8 @@ class Compiled:
         fidelity = self._assembly.comparison(block.region).measure(equations, lowered)
         self._assembly.put(block.region, lowered.module)
         before = block.outcome
-        # Why the compiler did not take the default choice is nothing to do with the user's.
-        provenance = {k: v for k, v in before.provenance.items() if k != OVERRULED}
+        # How the compiler came to its choice has nothing to do with the user's.
+        provenance = {k: v for k, v in before.provenance.items() if k not in (OVERRULED, RULE)}
         outcome = self._assembly.rewrite(block.region, lowered, fidelity, before.fronts, provenance)
         self._blocks[path] = replace(block, outcome=outcome, lowered=lowered)
         trainable(lowered.module, self._trainable)

@@ -50,6 +50,8 @@ def symcompile(
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
     loss: str = "auto",
+    rule: str | None = None,
+    prefer: str | None = None,
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -85,6 +87,10 @@ def symcompile(
         loss: what equations are fitted and ranked by: "squared"; "absolute" or "cauchy", for which
             a few outliers count little; "auto" is "cauchy" for outputs with heavy tails and
             "squared" for all others. Fidelity is reported in squared errors whatever it is.
+        prefer: what equations are for. "law", the default: the form that explains the outputs, see
+            `ParetoFront.law`. "accuracy": the simplest one whose held-out loss is within 5 % of
+            the lowest, for equations that go on in a model and that nobody has to read.
+        rule: or the name of the rule that chooses from a front, see `ParetoFront.select`.
 
     Returns:
         The compiled model. A target that can't be replaced faithfully stays neural, and
@@ -93,6 +99,7 @@ def symcompile(
     Raises:
         TargetError: a target matches nothing, overlaps another, or has bad options.
         DataError: data is missing, empty, not finite, constant, or does not fit the model.
+        ChoiceError: there is no such rule or preference, or both are given.
         EngineError: the engine is missing, an option is unknown, all searches failed, or the
             executor takes no more of them. Where some fail, their targets stay neural.
         ArtifactError: `run_dir` can't be written to.
@@ -112,6 +119,8 @@ def symcompile(
         run_dir,
         progress,
         loss,
+        rule,
+        prefer,
     )
     state, log = compiling_passes(options).run(Request(*_checked(model, targets), data))
     refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
@@ -156,6 +165,8 @@ def distill(
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
     loss: str = "auto",
+    rule: str | None = None,
+    prefer: str | None = None,
 ) -> dict[int, ParetoFront]:
     """Distill any callable, or plain arrays: `distill(fn, X)` or `distill(X, Y)`.
 
@@ -167,7 +178,7 @@ def distill(
             x1, ...
         weights: weight of each sample's loss [n_samples].
         holdout: as for `symcompile`: from 4 rows on, and of fewer than 50 none are held out.
-        loss: as for `symcompile`.
+        loss, rule, prefer: as for `symcompile`.
 
     Returns:
         The Pareto front of each output, by number. Where the search of one failed its front is
@@ -189,12 +200,14 @@ def distill(
         run_dir=run_dir,
         progress=progress,
         loss=loss,
+        rule=rule,
+        prefer=prefer,
     )
     inputs, outputs = read_arrays(fn, X, y)
     symbols = read_names(names, inputs.shape[1], X if callable(fn) else fn)
     samples = split(inputs, outputs, read_weights(weights, len(inputs)), holdout, seed)
-    numbers = range(outputs.shape[1])
-    fits = fits_of("output", numbers, samples, symbols, options.search, options)
+    numbers, rule_name = range(outputs.shape[1]), options.rule_for()
+    fits = fits_of("output", numbers, samples, symbols, options.search, options, rule_name)
     searches = Searches(fits, Journal(options.run_dir), options.executor)
     with ProgressBar(len(fits), enabled=options.progress) as bar:
         return dict(enumerate(searches.refined(bar).values()))

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from symcompile.errors import DataError, EngineError, SymCompileError, TargetError
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.modules.samples import MIN_SAMPLES
+from symcompile.regression.choice import rule_of
 from symcompile.regression.engines import Engine, create
 from symcompile.regression.losses import check_loss
 from symcompile.target import Target, is_count, is_number, is_positive
@@ -80,6 +81,8 @@ class Options:
     run_dir: str | os.PathLike[str] | None = None
     progress: bool = True
     loss: str = "auto"
+    rule: str | None = None
+    prefer: str | None = None
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,6 +92,7 @@ class Options:
                 actual = f"a {type(value).__name__}" if name in _BY_TYPE else repr(value)
                 raise error(f"{name} is {actual}: expected {expected}")
         check_loss(self.loss)
+        rule_of(self.rule, self.prefer)
         search = self._engine(self.engine, self.operators, self.max_complexity)
         object.__setattr__(self, "search", search)
 
@@ -104,6 +108,11 @@ class Options:
         operators = self.search.operators if target.operators is None else target.operators
         complexity = target.max_complexity or self.search.max_complexity
         return self._engine(self.engine, operators, complexity)
+
+    def rule_for(self, target: Target | None = None) -> str:
+        """The rule that chooses from a front, "" for the default: a target's own goes first."""
+        own = None if target is None else rule_of(target.rule, target.prefer)
+        return (rule_of(self.rule, self.prefer) or "") if own is None else own
 
     def _engine(self, engine: str | Engine, operators: Operators, max_complexity: int) -> Engine:
         options = dict(self.engine_options or {})

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from symcompile.errors import TargetError
+from symcompile.errors import ChoiceError, TargetError
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.regression.choice import rule_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Target:
         max_complexity: the most complex equation allowed for this target.
         tolerance: refuse an equation whose held-out relative L2 error is above it, or by which the
             model's output moves by more than that (relative L2, end to end).
+        rule, prefer: how this target's equations are chosen from their fronts, as for
+            `symcompile.symcompile`; either overrules both of there.
     """
 
     path: str
@@ -44,6 +47,8 @@ class Target:
     operators: OperatorSet | Iterable[str] | Mapping[str, int] | None = None
     max_complexity: int | None = None
     tolerance: float | None = None
+    rule: str | None = None
+    prefer: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str) or not self.path:
@@ -67,6 +72,10 @@ class Target:
             raise self._bad("max_complexity", self.max_complexity, "a whole number from 1")
         if self.tolerance is not None and not is_positive(self.tolerance):
             raise self._bad("tolerance", self.tolerance, "a number above 0, such as 0.05")
+        try:
+            rule_of(self.rule, self.prefer)
+        except ChoiceError as error:
+            raise TargetError(f"target {self.path!r}: {error}") from None
 
     @property
     def is_node_range(self) -> bool:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from symcompile.modules.calling import Batch
 
-# Key in a provenance: why equations are not the default choice of their fronts.
+# Keys in a provenance: why equations are not the default choice of their fronts, and the rule that
+# this follows, where it is one of the user's.
 OVERRULED = "moved"
+RULE = "rule"
 # Relative L2 that rounding makes in a block of single precision.
 _ROUNDED = 1e-6
 

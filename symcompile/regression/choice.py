@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from symcompile.errors import ExpressionError
+from symcompile.errors import ChoiceError, ExpressionError, shown
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import skeleton
@@ -112,6 +112,11 @@ class RunnerUp(NamedTuple):
 
 
 def default(front: ParetoFront) -> int:
+    """By the rule that the front was given, else `law`."""
+    return RULES[front.rule](front) if front.rule else law(front)
+
+
+def law(front: ParetoFront) -> int:
     """What the front was told to choose, or the shortest description where few rows rank the
     equations, else the knee."""
     if front.choice is not None:
@@ -122,8 +127,9 @@ def default(front: ParetoFront) -> int:
 
 
 def next_best(front: ParetoFront) -> RunnerUp | None:
-    """The next-best equation under the default rule; None where there is no second one."""
-    if len(front) < 2:
+    """The next-best equation as a law; None where there is no second one, or where a rule chooses,
+    which measures nothing that a margin could be told of."""
+    if len(front) < 2 or front.rule:
         return None
     picked = default(front)
     if front.few is not None:
@@ -281,3 +287,26 @@ RULES: dict[str, Callable[[ParetoFront], int]] = {
     # The equation of the lowest loss, by which the front is ranked.
     "accuracy": lambda front: len(front) - 1,
 }
+# What an equation is for, in words, and the rule that chooses it; "" for `law`.
+PREFERENCES = {"law": "", "accuracy": "plateau"}
+
+
+def check_rule(rule: object) -> None:
+    """Raise ChoiceError for what is no name of a rule."""
+    if not isinstance(rule, str) or rule not in RULES:
+        raise ChoiceError(f"unknown rule {shown(rule)}: choose from {', '.join(RULES)}")
+
+
+def rule_of(rule: object, prefer: object) -> str | None:
+    """The rule that a user asked for by its name or by what equations are for, "" for `law`; None
+    where nothing was asked for. ChoiceError where it makes no sense."""
+    if rule is not None and prefer is not None:
+        raise ChoiceError(
+            f"rule={shown(rule)} and prefer={shown(prefer)} both choose an equation: give one"
+        )
+    if rule is not None:
+        check_rule(rule)
+        return str(rule)
+    if prefer is not None and (not isinstance(prefer, str) or prefer not in PREFERENCES):
+        raise ChoiceError(f"prefer is {shown(prefer)}: expected {' or '.join(PREFERENCES)}")
+    return None if prefer is None else PREFERENCES[prefer]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Searches:
         with np.errstate(all="ignore"):
             fronts = complete(scaled, share(scaled, fronts, self.journal.shared))
         return {
-            fit.key: units[fit.key].restored(fronts[fit.key], fit)
+            fit.key: replace(units[fit.key].restored(fronts[fit.key], fit), rule=fit.rule)
             if fit.key in fronts
             else ParetoFront((), math.nan, reason=refused[fit.key])
             for fit in self.fits

@@ -45,6 +45,8 @@ class Fit:
             samples get it, scaled by the outputs that equations are fitted to.
         block: fits of one block try each other's forms; they have the same columns. Empty for a fit
             on its own.
+        rule: what chooses from the finished front, see `choice.RULES`; "" leaves that to the front.
+            No search knows it, so that a journal serves any.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Fit:
     refine: Refine = field(default_factory=Refine)
     loss: str = "squared"
     block: str = ""
+    rule: str = ""
 
     def __post_init__(self) -> None:
         loss = loss_for(self.loss, self.data.y)

@@ -9,14 +9,23 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from symcompile.errors import ChoiceError, EngineError, ExpressionError
+from symcompile.errors import ChoiceError, EngineError, ExpressionError, shown
 from symcompile.expressions.equation import Equation
-from symcompile.regression.choice import ROUNDING, RULES, Few, RunnerUp, default, next_best
+from symcompile.regression.choice import (
+    ROUNDING,
+    RULES,
+    Few,
+    RunnerUp,
+    check_rule,
+    default,
+    law,
+    next_best,
+)
 from symcompile.regression.losses import SQUARED, Loss
 
 T = TypeVar("T")
 # What reading something else than a front raises.
-_MISFITS = KeyError, TypeError, ValueError, AttributeError, OverflowError, EngineError
+_MISFITS = KeyError, TypeError, ValueError, AttributeError, OverflowError, EngineError, ChoiceError
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class ParetoFront:
         few: where few rows rank the equations, how many, and what a form costs to name; None where
             there are enough rows to leave the choice to `knee`.
         reason: why there is no equation, where a search failed.
+        rule: the name of what chooses in the place of all that, see `choice.RULES`; "" for none.
     """
 
     equations: tuple[Equation, ...]
@@ -42,6 +52,7 @@ class ParetoFront:
     constant_loss: float | None = None
     reason: str = ""
     few: Few | None = None
+    rule: str = ""
 
     @classmethod
     def of(
@@ -86,13 +97,18 @@ class ParetoFront:
 
     @property
     def best(self) -> Equation:
-        """The default choice: equation number `choice` where that is given; of few rows, that of
-        the shortest description; else the knee of the front, see `choice.knee`."""
+        """The default choice: that of `rule` where one is given, else `law`."""
         return self._picked(default)
 
     @property
+    def law(self) -> Equation:
+        """What is chosen without a rule: equation number `choice` where that is given; of few rows,
+        that of the shortest description; else the knee of the front, see `choice.knee`."""
+        return self._picked(law)
+
+    @property
     def runner_up(self) -> RunnerUp | None:
-        """The next-best equation under the default rule; None where there is no second one."""
+        """The next-best equation as a law; None where there is no second one, or a rule chooses."""
         return next_best(self)
 
     @property
@@ -108,8 +124,7 @@ class ParetoFront:
     def select(self, rule: str = "knee") -> Equation:
         """Pick by a rule: "knee" (the default), "price", "fixed", "score", "pysr", "plateau" or
         "accuracy"."""
-        if rule not in RULES:
-            raise ChoiceError(f"unknown rule {rule!r}: choose from {', '.join(RULES)}")
+        check_rule(rule)
         return self._picked(RULES[rule])
 
     def _picked(self, rule: Callable[[ParetoFront], int]) -> Equation:
@@ -150,6 +165,8 @@ class ParetoFront:
             stored |= {"loss": self.loss.to_json(), "constant_loss": self.constant_loss}
         if self.few is not None:
             stored["few"] = list(self.few)
+        if self.rule:
+            stored["rule"] = self.rule
         return stored
 
     @classmethod
@@ -164,7 +181,11 @@ class ParetoFront:
             constant = data.get("constant_loss")
             constant = None if constant is None else float(constant)
             few = Few.from_json(data["few"]) if "few" in data else None
-            return cls(equations, float(data["variance"]), choice, loss, constant, few=few)
+            rule = data.get("rule", "")
+            if rule != "":
+                check_rule(rule)
+            variance = float(data["variance"])
+            return cls(equations, variance, choice, loss, constant, few=few, rule=rule)
         except _MISFITS as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error
 
@@ -194,6 +215,8 @@ def check_front(front: ParetoFront) -> None:
         raise ExpressionError(f"complexities {list(costs[:20])} of a front do not ascend")
     if choice is not None and (type(choice) is not int or not 0 <= choice < len(front)):
         raise ExpressionError(f"choice: is {choice!r}, of {len(front)} equations")
+    if front.rule not in ("", *RULES):
+        raise ExpressionError(f"rule: is {shown(front.rule)}, expected one of {', '.join(RULES)}")
 
 
 def layers(items: Iterable[T], key: Callable[[T], tuple[int, float]]) -> list[T]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from symcompile.expressions.equation import Equation
 from symcompile.fidelity.outcome import (
     OVERRULED,
+    RULE,
     DomainIssue,
     EndToEnd,
     Fidelity,
@@ -210,6 +211,8 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
         if OVERRULED in outcome.provenance:
             why = outcome.provenance[OVERRULED]
             yield "choice", f"the simplest that passes, since of the default choice: {why}"
+        if RULE in outcome.provenance:
+            yield "rule", f"{outcome.provenance[RULE]!r} of ParetoFront.select chose"
         more = f" in compiled.fronts[{path!r}]"
         yield from _named("runner-up", list(_runners_up(outcome)), RUNNERS_UP, more)
         yield from _named("latency", [_latency(timing) for timing in outcome.fidelity.latency])
@@ -293,6 +296,8 @@ def runner_up(outcome: Outcome, output: int) -> tuple[Equation, str] | None:
         return None
     if equation != front.best:
         return front.best, "the automatic choice"
+    if front.rule:
+        return None if equation == front.law else (front.law, "the choice without a rule")
     second = front.runner_up
     if second is None:
         return None

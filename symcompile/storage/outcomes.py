@@ -101,7 +101,7 @@ record(Few, rows=integer(1), price=ERROR)
 def _front(equation: Codec) -> Codec:
     plain = record(
         ParetoFront,
-        later=("choice", "loss", "constant_loss", "few", "reason"),
+        later=("choice", "loss", "constant_loss", "few", "reason", "rule"),
         equations=many(equation),
         loss=LOSS,
     )
@@ -180,6 +180,9 @@ OPERATORS = Codec(
 )
 record(
     Target,
+    later=("rule", "prefer"),
+    rule=optional(TEXT),
+    prefer=optional(TEXT),
     names=optional(many(IDENTIFIER)),
     domain=optional(ordered(pair(NUMBER, NUMBER))),
     features=optional(ordered(TEXT)),
