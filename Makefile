@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 PHYSICS_ARGS ?=
+LAWS_ARGS ?=
 RESULTS ?= examples/results
 
 BIN := .venv/bin
@@ -9,13 +10,14 @@ ENVIRONMENT := .venv/.complete
 ANOTHER := name another Python: make PYTHON=python3.12 $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test physics lint format clean
+.PHONY: help demo test physics laws lint format clean
 
 help:
 	@echo "make demo    compile a small model end to end and show the result"
 	@echo "make test    run the tests; options through PYTEST_ARGS='-k lowering'"
 	@echo "make physics the experiments with the laws of physics, an hour on two cores, into examples/results;"
 	@echo "             PHYSICS_ARGS=--quick for a minute of them, RESULTS=folder for another folder"
+	@echo "make laws    34 textbook laws, three seeds, into examples/results; LAWS_ARGS='--processes 2'"
 	@echo "make lint    ruff (lint and format) and mypy"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove .venv, caches and build products"
@@ -33,6 +35,9 @@ physics: $(ENVIRONMENT)
 	for experiment in pinns lorenz forces robustness; do \
 		$(BIN)/python examples/$$experiment.py --output $(RESULTS) $(PHYSICS_ARGS) || exit 1; \
 	done
+
+laws: $(ENVIRONMENT)
+	$(BIN)/python examples/laws.py --output $(RESULTS) $(LAWS_ARGS)
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .

@@ -43,13 +43,18 @@ class Study:
     @classmethod
     def from_command_line(cls, name: str, doc: str, quick: str) -> Study:
         """Read the options; `quick` says in a few words what `--quick` leaves out."""
+        options = cls.parser(doc, quick).parse_args()
+        return cls(name, options.quick, options.output)
+
+    @staticmethod
+    def parser(doc: str, quick: str) -> argparse.ArgumentParser:
+        """The options that every experiment has, for those that add options of their own."""
         parser = argparse.ArgumentParser(description=doc.splitlines()[0])
         parser.add_argument("--quick", action="store_true", help=quick)
         parser.add_argument(
             "--output", type=Path, default=Path("results"), help="folder of the results"
         )
-        options = parser.parse_args()
-        return cls(name, options.quick, options.output)
+        return parser
 
     @property
     def picture(self) -> Path:
