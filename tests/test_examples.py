@@ -11,7 +11,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.mark.parametrize(
-    "script", ["diff_benchmark.py", "lowering_benchmark.py", "review.py", "selection_study.py"]
+    "script",
+    [
+        "diff_benchmark.py",
+        "lowering_benchmark.py",
+        "review.py",
+        "selection_study.py",
+        "small_tables.py",
+    ],
 )
 def test_quick_modes_run(script: str, tmp_path: Path) -> None:
     with Child(EXAMPLES / script, "--quick", folder=tmp_path) as child:
