@@ -3,11 +3,13 @@
     python examples/laws.py                          34 laws, three seeds
     python examples/laws.py --modes noise --laws hill morse --seeds 0
     python examples/laws.py --resume                 go on where a run was stopped
-    python examples/laws.py --quick                  three easy laws, one seed
+    python examples/laws.py --operon                 pyoperon beside it, as long for each law
+    python examples/laws.py --quick                  two easy laws, one seed
 
 The laws are those of `laws_data.py`, `laws_judge.py` says when one is found. Each search is what
-`distill` does for a user with its defaults, in a process of its own with one thread of BLAS, one
-search a process. Finished searches are kept in laws.jsonl beside the other results.
+`distill` or `symcompile` does for a user with its defaults, in a process of its own with one thread
+of BLAS and torch. Finished searches are kept in laws.jsonl beside the other results, and trained
+networks in a folder of their own.
 """
 
 from __future__ import annotations
@@ -16,19 +18,20 @@ import argparse
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from pathlib import Path
 
 from laws_data import LAWS
+from laws_networks import cache
 from laws_run import NOISE, SAMPLES, Outcome, Settings, Task, from_json, run, to_json
 from laws_table import draw, table
 from study import Study
 
 SEEDS = (0, 1, 2)
-MODES = ("direct", "noise")
-QUICK = ("sound", "hill", "arrhenius")
+MODES = ("direct", "noise", "network")
+# What `--quick` asks: laws and modes.
+QUICK = (("sound", "direct"), ("arrhenius", "direct"), ("sound", "network"))
 # One thread, or searches beside each other would wait for each other's.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -37,7 +40,7 @@ def main() -> None:
     options = read_options()
     study = Study("laws", options.quick, options.output)
     tasks = plan(options)
-    settings = Settings(options.limit)
+    settings = Settings(options.limit, options.cache)
     outcomes = search_all(tasks, settings, options)
     shown = [name for name in LAWS if name in {task.law for task in tasks}]
     draw(study.picture, outcomes, shown)
@@ -45,18 +48,22 @@ def main() -> None:
         table(outcomes, shown),
         [to_json(outcome) for outcome in outcomes],
         seeds=sorted({task.seed for task in tasks}),
-        settings={"samples": SAMPLES, "noise": NOISE, **asdict(settings)},
+        settings={"samples": SAMPLES, "noise": NOISE, "limit": settings.limit},
     )
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Study.parser(__doc__, f"{', '.join(QUICK)} only, one seed")
+    parser = Study.parser(__doc__, "two easy laws, one of them through a network too, one seed")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--laws", nargs="+", choices=LAWS, metavar="NAME", default=tuple(LAWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument(
         "--distract", action="store_true", help="allow sqrt, square, exp, log and sin as well"
     )
+    parser.add_argument(
+        "--operon", action="store_true", help="pyoperon as well, for as many CPU seconds each"
+    )
+    parser.add_argument("--cache", type=Path, default=cache(), help="folder of trained networks")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds that a search may take")
     parser.add_argument("--processes", type=int, default=1, help="searches at a time")
     parser.add_argument(
@@ -67,9 +74,9 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def plan(options: argparse.Namespace) -> list[Task]:
     """All searches: a seed after the other, so that a run that is stopped has whole seeds."""
-    laws, seeds, modes = options.laws, options.seeds, options.modes
     if options.quick:
-        laws, seeds, modes = QUICK, SEEDS[:1], MODES[:1]
+        return [Task(law, mode, SEEDS[0], options.distract) for law, mode in QUICK]
+    laws, seeds, modes = options.laws, options.seeds, options.modes
     return [
         Task(law, mode, seed, options.distract) for seed in seeds for mode in modes for law in laws
     ]
@@ -78,19 +85,33 @@ def plan(options: argparse.Namespace) -> list[Task]:
 def search_all(
     tasks: Sequence[Task], settings: Settings, options: argparse.Namespace
 ) -> list[Outcome]:
-    """The outcome of each task, those from before included if the run is resumed."""
+    """The outcome of each task, those from before included if the run is resumed; then, if it was
+    asked for, what pyoperon makes of the same in the same time."""
     kept = options.output / "laws.jsonl"
     done = read(kept) if options.resume else {}
     kept.parent.mkdir(parents=True, exist_ok=True)
     with kept.open("a" if options.resume else "w", encoding="utf-8") as file:
-        waiting = [task for task in tasks if task not in done]
-        for outcome in outcomes_of(waiting, settings, options):
-            done[outcome.task] = outcome
-            file.write(json.dumps(to_json(outcome), allow_nan=False) + "\n")
-            file.flush()
-            word = "hit " if outcome.hit else "front" if outcome.front else "miss"
-            print(*outcome.task, word, f"{outcome.cpu:.1f} s", outcome.equation, flush=True)
+
+        def search(budgets: Mapping[Task, float]) -> None:
+            waiting = {task: budget for task, budget in budgets.items() if task not in done}
+            for outcome in outcomes_of(waiting, settings, options):
+                done[outcome.task] = outcome
+                file.write(json.dumps(to_json(outcome), allow_nan=False) + "\n")
+                file.flush()
+                tell(outcome)
+
+        search(dict.fromkeys(tasks, 0.0))
+        if options.operon:
+            budgets = {task._replace(by="operon"): done[task].cpu for task in tasks}
+            search(budgets)
+            tasks = [*tasks, *budgets]
     return [done[task] for task in tasks]
+
+
+def tell(outcome: Outcome) -> None:
+    """One line of a search that ended."""
+    word = "hit " if outcome.hit else "front" if outcome.front else "miss"
+    print(*outcome.task, word, f"{outcome.cpu:.1f} s", outcome.equation, flush=True)
 
 
 def read(path: Path) -> dict[Task, Outcome]:
@@ -106,14 +127,16 @@ def read(path: Path) -> dict[Task, Outcome]:
 
 
 def outcomes_of(
-    tasks: Sequence[Task], settings: Settings, options: argparse.Namespace
+    tasks: Mapping[Task, float], settings: Settings, options: argparse.Namespace
 ) -> Iterator[Outcome]:
-    """Run each, in a process of its own but in quick mode, in the order in which they end."""
+    """Run each with its budget, in a process of its own but in quick mode, in the order in which
+    they end."""
     if options.quick:
-        yield from (run(task, settings) for task in tasks)
+        yield from (run(task, settings, budget) for task, budget in tasks.items())
     elif tasks:
         with fresh_processes(options.processes) as pool:
-            for future in as_completed([pool.submit(run, task, settings) for task in tasks]):
+            futures = [pool.submit(run, task, settings, budget) for task, budget in tasks.items()]
+            for future in as_completed(futures):
                 yield future.result()
 
 

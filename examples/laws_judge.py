@@ -41,9 +41,9 @@ class Verdict:
         network: of the network that it was searched in, inside; None without one.
     """
 
-    inside: float
-    wide: float
-    refitted: float
+    inside: float = math.inf
+    wide: float = math.inf
+    refitted: float = math.inf
     network: float | None = None
 
     @property

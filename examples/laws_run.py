@@ -1,21 +1,29 @@
-"""One search for one law: its samples, what `distill` makes of them, and the verdict."""
+"""One search for one law: its samples or its network, what a user gets from them, the verdict."""
 
 from __future__ import annotations
 
+import math
 import resource
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from laws_data import LAWS, Law
-from laws_judge import Judge
+from laws_judge import Judge, Verdict, relative_l2
+from laws_networks import ENOUGH, cache, outputs, trained
+from laws_networks import SAMPLES as NETWORK_SAMPLES
+from laws_operon import bred
+from torch import nn
 
-from symcompile import Equation, SymCompileError, distill
+from symcompile import Equation, SymCompileError, Target, distill, symcompile
 
-SAMPLES = {"direct": 2000, "noise": 2000}
+SAMPLES = {"direct": 2000, "noise": 2000, "network": NETWORK_SAMPLES}
 NOISE = 0.01
 
 
@@ -24,9 +32,10 @@ class Task(NamedTuple):
 
     Attributes:
         law: its name.
-        mode: "direct" or "noise".
-        seed: of samples, noise and search.
+        mode: "direct", "noise" or "network".
+        seed: of samples, noise, network and search.
         distract: whether five more operators are allowed.
+        by: who searches, "symcompile" or "operon".
     """
 
     law: str
@@ -38,9 +47,15 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for all tasks: seconds after which a search counts as one that never ends."""
+    """What holds for all tasks.
+
+    Attributes:
+        limit: seconds after which a search counts as one that never ends.
+        networks: folder that keeps the trained networks.
+    """
 
     limit: float = 600.0
+    networks: Path = field(default_factory=cache)
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Outcome:
         hit: whether the default choice is the law, as its mode asks for it.
         front: whether any equation of the front would have been.
         cpu, wall: seconds of the search, those of its child processes among them.
-        inside, wide, refitted: see `Verdict`; None where infinite.
+        inside, wide, refitted, network: see `Verdict`; None where infinite, or without a network.
         equation, complexity: the choice; why there is none, and 0.
         equations: the front, in its order.
     """
@@ -73,6 +88,7 @@ class Outcome:
     equation: str
     complexity: int
     equations: tuple[str, ...]
+    network: float | None = None
 
     @property
     def task(self) -> Task:
@@ -91,42 +107,62 @@ class NeverEndsError(KeyboardInterrupt):
     """Ends a search as Ctrl-C does, whatever it is at."""
 
 
-def run(task: Task, settings: Settings) -> Outcome:
-    """Search in this process, one thread of BLAS and torch, and judge."""
+def run(task: Task, settings: Settings, budget: float = 0.0) -> Outcome:
+    """Search in this process, one thread of BLAS and torch, and judge. `budget` is in CPU seconds,
+    for operon."""
+    torch.set_num_threads(1)
     law = LAWS[task.law]
+    model = trained(law, task.seed, settings.networks)[0] if task.mode == "network" else None
+    judge = Judge(law)
+    if model is not None:
+        error = relative_l2(outputs(model, judge.inside), judge.truth_inside)
+        judge = Judge(law, error)
     with seconds() as spent:
-        found = search(task, law, settings)
-    return judged(task, Judge(law), found, *spent)
+        found = search(task, law, model, settings, budget)
+    return judged(task, judge, found, *spent)
 
 
-def search(task: Task, law: Law, settings: Settings) -> Found:
-    """What a user gets who gives the samples, names and operators, and nothing else."""
-    X, y = law.samples(task.seed, SAMPLES[task.mode], NOISE if task.mode == "noise" else 0.0)
+def search(
+    task: Task, law: Law, model: nn.Module | None, settings: Settings, budget: float
+) -> Found:
+    """What a search finds; why there is nothing, if it never ends or fails."""
     try:
         with limited(settings.limit):
-            front = distill(
-                X,
-                y,
-                names=law.names,
-                operators=law.operators(task.distract),
-                engine="operon",
-                seed=task.seed,
-                progress=False,
-            )[0]
+            return _find(task, law, model, budget)
     except NeverEndsError:
         return Found(None, (), f"no end after {settings.limit:.0f} s")
     except SymCompileError as error:
         return Found(None, (), str(error))
-    return Found(front.best if len(front) else None, tuple(front), front.reason)
+
+
+def _find(task: Task, law: Law, model: nn.Module | None, budget: float) -> Found:
+    noise = NOISE if task.mode == "noise" else 0.0
+    X, y = law.samples(task.seed, SAMPLES[task.mode], noise)
+    operators = law.operators(task.distract)
+    if task.by == "operon":
+        values = y if model is None else outputs(model, X)
+        off = noise * float(y.std()) if model is None else ENOUGH * float(np.sqrt(np.mean(y**2)))
+        options = {"noise": off, "seed": task.seed, "budget": budget}
+        return Found(*bred(law.names, operators, X, values, **options))
+    asked = {"operators": operators, "engine": "operon", "seed": task.seed, "progress": False}
+    if model is None:
+        front = distill(X, y, names=law.names, **asked)[0]
+        return Found(front.best if len(front) else None, tuple(front), front.reason)
+    data = torch.from_numpy(X).float()
+    compiled = symcompile(model, Target(".", names=law.names), data, **asked)
+    fronts = compiled.fronts.get(".", {0: ()})
+    if "." not in compiled.equations:
+        return Found(None, tuple(fronts[0]), compiled.outcomes["."].reason)
+    return Found(compiled.equations["."][0], tuple(fronts[0]))
 
 
 def judged(task: Task, judge: Judge, found: Found, cpu: float, wall: float) -> Outcome:
     """The verdict; the front is asked only where the choice is no hit."""
-    if found.best is None:
-        return _missed(task, found.reason, cpu, wall)
-    verdict = judge.verdict(found.best)
+    verdict = Verdict(network=judge.network)
+    if found.best is not None:
+        verdict = judge.verdict(found.best)
     hit = verdict.hit(task.mode)
-    errors = {"inside": verdict.inside, "wide": verdict.wide, "refitted": verdict.refitted}
+    errors = asdict(verdict)
     return Outcome(
         *task,
         hit=hit,
@@ -135,18 +171,11 @@ def judged(task: Task, judge: Judge, found: Found, cpu: float, wall: float) -> O
         front=hit or judge.on_front(found.front, task.mode),
         cpu=round(cpu, 2),
         wall=round(wall, 2),
-        **{name: value if value < float("inf") else None for name, value in errors.items()},
-        equation=found.best.text(6),
-        complexity=found.best.complexity,
+        equation=found.reason if found.best is None else found.best.text(6),
+        complexity=0 if found.best is None else found.best.complexity,
         equations=tuple(one.text(6) for one in found.front),
+        **{name: None if value == math.inf else value for name, value in errors.items()},
     )
-
-
-def _missed(task: Task, reason: str, cpu: float, wall: float) -> Outcome:
-    no = {"hit": False, "exact": False, "structure": False, "front": False}
-    none = {"inside": None, "wide": None, "refitted": None}
-    spent = {"cpu": round(cpu, 2), "wall": round(wall, 2)}
-    return Outcome(*task, **no, **spent, **none, equation=reason, complexity=0, equations=())
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:

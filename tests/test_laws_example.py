@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
+import torch
 
 from symcompile import Equation
 from symcompile.expressions.operator_set import OperatorSet
@@ -28,11 +29,19 @@ def example() -> Iterator[SimpleNamespace]:
         import laws
         import laws_data
         import laws_judge
+        import laws_networks
+        import laws_operon
         import laws_run
         import laws_table
 
         yield SimpleNamespace(
-            script=laws, data=laws_data, judge=laws_judge, run=laws_run, table=laws_table
+            script=laws,
+            data=laws_data,
+            judge=laws_judge,
+            networks=laws_networks,
+            operon=laws_operon,
+            run=laws_run,
+            table=laws_table,
         )
 
 
@@ -196,9 +205,9 @@ def test_finished_searches_are_not_run_again(
 ) -> None:
     script, asked = example.script, []
 
-    def searched(task: Any, settings: Any) -> Any:
-        asked.append(task.law)
-        return outcome(example, law=task.law)
+    def searched(task: Any, *_: Any) -> Any:
+        asked.append(task)
+        return outcome(example, **task._asdict())
 
     monkeypatch.setattr(script, "run", searched)
     options = script.read_options(["--quick", "--output", str(tmp_path)])
@@ -209,7 +218,7 @@ def test_finished_searches_are_not_run_again(
         file.write('{"law": "torn')
     options.resume = True
     outcomes = script.search_all(tasks, example.run.Settings(), options)
-    assert asked == [task.law for task in tasks]
+    assert asked == tasks
     assert [one.task for one in outcomes] == tasks
 
 
@@ -217,7 +226,7 @@ def test_quick_mode_writes_table_figures_and_picture(
     example: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        example.script, "run", lambda task, _: outcome(example, law=task.law, mode=task.mode)
+        example.script, "run", lambda task, *_: outcome(example, law=task.law, mode=task.mode)
     )
     monkeypatch.setattr("sys.argv", ["laws.py", "--quick", "--output", str(tmp_path)])
     example.script.main()
@@ -247,3 +256,87 @@ def test_table_counts_hits_by_law_and_mode(example: SimpleNamespace) -> None:
         ["median CPU s", "3.0", "2.0"],
         ["worst CPU s", "5.0", "2.0"],
     ]
+
+
+def test_networks_are_trained_once_to_one_percent_and_kept(
+    example: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, law = example.networks, example.data.LAWS["sound"]
+    model, error = networks.trained(law, 1, tmp_path)
+    X = law.draw(np.random.default_rng(7), 1000)
+    assert error < 0.01
+    values = networks.outputs(model, X)
+    assert example.judge.relative_l2(values, law.values(X)) == pytest.approx(error, rel=0.2)
+
+    train = networks.train
+    monkeypatch.setattr(networks, "train", lambda *_: pytest.fail("trained again"))
+    again, known = networks.trained(law, 1, tmp_path)
+    assert known == error
+    assert (networks.outputs(again, X) == values).all()
+
+    monkeypatch.setattr(networks, "train", train)
+    monkeypatch.setattr(networks, "BATCH", 500)
+    assert networks.trained(law, 1, tmp_path)[1] != error
+
+
+def test_even_seeds_are_tanh_and_odd_ones_silu_in_the_law_s_own_units(
+    example: SimpleNamespace,
+) -> None:
+    law = example.data.LAWS["oscillator energy"]
+    for seed, activation in ((0, "Tanh"), (1, "SiLU"), (2, "Tanh")):
+        model = example.networks.network(law, seed)
+        kinds = [type(part).__name__ for part in model]
+        assert kinds == ["Affine", *["Linear", activation] * 3, "Linear", "Affine"]
+        X, y = law.samples(seed, 5000)
+        inside = model[0](torch.as_tensor(X, dtype=torch.float32)).numpy()
+        assert inside.mean(axis=0) == pytest.approx(0.0, abs=1e-5)
+        assert inside.std(axis=0) == pytest.approx(1.0, abs=1e-5)
+        assert float(model[-1](torch.ones(1, 1))) == pytest.approx(y.mean() + y.std(), rel=1e-5)
+
+
+def test_networks_are_compiled_and_their_own_error_is_the_measure(
+    example: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    law, asked = example.data.LAWS["sound"], []
+    right = equation(law, "1.001*sqrt(g*p/r)")
+
+    def compiled(model: Any, target: Any, data: Any, **options: Any) -> Any:
+        asked.append((target.path, target.names, tuple(data.shape), options["seed"]))
+        return SimpleNamespace(equations={".": {0: right}}, fronts={".": {0: (right,)}})
+
+    monkeypatch.setattr(example.run, "symcompile", compiled)
+    task, settings = example.run.Task("sound", "network", 1), example.run.Settings(60.0, tmp_path)
+    found = example.run.run(task, settings)
+    assert asked == [(".", ("g", "p", "r"), (5000, 3), 1)]
+    assert found.hit
+    assert found.inside == pytest.approx(0.001)
+    assert found.network == pytest.approx(0.0096, abs=0.002)
+
+
+def test_pyoperon_s_trees_are_read_with_its_own_choice(example: SimpleNamespace) -> None:
+    law = example.data.Law("any", "2*a/b", {"a": (1, 5), "b": (1, 5)})
+    X, y = law.samples(0, 500)
+    options = {"noise": 0.0, "seed": 0, "budget": 0.1}
+    best, front = example.operon.bred(law.names, ("+", "*", "/"), X, y, **options)
+    assert example.judge.Judge(law).verdict(best).exact
+    assert best in front
+    for one in front:
+        assert np.mean((one.predict(X) - y) ** 2) == pytest.approx(one.loss, rel=1e-3, abs=1e-9)
+
+
+def test_pyoperon_gets_the_time_that_was_spent_before_it(
+    example: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def searched(task: Any, _: Any, budget: float) -> Any:
+        asked[task.law, task.by] = budget
+        return outcome(example, **task._asdict(), cpu=3.0)
+
+    monkeypatch.setattr(example.script, "run", searched)
+    options = example.script.read_options(["--quick", "--operon", "--output", str(tmp_path)])
+    tasks = example.script.plan(options)[:1]
+    outcomes = example.script.search_all(tasks, example.run.Settings(), options)
+    assert asked == {("sound", "symcompile"): 0.0, ("sound", "operon"): 3.0}
+    assert [one.by for one in outcomes] == ["symcompile", "operon"]
+    assert "pyoperon, direct" in example.table.table(outcomes, ["sound"])
