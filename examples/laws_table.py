@@ -11,6 +11,8 @@ import numpy as np
 from laws_run import Outcome
 from study import markdown
 
+# Seconds that the picture names.
+TICKS = (0.3, 1, 3, 10, 30, 100, 300, 1000)
 # A column: who searched, in which mode, with or without operators that distract.
 Column = tuple[str, str, bool]
 
@@ -106,7 +108,12 @@ def _draw_seconds(
         axes.scatter(*zip(*rows, strict=True), s=14, alpha=0.7, marker=next(marks), linewidths=0)
         axes.collections[-1].set_label(heading(column))
     axes.set_xscale("log")
-    axes.set_title("CPU seconds of a search", fontsize=8)
+    most = max([o.cpu for o in outcomes], default=0.0)
+    ticks = [tick for tick in TICKS if tick <= max(2.0 * most, TICKS[4])]
+    axes.set_xlim(0.8 * TICKS[0], 1.25 * max(most, ticks[-1]))
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
+    axes.minorticks_off()
+    axes.set_xlabel("CPU seconds of a search", fontsize=8)
     axes.grid(axis="both", alpha=0.25)
-    axes.legend(fontsize=7, loc="best")
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
