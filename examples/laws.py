@@ -8,8 +8,8 @@
 
 The laws are those of `laws_data.py`, `laws_judge.py` says when one is found. Each search is what
 `distill` or `symcompile` does for a user with its defaults, in a process of its own with one thread
-of BLAS and torch. Finished searches are kept in laws.jsonl beside the other results, and trained
-networks in a folder of their own.
+of BLAS and torch. Finished searches are kept in laws.jsonl beside the other results, fronts and
+all, and trained networks in a folder of their own. `laws_summary.py` prints the totals.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from laws_data import LAWS
@@ -42,12 +43,12 @@ def main() -> None:
     tasks = plan(options)
     settings = Settings(options.limit, options.cache)
     outcomes = search_all(tasks, settings, options)
-    shown = [name for name in LAWS if name in {task.law for task in tasks}]
+    shown = [name for name in LAWS if name in {outcome.law for outcome in outcomes}]
     draw(study.picture, outcomes, shown)
     study.finish(
         table(outcomes, shown),
-        [to_json(outcome) for outcome in outcomes],
-        seeds=sorted({task.seed for task in tasks}),
+        [to_json(replace(outcome, equations=())) for outcome in outcomes],
+        seeds=sorted({outcome.seed for outcome in outcomes}),
         settings={"samples": SAMPLES, "noise": NOISE, "limit": settings.limit},
     )
 
@@ -85,8 +86,8 @@ def plan(options: argparse.Namespace) -> list[Task]:
 def search_all(
     tasks: Sequence[Task], settings: Settings, options: argparse.Namespace
 ) -> list[Outcome]:
-    """The outcome of each task, those from before included if the run is resumed; then, if it was
-    asked for, what pyoperon makes of the same in the same time."""
+    """The outcome of each task and, if it was asked for, of pyoperon on the same in the same time.
+    A resumed run gives all that there are, those it was not asked for as well."""
     kept = options.output / "laws.jsonl"
     done = read(kept) if options.resume else {}
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -102,10 +103,14 @@ def search_all(
 
         search(dict.fromkeys(tasks, 0.0))
         if options.operon:
-            budgets = {task._replace(by="operon"): done[task].cpu for task in tasks}
-            search(budgets)
-            tasks = [*tasks, *budgets]
-    return [done[task] for task in tasks]
+            search({task._replace(by="operon"): done[task].cpu for task in tasks})
+    return [done[task] for task in sorted(done, key=_place)]
+
+
+def _place(task: Task) -> tuple[object, ...]:
+    """Where a task stands among all: by column, law and seed."""
+    law = list(LAWS).index(task.law)
+    return task.by == "operon", task.distract, MODES.index(task.mode), law, task.seed
 
 
 def tell(outcome: Outcome) -> None:

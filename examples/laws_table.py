@@ -11,6 +11,7 @@ import numpy as np
 from laws_run import Outcome
 from study import markdown
 
+TOTALS = ("right", "on the front", "right structure", "median CPU s", "worst CPU s")
 # Seconds that the picture names.
 TICKS = (0.3, 1, 3, 10, 30, 100, 300, 1000)
 # A column: who searched, in which mode, with or without operators that distract.
@@ -41,13 +42,25 @@ def table(outcomes: Sequence[Outcome], laws: Sequence[str]) -> str:
     for law in laws:
         cells = [_cell(of(outcomes, column, law)) for column in shown]
         rows.append([law, *cells])
-    found = [of(outcomes, column) for column in shown]
-    rows.append(["all", *(_rate([o.hit for o in one]) for one in found)])
-    rows.append(["on the front", *(_rate([o.front for o in one]) for one in found)])
-    rows.append(["right structure", *(_rate([o.structure for o in one]) for one in found)])
-    rows.append(["median CPU s", *(f"{median(o.cpu for o in one):.1f}" for one in found)])
-    rows.append(["worst CPU s", *(f"{max(o.cpu for o in one):.1f}" for one in found)])
+    found = [totals(of(outcomes, column)) for column in shown]
+    rows += [[name, *(one[name] for one in found)] for name in TOTALS]
     return markdown(["law", *map(heading, shown)], rows)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """Only the totals, a row for each column of the table."""
+    rows = [
+        [heading(column), *totals(of(outcomes, column)).values()] for column in columns(outcomes)
+    ]
+    return markdown(["", *TOTALS], rows)
+
+
+def totals(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """The figures of TOTALS over all laws and seeds."""
+    seconds = [o.cpu for o in outcomes]
+    rates = (_rate([getattr(o, name) for o in outcomes]) for name in ("hit", "front", "structure"))
+    figures = (*rates, f"{median(seconds):.1f}", f"{max(seconds):.1f}")
+    return dict(zip(TOTALS, figures, strict=True))
 
 
 def _cell(outcomes: Sequence[Outcome]) -> str:
