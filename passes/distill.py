@@ -51,6 +51,7 @@ def fits_of(
     rule: str,
 ) -> list[Fit]:
     """A fit for each of these outputs of Y, in the variables X; `rule` chooses from its front."""
+    engine.operators.check_inputs(names)
     # In random order, so that a search or a fit may look at the first rows alone.
     order = np.random.default_rng(options.seed).permutation(len(samples.X))
     return [

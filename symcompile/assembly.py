@@ -292,5 +292,4 @@ def _lowered_again(
 
 
 def _operators(outcome: Outcome) -> OperatorSet:
-    engine = outcome.provenance.get("engine", {})
-    return OperatorSet.of(dict(engine.get("operators", {})) or None)
+    return OperatorSet.described(outcome.provenance.get("engine", {}))

@@ -15,7 +15,7 @@ from symcompile.compiled import Compiled
 from symcompile.errors import CaptureError, TargetError
 from symcompile.fidelity.outcome import Refusal
 from symcompile.modules.arrays import read_arrays, read_names, read_weights, split
-from symcompile.options import Operators, Options
+from symcompile.options import Constraints, NestedConstraints, Operators, Options
 from symcompile.passes import compiling_passes, recording_passes
 from symcompile.passes.distill import fits_of
 from symcompile.pipeline import Request
@@ -52,6 +52,10 @@ def symcompile(
     loss: str = "auto",
     rule: str | None = None,
     prefer: str | None = None,
+    constraints: Constraints | None = None,
+    nested_constraints: NestedConstraints | None = None,
+    complexity_of_variables: int | Mapping[str, int] | None = None,
+    complexity_of_constants: int | None = None,
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -91,6 +95,14 @@ def symcompile(
             `ParetoFront.law`. "accuracy": the simplest one whose held-out loss is within 5 % of
             the lowest, for equations that go on in a model and that nobody has to read.
         rule: or the name of the rule that chooses from a front, see `ParetoFront.select`.
+        constraints: how complex the arguments of an operator may be, -1 for any:
+            `{"pow": (-1, 1), "sin": 5, "*": (5, 5)}`, as PySR has them. No equation breaks them,
+            whatever found it. Forms count as their complexity does: where "square" is an operator,
+            `x**2` is one, and which of several factors is on the left is free.
+        nested_constraints: how often operators may be met inside of another, on any way down:
+            `{"sin": {"sin": 0, "cos": 0}}`.
+        complexity_of_variables: complexity of an input, or of some by their name: `{"x": 2}`.
+        complexity_of_constants: complexity of a constant.
 
     Returns:
         The compiled model. A target that can't be replaced faithfully stays neural, and
@@ -121,6 +133,10 @@ def symcompile(
         loss,
         rule,
         prefer,
+        constraints,
+        nested_constraints,
+        complexity_of_variables,
+        complexity_of_constants,
     )
     state, log = compiling_passes(options).run(Request(*_checked(model, targets), data))
     refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
@@ -167,6 +183,10 @@ def distill(
     loss: str = "auto",
     rule: str | None = None,
     prefer: str | None = None,
+    constraints: Constraints | None = None,
+    nested_constraints: NestedConstraints | None = None,
+    complexity_of_variables: int | Mapping[str, int] | None = None,
+    complexity_of_constants: int | None = None,
 ) -> dict[int, ParetoFront]:
     """Distill any callable, or plain arrays: `distill(fn, X)` or `distill(X, Y)`.
 
@@ -178,7 +198,8 @@ def distill(
             x1, ...
         weights: weight of each sample's loss [n_samples].
         holdout: as for `symcompile`: from 4 rows on, and of fewer than 50 none are held out.
-        loss, rule, prefer: as for `symcompile`.
+        loss, rule, prefer, constraints, nested_constraints, complexity_of_variables,
+            complexity_of_constants: as for `symcompile`.
 
     Returns:
         The Pareto front of each output, by number. Where the search of one failed its front is
@@ -202,6 +223,10 @@ def distill(
         loss=loss,
         rule=rule,
         prefer=prefer,
+        constraints=constraints,
+        nested_constraints=nested_constraints,
+        complexity_of_variables=complexity_of_variables,
+        complexity_of_constants=complexity_of_constants,
     )
     inputs, outputs = read_arrays(fn, X, y)
     symbols = read_names(names, inputs.shape[1], X if callable(fn) else fn)

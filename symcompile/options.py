@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from symcompile.errors import DataError, EngineError, SymCompileError, TargetError
-from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operator_set import LIMITS, OperatorSet
 from symcompile.modules.samples import MIN_SAMPLES
 from symcompile.regression.choice import rule_of
 from symcompile.regression.engines import Engine, create
@@ -17,6 +17,8 @@ from symcompile.regression.losses import check_loss
 from symcompile.target import Target, is_count, is_number, is_positive
 
 Operators: TypeAlias = OperatorSet | Iterable[str] | Mapping[str, int] | None
+Constraints: TypeAlias = Mapping[str, int | tuple[int, ...]]
+NestedConstraints: TypeAlias = Mapping[str, Mapping[str, int]]
 
 # For each option: whether a value makes sense, the error where it does not, and what was expected.
 # None makes sense where it is the default.
@@ -83,6 +85,10 @@ class Options:
     loss: str = "auto"
     rule: str | None = None
     prefer: str | None = None
+    constraints: Constraints | None = None
+    nested_constraints: NestedConstraints | None = None
+    complexity_of_variables: int | Mapping[str, int] | None = None
+    complexity_of_constants: int | None = None
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,19 +99,33 @@ class Options:
                 raise error(f"{name} is {actual}: expected {expected}")
         check_loss(self.loss)
         rule_of(self.rule, self.prefer)
-        search = self._engine(self.engine, self.operators, self.max_complexity)
+        given = {name: getattr(self, name) for name in LIMITS}
+        operators: Operators = self.operators
+        if isinstance(self.engine, str):
+            operators = OperatorSet.of(operators, **given)
+        elif options := [name for name, value in given.items() if value is not None]:
+            raise EngineError(
+                f"{options[0]} goes with an engine's name: give it to the operators of your Engine,"
+                f" OperatorSet.of([...], {options[0]}=...)"
+            )
+        search = self._engine(self.engine, operators, self.max_complexity)
         object.__setattr__(self, "search", search)
 
     def engine_for(self, target: Target) -> Engine:
         """The engine with the operators and complexity that one target asks for."""
-        if target.operators is None and target.max_complexity is None:
+        limits = {name: getattr(target, name) for name in LIMITS}
+        own = {"operators": target.operators, "max_complexity": target.max_complexity, **limits}
+        if not (options := [f"{name}=" for name, value in own.items() if value is not None]):
             return self.search
         if not isinstance(self.engine, str):
             raise TargetError(
-                f"target {target.path!r}: operators= and max_complexity= of a target need an engine"
-                " by name: give them to your Engine, or pass engine='operon'"
+                f"target {target.path!r}: {' and '.join(options)} of a target need an engine by"
+                " name: give them to your Engine, or pass engine='operon'"
             )
-        operators = self.search.operators if target.operators is None else target.operators
+        operators = self.search.operators
+        if target.operators is not None:
+            operators = replace(operators, costs=OperatorSet.of(target.operators).costs)
+        operators = OperatorSet.of(operators, **limits)
         complexity = target.max_complexity or self.search.max_complexity
         return self._engine(self.engine, operators, complexity)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from symcompile.errors import ChoiceError, TargetError
-from symcompile.expressions.operator_set import OperatorSet
+from symcompile.errors import ChoiceError, EngineError, TargetError
+from symcompile.expressions.operator_set import LIMITS, OperatorSet
 from symcompile.regression.choice import rule_of
 
 
@@ -34,6 +34,8 @@ class Target:
         max_complexity: the most complex equation allowed for this target.
         tolerance: refuse an equation whose held-out relative L2 error is above it, or by which the
             model's output moves by more than that (relative L2, end to end).
+        constraints, nested_constraints, complexity_of_variables, complexity_of_constants: for this
+            target, as for `symcompile.symcompile`.
         rule, prefer: how this target's equations are chosen from their fronts, as for
             `symcompile.symcompile`; either overrules both of there.
     """
@@ -49,6 +51,10 @@ class Target:
     tolerance: float | None = None
     rule: str | None = None
     prefer: str | None = None
+    constraints: Mapping[str, int | tuple[int, ...]] | None = None
+    nested_constraints: Mapping[str, Mapping[str, int]] | None = None
+    complexity_of_variables: int | Mapping[str, int] | None = None
+    complexity_of_constants: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str) or not self.path:
@@ -74,7 +80,8 @@ class Target:
             raise self._bad("tolerance", self.tolerance, "a number above 0, such as 0.05")
         try:
             rule_of(self.rule, self.prefer)
-        except ChoiceError as error:
+            OperatorSet.of(None, **{name: getattr(self, name) for name in LIMITS})
+        except (ChoiceError, EngineError) as error:
             raise TargetError(f"target {self.path!r}: {error}") from None
 
     @property

@@ -175,13 +175,15 @@ def test_satisfies_the_protocol_and_pickles():
 
 
 def test_description_is_plain_data():
-    constraints = {"^": (-1, 1)}
-    engine = PySREngine(options={"constraints": constraints, "mutations": {print: 1.0}})
+    operators = OperatorSet.of(None, constraints={"sin": 5}, complexity_of_constants=2)
+    engine = PySREngine(operators, options={"mutations": {print: 1.0}})
     described = json.loads(json.dumps(engine.describe()))
     assert described["name"] == "pysr"
     assert described["version"][0].isdigit()
     assert described["operators"] == {"+": 1, "*": 1, "inv": 1, "exp": 3, "sin": 3}
-    assert described["options"]["constraints"] == {"^": [-1, 1]}
+    assert described["limits"] == {"constraints": {"sin": [5]}, "complexity_of_constants": 2}
+    assert OperatorSet.described(described) == operators
+    assert described["options"].keys() == {"mutations"}
 
 
 def test_importing_the_engine_loads_neither_pysr_nor_julia():
@@ -220,6 +222,9 @@ def test_unknown_options_are_refused_with_near_misses():
         ("unary_operators", "operators="),
         ("maxsize", "max_complexity"),
         ("complexity_of_operators", "operators={'sin': 3"),
+        ("constraints", "constraints="),
+        ("nested_constraints", "nested_constraints="),
+        ("complexity_of_constants", "complexity_of_constants="),
         ("random_state", "seed"),
         ("timeout_in_seconds", "budget"),
         ("output_directory", "temporary folder"),
@@ -297,13 +302,34 @@ def test_maxsize_is_never_below_what_pysr_accepts(search):
 def test_power_is_constrained_unless_the_user_does(search):
     fit(PySREngine(OperatorSet.of(["+", "pow", "sin"])))
     assert (-1, 1) in search.options.constraints[2]
-    engine = PySREngine(
-        OperatorSet.of(["+", "pow", "sin"]),
-        options={"constraints": {"pow": (3, 2)}, "nested_constraints": {"sin": {"pow": 0}}},
-    )
-    settings = engine.settings(*data())
+    settings = PySREngine(OperatorSet.of(["pow"], constraints={"^": (3, 2)})).settings(*data())
     assert settings["constraints"] == {"^": (3, 2)}
-    assert settings["nested_constraints"] == {"sin": {"^": 0}}
+
+
+def test_constraints_reach_pysr(search):
+    operators = OperatorSet.of(
+        ["+", "*", "pow", "sin", "sigmoid"],
+        constraints={"sin": 5, "*": (5, -1), "cos": 2},
+        nested_constraints={"sin": {"sin": 0, "pow": 1, "cos": 0}, "sigmoid": {"cos": 0}},
+    )
+    fit(PySREngine(operators))
+    binary, unary = search.options.constraints[2], search.options.constraints[1]
+    settings = PySREngine(operators).settings(*data())
+    assert settings["constraints"] == {"sin": 5, "*": (5, -1), "^": (-1, 1)}
+    assert {(-1, 5), (-1, 1), 5} <= {*binary, *unary}  # PySR turns that of a product
+    # PySR refuses what it has no operator for.
+    assert settings["nested_constraints"] == {"sin": {"sin": 0, "^": 1}}
+    assert search.options.nested_constraints == "Dict((sin) => Dict((sin) => 0, (^) => 1, ), )"
+
+
+def test_complexities_of_leaves_reach_pysr(search):
+    operators = OperatorSet.of(None, complexity_of_variables={"b": 3}, complexity_of_constants=2)
+    fit(PySREngine(operators), names=["a", "b"])
+    assert list(search.options.complexity_of_variables) == [1, 3]
+    assert search.options.complexity_of_constants == 2
+    fit(PySREngine(OperatorSet.of(None)))
+    assert search.options.complexity_of_variables is None
+    assert search.options.complexity_of_constants is None
 
 
 def test_data_weights_and_names_are_passed(search):

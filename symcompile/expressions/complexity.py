@@ -1,9 +1,9 @@
 """Complexity of an expression, counted as PySR counts it.
 
 PySR counts the nodes of a tree of unary and binary operators: a variable and a constant cost 1, an
-operator its own complexity (1 unless the user said otherwise). sympy keeps n-ary sums, products
-and powers instead, so the count here is that of the cheapest tree which the operator set can spell:
-`x**3` is `cube(x)` where cube is allowed and `x*x*x` where it is not.
+operator its own complexity, unless the user said otherwise. sympy keeps n-ary sums, products and
+powers instead, so the count here is that of the cheapest tree which the operator set can spell (see
+`tree`): `x**3` is `cube(x)` where cube is allowed and `x*x*x` where it is not.
 """
 
 from __future__ import annotations
@@ -12,14 +12,10 @@ from functools import lru_cache
 
 import sympy
 
+from symcompile.expressions.constraints import keeps_constraints
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.expressions.operators import ROWS
 from symcompile.expressions.slots import as_sympy, is_constant
-
-# What operator sets call the functions of sympy.
-_NAMES = {row.build: row.name for row in ROWS if row.name and isinstance(row.build, type)}
-# Of a power that is spelled by multiplication.
-_MOST_FACTORS = 64
+from symcompile.expressions.tree import MOST_FACTORS, NAMES, fraction, strip_minus
 
 
 @lru_cache(maxsize=1 << 16)
@@ -28,8 +24,8 @@ def complexity(expr: sympy.Basic, operators: OperatorSet) -> int:
     expr = as_sympy(expr)
     if not isinstance(expr, sympy.Expr):  # a condition, or a case of a Piecewise with its value
         return 1 + sum(complexity(arg, operators) for arg in expr.args)
-    if is_constant(expr) or expr.is_Symbol:
-        return 1
+    if expr.is_Symbol or is_constant(expr):
+        return operators.cost_of_leaf(expr)
     if expr.is_Add:
         return _sum(expr, operators)
     if expr.is_Mul:
@@ -40,15 +36,22 @@ def complexity(expr: sympy.Basic, operators: OperatorSet) -> int:
     if isinstance(expr, sympy.Piecewise):
         return args - 1
     times = len(expr.args) - 1 if isinstance(expr, (sympy.Min, sympy.Max)) else 1
-    return args + times * operators.cost(_NAMES.get(expr.func, ""))
+    return args + times * operators.cost(NAMES.get(expr.func, ""))
 
 
 def spellable(expr: sympy.Expr, operators: OperatorSet) -> bool:
     """Whether a tree of these operators can compute the expression.
 
-    A sum, a product and a whole power need nothing beyond + and *; signs live in constants.
+    A sum, a product and a whole power need nothing beyond + and *; signs live in constants. What
+    is not `allowed` is not spelled either.
     """
-    return all(_spelled(node, operators) for node in sympy.preorder_traversal(expr))
+    spelled = all(_spelled(node, operators) for node in sympy.preorder_traversal(expr))
+    return spelled and allowed(expr, operators)
+
+
+def allowed(expr: sympy.Expr, operators: OperatorSet) -> bool:
+    """Whether a form that the operators can spell keeps what limits their use."""
+    return keeps_constraints(expr, operators)
 
 
 def _spelled(node: sympy.Basic, operators: OperatorSet) -> bool:
@@ -60,7 +63,7 @@ def _spelled(node: sympy.Basic, operators: OperatorSet) -> bool:
         return "*" in operators or (len(node.args) == 2 and node.args[0] == -1)
     if node.is_Pow:
         return _power_spelled(node.exp, operators)
-    return _NAMES.get(node.func, "") in operators
+    return NAMES.get(node.func, "") in operators
 
 
 def _power_spelled(exponent: sympy.Expr, operators: OperatorSet) -> bool:
@@ -78,10 +81,11 @@ def _power_spelled(exponent: sympy.Expr, operators: OperatorSet) -> bool:
 
 def _sum(expr: sympy.Add, operators: OperatorSet) -> int:
     variable = [term for term in expr.args if not is_constant(term)]
-    total = operands = 1 if len(variable) < len(expr.args) else 0
+    operands = 1 if len(variable) < len(expr.args) else 0
+    total = operands * operators.constant_cost
     # What is subtracted comes last: b - a is one node less than -a + b.
     for negative, rest, term in sorted(
-        ((*_strip_minus(term), term) for term in variable), key=lambda signed: signed[0]
+        ((*strip_minus(term), term) for term in variable), key=lambda signed: signed[0]
     ):
         if negative and operands and "-" in operators:
             total += complexity(rest, operators) + operators.cost("-") - operators.cost("+")
@@ -93,12 +97,13 @@ def _sum(expr: sympy.Add, operators: OperatorSet) -> int:
 
 def _product(expr: sympy.Mul, operators: OperatorSet) -> int:
     numbers = [factor for factor in expr.args if is_constant(factor)]
-    above, below = _fraction([factor for factor in expr.args if not is_constant(factor)])
+    above, below = fraction([factor for factor in expr.args if not is_constant(factor)])
     total = 0
     if numbers == [-1] and above and "neg" in operators:
         total, numbers = operators.cost("neg"), []
     operands = len(above) + bool(numbers)
-    total += sum(complexity(factor, operators) for factor in above) + bool(numbers)
+    total += sum(complexity(factor, operators) for factor in above)
+    total += operators.constant_cost if numbers else 0
     total += max(operands - 1, 0) * operators.cost("*")
     return total + (_quotient(below, operands, operators) if below else 0)
 
@@ -111,7 +116,7 @@ def _quotient(below: list[sympy.Expr], operands: int, operators: OperatorSet) ->
         return total + cost("/")
     if "inv" in operators:
         return total + cost("inv") + (cost("*") if operands else 0)
-    return total + cost("/") + (0 if operands else 1)
+    return total + cost("/") + (0 if operands else operators.constant_cost)
 
 
 def _power(base: sympy.Expr, exponent: sympy.Expr, operators: OperatorSet) -> int:
@@ -121,9 +126,9 @@ def _power(base: sympy.Expr, exponent: sympy.Expr, operators: OperatorSet) -> in
     spellings = []
     if exponent == sympy.Rational(1, 2):
         spellings.append((cost("sqrt") + inner, "sqrt" in operators))
-    if exponent.is_Integer and 2 <= int(exponent) <= _MOST_FACTORS:
+    if exponent.is_Integer and 2 <= int(exponent) <= MOST_FACTORS:
         spellings.append((_by_multiplication(inner, int(exponent), operators), True))
-    if exponent.is_Rational and exponent.q == 2 and 1 < exponent.p <= 2 * _MOST_FACTORS:
+    if exponent.is_Rational and exponent.q == 2 and 1 < exponent.p <= 2 * MOST_FACTORS:
         root = cost("sqrt") + inner
         count = min(
             _by_multiplication(inner, int(exponent.p) // 2, operators) + root + cost("*"),
@@ -146,22 +151,3 @@ def _by_multiplication(inner: int, exponent: int, operators: OperatorSet) -> int
                 choices.append(best[n // factor] + operators.cost(name))
         best.append(min(choices))
     return best[exponent]
-
-
-def _strip_minus(term: sympy.Expr) -> tuple[bool, sympy.Expr]:
-    """Whether a term is `-1 * rest`; a term with a constant of its own absorbs the sign."""
-    if term.is_Mul:
-        numbers = [factor for factor in term.args if is_constant(factor)]
-        if numbers == [sympy.S.NegativeOne]:
-            return True, -term
-    return False, term
-
-
-def _fraction(factors: list[sympy.Expr]) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
-    above, below = [], []
-    for factor in factors:
-        if factor.is_Pow and factor.exp.is_Number and factor.exp.is_negative:
-            below.append(factor.base**-factor.exp)
-        else:
-            above.append(factor)
-    return above, below

@@ -17,7 +17,7 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE
-from symcompile.expressions.complexity import spellable
+from symcompile.expressions.complexity import allowed, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.slots import renumber, slot
 from symcompile.regression.choice import Few, nats_per_node
@@ -212,7 +212,7 @@ class _Pool:
             result.append(snapped)
             if snapped.complexity < measured.complexity:
                 result.append(measured)
-        return result
+        return [equation for equation in result if allowed(equation.form, self.limits.operators)]
 
     def measured(self, equation: Equation) -> Equation | None:
         loss, (holdout, squares) = self.fit.loss_of(equation), self.holdout.losses_of(equation)

@@ -15,6 +15,7 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE, canonical
+from symcompile.expressions.complexity import allowed
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.slots import slot
@@ -108,6 +109,8 @@ class Units:
             return None
         same = np.allclose(np.ldexp(value, self.y), expected, rtol=_SAME, atol=_SAME)
         if restored.complexity > fit.engine.max_complexity or not same:
+            return None
+        if not allowed(restored.form, operators):
             return None
         return replace(
             restored,

@@ -212,15 +212,17 @@ def _check_texts(row: EquationRow, equation: Equation) -> None:
                 raise edited(f"its {what} says {text}", f"its program computes {expected}")
 
 
-def check_complexity(row: EquationRow, equation: Equation, costs: Any) -> None:
+def check_complexity(row: EquationRow, equation: Equation, engine: Any) -> None:
     """Where the form is spelled as it was when its complexity was counted.
 
-    `costs` is the complexity of each operator of the search by its name, as far as it is known.
+    `engine` is what the engine of the search said of itself, as far as it is known.
     """
-    if row.form != equation.form_text or type(costs) is not dict:
+    if row.form != equation.form_text or type(engine) is not dict:
+        return
+    if type(engine.get("operators")) is not dict:
         return
     try:
-        operators = OperatorSet.of(costs)
+        operators = OperatorSet.described(engine)
     except SymCompileError:  # of an engine with operators of its own
         return
     counted = count_complexity(equation.form, operators)

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from symcompile.aten.values import DTYPES, decode_value, encode_value, no_leaf
-from symcompile.errors import ArtifactError, ExpressionError
+from symcompile.errors import ArtifactError, EngineError, ExpressionError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operator_set import LIMITS, OperatorSet
 from symcompile.expressions.size_limits import check_equation
 from symcompile.fidelity.outcome import (
     DomainIssue,
@@ -180,9 +180,8 @@ OPERATORS = Codec(
 )
 record(
     Target,
-    later=("rule", "prefer"),
-    rule=optional(TEXT),
-    prefer=optional(TEXT),
+    later=("rule", "prefer", *LIMITS),
+    **dict.fromkeys(LIMITS, DATA),
     names=optional(many(IDENTIFIER)),
     domain=optional(ordered(pair(NUMBER, NUMBER))),
     features=optional(ordered(TEXT)),
@@ -216,6 +215,10 @@ def _read_provenance(data: Any) -> Any:
         raise placed("engine", wrong(engine, "an object"))
     if engine.get("operators"):
         OPERATORS.read(engine["operators"])
+    try:
+        OperatorSet.described(engine)
+    except EngineError as error:
+        raise placed("engine", error) from None
     return provenance
 
 

@@ -166,13 +166,12 @@ def _base_names(row: RegionRow, inputs: tuple[str, ...]) -> tuple[str, ...]:
 def _outputs(row: RegionRow, variables: tuple[str, ...]) -> dict[int, Output]:
     """The equations of a region, which are all of the same symbols."""
     engine = row.provenance.get("engine")
-    costs = engine.get("operators") if type(engine) is dict else None
     equations = row.equations if row.equations and row.status == "symbolic" else {}
     outputs = {}
     for number, equation_row in equations.items():
         with at(f"output {number}"):
             equation = equation_row.checked()
-            check_complexity(equation_row, equation, costs)
+            check_complexity(equation_row, equation, engine)
             accuracy = _accuracy(equation_row.fidelity)
             outputs[number] = Output(equation, equation_row.count, accuracy)
     for number, output in outputs.items():

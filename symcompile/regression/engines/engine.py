@@ -137,5 +137,6 @@ def described(engine: Engine, package: str, **options: Any) -> dict[str, Any]:
         "version": installed,
         "operators": engine.operators.to_dict(),
         "max_complexity": engine.max_complexity,
+        **({"limits": limits} if (limits := engine.operators.limits()) else {}),
         **options,
     }

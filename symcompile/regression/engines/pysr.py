@@ -20,7 +20,7 @@ import difflib
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -48,10 +48,13 @@ __all__ = ["PySREngine", "julia_is_ready"]
 _PLAIN = "equations are plain expressions in the operators of the vocabulary"
 _FILES = "a search's files live in a temporary folder that is removed"
 
+# Arguments of PySRRegressor that every engine takes, by the same names.
+_OURS = ("constraints", "nested_constraints", "complexity_of_variables", "complexity_of_constants")
 # Arguments of PySRRegressor that are not the user's to give, and what to use instead.
 RESERVED = {
     **dict.fromkeys(("binary_operators", "unary_operators", "operators"), "use operators=[...]"),
     "complexity_of_operators": "use operators={'sin': 3, ...}",
+    **{name: f"use {name}=..." for name in _OURS},
     "maxsize": "use max_complexity=...",
     "random_state": "use seed=...",
     "timeout_in_seconds": "use budget=...",
@@ -115,7 +118,7 @@ class PySREngine:
         if np.ptp(data.y) == 0:
             equations = [Equation.of(sympy.Float(data.y[0]), names, self.operators)]
         else:
-            texts = _search(self.settings(data.X, data.y, seed, budget), data)
+            texts = _search(self.settings(data.X, data.y, seed, budget, names=names), data)
             equations = [read_equation(text, names, self.operators) for text in texts]
         # By our own count of complexity and our own loss, in float64.
         scored = [
@@ -135,7 +138,13 @@ class PySREngine:
         return front
 
     def settings(
-        self, X: Array, y: Array, seed: int = 0, budget: float | None = None
+        self,
+        X: Array,
+        y: Array,
+        seed: int = 0,
+        budget: float | None = None,
+        *,
+        names: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The arguments that PySRRegressor is built with, except for its output folder."""
         serial = self.options.get("parallelism", "serial") == "serial"
@@ -148,7 +157,8 @@ class PySREngine:
             "deterministic": deterministic,
         } | dict(self.options)
         return chosen | {
-            **_operator_settings(self.operators, self.options),
+            **_operator_settings(self.operators),
+            **_leaf_settings(self.operators, names or columns(X.shape[1])),
             "maxsize": max(self.max_complexity, _SMALLEST_MAXSIZE),
             # PySR warns about a seed that it can't keep, and takes no larger one.
             "random_state": seed % 2**32 if deterministic else None,
@@ -182,13 +192,30 @@ def _search(settings: dict[str, Any], data: Dataset) -> list[str]:
     return [str(text) for text in table["equation"]]
 
 
-def _operator_settings(operators: OperatorSet, options: Mapping[str, Any]) -> dict[str, Any]:
+def _leaf_settings(operators: OperatorSet, names: Sequence[str]) -> dict[str, Any]:
+    """What inputs and constants cost, where that is not 1."""
+    costs = [operators.cost_of_input(name) for name in names]
+    return {
+        "complexity_of_variables": costs if operators.variable_costs else None,
+        "complexity_of_constants": operators.constant_cost if operators.constant_cost > 1 else None,
+    }
+
+
+def _operator_settings(operators: OperatorSet) -> dict[str, Any]:
     """Operators and their costs as PySR spells them, and the constraints on them."""
-    constraints = _respelled(options.get("constraints") or {})
+
+    def within(limits: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Those of operators that PySR is given: it refuses others."""
+        return _respelled({name: limit for name, limit in limits if name in operators})
+
+    constraints = {
+        name: limit if len(limit) > 1 else limit[0]
+        for name, limit in within(operators.constraints).items()
+    }
     if "pow" in operators:
         # Without this PySR warns, and finds towers of powers: any base, but a plain exponent.
         constraints.setdefault("^", (-1, 1))
-    nested = options.get("nested_constraints")
+    nested = {name: within(inner) for name, inner in within(operators.nested_constraints).items()}
     rows = [VOCABULARY[name] for name in operators]
     # PySR wants to make sympy expressions of what it finds, though nothing here reads them.
     own = {row.pysr_name: row.build for row in rows if row.definition or row.pysr_name != row.pysr}
@@ -198,8 +225,7 @@ def _operator_settings(operators: OperatorSet, options: Mapping[str, Any]) -> di
         "complexity_of_operators": _respelled(operators.to_dict()),
         "extra_sympy_mappings": own or None,
         "constraints": constraints or None,
-        "nested_constraints": nested
-        and {key: _respelled(value) for key, value in _respelled(nested).items()},
+        "nested_constraints": {name: inner for name, inner in nested.items() if inner} or None,
     }
 
 
