@@ -65,7 +65,9 @@ def symcompile(
         data: a batch (tensor, array, data frame, tuple of positional arguments, dict of keyword
             arguments), an iterable of batches, or a Recording. May be left out where every Target
             has a domain. A target that receives the columns of a data frame has them as names.
-        operators: names, or a mapping from name to complexity; see `OperatorSet.of`.
+        operators: names, or a mapping from name to complexity; see `OperatorSet.of`. A new name
+            is an operator of one's own, with its definition in `a`, or in `a` and `b` (a text or a
+            sympy expression), or that and its complexity: `{"lorentz": ("1/sqrt(1 - a**2)", 4)}`.
         max_complexity: the most complex equation allowed.
         engine: "auto", "operon", "pysr", or an Engine.
         engine_options: options of the engine named.

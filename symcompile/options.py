@@ -16,7 +16,7 @@ from symcompile.regression.engines import Engine, create
 from symcompile.regression.losses import check_loss
 from symcompile.target import Target, is_count, is_number, is_positive
 
-Operators: TypeAlias = OperatorSet | Iterable[str] | Mapping[str, int] | None
+Operators: TypeAlias = OperatorSet | Iterable[str] | Mapping[str, Any] | None
 Constraints: TypeAlias = Mapping[str, int | tuple[int, ...]]
 NestedConstraints: TypeAlias = Mapping[str, Mapping[str, int]]
 
@@ -124,7 +124,8 @@ class Options:
             )
         operators = self.search.operators
         if target.operators is not None:
-            operators = replace(operators, costs=OperatorSet.of(target.operators).costs)
+            own_set = OperatorSet.of(target.operators)
+            operators = replace(operators, costs=own_set.costs, custom=own_set.custom)
         operators = OperatorSet.of(operators, **limits)
         complexity = target.max_complexity or self.search.max_complexity
         return self._engine(self.engine, operators, complexity)

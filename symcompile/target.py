@@ -46,7 +46,7 @@ class Target:
     features: Mapping[str, str] | None = None
     reduce: int | tuple[int | None, int | None] | None = None
     outputs: tuple[int, ...] | None = None
-    operators: OperatorSet | Iterable[str] | Mapping[str, int] | None = None
+    operators: OperatorSet | Iterable[str] | Mapping[str, Any] | None = None
     max_complexity: int | None = None
     tolerance: float | None = None
     rule: str | None = None
@@ -80,7 +80,7 @@ class Target:
             raise self._bad("tolerance", self.tolerance, "a number above 0, such as 0.05")
         try:
             rule_of(self.rule, self.prefer)
-            OperatorSet.of(None, **{name: getattr(self, name) for name in LIMITS})
+            OperatorSet.of(self.operators, **{name: getattr(self, name) for name in LIMITS})
         except (ChoiceError, EngineError) as error:
             raise TargetError(f"target {self.path!r}: {error}") from None
 

@@ -20,6 +20,7 @@ from symcompile.expressions.complexity import complexity
 from symcompile.expressions.expansion import collected, expanded
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import ROWS
+from symcompile.expressions.recognition import recognized
 from symcompile.expressions.slots import is_constant, rebuilt
 
 _ODD = tuple(row.build for row in ROWS if row.odd)
@@ -52,6 +53,7 @@ def canonical(expr: sympy.Expr, constants: Sequence[float], operators: OperatorS
     def with_factors_out(form: Form) -> Form:
         return slots.renumber(collected(form[0], operators), form[1])
 
+    expr = recognized(expr, operators, constants)
     merged = _merge(expr, constants, operators)
     spellings = [merged]
     nodes = list(slots.walk(merged[0]))

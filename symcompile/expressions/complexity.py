@@ -15,7 +15,7 @@ import sympy
 from symcompile.expressions.constraints import keeps_constraints
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import as_sympy, is_constant
-from symcompile.expressions.tree import MOST_FACTORS, NAMES, fraction, strip_minus
+from symcompile.expressions.tree import MOST_FACTORS, fraction, name_of, strip_minus
 
 
 @lru_cache(maxsize=1 << 16)
@@ -36,7 +36,7 @@ def complexity(expr: sympy.Basic, operators: OperatorSet) -> int:
     if isinstance(expr, sympy.Piecewise):
         return args - 1
     times = len(expr.args) - 1 if isinstance(expr, (sympy.Min, sympy.Max)) else 1
-    return args + times * operators.cost(NAMES.get(expr.func, ""))
+    return args + times * operators.cost(name_of(expr.func))
 
 
 def spellable(expr: sympy.Expr, operators: OperatorSet) -> bool:
@@ -63,7 +63,7 @@ def _spelled(node: sympy.Basic, operators: OperatorSet) -> bool:
         return "*" in operators or (len(node.args) == 2 and node.args[0] == -1)
     if node.is_Pow:
         return _power_spelled(node.exp, operators)
-    return NAMES.get(node.func, "") in operators
+    return name_of(node.func) in operators
 
 
 def _power_spelled(exponent: sympy.Expr, operators: OperatorSet) -> bool:

@@ -15,11 +15,13 @@ from sympy import Expr
 from symcompile.errors import ExpressionError
 from symcompile.expressions import slots
 from symcompile.expressions.complexity import complexity
+from symcompile.expressions.custom import written_out
 from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.expressions.fold import in_our_heads
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.printing import as_latex, as_python, as_text
 from symcompile.expressions.program import Program, from_sympy, to_sympy
+from symcompile.expressions.recognition import recognized
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,14 @@ class Equation:
             raise ExpressionError(
                 f"{expr} uses {', '.join(unknown)}: the inputs are {', '.join(symbols)}"
             )
-        slots.fill(form, constants)  # what can't be shown is refused here
-        cost = complexity(form, operators)
+        slots.fill(written_out(form), constants)  # what can't be shown is refused here
+        cost = complexity(recognized(form, operators, constants), operators)
         return cls(form, tuple(symbols), constants, cost, loss, holdout_loss)
 
     @cached_property
     def sympy(self) -> sympy.Expr:
         """The expression with its constants written in."""
-        return slots.fill(self.form, self.constants)
+        return slots.fill(written_out(self.form), self.constants)
 
     @cached_property
     def program(self) -> Program:
@@ -146,6 +148,12 @@ class Equation:
         cost = complexity(form, operators)
         return replace(self, form=form, constants=tuple(constants), complexity=cost)
 
+    def written_out(self) -> Equation:
+        """The same with the definitions of operators of the user's own in the place of their uses;
+        its complexity is that which was counted with them."""
+        form = written_out(self.form)
+        return self if form is self.form else replace(self, form=form)
+
     def with_exact_exponents(self) -> Equation:
         """The same function; constants that are whole exponents, as earlier versions have stored
         them, become part of the form. The others keep their slots."""
@@ -183,7 +191,7 @@ class Equation:
     @property
     def form_text(self) -> str:
         """The form on one line, with c[0], c[1], ... in the places of the constants."""
-        return as_text(self.form, self.symbols)
+        return as_text(written_out(self.form), self.symbols)
 
     def __str__(self) -> str:
         return self.text()

@@ -169,7 +169,11 @@ class Operator:
         return self.slopes[place](*args, value)
 
 
-class Head(sympy.Function):  # type: ignore[misc]
+class Defined(sympy.Function):  # type: ignore[misc]
+    """A function that is what its `definition` says, in terms of others."""
+
+
+class Head(Defined):
     """A function that sympy lacks: opaque, so that what was found or typed is what is shown and
     stored; where its value or slope is asked for, its definition is."""
 

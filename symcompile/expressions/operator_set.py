@@ -9,7 +9,8 @@ from typing import Any
 
 import sympy
 
-from symcompile.errors import EngineError, one_line
+from symcompile.errors import EngineError, ExpressionError, one_line
+from symcompile.expressions.custom import COMPLEXITY, CustomOperator
 from symcompile.expressions.operator import Operator
 from symcompile.expressions.operators import ALIASES, VOCABULARY
 from symcompile.expressions.slots import slot_index
@@ -44,6 +45,7 @@ class OperatorSet:
         nested_constraints: of operators, how often others may be met on any way down from them.
         variable_costs: complexity of inputs by their name, and of all others by OTHERS, else 1.
         constant_cost: complexity of a constant.
+        custom: operators of the user's own. To iterate gives those of the vocabulary only.
     """
 
     costs: tuple[tuple[str, int], ...]
@@ -51,11 +53,12 @@ class OperatorSet:
     nested_constraints: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     variable_costs: tuple[tuple[str, int], ...] = ()
     constant_cost: int = 1
+    custom: tuple[CustomOperator, ...] = ()
 
     @classmethod
     def of(
         cls,
-        spec: OperatorSet | Iterable[str] | Mapping[str, int] | None,
+        spec: OperatorSet | Iterable[str] | Mapping[str, Any] | None,
         *,
         constraints: Mapping[str, Any] | None = None,
         nested_constraints: Mapping[str, Mapping[str, int]] | None = None,
@@ -69,11 +72,11 @@ class OperatorSet:
         sense.
         """
         read: dict[str, Any] = {}
-        operators = spec if isinstance(spec, OperatorSet) else cls(_costs(spec))
+        operators = spec if isinstance(spec, OperatorSet) else _operators(spec)
         if constraints is not None:
-            read["constraints"] = _constraints(constraints)
+            read["constraints"] = _constraints(constraints, operators)
         if nested_constraints is not None:
-            read["nested_constraints"] = _nested(nested_constraints)
+            read["nested_constraints"] = _nested(nested_constraints, operators)
         if complexity_of_variables is not None:
             read["variable_costs"] = _variable_costs(complexity_of_variables)
         if complexity_of_constants is not None:
@@ -81,7 +84,9 @@ class OperatorSet:
         return replace(operators, **read) if read else operators
 
     def __contains__(self, name: object) -> bool:
-        return any(name == other for other, _ in self.costs)
+        if any(name == other for other, _ in self.costs):
+            return True
+        return any(name == operator.name for operator in self.custom)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.costs)
@@ -94,6 +99,9 @@ class OperatorSet:
         for other, cost in self.costs:
             if other == name:
                 return cost
+        for operator in self.custom:
+            if operator.name == name:
+                return operator.complexity
         return VOCABULARY[name].complexity if name in VOCABULARY else 3
 
     def cost_of_leaf(self, leaf: sympy.Expr) -> int:
@@ -123,9 +131,9 @@ class OperatorSet:
                     f"complexity_of_variables names {name!r}: the inputs are {', '.join(names)}"
                 )
 
-    def to_dict(self) -> dict[str, int]:
-        """The complexity of each operator."""
-        return dict(self.costs)
+    def to_dict(self) -> dict[str, Any]:
+        """The complexity of each operator, of the user's own behind its definition."""
+        return dict(self.costs) | {one.name: [one.text, one.complexity] for one in self.custom}
 
     def limits(self) -> dict[str, Any]:
         """What limits their use as plain data, by the options of `of`, as far as there is any."""
@@ -145,7 +153,7 @@ class OperatorSet:
         return cls.of(dict(data.get("operators") or {}) or None, **given)
 
 
-def lookup(name: str) -> Operator:
+def lookup(name: object) -> Operator:
     """The row of an operator by its name or an alias of it."""
     if not isinstance(name, str):
         raise EngineError(f"operators holds {name!r}: expected names such as '+' or 'sin'")
@@ -158,21 +166,57 @@ def lookup(name: str) -> Operator:
 # --- what a user wrote ---------------------------------------------------------------------------
 
 
-def _costs(spec: Iterable[str] | Mapping[str, int] | None) -> tuple[tuple[str, int], ...]:
+def _operators(spec: Iterable[str] | Mapping[str, Any] | None) -> OperatorSet:
     if isinstance(spec, str):
         spec = [name.strip() for name in spec.split(",")]
     names = DEFAULT if spec is None else spec
     if not isinstance(names, Iterable):
         raise EngineError(f"operators is {_said(spec)}: expected names such as ['+', 'sin']")
-    prices: Mapping[str, int] = names if isinstance(names, Mapping) else {}
-    costs = {}
+    prices: Mapping[str, Any] = names if isinstance(names, Mapping) else {}
+    costs, custom = {}, {}
     for name in names:
+        price = prices.get(name)
+        if isinstance(price, (str, sympy.Expr, tuple, list)) and not _is_known(name):
+            custom[name] = _custom(name, price)
+            continue
         operator = lookup(name)
-        price = prices.get(name, operator.complexity)
-        costs[operator.name] = _cost(f"complexity of operator {_said(name)}", price)
+        given = operator.complexity if price is None else price
+        costs[operator.name] = _cost(f"complexity of operator {_said(name)}", given)
     if not costs:
         raise EngineError("operators is empty: name at least one, for example ['+', '*']")
-    return tuple(sorted(costs.items(), key=lambda item: list(VOCABULARY).index(item[0])))
+    ordered = sorted(costs.items(), key=lambda item: list(VOCABULARY).index(item[0]))
+    return OperatorSet(tuple(ordered), custom=tuple(custom.values()))
+
+
+def _is_known(name: object) -> bool:
+    return isinstance(name, str) and ALIASES.get(name, name) in VOCABULARY
+
+
+def _custom(name: object, definition: Any) -> CustomOperator:
+    """An operator of the user's own: a definition, or that and a complexity."""
+    what, price = f"operator {_said(name)}", COMPLEXITY
+    if isinstance(definition, (tuple, list)):
+        if len(definition) != 2:
+            raise EngineError(
+                f"{what} is {_said(definition)}: expected a definition in a, or in a and b, and a"
+                " complexity, such as ('1/sqrt(1 - a**2)', 4)"
+            )
+        definition, price = definition
+    if not isinstance(name, str) or not isinstance(definition, (str, sympy.Expr)):
+        raise EngineError(
+            f"{what} is {_said(definition)}: expected a text or a sympy expression of a, or of a"
+            " and b"
+        )
+    try:
+        return CustomOperator.of(name, definition, _cost(f"complexity of {what}", price))
+    except ExpressionError as error:
+        raise EngineError(str(error)) from None
+
+
+def _named(name: object, operators: OperatorSet) -> Operator | CustomOperator:
+    """An operator that something is said of."""
+    own = [operator for operator in operators.custom if operator.name == name]
+    return own[0] if own else lookup(name)
 
 
 def _cost(what: str, cost: object) -> int:
@@ -193,10 +237,10 @@ def _variable_costs(spec: object) -> tuple[tuple[str, int], ...]:
     return tuple((name, _cost(f"{option} of {_said(name)}", cost)) for name, cost in spec.items())
 
 
-def _constraints(spec: object) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _constraints(spec: object, operators: OperatorSet) -> tuple[tuple[str, tuple[int, ...]], ...]:
     read = {}
     for name, limits in _mapping("constraints", spec, "{'sin': 5, '*': (5, -1)}").items():
-        row, given = lookup(name), [limits] if type(limits) is int else limits
+        row, given = _named(name, operators), [limits] if type(limits) is int else limits
         sound = isinstance(given, (tuple, list)) and len(given) == row.arity
         if not sound or not all(type(n) is int and (n >= 1 or n == UNLIMITED) for n in given):
             expected = "a complexity" if row.arity == 1 else "a pair of complexities"
@@ -208,7 +252,9 @@ def _constraints(spec: object) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple(read.items())
 
 
-def _nested(spec: object) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]:
+def _nested(
+    spec: object, operators: OperatorSet
+) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]:
     option, example = "nested_constraints", "{'sin': {'sin': 0, 'cos': 1}}"
     read = {}
     for outer, limits in _mapping(option, spec, example).items():
@@ -219,8 +265,8 @@ def _nested(spec: object) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
                     f"{option} of {_said(name)} in {_said(outer)} is {_said(most)}: expected how"
                     " often it may be met there, from 0"
                 )
-        named = tuple((lookup(name).name, most) for name, most in inner.items())
-        read[lookup(outer).name] = named
+        named = tuple((_named(name, operators).name, most) for name, most in inner.items())
+        read[_named(outer, operators).name] = named
     return tuple(read.items())
 
 

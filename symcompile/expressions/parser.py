@@ -286,7 +286,7 @@ class _Reader:
         if name not in functions:
             known = ", ".join(sorted(self.functions))
             raise self.refuse(f"calls unknown function {name!r}: known are {known}")
-        low, high = ARITY.get(name, (1, 1))
+        low, high = ARITY.get(name) or _arity(functions[name])
         if not low <= len(node.args) <= high:
             raise self.refuse(f"gives {name} {len(node.args)} arguments, expected {low}")
         args = [self.read(arg, depth + 1) for arg in node.args]
@@ -308,6 +308,12 @@ class _Reader:
 
     def refuse(self, reason: str) -> ExpressionError:
         return ExpressionError(f"expression {_short(self.text)} {reason}")
+
+
+def _arity(function: Any) -> tuple[int, int]:
+    """Of a function that is no operator of ours, such as one of the user's own."""
+    nargs = [int(n) for n in getattr(function, "nargs", ())]
+    return (min(nargs), max(nargs)) if nargs else (1, 1)
 
 
 def _is_test(value: object) -> bool:

@@ -32,6 +32,7 @@ import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
 from symcompile.expressions.fold import BUILD, LEAVES, Code, Instruction, fold, number_value
+from symcompile.expressions.operator import Defined
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.slots import as_sympy, exact_exponent, real, slot, slot_index
 
@@ -198,6 +199,8 @@ class _Builder(Code):
         if isinstance(expr, sympy.ITE):  # sympy makes them of a comparison with a Piecewise
             return self.visit(expr.to_nnf(simplify=False))
         op = _CLASSES.get(expr.func)
+        if op is None and isinstance(expr, Defined):  # a user's own
+            return self.visit(expr.definition)
         if op is None:
             raise LoweringError(f"{expr.func.__name__} in {expr} has no counterpart in torch")
         return self.add(op, [self.visit(arg) for arg in expr.args])

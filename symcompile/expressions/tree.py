@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import sympy
 
@@ -23,6 +24,11 @@ NAMES = {row.build: row.name for row in ROWS if row.name and isinstance(row.buil
 # Of a power that is spelled by multiplication.
 MOST_FACTORS = 64
 _HALF = sympy.Rational(1, 2)
+
+
+def name_of(function: Any) -> str:
+    """What operator sets call a class of sympy's or ours; "" for one that no set has."""
+    return NAMES.get(function) or str(getattr(function, "custom", ""))
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def tree_of(expr: sympy.Expr, operators: OperatorSet) -> Tree:
         return _product(expr, operators)
     if expr.is_Pow:
         return _power(expr.base, expr.exp, operators)
-    return Tree(NAMES.get(expr.func, ""), tuple(tree_of(arg, operators) for arg in expr.args))
+    return Tree(name_of(expr.func), tuple(tree_of(arg, operators) for arg in expr.args))
 
 
 def _sum(expr: sympy.Add, operators: OperatorSet) -> Tree:

@@ -80,7 +80,7 @@ class Searches:
         with np.errstate(all="ignore"):
             fronts = complete(scaled, share(scaled, fronts, self.journal.shared))
         return {
-            fit.key: replace(units[fit.key].restored(fronts[fit.key], fit), rule=fit.rule)
+            fit.key: _finished(units[fit.key].restored(fronts[fit.key], fit), fit)
             if fit.key in fronts
             else ParetoFront((), math.nan, reason=refused[fit.key])
             for fit in self.fits
@@ -101,3 +101,9 @@ class Searches:
                 pool, n_fits = WorkerPool(workers), len(fits)
                 fronts |= Scheduler(waiting, pool, self.journal, progress, n_fits).fronts()
         return {fit.key: fronts[fit.key] for fit in fits}
+
+
+def _finished(front: ParetoFront, fit: Fit) -> ParetoFront:
+    """As it is handed out: in operators that everybody knows, with the rule that is to choose."""
+    equations = tuple(equation.written_out() for equation in front)
+    return replace(front, equations=equations, rule=fit.rule)

@@ -176,7 +176,7 @@ def _read_structure(data: Any, depth: int = 0) -> Any:
 STRUCTURE = Codec(_write_structure, _read_structure)
 OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
-    lambda data: OperatorSet.of(by_name(COUNT).read(data)),
+    lambda data: OperatorSet.of(by_name(DATA).read(data)),
 )
 record(
     Target,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -82,6 +83,13 @@ class OperonEngine:
                     f"operon scales and shifts whatever it finds: add {name!r} to the operators"
                     f" {list(operators)}"
                 )
+        for custom in operators.custom:
+            warnings.warn(
+                f"engine 'operon' can't search for operator {custom.name!r}: it is only met where"
+                " forms that need no search, or guesses, hold its definition; engine='pysr'"
+                " searches for it",
+                stacklevel=2,
+            )
         sizes = [f.name for f in fields(SearchOptions)]
         names = ["restarts", "max_rows", *sizes]
         for name in sorted(set(options) - set(names)):

@@ -41,6 +41,7 @@ from symcompile.expressions.slots import exact_exponents, renumber, slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines.engine import ProgressCallback, SearchProgress, described
 from symcompile.regression.engines.julia import julia_is_ready, load_pysr
+from symcompile.regression.engines.julia_text import PREFIX, definition
 from symcompile.regression.pareto import ParetoFront
 
 __all__ = ["PySREngine", "julia_is_ready"]
@@ -208,6 +209,7 @@ def _operator_settings(operators: OperatorSet) -> dict[str, Any]:
         """Those of operators that PySR is given: it refuses others."""
         return _respelled({name: limit for name, limit in limits if name in operators})
 
+    names = [*operators, *(custom.name for custom in operators.custom)]
     constraints = {
         name: limit if len(limit) > 1 else limit[0]
         for name, limit in within(operators.constraints).items()
@@ -216,13 +218,21 @@ def _operator_settings(operators: OperatorSet) -> dict[str, Any]:
         # Without this PySR warns, and finds towers of powers: any base, but a plain exponent.
         constraints.setdefault("^", (-1, 1))
     nested = {name: within(inner) for name, inner in within(operators.nested_constraints).items()}
-    rows = [VOCABULARY[name] for name in operators]
+    rows, customs = [VOCABULARY[name] for name in operators], operators.custom
     # PySR wants to make sympy expressions of what it finds, though nothing here reads them.
     own = {row.pysr_name: row.build for row in rows if row.definition or row.pysr_name != row.pysr}
+    own |= {PREFIX + custom.name: custom.head for custom in customs}
+    unary, binary = (
+        [*(VOCABULARY[name].pysr for name in names), *map(definition, of_arity)]
+        for names, of_arity in (
+            (operators.unary, [custom for custom in customs if custom.arity == 1]),
+            (operators.binary, [custom for custom in customs if custom.arity == 2]),
+        )
+    )
     return {
-        "binary_operators": [VOCABULARY[name].pysr for name in operators.binary],
-        "unary_operators": [VOCABULARY[name].pysr for name in operators.unary],
-        "complexity_of_operators": _respelled(operators.to_dict()),
+        "binary_operators": binary,
+        "unary_operators": unary,
+        "complexity_of_operators": _respelled({name: operators.cost(name) for name in names}),
         "extra_sympy_mappings": own or None,
         "constraints": constraints or None,
         "nested_constraints": {name: inner for name, inner in nested.items() if inner} or None,
@@ -230,9 +240,11 @@ def _operator_settings(operators: OperatorSet) -> dict[str, Any]:
 
 
 def _respelled(by_operator: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that are operators of the vocabulary, or aliases, as PySR spells them."""
+    """Keys that are operators as PySR spells them."""
     names = {name: row.pysr_name for name, row in VOCABULARY.items()}
-    return {names.get(ALIASES.get(key, key), key): value for key, value in by_operator.items()}
+    return {
+        names.get(ALIASES.get(key, key), PREFIX + key): value for key, value in by_operator.items()
+    }
 
 
 def _precision(X: Array, y: Array) -> int:
@@ -339,7 +351,8 @@ def read_equation(text: str, names: Sequence[str], operators: OperatorSet) -> Eq
     held = _NUMBER.sub(hold, text)
     symbols = [*columns(len(names)), *(f"c{index}" for index in range(len(constants)))]
     try:
-        expr = parse(held, symbols, functions=_FUNCTIONS)
+        own = {PREFIX + custom.name: custom.head for custom in operators.custom}
+        expr = parse(held, symbols, functions=_FUNCTIONS | own)
     except ExpressionError as error:
         raise EngineError(f"can't read PySR's equation {text!r}: {error}") from error
     targets = [*map(sympy.Symbol, names), *map(slot, range(len(constants)))]
