@@ -23,8 +23,11 @@ from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import reductions
 from symcompile.regression.least_squares import fit_constants
 
-# Error that is agreement, as a share of the spread of the law.
-SAME = 1e-3
+# Error that is agreement, as a share of the spread of the law. The right form can meet exact values
+# exactly; six constants in another come within 1e-3 of many a smooth curve.
+SAME = 1e-5
+# So many constants more than the law: where it has whole numbers, or the same constant twice.
+MORE = 2
 # Starts of a fit, and how far they are apart: factors exp(normal * SPREAD).
 STARTS, SPREAD = 6, 1.0
 
@@ -58,7 +61,8 @@ class Judge:
         """Whether an equation has the form of the law and nothing beside it."""
         if not equation.uses:
             return not self.table.equation.uses
-        if not self.table.equation.uses or not self.agrees(equation):
+        few = len(equation.constants) <= len(self.table.equation.constants) + MORE
+        if not self.table.equation.uses or not few or not self.agrees(equation):
             return False
         return not any(self.agrees(shorter) for shorter in _shorter(equation))
 
