@@ -47,7 +47,7 @@ def stored(one: Equation, **changes: Any) -> dict[str, Any]:
 def read(row: dict[str, Any], costs: Any = COSTS) -> Equation:
     found: EquationRow = EQUATION_ROW.read(row)
     made = found.checked()
-    check_complexity(found, made, costs)
+    check_complexity(found, made, {"operators": costs})
     return made
 
 

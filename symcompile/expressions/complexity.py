@@ -1,153 +1,207 @@
 """Complexity of an expression, counted as PySR counts it.
 
 PySR counts the nodes of a tree of unary and binary operators: a variable and a constant cost 1, an
-operator its own complexity, unless the user said otherwise. sympy keeps n-ary sums, products and
-powers instead, so the count here is that of the cheapest tree which the operator set can spell (see
-`tree`): `x**3` is `cube(x)` where cube is allowed and `x*x*x` where it is not.
+operator its own complexity, unless the user said otherwise. Light trees keep n-ary sums, products
+and powers instead, so the count here is that of the cheapest tree which the operator set can spell
+(see `tree`): `x**3` is `cube(x)` where cube is allowed and `x*x*x` where it is not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 import sympy
 
 from symcompile.expressions.constraints import keeps_constraints
+from symcompile.expressions.light_algebra import negative, power
+from symcompile.expressions.light_code import fraction, is_minus, light
+from symcompile.expressions.light_tree import HALF, MINUS_ONE, LightTree, number
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.expressions.slots import as_sympy, is_constant
-from symcompile.expressions.tree import MOST_FACTORS, fraction, name_of, strip_minus
+from symcompile.expressions.operators import OPERATORS, VOCABULARY
+from symcompile.expressions.tree import MOST_FACTORS, is_half, name_of
+
+_TRUTHS = frozenset(op for op, row in OPERATORS.items() if row.truth)
+# Counts that are kept for one operator set.
+_KNOWN = 1 << 16
 
 
-@lru_cache(maxsize=1 << 16)
-def complexity(expr: sympy.Basic, operators: OperatorSet) -> int:
-    """Number of nodes of an expression or condition, each weighed by its operator's complexity."""
-    expr = as_sympy(expr)
-    if not isinstance(expr, sympy.Expr):  # a condition, or a case of a Piecewise with its value
-        return 1 + sum(complexity(arg, operators) for arg in expr.args)
-    if expr.is_Symbol or is_constant(expr):
-        return operators.cost_of_leaf(expr)
-    if expr.is_Add:
-        return _sum(expr, operators)
-    if expr.is_Mul:
-        return _product(expr, operators)
-    if expr.is_Pow:
-        return _power(expr.base, expr.exp, operators)
-    args = sum(complexity(arg, operators) for arg in expr.args)
-    if isinstance(expr, sympy.Piecewise):
-        return args - 1
-    times = len(expr.args) - 1 if isinstance(expr, (sympy.Min, sympy.Max)) else 1
-    return args + times * operators.cost(name_of(expr.func))
+def complexity(
+    expr: LightTree | sympy.Basic, operators: OperatorSet, names: Sequence[str] = ()
+) -> int:
+    """Number of nodes of an expression or condition, each weighed by its operator's complexity.
+
+    `names` are those of the columns of a light tree. Raises LoweringError for functions that the
+    table does not have.
+    """
+    tree, names = light(expr, names)
+    return counter(operators, names).of(tree)
 
 
-def spellable(expr: sympy.Expr, operators: OperatorSet) -> bool:
+def spellable(
+    expr: LightTree | sympy.Basic, operators: OperatorSet, names: Sequence[str] = ()
+) -> bool:
     """Whether a tree of these operators can compute the expression.
 
     A sum, a product and a whole power need nothing beyond + and *; signs live in constants. What
     is not `allowed` is not spelled either.
     """
-    spelled = all(_spelled(node, operators) for node in sympy.preorder_traversal(expr))
-    return spelled and allowed(expr, operators)
+    tree, names = light(expr, names)
+    return counter(operators, names).spells(tree) and allowed(tree, operators, names)
 
 
-def allowed(expr: sympy.Expr, operators: OperatorSet) -> bool:
+def allowed(
+    expr: LightTree | sympy.Basic, operators: OperatorSet, names: Sequence[str] = ()
+) -> bool:
     """Whether a form that the operators can spell keeps what limits their use."""
-    return keeps_constraints(expr, operators)
+    return keeps_constraints(expr, operators, names)
 
 
-def _spelled(node: sympy.Basic, operators: OperatorSet) -> bool:
-    if node.is_Atom or is_constant(node):
-        return True
-    if node.is_Add:
-        return "+" in operators or "-" in operators
-    if node.is_Mul:
-        return "*" in operators or (len(node.args) == 2 and node.args[0] == -1)
-    if node.is_Pow:
-        return _power_spelled(node.exp, operators)
-    return name_of(node.func) in operators
+def counter(operators: OperatorSet, names: Sequence[str] = ()) -> Counter:
+    """What counts for one operator set, over columns of these names."""
+    return _counter(operators, tuple(names) if operators.variable_costs else ())
 
 
-def _power_spelled(exponent: sympy.Expr, operators: OperatorSet) -> bool:
-    if exponent.is_Number and exponent.is_negative:
-        if "inv" not in operators and "/" not in operators:
-            return False
-        exponent = -exponent
-    if exponent.is_Integer:
-        named = {1: "", 2: "square", 3: "cube"}.get(int(exponent), "pow")
-        return exponent == 1 or any(name in operators for name in (named, "*", "pow"))
-    if exponent.is_Rational and exponent.q == 2 and "sqrt" in operators:
-        return exponent.p == 1 or "*" in operators
-    return "pow" in operators
+@lru_cache(maxsize=64)
+def _counter(operators: OperatorSet, names: tuple[str, ...]) -> Counter:
+    return Counter(operators, names)
 
 
-def _sum(expr: sympy.Add, operators: OperatorSet) -> int:
-    variable = [term for term in expr.args if not is_constant(term)]
-    operands = 1 if len(variable) < len(expr.args) else 0
-    total = operands * operators.constant_cost
-    # What is subtracted comes last: b - a is one node less than -a + b.
-    for negative, rest, term in sorted(
-        ((*strip_minus(term), term) for term in variable), key=lambda signed: signed[0]
-    ):
-        if negative and operands and "-" in operators:
-            total += complexity(rest, operators) + operators.cost("-") - operators.cost("+")
-        else:
-            total += complexity(term, operators)
-        operands += 1
-    return total + (operands - 1) * operators.cost("+")
+class Counter:
+    """Counts trees by the prices of one operator set; what was counted is kept."""
 
+    def __init__(self, operators: OperatorSet, names: tuple[str, ...]) -> None:
+        self.inputs = [operators.cost_of_input(name) for name in names]
+        self.constant = operators.constant_cost
+        customs = [custom.name for custom in operators.custom]
+        self.names = frozenset((*operators, *customs))
+        self.costs = {name: operators.cost(name) for name in ("", *VOCABULARY, *customs)}
+        self.known: dict[LightTree, int] = {}
 
-def _product(expr: sympy.Mul, operators: OperatorSet) -> int:
-    numbers = [factor for factor in expr.args if is_constant(factor)]
-    above, below = fraction([factor for factor in expr.args if not is_constant(factor)])
-    total = 0
-    if numbers == [-1] and above and "neg" in operators:
-        total, numbers = operators.cost("neg"), []
-    operands = len(above) + bool(numbers)
-    total += sum(complexity(factor, operators) for factor in above)
-    total += operators.constant_cost if numbers else 0
-    total += max(operands - 1, 0) * operators.cost("*")
-    return total + (_quotient(below, operands, operators) if below else 0)
+    def of(self, tree: LightTree) -> int:
+        """Complexity of a tree."""
+        if tree.is_constant:
+            return self.constant
+        if not tree.args:
+            return self.inputs[tree.value] if self.inputs else 1
+        count = self.known.get(tree)
+        if count is None:
+            count = self.known[tree] = self.count(tree)
+            if len(self.known) > _KNOWN:
+                self.known.clear()
+        return count
 
+    def count(self, tree: LightTree) -> int:
+        op, args = tree.op, tree.args
+        if op == "add":
+            return self.sum(args)
+        if op == "mul":
+            return self.product(args)
+        if op == "pow":
+            return self.power(*args)
+        if op == "not" and args[0].op == "eq":
+            return self.of(args[0])
+        total = sum(map(self.of, args))
+        if op == "where":
+            return total + (1 if args[2].op == "where" else 2)
+        if op in _TRUTHS:
+            return total + 1
+        times = len(args) - 1 if op in ("min", "max") else 1
+        return total + times * self.costs[name_of(tree)]
 
-def _quotient(below: list[sympy.Expr], operands: int, operators: OperatorSet) -> int:
-    """What it costs to divide a product of so many operands by these factors."""
-    cost = operators.cost
-    total = sum(complexity(factor, operators) for factor in below) + (len(below) - 1) * cost("*")
-    if operands and "/" in operators:
-        return total + cost("/")
-    if "inv" in operators:
-        return total + cost("inv") + (cost("*") if operands else 0)
-    return total + cost("/") + (0 if operands else operators.constant_cost)
+    def sum(self, terms: Sequence[LightTree]) -> int:
+        varying = [term for term in terms if not term.is_constant]
+        operands = 1 if len(varying) < len(terms) else 0
+        total = operands * self.constant
+        # What is subtracted comes last: b - a is one node less than -a + b.
+        for term in sorted(varying, key=is_minus):
+            if operands and "-" in self.names and is_minus(term):
+                total += self.of(negative(term)) + self.costs["-"] - self.costs["+"]
+            else:
+                total += self.of(term)
+            operands += 1
+        return total + (operands - 1) * self.costs["+"]
 
+    def product(self, factors: Sequence[LightTree]) -> int:
+        numbers = [factor for factor in factors if factor.is_constant]
+        above, below = fraction([factor for factor in factors if not factor.is_constant])
+        total = 0
+        if numbers == [MINUS_ONE] and above and "neg" in self.names:
+            total, numbers = self.costs["neg"], []
+        operands = len(above) + bool(numbers)
+        total += sum(map(self.of, above)) + bool(numbers) * self.constant
+        total += max(operands - 1, 0) * self.costs["*"]
+        return total + (self.quotient(below, operands) if below else 0)
 
-def _power(base: sympy.Expr, exponent: sympy.Expr, operators: OperatorSet) -> int:
-    if exponent.is_Number and exponent.is_negative:
-        return _quotient([base**-exponent], 0, operators)
-    cost, inner = operators.cost, complexity(base, operators)
-    spellings = []
-    if exponent == sympy.Rational(1, 2):
-        spellings.append((cost("sqrt") + inner, "sqrt" in operators))
-    if exponent.is_Integer and 2 <= int(exponent) <= MOST_FACTORS:
-        spellings.append((_by_multiplication(inner, int(exponent), operators), True))
-    if exponent.is_Rational and exponent.q == 2 and 1 < exponent.p <= 2 * MOST_FACTORS:
-        root = cost("sqrt") + inner
-        count = min(
-            _by_multiplication(inner, int(exponent.p) // 2, operators) + root + cost("*"),
-            _by_multiplication(inner, int(exponent.p), operators) - inner + root,
-        )
-        spellings.append((count, "sqrt" in operators))
-    as_power = cost("pow") + inner + complexity(exponent, operators)
-    spellings.append((as_power, "pow" in operators or not spellings))
-    allowed = [count for count, spelled in spellings if spelled]
-    return min(allowed or [count for count, _ in spellings])
+    def quotient(self, below: Sequence[LightTree], operands: int) -> int:
+        """What it costs to divide a product of so many operands by these factors."""
+        costs, names = self.costs, self.names
+        total = sum(map(self.of, below)) + (len(below) - 1) * costs["*"]
+        if operands and "/" in names:
+            return total + costs["/"]
+        if "inv" in names:
+            return total + costs["inv"] + (costs["*"] if operands else 0)
+        return total + costs["/"] + (0 if operands else self.constant)
 
+    def power(self, base: LightTree, exponent: LightTree) -> int:
+        exact = exponent.rational
+        if exact is not None and exact < 0:
+            return self.quotient([power(base, number(-exact))], 0)
+        costs, names, inner = self.costs, self.names, self.of(base)
+        root = costs["sqrt"] + inner
+        spellings = []
+        if exponent is HALF:
+            spellings.append((root, "sqrt" in names))
+        if type(exact) is int and 2 <= exact <= MOST_FACTORS:
+            spellings.append((self.by_multiplication(inner, exact), True))
+        if type(exact) is Fraction and is_half(exact):
+            count = min(
+                self.by_multiplication(inner, exact.numerator // 2) + root + costs["*"],
+                self.by_multiplication(inner, exact.numerator) - inner + root,
+            )
+            spellings.append((count, "sqrt" in names))
+        as_power = costs["pow"] + inner + self.of(exponent)
+        spellings.append((as_power, "pow" in names or not spellings))
+        allowed = [count for count, spelled in spellings if spelled]
+        return min(allowed or [count for count, _ in spellings])
 
-def _by_multiplication(inner: int, exponent: int, operators: OperatorSet) -> int:
-    """Cheapest spelling by *, square and cube of a whole power of what costs `inner`."""
-    best = [0, inner]
-    for n in range(2, exponent + 1):
-        choices = [best[n - k] + best[k] + operators.cost("*") for k in range(1, n)]
-        for name, factor in (("square", 2), ("cube", 3)):
-            if name in operators and n % factor == 0:
-                choices.append(best[n // factor] + operators.cost(name))
-        best.append(min(choices))
-    return best[exponent]
+    def by_multiplication(self, inner: int, exponent: int) -> int:
+        """Cheapest spelling by *, square and cube of a whole power of what costs `inner`."""
+        best = [0, inner]
+        for n in range(2, exponent + 1):
+            choices = [best[n - k] + best[k] + self.costs["*"] for k in range(1, n)]
+            for name, factor in (("square", 2), ("cube", 3)):
+                if name in self.names and n % factor == 0:
+                    choices.append(best[n // factor] + self.costs[name])
+            best.append(min(choices))
+        return best[exponent]
+
+    def spells(self, tree: LightTree) -> bool:
+        """Whether the operators can compute a tree."""
+        if tree.is_constant or not tree.args:
+            return True
+        return self.spelled(tree) and all(map(self.spells, tree.args))
+
+    def spelled(self, tree: LightTree) -> bool:
+        op, args, names = tree.op, tree.args, self.names
+        if op == "add":
+            return "+" in names or "-" in names
+        if op == "mul":
+            return "*" in names or (len(args) == 2 and args[0] is MINUS_ONE)
+        if op == "pow":
+            return self.power_spelled(args[1])
+        return name_of(tree) in names
+
+    def power_spelled(self, exponent: LightTree) -> bool:
+        exact, names = exponent.rational, self.names
+        if exact is not None and exact < 0:
+            if "inv" not in names and "/" not in names:
+                return False
+            exact = -exact
+        if type(exact) is int:
+            named = {2: "square", 3: "cube"}.get(exact, "pow")
+            return exact == 1 or not names.isdisjoint((named, "*", "pow"))
+        if exact is not None and exact.denominator == 2 and "sqrt" in names:
+            return exact.numerator == 1 or "*" in names
+        return "pow" in names

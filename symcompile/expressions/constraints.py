@@ -11,11 +11,14 @@ from heapq import heapify, heappop, heappush
 
 import sympy
 
+from symcompile.expressions.light_tree import LightTree
 from symcompile.expressions.operator_set import UNLIMITED, OperatorSet
 from symcompile.expressions.tree import Tree, tree_of
 
 
-def keeps_constraints(expr: sympy.Expr, operators: OperatorSet) -> bool:
+def keeps_constraints(
+    expr: LightTree | sympy.Basic, operators: OperatorSet, names: Sequence[str] = ()
+) -> bool:
     """Whether a form that the operators can spell keeps the limits that the set has on them."""
     if not (operators.constraints or operators.nested_constraints):
         return True
@@ -23,7 +26,7 @@ def keeps_constraints(expr: sympy.Expr, operators: OperatorSet) -> bool:
     return all(
         _fits(node, limits.get(node.name), operators)
         and _nests(node, dict(nested.get(node.name, ())))
-        for node in tree_of(expr, operators).walk()
+        for node in tree_of(expr, operators, names).walk()
     )
 
 

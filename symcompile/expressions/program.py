@@ -39,7 +39,7 @@ from symcompile.expressions.slots import as_sympy, exact_exponent, real, slot, s
 _MAX_POWER = 64
 
 # The operation of each sympy class.
-_CLASSES = {
+CLASSES = {
     head: op
     for op, row in OPERATORS.items()
     for head in (row.build, *row.heads)
@@ -198,7 +198,7 @@ class _Builder(Code):
             return self.add("not", [self.visit(sympy.Eq(*expr.args))])
         if isinstance(expr, sympy.ITE):  # sympy makes them of a comparison with a Piecewise
             return self.visit(expr.to_nnf(simplify=False))
-        op = _CLASSES.get(expr.func)
+        op = CLASSES.get(expr.func)
         if op is None and isinstance(expr, Defined):  # a user's own
             return self.visit(expr.definition)
         if op is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 import sympy
@@ -167,13 +168,18 @@ def exact_exponent(exponent: sympy.Expr, constants: Sequence[float] = ()) -> sym
     """An exponent of numbers and slots as the whole number or half that it is, else itself."""
     values = {slot(k): sympy.Float(value) for k, value in enumerate(constants)}
     try:
-        value = float(exponent.xreplace(values))
+        value = whole_or_half(float(exponent.xreplace(values)))
     except (TypeError, ValueError, OverflowError):  # a slot whose value is not known
         return exponent
+    return exponent if value is None else sympy.Rational(value)
+
+
+def whole_or_half(value: float) -> int | Fraction | None:
+    """The whole number or half that an exponent is, if it is one."""
     if abs(value) == 0.5:
-        return sympy.Rational(round(2 * value), 2)
+        return Fraction(round(2 * value), 2)
     is_whole = abs(value) <= _LARGEST_EXPONENT and value == round(value)
-    return sympy.Integer(round(value)) if is_whole else exponent
+    return round(value) if is_whole else None
 
 
 def _is_inexact(exponent: sympy.Expr) -> bool:

@@ -1,34 +1,35 @@
 """An expression as the tree of unary and binary operators that its complexity counts.
 
-sympy keeps sums, products and powers of any number of arguments; what is said of single operators
-and their arguments, such as a limit on what a sine may hold, needs the spelling. It is that which
-`complexity` counts: the cheapest that the operator set can spell. A sum, a product, a Min and a Max
-keep all of their arguments in one node, since their order and grouping are free.
+Light trees keep sums, products and powers of any number of arguments; what is said of single
+operators and their arguments, such as a limit on what a sine may hold, needs the spelling. It is
+that which `complexity` counts: the cheapest that the operator set can spell. A sum, a product, a
+min and a max keep all of their arguments in one node, since their order and grouping are free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from fractions import Fraction
 
 import sympy
 
+from symcompile.expressions.light_algebra import add, mul, negative, power
+from symcompile.expressions.light_code import as_expression, fraction, is_minus, light
+from symcompile.expressions.light_tree import HALF, MINUS_ONE, ONE, LightTree, number
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import ROWS
-from symcompile.expressions.slots import is_constant
 
-# What operator sets call the functions of sympy.
+# What operator sets call the functions of sympy, and the operations of programs.
 NAMES = {row.build: row.name for row in ROWS if row.name and isinstance(row.build, type)}
+_NAMES = {row.op: row.name for row in ROWS if row.name}
 # Of a power that is spelled by multiplication.
 MOST_FACTORS = 64
-_HALF = sympy.Rational(1, 2)
 
 
-def name_of(function: Any) -> str:
-    """What operator sets call a class of sympy's or ours; "" for one that no set has."""
-    return NAMES.get(function) or str(getattr(function, "custom", ""))
+def name_of(tree: LightTree) -> str:
+    """What operator sets call an operation; "" for one that no set has."""
+    return tree.value.custom if tree.op == "custom" else _NAMES.get(tree.op, "")
 
 
 @dataclass(frozen=True)
@@ -59,81 +60,89 @@ class Tree:
         return times * operators.cost(self.name) + sum(arg.cost(operators) for arg in self.args)
 
 
-@lru_cache(maxsize=1 << 14)
-def tree_of(expr: sympy.Expr, operators: OperatorSet) -> Tree:
-    """The tree of an expression that these operators can spell, see `complexity.spellable`."""
-    if expr.is_Symbol or is_constant(expr):
-        return Tree("", leaf=expr)
-    if expr.is_Add:
-        return _sum(expr, operators)
-    if expr.is_Mul:
-        return _product(expr, operators)
-    if expr.is_Pow:
-        return _power(expr.base, expr.exp, operators)
-    return Tree(name_of(expr.func), tuple(tree_of(arg, operators) for arg in expr.args))
-
-
-def _sum(expr: sympy.Add, operators: OperatorSet) -> Tree:
-    numbers = [term for term in expr.args if is_constant(term)]
-    added = [Tree("", leaf=sympy.Add(*numbers))] if numbers else []
-    taken = []
-    signed = ((*strip_minus(term), term) for term in expr.args if not is_constant(term))
-    for negative, rest, term in sorted(signed, key=lambda item: item[0]):
-        if negative and added and "-" in operators:
-            taken.append(tree_of(rest, operators))
-        else:
-            added.append(tree_of(term, operators))
-    total = _nary("+", added)
-    for rest in taken:
-        total = Tree("-", (total, rest))
-    return total
-
-
-def _product(expr: sympy.Mul, operators: OperatorSet) -> Tree:
-    numbers = [factor for factor in expr.args if is_constant(factor)]
-    above, below = fraction([factor for factor in expr.args if not is_constant(factor)])
-    operands = [tree_of(factor, operators) for factor in above]
-    negated = numbers == [sympy.S.NegativeOne] and bool(above) and "neg" in operators
-    if numbers and not negated:
-        operands.insert(0, Tree("", leaf=sympy.Mul(*numbers)))
-    result = _quotient(operands, below, operators) if below else _nary("*", operands)
-    return Tree("neg", (result,)) if negated else result
-
-
-def _quotient(
-    operands: Sequence[Tree], below: Sequence[sympy.Expr], operators: OperatorSet
+def tree_of(
+    expr: LightTree | sympy.Expr, operators: OperatorSet, names: Sequence[str] = ()
 ) -> Tree:
-    bottom = _nary("*", [tree_of(factor, operators) for factor in below])
-    if "inv" in operators and not (operands and "/" in operators):
-        return _nary("*", [*operands, Tree("inv", (bottom,))])
-    top = _nary("*", operands) if operands else Tree("", leaf=sympy.S.One)
-    return Tree("/", (top, bottom))
+    """The tree of an expression that these operators can spell, see `complexity.spellable`; `names`
+    are those of the columns of a light tree."""
+    light_tree, names = light(expr, names)
+    return _Speller(operators, names).of(light_tree)
 
 
-def _power(base: sympy.Expr, exponent: sympy.Expr, operators: OperatorSet) -> Tree:
-    if exponent.is_Number and exponent.is_negative:
-        return _quotient([], [base**-exponent], operators)
-    inner, spellings = tree_of(base, operators), []
-    if exponent.is_Integer and 2 <= int(exponent) <= MOST_FACTORS:
-        spellings.append(_multiplied(inner, int(exponent), operators))
-    root = Tree("sqrt", (inner,))
-    if "sqrt" in operators and exponent == _HALF:
-        spellings.append(root)
-    elif "sqrt" in operators and _is_half(exponent):
-        whole = _multiplied(inner, int(exponent.p) // 2, operators)
-        spellings += [
-            _nary("*", [whole, root]),
-            _multiplied(root, int(exponent.p), operators),
-        ]
-    if "pow" in operators or not spellings:
-        spellings.append(Tree("pow", (inner, tree_of(exponent, operators))))
-    return min(spellings, key=lambda tree: tree.cost(operators))
+@dataclass(frozen=True)
+class _Speller:
+    operators: OperatorSet
+    names: Sequence[str]
+
+    def of(self, tree: LightTree) -> Tree:
+        if tree.is_constant or not tree.args:
+            return self.leaf(tree)
+        if tree.op == "add":
+            return self.sum(tree.args)
+        if tree.op == "mul":
+            return self.product(tree.args)
+        if tree.op == "pow":
+            return self.power(*tree.args)
+        return Tree(name_of(tree), tuple(map(self.of, tree.args)))
+
+    def leaf(self, tree: LightTree) -> Tree:
+        return Tree("", leaf=as_expression(tree, self.names))
+
+    def sum(self, terms: Sequence[LightTree]) -> Tree:
+        numbers = [term for term in terms if term.is_constant]
+        varying = [term for term in terms if not term.is_constant]
+        added = [self.leaf(add(numbers))] if numbers else []
+        taken = []
+        for term in sorted(varying, key=is_minus):
+            if is_minus(term) and added and "-" in self.operators:
+                taken.append(self.of(negative(term)))
+            else:
+                added.append(self.of(term))
+        total = _nary("+", added)
+        for rest in taken:
+            total = Tree("-", (total, rest))
+        return total
+
+    def product(self, factors: Sequence[LightTree]) -> Tree:
+        numbers = [factor for factor in factors if factor.is_constant]
+        above, below = fraction(factor for factor in factors if not factor.is_constant)
+        operands = list(map(self.of, above))
+        negated = numbers == [MINUS_ONE] and bool(above) and "neg" in self.operators
+        if numbers and not negated:
+            operands.insert(0, self.leaf(mul(numbers)))
+        result = self.quotient(operands, below) if below else _nary("*", operands)
+        return Tree("neg", (result,)) if negated else result
+
+    def quotient(self, operands: Sequence[Tree], below: Sequence[LightTree]) -> Tree:
+        bottom = _nary("*", list(map(self.of, below)))
+        if "inv" in self.operators and not (operands and "/" in self.operators):
+            return _nary("*", [*operands, Tree("inv", (bottom,))])
+        return Tree("/", (_nary("*", operands) if operands else self.leaf(ONE), bottom))
+
+    def power(self, base: LightTree, exponent: LightTree) -> Tree:
+        exact = exponent.rational
+        if exact is not None and exact < 0:
+            return self.quotient([], [power(base, number(-exact))])
+        inner, spellings = self.of(base), []
+        if type(exact) is int and 2 <= exact <= MOST_FACTORS:
+            spellings.append(_multiplied(inner, exact, self.operators))
+        root = Tree("sqrt", (inner,))
+        if "sqrt" in self.operators and exponent is HALF:
+            spellings.append(root)
+        elif "sqrt" in self.operators and type(exact) is Fraction and is_half(exact):
+            whole = _multiplied(inner, exact.numerator // 2, self.operators)
+            spellings += [
+                _nary("*", [whole, root]),
+                _multiplied(root, exact.numerator, self.operators),
+            ]
+        if "pow" in self.operators or not spellings:
+            spellings.append(Tree("pow", (inner, self.of(exponent))))
+        return min(spellings, key=lambda tree: tree.cost(self.operators))
 
 
-def _is_half(exponent: sympy.Expr) -> bool:
+def is_half(exponent: Fraction) -> bool:
     """Of a whole number that is spelled by multiplication."""
-    half = exponent.is_Rational and exponent.q == 2
-    return bool(half and 1 < exponent.p <= 2 * MOST_FACTORS)
+    return exponent.denominator == 2 and 1 < exponent.numerator <= 2 * MOST_FACTORS
 
 
 def _multiplied(inner: Tree, exponent: int, operators: OperatorSet) -> Tree:
@@ -162,23 +171,3 @@ def _nary(name: str, args: Sequence[Tree]) -> Tree:
     for arg in args:
         flat += arg.args if arg.name == name else (arg,)
     return Tree(name, tuple(flat))
-
-
-def strip_minus(term: sympy.Expr) -> tuple[bool, sympy.Expr]:
-    """Whether a term is `-1 * rest`; a term with a constant of its own absorbs the sign."""
-    if term.is_Mul:
-        numbers = [factor for factor in term.args if is_constant(factor)]
-        if numbers == [sympy.S.NegativeOne]:
-            return True, -term
-    return False, term
-
-
-def fraction(factors: Sequence[sympy.Expr]) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
-    """Factors above and below the line."""
-    above, below = [], []
-    for factor in factors:
-        if factor.is_Pow and factor.exp.is_Number and factor.exp.is_negative:
-            below.append(factor.base**-factor.exp)
-        else:
-            above.append(factor)
-    return above, below
