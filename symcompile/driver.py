@@ -13,6 +13,7 @@ from torch import nn
 
 from symcompile.compiled import Compiled
 from symcompile.errors import CaptureError, TargetError
+from symcompile.expressions.dimensions import Vector
 from symcompile.fidelity.outcome import Refusal
 from symcompile.modules.arrays import read_arrays, read_names, read_weights, split
 from symcompile.options import Constraints, NestedConstraints, Operators, Options
@@ -21,6 +22,7 @@ from symcompile.passes.distill import fits_of
 from symcompile.pipeline import Request
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
+from symcompile.regression.engines.engine import with_dimensions
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.progress import ProgressBar
 from symcompile.storage.journal import Journal
@@ -56,6 +58,9 @@ def symcompile(
     nested_constraints: NestedConstraints | None = None,
     complexity_of_variables: int | Mapping[str, int] | None = None,
     complexity_of_constants: int | None = None,
+    units: Mapping[str, str] | Iterable[str] | None = None,
+    output_units: str | Mapping[int, str] | Iterable[str] | None = None,
+    dimensionless_constants: bool = False,
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -105,6 +110,11 @@ def symcompile(
             `{"sin": {"sin": 0, "cos": 0}}`.
         complexity_of_variables: complexity of an input, or of some by their name: `{"x": 2}`.
         complexity_of_constants: complexity of a constant.
+        units: the unit of each input, `{"x": "m", "t": "s"}` (or in the order of the inputs), "1"
+            for a pure number. No front then holds an equation whose dimensions do not go together:
+            sums are of one dimension, functions of pure numbers; fitted constants may have any.
+        output_units: the unit of the output, or of several, by number or in their order.
+        dimensionless_constants: fitted constants are pure numbers, too.
 
     Returns:
         The compiled model. A target that can't be replaced faithfully stays neural, and
@@ -113,6 +123,7 @@ def symcompile(
     Raises:
         TargetError: a target matches nothing, overlaps another, or has bad options.
         DataError: data is missing, empty, not finite, constant, or does not fit the model.
+        ExpressionError: a unit can't be read, or does not go with its input.
         ChoiceError: there is no such rule or preference, or both are given.
         EngineError: the engine is missing, an option is unknown, all searches failed, or the
             executor takes no more of them. Where some fail, their targets stay neural.
@@ -139,6 +150,9 @@ def symcompile(
         nested_constraints,
         complexity_of_variables,
         complexity_of_constants,
+        units,
+        output_units,
+        dimensionless_constants,
     )
     state, log = compiling_passes(options).run(Request(*_checked(model, targets), data))
     refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
@@ -189,6 +203,9 @@ def distill(
     nested_constraints: NestedConstraints | None = None,
     complexity_of_variables: int | Mapping[str, int] | None = None,
     complexity_of_constants: int | None = None,
+    units: Mapping[str, str] | Iterable[str] | None = None,
+    output_units: str | Mapping[int, str] | Iterable[str] | None = None,
+    dimensionless_constants: bool = False,
 ) -> dict[int, ParetoFront]:
     """Distill any callable, or plain arrays: `distill(fn, X)` or `distill(X, Y)`.
 
@@ -201,7 +218,8 @@ def distill(
         weights: weight of each sample's loss [n_samples].
         holdout: as for `symcompile`: from 4 rows on, and of fewer than 50 none are held out.
         loss, rule, prefer, constraints, nested_constraints, complexity_of_variables,
-            complexity_of_constants: as for `symcompile`.
+            complexity_of_constants, units, output_units, dimensionless_constants: as for
+            `symcompile`.
 
     Returns:
         The Pareto front of each output, by number. Where the search of one failed its front is
@@ -229,12 +247,19 @@ def distill(
         nested_constraints=nested_constraints,
         complexity_of_variables=complexity_of_variables,
         complexity_of_constants=complexity_of_constants,
+        units=units,
+        output_units=output_units,
+        dimensionless_constants=dimensionless_constants,
     )
     inputs, outputs = read_arrays(fn, X, y)
     symbols = read_names(names, inputs.shape[1], X if callable(fn) else fn)
     samples = split(inputs, outputs, read_weights(weights, len(inputs)), holdout, seed)
     numbers, rule_name = range(outputs.shape[1]), options.rule_for()
-    fits = fits_of("output", numbers, samples, symbols, options.search, options, rule_name)
+    engine, results = options.search, list[Vector | None]()
+    if (given := options.units_for()) is not None:
+        dimensions, results = given.of_inputs(symbols, len(numbers))
+        engine = with_dimensions(engine, dimensions)
+    fits = fits_of("output", numbers, samples, symbols, engine, options, rule_name, results)
     searches = Searches(fits, Journal(options.run_dir), options.executor)
     with ProgressBar(len(fits), enabled=options.progress) as bar:
         return dict(enumerate(searches.refined(bar).values()))

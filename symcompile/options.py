@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from symcompile.errors import DataError, EngineError, SymCompileError, TargetError
 from symcompile.expressions.operator_set import LIMITS, OperatorSet
+from symcompile.expressions.units import Units, check_units
 from symcompile.modules.samples import MIN_SAMPLES
 from symcompile.regression.choice import rule_of
 from symcompile.regression.engines import Engine, create
@@ -89,6 +90,9 @@ class Options:
     nested_constraints: NestedConstraints | None = None
     complexity_of_variables: int | Mapping[str, int] | None = None
     complexity_of_constants: int | None = None
+    units: Mapping[str, str] | Iterable[str] | None = None
+    output_units: str | Mapping[int, str] | Iterable[str] | None = None
+    dimensionless_constants: bool = False
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +103,7 @@ class Options:
                 raise error(f"{name} is {actual}: expected {expected}")
         check_loss(self.loss)
         rule_of(self.rule, self.prefer)
+        check_units(self, whole=True)
         given = {name: getattr(self, name) for name in LIMITS}
         operators: Operators = self.operators
         if isinstance(self.engine, str):
@@ -134,6 +139,19 @@ class Options:
         """The rule that chooses from a front, "" for the default: a target's own goes first."""
         own = None if target is None else rule_of(target.rule, target.prefer)
         return (rule_of(self.rule, self.prefer) or "") if own is None else own
+
+    def units_for(self, target: Target | None = None) -> Units | None:
+        """The units of a target's inputs and outputs, its own or those for all; None for none."""
+        inputs, outputs = self.units, self.output_units
+        pure: bool | None = None
+        if target is not None:
+            if target.units is not None:  # then outputs are its own as well
+                inputs, outputs = target.units, None
+            outputs = outputs if target.output_units is None else target.output_units
+            pure = target.dimensionless_constants
+        if inputs is None:
+            return None
+        return Units(inputs, outputs, self.dimensionless_constants if pure is None else pure)
 
     def _engine(self, engine: str | Engine, operators: Operators, max_complexity: int) -> Engine:
         options = dict(self.engine_options or {})

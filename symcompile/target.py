@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from symcompile.errors import ChoiceError, EngineError, TargetError
+from symcompile.errors import ChoiceError, EngineError, ExpressionError, TargetError
 from symcompile.expressions.operator_set import LIMITS, OperatorSet
+from symcompile.expressions.units import check_units
 from symcompile.regression.choice import rule_of
 
 
@@ -36,6 +37,8 @@ class Target:
             model's output moves by more than that (relative L2, end to end).
         constraints, nested_constraints, complexity_of_variables, complexity_of_constants: for this
             target, as for `symcompile.symcompile`.
+        units, output_units, dimensionless_constants: of this target's inputs and outputs, as for
+            `symcompile.symcompile`.
         rule, prefer: how this target's equations are chosen from their fronts, as for
             `symcompile.symcompile`; either overrules both of there.
     """
@@ -55,6 +58,9 @@ class Target:
     nested_constraints: Mapping[str, Mapping[str, int]] | None = None
     complexity_of_variables: int | Mapping[str, int] | None = None
     complexity_of_constants: int | None = None
+    units: Mapping[str, str] | Iterable[str] | None = None
+    output_units: str | Mapping[int, str] | Iterable[str] | None = None
+    dimensionless_constants: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str) or not self.path:
@@ -80,8 +86,9 @@ class Target:
             raise self._bad("tolerance", self.tolerance, "a number above 0, such as 0.05")
         try:
             rule_of(self.rule, self.prefer)
+            check_units(self, whole=False)
             OperatorSet.of(self.operators, **{name: getattr(self, name) for name in LIMITS})
-        except (ChoiceError, EngineError) as error:
+        except (ChoiceError, EngineError, ExpressionError) as error:
             raise TargetError(f"target {self.path!r}: {error}") from None
 
     @property

@@ -27,6 +27,7 @@ LOADED_ON_USE = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "pint",
     "pyoperon",
     "pysr",
 )

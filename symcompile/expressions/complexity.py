@@ -55,6 +55,9 @@ def allowed(
     expr: LightTree | sympy.Basic, operators: OperatorSet, names: Sequence[str] = ()
 ) -> bool:
     """Whether a form that the operators can spell keeps what limits their use."""
+    dimensions = operators.dimensions
+    if dimensions is not None and not dimensions.go_together(expr, names):
+        return False
     return keeps_constraints(expr, operators, names)
 
 

@@ -11,6 +11,7 @@ import sympy
 
 from symcompile.errors import EngineError, ExpressionError, one_line
 from symcompile.expressions.custom import COMPLEXITY, CustomOperator
+from symcompile.expressions.dimensions import Dimensions
 from symcompile.expressions.operator import Operator
 from symcompile.expressions.operators import ALIASES, VOCABULARY
 from symcompile.expressions.slots import slot_index
@@ -46,6 +47,7 @@ class OperatorSet:
         variable_costs: complexity of inputs by their name, and of all others by OTHERS, else 1.
         constant_cost: complexity of a constant.
         custom: operators of the user's own. To iterate gives those of the vocabulary only.
+        dimensions: of inputs and output, where equations have to go together in them.
     """
 
     costs: tuple[tuple[str, int], ...]
@@ -54,6 +56,7 @@ class OperatorSet:
     variable_costs: tuple[tuple[str, int], ...] = ()
     constant_cost: int = 1
     custom: tuple[CustomOperator, ...] = ()
+    dimensions: Dimensions | None = None
 
     @classmethod
     def of(
@@ -143,14 +146,23 @@ class OperatorSet:
             "complexity_of_variables": dict(self.variable_costs),
             "complexity_of_constants": self.constant_cost,
         }
-        return {name: value for name, value in stored.items() if value not in ({}, 1)}
+        limits = {name: value for name, value in stored.items() if value not in ({}, 1)}
+        if self.dimensions is not None:
+            limits["dimensions"] = self.dimensions.to_json()
+        return limits
 
     @classmethod
     def described(cls, data: Mapping[str, Any]) -> OperatorSet:
         """The set of an engine that says of itself `operators` and, beside them, `limits`."""
         limits = _mapping("limits", data.get("limits") or {}, str(dict.fromkeys(LIMITS)))
         given = {name: limits.get(name) for name in LIMITS}
-        return cls.of(dict(data.get("operators") or {}) or None, **given)
+        operators = cls.of(dict(data.get("operators") or {}) or None, **given)
+        if limits.get("dimensions") is None:
+            return operators
+        try:
+            return replace(operators, dimensions=Dimensions.from_json(limits["dimensions"]))
+        except ExpressionError as error:
+            raise EngineError(str(error)) from None
 
 
 def lookup(name: object) -> Operator:

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import sympy
 
 from symcompile.expressions.light_algebra import add, mul, negative, power
 from symcompile.expressions.light_code import as_expression, fraction, is_minus, light
 from symcompile.expressions.light_tree import HALF, MINUS_ONE, ONE, LightTree, number
-from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import ROWS
+
+if TYPE_CHECKING:
+    from symcompile.expressions.operator_set import OperatorSet
 
 # What operator sets call the functions of sympy, and the operations of programs.
 NAMES = {row.build: row.name for row in ROWS if row.name and isinstance(row.build, type)}

@@ -10,7 +10,7 @@ from dataclasses import replace
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE, canonical
-from symcompile.expressions.complexity import complexity, spellable
+from symcompile.expressions.complexity import allowed, complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import is_constant, renumber, slot
@@ -39,12 +39,32 @@ def candidate(
     """An expression in canonical form with its loss; None where the operators can't spell it, or it
     is not finite on the data."""
     try:
-        form, values = canonical(expr, constants, operators)
-        equation = Equation(form, tuple(names), values, complexity(form, operators))
-        equation = replace(equation, loss=data.loss_of(equation))
+        for form, values in _forms(expr, constants, operators):
+            if spellable(form, operators):
+                equation = Equation(form, tuple(names), values, complexity(form, operators))
+                equation = replace(equation, loss=data.loss_of(equation))
+                return equation if math.isfinite(equation.loss) else None
     except UNUSABLE:
-        return None
-    return equation if math.isfinite(equation.loss) and spellable(form, operators) else None
+        pass
+    return None
+
+
+def _forms(
+    expr: sympy.Expr, constants: Sequence[float], operators: OperatorSet
+) -> Iterator[tuple[sympy.Expr, tuple[float, ...]]]:
+    """The canonical form, and what may go together where that does not in its dimensions.
+
+    A constant that happens to be 1 is no factor of a canonical form, though it may have a
+    dimension; and whatever finds forms adds a constant to them.
+    """
+    form, values = canonical(expr, constants, operators)
+    yield form, values
+    if operators.dimensions is not None:
+        yield renumber(expr, constants)
+        terms = sympy.Add.make_args(form)
+        varying = [term for term in terms if not is_constant(term)]
+        if 0 < len(varying) < len(terms):
+            yield from _forms(sympy.Add(*varying), values, operators)
 
 
 def reductions(expr: sympy.Expr) -> Iterator[sympy.Expr]:
@@ -76,11 +96,15 @@ def without_dead_terms(equation: Equation, data: Dataset, operators: OperatorSet
             change = replace(equation, form=form).predict(data.X) - values
             if not data.loss.mean(change, None) <= limit:
                 continue
-            shorter = equation.with_form(*canonical(form, equation.constants, operators), operators)
+            shorter = [
+                equation.with_form(*found, operators)
+                for found in _forms(form, equation.constants, operators)
+                if allowed(found[0], operators)
+            ]
         except UNUSABLE:
             continue
-        if shorter.complexity < equation.complexity:
-            return without_dead_terms(shorter, data, operators)
+        if shorter and shorter[0].complexity < equation.complexity:
+            return without_dead_terms(shorter[0], data, operators)
     return equation
 
 

@@ -44,6 +44,7 @@ from symcompile.storage.codecs import (
     DATA,
     ERROR,
     FINITE,
+    FLAG,
     IDENTIFIER,
     KEY,
     LITERAL,
@@ -178,10 +179,19 @@ OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
     lambda data: OperatorSet.of(by_name(DATA).read(data)),
 )
+# Numbers of outputs are keys, and so texts in JSON.
+UNITS_OF_OUTPUTS = Codec(
+    lambda units: (
+        {str(k): unit for k, unit in units.items()} if isinstance(units, Mapping) else units
+    ),
+    lambda data: by_number(TEXT).read(data) if type(data) is dict else DATA.read(data),
+)
 record(
     Target,
-    later=("rule", "prefer", *LIMITS),
-    **dict.fromkeys(LIMITS, DATA),
+    later=("rule", "prefer", *LIMITS, "units", "output_units", "dimensionless_constants"),
+    **dict.fromkeys((*LIMITS, "units"), DATA),
+    output_units=UNITS_OF_OUTPUTS,
+    dimensionless_constants=optional(FLAG),
     names=optional(many(IDENTIFIER)),
     domain=optional(ordered(pair(NUMBER, NUMBER))),
     features=optional(ordered(TEXT)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol, runtime_checkable
 
 from symcompile.errors import EngineError
+from symcompile.expressions.dimensions import Dimensions
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.pareto import ParetoFront
@@ -124,6 +125,20 @@ def create(
     from symcompile.regression.engines.operon import OperonEngine
 
     return OperonEngine.create(operator_set, max_complexity, options or {})
+
+
+def with_dimensions(engine: Engine, dimensions: Dimensions) -> Engine:
+    """The engine with operators that know the dimensions of inputs and output.
+
+    Raises EngineError for one that is no dataclass.
+    """
+    if not is_dataclass(engine) or isinstance(engine, type):
+        raise EngineError(
+            f"engine {engine.name!r} can't be told of units: expected a dataclass with a field"
+            " operators, or engine='operon' or 'pysr'"
+        )
+    operators = replace(engine.operators, dimensions=dimensions)
+    return replace(engine, operators=operators)  # type: ignore[type-var]
 
 
 def described(engine: Engine, package: str, **options: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,10 +32,11 @@ import numpy as np
 import sympy
 
 from symcompile.errors import DataError, EngineError, ExpressionError
-from symcompile.expressions.complexity import complexity
+from symcompile.expressions.complexity import allowed, complexity
+from symcompile.expressions.dimensions import WHOLE, Dimensions, Vector
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.operator_set import OperatorSet
+from symcompile.expressions.operator_set import LIMITS, OperatorSet
 from symcompile.expressions.operators import ALIASES, VOCABULARY
 from symcompile.expressions.parser import FUNCTIONS, parse
 from symcompile.expressions.slots import exact_exponents, renumber, slot
@@ -49,13 +51,12 @@ __all__ = ["PySREngine", "julia_is_ready"]
 _PLAIN = "equations are plain expressions in the operators of the vocabulary"
 _FILES = "a search's files live in a temporary folder that is removed"
 
-# Arguments of PySRRegressor that every engine takes, by the same names.
-_OURS = ("constraints", "nested_constraints", "complexity_of_variables", "complexity_of_constants")
 # Arguments of PySRRegressor that are not the user's to give, and what to use instead.
 RESERVED = {
     **dict.fromkeys(("binary_operators", "unary_operators", "operators"), "use operators=[...]"),
     "complexity_of_operators": "use operators={'sin': 3, ...}",
-    **{name: f"use {name}=..." for name in _OURS},
+    **{name: f"use {name}=..." for name in LIMITS},
+    "dimensionless_constants_only": "use dimensionless_constants=True",
     "maxsize": "use max_complexity=...",
     "random_state": "use seed=...",
     "timeout_in_seconds": "use budget=...",
@@ -67,6 +68,16 @@ RESERVED = {
     **dict.fromkeys(("temp_equation_file", "tempdir", "delete_tempfiles"), _FILES),
 }
 
+# Units of the base dimensions, as DynamicQuantities.jl reads them.
+_SI = {
+    "length": "m",
+    "mass": "kg",
+    "time": "s",
+    "current": "A",
+    "temperature": "K",
+    "luminosity": "cd",
+    "substance": "mol",
+}
 _SMALLEST_MAXSIZE = 7  # PySR refuses less
 # A sign that touches its digits belongs to the number: PySR puts blanks around its operators. So
 # "-1.5 ^ x0" is (-1.5)^x0 here, which Python's and sympy's grammars would read as -(1.5^x0).
@@ -119,13 +130,14 @@ class PySREngine:
         if np.ptp(data.y) == 0:
             equations = [Equation.of(sympy.Float(data.y[0]), names, self.operators)]
         else:
-            texts = _search(self.settings(data.X, data.y, seed, budget, names=names), data)
+            settings = self.settings(data.X, data.y, seed, budget, names=names)
+            texts = _search(settings, data, pysr_units(self.operators.dimensions, names))
             equations = [read_equation(text, names, self.operators) for text in texts]
         # By our own count of complexity and our own loss, in float64.
         scored = [
             replace(equation, loss=data.loss_of(equation))
             for equation in equations
-            if equation.complexity <= self.max_complexity
+            if equation.complexity <= self.max_complexity and allowed(equation.form, self.operators)
         ]
         front = ParetoFront.of(scored, data.variance)
         if not len(front):
@@ -160,6 +172,8 @@ class PySREngine:
         return chosen | {
             **_operator_settings(self.operators),
             **_leaf_settings(self.operators, names or columns(X.shape[1])),
+            "dimensionless_constants_only": self.operators.dimensions is not None
+            and self.operators.dimensions.dimensionless_constants,
             "maxsize": max(self.max_complexity, _SMALLEST_MAXSIZE),
             # PySR warns about a seed that it can't keep, and takes no larger one.
             "random_state": seed % 2**32 if deterministic else None,
@@ -172,7 +186,7 @@ class PySREngine:
         return described(self, "pysr", options=options)
 
 
-def _search(settings: dict[str, Any], data: Dataset) -> list[str]:
+def _search(settings: dict[str, Any], data: Dataset, units: dict[str, Any]) -> list[str]:
     """Run PySR; the text of each equation of its hall of fame, by ascending complexity."""
     pysr = load_pysr()
     with (
@@ -183,7 +197,7 @@ def _search(settings: dict[str, Any], data: Dataset) -> list[str]:
         try:
             model = pysr.PySRRegressor(**settings, output_directory=folder)
             names = columns(data.X.shape[1])
-            model.fit(data.X, data.y, weights=data.weights, variable_names=names)
+            model.fit(data.X, data.y, weights=data.weights, variable_names=names, **units)
         except Exception as error:
             raise EngineError(f"PySR failed: {error or type(error).__name__}") from error
     # PySR takes Ctrl-C as "enough"; the next of many searches would then start unasked.
@@ -191,6 +205,24 @@ def _search(settings: dict[str, Any], data: Dataset) -> list[str]:
         raise KeyboardInterrupt
     table = model.equations_.sort_values("complexity", kind="stable")
     return [str(text) for text in table["equation"]]
+
+
+def pysr_units(dimensions: Dimensions | None, names: Sequence[str]) -> dict[str, Any]:
+    """Units of inputs and output as PySR takes them: of their dimensions, those of the SI.
+
+    None where a dimension has no such unit: what it finds is looked at here in any case.
+    """
+    if dimensions is None or not set(dimensions.bases) <= set(_SI):
+        return {}
+
+    def unit(vector: Vector) -> str:
+        powers = zip(dimensions.bases, (Fraction(x, WHOLE) for x in vector), strict=True)
+        return "*".join(f"{_SI[base]}^({p.numerator}//{p.denominator})" for base, p in powers if p)
+
+    known = dict(dimensions.inputs)
+    units = {"X_units": [unit(known[name]) or "1" for name in names]}
+    output = dimensions.output
+    return units if output is None else units | {"y_units": [unit(output) or "1"]}
 
 
 def _leaf_settings(operators: OperatorSet, names: Sequence[str]) -> dict[str, Any]:
