@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.engines.engine import with_dimensions
 from symcompile.regression.fit import Fit
+from symcompile.regression.guesses import read_guesses
 from symcompile.storage.journal import Journal
 
 
@@ -31,25 +32,27 @@ class DistillPass:
 
     def run(self, state: Reduced) -> Distilled:
         regions = state.recording.regions
-        asked = {path: self._engine(region) for path, region in regions.items()}
-        engines = {path: engine for path, (engine, _) in asked.items()}
+        asked = {path: self._asked(region) for path, region in regions.items()}
+        engines = {path: of_region.engine for path, of_region in asked.items()}
         fits: list[Fit] = []
         for path, region in regions.items():
             samples = region.equation_samples(state.recording.samples[path])
             _require_finite_features(region, samples.X)
             outputs, names = region.equation_outputs, region.variables
-            rule = self.options.rule_for(region.target)
-            engine, units = asked[path]
-            fits += fits_of(path, outputs, samples, names, engine, self.options, rule, units)
+            fits += fits_of(path, outputs, samples, names, asked[path], self.options)
         searches = Searches(fits, Journal(self.options.run_dir), self.options.executor)
         return Distilled(**vars(state), engines=engines, searches=searches)
 
+    def _asked(self, region: Region) -> Asked:
+        target = region.target
+        engine, results = self._engine(region)
+        rule, guesses = self.options.rule_for(target), self.options.guesses_for(target)
+        return Asked(engine, rule, results, guesses, self.options.warm_start)
+
     def _engine(self, region: Region) -> tuple[Engine, Sequence[Vector | None]]:
         """The engine of a region's target, and the dimension of each output if there are units."""
-        engine, units = (
-            self.options.engine_for(region.target),
-            self.options.units_for(region.target),
-        )
+        engine = self.options.engine_for(region.target)
+        units = self.options.units_for(region.target)
         if units is None:
             return engine, ()
         if region.projection_in is not None or region.projection_out is not None:
@@ -82,19 +85,40 @@ def with_features(dimensions: Dimensions, region: Region) -> Dimensions:
     return replace(dimensions, inputs=tuple(known))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for of the fits of one block.
+
+    Attributes:
+        rule: what chooses from their fronts; "" for the default.
+        results: the dimension of each output, where there are units.
+        guesses, warm_start: as a user gave them, see `regression.guesses`.
+    """
+
+    engine: Engine
+    rule: str = ""
+    results: Sequence[Vector | None] = ()
+    guesses: Any = None
+    warm_start: Any = None
+
+    def engine_of(self, output: int) -> Engine:
+        dimensions = self.engine.operators.dimensions
+        if dimensions is None or not self.results:
+            return self.engine
+        return with_dimensions(self.engine, dimensions.for_output(self.results[output]))
+
+
 def fits_of(
     block: str,
     outputs: Iterable[int],
     samples: Samples,
     names: tuple[str, ...],
-    engine: Engine,
+    asked: Asked,
     options: Options,
-    rule: str,
-    results: Sequence[Vector | None] = (),
 ) -> list[Fit]:
-    """A fit for each of these outputs of Y, in the variables X; `rule` chooses from its front, and
-    `results` are the dimensions of all outputs, where they are known."""
-    engine.operators.check_inputs(names)
+    """A fit for each of these outputs of Y, in the variables X."""
+    operators = asked.engine.operators
+    operators.check_inputs(names)
     # In random order, so that a search or a fit may look at the first rows alone.
     order = np.random.default_rng(options.seed).permutation(len(samples.X))
     return [
@@ -102,21 +126,18 @@ def fits_of(
             fit_key(block, output),
             *samples.datasets(output, order=order),
             names,
-            _of_output(engine, results[output]) if results else engine,
+            asked.engine_of(output),
             options.seed,
             options.budget,
             loss=options.loss,
             block=block,
-            rule=rule,
+            rule=asked.rule,
+            guesses=read_guesses(
+                asked.guesses, asked.warm_start, (block, output), names, operators
+            ),
         )
         for output in outputs
     ]
-
-
-def _of_output(engine: Engine, result: Vector | None) -> Engine:
-    dimensions = engine.operators.dimensions
-    assert dimensions is not None
-    return with_dimensions(engine, dimensions.for_output(result))
 
 
 def _require_finite_features(region: Region, V: Array) -> None:

@@ -18,11 +18,12 @@ from symcompile.fidelity.outcome import Refusal
 from symcompile.modules.arrays import read_arrays, read_names, read_weights, split
 from symcompile.options import Constraints, NestedConstraints, Operators, Options
 from symcompile.passes import compiling_passes, recording_passes
-from symcompile.passes.distill import fits_of
+from symcompile.passes.distill import Asked, fits_of
 from symcompile.pipeline import Request
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.engines.engine import with_dimensions
+from symcompile.regression.guesses import Guesses
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.progress import ProgressBar
 from symcompile.storage.journal import Journal
@@ -61,6 +62,8 @@ def symcompile(
     units: Mapping[str, str] | Iterable[str] | None = None,
     output_units: str | Mapping[int, str] | Iterable[str] | None = None,
     dimensionless_constants: bool = False,
+    guesses: Guesses | None = None,
+    warm_start: Any = None,
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -115,6 +118,11 @@ def symcompile(
             sums are of one dimension, functions of pure numbers; fitted constants may have any.
         output_units: the unit of the output, or of several, by number or in their order.
         dimensionless_constants: fitted constants are pure numbers, too.
+        guesses: equations of one's own to start from, texts in the names of the inputs, sympy
+            expressions or Equations, for all outputs or by output, `{0: ["2.5*sin(x)"]}`. Numbers
+            with a point in them are constants, which are fitted again.
+        warm_start: an earlier Compiled, or fronts by target and output: their equations are guesses
+            for the same outputs, in the same inputs.
 
     Returns:
         The compiled model. A target that can't be replaced faithfully stays neural, and
@@ -123,7 +131,7 @@ def symcompile(
     Raises:
         TargetError: a target matches nothing, overlaps another, or has bad options.
         DataError: data is missing, empty, not finite, constant, or does not fit the model.
-        ExpressionError: a unit can't be read, or does not go with its input.
+        ExpressionError: a unit or a guess can't be read, or does not go with the inputs.
         ChoiceError: there is no such rule or preference, or both are given.
         EngineError: the engine is missing, an option is unknown, all searches failed, or the
             executor takes no more of them. Where some fail, their targets stay neural.
@@ -153,6 +161,8 @@ def symcompile(
         units,
         output_units,
         dimensionless_constants,
+        guesses,
+        warm_start,
     )
     state, log = compiling_passes(options).run(Request(*_checked(model, targets), data))
     refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
@@ -206,6 +216,8 @@ def distill(
     units: Mapping[str, str] | Iterable[str] | None = None,
     output_units: str | Mapping[int, str] | Iterable[str] | None = None,
     dimensionless_constants: bool = False,
+    guesses: Guesses | None = None,
+    warm_start: Any = None,
 ) -> dict[int, ParetoFront]:
     """Distill any callable, or plain arrays: `distill(fn, X)` or `distill(X, Y)`.
 
@@ -218,8 +230,9 @@ def distill(
         weights: weight of each sample's loss [n_samples].
         holdout: as for `symcompile`: from 4 rows on, and of fewer than 50 none are held out.
         loss, rule, prefer, constraints, nested_constraints, complexity_of_variables,
-            complexity_of_constants, units, output_units, dimensionless_constants: as for
+            complexity_of_constants, units, output_units, dimensionless_constants, guesses: as for
             `symcompile`.
+        warm_start: an earlier front, or fronts by output.
 
     Returns:
         The Pareto front of each output, by number. Where the search of one failed its front is
@@ -250,16 +263,19 @@ def distill(
         units=units,
         output_units=output_units,
         dimensionless_constants=dimensionless_constants,
+        guesses=guesses,
+        warm_start=warm_start,
     )
     inputs, outputs = read_arrays(fn, X, y)
     symbols = read_names(names, inputs.shape[1], X if callable(fn) else fn)
     samples = split(inputs, outputs, read_weights(weights, len(inputs)), holdout, seed)
-    numbers, rule_name = range(outputs.shape[1]), options.rule_for()
+    numbers = range(outputs.shape[1])
     engine, results = options.search, list[Vector | None]()
     if (given := options.units_for()) is not None:
         dimensions, results = given.of_inputs(symbols, len(numbers))
         engine = with_dimensions(engine, dimensions)
-    fits = fits_of("output", numbers, samples, symbols, engine, options, rule_name, results)
+    asked = Asked(engine, options.rule_for(), results, options.guesses, options.warm_start)
+    fits = fits_of("output", numbers, samples, symbols, asked, options)
     searches = Searches(fits, Journal(options.run_dir), options.executor)
     with ProgressBar(len(fits), enabled=options.progress) as bar:
         return dict(enumerate(searches.refined(bar).values()))

@@ -14,6 +14,7 @@ from symcompile.expressions.units import Units, check_units
 from symcompile.modules.samples import MIN_SAMPLES
 from symcompile.regression.choice import rule_of
 from symcompile.regression.engines import Engine, create
+from symcompile.regression.guesses import Guesses, check_fronts, check_guesses
 from symcompile.regression.losses import check_loss
 from symcompile.target import Target, is_count, is_number, is_positive
 
@@ -93,6 +94,8 @@ class Options:
     units: Mapping[str, str] | Iterable[str] | None = None
     output_units: str | Mapping[int, str] | Iterable[str] | None = None
     dimensionless_constants: bool = False
+    guesses: Guesses | None = None
+    warm_start: Any = None
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +107,8 @@ class Options:
         check_loss(self.loss)
         rule_of(self.rule, self.prefer)
         check_units(self, whole=True)
+        check_guesses(self.guesses)
+        check_fronts({} if self.warm_start is None else self.warm_start)
         given = {name: getattr(self, name) for name in LIMITS}
         operators: Operators = self.operators
         if isinstance(self.engine, str):
@@ -152,6 +157,10 @@ class Options:
         if inputs is None:
             return None
         return Units(inputs, outputs, self.dimensionless_constants if pure is None else pure)
+
+    def guesses_for(self, target: Target | None = None) -> Guesses | None:
+        """Those of a target, else those for all."""
+        return self.guesses if target is None or target.guesses is None else target.guesses
 
     def _engine(self, engine: str | Engine, operators: Operators, max_complexity: int) -> Engine:
         options = dict(self.engine_options or {})

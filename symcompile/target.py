@@ -13,6 +13,7 @@ from symcompile.errors import ChoiceError, EngineError, ExpressionError, TargetE
 from symcompile.expressions.operator_set import LIMITS, OperatorSet
 from symcompile.expressions.units import check_units
 from symcompile.regression.choice import rule_of
+from symcompile.regression.guesses import Guesses, check_guesses
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Target:
             target, as for `symcompile.symcompile`.
         units, output_units, dimensionless_constants: of this target's inputs and outputs, as for
             `symcompile.symcompile`.
+        guesses: equations to start from, as for `symcompile.symcompile`, in this target's inputs
+            (its features, if it has any).
         rule, prefer: how this target's equations are chosen from their fronts, as for
             `symcompile.symcompile`; either overrules both of there.
     """
@@ -61,6 +64,7 @@ class Target:
     units: Mapping[str, str] | Iterable[str] | None = None
     output_units: str | Mapping[int, str] | Iterable[str] | None = None
     dimensionless_constants: bool | None = None
+    guesses: Guesses | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str) or not self.path:
@@ -87,6 +91,7 @@ class Target:
         try:
             rule_of(self.rule, self.prefer)
             check_units(self, whole=False)
+            check_guesses(self.guesses)
             OperatorSet.of(self.operators, **{name: getattr(self, name) for name in LIMITS})
         except (ChoiceError, EngineError, ExpressionError) as error:
             raise TargetError(f"target {self.path!r}: {error}") from None

@@ -25,7 +25,8 @@ from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.parser import parse
 from symcompile.expressions.slots import slot
 from symcompile.expressions.units import Units, exponents
-from symcompile.regression.engines.pysr import PySREngine, pysr_units
+from symcompile.regression.engines.pysr import PySREngine
+from symcompile.regression.engines.pysr_settings import units as pysr_units
 
 __all__ = ["real_pysr", "search"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import Engine, ProgressCallback
+from symcompile.regression.engines.guesses import takes_guesses
 from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
@@ -45,6 +47,7 @@ class Fit:
             samples get it, scaled by the outputs that equations are fitted to.
         block: fits of one block try each other's forms; they have the same columns. Empty for a fit
             on its own.
+        guesses: equations to start from, see `guesses`.
         rule: what chooses from the finished front, see `choice.RULES`; "" leaves that to the front.
             No search knows it, so that a journal serves any.
     """
@@ -60,6 +63,7 @@ class Fit:
     loss: str = "squared"
     block: str = ""
     rule: str = ""
+    guesses: tuple[Equation, ...] = ()
 
     def __post_init__(self) -> None:
         loss = loss_for(self.loss, self.data.y)
@@ -83,6 +87,9 @@ class Fit:
 def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None) -> list[Equation]:
     """One search of one fit: the engine's candidates if it offers them, else its front."""
     search = getattr(fit.engine, "candidates", fit.engine.fit)
+    started: dict[str, Any] = {}
+    if fit.guesses and takes_guesses(search):
+        started["guesses"] = fit.guesses
     equations = search(
         fit.data.X,
         fit.data.y,
@@ -91,6 +98,7 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
         seed=fit.seed + restart * _SEED_STEP,
         budget=None if fit.budget is None else fit.budget * (1.0 - _REFINE_SHARE),
         progress=progress,
+        **started,
     )
     equations = list(equations)
     for equation in equations:
@@ -107,4 +115,4 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
     unsearched = without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
-    return fit.refined(candidates + unsearched, _PRUNE_SHARE)
+    return fit.refined([*fit.guesses, *candidates, *unsearched], _PRUNE_SHARE)

@@ -9,6 +9,7 @@ changes for them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,7 +60,12 @@ class Units:
             replace(samples, X=np.ldexp(samples.X, self.X), y=np.ldexp(samples.y, self.y))
             for samples in (fit.data, fit.holdout)
         )
-        return replace(fit, data=data, holdout=holdout)
+        guesses = tuple(map(self.scaled_guess, fit.guesses))
+        return replace(fit, data=data, holdout=holdout, guesses=guesses)
+
+    def scaled_guess(self, guess: Equation) -> Equation:
+        """An equation in the given units in these."""
+        return self.rewritten(guess, [-power for power in self.X], self.y)
 
     @np.errstate(over="ignore")
     def restored(self, front: ParetoFront, fit: Fit) -> ParetoFront:
@@ -91,16 +97,8 @@ class Units:
     def equation(self, equation: Equation, fit: Fit) -> Equation | None:
         """The equation in the given units; None where that computes something else, or is too
         long with the constants that it needs."""
-        constants = list(equation.constants)
-
-        def times(power: int, expr: sympy.Expr) -> sympy.Expr:
-            constants.append(math.ldexp(1.0, power))
-            return slot(len(constants) - 1) * expr
-
-        names = map(sympy.Symbol, equation.symbols)
-        powers = {name: power for name, power in zip(names, self.X, strict=True) if power}
-        form = equation.form.xreplace({name: times(power, name) for name, power in powers.items()})
-        form = times(-self.y, form) if self.y else form
+        written = self.rewritten(equation, self.X, -self.y)
+        form, constants = written.form, written.constants
         X, operators = _inputs(fit), fit.engine.operators
         try:
             restored = equation.with_form(*canonical(form, constants, operators), operators)
@@ -118,6 +116,21 @@ class Units:
             holdout_loss=self.squared(equation.holdout_loss),
             holdout_mse=self.squared(equation.holdout_mse),
         )
+
+    @staticmethod
+    def rewritten(equation: Equation, inputs: Sequence[int], output: int) -> Equation:
+        """With powers of two before its inputs and all of it, as constants."""
+        constants = list(equation.constants)
+
+        def times(power: int, expr: sympy.Expr) -> sympy.Expr:
+            constants.append(math.ldexp(1.0, power))
+            return slot(len(constants) - 1) * expr
+
+        names = map(sympy.Symbol, equation.symbols)
+        powers = {name: power for name, power in zip(names, inputs, strict=True) if power}
+        form = equation.form.xreplace({name: times(power, name) for name, power in powers.items()})
+        form = times(output, form) if output else form
+        return replace(equation, form=form, constants=tuple(constants))
 
 
 def _inputs(fit: Fit) -> Array:

@@ -184,7 +184,9 @@ def fingerprint(fit: Fit) -> str:
 
 
 def _search_settings(fit: Fit) -> dict[str, Any]:
+    guesses = [guess.to_json(text=False) for guess in fit.guesses]
     return {
+        **({"guesses": guesses} if guesses else {}),
         "format": _FORMAT,
         "version": __version__,
         "key": fit.key,

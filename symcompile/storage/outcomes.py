@@ -179,6 +179,7 @@ OPERATORS = Codec(
     lambda operators: OperatorSet.of(operators).to_dict(),
     lambda data: OperatorSet.of(by_name(DATA).read(data)),
 )
+UNITS = ("units", "output_units", "dimensionless_constants")
 # Numbers of outputs are keys, and so texts in JSON.
 UNITS_OF_OUTPUTS = Codec(
     lambda units: (
@@ -188,10 +189,11 @@ UNITS_OF_OUTPUTS = Codec(
 )
 record(
     Target,
-    later=("rule", "prefer", *LIMITS, "units", "output_units", "dimensionless_constants"),
+    later=("rule", "prefer", *LIMITS, *UNITS, "guesses"),
     **dict.fromkeys((*LIMITS, "units"), DATA),
     output_units=UNITS_OF_OUTPUTS,
     dimensionless_constants=optional(FLAG),
+    guesses=Codec(lambda guesses: None, lambda data: None),  # of a search that is over
     names=optional(many(IDENTIFIER)),
     domain=optional(ordered(pair(NUMBER, NUMBER))),
     features=optional(ordered(TEXT)),

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from symcompile.errors import EngineError
 from symcompile.expressions.dimensions import Dimensions
+from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.pareto import ParetoFront
@@ -67,6 +68,7 @@ class Engine(Protocol):
         seed: int = 0,
         budget: float | None = None,
         progress: ProgressCallback | None = None,
+        guesses: Sequence[Equation] = (),
     ) -> ParetoFront:
         """Search for equations of y [n_samples] in the columns of X [n_samples, n_inputs].
 
@@ -78,6 +80,9 @@ class Engine(Protocol):
             progress: called now and then from the searching thread; what it raises ends the search.
                 Where it has a method `on_stop`, an engine may give that a function which is called
                 with an exception, from another thread, once nobody waits for the search any more.
+            guesses: equations to start from, in `names`: of a user, of an earlier front, or such as
+                need no search. They compete with what is found in any case, and only engines whose
+                method has this argument are given them.
 
         Returns:
             A front with losses on the data given (held-out losses are measured later).

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.slots import slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines.engine import ProgressCallback, SearchProgress, described
+from symcompile.regression.engines.guesses import spelled
 from symcompile.regression.engines.operon_search import (
     EXACT,
     OperonRun,
@@ -33,7 +34,7 @@ from symcompile.regression.engines.operon_search import (
     Trees,
     merged,
 )
-from symcompile.regression.engines.operon_tree import Tree, expression, respelled
+from symcompile.regression.engines.operon_tree import Tree, expression, postfix, respelled
 from symcompile.regression.forms import candidate
 from symcompile.regression.pareto import ParetoFront
 
@@ -137,6 +138,7 @@ class OperonEngine:
         seed: int = 0,
         budget: float | None = None,
         progress: ProgressCallback | None = None,
+        guesses: Sequence[Equation] = (),
     ) -> list[Equation]:
         """Everything worth refining, front or not: the best few trees of each length, and of those
         that have one form the best.
@@ -145,7 +147,7 @@ class OperonEngine:
         """
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
         _check_arrays(X, y, names)
-        search = _OperonFit(self, Dataset(X, y, weights), names)
+        search = _OperonFit(self, Dataset(X, y, weights), names, tuple(guesses))
         candidates = [search.equation(slot(0), [float(np.average(y, weights=weights))])]
         if len(search.columns) and len(_varying(y[:, None])):
             seconds = None if budget is None else budget * (1.0 - _READ_SHARE)
@@ -167,6 +169,7 @@ class _OperonFit:
     engine: OperonEngine
     data: Dataset
     names: Sequence[str]
+    guesses: tuple[Equation, ...] = ()
 
     @cached_property
     def columns(self) -> Array:
@@ -217,7 +220,14 @@ class _OperonFit:
         X, y = self.data.X[np.ix_(rows, self.columns)], self.data.y[rows]
         data = np.column_stack([X * self.scales, (y - y.mean()) / (float(y.std()) or 1.0)])
         types = _node_types(self.engine.operators)
-        return OperonRun(data, types, self.engine.max_length, self.engine.search, seed)
+        size = self.engine.max_length, self.engine.search
+        return OperonRun(data, types, *size, seed, self.planted(types))
+
+    def planted(self, types: Collection[str]) -> list[Tree]:
+        """The guesses as trees of these node types, as far as they can be."""
+        found = spelled(self.guesses, self.engine.operators, 2 * self.engine.max_complexity)
+        trees = (postfix(one.tree, self.symbols, self.scales, one.value, types) for one in found)
+        return list(dict.fromkeys(tree for tree in trees if tree))
 
     def rows(self, rng: np.random.Generator) -> Array:
         """Rows to look at: drawn by weight if there are weights, repeated if there are few."""

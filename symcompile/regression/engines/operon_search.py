@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -116,12 +116,15 @@ class OperonRun:
         max_length: int,
         options: SearchOptions,
         seed: int,
+        planted: Sequence[Tree] = (),
     ) -> None:
-        """`data` is [n_samples, n_inputs + 1], the output last; `types` are operon node types."""
+        """`data` is [n_samples, n_inputs + 1], the output last; `types` are operon node types, and
+        `planted` trees of them that are in the first population."""
         import pyoperon
 
         self.op = pyoperon
         self.options, self.max_length, self.seed = options, max_length, seed
+        self.planted = planted
         self.parts: list[Any] = []
         self.trees = Trees(options.keep)
         self.exact_length, self.exact_since = 0, 0
@@ -155,7 +158,7 @@ class OperonRun:
         self.creator = keep(op.BalancedTreeCreator(self.primitives, self.inputs, 0.0))
         self.coefficients = keep(op.NormalCoefficientInitializer())
         self.coefficients.ParameterizeDistribution(0, 1)
-        initializer = keep(op.UniformLengthTreeInitializer(self.creator))
+        self.initializer = initializer = keep(op.UniformLengthTreeInitializer(self.creator))
         initializer.ParameterizeDistribution(1, min(10, self.max_length))
         initializer.MinDepth, initializer.MaxDepth = 1, 1000
         config = op.GeneticAlgorithmConfig(
@@ -247,6 +250,7 @@ class OperonRun:
             except BaseException as error:
                 self.halt(error)
 
+        planted = self.plant()
         # With many individuals a generation alone takes longer than a budget.
         seconds = max(deadline - time.monotonic(), 0.0)
         timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self.stop)
@@ -254,13 +258,61 @@ class OperonRun:
         timer.start()
         try:
             generator = self.op.RandomGenerator(np.uint64(self.seed))
-            self.algorithm.Run(generator, observe, 1, False)
+            self.algorithm.Run(generator, observe, 1, planted)
         finally:
             timer.cancel()
         if self.error is not None:
             raise self.error
         self._collect()
         return self.trees
+
+    def plant(self) -> bool:
+        """Put the trees that were given into the first population; whether there are any.
+
+        Operon takes a population only of an algorithm that has run: so it runs for no evaluation.
+        At most half of the population are planted, so that there is something to cross them with.
+        """
+        op, most = self.op, max(self.options.population // 2, 1)
+        genotypes = [self.genotype(tree) for tree in self.planted]
+        genotypes = [one for one in genotypes if self.is_in_bounds(one)][:most]
+        if not genotypes:
+            return False
+        generator = op.RandomGenerator(np.uint64(self.seed))
+        self.stop()
+        self.algorithm.Run(generator, None, 1, False)
+        for evaluator in self.evaluators:
+            evaluator.Budget = _UNLIMITED
+        if self.error is not None:  # halted meanwhile
+            self.stop()
+        individuals = []
+        for place in range(len(self.algorithm.Individuals)):
+            individual = op.Individual(2)
+            if place < len(genotypes):
+                individual.Genotype = genotypes[place]
+            else:
+                tree = self.initializer(generator)
+                self.coefficients(generator, tree)
+                individual.Genotype = tree
+            individuals.append(individual)
+        self.algorithm.RestoreIndividuals(op.IndividualCollection(individuals))
+        return True
+
+    def is_in_bounds(self, tree: Any) -> bool:
+        return bool(tree.Length <= self.max_length and tree.Depth <= _MAX_DEPTH)
+
+    def genotype(self, tree: Tree) -> Any:
+        """A tree of this run from its nodes."""
+        op, by_meaning = self.op, {meaning: name for name, meaning in self.true_name.items()}
+        nodes = []
+        for name, _, value, column in tree:
+            kind = "Variable" if name == "variable" else by_meaning.get(name, name)
+            node = op.Node(getattr(op.NodeType, kind))
+            if name == "variable":
+                node.HashValue = node.CalculatedHashValue = self.inputs[column]
+            if name in ("variable", "Constant"):
+                node.Value = value
+            nodes.append(node)
+        return op.Tree(nodes).UpdateNodes()
 
     def copy(self, tree: Any) -> Tree:
         """The nodes of a tree of this run."""

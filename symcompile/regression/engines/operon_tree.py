@@ -1,8 +1,9 @@
-"""From operon's postfix node lists to sympy expressions, node by node: no text is ever parsed."""
+"""Between operon's postfix node lists and expressions, node by node: no text is ever parsed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from symcompile.expressions.fold import BUILD, by_definition
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.size_limits import Gauge, Size
-from symcompile.expressions.slots import slot
+from symcompile.expressions.slots import is_constant, slot
+from symcompile.expressions.tree import Tree as Spelled
 
 
 class TreeNode(NamedTuple):
@@ -88,3 +90,101 @@ def expression(
                 expr *= sympy.Symbol(symbols[node.column])
         stack.append((expr, size))
     return stack.pop()[0], constants
+
+
+# --- and back ------------------------------------------------------------------------------------
+
+
+def postfix(
+    tree: Spelled,
+    symbols: Sequence[str],
+    scales: Sequence[float] | Array,
+    value: Callable[[sympy.Expr], float],
+    types: Collection[str],
+) -> Tree | None:
+    """The node list of a tree of operators, up to a factor and a constant around all of it, which
+    operon fits by itself; None for one that these node types can't spell, or that is constant.
+
+    Args:
+        symbols, scales: as for `expression`.
+        value: the number that a constant leaf is.
+    """
+    try:
+        nodes = _Postfix(symbols, scales, value, types).of(_inner(tree))
+    except _LackingError:
+        return None
+    return nodes if any(node.name == "variable" for node in nodes) else None
+
+
+class _LackingError(Exception):
+    """There is no node type for it."""
+
+
+def _is_number(tree: Spelled) -> bool:
+    return tree.leaf is not None and is_constant(tree.leaf)
+
+
+def _inner(tree: Spelled) -> Spelled:
+    """Without a constant that is added, and then a factor."""
+    for name in ("+", "*"):
+        if tree.name == name:
+            kept = tuple(arg for arg in tree.args if not _is_number(arg))
+            tree = kept[0] if len(kept) == 1 else replace(tree, args=kept)
+    return tree
+
+
+@dataclass(frozen=True)
+class _Postfix:
+    symbols: Sequence[str]
+    scales: Sequence[float] | Array
+    value: Callable[[sympy.Expr], float]
+    types: Collection[str]
+
+    def of(self, tree: Spelled) -> Tree:
+        if tree.leaf is not None:
+            return (self.leaf(tree.leaf),)
+        name, args = tree.name, tree.args
+        if name == "-":
+            return self.node("Add", self.of(args[0]), self.times(-1.0, args[1]))
+        if name == "neg":
+            return self.times(-1.0, args[0])
+        if name == "inv":
+            return self.node("Div", (_constant(1.0),), self.of(args[0]))
+        if name == "cube":
+            inner = self.of(args[0])
+            return self.node("Mul", inner, self.node("Square", inner))
+        if name == "*" and _is_number(args[0]):
+            return self.times(self.value(args[0].leaf), *args[1:])
+        row = VOCABULARY.get(name)
+        if row is None or len(row.operon) != 1 or row.operon_spelled:
+            raise _LackingError
+        return self.node(row.operon[0], *map(self.of, args))
+
+    def leaf(self, leaf: sympy.Expr) -> TreeNode:
+        if is_constant(leaf):
+            return _constant(self.value(leaf))
+        if leaf.name not in self.symbols:  # a column that does not vary
+            raise _LackingError
+        column = list(self.symbols).index(leaf.name)
+        return TreeNode("variable", 0, 1.0 / float(self.scales[column]), column)
+
+    def times(self, factor: float, *args: Spelled) -> Tree:
+        """A product with a constant, which a variable has for itself."""
+        first, *others = map(self.of, args)
+        if len(first) == 1 and first[0].name == "variable":
+            first = (first[0]._replace(value=factor * first[0].value),)
+        else:
+            first = self.node("Mul", (_constant(factor),), first)
+        return self.node("Mul", first, *others) if others else first
+
+    def node(self, name: str, *args: Tree) -> Tree:
+        """Of more than two arguments one node after the other; the first argument stands last."""
+        if name not in self.types:
+            raise _LackingError
+        if len(args) == 1:
+            return (*args[0], TreeNode(name, 1, 1.0))
+        return reduce(lambda left, right: (*right, *left, TreeNode(name, 2, 1.0)), args)
+
+
+def _constant(value: float) -> TreeNode:
+    return TreeNode("Constant", 0, value)

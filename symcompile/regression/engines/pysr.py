@@ -20,9 +20,8 @@ import difflib
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,17 +32,19 @@ import sympy
 
 from symcompile.errors import DataError, EngineError, ExpressionError
 from symcompile.expressions.complexity import allowed, complexity
-from symcompile.expressions.dimensions import WHOLE, Dimensions, Vector
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import LIMITS, OperatorSet
-from symcompile.expressions.operators import ALIASES, VOCABULARY
+from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.parser import FUNCTIONS, parse
 from symcompile.expressions.slots import exact_exponents, renumber, slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines.engine import ProgressCallback, SearchProgress, described
+from symcompile.regression.engines.guesses import spelled
 from symcompile.regression.engines.julia import julia_is_ready, load_pysr
-from symcompile.regression.engines.julia_text import PREFIX, definition
+from symcompile.regression.engines.julia_text import PREFIX
+from symcompile.regression.engines.julia_text import guess as julia_guess
+from symcompile.regression.engines.pysr_settings import leaf_settings, operator_settings, units
 from symcompile.regression.pareto import ParetoFront
 
 __all__ = ["PySREngine", "julia_is_ready"]
@@ -57,6 +58,7 @@ RESERVED = {
     "complexity_of_operators": "use operators={'sin': 3, ...}",
     **{name: f"use {name}=..." for name in LIMITS},
     "dimensionless_constants_only": "use dimensionless_constants=True",
+    "guesses": "use guesses=[...]",
     "maxsize": "use max_complexity=...",
     "random_state": "use seed=...",
     "timeout_in_seconds": "use budget=...",
@@ -68,16 +70,6 @@ RESERVED = {
     **dict.fromkeys(("temp_equation_file", "tempdir", "delete_tempfiles"), _FILES),
 }
 
-# Units of the base dimensions, as DynamicQuantities.jl reads them.
-_SI = {
-    "length": "m",
-    "mass": "kg",
-    "time": "s",
-    "current": "A",
-    "temperature": "K",
-    "luminosity": "cd",
-    "substance": "mol",
-}
 _SMALLEST_MAXSIZE = 7  # PySR refuses less
 # A sign that touches its digits belongs to the number: PySR puts blanks around its operators. So
 # "-1.5 ^ x0" is (-1.5)^x0 here, which Python's and sympy's grammars would read as -(1.5^x0).
@@ -118,6 +110,7 @@ class PySREngine:
         seed: int = 0,
         budget: float | None = None,
         progress: ProgressCallback | None = None,
+        guesses: Sequence[Equation] = (),
     ) -> ParetoFront:
         """See `Engine.fit`. Samples that are not finite are left out. `progress` is only called
         when the search is over, since PySR does not call back.
@@ -131,7 +124,9 @@ class PySREngine:
             equations = [Equation.of(sympy.Float(data.y[0]), names, self.operators)]
         else:
             settings = self.settings(data.X, data.y, seed, budget, names=names)
-            texts = _search(settings, data, pysr_units(self.operators.dimensions, names))
+            if (texts := self.guessed(guesses, names)) and _takes("guesses"):
+                settings["guesses"] = texts
+            texts = _search(settings, data, units(self.operators.dimensions, names))
             equations = [read_equation(text, names, self.operators) for text in texts]
         # By our own count of complexity and our own loss, in float64.
         scored = [
@@ -170,8 +165,8 @@ class PySREngine:
             "deterministic": deterministic,
         } | dict(self.options)
         return chosen | {
-            **_operator_settings(self.operators),
-            **_leaf_settings(self.operators, names or columns(X.shape[1])),
+            **operator_settings(self.operators),
+            **leaf_settings(self.operators, names or columns(X.shape[1])),
             "dimensionless_constants_only": self.operators.dimensions is not None
             and self.operators.dimensions.dimensionless_constants,
             "maxsize": max(self.max_complexity, _SMALLEST_MAXSIZE),
@@ -179,6 +174,12 @@ class PySREngine:
             "random_state": seed % 2**32 if deterministic else None,
             "timeout_in_seconds": None if budget is None else float(budget),
         }
+
+    def guessed(self, guesses: Sequence[Equation], names: Sequence[str]) -> list[str]:
+        """Guesses as PySR reads them, those that its operators can spell."""
+        inputs = dict(zip(names, columns(len(names)), strict=True))
+        found = spelled(guesses, self.operators, self.max_complexity)
+        return list(dict.fromkeys(julia_guess(one.tree, inputs, one.value) for one in found))
 
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data, for the manifest."""
@@ -205,78 +206,6 @@ def _search(settings: dict[str, Any], data: Dataset, units: dict[str, Any]) -> l
         raise KeyboardInterrupt
     table = model.equations_.sort_values("complexity", kind="stable")
     return [str(text) for text in table["equation"]]
-
-
-def pysr_units(dimensions: Dimensions | None, names: Sequence[str]) -> dict[str, Any]:
-    """Units of inputs and output as PySR takes them: of their dimensions, those of the SI.
-
-    None where a dimension has no such unit: what it finds is looked at here in any case.
-    """
-    if dimensions is None or not set(dimensions.bases) <= set(_SI):
-        return {}
-
-    def unit(vector: Vector) -> str:
-        powers = zip(dimensions.bases, (Fraction(x, WHOLE) for x in vector), strict=True)
-        return "*".join(f"{_SI[base]}^({p.numerator}//{p.denominator})" for base, p in powers if p)
-
-    known = dict(dimensions.inputs)
-    units = {"X_units": [unit(known[name]) or "1" for name in names]}
-    output = dimensions.output
-    return units if output is None else units | {"y_units": [unit(output) or "1"]}
-
-
-def _leaf_settings(operators: OperatorSet, names: Sequence[str]) -> dict[str, Any]:
-    """What inputs and constants cost, where that is not 1."""
-    costs = [operators.cost_of_input(name) for name in names]
-    return {
-        "complexity_of_variables": costs if operators.variable_costs else None,
-        "complexity_of_constants": operators.constant_cost if operators.constant_cost > 1 else None,
-    }
-
-
-def _operator_settings(operators: OperatorSet) -> dict[str, Any]:
-    """Operators and their costs as PySR spells them, and the constraints on them."""
-
-    def within(limits: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Those of operators that PySR is given: it refuses others."""
-        return _respelled({name: limit for name, limit in limits if name in operators})
-
-    names = [*operators, *(custom.name for custom in operators.custom)]
-    constraints = {
-        name: limit if len(limit) > 1 else limit[0]
-        for name, limit in within(operators.constraints).items()
-    }
-    if "pow" in operators:
-        # Without this PySR warns, and finds towers of powers: any base, but a plain exponent.
-        constraints.setdefault("^", (-1, 1))
-    nested = {name: within(inner) for name, inner in within(operators.nested_constraints).items()}
-    rows, customs = [VOCABULARY[name] for name in operators], operators.custom
-    # PySR wants to make sympy expressions of what it finds, though nothing here reads them.
-    own = {row.pysr_name: row.build for row in rows if row.definition or row.pysr_name != row.pysr}
-    own |= {PREFIX + custom.name: custom.head for custom in customs}
-    unary, binary = (
-        [*(VOCABULARY[name].pysr for name in names), *map(definition, of_arity)]
-        for names, of_arity in (
-            (operators.unary, [custom for custom in customs if custom.arity == 1]),
-            (operators.binary, [custom for custom in customs if custom.arity == 2]),
-        )
-    )
-    return {
-        "binary_operators": binary,
-        "unary_operators": unary,
-        "complexity_of_operators": _respelled({name: operators.cost(name) for name in names}),
-        "extra_sympy_mappings": own or None,
-        "constraints": constraints or None,
-        "nested_constraints": {name: inner for name, inner in nested.items() if inner} or None,
-    }
-
-
-def _respelled(by_operator: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that are operators as PySR spells them."""
-    names = {name: row.pysr_name for name, row in VOCABULARY.items()}
-    return {
-        names.get(ALIASES.get(key, key), PREFIX + key): value for key, value in by_operator.items()
-    }
 
 
 def _precision(X: Array, y: Array) -> int:
@@ -347,6 +276,12 @@ def constructor_arguments() -> frozenset[str]:
         if isinstance(method, ast.FunctionDef) and method.name == "__init__"
         for argument in (*method.args.args[1:], *method.args.kwonlyargs)
     )
+
+
+def _takes(argument: str) -> bool:
+    """Whether the installed PySR has it: earlier versions start from nothing."""
+    arguments = constructor_arguments()
+    return not arguments or argument in arguments
 
 
 def _plain(value: Any) -> Any:
