@@ -91,16 +91,20 @@ class Algebra:
         yield tree
         nodes = list(tree.walk())
         if any(map(_is_sum_of_products, nodes)):
-            yield self.with_factors_out(tree)
+            yield from self.with_factors_out(tree)
         if len(nodes) <= _EXPAND_NODES and any(map(_is_product_of_sums, nodes)):
             out = multiplied_out(tree, _EXPAND_TERMS)
             if out is not None and out != tree:
                 out = self.merging.merged(out)
                 yield out
-                yield self.with_factors_out(out)
+                yield from self.with_factors_out(out)
 
-    def with_factors_out(self, tree: LightTree) -> LightTree:
-        return self.merging.merged(collected(tree, self.operators, self.names))
+    def with_factors_out(self, tree: LightTree) -> Iterator[LightTree]:
+        """Merged again, and as it is: what merges may need a constant more then."""
+        out = collected(tree, self.operators, self.names)
+        if out != tree:
+            yield self.merging.merged(out)
+            yield out
 
 
 def _is_sum_of_products(node: LightTree) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +18,28 @@ from symcompile.expressions.complexity import complexity
 from symcompile.expressions.custom import written_out
 from symcompile.expressions.evaluation import Array, evaluate
 from symcompile.expressions.fold import in_our_heads
+from symcompile.expressions.light_code import as_expression, program
+from symcompile.expressions.light_code import from_sympy as light_tree
+from symcompile.expressions.light_tree import LightTree
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.printing import as_latex, as_python, as_text
 from symcompile.expressions.program import Program, from_sympy, to_sympy
 from symcompile.expressions.recognition import recognized
+
+
+class _Form:
+    """The form of an equation: of one that was made of a light tree, built when it is asked for."""
+
+    def __get__(self, equation: Equation | None, owner: type) -> Any:
+        if equation is None:
+            return self
+        held = equation.__dict__["form"]
+        if isinstance(held, LightTree):
+            held = equation.__dict__["form"] = as_expression(held, equation.symbols)
+        return held
+
+    def __set__(self, equation: Equation, form: sympy.Expr | LightTree) -> None:
+        equation.__dict__["form"] = form
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,40 @@ class Equation:
         cost = complexity(recognized(form, operators, constants), operators)
         return cls(form, tuple(symbols), constants, cost, loss, holdout_loss)
 
+    @classmethod
+    def of_tree(
+        cls,
+        tree: LightTree,
+        symbols: Sequence[str],
+        constants: Sequence[float],
+        operators: OperatorSet,
+        loss: float = math.nan,
+    ) -> Equation:
+        """From a light tree over the columns of X, with slots 0, 1, ... for the constants.
+
+        No sympy expression is made before its `form` is asked for: searches make thousands of
+        equations, and show ten. `updated` keeps it so, `dataclasses.replace` does not.
+        """
+        cost = complexity(tree, operators, symbols)
+        return cls(tree, tuple(symbols), tuple(constants), cost, loss)
+
+    @property
+    def tree(self) -> tuple[LightTree, tuple[float, ...]]:
+        """The form as a light tree, and its constants: also those that are floats in the form."""
+        held = self.__dict__["form"]
+        if isinstance(held, LightTree):
+            return held, self.constants
+        constants = list(self.constants)
+        tree = light_tree(held, self.symbols, constants)
+        return tree, tuple(constants)
+
+    def updated(self, **known: Any) -> Equation:
+        """The same form with other constants, losses or complexity."""
+        other = object.__new__(type(self))
+        kept = {name: self.__dict__[name] for name in _KEPT if name in self.__dict__}
+        other.__dict__.update(kept | known)
+        return other
+
     @cached_property
     def sympy(self) -> sympy.Expr:
         """The expression with its constants written in."""
@@ -85,6 +137,9 @@ class Equation:
     @cached_property
     def program(self) -> Program:
         """The flat form that evaluation, lowering and storage use."""
+        held = self.__dict__["form"]
+        if isinstance(held, LightTree):
+            return program(held, len(self.symbols), len(self.constants))
         return from_sympy([self.form], self.symbols, len(self.constants))
 
     @property
@@ -195,6 +250,11 @@ class Equation:
 
     def __str__(self) -> str:
         return self.text()
+
+
+Equation.form = _Form()
+# What `updated` keeps: fields, and what does not depend on the numbers.
+_KEPT = (*(field.name for field in fields(Equation)), "program")
 
 
 def _finite(value: float) -> float | None:

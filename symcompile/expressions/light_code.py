@@ -12,7 +12,7 @@ import sympy
 
 from symcompile.errors import ExpressionError, LoweringError
 from symcompile.expressions.custom import ARGUMENTS
-from symcompile.expressions.evaluation import VALUES
+from symcompile.expressions.evaluation import Array, value_rules
 from symcompile.expressions.fold import BUILD, Code, fold
 from symcompile.expressions.light_algebra import function, negative, power, rebuilt, with_args
 from symcompile.expressions.light_tree import (
@@ -31,6 +31,7 @@ from symcompile.expressions.slots import as_sympy, exact_exponent, real, slot_in
 from symcompile.expressions.slots import slot as as_slot
 
 _MAX_POWER = 64
+_NO_SAMPLES = np.empty((0, 0))
 # The tree of each operation of a program.
 TREES: dict[str, Callable[..., LightTree]] = {
     op: (lambda *args, op=op: rebuilt(op, args)) for op in OPERATORS if op != "power"
@@ -298,17 +299,38 @@ def moved(tree: LightTree, by: int) -> LightTree:
     return _renumbered(tree, {index: slot(index + by) for index in tree.slots})
 
 
+class Values:
+    """What trees give on X [n_samples, n_inputs] with these constants; common parts once."""
+
+    def __init__(self, X: Array, constants: Sequence[float]) -> None:
+        self.rules = value_rules(X, constants)
+        self.shape = (len(X),)
+        self.known: dict[LightTree, Any] = {}
+
+    def of(self, tree: LightTree) -> Array:
+        """Values [n_samples]; NaN or infinity where there are none."""
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(self.visit(tree), self.shape)
+
+    def visit(self, tree: LightTree) -> Any:
+        if tree not in self.known:
+            self.known[tree] = self.value(tree)
+        return self.known[tree]
+
+    def value(self, tree: LightTree) -> Any:
+        if not tree.args:
+            return self.rules[tree.op](_stored(tree.value))
+        if tree.op == "custom":
+            return self.visit(definition(tree))
+        if tree.op == "pow" and (exponent := tree.args[1].rational) is not None:
+            whole = type(exponent) is int  # numpy multiplies where it is small
+            return self.visit(tree.args[0]) ** (exponent if whole else float(exponent))
+        return self.rules[tree.op](*map(self.visit, tree.args))
+
+
 def value_of(tree: LightTree, constants: Sequence[float]) -> float:
     """The number that a constant tree stands for; NaN where it is none."""
+    if (exact := tree.rational) is not None:
+        return float(exact)
     with np.errstate(all="ignore"):
-        return float(_value(tree, constants))
-
-
-def _value(tree: LightTree, constants: Sequence[float]) -> Any:
-    if tree.op == "slot":
-        return np.float64(constants[tree.value])
-    if not tree.args:
-        return VALUES["number"](_stored(tree.value))
-    if tree.op == "custom":
-        return _value(definition(tree), constants)
-    return VALUES[tree.op](*(_value(arg, constants) for arg in tree.args))
+        return float(Values(_NO_SAMPLES, constants).visit(tree))

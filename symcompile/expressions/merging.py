@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import is_
 
 from symcompile.expressions import slots
 from symcompile.expressions.light_algebra import (
@@ -43,18 +44,6 @@ class Merging:
         self.either_wave = either_wave
         self.values = [float(value) for value in constants]
         self.known: dict[LightTree, LightTree] = {}
-        self.rules: dict[str, Callable[..., LightTree]] = {
-            "add": lambda *args: self.sum(args),
-            "mul": lambda *args: self.product(args),
-            "pow": self.power,
-            "exp": self.exp,
-            "sin": self.sin,
-            "cos": self.cos,
-            "abs": self.abs,
-            "log": self.log,
-            "min": lambda *args: self.extreme("min", args),
-            "max": lambda *args: self.extreme("max", args),
-        }
 
     def merged(self, tree: LightTree) -> LightTree:
         for _ in range(_ROUNDS):
@@ -74,11 +63,13 @@ class Merging:
         return found
 
     def node(self, tree: LightTree) -> LightTree:
-        args = [self.of(arg) for arg in tree.args]
+        args = [self.of(arg) if arg.args else arg for arg in tree.args]
         if all(arg.is_constant for arg in args):
             return self.constant(with_args(tree, args))  # the inputs had a factor of zero
-        rule = self.rules.get(tree.op)
-        return rule(*args) if rule else with_args(tree, args)
+        if tree.op in _OF_ALL:
+            return _OF_ALL[tree.op](self, args)
+        rule = _RULES.get(tree.op)
+        return rule(self, *args) if rule else with_args(tree, args)
 
     # Constants
 
@@ -109,6 +100,9 @@ class Merging:
 
     def sum(self, args: Iterable[LightTree]) -> LightTree:
         """Like terms merged; a constant before an inner sum is multiplied in."""
+        args = tuple(args)
+        if self.is_merged(args):
+            return add(args)
         groups: dict[LightTree, LightTree] = {}
         for coefficient, rest in self.terms(args):
             groups[rest] = add((groups[rest], coefficient)) if rest in groups else coefficient
@@ -124,6 +118,17 @@ class Merging:
                 rest = times(coefficient, rest)
             total.append(rest)
         return add(total)
+
+    def is_merged(self, args: Sequence[LightTree]) -> bool:
+        """Whether these terms stay as they are: no sums, none like another, none of nothing."""
+        rests = set()
+        for arg in args:
+            coefficient, rest = self.split(arg)
+            plain = coefficient is ONE or (coefficient.op == "slot" and self.value(coefficient))
+            if not plain or rest.op == "add":
+                return False
+            rests.add(rest)
+        return len(rests) == len(args)
 
     def leaves_range(self, coefficient: LightTree) -> bool:
         """Whether a product of numbers is none of float64's: what it stands before may make up."""
@@ -165,7 +170,7 @@ class Merging:
             return 1.0, tree
         factor = self.leading(tree)
         factor = abs(factor) if positive else factor
-        if factor == 0.0 or not math.isfinite(factor):
+        if factor in (0.0, 1.0) or not math.isfinite(factor):
             return 1.0, tree
         return factor, self.scaled(1.0 / factor, tree)
 
@@ -174,7 +179,7 @@ class Merging:
         coefficient, rest = self.split(tree)
         if rest.op != "add":
             return coefficient is not ONE
-        return all(inner is not ONE for inner, _ in self.terms([rest]))
+        return all(term.is_constant or self.is_scaled(term) for term in rest.args)
 
     # Products and powers
 
@@ -187,20 +192,20 @@ class Merging:
         inexact = [part for part in numbers if part.slots]
         scale = math.prod(map(self.value, inexact)) if inexact else 1.0
         factors = []
-        one_sum = sum(factor.op == "add" for factor in others) == 1
         for factor in others:
-            pulled, rest = 1.0, factor
-            if not (one_sum and factor.op == "add"):
-                pulled, rest = self.pull_factor(factor)
+            pulled, rest = self.pull_factor(factor)
             scale *= pulled
             factors.append(rest)
+        if all(map(is_, factors, others)) and (not inexact or _is_assembled(numbers, others)):
+            return whole
         if not is_number(scale) and all(is_number(self.value(part)) for part in numbers):
             return whole
         return self.assemble(scale, exact, factors, inexact)
 
     def pull_factor(self, factor: LightTree) -> tuple[float, LightTree]:
         if factor.op == "exp":
-            return self.exponential(self.sum(factor.args))
+            scale, rest = self.exponential(self.sum(factor.args))
+            return scale, factor if rest == factor else rest
         if factor.op == "add":
             return self.pulled(factor)
         if factor.op == "pow" and factor.args[0].op == "add":
@@ -226,11 +231,8 @@ class Merging:
         scale *= self.value(exact)
         if rest.op in ("mul", "cos") or rest.op in _ODD:
             scale, rest = self.positive_waves(scale, rest)
-        factors = parts("mul", rest)
-        sums = [factor for factor in factors if factor.op == "add"]
-        if len(sums) == 1 and sum(n is ONE for n, _ in self.terms(sums)) <= 1:
-            inside = self.scaled(scale, sums[0])
-            return mul(inside if factor is sums[0] else factor for factor in factors)
+        if rest.op == "add" and sum(n is ONE for n, _ in self.terms([rest])) <= 1:
+            return self.scaled(scale, rest)
         if scale in (1.0, -1.0):
             return mul((number(int(scale)), rest))
         kept = len(given) == 1 and given[0].op == "slot" and self.value(given[0]) == scale
@@ -333,11 +335,41 @@ class Merging:
             return function("log", (argument,))
         return add((function("log", (rest,)), self.new(math.log(scale))))
 
+    def least(self, args: Sequence[LightTree]) -> LightTree:
+        return self.extreme("min", args)
+
+    def largest(self, args: Sequence[LightTree]) -> LightTree:
+        return self.extreme("max", args)
+
     def extreme(self, op: str, args: Sequence[LightTree]) -> LightTree:
         numbers, others = _apart(args)
         if len(numbers) > 1:
             numbers = [self.constant(rebuilt(op, tuple(numbers)))]
         return function(op, (*numbers, *others))
+
+
+# Of all arguments at once, and of one after the other.
+_OF_ALL: dict[str, Callable[[Merging, Sequence[LightTree]], LightTree]] = {
+    "add": Merging.sum,
+    "mul": Merging.product,
+    "min": Merging.least,
+    "max": Merging.largest,
+}
+_RULES: dict[str, Callable[..., LightTree]] = {
+    "pow": Merging.power,
+    "exp": Merging.exp,
+    "sin": Merging.sin,
+    "cos": Merging.cos,
+    "abs": Merging.abs,
+    "log": Merging.log,
+}
+
+
+def _is_assembled(numbers: Sequence[LightTree], others: Sequence[LightTree]) -> bool:
+    """Whether a constant stands before factors that don't care for its sign or take it in."""
+    if len(numbers) > 1 or numbers[0].op != "slot" or len(others) < 2:
+        return False
+    return not any(factor.op in _ODD or factor.op in _WAVES for factor in others)
 
 
 def is_number(value: float) -> bool:

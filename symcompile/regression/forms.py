@@ -5,23 +5,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from fractions import Fraction
 
-import sympy
-
-from symcompile.expressions.canonical import UNUSABLE, canonical
-from symcompile.expressions.complexity import allowed, complexity, spellable
+from symcompile.expressions.canonical import UNUSABLE, Algebra, Form
+from symcompile.expressions.complexity import allowed, spellable
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.light_algebra import mul, power, rebuilt, some, with_args
+from symcompile.expressions.light_code import Values, numbered, value_of
+from symcompile.expressions.light_tree import MINUS_ONE, ONE, LightTree, number, parts, slot
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.expressions.slots import is_constant, renumber, slot
 from symcompile.regression.choice import ROUNDING
 from symcompile.regression.dataset import Dataset
 
 # Numbers that are believed: multiples p/q of a unit, with the largest p for each q. Simple ones
 # only: whatever the constant is, some 19*pi/3 lies near.
 _SIMPLE = (
-    (1.0, sympy.S.One, {1: 100, 2: 20, 3: 20, 4: 20, 5: 20}),
-    (math.pi, sympy.pi, {1: 4, 2: 5, 3: 5, 4: 5}),
+    (1.0, ONE, {1: 100, 2: 20, 3: 20, 4: 20, 5: 20}),
+    (math.pi, number("pi"), {1: 4, 2: 5, 3: 5, 4: 5}),
 )
 # float64 fits reproduce a constant to about this share of it, whatever their standard error says.
 _ROUNDING = 1e-9
@@ -30,57 +30,51 @@ _RARITY = 200.0
 
 
 def candidate(
-    expr: sympy.Expr,
-    constants: Sequence[float],
-    names: Sequence[str],
-    operators: OperatorSet,
-    data: Dataset,
+    tree: LightTree, algebra: Algebra, names: Sequence[str], data: Dataset
 ) -> Equation | None:
-    """An expression in canonical form with its loss; None where the operators can't spell it, or it
-    is not finite on the data."""
+    """A tree in canonical form with its loss; None where the operators can't spell it, or it is not
+    finite on the data."""
     try:
-        for form, values in _forms(expr, constants, operators):
-            if spellable(form, operators):
-                equation = Equation(form, tuple(names), values, complexity(form, operators))
-                equation = replace(equation, loss=data.loss_of(equation))
+        for form, values in _forms(tree, algebra):
+            if spellable(form, algebra.operators, names):
+                equation = Equation.of_tree(form, names, values, algebra.operators)
+                equation = equation.updated(loss=data.loss_of(equation))
                 return equation if math.isfinite(equation.loss) else None
     except UNUSABLE:
         pass
     return None
 
 
-def _forms(
-    expr: sympy.Expr, constants: Sequence[float], operators: OperatorSet
-) -> Iterator[tuple[sympy.Expr, tuple[float, ...]]]:
+def _forms(tree: LightTree, algebra: Algebra) -> Iterator[Form]:
     """The canonical form, and what may go together where that does not in its dimensions.
 
     A constant that happens to be 1 is no factor of a canonical form, though it may have a
     dimension; and whatever finds forms adds a constant to them.
     """
-    form, values = canonical(expr, constants, operators)
+    form, values = algebra.form(tree)
     yield form, values
-    if operators.dimensions is not None:
-        yield renumber(expr, constants)
-        terms = sympy.Add.make_args(form)
-        varying = [term for term in terms if not is_constant(term)]
+    if algebra.operators.dimensions is not None:
+        yield numbered(tree, algebra.merging.values)
+        terms = parts("add", form)
+        varying = [term for term in terms if not term.is_constant]
         if 0 < len(varying) < len(terms):
-            yield from _forms(sympy.Add(*varying), values, operators)
+            inner = Algebra(values, algebra.operators, algebra.names)
+            yield from _forms(some("add", varying), inner)
 
 
-def reductions(expr: sympy.Expr) -> Iterator[sympy.Expr]:
-    """Each expression that leaves out one term of a sum, one factor of a product or one function,
+def reductions(tree: LightTree) -> Iterator[LightTree]:
+    """Each expression that leaves out one term of a sum, one factor of a product or one power,
     anywhere."""
-    if expr.is_Atom or is_constant(expr):
+    if tree.is_constant or not tree.args:
         return
-    if expr.is_Add or expr.is_Mul:
-        for position in range(len(expr.args)):
-            yield expr.func(*expr.args[:position], *expr.args[position + 1 :])
-    if expr.is_Pow and expr.exp.is_Number:
-        yield expr.base
-    for position, arg in enumerate(expr.args):
-        if isinstance(arg, sympy.Expr):
-            for smaller in reductions(arg):
-                yield expr.func(*expr.args[:position], smaller, *expr.args[position + 1 :])
+    if tree.op in ("add", "mul"):
+        for position in range(len(tree.args)):
+            yield some(tree.op, tree.args[:position] + tree.args[position + 1 :])
+    if tree.op == "pow" and tree.args[1].rational is not None:
+        yield tree.args[0]
+    for position, arg in enumerate(tree.args):
+        for smaller in reductions(arg):
+            yield with_args(tree, (*tree.args[:position], smaller, *tree.args[position + 1 :]))
 
 
 def without_dead_terms(equation: Equation, data: Dataset, operators: OperatorSet) -> Equation:
@@ -90,16 +84,18 @@ def without_dead_terms(equation: Equation, data: Dataset, operators: OperatorSet
     in a denominator, `cos(6e-9*t)`. A term is dead if without it no value changes by more than a
     loss that counts as rounding, though no other constant moves: none has to be fitted again then.
     """
-    values, limit = equation.predict(data.X), ROUNDING * data.constant_loss
-    for form in reductions(equation.form):
+    tree, constants = equation.tree
+    algebra = Algebra(constants, operators, equation.symbols)
+    known, limit = Values(data.X, constants), ROUNDING * data.constant_loss
+    values = known.of(tree)
+    for form in reductions(tree):
         try:
-            change = replace(equation, form=form).predict(data.X) - values
-            if not data.loss.mean(change, None) <= limit:
+            if not data.loss.mean(known.of(form) - values, None) <= limit:
                 continue
             shorter = [
-                equation.with_form(*found, operators)
-                for found in _forms(form, equation.constants, operators)
-                if allowed(found[0], operators)
+                with_tree(equation, *found, operators)
+                for found in _forms(form, algebra)
+                if allowed(found[0], operators, equation.symbols)
             ]
         except UNUSABLE:
             continue
@@ -108,7 +104,15 @@ def without_dead_terms(equation: Equation, data: Dataset, operators: OperatorSet
     return equation
 
 
-def exact_values(value: float, half_width: float) -> Iterator[sympy.Expr]:
+def with_tree(
+    equation: Equation, tree: LightTree, constants: Sequence[float], operators: OperatorSet
+) -> Equation:
+    """The equation with another form; what is known of losses stays."""
+    losses = {key: getattr(equation, key) for key in ("loss", "holdout_loss", "holdout_mse")}
+    return Equation.of_tree(tree, equation.symbols, constants, operators).updated(**losses)
+
+
+def exact_values(value: float, half_width: float) -> Iterator[LightTree]:
     """Integers, fractions of small denominator and multiples of pi within `half_width`.
 
     A fraction with denominator q counts only if the interval is much narrower than the gap
@@ -125,10 +129,10 @@ def exact_values(value: float, half_width: float) -> Iterator[sympy.Expr]:
             if p == 0 or math.gcd(p, q) != 1 or abs(p) > limit:
                 continue
             if abs(p * unit / q - value) <= width < unit / q / _RARITY:
-                yield sympy.Rational(p, q) * symbol
+                yield mul((number(Fraction(p, q)), symbol))
 
 
-def reopen(form: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, tuple[float, ...]]:
+def reopen(tree: LightTree, constants: Sequence[float]) -> tuple[LightTree, tuple[float, ...]]:
     """Make exact factors and terms slots again, whose values are exact.
 
     A slot can be trained, and its value can drift without a change of form; it still reads as the
@@ -136,23 +140,25 @@ def reopen(form: sympy.Expr, constants: Sequence[float]) -> tuple[sympy.Expr, tu
     """
     values = list(constants)
 
-    def visit(expr: sympy.Expr) -> sympy.Expr:
-        if expr.is_number:
-            return opened(expr)
-        if isinstance(expr, (sympy.Add, sympy.Mul)):
-            numbers = [arg for arg in expr.args if arg.is_number]
-            others = [visit(arg) for arg in expr.args if not arg.is_number]
-            return expr.func(*([opened(expr.func(*numbers))] if numbers else []), *others)
-        if isinstance(expr, sympy.Pow) and expr.exp.is_number:
-            return sympy.Pow(visit(expr.base), expr.exp)
-        if isinstance(expr, sympy.Piecewise) or not expr.args:
-            return expr
-        return expr.func(*(visit(arg) for arg in expr.args))
+    def visit(node: LightTree) -> LightTree:
+        if node.is_exact:
+            return opened(node)
+        if node.op in ("add", "mul"):
+            numbers = [arg for arg in node.args if arg.is_exact]
+            others = [visit(arg) for arg in node.args if not arg.is_exact]
+            first = [opened(some(node.op, numbers))] if numbers else []
+            return rebuilt(node.op, (*first, *others))
+        if node.op == "pow" and node.args[1].is_exact:
+            return power(visit(node.args[0]), node.args[1])
+        if node.op == "where" or not node.args:
+            return node
+        return with_args(node, map(visit, node.args))
 
-    def opened(number: sympy.Expr) -> sympy.Expr:
-        if number in (sympy.S.One, sympy.S.NegativeOne) or not number.is_real:
-            return number
-        values.append(float(number))
+    def opened(exact: LightTree) -> LightTree:
+        value = value_of(exact, ())
+        if exact in (ONE, MINUS_ONE) or not math.isfinite(value):
+            return exact
+        values.append(value)
         return slot(len(values) - 1)
 
-    return renumber(visit(form), values)
+    return numbered(visit(tree), values)

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import sympy
 
-from symcompile.expressions.canonical import UNUSABLE
-from symcompile.expressions.complexity import allowed, spellable
+from symcompile.expressions.canonical import UNUSABLE, Algebra
+from symcompile.expressions.complexity import allowed, complexity, spellable
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.slots import renumber, slot
+from symcompile.expressions.light_code import numbered, replaced
+from symcompile.expressions.light_tree import LightTree, slot
+from symcompile.expressions.slots import renumber
 from symcompile.regression.choice import Few, nats_per_node
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import (
@@ -27,6 +28,7 @@ from symcompile.regression.forms import (
     exact_values,
     reductions,
     reopen,
+    with_tree,
     without_dead_terms,
 )
 from symcompile.regression.least_squares import fit_constants
@@ -84,11 +86,11 @@ def refine(
     candidates = list(candidates)
     names = candidates[0].symbols if candidates else ()
     pool = _Pool(fit, holdout, limits, options or Refine())
-    pool.offer(slot(0), [fit.centre], names)
+    pool.offer(slot(0), pool.algebra([fit.centre], names), names)
     for equation in candidates if math.isinf(limits.deadline) else best_first(candidates):
         if time.monotonic() >= pool.full:
             break
-        pool.offer(equation.form, equation.constants, equation.symbols)
+        pool.take(equation)
     pool.fit_front()
     pool.prune()
     node = nats_per_node(limits.operators, len(names))
@@ -122,25 +124,42 @@ class _Pool:
         self.sample = self.fit.rows(slice(self.options.fit_rows))
         self.floor = 1e-15 * max(self.fit.constant_loss, 1e-300)
         self.fits = 0
-        self.equations: dict[sympy.Expr, Equation] = {}
+        self.equations: dict[LightTree, Equation] = {}
 
-    def offer(
-        self, expr: sympy.Expr, constants: Sequence[float], names: tuple[str, ...]
-    ) -> Equation | None:
+    def algebra(self, constants: Sequence[float], names: Sequence[str]) -> Algebra:
+        return Algebra(constants, self.limits.operators, names)
+
+    def take(self, equation: Equation) -> None:
+        """Offer a candidate; of one whose form is there already, its constants."""
+        try:
+            tree, constants = equation.tree
+        except UNUSABLE:
+            return
+        rival = self.equations.get(tree)
+        if rival is None:
+            self.offer(tree, self.algebra(constants, equation.symbols), equation.symbols)
+            return
+        other = rival.updated(constants=constants)
+        loss = self.sample.loss_of(other)
+        if loss < rival.loss:
+            self.equations[tree] = other.updated(loss=loss)
+
+    def offer(self, tree: LightTree, algebra: Algebra, names: tuple[str, ...]) -> Equation | None:
         """Take in canonical form; None where it is known, can't be spelled or is not finite."""
-        equation = candidate(expr, constants, names, self.limits.operators, self.sample)
+        equation = candidate(tree, algebra, names, self.sample)
         if equation is None:
             return None
-        rival = self.equations.get(equation.form)
+        form, _ = equation.tree
+        rival = self.equations.get(form)
         if rival is not None and rival.loss <= equation.loss:
             return None
-        self.equations[equation.form] = equation
+        self.equations[form] = equation
         return equation
 
     def fitted(self, equation: Equation, data: Dataset, iterations: int) -> Equation:
         self.fits += 1
         fit = fit_constants(equation, data, iterations, deadline=self.end)
-        return replace(equation, constants=fit.constants, loss=fit.loss)
+        return equation.updated(constants=fit.constants, loss=fit.loss)
 
     def fit_front(self) -> None:
         """A short fit for every candidate, since an engine may have fitted other samples or none;
@@ -153,7 +172,12 @@ class _Pool:
         for equation in equations:
             if self.limits.late:
                 return
-            self.equations[equation.form] = self.fitted(equation, self.sample, iterations)
+            self.keep(self.fitted(equation, self.sample, iterations))
+
+    def keep(self, equation: Equation) -> None:
+        """In the place of what was known of its form."""
+        form, _ = equation.tree
+        self.equations[form] = equation
 
     @property
     def spent(self) -> bool:
@@ -162,27 +186,29 @@ class _Pool:
 
     def prune(self) -> None:
         """Reduce equations of the front, the most promising first, until none is left."""
-        done: set[sympy.Expr] = set()
+        done: set[LightTree] = set()
         while self.options.prune and not self.spent:
-            todo = [e for e in self.front(0.02) if e.form not in done]
+            todo = [e for e in self.front(0.02) if e.tree[0] not in done]
             if not todo:
                 return
             chosen = min(todo, key=lambda e: math.log(e.loss + self.floor) + _PRICE * e.complexity)
-            done.add(chosen.form)
+            done.add(chosen.tree[0])
             self.reduce(chosen)
 
     def reduce(self, equation: Equation) -> None:
-        for expr in reductions(equation.form):
+        tree, constants = equation.tree
+        algebra = self.algebra(constants, equation.symbols)
+        for form in dict.fromkeys(reductions(tree)):
             if self.spent:
                 return
-            smaller = self.offer(expr, equation.constants, equation.symbols)
+            smaller = self.offer(form, algebra, equation.symbols)
             if smaller is None:
                 continue
             smaller = self.fitted(smaller, self.sample, 4)
             rivals = [e for e in self.equations.values() if e.complexity <= smaller.complexity]
             if smaller.loss < 3.0 * min(rival.loss for rival in rivals):
                 smaller = self.fitted(smaller, self.sample, 20)
-            self.equations[smaller.form] = smaller
+            self.keep(smaller)
 
     def front(self, slack: float, limit: int | None = None) -> list[Equation]:
         """Equations that no simpler one matches within a share `slack` of the loss."""
@@ -212,13 +238,20 @@ class _Pool:
             result.append(snapped)
             if snapped.complexity < measured.complexity:
                 result.append(measured)
-        return [equation for equation in result if allowed(equation.form, self.limits.operators)]
+        operators = self.limits.operators
+        return [e for e in map(self.shown, result) if allowed(e.form, operators)]
+
+    def shown(self, equation: Equation) -> Equation:
+        """As readers see it, its slots numbered in the order of its sympy form."""
+        form, constants = renumber(equation.form, equation.constants)
+        cost = complexity(form, self.limits.operators)
+        return replace(equation, form=form, constants=constants, complexity=cost)
 
     def measured(self, equation: Equation) -> Equation | None:
         loss, (holdout, squares) = self.fit.loss_of(equation), self.holdout.losses_of(equation)
         if not (math.isfinite(loss) and math.isfinite(holdout)):
             return None
-        return replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
+        return equation.updated(loss=loss, holdout_loss=holdout, holdout_mse=squares)
 
     def snapped(self, equation: Equation) -> Equation:
         """The equation with constants made exact one after the other, as far as the data agrees."""
@@ -226,8 +259,7 @@ class _Pool:
             return equation
         while (trial := self.snap_one(equation)) is not None:
             equation = trial
-        opened = reopen(equation.form, equation.constants)
-        return equation.with_form(*opened, self.limits.operators)
+        return with_tree(equation, *reopen(*equation.tree), self.limits.operators)
 
     @property
     def past_snapping(self) -> bool:
@@ -242,12 +274,14 @@ class _Pool:
                     return trial
         return None
 
-    def with_exact(self, equation: Equation, index: int, exact: sympy.Expr) -> Equation | None:
+    def with_exact(self, equation: Equation, index: int, exact: LightTree) -> Equation | None:
         """The other constants fitted again; None if the held-out loss gets worse beyond noise."""
-        form, constants = renumber(equation.form.xreplace({slot(index): exact}), equation.constants)
-        if not spellable(form, self.limits.operators):
+        tree, constants = equation.tree
+        form, kept = numbered(replaced(tree, {slot(index): exact}), constants)
+        operators = self.limits.operators
+        if not spellable(form, operators, equation.symbols):
             return None
-        trial = equation.with_form(form, constants, self.limits.operators)
+        trial = with_tree(equation, form, kept, operators)
         if trial.complexity > equation.complexity:
             return None
         try:

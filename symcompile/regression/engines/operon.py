@@ -15,15 +15,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import sympy
 
 from symcompile.errors import EngineError
-from symcompile.expressions.canonical import UNUSABLE
+from symcompile.expressions.canonical import UNUSABLE, Algebra
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
+from symcompile.expressions.light_algebra import add, mul
+from symcompile.expressions.light_code import Values
+from symcompile.expressions.light_tree import LightTree, slot
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
-from symcompile.expressions.slots import slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines.engine import ProgressCallback, SearchProgress, described
 from symcompile.regression.engines.guesses import spelled
@@ -154,11 +155,12 @@ class OperonEngine:
             trees = search.trees(seed, seconds, progress)
             deadline = math.inf if budget is None else time.monotonic() + budget * _READ_SHARE
             candidates += search.equations(trees, deadline, progress)
-        best: dict[sympy.Expr, Equation] = {}
+        best: dict[LightTree, Equation] = {}
         for equation in candidates:
             if equation is not None:
-                rival = best.get(equation.form, equation)
-                best[equation.form] = equation if equation.loss < rival.loss else rival
+                form, _ = equation.tree
+                rival = best.get(form, equation)
+                best[form] = equation if equation.loss < rival.loss else rival
         return list(best.values())
 
 
@@ -253,20 +255,21 @@ class _OperonFit:
     def from_tree(self, tree: Tree) -> Equation | None:
         """A tree in the original units, with the best scale and offset around it."""
         try:
-            expr, constants = expression(tree, self.symbols, self.scales)
-            expr = respelled(expr, self.engine.operators)
-            value = Equation(expr, tuple(self.names), tuple(constants), 0).predict(self.data.X)
+            form, constants = expression(tree, self.columns.tolist(), self.scales.tolist())
+            form = respelled(form, self.engine.operators)
         except UNUSABLE:
             return None
+        value = Values(self.data.X, constants).of(form)
         if not np.isfinite(value).all():
             return None
         n = len(constants)
         around = _scale_and_offset(value, self.data.y, self.data.weights)
-        return self.equation(slot(n) * expr + slot(n + 1), [*constants, *around])
+        return self.equation(add((mul((slot(n), form)), slot(n + 1))), [*constants, *around])
 
-    def equation(self, expr: sympy.Expr, constants: Sequence[float]) -> Equation | None:
+    def equation(self, tree: LightTree, constants: Sequence[float]) -> Equation | None:
         """None if it is of no use: pruning won't bring it below the limit of complexity."""
-        equation = candidate(expr, constants, self.names, self.engine.operators, self.data)
+        algebra = Algebra(constants, self.engine.operators, self.names)
+        equation = candidate(tree, algebra, tuple(self.names), self.data)
         short = equation is not None and equation.complexity <= 2 * self.engine.max_complexity
         return equation if short else None
 

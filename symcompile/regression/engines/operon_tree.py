@@ -1,20 +1,31 @@
-"""Between operon's postfix node lists and expressions, node by node: no text is ever parsed."""
+"""Between operon's postfix node lists and light trees, node by node: no text is ever parsed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sympy
 
 from symcompile.expressions.evaluation import Array
-from symcompile.expressions.fold import BUILD, by_definition
+from symcompile.expressions.fold import by_definition
+from symcompile.expressions.light_algebra import (
+    add,
+    inverse,
+    mul,
+    negative,
+    power,
+    rebuilt,
+    with_args,
+)
+from symcompile.expressions.light_code import TREES
+from symcompile.expressions.light_tree import LightTree, column, number, slot
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.expressions.size_limits import Gauge, Size
-from symcompile.expressions.slots import is_constant, slot
+from symcompile.expressions.slots import is_constant
 from symcompile.expressions.tree import Tree as Spelled
 
 
@@ -30,65 +41,73 @@ class TreeNode(NamedTuple):
 Tree = tuple[TreeNode, ...]
 
 
-def _minus(first: Any, *rest: Any) -> Any:
-    return first - sum(rest) if rest else -first
+def _minus(first: LightTree, *rest: LightTree) -> LightTree:
+    return add((first, *map(negative, rest))) if rest else negative(first)
 
 
-def _over(first: Any, *rest: Any) -> Any:
-    return first / sympy.Mul(*rest) if rest else 1 / first
+def _over(first: LightTree, *rest: LightTree) -> LightTree:
+    return mul((first, *map(inverse, rest))) if rest else inverse(first)
 
 
 # The operator that each node type is: the first whose own it is, since others are spelled by it.
 _NODES = {row.operon[0]: row for row in reversed(VOCABULARY.values()) if len(row.operon) == 1}
-_BUILD: dict[str, Any] = {name: row.build for name, row in _NODES.items()} | {
+_BUILD: dict[str, Callable[..., LightTree]] = {
+    name: lambda *args, op=row.op: rebuilt(op, args) for name, row in _NODES.items()
+} | {
     "Sub": _minus,
     "Div": _over,
-    "Pow": lambda *args: reduce(sympy.Pow, args),
-    "Abs": lambda a: a if isinstance(a, sympy.exp) else sympy.Abs(a),
+    "Square": lambda a: power(a, number(2)),
+    "Pow": lambda *args: reduce(power, args),
 }
 # What the bounds on expressions call them.
 _CALLED = {name: row.op or row.name for name, row in _NODES.items()} | {"Sub": "add"}
 
 
-def respelled(expr: sympy.Expr, operators: OperatorSet) -> sympy.Expr:
+def respelled(tree: LightTree, operators: OperatorSet) -> LightTree:
     """With the functions that operon has no node for in the place of those that it searched with:
     of tanh, a sigmoid."""
     for row in map(VOCABULARY.__getitem__, operators):
         if row.operon_spelled and _NODES[row.operon[0]].name not in operators:
-            spelled = partial(by_definition, BUILD, row.operon_spelled)
-            expr = expr.replace(_NODES[row.operon[0]].build, spelled)
-    return expr
+            spelled = partial(by_definition, TREES, row.operon_spelled)
+            tree = _with(tree, _NODES[row.operon[0]].op, spelled)
+    return tree
+
+
+def _with(tree: LightTree, op: str, spelled: Callable[..., LightTree]) -> LightTree:
+    """With another function in the place of an operation."""
+    args = [_with(arg, op, spelled) for arg in tree.args]
+    return spelled(*args) if tree.op == op else with_args(tree, args)
 
 
 def expression(
-    nodes: Sequence[TreeNode], symbols: Sequence[str], scales: Sequence[float] | Array
-) -> tuple[sympy.Expr, list[float]]:
-    """The expression of a postfix node list, and the values of its slots.
+    nodes: Sequence[TreeNode], columns: Sequence[int], scales: Sequence[float]
+) -> tuple[LightTree, list[float]]:
+    """The light tree of a postfix node list, and the values of its slots.
 
     Args:
         nodes: the tree; the first argument of an operator stands right before it.
-        symbols: name of each column.
-        scales: what each column was multiplied by before the search saw it.
+        columns: where the inputs of the search stand in X.
+        scales: what each input was multiplied by before the search saw it.
 
     Raises ExpressionError for a tree that sympy would take too long to build.
     """
     gauge = Gauge()
     constants: list[float] = []
-    stack: list[tuple[sympy.Expr, Size]] = []
+    stack: list[tuple[LightTree, Size]] = []
     for node in nodes:
         args = [stack.pop() for _ in range(node.arity)]
-        # Before sympy sees it: a search finds what nobody would write, such as hyperbolic functions
-        # of each other's reciprocals, and could not be stored either.
+        # A search finds what nobody would write, such as hyperbolic functions of each other's
+        # reciprocals, and could not be shown or stored.
         size = gauge.add(_CALLED.get(node.name, "input"), [size for _, size in args])
         if node.arity:
-            expr = _BUILD[node.name](*(arg for arg, _ in args))
+            tree = _BUILD[node.name](*(arg for arg, _ in args))
         else:
-            expr = slot(len(constants))
+            tree = slot(len(constants))
             constants.append(node.value)
             if node.name == "variable":
                 constants[-1] *= scales[node.column]
-                expr *= sympy.Symbol(symbols[node.column])
-        stack.append((expr, size))
+                tree = mul((tree, column(columns[node.column])))
+        stack.append((tree, size))
     return stack.pop()[0], constants
 
 
@@ -106,7 +125,8 @@ def postfix(
     operon fits by itself; None for one that these node types can't spell, or that is constant.
 
     Args:
-        symbols, scales: as for `expression`.
+        symbols: name of each input of the search.
+        scales: as for `expression`.
         value: the number that a constant leaf is.
     """
     try:
@@ -165,8 +185,8 @@ class _Postfix:
             return _constant(self.value(leaf))
         if leaf.name not in self.symbols:  # a column that does not vary
             raise _LackingError
-        column = list(self.symbols).index(leaf.name)
-        return TreeNode("variable", 0, 1.0 / float(self.scales[column]), column)
+        place = list(self.symbols).index(leaf.name)
+        return TreeNode("variable", 0, 1.0 / float(self.scales[place]), place)
 
     def times(self, factor: float, *args: Spelled) -> Tree:
         """A product with a constant, which a variable has for itself."""
