@@ -3,6 +3,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 PHYSICS_ARGS ?=
 LAWS_ARGS ?=
+TABLES_ARGS ?=
 RESULTS ?= examples/results
 
 BIN := .venv/bin
@@ -10,7 +11,7 @@ ENVIRONMENT := .venv/.complete
 ANOTHER := name another Python: make PYTHON=python3.12 $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test physics laws lint format clean
+.PHONY: help demo test physics laws tables lint format clean
 
 help:
 	@echo "make demo    compile a small model end to end and show the result"
@@ -18,6 +19,7 @@ help:
 	@echo "make physics the experiments with the laws of physics, an hour on two cores, into examples/results;"
 	@echo "             PHYSICS_ARGS=--quick for a minute of them, RESULTS=folder for another folder"
 	@echo "make laws    34 textbook laws, three seeds, into examples/results; LAWS_ARGS='--processes 2'"
+	@echo "make tables  37 tables of six to sixty rows, two seeds, into examples/results; TABLES_ARGS='--seeds 0'"
 	@echo "make lint    ruff (lint and format) and mypy"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove .venv, caches and build products"
@@ -38,6 +40,9 @@ physics: $(ENVIRONMENT)
 
 laws: $(ENVIRONMENT)
 	$(BIN)/python examples/laws.py --output $(RESULTS) $(LAWS_ARGS)
+
+tables: $(ENVIRONMENT)
+	$(BIN)/python examples/small_tables.py --output $(RESULTS) $(TABLES_ARGS)
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .
