@@ -1,0 +1,116 @@
+"""Findings: the chain of questions that were answered with yes, and the problem that is left."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from symcompile.expressions.evaluation import Array
+from symcompile.regression.structure.problem import Problem, Variable
+from symcompile.regression.structure.questions import Hypothesis, hypotheses
+from symcompile.regression.structure.surrogate import error, fitting
+
+# Rows that are looked at, and rows for each term of a surrogate.
+ROWS, ROWS_OF_A_TERM = 700, 8
+# Losses of two surrogates that are the same but for chance differ by less than so many standard
+# errors, and their errors by less than this factor.
+SIGMA, FACTOR = 2.0, 1.25
+# Where a surrogate errs by less than this factor more, it may be for its coordinates.
+NEAR = 10.0
+# Below this share of the spread an error is a surrogate's own: no answer is another for it.
+_NEGLIGIBLE = 1e-5
+# More variables than this make too many pairs.
+MOST = 8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer.
+
+    Attributes:
+        hypothesis: what was asked, and found to be so.
+        before, after: error of a surrogate without and with it, as shares of the spread.
+    """
+
+    hypothesis: Hypothesis
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What is known of an output, and what is left of it: the last problem of a chain, the first
+    of which is the output itself."""
+
+    problems: tuple[Problem, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def core(self) -> Problem:
+        return self.problems[-1]
+
+
+def structure(problem: Problem, deadline: float = math.inf) -> Structure:
+    """Ask, believe the answer that is borne out best, and ask again of what is left.
+
+    A hypothesis is believed where a surrogate in fewer variables errs no more than that in all:
+    beyond what single samples make of it by chance.
+    """
+    problems, findings = [problem], []
+    terms = max(len(problem.core) // ROWS_OF_A_TERM, 2)
+    spread = problem.spread
+    while len(problem.variables) <= MOST and problem.variables and time.monotonic() < deadline:
+        step = _step(problem, terms, spread)
+        if step is None:
+            break
+        finding, problem = step
+        findings.append(finding)
+        problems.append(problem)
+    return Structure(tuple(problems), tuple(findings))
+
+
+def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem] | None:
+    problem, logarithmic = _in_best_coordinates(problem, terms)
+    errors = problem.errors(terms, logarithmic)
+    full = max(error(errors), _NEGLIGIBLE * spread)
+    trials = []
+    for hypothesis in hypotheses(problem, terms):
+        if hypothesis.reduced.is_finite:
+            trial = hypothesis.reduced.errors(terms, logarithmic)
+            trials.append((error(trial), trial, hypothesis))
+    trials.sort(key=lambda trial: trial[0])
+    for found, trial, hypothesis in trials:
+        if found > NEAR * full:
+            return None
+        reduced = hypothesis.reduced
+        if not _as_good(trial, errors, full):
+            reduced, own = _in_best_coordinates(reduced, terms)
+            trial = reduced.errors(terms, own)
+            if not _as_good(trial, errors, full):
+                continue
+        return Finding(hypothesis, error(errors) / spread, error(trial) / spread), reduced
+    return None
+
+
+def _as_good(trial: Array, errors: Array, full: float) -> bool:
+    worse = trial * trial - errors * errors
+    chance = SIGMA * float(worse.std()) / math.sqrt(len(worse))
+    return error(trial) <= FACTOR * full and float(worse.mean()) <= max(chance, full**2 / len(worse))
+
+
+def _in_best_coordinates(problem: Problem, terms: int) -> tuple[Problem, bool]:
+    """Columns as fine as the core needs them, and whether its logarithm is smoother."""
+    trials = []
+    for logarithmic in (False, True) if problem.has_sign else (False,):
+        size = np.abs(problem.core)
+        target = np.log(size) if logarithmic else problem.core
+        weight = problem.weight * size if logarithmic else problem.weight
+        columns = fitting(problem.columns, target, weight, terms)
+        variables = [Variable(v.expr, c) for v, c in zip(problem.variables, columns, strict=True)]
+        trial = replace(problem, variables=tuple(variables))
+        trials.append((error(trial.errors(terms, logarithmic)), logarithmic, trial))
+    _, logarithmic, best = min(trials, key=lambda trial: trial[:2])
+    return best, logarithmic
