@@ -13,6 +13,9 @@ from symcompile.regression.structure.problem import Problem, Variable
 from symcompile.regression.structure.questions import Hypothesis, hypotheses
 from symcompile.regression.structure.surrogate import error, fitting
 
+# A finding is tried where a surrogate errs by less than this share of the spread more: networks err
+# as much, smoothly, and what they have learned is as exact as that.
+TENTATIVE = 0.03
 # Rows that are looked at, and rows for each term of a surrogate.
 ROWS, ROWS_OF_A_TERM = 700, 8
 # Losses of two surrogates that are the same but for chance differ by less than so many standard
@@ -33,11 +36,13 @@ class Finding:
     Attributes:
         hypothesis: what was asked, and found to be so.
         before, after: error of a surrogate without and with it, as shares of the spread.
+        certain: whether the surrogate is as good with it; else it is as good as a network may be.
     """
 
     hypothesis: Hypothesis
     before: float
     after: float
+    certain: bool
 
 
 @dataclass(frozen=True)
@@ -82,16 +87,20 @@ def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem
             trial = hypothesis.reduced.errors(terms, logarithmic)
             trials.append((error(trial), trial, hypothesis))
     trials.sort(key=lambda trial: trial[0])
+    before = error(errors) / spread
     for found, trial, hypothesis in trials:
         if found > NEAR * full:
-            return None
+            break
         reduced = hypothesis.reduced
         if not _as_good(trial, errors, full):
             reduced, own = _in_best_coordinates(reduced, terms)
             trial = reduced.errors(terms, own)
             if not _as_good(trial, errors, full):
                 continue
-        return Finding(hypothesis, error(errors) / spread, error(trial) / spread), reduced
+        return Finding(hypothesis, before, error(trial) / spread, True), reduced
+    if trials and trials[0][0] <= TENTATIVE * spread:
+        found, _, hypothesis = trials[0]
+        return Finding(hypothesis, before, found / spread, False), hypothesis.reduced
     return None
 
 
