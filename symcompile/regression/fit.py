@@ -15,6 +15,7 @@ import numpy as np
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
+from symcompile.regression.computed.laws import Computed, computed_laws
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import Engine, ProgressCallback
 from symcompile.regression.engines.guesses import takes_guesses
@@ -27,6 +28,7 @@ from symcompile.regression.sparse import without_search
 # Shares of a budget that are kept back: to refine what was found; of that, to fit what needs no
 # search, and to try forms before the front has to be brought to its end, which takes as long again.
 _REFINE_SHARE, _UNSEARCHED_SHARE, _PRUNE_SHARE = 0.35, 0.1, 0.15
+_COMPUTE_SHARE = 0.2
 _SEED_STEP = 1_000_003
 
 
@@ -112,7 +114,15 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
 
 
 @np.errstate(all="ignore")
-def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
-    """The front that all searches of one fit come to."""
-    unsearched = without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
-    return fit.refined([*fit.guesses, *candidates, *unsearched], _PRUNE_SHARE)
+def compute_task(fit: Fit) -> Computed:
+    """The laws of one fit that need no search."""
+    return computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
+
+
+@np.errstate(all="ignore")
+def refine_task(fit: Fit, computed: Computed, searched: list[Equation]) -> ParetoFront:
+    """The front that all of a fit's equations come to."""
+    candidates = [*fit.guesses, *computed.equations, *searched]
+    if not computed.exact:
+        candidates += without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
+    return fit.refined(candidates, _PRUNE_SHARE)

@@ -1,8 +1,9 @@
 """The scheduler of a distillation: which task goes to the workers next, what becomes of its result.
 
-Each search of a fit is one task, then refining what they found is one more. Only as many tasks as
-there are workers are under way, and what finishes a fit goes first: so fronts are complete one
-after the other, and the journal has all that is finished.
+A fit's first task computes what laws it can; where none of them is exact, each search is one task;
+then refining all that was found is one more. Only as many tasks as there are workers are under way,
+and what finishes a fit goes first: so fronts are complete one after the other, and the journal has
+all that is finished.
 
 A search that fails takes its own fit along, and no other. A worker that dies gets a second chance:
 its task is tried once more, in a process of its own where the whole pool died with it.
@@ -24,7 +25,8 @@ from symcompile.errors import EngineError, SymCompileError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.engines import ProgressCallback, SearchProgress
 from symcompile.regression.executors import WorkerPool
-from symcompile.regression.fit import Fit, refine_task, search_task
+from symcompile.regression.computed.laws import Computed
+from symcompile.regression.fit import Fit, compute_task, refine_task, search_task
 from symcompile.regression.pareto import ParetoFront
 
 # Seconds between two looks at the clock while nothing finishes.
@@ -61,13 +63,16 @@ class Checkpoints(Protocol):
 
 
 class Task(NamedTuple):
-    """One search of the fit `key`, or where `restart` is None refining what they found."""
+    """Of the fit `key`: "compute", "search" number `restart`, or "refine"."""
 
     key: str
-    restart: int | None = None
+    stage: str
+    restart: int = 0
 
     def __str__(self) -> str:
-        return "its refinement" if self.restart is None else "its search"
+        return {"compute": "what needs no search", "refine": "its refinement"}.get(
+            self.stage, "its search"
+        )
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ class FitState:
     """How far a fit is.
 
     Attributes:
+        computed: what needed no search.
         found: what each restart has found.
         shares: of the work of each restart, what is done.
         lowest: loss of the best equation that was shown.
@@ -139,6 +145,7 @@ class FitState:
     """
 
     fit: Fit
+    computed: Computed = field(default_factory=Computed)
     found: dict[int, list[Equation]] = field(default_factory=dict)
     shares: dict[int, float] = field(default_factory=dict)
     lowest: float = math.inf
@@ -172,12 +179,7 @@ class Scheduler:
         self.under_way: dict[Future[Any], tuple[Task, float]] = {}
         self.heard = time.monotonic()
         self.urgent: deque[Task] = deque()
-        # Where there is nothing to search, what needs no search is refined.
-        self.waiting = deque(
-            Task(fit.key, restart)
-            for fit in fits
-            for restart in range(self.restarts(fit)) or [None]
-        )
+        self.waiting = deque(Task(fit.key, "compute") for fit in fits)
 
     def fronts(self) -> dict[str, ParetoFront]:
         """The front of each fit; an empty one, with the reason, where its search failed.
@@ -235,14 +237,17 @@ class Scheduler:
 
     def start(self, task: Task) -> None:
         """Submit it, unless it is of no more use or the journal knows what it finds."""
-        state, (key, restart) = self.fits[task.key], task
+        state, (key, stage, restart) = self.fits[task.key], task
         if state.failure:
             return
         call: tuple[Any, ...]
-        if restart is None:
+        if stage == "compute":
+            call = compute_task, state.fit
+        elif stage == "refine":
             # In the order of restarts, so that the front does not depend on who finished first.
             searches = sorted(state.found.items())
-            call = refine_task, state.fit, [e for _, equations in searches for e in equations]
+            found = [equation for _, equations in searches for equation in equations]
+            call = refine_task, state.fit, state.computed, found
         elif (equations := self.journal.find_search(state.fit, restart)) is not None:
             self.searched(key, restart, equations)
             return
@@ -268,7 +273,7 @@ class Scheduler:
                 self.fits[key].lowest = progress.loss
             self.advance(key, restart, progress.done, progress.equation if ahead else "")
 
-        return self.watches.setdefault(Task(key, restart), Watch(tell))
+        return self.watches.setdefault(Task(key, "search", restart), Watch(tell))
 
     def advance(self, key: str, restart: int, done: float, best: str) -> None:
         state = self.fits[key]
@@ -300,13 +305,25 @@ class Scheduler:
             result = Failure(failure_reason(error))
         if isinstance(result, Failure):
             self.fail(task.key, f"{task} failed: {result.reason}")
-        elif task.restart is None:
+        elif task.stage == "compute":
+            state.computed = result
+            self.computed(task.key)
+        elif task.stage == "refine":
             state.front = result
             self.journal.keep_front(state.fit, result)
             self.progress(task.key, 1.0, shown(result))
         else:
             self.journal.keep_search(state.fit, task.restart, result)
             self.searched(task.key, task.restart, result)
+
+    def computed(self, key: str) -> None:
+        """Search, unless there is nothing to be gained or nobody to search."""
+        state = self.fits[key]
+        n = 0 if state.computed.exact else self.restarts(state.fit)
+        if n:
+            self.waiting.extendleft(Task(key, "search", restart) for restart in reversed(range(n)))
+        else:
+            self.urgent.append(Task(key, "refine"))
 
     def searched(self, key: str, restart: int, equations: list[Equation]) -> None:
         state = self.fits[key]
@@ -315,7 +332,7 @@ class Scheduler:
         state.found[restart] = equations
         self.advance(key, restart, 1.0, "")
         if len(state.found) == self.restarts(state.fit):
-            self.urgent.append(Task(key))
+            self.urgent.append(Task(key, "refine"))
 
     def stop(self, *keys: str) -> None:
         for task, watch in self.watches.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,15 +12,17 @@ import sympy
 
 from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.equation import Equation
-from symcompile.regression.computed.solutions import EXACT, solutions
+from symcompile.regression.computed.rational import quotients
+from symcompile.regression.computed.solutions import EXACT, best_of_each_size, solutions
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
+from symcompile.regression.pareto import layers
 from symcompile.regression.structure.findings import ROWS, Finding, structure
 from symcompile.regression.structure.problem import Problem
 
 # Rows that laws are fitted to while they compete, and candidates that go on to be refined.
-_FIT_ROWS, _KEPT = 1000, 24
+_FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
 # Fewer rows than this are no surrogate's.
 _LEAST = 40
 
@@ -48,16 +50,17 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     found = structure(Problem.of(some.X, some.y, names, root), limits.deadline)
     equations: dict[sympy.Expr, Equation] = {}
     exact = False
+    nothing = (10 * EXACT) ** 2 * sample.constant_loss
     for problem, floor in _levels(found.problems, found.findings):
         for expr in _exprs(problem, limits, floor):
             equation = _fitted(problem.output(expr), names, limits, sample)
             if equation is not None:
                 equations[equation.form] = equation
         losses = [equation.loss for equation in equations.values()]
-        exact = min(losses, default=math.inf) <= (10 * EXACT) ** 2 * sample.constant_loss
+        exact = min(losses, default=math.inf) <= nothing
         if exact or limits.late:
             break
-    return Computed(tuple(_best(equations.values(), sample)), found.findings, exact)
+    return Computed(tuple(_best(equations.values(), nothing)), found.findings, exact)
 
 
 def _levels(
@@ -77,8 +80,14 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
     if not problem.variables:
         yield sympy.Float(float(np.average(problem.core, weights=problem.weight**2)))
         return
+    low = math.inf
     for solution in solutions(problem, limits.operators, floor, limits.deadline):
-        yield solution.expr
+        low = min(low, solution.error)
+        yield solution.build()
+    has = limits.operators.__contains__
+    if low > max(floor, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
+        found = list(quotients(problem, EXACT, limits.deadline))
+        yield from (quotient.build() for quotient in best_of_each_size(found))
 
 
 def _fitted(
@@ -94,12 +103,13 @@ def _fitted(
     return replace(equation, constants=fit.constants, loss=fit.loss)
 
 
-def _best(equations: Iterator[Equation], sample: Dataset) -> list[Equation]:
-    """Those that no much shorter one is better than, by complexity."""
+def _best(equations: Iterable[Equation], nothing: float) -> list[Equation]:
+    """Those that no shorter one is better than, or nearly so; of exact ones the shortest few."""
     kept: list[Equation] = []
-    low = math.inf
+    low, exact = math.inf, 0
     for equation in sorted(equations, key=lambda e: (e.complexity, e.loss)):
-        if equation.loss < 1.1 * low:
+        if equation.loss < 1.1 * max(low, nothing) and exact < _EXACT_KEPT:
             kept.append(equation)
             low = min(low, equation.loss)
-    return kept[-_KEPT:]
+            exact += equation.loss <= nothing
+    return layers(kept, lambda e: (e.complexity, e.loss))[:_KEPT]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,10 @@ from symcompile.regression.structure.surrogate import error
 SIZES, ROWS, KEPT = (400, 3000), 96, 3
 # Of each block of a table so many sums are looked at.
 _LOOKED_AT = 40
+# Numbers that stand beside the variables, the second in larger tables only.
+_NUMBERS = (sympy.S.One, sympy.Integer(2))
+# The largest power of a factor, in halves.
+_HALVES = 8
 # What is left of the spread where a law is exact: linear systems are solved to about this.
 EXACT = 1e-9
 
@@ -39,23 +43,14 @@ class Solution:
     Attributes:
         error: root mean square, in units of the output, as a share of the core's spread.
         size: nodes of its forms, constants and functions.
+        build: makes its expression, in the inputs: only for the few that are of use.
+        loses_sign: whether it is a root of a square that may change its sign elsewhere.
     """
 
-    table: Table
-    transform: Transform
-    sign: float
-    places: tuple[int, ...]
-    coefficients: tuple[float, ...]
     error: float
     size: int
-
-    @property
-    def expr(self) -> sympy.Expr:
-        """Of the core, in the inputs."""
-        exprs = [*map(self.table.expr, self.places), sympy.S.One]
-        terms = zip(self.coefficients, exprs, strict=False)
-        total = sympy.Add(*(sympy.Float(value) * expr for value, expr in terms))
-        return self.sign * self.transform.build(total)
+    build: Callable[[], sympy.Expr]
+    loses_sign: bool = False
 
 
 def solutions(
@@ -68,7 +63,9 @@ def solutions(
         if time.monotonic() >= deadline:
             break
         found += _Search(problem, operators, size).found(deadline)
-        if min((s.error for s in found), default=math.inf) <= max(floor, EXACT):
+        # A square has lost the sign that the core may have elsewhere.
+        errors = (s.error for s in found if not s.loses_sign)
+        if min(errors, default=math.inf) <= max(floor, EXACT):
             break
     return best_of_each_size(found)
 
@@ -77,7 +74,7 @@ def best_of_each_size(found: list[Solution]) -> list[Solution]:
     """The few best of each size, of those that no smaller one is far better than."""
     kept, count, low = [], Counter[int](), math.inf
     for solution in sorted(found, key=lambda s: (s.size, s.error)):
-        if count[solution.size] < KEPT and solution.error < 1.2 * low:
+        if count[solution.size] < KEPT and solution.error < 1.2 * max(low, EXACT):
             count[solution.size] += 1
             kept.append(solution)
         low = min(low, solution.error)
@@ -93,7 +90,7 @@ class _Search:
         self.rows = np.random.default_rng(0).permutation(len(problem.core))[:ROWS]
         exprs = [variable.expr for variable in problem.variables]
         with np.errstate(all="ignore"):
-            self.table = Table(self.columns[:, self.rows], exprs, operators, size)
+            self.table = Table(self.columns[:, self.rows], exprs, operators, size, _NUMBERS[: 1 + (size > SIZES[0])])
         self.known: dict[int, Array] = {}
         self.spread = problem.spread
 
@@ -104,23 +101,21 @@ class _Search:
             if time.monotonic() >= deadline:
                 break
             weight = slope * self.problem.weight
-            for places in self.sums(h, weight):
+            for places in self.sums(self.table.values, h, weight):
                 for constant in (False, True):
-                    solution = self.fitted(transform, sign, places, h, weight, constant)
-                    if math.isfinite(solution.error):
-                        found.append(solution)
-        return found
+                    found.append(self.sum(transform, sign, places, h, weight, constant))
+        return [s for s in (*found, *self.products()) if s is not None and math.isfinite(s.error)]
 
-    def sums(self, h: Array, weight: Array) -> Iterator[tuple[int, ...]]:
+    def sums(self, values: Array, h: Array, weight: Array) -> Iterator[tuple[int, ...]]:
         """Places of the best few sums of each size."""
         rows, sizes, count = self.rows, self.table.sizes, Counter[int]()
-        for sum_ in best_sums(self.table.values, h[rows], weight[rows], _LOOKED_AT):
+        for sum_ in best_sums(values, h[rows], weight[rows], _LOOKED_AT):
             size = int(sum(sizes[p] for p in sum_.places)) + len(sum_.places)
             count[size] += 1
             if count[size] <= KEPT:
                 yield sum_.places
 
-    def fitted(
+    def sum(
         self,
         transform: Transform,
         sign: float,
@@ -128,19 +123,66 @@ class _Search:
         h: Array,
         weight: Array,
         constant: bool,
-    ) -> Solution:
+    ) -> Solution | None:
+        """The inverse of a sum of forms, with or without a constant."""
         columns = [self.table.on(place, self.columns, self.known) for place in places]
         basis = np.column_stack([*columns, *([np.ones(len(h))] * constant)])
         coefficients = linear(basis, h, weight * weight, equilibrate=True)
-        value = sign * transform.inverse(basis @ coefficients)
-        errors = self.problem.weight * (value - self.problem.core)
-        size = sum(int(self.table.sizes[p]) for p in places) + len(places) + constant
-        return Solution(
-            self.table,
-            transform,
-            sign,
-            places,
-            tuple(coefficients.tolist()),
-            error(errors) / self.spread,
-            size + (transform.name != "y"),
-        )
+        # What is nothing beside rounding is a shorter sum, which is tried as well.
+        parts = np.sqrt(np.mean(np.square(basis * coefficients * weight[:, None]), axis=0))
+        if float(parts.min()) <= EXACT * self.spread:
+            return None
+        errors = sign * transform.inverse(basis @ coefficients) - self.problem.core
+        size = self.size(places) + constant + (transform.name != "y")
+
+        def build() -> sympy.Expr:
+            exprs = [*map(self.table.expr, places), sympy.S.One]
+            terms = zip(coefficients.tolist(), exprs, strict=False)
+            return sign * transform.build(sympy.Add(*(sympy.Float(c) * e for c, e in terms)))
+
+        return Solution(self.share(errors), size, build, transform.loses_sign)
+
+    def size(self, places: tuple[int, ...]) -> int:
+        return sum(int(self.table.sizes[p]) for p in places) + len(places)
+
+    def share(self, errors: Array) -> float:
+        return error(self.problem.weight * errors) / self.spread
+
+    def products(self) -> Iterator[Solution | None]:
+        """Of two forms, each with a power of small halves: sums of their logarithms."""
+        core, values = self.problem.core, np.abs(self.table.values)
+        if "*" not in self.operators or not (core != 0).all():
+            return
+        logs = np.log(np.where((values > 0).all(axis=1, keepdims=True), values, np.nan))
+        weight = np.abs(core) * self.problem.weight
+        for places in self.sums(logs, np.log(np.abs(core)), weight):
+            columns = [self.table.on(place, self.columns, self.known) for place in places]
+            basis = np.column_stack([*(np.log(np.abs(c)) for c in columns), np.ones(len(core))])
+            fitted = linear(basis, np.log(np.abs(core)), weight * weight)
+            halves = [round(2.0 * float(power)) for power in fitted[:-1]]
+            if all(halves) and max(map(abs, halves)) <= _HALVES and self.have_roots(places, halves):
+                yield self.product(places, columns, halves)
+
+    def have_roots(self, places: tuple[int, ...], halves: list[int]) -> bool:
+        """Whether the roots among these powers can be spelled, and none is that of a square."""
+        odd = [self.table.forms[p].name for p, half in zip(places, halves, strict=True) if half % 2]
+        allowed = "sqrt" in self.operators or "pow" in self.operators
+        return not odd or (allowed and "square" not in odd)
+
+    def product(
+        self, places: tuple[int, ...], columns: list[Array], halves: list[int]
+    ) -> Solution | None:
+        value = math.prod(c ** (h / 2.0) for c, h in zip(columns, halves, strict=True))
+        if not np.isfinite(value).all():
+            return None
+        factor = float(linear(value[:, None], self.problem.core, self.problem.weight**2)[0])
+
+        def build() -> sympy.Expr:
+            powers = (
+                self.table.expr(place) ** sympy.Rational(half, 2)
+                for place, half in zip(places, halves, strict=True)
+            )
+            return sympy.Float(factor) * sympy.Mul(*powers)
+
+        size = self.size(places) + sum(half != 2 for half in halves)
+        return Solution(self.share(factor * value - self.problem.core), size, build)

@@ -38,6 +38,10 @@ class Transform:
     build: Callable[[sympy.Expr], sympy.Expr]
     domain: str = "any"
 
+    @property
+    def loses_sign(self) -> bool:
+        return self.domain.startswith("signed")
+
     def applies(self, y: Array, operators: OperatorSet) -> bool:
         if self.needs and not any(name in operators for name in self.needs):
             return False
@@ -94,7 +98,7 @@ def applicable(y: Array, operators: OperatorSet) -> Iterator[tuple[Transform, fl
     and the weight of its errors [n_samples]."""
     for transform in TRANSFORMS:
         if transform.applies(y, operators):
-            lost = transform.domain.startswith("signed") and bool((y < 0).any())
+            lost = transform.loses_sign and bool((y < 0).any())
             with np.errstate(all="ignore"):
                 slope = np.abs(transform.slope(y))
                 h = transform.h(y)
