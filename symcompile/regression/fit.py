@@ -86,12 +86,16 @@ class Fit:
 
 
 @np.errstate(all="ignore")
-def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None) -> list[Equation]:
-    """One search of one fit: the engine's candidates if it offers them, else its front."""
+def search_task(
+    fit: Fit, restart: int, computed: Computed, progress: ProgressCallback | None = None
+) -> list[Equation]:
+    """One search of one fit, from the user's guesses and what was computed: the engine's candidates
+    if it offers them, else its front."""
     search = getattr(fit.engine, "candidates", fit.engine.fit)
     started: dict[str, Any] = {}
-    if fit.guesses and takes_guesses(search):
-        started["guesses"] = fit.guesses
+    guesses = (*fit.guesses, *computed.equations)
+    if guesses and takes_guesses(search):
+        started["guesses"] = guesses
     equations = search(
         fit.data.X,
         fit.data.y,
@@ -123,6 +127,6 @@ def compute_task(fit: Fit) -> Computed:
 def refine_task(fit: Fit, computed: Computed, searched: list[Equation]) -> ParetoFront:
     """The front that all of a fit's equations come to."""
     candidates = [*fit.guesses, *computed.equations, *searched]
-    if not computed.exact:
+    if not computed.complete:
         candidates += without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
     return fit.refined(candidates, _PRUNE_SHARE)

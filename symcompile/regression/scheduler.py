@@ -253,7 +253,7 @@ class Scheduler:
             return
         else:
             watch = [self.watch(key, restart)] if self.pool.shares_memory else []
-            call = search_task, state.fit, restart, *watch
+            call = search_task, state.fit, restart, state.computed, *watch
         since = time.monotonic()
         try:
             self.under_way[self.pool.submit(attempt, *call)] = task, since
@@ -319,7 +319,7 @@ class Scheduler:
     def computed(self, key: str) -> None:
         """Search, unless there is nothing to be gained or nobody to search."""
         state = self.fits[key]
-        n = 0 if state.computed.exact else self.restarts(state.fit)
+        n = 0 if state.computed.complete else self.restarts(state.fit)
         if n:
             self.waiting.extendleft(Task(key, "search", restart) for restart in reversed(range(n)))
         else:

@@ -18,22 +18,28 @@ from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
-from symcompile.regression.structure.findings import ROWS, Finding, structure
+from symcompile.regression.structure.findings import ROWS, Finding, Structure, structure
 from symcompile.regression.structure.problem import Problem
 
 # Rows that laws are fitted to while they compete, and candidates that go on to be refined.
 _FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
+# An equation is complete that errs by no more than this times what a surrogate does: losses on some
+# hundred rows differ by as much by chance.
+_COMPLETE = 1.1
+# A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
+_POOR, _MORE_ROWS = 0.05, 2000
 # Fewer rows than this are no surrogate's.
 _LEAST = 40
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Equations, what was found of the output's structure, and whether one of them is exact."""
+    """Equations, what was found of the output's structure, and whether one of them leaves nothing
+    to be gained: it is exact, or errs no more than a smooth surrogate of the samples does."""
 
     equations: tuple[Equation, ...] = ()
     findings: tuple[Finding, ...] = ()
-    exact: bool = False
+    complete: bool = False
 
 
 def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Computed:
@@ -44,36 +50,45 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     if data.count < _LEAST or not np.ptp(data.y) > 0:
         return Computed()
     sample = data.rows(slice(_FIT_ROWS))
-    some = data.rows(slice(ROWS))
-    weights = some.search_weights
-    root = None if weights is None else np.sqrt(weights / weights.mean())
-    found = structure(Problem.of(some.X, some.y, names, root), limits.deadline)
-    equations: dict[sympy.Expr, Equation] = {}
-    exact = False
     nothing = (10 * EXACT) ** 2 * sample.constant_loss
-    for problem, floor in _levels(found.problems, found.findings):
-        for expr in _exprs(problem, limits, floor):
-            equation = _fitted(problem.output(expr), names, limits, sample)
-            if equation is not None:
-                equations[equation.form] = equation
-        losses = [equation.loss for equation in equations.values()]
-        exact = min(losses, default=math.inf) <= nothing
-        if exact or limits.late:
+    equations: dict[sympy.Expr, Equation] = {}
+    found, complete = Structure((), (), 1.0), False
+    for found in _structures(data, names, limits):
+        for problem, floor in _levels(found):
+            for expr in _exprs(problem, limits, floor):
+                equation = _fitted(problem.output(expr), names, limits, sample)
+                if equation is not None:
+                    equations[equation.form] = equation
+            low = min((equation.loss for equation in equations.values()), default=math.inf)
+            enough = min(_COMPLETE * floor, _POOR) ** 2 * sample.constant_loss
+            complete = low <= max(nothing, enough)
+            if complete or limits.late:
+                break
+        if complete or limits.late:
             break
-    return Computed(tuple(_best(equations.values(), nothing)), found.findings, exact)
+    return Computed(tuple(_best(equations.values(), nothing)), found.findings, complete)
 
 
-def _levels(
-    problems: Sequence[Problem], findings: Sequence[Finding]
-) -> Iterator[tuple[Problem, float]]:
+def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator[Structure]:
+    """Of some rows, and where a surrogate of them is poor of more."""
+    for rows in (ROWS, _MORE_ROWS):
+        some = data.rows(slice(rows))
+        weights = some.search_weights
+        root = None if weights is None else np.sqrt(weights / weights.mean())
+        found = structure(Problem.of(some.X, some.y, names, root), limits.deadline)
+        yield found
+        if found.error < _POOR or len(some.y) < rows:
+            return
+
+
+def _levels(found: Structure) -> Iterator[tuple[Problem, float]]:
     """Problems to be solved, with the error below which nothing is to be gained: what is certain
     first, then what may be so, the shortest first."""
-    certain = 0
+    problems, findings, certain = found.problems, found.findings, 0
     while certain < len(findings) and findings[certain].certain:
         certain += 1
-    order = [certain, *range(len(problems) - 1, certain, -1)]
-    for level in order:
-        yield problems[level], findings[level - 1].after if level else 0.0
+    for level in (certain, *range(len(problems) - 1, certain, -1)):
+        yield problems[level], findings[level - 1].after if level else found.error
 
 
 def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Expr]:
@@ -81,7 +96,7 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
         yield sympy.Float(float(np.average(problem.core, weights=problem.weight**2)))
         return
     low = math.inf
-    for solution in solutions(problem, limits.operators, floor, limits.deadline):
+    for solution in solutions(problem, limits.operators, limits.deadline):
         low = min(low, solution.error)
         yield solution.build()
     has = limits.operators.__contains__

@@ -7,6 +7,8 @@ Gram matrix, the share of the target's variance that i and j explain together is
 
 from __future__ import annotations
 
+from collections import defaultdict
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +28,15 @@ class Found(NamedTuple):
     left: float
 
 
-def best_sums(values: Array, target: Array, weight: Array, keep: int) -> list[Found]:
-    """The best single forms and pairs for a target [n_rows] among values [n_forms, n_rows], `keep`
-    of each block of the table; with a constant, in weighted squares."""
+def best_sums(
+    values: Array, sizes: Array, target: Array, weight: Array, keep: int
+) -> dict[int, list[Found]]:
+    """The best single forms and pairs for a target [n_rows] among values [n_forms, n_rows], with a
+    constant, in weighted squares.
+
+    By the sum of their `sizes` [n_forms, ascending], since the right pair is not the best one under
+    noise: up to `keep` of each two sizes, the best first.
+    """
     constant = weight / np.linalg.norm(weight)
     aim = target * weight
     aim = aim - constant * (constant @ aim)
@@ -39,25 +47,38 @@ def best_sums(values: Array, target: Array, weight: Array, keep: int) -> list[Fo
     lengths = np.linalg.norm(columns, axis=1)
     places = np.flatnonzero(np.isfinite(lengths) & (lengths > 1e-7 * norms))
     if not size > 0 or not len(places):
-        return []
+        return {}
     unit = np.ascontiguousarray(columns[places] / lengths[places, None], dtype=np.float32)
     r = unit @ (aim / size).astype(np.float32)
-    found = [Found((int(places[k]),), 1.0 - float(r[k]) ** 2) for k in _largest(r * r, keep)]
-    for i in range(0, len(places), _BLOCK):
-        for j in range(i, len(places), _BLOCK):
-            explained = _pairs(unit[i : i + _BLOCK], unit[j : j + _BLOCK], r[i:], r[j:])
-            if i == j:
+    found: dict[int, list[Found]] = defaultdict(list)
+    blocks = _blocks(sizes[places])
+    for first, (s, i, j) in enumerate(blocks):
+        for k in i + _largest(r[i:j] ** 2, keep):
+            found[s].append(Found((int(places[k]),), 1.0 - float(r[k]) ** 2))
+        for t, m, n in blocks[first:]:
+            explained = _pairs(unit[i:j], unit[m:n], r[i:j], r[m:n])
+            if i == m:
                 explained[np.tril_indices(len(explained))] = 0.0
             for k in _largest(explained.ravel(), keep):
                 a, b = divmod(int(k), explained.shape[1])
-                pair = int(places[i + a]), int(places[j + b])
-                found.append(Found(pair, 1.0 - float(explained[a, b])))
-    return sorted(found, key=lambda f: f.left)
+                pair = int(places[i + a]), int(places[m + b])
+                found[s + t].append(Found(pair, 1.0 - float(explained[a, b])))
+    return {s: sorted(found[s], key=lambda f: f.left) for s in sorted(found)}
+
+
+def _blocks(sizes: Array) -> list[tuple[int, int, int]]:
+    """Size, first and last place of blocks of one size each."""
+    blocks = []
+    edges = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(sizes)]
+    for start, end in pairwise(edges):
+        for first in range(start, end, _BLOCK):
+            blocks.append((int(sizes[start]), first, min(first + _BLOCK, end)))
+    return blocks
 
 
 def _pairs(left: Array, right: Array, r: Array, s: Array) -> Array:
     gram = left @ right.T
-    r, s = r[: len(left), None], s[None, : len(right)]
+    r, s = r[:, None], s[None, :]
     more = r - gram * s
     more *= more
     gram *= gram

@@ -1,7 +1,7 @@
 """Solutions: laws of a problem in few variables, found in a table of small forms.
 
 `h(y) = a*f + b*g + c` for h in y, 1/y, log y, ... and forms f, g of the table: small tables first,
-larger ones only while more is to be gained.
+larger ones only while none is exact.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import sympy
@@ -26,8 +27,8 @@ from symcompile.regression.structure.surrogate import error
 
 # Forms of a table; rows on which they are compared; sums of one size and transform that are kept.
 SIZES, ROWS, KEPT = (400, 3000), 96, 3
-# Of each block of a table so many sums are looked at.
-_LOOKED_AT = 40
+# Of each two sizes of forms so many sums are looked at.
+_LOOKED_AT = 12
 # Numbers that stand beside the variables, the second in larger tables only.
 _NUMBERS = (sympy.S.One, sympy.Integer(2))
 # The largest power of a factor, in halves.
@@ -54,18 +55,19 @@ class Solution:
 
 
 def solutions(
-    problem: Problem, operators: OperatorSet, floor: float, deadline: float = math.inf
+    problem: Problem, operators: OperatorSet, deadline: float = math.inf
 ) -> list[Solution]:
-    """Laws of a core with variables, the best few of each size; ends with the table that has one
-    which errs no more than `floor`, a share of the spread: there is nothing more to be gained."""
+    """Laws of a core with variables, the best few of each size; ends with the table that has an
+    exact one."""
     found: list[Solution] = []
     for size in SIZES:
         if time.monotonic() >= deadline:
             break
         found += _Search(problem, operators, size).found(deadline)
-        # A square has lost the sign that the core may have elsewhere.
+        # A square has lost the sign that the core may have elsewhere. What errs no more than noise
+        # may be a shorter sum of a larger table.
         errors = (s.error for s in found if not s.loses_sign)
-        if min(errors, default=math.inf) <= max(floor, EXACT):
+        if min(errors, default=math.inf) <= EXACT:
             break
     return best_of_each_size(found)
 
@@ -101,19 +103,20 @@ class _Search:
             if time.monotonic() >= deadline:
                 break
             weight = slope * self.problem.weight
-            for places in self.sums(self.table.values, h, weight):
-                for constant in (False, True):
-                    found.append(self.sum(transform, sign, places, h, weight, constant))
+            for of_size in self.sums(self.table.values, h, weight):
+                for places in islice(of_size, KEPT):
+                    for constant in (False, True):
+                        found.append(self.sum(transform, sign, places, h, weight, constant))
         return [s for s in (*found, *self.products()) if s is not None and math.isfinite(s.error)]
 
-    def sums(self, values: Array, h: Array, weight: Array) -> Iterator[tuple[int, ...]]:
-        """Places of the best few sums of each size."""
-        rows, sizes, count = self.rows, self.table.sizes, Counter[int]()
-        for sum_ in best_sums(values, h[rows], weight[rows], _LOOKED_AT):
-            size = int(sum(sizes[p] for p in sum_.places)) + len(sum_.places)
-            count[size] += 1
-            if count[size] <= KEPT:
-                yield sum_.places
+    def sums(
+        self, values: Array, h: Array, weight: Array
+    ) -> Iterator[Iterator[tuple[int, ...]]]:
+        """For each size, places of the best sums of forms, the best first."""
+        rows, sizes = self.rows, self.table.sizes
+        found = best_sums(values, sizes, h[rows], weight[rows], _LOOKED_AT)
+        for of_size in found.values():
+            yield (sum_.places for sum_ in of_size)
 
     def sum(
         self,
@@ -155,27 +158,23 @@ class _Search:
             return
         logs = np.log(np.where((values > 0).all(axis=1, keepdims=True), values, np.nan))
         weight = np.abs(core) * self.problem.weight
-        for places in self.sums(logs, np.log(np.abs(core)), weight):
-            columns = [self.table.on(place, self.columns, self.known) for place in places]
-            basis = np.column_stack([*(np.log(np.abs(c)) for c in columns), np.ones(len(core))])
-            fitted = linear(basis, np.log(np.abs(core)), weight * weight)
-            halves = [round(2.0 * float(power)) for power in fitted[:-1]]
-            if all(halves) and max(map(abs, halves)) <= _HALVES and self.have_roots(places, halves):
-                yield self.product(places, columns, halves)
+        for of_size in self.sums(logs, np.log(np.abs(core)), weight):
+            spelled = (product for places in of_size if (product := self.product(places, weight)))
+            yield from islice(spelled, KEPT)
 
-    def have_roots(self, places: tuple[int, ...], halves: list[int]) -> bool:
-        """Whether the roots among these powers can be spelled, and none is that of a square."""
-        odd = [self.table.forms[p].name for p, half in zip(places, halves, strict=True) if half % 2]
-        allowed = "sqrt" in self.operators or "pow" in self.operators
-        return not odd or (allowed and "square" not in odd)
-
-    def product(
-        self, places: tuple[int, ...], columns: list[Array], halves: list[int]
-    ) -> Solution | None:
+    def product(self, places: tuple[int, ...], weight: Array) -> Solution | None:
+        """None where the powers are none that can be spelled."""
+        core = self.problem.core
+        columns = [self.table.on(place, self.columns, self.known) for place in places]
+        basis = np.column_stack([*(np.log(np.abs(c)) for c in columns), np.ones(len(core))])
+        fitted = linear(basis, np.log(np.abs(core)), weight * weight)
+        halves = [round(2.0 * float(power)) for power in fitted[:-1]]
+        if not all(halves) or max(map(abs, halves)) > _HALVES or not self.roots(places, halves):
+            return None
         value = math.prod(c ** (h / 2.0) for c, h in zip(columns, halves, strict=True))
         if not np.isfinite(value).all():
             return None
-        factor = float(linear(value[:, None], self.problem.core, self.problem.weight**2)[0])
+        factor = float(linear(value[:, None], core, self.problem.weight**2)[0])
 
         def build() -> sympy.Expr:
             powers = (
@@ -185,4 +184,10 @@ class _Search:
             return sympy.Float(factor) * sympy.Mul(*powers)
 
         size = self.size(places) + sum(half != 2 for half in halves)
-        return Solution(self.share(factor * value - self.problem.core), size, build)
+        return Solution(self.share(factor * value - core), size, build)
+
+    def roots(self, places: tuple[int, ...], halves: list[int]) -> bool:
+        """Whether the roots among these powers can be spelled, and none is that of a square."""
+        odd = [self.table.forms[p].name for p, half in zip(places, halves, strict=True) if half % 2]
+        allowed = "sqrt" in self.operators or "pow" in self.operators
+        return not odd or (allowed and "square" not in odd)

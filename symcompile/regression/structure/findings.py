@@ -48,10 +48,14 @@ class Finding:
 @dataclass(frozen=True)
 class Structure:
     """What is known of an output, and what is left of it: the last problem of a chain, the first
-    of which is the output itself."""
+    of which is the output itself.
+
+    `error` is that of a surrogate of what is left, as a share of the spread of the output.
+    """
 
     problems: tuple[Problem, ...]
     findings: tuple[Finding, ...]
+    error: float
 
     @property
     def core(self) -> Problem:
@@ -74,7 +78,8 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
         finding, problem = step
         findings.append(finding)
         problems.append(problem)
-    return Structure(tuple(problems), tuple(findings))
+    left = _in_best_coordinates(problem, terms)
+    return Structure(tuple(problems), tuple(findings), error(left[0].errors(terms, left[1])) / spread)
 
 
 def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem] | None:
