@@ -47,6 +47,8 @@ class Fit:
         refine: options of the refine pass.
         loss: the name of what equations are fitted and ranked by, see `regression.losses`. Both
             samples get it, scaled by the outputs that equations are fitted to.
+        compute: whether what needs no search is tried before anything is searched, and ends the fit
+            where it leaves nothing to be gained.
         block: fits of one block try each other's forms; they have the same columns. Empty for a fit
             on its own.
         guesses: equations to start from, see `guesses`.
@@ -63,6 +65,7 @@ class Fit:
     budget: float | None = None
     refine: Refine = field(default_factory=Refine)
     loss: str = "squared"
+    compute: bool = True
     block: str = ""
     rule: str = ""
     guesses: tuple[Equation, ...] = ()
@@ -120,6 +123,8 @@ def search_task(
 @np.errstate(all="ignore")
 def compute_task(fit: Fit) -> Computed:
     """The laws of one fit that need no search."""
+    if not fit.compute:
+        return Computed()
     return computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
 
 
