@@ -121,6 +121,16 @@ def test_noise_of_known_size_is_weighed() -> None:
     check(law, found, EXACT)
 
 
+def test_rows_of_no_weight_are_none() -> None:
+    """A surrogate with as many terms as samples would meet them all."""
+    rng = np.random.default_rng(4)
+    X, y = rng.uniform(1, 5, (ROWS, 2)), rng.normal(size=ROWS)
+    weight = np.where(np.arange(ROWS) % 8, 0.0, 1.0)
+    problem = Problem.of(X, y, ("a", "b"), weight)
+    assert problem.effective_rows == pytest.approx(ROWS / 8)
+    assert structure(problem).error > 0.8
+
+
 def test_inputs_that_do_not_vary_are_no_variables() -> None:
     X = np.random.default_rng(0).uniform(1, 2, (100, 3))
     X[:, 1] = 7.0

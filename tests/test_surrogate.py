@@ -66,7 +66,7 @@ def test_the_basis_is_of_lowest_degree() -> None:
 
 
 def test_a_direction_may_have_more_degrees() -> None:
-    y = np.sin(5 * U) + V
+    y = np.sin(3 * U) + V
     plain, fine = Column(U), Column(U, resolution=4.0)
     coarse = error(left_out([plain, Column(V)], y, np.ones(200), 25))
     assert error(left_out([fine, Column(V)], y, np.ones(200), 25)) < 0.01 * coarse
@@ -101,11 +101,3 @@ def test_orthonormal_columns_span_the_same(dependent: bool) -> None:
     for k in range(1, 5):
         assert np.linalg.matrix_rank(np.hstack([A[:, :k], Q[:, :k]]), tol=1e-8) == k
     np.testing.assert_allclose(Q[:, :4].T @ Q[:, :4], np.eye(4), atol=1e-9)
-
-
-def test_a_sample_that_decides_alone_tells_nothing() -> None:
-    """As many terms as samples: every error is large, none is infinite."""
-    y = RNG.normal(size=12)
-    found = left_out(columns(U[:12], V[:12]), y, np.ones(12), 12)
-    assert np.isfinite(found).all()
-    assert error(found) > 0.5

@@ -46,6 +46,8 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
 
     Empty for few rows, and for an output that does not vary.
     """
+    if data.weights is not None:
+        data = data.rows(data.weights > 0)
     if data.count < _LEAST or not np.ptp(data.y) > 0:
         return Computed()
     sample = data.rows(slice(_FIT_ROWS))

@@ -72,7 +72,7 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     beyond what single samples make of it by chance.
     """
     problems, findings = [problem], []
-    terms = max(len(problem.core) // ROWS_OF_A_TERM, 2)
+    terms = max(int(problem.effective_rows / ROWS_OF_A_TERM), 2)
     spread = problem.spread
     while len(problem.variables) <= MOST and problem.variables and time.monotonic() < deadline:
         step = _step(problem, terms, spread)
