@@ -17,6 +17,7 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.computed.laws import Computed, computed_laws
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.description import Comparison
 from symcompile.regression.engines import Engine, ProgressCallback
 from symcompile.regression.engines.guesses import takes_guesses
 from symcompile.regression.limits import Limits
@@ -85,7 +86,14 @@ class Fit:
     ) -> ParetoFront:
         """The front that candidates come to, in this share of the budget."""
         limits = self.limits(share)
-        return refine(candidates, self.data, self.holdout, limits, options or self.refine)
+        front = refine(candidates, self.data, self.holdout, limits, options or self.refine)
+        return self.chosen(front)
+
+    def chosen(self, front: ParetoFront) -> ParetoFront:
+        """The front with the equation of the shortest description as its choice."""
+        if not front.equations:
+            return front
+        return replace(front, choice=Comparison.of(front.equations, self.data).shortest)
 
 
 @np.errstate(all="ignore")
