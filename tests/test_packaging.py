@@ -287,6 +287,37 @@ def test_import_order() -> None:
     assert not wrong, "\n".join([*wrong, f"the floors: {', '.join(FLOORS)}"])
 
 
+# Inner rooms: what may not be imported there, by the start of its name after the package's.
+INNER = {
+    "symcompile.regression.structure": r"(?!expressions|regression\.structure)",
+    "symcompile.regression.computed": (
+        r"(?!expressions|regression)|regression\.(distillation|engines|executors|fit\b|scheduler)"
+    ),
+}
+
+
+@pytest.mark.parametrize("room", INNER)
+def test_inner_rooms_import_from_below(room: str) -> None:
+    seen = [
+        (place, name.removeprefix("symcompile."))
+        for place, module, name in arrows()
+        if module == room or module.startswith(f"{room}.")
+    ]
+    assert seen
+    assert not [(place, name) for place, name in seen if re.match(INNER[room], name)]
+
+
+def test_regression_holds_no_torch() -> None:
+    held = [
+        path
+        for path in modules()
+        if path.startswith(("symcompile/regression/", "symcompile/expressions/"))
+        for _, name in imports((ROOT / path).read_text(), path[:-3].replace("/", "."))
+        if name.split(".")[0] == "torch"
+    ]
+    assert not held
+
+
 def test_every_room_has_a_floor() -> None:
     inside = {path.split("/")[1].removesuffix(".py") for path in modules()}
     assert inside - {"__init__"} == set(FLOORS)
@@ -304,7 +335,9 @@ ROOMS = {
     "passes": ("Pruning", "compiling_passes", "recording_passes"),
     "pruning": (),
     "regression": (),
+    "regression.computed": ("Computed", "computed_laws"),
     "regression.engines": ("Engine", "ProgressCallback", "SearchProgress", "create"),
+    "regression.structure": ("Finding", "Structure", "structure"),
     "report": ("Report",),
     "storage": (),
 }

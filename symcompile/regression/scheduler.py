@@ -23,9 +23,9 @@ from typing import Any, NamedTuple, Protocol
 
 from symcompile.errors import EngineError, SymCompileError
 from symcompile.expressions.equation import Equation
+from symcompile.regression.computed.laws import Computed
 from symcompile.regression.engines import ProgressCallback, SearchProgress
 from symcompile.regression.executors import WorkerPool
-from symcompile.regression.computed.laws import Computed
 from symcompile.regression.fit import Fit, compute_task, refine_task, search_task
 from symcompile.regression.pareto import ParetoFront
 

@@ -82,8 +82,9 @@ class _Fit:
         self.columns = np.array(columns).T
         y = problem.core[:, None]
         self.size = float(np.abs(problem.core).max())
-        self.system = np.hstack([self.columns[:, : self.above] * self.size,
-                                 -y * self.columns[:, self.above :]])
+        self.system = np.hstack(
+            [self.columns[:, : self.above] * self.size, -y * self.columns[:, self.above :]]
+        )
 
     def eliminated(self) -> Iterator[Quotient]:
         """From all terms to two."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol, TypeVar
 
 import numpy as np
 import sympy
@@ -54,6 +55,18 @@ class Solution:
     loses_sign: bool = False
 
 
+class Sized(Protocol):
+    """What is judged by its error and its size."""
+
+    @property
+    def error(self) -> float: ...
+    @property
+    def size(self) -> int: ...
+
+
+_Sized = TypeVar("_Sized", bound=Sized)
+
+
 def solutions(
     problem: Problem, operators: OperatorSet, deadline: float = math.inf
 ) -> list[Solution]:
@@ -72,7 +85,7 @@ def solutions(
     return best_of_each_size(found)
 
 
-def best_of_each_size(found: list[Solution]) -> list[Solution]:
+def best_of_each_size(found: list[_Sized]) -> list[_Sized]:
     """The few best of each size, of those that no smaller one is far better than."""
     kept, count, low = [], Counter[int](), math.inf
     for solution in sorted(found, key=lambda s: (s.size, s.error)):
@@ -92,7 +105,8 @@ class _Search:
         self.rows = np.random.default_rng(0).permutation(len(problem.core))[:ROWS]
         exprs = [variable.expr for variable in problem.variables]
         with np.errstate(all="ignore"):
-            self.table = Table(self.columns[:, self.rows], exprs, operators, size, _NUMBERS[: 1 + (size > SIZES[0])])
+            numbers = _NUMBERS if size > SIZES[0] else _NUMBERS[:1]
+            self.table = Table(self.columns[:, self.rows], exprs, operators, size, numbers)
         self.known: dict[int, Array] = {}
         self.spread = problem.spread
 
@@ -109,9 +123,7 @@ class _Search:
                         found.append(self.sum(transform, sign, places, h, weight, constant))
         return [s for s in (*found, *self.products()) if s is not None and math.isfinite(s.error)]
 
-    def sums(
-        self, values: Array, h: Array, weight: Array
-    ) -> Iterator[Iterator[tuple[int, ...]]]:
+    def sums(self, values: Array, h: Array, weight: Array) -> Iterator[Iterator[tuple[int, ...]]]:
         """For each size, places of the best sums of forms, the best first."""
         rows, sizes = self.rows, self.table.sizes
         found = best_sums(values, sizes, h[rows], weight[rows], _LOOKED_AT)
@@ -171,17 +183,18 @@ class _Search:
         halves = [round(2.0 * float(power)) for power in fitted[:-1]]
         if not all(halves) or max(map(abs, halves)) > _HALVES or not self.roots(places, halves):
             return None
-        value = math.prod(c ** (h / 2.0) for c, h in zip(columns, halves, strict=True))
+        powers = [c ** (h / 2.0) for c, h in zip(columns, halves, strict=True)]
+        value: Array = np.prod(powers, axis=0)
         if not np.isfinite(value).all():
             return None
         factor = float(linear(value[:, None], core, self.problem.weight**2)[0])
 
         def build() -> sympy.Expr:
-            powers = (
+            factors = (
                 self.table.expr(place) ** sympy.Rational(half, 2)
                 for place, half in zip(places, halves, strict=True)
             )
-            return sympy.Float(factor) * sympy.Mul(*powers)
+            return sympy.Float(factor) * sympy.Mul(*factors)
 
         size = self.size(places) + sum(half != 2 for half in halves)
         return Solution(self.share(factor * value - core), size, build)

@@ -79,7 +79,8 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
         findings.append(finding)
         problems.append(problem)
     left = _in_best_coordinates(problem, terms)
-    return Structure(tuple(problems), tuple(findings), error(left[0].errors(terms, left[1])) / spread)
+    least = error(left[0].errors(terms, left[1])) / spread
+    return Structure(tuple(problems), tuple(findings), least)
 
 
 def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem] | None:
@@ -112,7 +113,8 @@ def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem
 def _as_good(trial: Array, errors: Array, full: float) -> bool:
     worse = trial * trial - errors * errors
     chance = SIGMA * float(worse.std()) / math.sqrt(len(worse))
-    return error(trial) <= FACTOR * full and float(worse.mean()) <= max(chance, full**2 / len(worse))
+    no_worse = float(worse.mean()) <= max(chance, full**2 / len(worse))
+    return no_worse and error(trial) <= FACTOR * full
 
 
 def _in_best_coordinates(problem: Problem, terms: int) -> tuple[Problem, bool]:

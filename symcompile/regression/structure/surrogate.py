@@ -54,7 +54,7 @@ class Column:
 
     @cached_property
     def chebyshev(self) -> Array:
-        """Polynomials of degree 0, 1, ... [n_samples, 1 + degrees] over the range of the samples."""
+        """Polynomials of degree 0, 1, ... [n_samples, 1 + degrees] over the range of values."""
         x = np.log(self.values) if self.logarithmic else self.values
         low, high = float(x.min()), float(x.max())
         u = (2.0 * x - low - high) / (high - low) if high > low else np.zeros_like(x)
@@ -75,7 +75,8 @@ def _indices(resolutions: tuple[float, ...], terms: int) -> Array:
     """Exponents [terms, n_columns] of the products with the lowest degrees, each degree weighed by
     the resolution of its column; in ascending order."""
     first = (0,) * len(resolutions)
-    heap, seen, chosen = [(0.0, first)], {first}, []
+    heap, seen = [(0.0, first)], {first}
+    chosen: list[tuple[int, ...]] = []
     while heap and len(chosen) < terms:
         degree, index = heapq.heappop(heap)
         chosen.append(index)
