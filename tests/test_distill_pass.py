@@ -73,7 +73,7 @@ def fit(key: str = "edge[0]", engine: Any = None, slope: float = 2.5, **options:
     X = np.random.default_rng(0).uniform(0, 1, (120, 2))
     y = slope * X[:, 0] + 1.25
     halves = Dataset(X[:90], y[:90]), Dataset(X[90:], y[90:])
-    return Fit(key, *halves, ("a", "b"), engine or Proposer(), **options)
+    return Fit(key, *halves, ("a", "b"), engine or Proposer(), **{"compute": False} | options)
 
 
 def test_every_fit_gets_its_front_in_order() -> None:

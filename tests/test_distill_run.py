@@ -122,7 +122,8 @@ def fit(key: str, engine: Engine, bad: bool = False, **options: Any) -> Fit:
     """With `bad` the engine does what its behaviour says."""
     X = np.random.default_rng(0).uniform(0, 1, (120, 2))
     y = (2.5 * X[:, 0] + 1.25) * (1 if bad else -1)
-    return Fit(key, Dataset(X[:90], y[:90]), Dataset(X[90:], y[90:]), ("a", "b"), engine, **options)
+    halves = Dataset(X[:90], y[:90]), Dataset(X[90:], y[90:])
+    return Fit(key, *halves, ("a", "b"), engine, compute=False, **options)
 
 
 def some(engine: Engine, **options: Any) -> list[Fit]:

@@ -131,8 +131,6 @@ def search_task(
 @np.errstate(all="ignore")
 def compute_task(fit: Fit) -> Computed:
     """The laws of one fit that need no search."""
-    if not fit.compute:
-        return Computed()
     return computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
 
 

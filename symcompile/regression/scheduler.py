@@ -241,6 +241,9 @@ class Scheduler:
         if state.failure:
             return
         call: tuple[Any, ...]
+        if stage == "compute" and not state.fit.compute:
+            self.computed(key)
+            return
         if stage == "compute":
             call = compute_task, state.fit
         elif stage == "refine":

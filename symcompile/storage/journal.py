@@ -194,6 +194,7 @@ def _search_settings(fit: Fit) -> dict[str, Any]:
         "engine": fit.engine.describe(),
         "seed": fit.seed,
         "budget": fit.budget,
+        "compute": fit.compute,
         "loss": fit.loss,
     }
 
