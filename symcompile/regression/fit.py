@@ -18,6 +18,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import Engine, ProgressCallback
 from symcompile.regression.engines.guesses import takes_guesses
+from symcompile.regression.groups import WAYS, all_grouped, grouped
 from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
@@ -85,7 +86,28 @@ class Fit:
 
 @np.errstate(all="ignore")
 def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None) -> list[Equation]:
-    """One search of one fit: the engine's candidates if it offers them, else its front."""
+    """One search of one fit: the engine's candidates if it offers them, else its front.
+
+    Where units leave a smaller problem, see `groups`, every other search is of that; under a budget
+    each is of both, and where constants have no dimension all are of that alone.
+    """
+    smaller = grouped(fit, restart // 2)
+    if smaller is None:
+        return _searched(fit, restart, progress)
+    dimensions, found = fit.engine.operators.dimensions, list[Equation]()
+    alone = dimensions is not None and dimensions.dimensionless_constants
+    both = fit.budget is not None and not alone
+    if both:
+        fit = replace(fit, budget=fit.budget and fit.budget / 2)
+        smaller = replace(smaller, fit=fit)
+    if alone or both or restart % 2:
+        found += smaller.restored(_searched(smaller.reduced(), restart, progress))
+    if both or not (alone or restart % 2):
+        found += _searched(fit, restart, progress)
+    return found
+
+
+def _searched(fit: Fit, restart: int, progress: ProgressCallback | None) -> list[Equation]:
     search = getattr(fit.engine, "candidates", fit.engine.fit)
     started: dict[str, Any] = {}
     if fit.guesses and takes_guesses(search):
@@ -115,4 +137,8 @@ def search_task(fit: Fit, restart: int, progress: ProgressCallback | None = None
 def refine_task(fit: Fit, candidates: list[Equation]) -> ParetoFront:
     """The front that all searches of one fit come to."""
     unsearched = without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
+    for smaller in all_grouped(fit):
+        one = smaller.reduced()
+        found = without_search(one.data, one.names, one.limits(_UNSEARCHED_SHARE / WAYS))
+        unsearched += smaller.restored(found)
     return fit.refined([*fit.guesses, *candidates, *unsearched], _PRUNE_SHARE)
