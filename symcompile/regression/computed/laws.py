@@ -11,6 +11,7 @@ import sympy
 
 from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.equation import Equation
+from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
 from symcompile.regression.computed.solutions import EXACT, best_of_each_size, solutions
 from symcompile.regression.dataset import Dataset
@@ -101,7 +102,10 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
     has = limits.operators.__contains__
     if low > max(floor, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
         found = list(quotients(problem, EXACT, limits.deadline))
+        low = min((quotient.error for quotient in found), default=low)
         yield from (quotient.build() for quotient in best_of_each_size(found))
+    if low > max(floor, EXACT):
+        yield from with_inner_constants(problem, limits.operators)
 
 
 def _fitted(
@@ -109,7 +113,7 @@ def _fitted(
 ) -> Equation | None:
     try:
         equation = Equation.of(expr, names, limits.operators)
-        fit = fit_constants(equation, sample, 10, deadline=limits.deadline)
+        fit = fit_constants(equation, sample, 20, deadline=limits.deadline)
     except UNUSABLE:
         return None
     if not math.isfinite(fit.loss):
