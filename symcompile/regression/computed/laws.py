@@ -54,7 +54,8 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     equations: dict[sympy.Expr, Equation] = {}
     found, complete = Structure((), (), 1.0), False
     for found in _structures(data, names, limits):
-        for problem, floor in _levels(found):
+        for level, problem in _levels(found):
+            floor = found.errors[level]
             for expr in _exprs(problem, limits, floor):
                 equation = _fitted(problem.output(expr), names, limits, sample)
                 if equation is not None:
@@ -62,7 +63,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
             low = min((equation.loss for equation in equations.values()), default=math.inf)
             enough = min(_COMPLETE * floor, _POOR) ** 2 * sample.constant_loss
             complete = low <= max(nothing, enough)
-            if complete or limits.late:
+            if low <= nothing or limits.late:
                 break
         if complete or limits.late:
             break
@@ -81,14 +82,10 @@ def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator
             return
 
 
-def _levels(found: Structure) -> Iterator[tuple[Problem, float]]:
-    """Problems to be solved, with the error below which nothing is to be gained: what is certain
-    first, then what may be so, the shortest first."""
-    problems, findings, certain = found.problems, found.findings, 0
-    while certain < len(findings) and findings[certain].certain:
-        certain += 1
-    for level in (certain, *range(len(problems) - 1, certain, -1)):
-        yield problems[level], findings[level - 1].after if level else found.error
+def _levels(found: Structure) -> Iterator[tuple[int, Problem]]:
+    """Problems to be solved, the shortest first: what may not be so is undone step by step."""
+    for level in range(len(found.problems) - 1, found.certain - 1, -1):
+        yield level, found.problems[level]
 
 
 def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Expr]:
