@@ -18,9 +18,8 @@ from small_tables_data import Array, Table
 
 from symcompile import Equation
 from symcompile.expressions.canonical import UNUSABLE
-from symcompile.expressions.slots import renumber, skeleton
+from symcompile.expressions.slots import is_constant, renumber, skeleton
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.forms import reductions
 from symcompile.regression.least_squares import fit_constants
 
 # Error that is agreement, as a share of the spread of the law. The right form can meet exact values
@@ -98,8 +97,22 @@ def _shorter(equation: Equation) -> Iterator[Equation]:
     """The equation without one of its parts and the constants in there. Constant factors stay: a
     law may have a 1 there. What has as many constants is another spelling, not less."""
     whole = skeleton(equation.form)
-    for form in reductions(equation.form):
+    for form in _reductions(equation.form):
         if skeleton(form) != whole and not form.has(sympy.nan, sympy.zoo):
             shorter, constants = renumber(form, equation.constants)
             if len(constants) < len(equation.constants):
                 yield replace(equation, form=shorter, constants=constants)
+
+
+def _reductions(expr: sympy.Expr) -> Iterator[sympy.Expr]:
+    """The expression without one term of a sum, one factor of a product or one power, anywhere."""
+    if expr.is_Atom or is_constant(expr):
+        return
+    if expr.is_Add or expr.is_Mul:
+        for position in range(len(expr.args)):
+            yield expr.func(*expr.args[:position], *expr.args[position + 1 :])
+    if expr.is_Pow and expr.exp.is_Number:
+        yield expr.base
+    for position, arg in enumerate(expr.args):
+        for smaller in _reductions(arg):
+            yield expr.func(*expr.args[:position], smaller, *expr.args[position + 1 :])

@@ -28,6 +28,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.expressions.recognition import recognized
 from symcompile.expressions.slots import slot
+from symcompile.expressions.units import Units
 from symcompile.regression.engines.julia_text import definition
 from symcompile.regression.engines.operon import OperonEngine
 from symcompile.regression.engines.pysr import PySREngine, read_equation
@@ -76,6 +77,9 @@ def test_what_is_read() -> None:
         ({"+": 1, "Max": "a**2"}, "operator 'Max' has a definition: its name must be"),
         ({"+": 1, "x y": "a**2"}, "operator 'x y' has a definition: its name must be"),
         ({"l": "a**2"}, "operators is empty"),
+        ({"+": 1, "l": "+".join(f"sin({k}*a)" for k in range(400))}, "'l': .*is too large"),
+        ({"+": 1} | {f"l{k}": f"a + {k}" for k in range(33)}, "has 33 definitions: at most 32"),
+        (["+", "lorentz"], "unknown operator 'lorentz': .*or define one of your own"),
     ],
 )
 def test_what_makes_no_sense(operators: dict[str, Any], message: str) -> None:
@@ -105,6 +109,18 @@ def test_recognition(text: str, expected: sympy.Expr | None) -> None:
     assert written_out(found) == expr
     counted = Equation.of(expr, ["m", "v", "c"], OPERATORS).complexity
     assert counted == complexity(found, OPERATORS)
+
+
+def test_recognition_of_a_part_asks_nothing_of_the_whole() -> None:
+    """A part is of another dimension than the whole, and may break what the whole does not."""
+    dimensions, (output,) = Units({"m": "kg", "v": "m", "c": "m"}, "kg").of_inputs(
+        ["m", "v", "c"], 1
+    )
+    operators = OperatorSet.of(OPERATORS, constraints={"*": (5, -1)})
+    operators = replace(operators, dimensions=dimensions.for_output(output))
+    form, _ = canonical(m / sympy.sqrt(1 - v**2 / c**2), (), operators)
+    assert form == m * LORENTZ(v / c)
+    assert spellable(form, operators)
 
 
 def test_a_root_of_a_constant_is_taken_where_it_is_real() -> None:

@@ -115,7 +115,7 @@ def test_independent_errors_count_in_full(n_inputs: int) -> None:
     for n in (6, 50, 2000):
         rng = np.random.default_rng(n)
         X = rng.uniform(-1.0, 1.0, (n, n_inputs))
-        assert effective_sample_size(X, rng.normal(size=n)) > 0.75 * n
+        assert effective_sample_size(X, rng.normal(size=n)) == n
 
 
 def test_a_smooth_error_counts_for_a_few_however_many_rows() -> None:
@@ -152,7 +152,28 @@ def test_directions_are_orthonormal_and_no_more_than_rows_allow() -> None:
 def test_inputs_that_do_not_vary_do_no_harm() -> None:
     X = np.column_stack([np.ones(200), np.linspace(0.0, 1.0, 200)])
     rng = np.random.default_rng(0)
-    assert effective_sample_size(X, rng.normal(size=200)) > 150
+    assert effective_sample_size(X, rng.normal(size=200)) == 200
+
+
+def test_spectra_of_independent_errors_are_flat() -> None:
+    flat, smooth = 0, 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X = rng.uniform(size=(300, 1 + seed % 3))
+        noise = rng.normal(size=300)
+        directions = Directions.of(X)
+        flat += directions.spectrum(noise).is_flat
+        smooth += not directions.spectrum(noise + 100.0 * wave(X)).is_flat
+    assert flat >= 38
+    assert smooth == 40
+    assert Spectrum(np.zeros(2), np.array([5.0, 95.0])).is_flat
+    assert not Spectrum(np.array([1.0, 0.0]), np.array([5.0, 95.0])).is_flat
+
+
+def test_a_flattened_spectrum_has_the_same_power() -> None:
+    flat = Spectrum(np.array([5.0, 1.0]), np.array([2.0, 8.0])).flattened()
+    assert (flat.variances.tolist(), flat.counts.tolist()) == ([1.8], [10.0])
+    assert flat.size == pytest.approx(10.0)
 
 
 def test_rate_of_a_flat_spectrum_is_that_of_independent_errors() -> None:
@@ -211,6 +232,21 @@ def test_same_slope_under_independent_errors_is_a_term() -> None:
     y = np.sin(6.0 * X[:, 0]) + 0.03 * X[:, 0] + 0.005 * rng.normal(size=2000)
     forms = ("0.5", "sin(6.0*x)", "sin(6.0*x) + 0.03*x", "sin(6.0*x) + 0.03*x + 0.001*x**2")
     assert chosen(Dataset(X, y), *forms) == "0.03*x + sin(6.0*x)"
+
+
+@pytest.mark.parametrize(("power", "taken"), [(1, True), (7, False)])
+def test_what_a_few_rows_say_loudly_is_no_evidence(power: int, taken: bool) -> None:
+    """An input that explains a sixth of the errors; of the seventh powers a few rows hold all."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(600, 2))
+    errors = rng.normal(size=600) ** power
+    errors *= 0.1 / errors.std()
+    X[:, 1] = errors + 0.2 * rng.normal(size=600)
+    data, names = Dataset(X, 3.0 * X[:, 0] + errors), ("x", "u")
+    equations = fitted(data, "3.0*x", "3.0*x + 0.2*u", names=names)
+    gain = data.loss_of(equations[0]) / data.loss_of(equations[1])
+    assert 1.15 < gain < 1.35
+    assert bool(Comparison.of(equations, data).savings[0, 1] > 0.0) is taken
 
 
 def test_what_is_not_finite_is_never_chosen() -> None:

@@ -10,7 +10,7 @@ from test_canonical import random_expression
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions.canonical import UNUSABLE, Algebra
-from symcompile.expressions.complexity import complexity, spellable
+from symcompile.expressions.complexity import Counter, complexity, spellable
 from symcompile.expressions.evaluation import evaluate
 from symcompile.expressions.light_algebra import add, function, mul, power
 from symcompile.expressions.light_code import (
@@ -117,7 +117,10 @@ def test_trees_are_what_they_were_made_of(seed: int) -> None:
     X = rng.uniform(0.3, 1.5, (30, 2))
     expected = values(one, constants, X)
     assert from_program(program(one, 2, len(constants))) == [one]
-    assert pickle.loads(pickle.dumps(one)) == one
+    unpickled = pickle.loads(pickle.dumps(one))
+    assert unpickled == one
+    assert program(unpickled, 2, len(constants)) == program(one, 2, len(constants))
+    assert Counter(OPERATORS, ()).of(unpickled) == Counter(OPERATORS, ()).of(one)
     again = from_sympy(as_expression(one, NAMES), NAMES, [])
     assert complexity(again, OPERATORS) <= complexity(one, OPERATORS)
     found, kept = Algebra(constants, OPERATORS).form(one)

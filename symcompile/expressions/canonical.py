@@ -15,7 +15,7 @@ import sympy
 
 from symcompile.errors import SymCompileError
 from symcompile.expressions.complexity import counter
-from symcompile.expressions.expansion import collected, multiplied_out
+from symcompile.expressions.expansion import Collection, multiplied_out
 from symcompile.expressions.light_code import as_expression, from_sympy, numbered
 from symcompile.expressions.light_tree import LightTree
 from symcompile.expressions.merging import Merging, is_number
@@ -60,6 +60,7 @@ class Algebra:
     ) -> None:
         self.operators, self.names = operators, names
         self.complexity = counter(operators, names).of
+        self.collection = Collection(operators, names)
         self.merging = Merging(constants, "sin" in operators and "cos" in operators)
 
     def form(self, tree: LightTree) -> Form:
@@ -101,7 +102,7 @@ class Algebra:
 
     def with_factors_out(self, tree: LightTree) -> Iterator[LightTree]:
         """Merged again, and as it is: what merges may need a constant more then."""
-        out = collected(tree, self.operators, self.names)
+        out = self.collection.collected(tree)
         if out != tree:
             yield self.merging.merged(out)
             yield out

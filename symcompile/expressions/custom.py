@@ -19,14 +19,17 @@ from mpmath.libmp.libmpf import prec_to_dps
 from symcompile.errors import ExpressionError
 from symcompile.expressions.operator import Defined
 from symcompile.expressions.operators import ALIASES, ROWS
-from symcompile.expressions.parser import FUNCTIONS, parse
+from symcompile.expressions.parser import FUNCTIONS, parse_measured
 from symcompile.expressions.printing import as_text
+from symcompile.expressions.size_limits import MAX_WORK, Gauge
 
 ARGUMENTS = ("a", "b")
 _SYMBOLS = tuple(map(sympy.Symbol, ARGUMENTS))
 # What an operator costs of which nobody says: as other functions do.
 COMPLEXITY = 3
 _TAKEN = {*FUNCTIONS, *ALIASES, *(row.name for row in ROWS), *(row.op for row in ROWS)}
+# Steps that sympy may need to build one: a file may hold many.
+_WORK = 1000
 _MODULE = __name__
 _PREFIX = "custom_"
 
@@ -96,8 +99,10 @@ class CustomOperator:
 
 @lru_cache(maxsize=1 << 10)
 def _head(name: str, text: str) -> Any:
+    gauge = Gauge()
+    gauge.work = MAX_WORK - _WORK
     try:
-        expression = parse(text, ARGUMENTS)
+        expression, _ = parse_measured(text, ARGUMENTS, {}, gauge)
     except ExpressionError as error:
         raise ExpressionError(f"operator {name!r}: {error}") from None
     if _SYMBOLS[0] not in expression.free_symbols:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from symcompile.expressions.complexity import Counter, counter
+from symcompile.expressions.complexity import counter
 from symcompile.expressions.light_algebra import add, inverse, mul, power, some, with_args
 from symcompile.expressions.light_code import fraction
 from symcompile.expressions.light_tree import LightTree, number, order, parts
@@ -155,16 +155,18 @@ def _power(base: LightTree, exponent: LightTree) -> LightTree:
     return add(terms) if exact > 0 else inverse(add(terms))
 
 
-def collected(tree: LightTree, operators: OperatorSet, names: Sequence[str] = ()) -> LightTree:
-    """An equal expression, its sums with common factors taken out wherever that saves nodes."""
-    return _Collect(counter(operators, names)).of(tree)
+class Collection:
+    """Takes factors out; sums that forms have in common are looked up."""
 
-
-class _Collect:
-    def __init__(self, counts: Counter) -> None:
-        self.complexity = counts.of
+    def __init__(self, operators: OperatorSet, names: Sequence[str] = ()) -> None:
+        self.complexity = counter(operators, names).of
         self.known: dict[LightTree, LightTree] = {}
         self.work = 0
+
+    def collected(self, tree: LightTree) -> LightTree:
+        """An equal expression, its sums with common factors taken out wherever that saves nodes."""
+        self.work = 0
+        return self.of(tree)
 
     def of(self, tree: LightTree) -> LightTree:
         if not tree.args or tree.is_constant:

@@ -86,6 +86,8 @@ class LightTree:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if not self.args:
+            return _leaf, (self.op, self.value)
         return LightTree, (self.op, self.args, self.value)
 
     def __repr__(self) -> str:
@@ -137,13 +139,25 @@ ZERO, ONE, MINUS_ONE, HALF = _NUMBERS[0], _NUMBERS[1], _NUMBERS[-1], _NUMBERS[Fr
 E = _NUMBERS["e"]
 
 
+# Leaves are compared more often than all else: those in use are the same objects.
+_LEAVES = {op: [LightTree(op, (), index) for index in range(64)] for op in ("slot", "input")}
+
+
 def slot(index: int) -> LightTree:
-    return LightTree("slot", (), index)
+    """The constant of this number."""
+    known = _LEAVES["slot"]
+    return known[index] if index < len(known) else LightTree("slot", (), index)
 
 
 def column(index: int) -> LightTree:
     """The input in this column of X."""
-    return LightTree("input", (), index)
+    known = _LEAVES["input"]
+    return known[index] if index < len(known) else LightTree("input", (), index)
+
+
+def _leaf(op: str, value: Any) -> LightTree:
+    """One that was pickled: ONE is to be ONE again."""
+    return {"slot": slot, "input": column, "number": number}[op](value)
 
 
 def parts(op: str, tree: LightTree) -> tuple[LightTree, ...]:

@@ -26,6 +26,8 @@ LIMITS = (
     "complexity_of_variables",
     "complexity_of_constants",
 )
+# Operators of a user's own in one set: each form of a search is compared with all.
+_MOST_CUSTOM = 32
 # In `variable_costs`: every input that is not named.
 OTHERS = ""
 
@@ -171,7 +173,10 @@ def lookup(name: object) -> Operator:
         raise EngineError(f"operators holds {name!r}: expected names such as '+' or 'sin'")
     row = VOCABULARY.get(ALIASES.get(name, name))
     if row is None:
-        raise EngineError(f"unknown operator {name!r}: choose from {', '.join(VOCABULARY)}")
+        raise EngineError(
+            f"unknown operator {name!r}: choose from {', '.join(VOCABULARY)}; or define one of your"
+            " own, such as {'lorentz': '1/sqrt(1 - a**2)'}"
+        )
     return row
 
 
@@ -194,6 +199,8 @@ def _operators(spec: Iterable[str] | Mapping[str, Any] | None) -> OperatorSet:
         operator = lookup(name)
         given = operator.complexity if price is None else price
         costs[operator.name] = _cost(f"complexity of operator {_said(name)}", given)
+    if len(custom) > _MOST_CUSTOM:
+        raise EngineError(f"operators has {len(custom)} definitions: at most {_MOST_CUSTOM}")
     if not costs:
         raise EngineError("operators is empty: name at least one, for example ['+', '*']")
     ordered = sorted(costs.items(), key=lambda item: list(VOCABULARY).index(item[0]))

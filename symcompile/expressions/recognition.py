@@ -38,7 +38,8 @@ def recognized(
 
 class _Recognition:
     def __init__(self, operators: OperatorSet, constants: Sequence[float]) -> None:
-        self.operators = operators
+        # Of a part of a form: what limits the whole is asked of that.
+        self.operators = OperatorSet(operators.costs, custom=operators.custom)
         self.values = {slot(k): sympy.Float(value) for k, value in enumerate(constants)}
 
     def of(self, expr: sympy.Expr) -> sympy.Expr:

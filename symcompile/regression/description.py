@@ -15,10 +15,13 @@ are the error's spectrum (reverse water-filling: Cover and Thomas, Elements of I
 the first directions are cheap, and only a law that explains all of them at once is not.
 
 The spectrum is taken over polynomials of the inputs, by degree: an error's power in each degree,
-shared by the directions of that degree, and what is left by all the other rows. Nothing has to be
-known of the noise, and nothing of whether it is noise.
+shared by the directions of that degree, and what is left by all the other rows. Errors of unlike
+size, such as those near a pole, are told by a few of the rows: the log of a variance is known from
+n rows of kurtosis k as from 2 n / (k - 1) normal ones (Box 1953, Biometrika 40, 318), and what is
+saved counts for that share. Nothing has to be known of the noise, nor whether it is noise: errors
+are independent where no degree holds more of them than chance gives it.
 
-Studied beside other scores on 478 fronts of known laws (tables of six rows to 4,000 samples, exact,
+Studied beside other scores on 650 fronts of known laws (tables of six rows to 4,000 samples, exact,
 noisy, and through networks): constants priced by their own Fisher information and size (Bartlett,
 Desmond and Ferreira 2022, arXiv 2211.11461) take tiny corrections for law where six rows are exact;
 a price of nodes by how the number of forms grows, 1.3 to 2.2 nats, is too dear beyond 5 % noise.
@@ -82,13 +85,14 @@ def effective_sample_size(X: Array, residual: Array) -> float:
     inputs [n_samples, n_inputs].
 
     The number of directions that share their power, (sum v)^2 / (sum v^2) over the variances of
-    the spectrum (Bretherton et al. 1999, J. Climate 12, 1990): all n of independent errors, a few
-    of a smooth function, however densely it is sampled. All rows where there are too few to tell.
+    the spectrum (Bretherton et al. 1999, J. Climate 12, 1990): a few of a smooth function, however
+    densely it is sampled. All n where the errors are independent, or too few to tell.
     """
     residual = np.asarray(residual, dtype=float)
     if not np.isfinite(residual).all() or not residual.any():
         return float(len(residual))
-    return Directions.of(X).spectrum(residual).size
+    spectrum = Directions.of(X).spectrum(residual)
+    return float(len(residual)) if spectrum.is_flat else spectrum.size
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,22 @@ class Spectrum:
         """The number of directions that share the power."""
         power = self.variances * self.counts
         return float(power.sum() ** 2 / max(float(power @ self.variances), 1e-300))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no band that has more than the last one saves the nats that it costs to say which
+        it is and how much it has."""
+        rest, cost = float(self.variances[-1]), 0.5 * math.log(self.counts.sum())
+        if rest <= 0.0:
+            return not self.variances.any()
+        above = np.maximum(self.variances[:-1] / rest, 1.0)
+        saved = 0.5 * self.counts[:-1] * (above - 1.0 - np.log(above))
+        return bool((saved <= cost + math.log(max(len(saved), 1))).all())
+
+    def flattened(self) -> Spectrum:
+        """The same power in all directions alike."""
+        rows = self.counts.sum(keepdims=True)
+        return Spectrum((self.variances @ self.counts) / rows, rows)
 
     def rate(self, distortion: float) -> float:
         """Nats that it takes to describe the errors to within a sum of squares: those of all
@@ -224,16 +244,20 @@ def _few(
 def _many(
     equations: Sequence[Equation], data: Dataset, price: float
 ) -> Iterator[tuple[int, int, float]]:
-    """The same by the spectrum of what the shorter one leaves."""
+    """The same by the spectrum of what the shorter one leaves; a flat one where what the best one
+    leaves is independent."""
     errors = [_errors(equation, data) for equation in equations]
     floor = ROUNDING * data.constant_loss * data.count
     left = [max(float(error @ error), floor) for error in errors]
+    finite = [j for j, power in enumerate(left) if math.isfinite(power)]
     directions = Directions.of(data.X if data.weights is None else data.X[data.weights > 0])
-    spectra = [directions.spectrum(e) if np.isfinite(e).all() else None for e in errors]
+    spectra = {j: directions.spectrum(errors[j]) for j in finite}
+    best = min(finite, key=left.__getitem__, default=0)
+    if finite and (left[best] <= floor or spectra[best].is_flat):
+        spectra = {j: spectrum.flattened() for j, spectrum in spectra.items()}
     for i, j in combinations(range(len(equations)), 2):
-        if spectra[j] is not None:
-            spectrum = spectra[i]
-            saved = math.inf if spectrum is None else spectrum.rate(left[j])
+        if j in spectra:
+            saved = _telling(errors[i]) * spectra[i].rate(left[j]) if i in spectra else math.inf
             yield i, j, saved - _cost(equations[j], equations[i], data.count, price)
 
 
@@ -252,6 +276,16 @@ def _errors(equation: Equation, data: Dataset) -> Array:
             return np.asarray(errors)
         says = data.weights > 0
         return np.asarray(errors[says] * np.sqrt(data.weights[says] / data.weights[says].mean()))
+
+
+def _telling(errors: Array) -> float:
+    """The share of the rows that tell how large errors are: 2 / (kurtosis - 1), at most all."""
+    squares = np.square(errors / max(float(np.abs(errors).max(initial=0.0)), 1e-300))
+    power = float(squares.mean())
+    if not 0.0 < power < math.inf:
+        return 1.0
+    kurtosis = float(np.square(squares).mean()) / power**2
+    return min(1.0, 2.0 / max(kurtosis - 1.0, 1e-300))
 
 
 def _looked_at(data: Dataset) -> Dataset:

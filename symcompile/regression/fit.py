@@ -17,8 +17,10 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.computed.laws import Computed, computed_laws
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.description import Comparison
 from symcompile.regression.engines import Engine, ProgressCallback
 from symcompile.regression.engines.guesses import takes_guesses
+from symcompile.regression.groups import WAYS, all_grouped, grouped
 from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
@@ -85,7 +87,14 @@ class Fit:
     ) -> ParetoFront:
         """The front that candidates come to, in this share of the budget."""
         limits = self.limits(share)
-        return refine(candidates, self.data, self.holdout, limits, options or self.refine)
+        front = refine(candidates, self.data, self.holdout, limits, options or self.refine)
+        return self.chosen(front)
+
+    def chosen(self, front: ParetoFront) -> ParetoFront:
+        """The front with the equation of the shortest description as its choice."""
+        if not front.equations:
+            return front
+        return replace(front, choice=Comparison.of(front.equations, self.data).shortest)
 
 
 @np.errstate(all="ignore")
@@ -93,12 +102,33 @@ def search_task(
     fit: Fit, restart: int, computed: Computed, progress: ProgressCallback | None = None
 ) -> list[Equation]:
     """One search of one fit, from the user's guesses and what was computed: the engine's candidates
-    if it offers them, else its front."""
+    if it offers them, else its front.
+
+    Where units leave a smaller problem, see `groups`, every other search is of that; under a budget
+    each is of both, and where constants have no dimension all are of that alone.
+    """
+    fit = replace(fit, guesses=(*fit.guesses, *computed.equations))
+    smaller = grouped(fit, restart // 2)
+    if smaller is None:
+        return _searched(fit, restart, progress)
+    dimensions, found = fit.engine.operators.dimensions, list[Equation]()
+    alone = dimensions is not None and dimensions.dimensionless_constants
+    both = fit.budget is not None and not alone
+    if both:
+        fit = replace(fit, budget=fit.budget and fit.budget / 2)
+        smaller = replace(smaller, fit=fit)
+    if alone or both or restart % 2:
+        found += smaller.restored(_searched(smaller.reduced(), restart, progress))
+    if both or not (alone or restart % 2):
+        found += _searched(fit, restart, progress)
+    return found
+
+
+def _searched(fit: Fit, restart: int, progress: ProgressCallback | None) -> list[Equation]:
     search = getattr(fit.engine, "candidates", fit.engine.fit)
     started: dict[str, Any] = {}
-    guesses = (*fit.guesses, *computed.equations)
-    if guesses and takes_guesses(search):
-        started["guesses"] = guesses
+    if fit.guesses and takes_guesses(search):
+        started["guesses"] = fit.guesses
     equations = search(
         fit.data.X,
         fit.data.y,
@@ -123,6 +153,8 @@ def search_task(
 @np.errstate(all="ignore")
 def compute_task(fit: Fit) -> Computed:
     """The laws of one fit that need no search."""
+    if not fit.compute:
+        return Computed()
     return computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
 
 
@@ -132,4 +164,8 @@ def refine_task(fit: Fit, computed: Computed, searched: list[Equation]) -> Paret
     candidates = [*fit.guesses, *computed.equations, *searched]
     if not computed.complete:
         candidates += without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
+        for smaller in all_grouped(fit):
+            one = smaller.reduced()
+            found = without_search(one.data, one.names, one.limits(_UNSEARCHED_SHARE / WAYS))
+            candidates += smaller.restored(found)
     return fit.refined(candidates, _PRUNE_SHARE)

@@ -77,7 +77,9 @@ class Loss:
     def mean(self, residual: Array, weights: Array | None) -> float:
         """Weighted mean over samples, infinite if any of it is not finite."""
         losses = self.of(residual)
-        loss = float(np.average(losses, weights=weights)) if len(losses) else np.inf
+        if not len(losses):
+            return np.inf
+        loss = float(losses.mean() if weights is None else np.average(losses, weights=weights))
         return loss if np.isfinite(loss) else np.inf
 
     def to_json(self) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def _with_forms(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> Par
     scaled_to_fit = [scaled(other, fit.data) for other in others]
     candidates = [equation for equation in scaled_to_fit if equation is not None]
     options = replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others)))
-    return front.grown(fit.refined(candidates, _BUDGET_SHARE, options))
+    return fit.chosen(front.grown(fit.refined(candidates, _BUDGET_SHARE, options)))
 
 
 def scaled(equation: Equation, fit: Dataset) -> Equation | None:

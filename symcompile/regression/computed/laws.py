@@ -11,6 +11,7 @@ import sympy
 
 from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.equation import Equation
+from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
 from symcompile.regression.computed.solutions import EXACT, best_of_each_size, solutions
 from symcompile.regression.dataset import Dataset
@@ -55,7 +56,8 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     equations: dict[sympy.Expr, Equation] = {}
     found, complete = Structure((), (), 1.0), False
     for found in _structures(data, names, limits):
-        for problem, floor in _levels(found):
+        for level, problem in _levels(found):
+            floor = found.errors[level]
             for expr in _exprs(problem, limits, floor):
                 equation = _fitted(problem.output(expr), names, limits, sample)
                 if equation is not None:
@@ -63,7 +65,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
             low = min((equation.loss for equation in equations.values()), default=math.inf)
             enough = min(_COMPLETE * floor, _POOR) ** 2 * sample.constant_loss
             complete = low <= max(nothing, enough)
-            if complete or limits.late:
+            if low <= nothing or limits.late:
                 break
         if complete or limits.late:
             break
@@ -82,14 +84,10 @@ def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator
             return
 
 
-def _levels(found: Structure) -> Iterator[tuple[Problem, float]]:
-    """Problems to be solved, with the error below which nothing is to be gained: what is certain
-    first, then what may be so, the shortest first."""
-    problems, findings, certain = found.problems, found.findings, 0
-    while certain < len(findings) and findings[certain].certain:
-        certain += 1
-    for level in (certain, *range(len(problems) - 1, certain, -1)):
-        yield problems[level], findings[level - 1].after if level else found.error
+def _levels(found: Structure) -> Iterator[tuple[int, Problem]]:
+    """Problems to be solved, the shortest first: what may not be so is undone step by step."""
+    for level in range(len(found.problems) - 1, found.certain - 1, -1):
+        yield level, found.problems[level]
 
 
 def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Expr]:
@@ -103,7 +101,10 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
     has = limits.operators.__contains__
     if low > max(floor, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
         found = list(quotients(problem, EXACT, limits.deadline))
+        low = min((quotient.error for quotient in found), default=low)
         yield from (quotient.build() for quotient in best_of_each_size(found))
+    if low > max(floor, EXACT):
+        yield from with_inner_constants(problem, limits.operators)
 
 
 def _fitted(
@@ -111,7 +112,7 @@ def _fitted(
 ) -> Equation | None:
     try:
         equation = Equation.of(expr, names, limits.operators)
-        fit = fit_constants(equation, sample, 10, deadline=limits.deadline)
+        fit = fit_constants(equation, sample, 20, deadline=limits.deadline)
     except UNUSABLE:
         return None
     if not math.isfinite(fit.loss):

@@ -10,7 +10,7 @@ import numpy as np
 
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.structure.problem import Problem, Variable
-from symcompile.regression.structure.questions import Hypothesis, hypotheses
+from symcompile.regression.structure.questions import Hypothesis, hypotheses, scalings
 from symcompile.regression.structure.surrogate import error, fitting
 
 # A finding is tried where a surrogate errs by less than this share of the spread more: networks err
@@ -61,6 +61,17 @@ class Structure:
     error: float
 
     @property
+    def certain(self) -> int:
+        """How many findings are certain before the first that is not."""
+        flags = [finding.certain for finding in self.findings]
+        return flags.index(False) if False in flags else len(flags)
+
+    @property
+    def errors(self) -> list[float]:
+        """Of a surrogate of each problem, as shares of the spread of the output."""
+        return [*(finding.before for finding in self.findings), self.error]
+
+    @property
     def core(self) -> Problem:
         return self.problems[-1]
 
@@ -89,30 +100,34 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
 
 
 def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem] | None:
+    """What is borne out best of one variable or two; of many where none of these is."""
     problem, logarithmic = _in_best_coordinates(problem, terms)
     errors = problem.errors(terms, logarithmic)
     full = max(error(errors), _NEGLIGIBLE * spread)
-    trials = []
-    for hypothesis in hypotheses(problem, terms):
-        if hypothesis.reduced.is_finite:
-            trial = hypothesis.reduced.errors(terms, logarithmic)
-            trials.append((error(trial), trial, hypothesis))
-    trials.sort(key=lambda trial: trial[0])
     before = error(errors) / spread
-    for found, trial, hypothesis in trials:
-        if found > NEAR * full:
-            break
-        reduced = hypothesis.reduced
-        if not _as_good(trial, errors, full):
-            reduced, own = _in_best_coordinates(reduced, terms)
-            trial = reduced.errors(terms, own)
+    likeliest: list[tuple[float, Hypothesis]] = []
+    for asked in (hypotheses(problem, terms), scalings(problem, terms, logarithmic)):
+        trials = []
+        for hypothesis in asked:
+            if hypothesis.reduced.is_finite:
+                trial = hypothesis.reduced.errors(terms, logarithmic)
+                trials.append((error(trial), trial, hypothesis))
+        trials.sort(key=lambda trial: trial[0])
+        likeliest += [(found, hypothesis) for found, _, hypothesis in trials[:1]]
+        for found, trial, hypothesis in trials:
+            if found > NEAR * full:
+                break
+            reduced = hypothesis.reduced
             if not _as_good(trial, errors, full):
-                continue
-        certain = before <= _KNOWN
-        return Finding(hypothesis, before, error(trial) / spread, certain), reduced
-    if trials and trials[0][0] <= TENTATIVE * spread:
-        found, _, hypothesis = trials[0]
-        return Finding(hypothesis, before, found / spread, False), hypothesis.reduced
+                reduced, own = _in_best_coordinates(reduced, terms)
+                trial = reduced.errors(terms, own)
+                if not _as_good(trial, errors, full):
+                    continue
+            certain = before <= _KNOWN
+            return Finding(hypothesis, before, error(trial) / spread, certain), reduced
+    for found, hypothesis in likeliest:
+        if found <= TENTATIVE * spread:
+            return Finding(hypothesis, before, found / spread, False), hypothesis.reduced
     return None
 
 

@@ -13,7 +13,12 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.evaluation import Array
-from symcompile.regression.structure.surrogate import Column, error, left_out
+from symcompile.regression.structure.surrogate import (
+    Column,
+    elasticities,
+    error,
+    left_out,
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,14 @@ class Problem:
             return left_out(self.columns, self.core, self.weight, terms)
         size = np.abs(self.core)
         return left_out(self.columns, np.log(size), size * self.weight, terms)
+
+    def elasticities(self, terms: int, logarithmic: bool = False) -> Array:
+        """What the core changes by where a variable grows by a share [n_samples, n_variables]."""
+        if not (logarithmic and self.has_sign):
+            return elasticities(self.columns, self.core, self.weight, terms)
+        size = np.abs(self.core)
+        changes = elasticities(self.columns, np.log(size), size * self.weight, terms)
+        return changes * self.core[:, None]
 
     @property
     def effective_rows(self) -> float:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from functools import lru_cache
+from itertools import combinations, permutations, product
 
 import numpy as np
 import sympy
 
+from symcompile.expressions.evaluation import Array
 from symcompile.regression.structure.problem import Problem, Variable
 from symcompile.regression.structure.surrogate import basis, orthonormal
 
@@ -25,6 +27,8 @@ _POWERS = tuple(
 # A coefficient counts that is more than so many standard errors, and than rounding.
 _SURE, _ROUNDING = 3.0, 1e-12
 _WHOLE = tuple(map(sympy.Integer, (1, -1, 2, -2, 3, -3)))
+# Of the ways to scale many variables together so many are tried.
+_LIKELIEST = 12
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Hypothesis:
 
 
 def hypotheses(problem: Problem, terms: int) -> Iterator[Hypothesis]:
-    """All that are asked of a problem, those with arguments outside of numbers left out.
+    """What is asked of each variable and of each two.
 
     `terms`: of the surrogate that finds coefficients.
     """
@@ -49,8 +53,6 @@ def hypotheses(problem: Problem, terms: int) -> Iterator[Hypothesis]:
             rest = tuple(v for k, v in enumerate(problem.variables) if k not in pair)
             a, b = (problem.variables[k] for k in pair)
             yield from _of_two(problem, a, b, rest)
-        if len(problem.variables) > 2:
-            yield from _of_all(problem)
 
 
 def _of_one(
@@ -116,13 +118,48 @@ def _ratio(a: Variable, b: Variable) -> Variable | None:
     return None
 
 
-def _of_all(problem: Problem) -> Iterator[Hypothesis]:
-    """The core is homogeneous: measured in units of one variable, there is one less."""
-    for k, unit in enumerate(problem.variables):
-        if not unit.column.has_sign:
-            continue
-        inverse = unit.power(sympy.Integer(-1))
-        rest = [v.times(inverse) for j, v in enumerate(problem.variables) if j != k]
-        for exponent in (sympy.Integer(0), *_WHOLE):
-            factor = unit.power(exponent)
-            yield Hypothesis(problem.on(*rest).over(factor), "scaling", (factor, *rest))
+def scalings(problem: Problem, terms: int, logarithmic: bool = False) -> Iterator[Hypothesis]:
+    """Three variables or more are scaled together, by a factor, its inverse or its square, and the
+    core by a power of it: measured in units of one of them, there is one less. Those that the
+    slopes of a surrogate speak for most."""
+    if len(problem.variables) < 3:
+        return
+    weight = problem.weight
+    changes = problem.elasticities(terms, logarithmic) * weight[:, None]
+    core = problem.core * weight
+    size, gram, along = float(core @ core), changes.T @ changes, changes.T @ core
+    powers = _patterns(len(along))
+    core_powers = np.round(powers @ along / size)
+    left = np.sum(powers @ gram * powers, axis=1)
+    left += core_powers * (core_powers * size - 2.0 * powers @ along)
+    ranked = np.argsort(left / (powers**2 @ np.diag(gram)), kind="stable")
+    with np.errstate(all="ignore"):
+        for k in ranked[:_LIKELIEST]:
+            hypothesis = _scaled(problem, powers[k].astype(int).tolist(), int(core_powers[k]))
+            if hypothesis is not None:
+                yield hypothesis
+
+
+@lru_cache(maxsize=8)
+def _patterns(n: int) -> Array:
+    """Powers of a factor, three or more of them not zero, the first of these above it."""
+    grid = np.array(list(product((0, 1, -1, 2, -2), repeat=n)), dtype=float)
+    first = grid[np.arange(len(grid)), np.argmax(grid != 0, axis=1)]
+    return grid[((grid != 0).sum(axis=1) > 2) & (first > 0) & (np.abs(grid) == 1).any(axis=1)]
+
+
+def _scaled(problem: Problem, powers: list[int], core_power: int) -> Hypothesis | None:
+    """In units of the variable that varies least of those with a power of one; None where each of
+    them changes its sign."""
+    variables = problem.variables
+    units = [k for k, p in enumerate(powers) if abs(p) == 1 and variables[k].column.has_sign]
+    if not units:
+        return None
+    u = min(units, key=lambda k: variables[k].column.span)
+    unit, rest = variables[u], []
+    for k, variable in enumerate(variables):
+        if k != u:
+            exponent = sympy.Integer(-powers[k] * powers[u])
+            rest.append(variable.times(unit.power(exponent)) if powers[k] else variable)
+    factor = unit.power(sympy.Integer(core_power * powers[u]))
+    return Hypothesis(problem.on(*rest).over(factor), "scaling", (factor, *rest))

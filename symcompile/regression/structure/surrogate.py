@@ -53,6 +53,12 @@ class Column:
         return self.is_positive or bool(self.values.max() < 0)
 
     @cached_property
+    def span(self) -> float:
+        """How many times its least size the largest is."""
+        sizes = np.abs(self.values)
+        return float(sizes.max() / max(sizes.min(), 1e-300))
+
+    @cached_property
     def chebyshev(self) -> Array:
         """Polynomials of degree 0, 1, ... [n_samples, 1 + degrees] over the range of values."""
         x = np.log(self.values) if self.logarithmic else self.values
@@ -62,6 +68,19 @@ class Column:
         while len(rows) <= _DEGREES:
             rows.append(2.0 * u * rows[-1] - rows[-2])
         return np.stack(rows, axis=1)
+
+    @cached_property
+    def elasticities(self) -> Array:
+        """x times the derivatives of these by x [n_samples, 1 + degrees]."""
+        x = np.log(self.values) if self.logarithmic else self.values
+        low, high = float(x.min()), float(x.max())
+        scale = 2.0 / (high - low) if high > low else 0.0
+        u = scale * (x - low) - 1.0
+        T, rows = self.chebyshev, [np.zeros_like(x), np.ones_like(x)]
+        for k in range(2, T.shape[1]):
+            rows.append(2.0 * T[:, k - 1] + 2.0 * u * rows[-1] - rows[-2])
+        slopes = np.stack(rows, axis=1) * scale
+        return slopes if self.logarithmic else slopes * self.values[:, None]
 
     def like(self, values: Array, *others: Column) -> Column:
         """A column that takes the place of this and others: as fine as the finest of them."""
@@ -90,11 +109,28 @@ def _indices(resolutions: tuple[float, ...], terms: int) -> Array:
 
 def basis(columns: Sequence[Column], terms: int) -> Array:
     """Products of polynomials [n_samples, terms] of lowest degree, the constant first."""
+    return _products(columns, [column.chebyshev for column in columns], terms)
+
+
+def _products(columns: Sequence[Column], factors: Sequence[Array], terms: int) -> Array:
     indices = _indices(tuple(column.resolution for column in columns), terms)
-    result = columns[0].chebyshev[:, indices[:, 0]]
-    for k, column in enumerate(columns[1:], 1):
-        result = result * column.chebyshev[:, indices[:, k]]
+    result = factors[0][:, indices[:, 0]]
+    for k, factor in enumerate(factors[1:], 1):
+        result = result * factor[:, indices[:, k]]
     return result
+
+
+def elasticities(columns: Sequence[Column], y: Array, weight: Array, terms: int) -> Array:
+    """What the surrogate changes by where a column grows by a share: x * dy/dx for each column
+    [n_samples, n_columns]."""
+    A = basis(columns, terms) * weight[:, None]
+    coefficients = np.linalg.lstsq(A, y * weight, rcond=None)[0]
+    changes = []
+    for k, column in enumerate(columns):
+        factors = [c.chebyshev for c in columns]
+        factors[k] = column.elasticities
+        changes.append(_products(columns, factors, terms) @ coefficients)
+    return np.stack(changes, axis=1)
 
 
 def orthonormal(A: Array) -> Array:
