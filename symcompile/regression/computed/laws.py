@@ -10,6 +10,7 @@ import numpy as np
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE
+from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
 from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
@@ -62,7 +63,8 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
                 equation = _fitted(problem.output(expr), names, limits, sample)
                 if equation is not None:
                     equations[equation.form] = equation
-            low = min((equation.loss for equation in equations.values()), default=math.inf)
+            short = (e for e in equations.values() if e.complexity <= limits.max_complexity)
+            low = min((equation.loss for equation in short), default=math.inf)
             enough = min(_COMPLETE * floor, _POOR) ** 2 * sample.constant_loss
             complete = low <= max(nothing, enough)
             if low <= nothing or limits.late:
@@ -112,6 +114,8 @@ def _fitted(
 ) -> Equation | None:
     try:
         equation = Equation.of(expr, names, limits.operators)
+        if not spellable(equation.form, limits.operators, names):
+            return None
         fit = fit_constants(equation, sample, 20, deadline=limits.deadline)
     except UNUSABLE:
         return None
