@@ -59,6 +59,8 @@ def with_inner_constants(problem: Problem, operators: OperatorSet) -> Iterator[s
     if not 0 < len(problem.variables) <= _MOST_VARIABLES or "*" not in operators:
         return
     atoms = [atom for v in problem.variables for atom in _atoms(problem, v, operators)]
+    if not atoms:
+        return
     products: list[Product] = [(atom,) for atom in atoms]
     products += [
         (a, b)
