@@ -28,6 +28,7 @@ class Found(NamedTuple):
     left: float
 
 
+@np.errstate(all="ignore")
 def best_sums(
     values: Array, sizes: Array, target: Array, weight: Array, keep: int
 ) -> dict[int, list[Found]]:
@@ -61,6 +62,8 @@ def best_sums(
                 explained[np.tril_indices(len(explained))] = 0.0
             for k in _largest(explained.ravel(), keep):
                 a, b = divmod(int(k), explained.shape[1])
+                if i == m and a >= b:
+                    continue
                 pair = int(places[i + a]), int(places[m + b])
                 found[s + t].append(Found(pair, 1.0 - float(explained[a, b])))
     return {s: sorted(found[s], key=lambda f: f.left) for s in sorted(found)}
