@@ -105,7 +105,7 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
         found = list(quotients(problem, EXACT, limits.deadline))
         low = min((quotient.error for quotient in found), default=low)
         yield from (quotient.build() for quotient in best_of_each_size(found))
-    if low > max(floor, EXACT):
+    if low > max(floor, EXACT) and not limits.late:
         yield from with_inner_constants(problem, limits.operators)
 
 

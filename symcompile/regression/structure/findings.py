@@ -86,7 +86,7 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     terms = max(int(problem.effective_rows / ROWS_OF_A_TERM), 2)
     spread = problem.spread
     while len(problem.variables) <= MOST and problem.variables and time.monotonic() < deadline:
-        step = _step(problem, terms, spread)
+        step = _step(problem, terms, spread, deadline)
         if step is None:
             break
         finding, problem = step
@@ -99,8 +99,11 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     return Structure(tuple(problems), tuple(findings), least)
 
 
-def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem] | None:
-    """What is borne out best of one variable or two; of many where none of these is."""
+def _step(
+    problem: Problem, terms: int, spread: float, deadline: float
+) -> tuple[Finding, Problem] | None:
+    """What is borne out best of one variable or two; of many where none of these is. None past the
+    deadline too."""
     problem, logarithmic = _in_best_coordinates(problem, terms)
     errors = problem.errors(terms, logarithmic)
     full = max(error(errors), _NEGLIGIBLE * spread)
@@ -109,6 +112,8 @@ def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem
     for asked in (hypotheses(problem, terms), scalings(problem, terms, logarithmic)):
         trials = []
         for hypothesis in asked:
+            if time.monotonic() >= deadline:
+                return None
             if hypothesis.reduced.is_finite:
                 trial = hypothesis.reduced.errors(terms, logarithmic)
                 trials.append((error(trial), trial, hypothesis))
