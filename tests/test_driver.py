@@ -180,7 +180,8 @@ class Failing(OperonEngine):
 
 
 def test_an_output_whose_search_fails_has_an_empty_front_that_says_why() -> None:
-    Y = np.column_stack([product(X) - 5.0, product(X) + 5.0])
+    noise = np.random.default_rng(3).normal(size=len(X))  # which no law leaves nothing of
+    Y = np.column_stack([product(X) - 5.0, product(X) + 5.0]) + noise[:, None]
     engine = Failing(OperatorSet.of(["+", "*"]))
     fronts = distill(X, Y, engine=engine, progress=False)
     assert fronts[0].equations
@@ -193,12 +194,14 @@ def test_an_output_whose_search_fails_has_an_empty_front_that_says_why() -> None
 
 def test_a_target_whose_search_fails_is_refused_with_the_reason() -> None:
     class Shifted(nn.Module):
+        """With a wave that is too fast for anything but a search."""
+
         def __init__(self, shift: float) -> None:
             super().__init__()
             self.shift = nn.Parameter(torch.tensor(shift))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x[:, :1] * x[:, 1:] + self.shift
+            return x[:, :1] * x[:, 1:] + 0.2 * torch.sin(1e4 * x[:, :1]) + self.shift
 
     model = nn.Sequential()
     model.add_module("low", Shifted(-5.0))

@@ -65,7 +65,7 @@ class Dataset:
         robust = self.loss.weights(self.y - np.median(self.y))
         return robust if self.weights is None else robust * self.weights
 
-    def rows(self, which: slice) -> Dataset:
+    def rows(self, which: slice | Array) -> Dataset:
         """Some of the samples, judged as they are."""
         weights = None if self.weights is None else self.weights[which]
         return Dataset(self.X[which], self.y[which], weights, self.loss)

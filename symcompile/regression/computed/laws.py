@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy
 
-from symcompile.expressions.canonical import UNUSABLE
+from symcompile.expressions.canonical import UNUSABLE, canonical
+from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
 from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
@@ -52,6 +53,8 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
 
     Empty for few rows, and for an output that does not vary.
     """
+    if data.weights is not None:
+        data = data.rows(data.weights > 0)
     if data.count < _LEAST or not np.ptp(data.y) > 0:
         return Computed()
     contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
@@ -87,7 +90,10 @@ class _Contest:
 
     @property
     def low(self) -> float:
-        return min((equation.loss for equation in self.equations.values()), default=math.inf)
+        """The lowest loss of what a front can hold: a factor of one will be left out."""
+        most = self.limits.max_complexity
+        short = (e for e in self.equations.values() if e.complexity <= most + 2 * len(e.constants))
+        return min((equation.loss for equation in short), default=math.inf)
 
     @property
     def exact(self) -> bool:
@@ -159,6 +165,10 @@ def _fitted(
 ) -> Equation | None:
     try:
         equation = Equation.of(expr, names, limits.operators)
+        form = canonical(equation.form, equation.constants, limits.operators)
+        equation = equation.with_form(*form, limits.operators)
+        if not spellable(equation.form, limits.operators, names):
+            return None
         fit = fit_constants(equation, sample, 20, deadline=limits.deadline)
     except UNUSABLE:
         return None

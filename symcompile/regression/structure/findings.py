@@ -23,6 +23,9 @@ ROWS, ROWS_OF_A_TERM = 700, 8
 SIGMA, FACTOR = 2.0, 1.25
 # Where a surrogate errs by less than this factor more, it may be for its coordinates.
 NEAR = 10.0
+# A surrogate that errs by more than this share of the spread does not know the function: that
+# another errs no more says little.
+_KNOWN = 0.1
 # Below this share of the spread an error is a surrogate's own: no answer is another for it.
 _NEGLIGIBLE = 1e-5
 # More variables than this make too many pairs.
@@ -36,7 +39,7 @@ class Finding:
     Attributes:
         hypothesis: what was asked, and found to be so.
         before, after: error of a surrogate without and with it, as shares of the spread.
-        certain: whether the surrogate is as good with it; else it is as good as a network may be.
+        certain: whether the surrogate is as good with it, and not a poor one; else it may be so.
     """
 
     hypothesis: Hypothesis
@@ -80,13 +83,15 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     beyond what single samples make of it by chance.
     """
     problems, findings = [problem], []
-    terms = max(len(problem.core) // ROWS_OF_A_TERM, 2)
+    terms = max(int(problem.effective_rows / ROWS_OF_A_TERM), 2)
     spread = problem.spread
     while len(problem.variables) <= MOST and problem.variables and time.monotonic() < deadline:
         step = _step(problem, terms, spread)
         if step is None:
             break
         finding, problem = step
+        if findings and not findings[-1].certain:  # it stands on what may not be so
+            finding = replace(finding, certain=False)
         findings.append(finding)
         problems.append(problem)
     left = _in_best_coordinates(problem, terms)
@@ -118,7 +123,8 @@ def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem
                 trial = reduced.errors(terms, own)
                 if not _as_good(trial, errors, full):
                     continue
-            return Finding(hypothesis, before, error(trial) / spread, True), reduced
+            certain = before <= _KNOWN
+            return Finding(hypothesis, before, error(trial) / spread, certain), reduced
     for found, hypothesis in likeliest:
         if found <= TENTATIVE * spread:
             return Finding(hypothesis, before, found / spread, False), hypothesis.reduced

@@ -97,6 +97,12 @@ class Problem:
         return changes * self.core[:, None]
 
     @property
+    def effective_rows(self) -> float:
+        """How many rows of equal weight say as much about a mean (Kish 1965)."""
+        shares = np.square(self.weight)
+        return float(shares.sum() ** 2 / max(float(np.square(shares).sum()), 1e-300))
+
+    @property
     def spread(self) -> float:
         """Of the core about its mean, in units of the output."""
         return error(left_out([], self.core, self.weight, 1))

@@ -24,6 +24,8 @@ from symcompile.regression.structure.surrogate import basis, orthonormal
 _POWERS = tuple(
     map(sympy.Rational, ("1", "-1", "2", "-2", "1/2", "-1/2", "3", "-3", "3/2", "-3/2", "4", "-4"))
 )
+# A coefficient counts that is more than so many standard errors, and than rounding.
+_SURE, _ROUNDING = 3.0, 1e-12
 _WHOLE = tuple(map(sympy.Integer, (1, -1, 2, -2, 3, -3)))
 # Of the ways to scale many variables together so many are tried.
 _LIKELIEST = 12
@@ -64,18 +66,24 @@ def _of_one(
             yield Hypothesis(problem.on(*rest).over(factor), "factor", (factor,))
     if rest:
         coefficient = _coefficient(problem, variable, rest, terms)
+        if not coefficient:
+            return
         yield Hypothesis(problem.on(*rest).less(variable, coefficient), "term", (variable,))
 
 
 def _coefficient(
     problem: Problem, variable: Variable, rest: tuple[Variable, ...], terms: int
 ) -> float:
-    """Of the variable, beside any function of the rest."""
+    """Of the variable, beside any function of the rest; zero for one that may be chance."""
     weight = problem.weight
     Q = orthonormal(basis([v.column for v in rest], terms) * weight[:, None])
-    x, y = (part * weight for part in (variable.values, problem.core))
-    x = x - Q @ (Q.T @ x)
-    return float(x @ y / max(x @ x, 1e-300))
+    parts = (part * weight for part in (variable.values, problem.core))
+    x, y = (part - Q @ (Q.T @ part) for part in parts)
+    size = max(float(x @ x), 1e-300)
+    coefficient = float(x @ y) / size
+    left = float(np.linalg.norm(y - coefficient * x)) / max(len(y) - Q.shape[1], 1) ** 0.5
+    rounding = _ROUNDING * float(np.linalg.norm(problem.core * weight))
+    return coefficient if abs(coefficient) * size**0.5 > max(_SURE * left, rounding) else 0.0
 
 
 def _of_two(
