@@ -16,6 +16,7 @@ import numpy as np
 from laws_data import Array
 
 from symcompile import Equation
+from symcompile.expressions.light_code import as_expression
 from symcompile.expressions.operators import VOCABULARY
 from symcompile.regression.engines.operon_tree import TreeNode, expression
 
@@ -78,6 +79,6 @@ def _equation(row: dict[str, Any], names: Sequence[str], columns: Mapping[int, i
         else TreeNode(node.Type.name, node.Arity, node.Value)
         for node in row["tree"].Nodes
     ]
-    form, constants = expression(nodes, names, np.ones(len(names)))
-    loss = float(row["mean_squared_error"])
+    tree, constants = expression(nodes, range(len(names)), np.ones(len(names)))
+    form, loss = as_expression(tree, names), float(row["mean_squared_error"])
     return Equation(form, tuple(names), tuple(constants), int(row["length"]), loss)

@@ -33,7 +33,7 @@ class Gated(nn.Module):
 
 def made(folder: Path, *, all_of_them: bool = True) -> dict[str, list[Path]]:
     """Files of each kind; those that are there already are taken."""
-    names = ["law"] + ["gated"] * all_of_them
+    names = ["law"] + ["gated", "asked"] * all_of_them
     endings = {"symc": "symc", "manifest": "json", "recording": "safetensors"}
     found = {kind: [folder / f"{name}.{end}" for name in names] for kind, end in endings.items()}
     found["manifest"].append(folder / "net.json")
@@ -62,6 +62,7 @@ def _write(folder: Path, all_of_them: bool) -> None:
     if all_of_them:
         law.export(folder / "law.onnx")
         _write_gated(folder)
+        _write_asked(folder)
 
 
 def _write_hybrids(folder: Path) -> None:
@@ -80,6 +81,23 @@ def _write_gated(folder: Path) -> None:
     found.save(folder / "gated.symc")
     found.export(folder / "gated.json")
     found.recording.save(folder / "gated.safetensors")
+
+
+def _write_asked(folder: Path) -> None:
+    """With all that limits a search in the file."""
+    target = Target(
+        "0", names=("m", "v"), units={"m": "kg", "v": "1"}, output_units={0: "kg"},
+        constraints={"*": (5, -1)}, nested_constraints={"sin": {"sin": 0}}, prefer="accuracy",
+        complexity_of_variables={"m": 2}, complexity_of_constants=2, guesses=["m*1.5"],
+    )  # fmt: skip
+    operators = {"+": 1, "*": 1, "sin": 3, "lorentz": ("1/sqrt(1 - a**2)", 4)}
+    found = symcompile.symcompile(
+        nn.Sequential(nn.Linear(2, 2)), target, torch.rand(60, 2), operators=operators,
+        engine="operon", engine_options=QUICK, progress=False,
+    )  # fmt: skip
+    found.save(folder / "asked.symc")
+    found.export(folder / "asked.json")
+    found.recording.save(folder / "asked.safetensors")
 
 
 def _write_journal(law: symcompile.Compiled, path: Path) -> None:

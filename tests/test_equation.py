@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ import sympy
 
 from symcompile import Equation
 from symcompile.errors import ExpressionError
+from symcompile.expressions import equation as equation_module
+from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.complexity import complexity
+from symcompile.expressions.light_algebra import add, mul, power
+from symcompile.expressions.light_code import from_sympy as light_tree
+from symcompile.expressions.light_tree import column, number
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.expressions.program import from_sympy
+from symcompile.expressions.slots import slot
 
 OPERATORS = OperatorSet.of(None)
 x, t = sympy.symbols("x t")
@@ -150,3 +157,35 @@ def test_text_is_never_evaluated(use: Callable[[str], object], tmp_path: Path) -
     with pytest.raises(ExpressionError, match="a str is no sympy expression"):
         use(text)
     assert not (tmp_path / "ran").exists()
+
+
+def light(text: str) -> Equation:
+    constants: list[float] = []
+    tree = light_tree(parse(text, ["x", "y"]), ["x", "y"], constants)
+    return Equation.of_tree(tree, ["x", "y"], constants, OPERATORS, loss=0.5)
+
+
+def test_a_form_is_made_of_a_tree_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    build = equation_module.as_expression
+    monkeypatch.setattr(equation_module, "as_expression", lambda *a: made.append(a) or build(*a))
+    one = light("2.5*(3.0*x + 1.5*x)*y")
+    assert one.is_canonical
+    assert one.constants == (11.25,)
+    X = np.random.default_rng(0).uniform(1, 2, (10, 2))
+    moved = pickle.loads(pickle.dumps(one.updated(constants=(2.0,), loss=0.1)))
+    np.testing.assert_allclose(moved.predict(X), 2.0 * X[:, 0] * X[:, 1])
+    assert (moved.loss, moved.complexity, one.loss) == (0.1, one.complexity, 0.5)
+    assert made == []
+    product = slot(0) * x * sympy.Symbol("y")
+    assert one.form == product
+    assert not one.is_canonical
+    assert one == Equation(product, ("x", "y"), (11.25,), 5, 0.5)
+    assert one.form is one.form
+    assert len(made) == 1
+
+
+def test_trees_that_make_no_sense_are_refused() -> None:
+    zero = add([column(0), mul([number(-1), column(0)])])
+    with pytest.raises(UNUSABLE):
+        Equation.of_tree(power(zero, number(-1)), ["x"], (), OPERATORS)

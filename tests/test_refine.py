@@ -7,6 +7,8 @@ import pytest
 import sympy
 from sympy import exp, log, sin
 
+from symcompile.expressions import equation as equation_module
+from symcompile.expressions.canonical import Algebra
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.light_code import as_expression, from_sympy
 from symcompile.expressions.operator_set import OperatorSet
@@ -16,7 +18,7 @@ from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import exact_values, reductions
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
-from symcompile.regression.refine import Refine, best_first, refine
+from symcompile.regression.refine import Refine, _Pool, best_first, refine
 
 x, y = sympy.symbols("x y")
 OPERATORS = OperatorSet.of(None)
@@ -230,3 +232,36 @@ def test_undetermined_constants_have_no_error_bar() -> None:
     fit = fit_constants(product, Dataset(POINTS, 2 * POINTS[:, 0]), 50)
     assert fit.loss < 1e-20
     assert fit.errors == (math.inf, math.inf)
+
+
+def test_sympy_is_asked_for_what_the_front_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    build = equation_module.as_expression
+    monkeypatch.setattr(equation_module, "as_expression", lambda *a: made.append(a) or build(*a))
+    constants = [1.1, -0.6, 0.001, 0.0001, 3.1]
+    text = "c0*exp(c1*x)*(y + c2*x) + c3*sin(c4*y)"
+    expr = parse(text, ["x", "y", *(f"c{k}" for k in range(5))])
+    form = expr.subs({f"c{k}": slot(k) for k in range(5)})
+    tree = from_sympy(form, ["x", "y"], [])
+    candidates = [Equation.of_tree(tree, ["x", "y"], constants, OPERATORS)] * 2
+    values = 1.237 * np.exp(-0.731 * POINTS[:, 0]) * POINTS[:, 1]
+    fit, holdout = samples(values + 1e-4 * np.random.default_rng(1).normal(size=1000))
+    front = refine(candidates, fit, holdout, Limits(OPERATORS, 30))
+    assert front.best.form == slot(0) * y * exp(slot(1) * x)
+    assert len(front) <= len(made) <= 2 * len(front) + 4
+
+
+def test_a_canonical_candidate_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(Algebra, "form", lambda self, tree: calls.append(tree))
+    tree = from_sympy(slot(0) * x * y + slot(1), ["x", "y"], [])
+    one = Equation.of_canonical(tree, ["x", "y"], (1.5, 0.5), OPERATORS)
+    fit, holdout = samples(1.5 * POINTS[:, 0] * POINTS[:, 1])
+    pool = _Pool(fit, holdout, Limits(OPERATORS, 30), Refine())
+    pool.take(one)
+    pool.take(one.updated(constants=(1.5, 0.0)))
+    assert calls == []
+    assert [e.constants for e in pool.equations.values()] == [(1.5, 0.0)]
+    other = OperatorSet.of(["+", "sin"])
+    _Pool(fit, holdout, Limits(other, 30), Refine()).take(one)  # these can't spell it
+    assert calls == [tree]

@@ -14,6 +14,7 @@ from sympy import Expr
 
 from symcompile.errors import ExpressionError
 from symcompile.expressions import slots
+from symcompile.expressions.canonical import Algebra
 from symcompile.expressions.complexity import complexity
 from symcompile.expressions.custom import written_out
 from symcompile.expressions.evaluation import Array, evaluate
@@ -104,13 +105,34 @@ class Equation:
         operators: OperatorSet,
         loss: float = math.nan,
     ) -> Equation:
-        """From a light tree over the columns of X, with slots 0, 1, ... for the constants.
+        """From a light tree over the columns of X, with slots 0, 1, ... for the constants, in its
+        canonical form.
 
         No sympy expression is made before its `form` is asked for: searches make thousands of
         equations, and show ten. `updated` keeps it so, `dataclasses.replace` does not.
+
+        Raises what `canonical.UNUSABLE` lists for a tree that makes no sense.
         """
-        cost = complexity(tree, operators, symbols)
-        return cls(tree, tuple(symbols), tuple(constants), cost, loss)
+        form, values = Algebra(constants, operators, symbols).form(tree)
+        return cls.of_canonical(form, symbols, values, operators, loss)
+
+    @classmethod
+    def of_canonical(
+        cls,
+        form: LightTree,
+        symbols: Sequence[str],
+        constants: Sequence[float],
+        operators: OperatorSet,
+        loss: float = math.nan,
+    ) -> Equation:
+        """The same from what `Algebra.form` gave."""
+        cost = complexity(form, operators, symbols)
+        return cls(form, tuple(symbols), tuple(constants), cost, loss)
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether it is known to be: it was made of a tree, and no sympy form was asked for."""
+        return isinstance(self.__dict__["form"], LightTree)
 
     @property
     def tree(self) -> tuple[LightTree, tuple[float, ...]]:

@@ -120,7 +120,7 @@ def column(field: str) -> dict[str, Callable[..., Any]]:
 
 
 def _folded(rule: Callable[[Any, Any], Any], *args: Any) -> Any:
-    return reduce(rule, args)
+    return rule(*args) if len(args) == 2 else reduce(rule, args)
 
 
 def completed(rules: dict[str, Callable[..., Any]]) -> Rules:

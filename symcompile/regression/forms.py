@@ -37,7 +37,7 @@ def candidate(
     try:
         for form, values in _forms(tree, algebra):
             if spellable(form, algebra.operators, names):
-                equation = Equation.of_tree(form, names, values, algebra.operators)
+                equation = Equation.of_canonical(form, names, values, algebra.operators)
                 equation = equation.updated(loss=data.loss_of(equation))
                 return equation if math.isfinite(equation.loss) else None
     except UNUSABLE:
@@ -109,7 +109,7 @@ def with_tree(
 ) -> Equation:
     """The equation with another form; what is known of losses stays."""
     losses = {key: getattr(equation, key) for key in ("loss", "holdout_loss", "holdout_mse")}
-    return Equation.of_tree(tree, equation.symbols, constants, operators).updated(**losses)
+    return Equation.of_canonical(tree, equation.symbols, constants, operators).updated(**losses)
 
 
 def exact_values(value: float, half_width: float) -> Iterator[LightTree]:

@@ -4,6 +4,7 @@ How it is done for all that is fitted here:
 
 - Rank: linear systems are solved by singular values (LAPACK's gelsd). Of coefficients that samples
   can't tell apart the smallest are taken; directions below float64's rounding count for nothing.
+  The steps of a descent are damped instead (Marquardt 1963).
 - Scaling: `equilibrate` brings columns to unit norm first, for those of unlike units.
 - Loss: a robust one is met by weights on squared residuals that follow the residuals (Holland and
   Welsch 1977). It has minima near whatever it starts from, so the start is the caller's to give.
@@ -139,7 +140,7 @@ class _Descent:
             return constants, loss, damping  # derivatives of 1e200: LAPACK would not converge
         for _ in range(12):
             damped = normalised + damping * np.eye(len(scale))
-            trial = constants + np.linalg.lstsq(damped, direction, rcond=None)[0] / scale
+            trial = constants + _solved(damped, direction) / scale
             trial_loss = self.loss_at(trial)
             if trial_loss < loss:
                 return trial, trial_loss, max(damping * 0.1, 1e-12)
@@ -147,6 +148,14 @@ class _Descent:
             if damping > 1e8:
                 break
         return constants, loss, damping
+
+
+def _solved(A: Array, b: Array) -> Array:
+    """By elimination, a tenth of the time of singular values: what is damped is hardly singular."""
+    try:
+        return np.asarray(np.linalg.solve(A, b))
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(A, b, rcond=None)[0])
 
 
 def _errors(A: Array, loss: float, n: int) -> tuple[float, ...]:

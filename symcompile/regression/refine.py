@@ -135,14 +135,24 @@ class _Pool:
             tree, constants = equation.tree
         except UNUSABLE:
             return
-        rival = self.equations.get(tree)
-        if rival is None:
+        known = self.equations.get(tree)
+        if known is None and equation.is_canonical:
+            known = self.spelled(equation)
+        if known is None:
             self.offer(tree, self.algebra(constants, equation.symbols), equation.symbols)
             return
-        other = rival.updated(constants=constants)
+        other = known.updated(constants=constants)
         loss = self.sample.loss_of(other)
-        if loss < rival.loss:
+        if loss < known.loss:
             self.equations[tree] = other.updated(loss=loss)
+
+    def spelled(self, equation: Equation) -> Equation | None:
+        """A canonical form that nothing is known of, if the operators can spell it as it is."""
+        operators, (tree, _) = self.limits.operators, equation.tree
+        if not spellable(tree, operators, equation.symbols):
+            return None
+        cost = complexity(tree, operators, equation.symbols)
+        return equation.updated(complexity=cost, loss=math.inf)
 
     def offer(self, tree: LightTree, algebra: Algebra, names: tuple[str, ...]) -> Equation | None:
         """Take in canonical form; None where it is known, can't be spelled or is not finite."""

@@ -67,6 +67,8 @@ def with_inner_constants(problem: Problem, operators: OperatorSet) -> Iterator[s
         for a, b in combinations(atoms, 2)
         if a.variable is not b.variable or (a.name == "exp") != (b.name == "exp")
     ]
+    if not products:
+        return
     rows = np.random.default_rng(0).permutation(len(problem.core))[:ROWS]
     known = {atom: atom.values[rows] for atom in atoms}
     with np.errstate(all="ignore"):

@@ -9,12 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy
 
-from symcompile.expressions.canonical import UNUSABLE
+from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
 from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
-from symcompile.regression.computed.solutions import EXACT, best_of_each_size, solutions
+from symcompile.regression.computed.solutions import (
+    EXACT,
+    LARGE,
+    best_of_each_size,
+    solutions,
+)
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
@@ -52,26 +57,72 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
         data = data.rows(data.weights > 0)
     if data.count < _LEAST or not np.ptp(data.y) > 0:
         return Computed()
-    sample = data.rows(slice(_FIT_ROWS))
-    nothing = (10 * EXACT) ** 2 * sample.constant_loss
-    equations: dict[sympy.Expr, Equation] = {}
-    found, complete = Structure((), (), 1.0), False
+    contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
+    found = Structure((), (), 1.0)
     for found in _structures(data, names, limits):
         for level, problem in _levels(found):
-            floor = found.errors[level]
-            for expr in _exprs(problem, limits, floor):
-                equation = _fitted(problem.output(expr), names, limits, sample)
-                if equation is not None:
-                    equations[equation.form] = equation
-            short = (e for e in equations.values() if e.complexity <= limits.max_complexity)
-            low = min((equation.loss for equation in short), default=math.inf)
-            enough = min(_COMPLETE * floor, _POOR) ** 2 * sample.constant_loss
-            complete = low <= max(nothing, enough)
-            if low <= nothing or limits.late:
+            contest.enter(problem, _exprs(problem, limits, found.errors[level]))
+            contest.judge(found.errors[level])
+            if contest.exact or limits.late:
                 break
-        if complete or limits.late:
+        if contest.complete or limits.late:
             break
-    return Computed(tuple(_best(equations.values(), nothing)), found.findings, complete)
+    core = found.core
+    if not contest.complete and not limits.late and core.variables:
+        larger = solutions(core, limits.operators, LARGE, limits.deadline)
+        contest.enter(core, (solution.build() for solution in larger))
+        contest.judge(found.error)
+    return Computed(tuple(contest.best()), found.findings, contest.complete)
+
+
+@dataclass
+class _Contest:
+    """Equations that compete, each fitted to a sample."""
+
+    names: Sequence[str]
+    limits: Limits
+    sample: Dataset
+
+    def __post_init__(self) -> None:
+        self.equations: dict[sympy.Expr, Equation] = {}
+        self.nothing = (10 * EXACT) ** 2 * self.sample.constant_loss
+        self.complete = False
+
+    @property
+    def low(self) -> float:
+        """The lowest loss of what a front can hold: a factor of one will be left out."""
+        most = self.limits.max_complexity
+        short = (e for e in self.equations.values() if e.complexity <= most + 2 * len(e.constants))
+        return min((equation.loss for equation in short), default=math.inf)
+
+    @property
+    def exact(self) -> bool:
+        return self.low <= self.nothing
+
+    def judge(self, floor: float) -> None:
+        """Whether nothing is to be gained over what a surrogate leaves, a share of the spread."""
+        enough = min(_COMPLETE * floor, _POOR) ** 2 * self.sample.constant_loss
+        self.complete = self.low <= max(self.nothing, enough)
+
+    def enter(self, problem: Problem, exprs: Iterable[sympy.Expr]) -> None:
+        """Equations of the output, for expressions of the core of a problem."""
+        for expr in exprs:
+            if self.limits.late:
+                return
+            equation = _fitted(problem.output(expr), self.names, self.limits, self.sample)
+            if equation is not None:
+                self.equations[equation.form] = equation
+
+    def best(self) -> list[Equation]:
+        """Those that no shorter one is better than, or nearly so; of exact ones a few."""
+        kept: list[Equation] = []
+        low, exact = math.inf, 0
+        for equation in sorted(self.equations.values(), key=lambda e: (e.complexity, e.loss)):
+            if equation.loss < 1.1 * max(low, self.nothing) and exact < _EXACT_KEPT:
+                kept.append(equation)
+                low = min(low, equation.loss)
+                exact += equation.loss <= self.nothing
+        return layers(kept, lambda e: (e.complexity, e.loss))[:_KEPT]
 
 
 def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator[Structure]:
@@ -97,7 +148,7 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
         yield sympy.Float(float(np.average(problem.core, weights=problem.weight**2)))
         return
     low = math.inf
-    for solution in solutions(problem, limits.operators, limits.deadline):
+    for solution in solutions(problem, limits.operators, deadline=limits.deadline):
         low = min(low, solution.error)
         yield solution.build()
     has = limits.operators.__contains__
@@ -114,6 +165,8 @@ def _fitted(
 ) -> Equation | None:
     try:
         equation = Equation.of(expr, names, limits.operators)
+        form = canonical(equation.form, equation.constants, limits.operators)
+        equation = equation.with_form(*form, limits.operators)
         if not spellable(equation.form, limits.operators, names):
             return None
         fit = fit_constants(equation, sample, 20, deadline=limits.deadline)
@@ -122,15 +175,3 @@ def _fitted(
     if not math.isfinite(fit.loss):
         return None
     return replace(equation, constants=fit.constants, loss=fit.loss)
-
-
-def _best(equations: Iterable[Equation], nothing: float) -> list[Equation]:
-    """Those that no shorter one is better than, or nearly so; of exact ones the shortest few."""
-    kept: list[Equation] = []
-    low, exact = math.inf, 0
-    for equation in sorted(equations, key=lambda e: (e.complexity, e.loss)):
-        if equation.loss < 1.1 * max(low, nothing) and exact < _EXACT_KEPT:
-            kept.append(equation)
-            low = min(low, equation.loss)
-            exact += equation.loss <= nothing
-    return layers(kept, lambda e: (e.complexity, e.loss))[:_KEPT]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -27,7 +27,7 @@ from symcompile.regression.structure.problem import Problem
 from symcompile.regression.structure.surrogate import error
 
 # Forms of a table; rows on which they are compared; sums of one size and transform that are kept.
-SIZES, ROWS, KEPT = (400, 3000), 96, 3
+SMALL, LARGE, ROWS, KEPT = (400, 3000), (12000,), 96, 3
 # Of each two sizes of forms so many sums are looked at.
 _LOOKED_AT = 12
 # Numbers that stand beside the variables, the second in larger tables only.
@@ -68,12 +68,15 @@ _Sized = TypeVar("_Sized", bound=Sized)
 
 
 def solutions(
-    problem: Problem, operators: OperatorSet, deadline: float = math.inf
+    problem: Problem,
+    operators: OperatorSet,
+    sizes: Iterable[int] = SMALL,
+    deadline: float = math.inf,
 ) -> list[Solution]:
-    """Laws of a core with variables, the best few of each size; ends with the table that has an
-    exact one."""
+    """Laws of a core with variables, the best few of each size, from tables of so many forms; ends
+    with the table that has an exact one."""
     found: list[Solution] = []
-    for size in SIZES:
+    for size in sizes:
         if time.monotonic() >= deadline:
             break
         found += _Search(problem, operators, size).found(deadline)
@@ -105,7 +108,7 @@ class _Search:
         self.rows = np.random.default_rng(0).permutation(len(problem.core))[:ROWS]
         exprs = [variable.expr for variable in problem.variables]
         with np.errstate(all="ignore"):
-            numbers = _NUMBERS if size > SIZES[0] else _NUMBERS[:1]
+            numbers = _NUMBERS if size > SMALL[0] else _NUMBERS[:1]
             self.table = Table(self.columns[:, self.rows], exprs, operators, size, numbers)
         self.known: dict[int, Array] = {}
         self.spread = problem.spread
