@@ -82,7 +82,7 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     A hypothesis is believed where a surrogate in fewer variables errs no more than that in all:
     beyond what single samples make of it by chance.
     """
-    problems, findings = [problem], []
+    problems, findings = [problem], list[Finding]()
     terms = max(int(problem.effective_rows / ROWS_OF_A_TERM), 2)
     spread = problem.spread
     while len(problem.variables) <= MOST and problem.variables and time.monotonic() < deadline:
