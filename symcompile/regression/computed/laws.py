@@ -12,6 +12,7 @@ import sympy
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
 from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
 from symcompile.regression.computed.solutions import (
@@ -26,12 +27,15 @@ from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
 from symcompile.regression.structure.findings import ROWS, Finding, Structure, structure
 from symcompile.regression.structure.problem import Problem
+from symcompile.regression.structure.surrogate import error
 
 # Rows that laws are fitted to while they compete, and candidates that go on to be refined.
 _FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
 # An equation is complete that errs by no more than this times what a surrogate does: losses on some
 # hundred rows differ by as much by chance.
 _COMPLETE = 1.1
+# Noise is of what a surrogate explains less than a tenth (0.95 squared is 0.9).
+_NOISE = 0.95
 # A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
 _POOR, _MORE_ROWS = 0.05, 2000
 # Fewer rows than this are no surrogate's.
@@ -41,7 +45,8 @@ _LEAST = 40
 @dataclass(frozen=True)
 class Computed:
     """Equations, what was found of the output's structure, and whether one of them leaves nothing
-    to be gained: it is exact, or errs no more than a smooth surrogate of the samples does."""
+    to be gained: it is exact, or errs no more than a smooth surrogate of the samples does, and
+    leaves noise."""
 
     equations: tuple[Equation, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -89,20 +94,29 @@ class _Contest:
         self.complete = False
 
     @property
-    def low(self) -> float:
-        """The lowest loss of what a front can hold: a factor of one will be left out."""
+    def lowest(self) -> Equation | None:
+        """Of what a front can hold, that with the lowest loss: a factor of one will be left out."""
         most = self.limits.max_complexity
         short = (e for e in self.equations.values() if e.complexity <= most + 2 * len(e.constants))
-        return min((equation.loss for equation in short), default=math.inf)
+        return min(short, key=lambda equation: equation.loss, default=None)
 
     @property
     def exact(self) -> bool:
-        return self.low <= self.nothing
+        lowest = self.lowest
+        return lowest is not None and lowest.loss <= self.nothing
 
     def judge(self, floor: float) -> None:
         """Whether nothing is to be gained over what a surrogate leaves, a share of the spread."""
         enough = min(_COMPLETE * floor, _POOR) ** 2 * self.sample.constant_loss
-        self.complete = self.low <= max(self.nothing, enough)
+        lowest = self.lowest
+        near = lowest is not None and lowest.loss <= enough
+        self.complete = self.exact or (lowest is not None and near and self.leaves_noise(lowest))
+
+    def leaves_noise(self, equation: Equation) -> bool:
+        """Whether a surrogate makes nothing of what an equation leaves: that of the output may err
+        for want of terms."""
+        left = _problem(self.sample, self.sample.residual(equation), self.names)
+        return error(left.errors(left.terms)) > _NOISE * left.spread
 
     def enter(self, problem: Problem, exprs: Iterable[sympy.Expr]) -> None:
         """Equations of the output, for expressions of the core of a problem."""
@@ -125,13 +139,17 @@ class _Contest:
         return layers(kept, lambda e: (e.complexity, e.loss))[:_KEPT]
 
 
+def _problem(sample: Dataset, y: Array, names: Sequence[str]) -> Problem:
+    weights = sample.search_weights
+    root = None if weights is None else np.sqrt(weights / weights.mean())
+    return Problem.of(sample.X, y, names, root)
+
+
 def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator[Structure]:
     """Of some rows, and where a surrogate of them is poor of more."""
     for rows in (ROWS, _MORE_ROWS):
         some = data.rows(slice(rows))
-        weights = some.search_weights
-        root = None if weights is None else np.sqrt(weights / weights.mean())
-        found = structure(Problem.of(some.X, some.y, names, root), limits.deadline)
+        found = structure(_problem(some, some.y, names), limits.deadline)
         yield found
         if found.error < _POOR or len(some.y) < rows:
             return

@@ -16,8 +16,8 @@ from symcompile.regression.structure.surrogate import error, fitting
 # A finding is tried where a surrogate errs by less than this share of the spread more: networks err
 # as much, smoothly, and what they have learned is as exact as that.
 TENTATIVE = 0.03
-# Rows that are looked at, and rows for each term of a surrogate.
-ROWS, ROWS_OF_A_TERM = 700, 8
+# Rows that are looked at.
+ROWS = 700
 # Losses of two surrogates that are the same but for chance differ by less than so many standard
 # errors, and their errors by less than this factor.
 SIGMA, FACTOR = 2.0, 1.25
@@ -83,7 +83,7 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     beyond what single samples make of it by chance.
     """
     problems, findings = [problem], list[Finding]()
-    terms = max(int(problem.effective_rows / ROWS_OF_A_TERM), 2)
+    terms = problem.terms
     spread = problem.spread
     while len(problem.variables) <= MOST and problem.variables and time.monotonic() < deadline:
         step = _step(problem, terms, spread, deadline)
