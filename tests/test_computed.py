@@ -40,7 +40,7 @@ def check_right(law: Known, equation: Equation, tolerance: float = 1e-7) -> None
     assert np.sqrt(np.mean(error**2)) < tolerance * law.on(X).std(), str(equation)
 
 
-@pytest.mark.parametrize("name", ["coulomb", "lens", "planck", "gauss", "stokes", "rocket", "lift"])
+@pytest.mark.parametrize("name", ["coulomb", "planck", "gauss", "photoelectric", "rocket", "lift"])
 def test_an_exact_law_is_complete_and_right(name: str) -> None:
     law = KNOWN[name]
     found = of(law)
@@ -52,7 +52,7 @@ def test_an_exact_law_is_complete_and_right(name: str) -> None:
 
 def test_under_noise_the_law_is_among_them() -> None:
     law = KNOWN["lens"]
-    found = of(law, 600, 0.01)
+    found = of(law, 300, 0.01)
     assert found.complete
     low = min(e.loss for e in found.equations)
     shortest = next(e for e in found.equations if e.loss < 1.05 * low)
@@ -103,7 +103,7 @@ def test_no_input_varies() -> None:
 def test_noise_is_not_complete() -> None:
     rng = np.random.default_rng(0)
     X = rng.uniform(1, 2, (300, 2))
-    found = computed(Dataset(X, rng.normal(size=300)), ("a", "b"))
+    found = computed(Dataset(X, rng.normal(size=300)), ("a", "b"), LIMITS.within(1.0))
     assert not found.complete
     assert all(np.isfinite(e.loss) for e in found.equations)
 
@@ -133,7 +133,7 @@ def test_heavy_tails_pull_no_law_away() -> None:
 def test_heavy_tails_of_a_squared_loss_end_in_numbers() -> None:
     X = np.random.default_rng(3).standard_cauchy((300, 2))
     y = X[:, 0] ** 3 * X[:, 1]
-    found = computed(Dataset(X, y), ("a", "b"))
+    found = computed(Dataset(X, y), ("a", "b"), LIMITS.within(2.0))
     assert all(np.isfinite([e.loss, *e.constants]).all() for e in found.equations)
 
 
@@ -161,7 +161,7 @@ def test_what_no_front_may_hold_completes_nothing(
 ) -> None:
     """Too long an equation is a guess at best, and one of other operators is not even that."""
     data = Dataset(*QUOTIENT.samples(300))
-    limits = Limits(OperatorSet.of(operators), limit)
+    limits = Limits(OperatorSet.of(operators), limit).within(10.0 if complete else 1.0)
     found = computed(data, QUOTIENT.names, limits)
     assert found.complete is complete
     assert complete or all(e.loss > 1e-9 or e.complexity > limit for e in found.equations)
@@ -178,8 +178,8 @@ def test_findings_say_what_was_found() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_a_fit_of_a_computed_law_has_it_on_its_front(noise: float) -> None:
-    X, y = QUOTIENT.samples(600, noise)
+    X, y = QUOTIENT.samples(400, noise)
     engine = create("operon", operators=OPERATORS, options={"population": 50, "generations": 2})
-    halves = Dataset(X[:450], y[:450]), Dataset(X[450:], y[450:])
+    halves = Dataset(X[:300], y[:300]), Dataset(X[300:], y[300:])
     front = distill([Fit("y", *halves, QUOTIENT.names, engine)])["y"]
     check_right(QUOTIENT, front.best, 0.003 if noise else 1e-9)
