@@ -34,6 +34,8 @@ _FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
 # An equation is complete that errs by no more than this times what a surrogate does: losses on some
 # hundred rows differ by as much by chance.
 _COMPLETE = 1.1
+# A constant that is one, but for noise.
+_ONE = 0.01
 # Noise is of what a surrogate explains less than a tenth (0.95 squared is 0.9).
 _NOISE = 0.95
 # A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
@@ -96,8 +98,12 @@ class _Contest:
     @property
     def lowest(self) -> Equation | None:
         """Of what a front can hold, that with the lowest loss: a factor of one will be left out."""
-        most = self.limits.max_complexity
-        short = (e for e in self.equations.values() if e.complexity <= most + 2 * len(e.constants))
+
+        def cost(equation: Equation) -> int:
+            ones = sum(abs(abs(value) - 1.0) < _ONE for value in equation.constants)
+            return equation.complexity - 2 * ones
+
+        short = (e for e in self.equations.values() if cost(e) <= self.limits.max_complexity)
         return min(short, key=lambda equation: equation.loss, default=None)
 
     @property
