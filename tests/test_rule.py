@@ -115,7 +115,7 @@ def test_compile(compiled: Compiled, tmp_path: Path) -> None:
 
 
 def test_the_report_tells(compiled: Compiled) -> None:
-    report = str(compiled.report)
+    report = " ".join(str(compiled.report).split())
     assert "'plateau' of ParetoFront.select chose" in report
     assert "'score' of ParetoFront.select chose" in report
     assert "the choice without a rule" in report
