@@ -24,7 +24,13 @@ from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
-from symcompile.regression.structure.findings import ROWS, Finding, Structure, structure
+from symcompile.regression.structure.findings import (
+    ROWS,
+    Finding,
+    Structure,
+    floor,
+    structure,
+)
 from symcompile.regression.structure.problem import Problem
 
 # Rows that laws are fitted to while they compete, and candidates that go on to be refined.
@@ -60,10 +66,12 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
     found = Structure((), (), 1.0)
     for found in _structures(data, names, limits):
-        for level, problem in _levels(found):
-            contest.enter(problem, _exprs(problem, limits, found.errors[level]))
-            contest.judge(found.errors[level])
-            if contest.exact or limits.late:
+        spread = found.problems[0].spread
+        for problem in reversed(found.problems[found.certain :]):
+            least = floor(problem, spread)
+            contest.enter(problem, _exprs(problem, limits, least))
+            contest.judge(least)
+            if contest.complete or limits.late:
                 break
         if contest.complete or limits.late:
             break
@@ -71,7 +79,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     if not contest.complete and not limits.late and core.variables:
         larger = solutions(core, limits.operators, LARGE, limits.deadline)
         contest.enter(core, (solution.build() for solution in larger))
-        contest.judge(found.error)
+        contest.judge(floor(core, found.problems[0].spread))
     return Computed(tuple(contest.best()), found.findings, contest.complete)
 
 
@@ -95,14 +103,10 @@ class _Contest:
         short = (e for e in self.equations.values() if e.complexity <= most + 2 * len(e.constants))
         return min((equation.loss for equation in short), default=math.inf)
 
-    @property
-    def exact(self) -> bool:
-        return self.low <= self.nothing
-
     def judge(self, floor: float) -> None:
         """Whether nothing is to be gained over what a surrogate leaves, a share of the spread."""
         enough = min(_COMPLETE * floor, _POOR) ** 2 * self.sample.constant_loss
-        self.complete = self.low <= max(self.nothing, enough)
+        self.complete |= self.low <= max(self.nothing, enough)
 
     def enter(self, problem: Problem, exprs: Iterable[sympy.Expr]) -> None:
         """Equations of the output, for expressions of the core of a problem."""
@@ -137,13 +141,7 @@ def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator
             return
 
 
-def _levels(found: Structure) -> Iterator[tuple[int, Problem]]:
-    """Problems to be solved, the shortest first: what may not be so is undone step by step."""
-    for level in range(len(found.problems) - 1, found.certain - 1, -1):
-        yield level, found.problems[level]
-
-
-def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Expr]:
+def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Expr]:
     if not problem.variables:
         yield sympy.Float(float(np.average(problem.core, weights=problem.weight**2)))
         return
@@ -152,11 +150,11 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
         low = min(low, solution.error)
         yield solution.build()
     has = limits.operators.__contains__
-    if low > max(floor, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
+    if low > max(least, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
         found = list(quotients(problem, EXACT, limits.deadline))
         low = min((quotient.error for quotient in found), default=low)
         yield from (quotient.build() for quotient in best_of_each_size(found))
-    if low > max(floor, EXACT):
+    if low > max(least, EXACT):
         yield from with_inner_constants(problem, limits.operators)
 
 
