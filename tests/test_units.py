@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,8 @@ def test_one_operation_at_a_time_says_the_same(name: str) -> None:
 
 
 def test_plain_data() -> None:
-    for dimensions in (DIMENSIONS, PURE.for_output((12, 0, -12))):
+    free = replace(DIMENSIONS, inputs=(("k", FREE),))  # a feature with a constant in it
+    for dimensions in (DIMENSIONS, PURE.for_output((12, 0, -12)), free):
         assert Dimensions.from_json(json.loads(json.dumps(dimensions.to_json()))) == dimensions
         operators = OperatorSet(OperatorSet.of(None).costs, dimensions=dimensions)
         described = {"operators": operators.to_dict(), "limits": operators.limits()}
