@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from symcompile.errors import DataError, ExpressionError, TargetError
+from symcompile.errors import DataError, EngineError, ExpressionError, TargetError
 from symcompile.expressions.dimensions import Dimensions, Vector
 from symcompile.expressions.evaluation import Array
 from symcompile.modules.region import Region
@@ -39,7 +39,10 @@ class DistillPass:
             samples = region.equation_samples(state.recording.samples[path])
             _require_finite_features(region, samples.X)
             outputs, names = region.equation_outputs, region.variables
-            fits += fits_of(path, outputs, samples, names, asked[path], self.options)
+            try:
+                fits += fits_of(path, outputs, samples, names, asked[path], self.options)
+            except (EngineError, ExpressionError) as error:  # of an option that speaks of inputs
+                raise type(error)(f"target {path!r}: {error}") from None
         searches = Searches(fits, Journal(self.options.run_dir), self.options.executor)
         return Distilled(**vars(state), engines=engines, searches=searches)
 

@@ -45,7 +45,7 @@ def drawn(rng: random.Random, depth: int) -> sympy.Expr:
 
 def test_the_tree_costs_what_the_complexity_counts() -> None:
     rng, names, compared = random.Random(0), list(VOCABULARY), 0
-    for _ in range(400):
+    for _ in range(160):
         costs = {name: rng.choice([1, 1, 2, 3]) for name in rng.sample(names, rng.randrange(9, 40))}
         leaves = {"complexity_of_variables": rng.choice([None, 2, {"x": 3}])}
         operators = OperatorSet.of(costs, complexity_of_constants=rng.choice([None, 2]), **leaves)
@@ -55,7 +55,7 @@ def test_the_tree_costs_what_the_complexity_counts() -> None:
         compared += 1
         tree = tree_of(expr, operators)
         assert tree.cost(operators) == complexity(expr, operators), (expr, costs)
-    assert compared > 60
+    assert compared > 25
 
 
 @pytest.mark.parametrize(

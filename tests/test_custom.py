@@ -283,6 +283,7 @@ def compiled() -> Compiled:
 
 
 def test_a_compiled_model(compiled: Compiled, tmp_path: Path) -> None:
+    assert "lorentz(a) = 1/sqrt(1 - a**2), of complexity 4" in str(compiled.report)
     compiled.choose("0", complexity=11)
     batch = torch.tensor(X, dtype=torch.float32)
     expected = compiled.module(batch)

@@ -18,6 +18,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
         "review.py",
         "selection_study.py",
         "small_tables.py",
+        "units_study.py",
     ],
 )
 def test_quick_modes_run(script: str, tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ def test_no_power_of_what_is_zero_somewhere() -> None:
     fit = made("m", MASS, "kg")
     fit = replace(fit, data=Dataset(X[:60], fit.data.y), holdout=Dataset(X[60:], fit.holdout.y))
     assert all_grouped(fit)[0].groups == ((0, -1, 1),)
+    X[5] = 0.0, 1.0, 1.0  # and what all is divided by
+    fit = replace(fit, data=Dataset(X[:60], fit.data.y))
+    assert all_grouped(fit) == []
 
 
 def test_what_is_found_is_written_in_the_inputs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def test_what_is_no_unit(unit: object) -> None:
         ("m*v**2/2", "length^2*mass*time^-2"),
         ("exp(k)*x", "length"),
         ("exp(-v*t/x)", "no dimension"),
-        ("c0*t", "no dimension"),
+        ("c0*t", "any dimension"),
         ("x + c0*t", "length"),
         ("x + c0", "length"),
         ("sin(c0*t + c1)*x", "length"),
@@ -142,13 +143,20 @@ def test_one_operation_at_a_time_says_the_same(name: str) -> None:
 
 
 def test_plain_data() -> None:
-    for dimensions in (DIMENSIONS, PURE.for_output((12, 0, -12))):
+    free = replace(DIMENSIONS, inputs=(("k", FREE),))  # a feature with a constant in it
+    for dimensions in (DIMENSIONS, PURE.for_output((12, 0, -12)), free):
         assert Dimensions.from_json(json.loads(json.dumps(dimensions.to_json()))) == dimensions
         operators = OperatorSet(OperatorSet.of(None).costs, dimensions=dimensions)
         described = {"operators": operators.to_dict(), "limits": operators.limits()}
         assert OperatorSet.described(json.loads(json.dumps(described))) == operators
     stored = DIMENSIONS.to_json()
-    for damage in ({"inputs": {"x": [1]}}, {"bases": 3}, {"output": "m"}, {"inputs": [1]}):
+    for damage in (
+        {"inputs": {"x": [1]}},
+        {"bases": 3},
+        {"output": "m"},
+        {"inputs": [1]},
+        {"bases": ["a b", "c", "d"]},
+    ):
         with pytest.raises(ExpressionError, match="not stored dimensions"):
             Dimensions.from_json(stored | damage)
         with pytest.raises(EngineError, match="not stored dimensions"):
@@ -213,6 +221,7 @@ def test_a_compiled_model(tmp_path: Path) -> None:
         assert again.units == {"x": "m", "t": "s"}
         assert again.output_units == {0: "m"}
         assert all(spellable(equation.form, operators) for equation in one.fronts["0"][0])
+        assert "units       x length, s time^2: all equations" in str(one.report)
     with pytest.raises(TargetError, match="target '0': feature 's': t \\+ x adds"):
         symcompile(
             nn.Sequential(Fall()),

@@ -80,7 +80,7 @@ class CustomOperator:
         """From a text or a sympy expression; ExpressionError says what can't be read."""
         if isinstance(definition, sympy.Expr):
             definition = as_text(definition, ARGUMENTS)
-        return cls(name, definition, complexity)
+        return cls(name, " ".join(definition.split()), complexity)
 
     @property
     def head(self) -> Any:

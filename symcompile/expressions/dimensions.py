@@ -148,7 +148,9 @@ class Dimensions:
     # --- as data ---------------------------------------------------------------------------------
 
     def text(self, vector: Vector) -> str:
-        """A dimension in words: "length*time^-2", "no dimension"."""
+        """A dimension in words: "length*time^-2", "no dimension", "any dimension"."""
+        if vector == FREE and self.bases:
+            return "any dimension"
         parts = []
         for base, twelfths in zip(self.bases, vector, strict=False):
             exponent = Fraction(twelfths, WHOLE)
@@ -169,8 +171,10 @@ class Dimensions:
     def from_json(cls, data: Any) -> Dimensions:
         """Read `to_json` back; ExpressionError if it is damaged."""
         try:
-            bases, output = tuple(map(str, data["bases"])), data["output"]
-            inputs = tuple((str(name), _vector(row, bases)) for name, row in data["inputs"].items())
+            bases, output = tuple(data["bases"]), data["output"]
+            inputs = tuple((name, _vector(row, bases)) for name, row in data["inputs"].items())
+            if not all(map(str.isidentifier, (*bases, *data["inputs"]))):
+                raise ValueError("expected identifiers")
             result = None if output is None else _vector(output, bases)
             return cls(bases, inputs, result, bool(data["dimensionless_constants"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -180,7 +184,7 @@ class Dimensions:
 def _vector(row: Any, bases: Sequence[str]) -> Vector:
     if type(row) is not list or not all(type(x) is int and abs(x) < 10**6 for x in row):
         raise ValueError(f"expected {len(bases)} whole numbers")
-    if len(row) != len(bases):
+    if row and len(row) != len(bases):  # of a feature that may have any, none
         raise ValueError(f"expected {len(bases)} exponents")
     return tuple(row)
 

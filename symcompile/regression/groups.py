@@ -101,8 +101,9 @@ def all_grouped(fit: Fit) -> list[Grouped]:
     dimensions = fit.engine.operators.dimensions
     if dimensions is None or dimensions.output is None or len(fit.names) > _MOST_INPUTS:
         return []
-    powers, vectors = _products(fit, dimensions)
-    scales = _simplest(powers[(vectors == dimensions.output).all(axis=1)])
+    powers, vectors, zero = _products(fit, dimensions)
+    divides = ~powers[:, zero].any(axis=1)
+    scales = _simplest(powers[(vectors == dimensions.output).all(axis=1) & divides])
     pure = powers[(vectors == 0).all(axis=1) & powers.any(axis=1)]
     groups = tuple(_independent(_simplest(pure)))
     if not groups or len(groups) >= len(fit.names):
@@ -110,16 +111,15 @@ def all_grouped(fit: Fit) -> list[Grouped]:
     return [Grouped(fit, scale, groups) for scale in scales[:WAYS]]
 
 
-def _products(fit: Fit, dimensions: Dimensions) -> tuple[Array, Array]:
-    """Products of powers [n_products, n_inputs] and their dimensions [n_products, n_bases]; no
-    negative power of an input that is zero somewhere."""
+def _products(fit: Fit, dimensions: Dimensions) -> tuple[Array, Array, Array]:
+    """Products of powers [n_products, n_inputs], their dimensions [n_products, n_bases], and which
+    inputs are zero somewhere [n_inputs]: of these there is no negative power."""
     X = np.concatenate([fit.data.X, fit.holdout.X])
     known = dict(dimensions.inputs)
-    allowed = [
-        [power for power in _POWERS if power >= 0 or np.abs(column).min() > 0] for column in X.T
-    ]
+    zero = (X == 0).any(axis=0)
+    allowed = [[p for p in _POWERS if p >= 0 or not is_zero] for is_zero in zero]
     powers = np.stack(np.meshgrid(*allowed, indexing="ij"), axis=-1).reshape(-1, len(fit.names))
-    return powers, powers @ np.array([known[name] for name in fit.names])
+    return powers, powers @ np.array([known[name] for name in fit.names]), zero
 
 
 def _simplest(powers: Array) -> list[Powers]:

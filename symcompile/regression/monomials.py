@@ -34,6 +34,8 @@ _FACTORS, _POWER, _SIGNED_POWER = 4, 3, 2
 _TERMS, _KEPT = 4, 2
 _MAX_ROWS, _ROWS_OF_A_TERM = 1500, 4
 _ROUNDS, _REWEIGHTED = 2, 6
+# Monomials whose values are kept, of 1,500 samples each.
+_HELD = 1000
 # Refine may shorten a candidate by a constant.
 _LONGER = 2
 
@@ -125,6 +127,10 @@ class _Problem:
         return time.monotonic() >= self.deadline
 
     @cached_property
+    def columns(self) -> dict[Exponents, Array]:
+        return {}
+
+    @cached_property
     def deviation(self) -> Array:
         """From the median: the residual of what is known before anything is fitted."""
         return np.asarray(self.y - np.median(self.y))
@@ -197,7 +203,16 @@ class _Problem:
         )
 
     def basis(self, terms: Sum) -> Array:
-        return np.column_stack([np.ones(len(self.y)), _values(self.X, terms)])
+        """One, and each term, on each sample [n_samples, 1 + n_terms]."""
+        return np.column_stack([np.ones(len(self.y)), *map(self.column, terms)])
+
+    def column(self, exponents: Exponents) -> Array:
+        """A monomial on each sample: thousands of sums are made of the same few hundred."""
+        if exponents not in self.columns:
+            if len(self.columns) >= _HELD:
+                self.columns.clear()
+            self.columns[exponents] = _values(self.X, [exponents])[:, 0]
+        return self.columns[exponents]
 
     def fitted(self, terms: Sum) -> tuple[float, Array]:
         """Loss, and coefficients of a constant and of the terms [1 + n_terms].

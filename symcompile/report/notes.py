@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from symcompile.errors import SymCompileError
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.outcome import (
     OVERRULED,
     RULE,
@@ -211,11 +213,33 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
         if OVERRULED in outcome.provenance:
             why = outcome.provenance[OVERRULED]
             yield "choice", f"the simplest that passes, since of the default choice: {why}"
+        yield from _asked(outcome)
         if RULE in outcome.provenance:
             yield "rule", f"{outcome.provenance[RULE]!r} of ParetoFront.select chose"
         more = f" in compiled.fronts[{path!r}]"
         yield from _named("runner-up", list(_runners_up(outcome)), RUNNERS_UP, more)
         yield from _named("latency", [_latency(timing) for timing in outcome.fidelity.latency])
+
+
+def _asked(outcome: Outcome) -> Iterator[Note]:
+    """Units that equations go together in, and operators of the user's own."""
+    engine = outcome.provenance.get("engine")
+    if not isinstance(engine, Mapping) or not engine.get("operators"):
+        return
+    try:
+        operators = OperatorSet.described(engine)
+    except SymCompileError:  # of an engine with words of its own
+        return
+    for own in operators.custom:
+        arguments = ", ".join("ab"[: own.arity])
+        yield (
+            "operator",
+            f"{own.name}({arguments}) = {cut(own.text, 80)}, of complexity {own.complexity}",
+        )
+    dimensions = operators.dimensions
+    if dimensions is not None:
+        known = ", ".join(f"{name} {dimensions.text(of)}" for name, of in dimensions.inputs)
+        yield "units", f"{cut(known, 200)}: all equations of the fronts go together in them"
 
 
 def _named(name: str, texts: Sequence[str], most: int = 99, more: str = "") -> Iterator[Note]:

@@ -25,7 +25,13 @@ from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
-from symcompile.regression.structure.findings import ROWS, Finding, Structure, structure
+from symcompile.regression.structure.findings import (
+    ROWS,
+    Finding,
+    Structure,
+    floor,
+    structure,
+)
 from symcompile.regression.structure.problem import Problem
 from symcompile.regression.structure.surrogate import error
 
@@ -36,8 +42,6 @@ _FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
 _COMPLETE = 1.1
 # A constant that is one, but for noise.
 _ONE = 0.01
-# Noise is of what a surrogate explains less than a tenth (0.95 squared is 0.9).
-_NOISE = 0.95
 # A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
 _POOR, _MORE_ROWS = 0.05, 2000
 # Fewer rows than this are no surrogate's.
@@ -67,10 +71,12 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
     found = Structure((), (), 1.0)
     for found in _structures(data, names, limits):
-        for level, problem in _levels(found):
-            contest.enter(problem, _exprs(problem, limits, found.errors[level]))
-            contest.judge(found.errors[level])
-            if contest.exact or limits.late:
+        whole = found.problems[0]
+        for problem in reversed(found.problems[found.certain :]):
+            least = floor(problem, whole)
+            contest.enter(problem, _exprs(problem, limits, least))
+            contest.judge(least)
+            if contest.complete or limits.late:
                 break
         if contest.complete or limits.late:
             break
@@ -78,7 +84,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     if not contest.complete and not limits.late and core.variables:
         larger = solutions(core, limits.operators, LARGE, limits.deadline)
         contest.enter(core, (solution.build() for solution in larger))
-        contest.judge(found.error)
+        contest.judge(floor(core, found.problems[0]))
     return Computed(tuple(contest.best()), found.findings, contest.complete)
 
 
@@ -106,23 +112,18 @@ class _Contest:
         short = (e for e in self.equations.values() if cost(e) <= self.limits.max_complexity)
         return min(short, key=lambda equation: equation.loss, default=None)
 
-    @property
-    def exact(self) -> bool:
-        lowest = self.lowest
-        return lowest is not None and lowest.loss <= self.nothing
-
-    def judge(self, floor: float) -> None:
+    def judge(self, least: float) -> None:
         """Whether nothing is to be gained over what a surrogate leaves, a share of the spread."""
-        enough = min(_COMPLETE * floor, _POOR) ** 2 * self.sample.constant_loss
+        enough = min(_COMPLETE * least, _POOR) ** 2 * self.sample.constant_loss
         lowest = self.lowest
-        near = lowest is not None and lowest.loss <= enough
-        self.complete = self.exact or (lowest is not None and near and self.leaves_noise(lowest))
+        if lowest is not None and lowest.loss <= max(self.nothing, enough):
+            self.complete |= lowest.loss <= self.nothing or self.leaves_noise(lowest)
 
     def leaves_noise(self, equation: Equation) -> bool:
         """Whether a surrogate makes nothing of what an equation leaves: that of the output may err
         for want of terms."""
         left = _problem(self.sample, self.sample.residual(equation), self.names)
-        return error(left.errors(left.terms)) > _NOISE * left.spread
+        return left.spread < _COMPLETE * error(left.errors(left.terms))
 
     def enter(self, problem: Problem, exprs: Iterable[sympy.Expr]) -> None:
         """Equations of the output, for expressions of the core of a problem."""
@@ -161,13 +162,7 @@ def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator
             return
 
 
-def _levels(found: Structure) -> Iterator[tuple[int, Problem]]:
-    """Problems to be solved, the shortest first: what may not be so is undone step by step."""
-    for level in range(len(found.problems) - 1, found.certain - 1, -1):
-        yield level, found.problems[level]
-
-
-def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Expr]:
+def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Expr]:
     if not problem.variables:
         yield sympy.Float(float(np.average(problem.core, weights=problem.weight**2)))
         return
@@ -176,11 +171,11 @@ def _exprs(problem: Problem, limits: Limits, floor: float) -> Iterator[sympy.Exp
         low = min(low, solution.error)
         yield solution.build()
     has = limits.operators.__contains__
-    if low > max(floor, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
+    if low > max(least, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
         found = list(quotients(problem, EXACT, limits.deadline))
         low = min((quotient.error for quotient in found), default=low)
         yield from (quotient.build() for quotient in best_of_each_size(found))
-    if low > max(floor, EXACT) and not limits.late:
+    if low > max(least, EXACT) and not limits.late:
         yield from with_inner_constants(problem, limits.operators)
 
 

@@ -26,6 +26,8 @@ NEAR = 10.0
 # A surrogate that errs by more than this share of the spread does not know the function: that
 # another errs no more says little.
 _KNOWN = 0.1
+# With half as many terms a surrogate that has come to its end errs by less than this factor more.
+STILL = 1.5
 # Below this share of the spread an error is a surrogate's own: no answer is another for it.
 _NEGLIGIBLE = 1e-5
 # More variables than this make too many pairs.
@@ -97,6 +99,16 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     left = _in_best_coordinates(problem, terms)
     least = error(left[0].errors(terms, left[1])) / spread
     return Structure(tuple(problems), tuple(findings), least)
+
+
+def floor(problem: Problem, whole: Problem) -> float:
+    """What no smooth function of the variables gets below, as a share of the spread of the whole
+    output: noise, or what a network has not learned. 0 where a surrogate with more terms would err
+    less."""
+    terms = whole.terms
+    problem, logarithmic = _in_best_coordinates(problem, terms)
+    full, half = (error(problem.errors(t, logarithmic)) for t in (terms, max(terms // 2, 1)))
+    return full / whole.spread if half < STILL * full else 0.0
 
 
 def _step(
