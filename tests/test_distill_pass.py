@@ -17,6 +17,7 @@ from fitting import distill
 from symcompile.errors import ChoiceError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.regression.computed import Computed
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import SearchProgress, create
 from symcompile.regression.fit import Fit
@@ -121,8 +122,9 @@ def test_tasks_and_results_can_be_pickled() -> None:
         def submit(self, *arguments: Any) -> Future[Any]:
             return self.pool.submit(*arguments)
 
-    front = distill([fit(engine=engine)], executor=Remote())["edge[0]"]  # type: ignore[arg-type]
-    assert front.best.holdout_loss < 1e-6
+    fits = [fit(engine=engine), fit("computed", engine=engine, compute=True)]
+    fronts = distill(fits, executor=Remote())  # type: ignore[arg-type]
+    assert all(front.best.holdout_loss < 1e-6 for front in fronts.values())
 
 
 def test_a_budget_gives_idle_workers_a_search_each() -> None:
@@ -209,6 +211,76 @@ def test_without_a_search_there_is_what_needs_none() -> None:
     assert not CALLS
 
 
+# --- what is computed before anything is searched ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asked(Proposer):
+    """It keeps what it is given to start from."""
+
+    def fit(
+        self, X: np.ndarray, y: np.ndarray, *, guesses: Any = (), **options: Any
+    ) -> ParetoFront:
+        GUESSES.append(tuple(guesses))
+        return super().fit(X, y, **options)
+
+
+GUESSES: list[tuple[Equation, ...]] = []
+
+
+def noisy(**options: Any) -> Fit:
+    """Half of the output is noise, of which no law leaves nothing."""
+    one = fit(compute=True, **options)
+    rng = np.random.default_rng(3)
+    y = one.data.y + rng.normal(size=len(one.data.y))
+    return replace(one, data=replace(one.data, y=y))
+
+
+def test_what_is_computed_is_not_searched_for() -> None:
+    fronts = distill([fit("two", slope=2.7, compute=True), fit("one", compute=True)])
+    assert list(fronts) == ["two", "one"]
+    assert max(fronts["two"].best.predict(np.eye(2))) == pytest.approx(2.7 + 1.25)
+    assert fronts["one"].best.holdout_loss < 1e-20
+    assert not CALLS
+
+
+def test_what_is_not_is_searched_from_what_was_computed() -> None:
+    GUESSES.clear()
+    distill([noisy(engine=Asked())])
+    assert len(CALLS) == 2
+    assert all(GUESSES)
+    assert {guess.symbols for guess in GUESSES[0]} == {("a", "b")}
+    GUESSES.clear()
+    distill([replace(noisy(engine=Asked()), compute=False)])
+    assert GUESSES == [(), ()]
+
+
+def test_computing_is_given_a_part_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds: list[float] = []
+
+    def computed(data: Dataset, names: Any, limits: Any) -> Computed:
+        seconds.append(limits.seconds)
+        return Computed()
+
+    monkeypatch.setattr("symcompile.regression.fit.computed_laws", computed)
+    with ThreadPoolExecutor(1) as executor:
+        distill([noisy(budget=3.0), noisy(key="free")], executor=executor)
+    assert 0.3 < seconds[0] < 1.5
+    assert seconds[1] == float("inf")
+
+
+def test_computing_that_fails_takes_its_own_fit_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: Any) -> Computed:
+        raise ZeroDivisionError("of no use")
+
+    monkeypatch.setattr("symcompile.regression.fit.computed_laws", fails)
+    fronts = distill([fit("searched"), fit("computed", compute=True)])
+    assert fronts["searched"].equations
+    assert fronts["computed"].reason == (
+        "what needs no search failed: ZeroDivisionError: of no use"
+    )
+
+
 def test_equal_keys_are_refused() -> None:
     with pytest.raises(EngineError, match="different keys"):
         distill([fit(), fit()])
@@ -243,6 +315,7 @@ def test_whatever_determines_a_front_is_in_the_fingerprint() -> None:
         replace(base, names=("a", "c")),
         replace(base, engine=Proposer("other")),
         replace(base, budget=1.0),
+        replace(base, compute=True),
         replace(base, refine=Refine(snap=False)),
     ]
     prints = {fingerprint(each) for each in [base, *changed]}

@@ -194,19 +194,19 @@ def test_an_output_whose_search_fails_has_an_empty_front_that_says_why() -> None
 
 def test_a_target_whose_search_fails_is_refused_with_the_reason() -> None:
     class Shifted(nn.Module):
-        """With a wave that is too fast for anything but a search."""
+        """With a wave that is too fast to be computed."""
 
-        def __init__(self, shift: float) -> None:
+        def __init__(self, shift: float, wave: float = 0.0) -> None:
             super().__init__()
-            self.shift = nn.Parameter(torch.tensor(shift))
+            self.shift, self.wave = nn.Parameter(torch.tensor(shift)), wave
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x[:, :1] * x[:, 1:] + 0.2 * torch.sin(1e4 * x[:, :1]) + self.shift
+            return x[:, :1] * x[:, 1:] + self.wave * torch.sin(1e4 * x[:, :1]) + self.shift
 
     model = nn.Sequential()
     model.add_module("low", Shifted(-5.0))
     model.add_module("wide", nn.Linear(1, 2))
-    model.add_module("high", Shifted(50.0))
+    model.add_module("high", Shifted(50.0, 10.0))
     batch = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
     engine = Failing(OperatorSet.of(["+", "*"]))
     compiled = symcompile(model, ["low", "high"], batch, engine=engine, progress=False)

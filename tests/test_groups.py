@@ -15,6 +15,7 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
 from symcompile.expressions.units import Units
+from symcompile.regression.computed import Computed
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines.engine import with_dimensions
 from symcompile.regression.fit import Fit, refine_task, search_task
@@ -153,7 +154,7 @@ def test_an_error_weighs_what_it_does_in_the_users_unit() -> None:
 def test_searches_take_turns(options: Any, budget: float | None, asked: Any) -> None:
     fit = replace(made("m*(1 + v/c)", MASS, "kg", **options), budget=budget)
     ASKED.clear()
-    found = [equation for restart in range(4) for equation in search_task(fit, restart)]
+    found = [equation for restart in range(4) for equation in search_task(fit, restart, Computed())]
     assert asked == ASKED
     assert {equation.symbols for equation in found} == {fit.names}
     assert "2.5*m*v/c" in {equation.text() for equation in found}
@@ -168,7 +169,7 @@ def test_what_needs_no_search_is_looked_for_in_groups(monkeypatch: pytest.Monkey
         return without_search(data, names, limits) if names == ("g0",) else []
 
     monkeypatch.setattr("symcompile.regression.fit.without_search", noting)
-    front = refine_task(fit, [])
+    front = refine_task(fit, Computed(), [])
     assert asked == [fit.names, *[("g0",)] * len(all_grouped(fit))]
     assert min(front.losses) < 1e-20
     dimensions = fit.engine.operators.dimensions

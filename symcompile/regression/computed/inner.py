@@ -59,6 +59,8 @@ def with_inner_constants(problem: Problem, operators: OperatorSet) -> Iterator[s
     if not 0 < len(problem.variables) <= _MOST_VARIABLES or "*" not in operators:
         return
     atoms = [atom for v in problem.variables for atom in _atoms(problem, v, operators)]
+    if not atoms:
+        return
     products: list[Product] = [(atom,) for atom in atoms]
     products += [
         (a, b)
@@ -75,7 +77,8 @@ def with_inner_constants(problem: Problem, operators: OperatorSet) -> Iterator[s
     target, weight = problem.core[rows], problem.weight[rows]
     for found in best_sums(np.array(values), sizes, target, weight, _TRIED).values():
         for sum_ in found[:_TRIED]:
-            yield from _exprs(problem, [products[place] for place in sum_.places])
+            chosen = [products[place] for place in sum_.places]
+            yield from _exprs(problem, chosen, operators)
 
 
 def _atoms(problem: Problem, variable: Variable, operators: OperatorSet) -> Iterator[Atom]:
@@ -113,8 +116,12 @@ def _parts(problem: Problem, variable: Variable) -> list[Array]:
     return [part for v in others for part in np.array_split(np.argsort(v.values), _PARTS)]
 
 
-def _exprs(problem: Problem, products: Sequence[Product]) -> Iterator[sympy.Expr]:
-    """Their sum; two that are a sine and a cosine of one frequency as a wave with a phase."""
+def _exprs(
+    problem: Problem, products: Sequence[Product], operators: OperatorSet
+) -> Iterator[sympy.Expr]:
+    """Their sum; two that are a sine and a cosine of one frequency as a wave with a phase, of which
+    one of the two operators is enough."""
+    spelled = all(atom.name in operators for product in products for atom in product)
     columns = [math.prod(atom.values for atom in product) for product in products]
     for constant in (False, True):
         basis = np.column_stack([*columns, *([np.ones(len(problem.core))] * constant)])
@@ -124,13 +131,16 @@ def _exprs(problem: Problem, products: Sequence[Product]) -> Iterator[sympy.Expr
             for factor, product in zip(factors, products, strict=False)
         ]
         rest = sympy.Float(factors[-1]) if constant else sympy.S.Zero
-        yield sympy.Add(*terms) + rest
-        wave = _wave(products, factors)
+        if spelled:
+            yield sympy.Add(*terms) + rest
+        wave = _wave(products, factors, "cos" in operators)
         if wave is not None:
             yield wave + rest
 
 
-def _wave(products: Sequence[Product], factors: Sequence[float]) -> sympy.Expr | None:
+def _wave(
+    products: Sequence[Product], factors: Sequence[float], as_cosine: bool
+) -> sympy.Expr | None:
     if len(products) != 2:
         return None
     first, second = map(set, products)
@@ -141,7 +151,8 @@ def _wave(products: Sequence[Product], factors: Sequence[float]) -> sympy.Expr |
     if cosine.variable is not sine.variable or cosine.constant != sine.constant:
         return None
     a, b = factors[:2] if cosine in first else (factors[1], factors[0])
-    # a cos(u) + b sin(u) = r cos(u - p)
+    # a cos(u) + b sin(u) = r cos(u - p) = r sin(u + pi/2 - p)
     size, phase = math.hypot(a, b), math.atan2(b, a)
     envelope = sympy.Mul(*(atom.expr() for atom in first & second))
-    return sympy.Float(size) * envelope * cosine.expr(-phase)
+    turned_by = cosine.expr(-phase) if as_cosine else sine.expr(0.5 * math.pi - phase)
+    return sympy.Float(size) * envelope * turned_by

@@ -12,6 +12,7 @@ import sympy
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
 from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
 from symcompile.regression.computed.solutions import (
@@ -38,6 +39,8 @@ _FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
 # An equation is complete that errs by no more than this times what a surrogate does: losses on some
 # hundred rows differ by as much by chance.
 _COMPLETE = 1.1
+# A constant that is one, but for noise.
+_ONE = 0.01
 # A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
 _POOR, _MORE_ROWS = 0.05, 2000
 # Fewer rows than this are no surrogate's.
@@ -47,7 +50,7 @@ _LEAST = 40
 @dataclass(frozen=True)
 class Computed:
     """Equations, what was found of the output's structure, and whether one of them leaves nothing
-    to be gained: it is exact, or errs no more than a smooth surrogate of the samples does."""
+    to be gained: it is exact, or errs no more than any smooth function does."""
 
     equations: tuple[Equation, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -97,16 +100,21 @@ class _Contest:
         self.complete = False
 
     @property
-    def low(self) -> float:
-        """The lowest loss of what a front can hold: a factor of one will be left out."""
-        most = self.limits.max_complexity
-        short = (e for e in self.equations.values() if e.complexity <= most + 2 * len(e.constants))
-        return min((equation.loss for equation in short), default=math.inf)
+    def lowest(self) -> Equation | None:
+        """Of what a front can hold, that with the lowest loss: a factor of one will be left out."""
 
-    def judge(self, floor: float) -> None:
-        """Whether nothing is to be gained over what a surrogate leaves, a share of the spread."""
-        enough = min(_COMPLETE * floor, _POOR) ** 2 * self.sample.constant_loss
-        self.complete |= self.low <= max(self.nothing, enough)
+        def cost(equation: Equation) -> int:
+            ones = sum(abs(abs(value) - 1.0) < _ONE for value in equation.constants)
+            return equation.complexity - 2 * ones
+
+        short = (e for e in self.equations.values() if cost(e) <= self.limits.max_complexity)
+        return min(short, key=lambda equation: equation.loss, default=None)
+
+    def judge(self, least: float) -> None:
+        """Whether nothing is to be gained over what no smooth function gets below, see `floor`."""
+        enough = min(_COMPLETE * least, _POOR) ** 2 * self.sample.constant_loss
+        lowest = self.lowest
+        self.complete |= lowest is not None and lowest.loss <= max(self.nothing, enough)
 
     def enter(self, problem: Problem, exprs: Iterable[sympy.Expr]) -> None:
         """Equations of the output, for expressions of the core of a problem."""
@@ -129,13 +137,17 @@ class _Contest:
         return layers(kept, lambda e: (e.complexity, e.loss))[:_KEPT]
 
 
+def _problem(sample: Dataset, y: Array, names: Sequence[str]) -> Problem:
+    weights = sample.search_weights
+    root = None if weights is None else np.sqrt(weights / weights.mean())
+    return Problem.of(sample.X, y, names, root)
+
+
 def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator[Structure]:
     """Of some rows, and where a surrogate of them is poor of more."""
     for rows in (ROWS, _MORE_ROWS):
         some = data.rows(slice(rows))
-        weights = some.search_weights
-        root = None if weights is None else np.sqrt(weights / weights.mean())
-        found = structure(Problem.of(some.X, some.y, names, root), limits.deadline)
+        found = structure(_problem(some, some.y, names), limits.deadline)
         yield found
         if found.error < _POOR or len(some.y) < rows:
             return
@@ -154,7 +166,7 @@ def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Exp
         found = list(quotients(problem, EXACT, limits.deadline))
         low = min((quotient.error for quotient in found), default=low)
         yield from (quotient.build() for quotient in best_of_each_size(found))
-    if low > max(least, EXACT):
+    if low > max(least, EXACT) and not limits.late:
         yield from with_inner_constants(problem, limits.operators)
 
 

@@ -19,6 +19,8 @@ from symcompile.expressions.evaluation import Array
 _BLOCK = 1024
 # Of two forms that are nearly one, what the second adds is rounding: float32 has seven digits.
 _LEAST = 1e-5
+# A share of a target that is none beside its mean.
+_ROUNDING = 1e-13
 
 
 class Found(NamedTuple):
@@ -28,6 +30,7 @@ class Found(NamedTuple):
     left: float
 
 
+@np.errstate(all="ignore")
 def best_sums(
     values: Array, sizes: Array, target: Array, weight: Array, keep: int
 ) -> dict[int, list[Found]]:
@@ -46,7 +49,8 @@ def best_sums(
     columns -= np.outer(columns @ constant, constant)
     lengths = np.linalg.norm(columns, axis=1)
     places = np.flatnonzero(np.isfinite(lengths) & (lengths > 1e-7 * norms))
-    if not size > 0 or not len(places):
+    varies = size > _ROUNDING * float(np.linalg.norm(target * weight))
+    if not varies or not len(places):
         return {}
     unit = np.ascontiguousarray(columns[places] / lengths[places, None], dtype=np.float32)
     r = unit @ (aim / size).astype(np.float32)
@@ -61,6 +65,8 @@ def best_sums(
                 explained[np.tril_indices(len(explained))] = 0.0
             for k in _largest(explained.ravel(), keep):
                 a, b = divmod(int(k), explained.shape[1])
+                if i == m and a >= b:
+                    continue
                 pair = int(places[i + a]), int(places[m + b])
                 found[s + t].append(Found(pair, 1.0 - float(explained[a, b])))
     return {s: sorted(found[s], key=lambda f: f.left) for s in sorted(found)}

@@ -94,7 +94,7 @@ class _Fit:
         for _ in range(_ROUNDS):
             weight = self.weights(active, coefficients)
             coefficients = self.solved(active, weight)
-        while len(active) > 2:
+        while active:
             if len(active) <= _LONGEST:
                 weight = self.weights(active, coefficients)
                 coefficients = self.solved(active, weight)
@@ -102,9 +102,8 @@ class _Fit:
                 if quotient is not None:
                     yield quotient
             active = self.shorter(active, weight, coefficients)
-            if not active:
-                return
-            coefficients = self.solved(active, weight)
+            if active:
+                coefficients = self.solved(active, weight)
 
     def weights(self, active: list[int], coefficients: Array) -> Array:
         below = self.below(active, coefficients)
@@ -123,8 +122,8 @@ class _Fit:
         return np.asarray(np.linalg.svd(R)[2][-1] / norms)
 
     def shorter(self, active: list[int], weight: Array, coefficients: Array) -> list[int]:
-        """Without the term that is missed least, of those that weigh least; at least one stays
-        above and below."""
+        """Without the term that is missed least, of those that weigh least; empty where no term is
+        left to be taken without leaving nothing above or below."""
         A = self.system[:, active] * weight[:, None]
         norms = np.maximum(np.linalg.norm(A, axis=0), 1e-300)
         gram = (A / norms).T @ (A / norms)

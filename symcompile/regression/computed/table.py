@@ -19,6 +19,8 @@ from symcompile.expressions.operators import VOCABULARY
 
 # What is beyond is no number to compute with, and what varies by less no form.
 _LARGEST, _SMALLEST = 1e8, 1e-8
+# Nodes of the longest form, for operators that make few.
+_LONGEST = 12
 # Digits in which two forms agree that are one.
 _DIGITS = 8
 _BY_HAND: dict[str, Callable[[Array], Array]] = {
@@ -69,9 +71,7 @@ class Table:
         numbers = [np.full(rows, float(number)) for number in self.numbers]
         leaves = np.array([*self.columns, *numbers])
         self._add(leaves, [Form("", leaf=k) for k in range(n + len(numbers))], 1)
-        size = 1
-        while not self._full and self._by_size.get(size) and size < 12:
-            size += 1
+        for size in range(2, _LONGEST + 1):
             self._unary(size)
             self._binary(size)
         self.values = np.array(self._rows)
@@ -84,7 +84,8 @@ class Table:
     def _add(self, values: Array, forms: Sequence[Form], size: int) -> None:
         """Take in those forms [n, n_rows] that are numbers, and no others by other names."""
         most = np.abs(values).max(axis=1, initial=0.0)
-        sound = np.flatnonzero(np.isfinite(most) & (most < _LARGEST) & (most > _SMALLEST))
+        width = np.ptp(values, axis=1) if size > 1 else most
+        sound = np.flatnonzero((most < _LARGEST) & (width > _SMALLEST))
         values = values[sound]
         scale = np.abs(values).mean(axis=1, keepdims=True)
         keys = np.column_stack([values / scale @ self._projection, np.log(scale)])
@@ -107,7 +108,7 @@ class Table:
         return self.forms[place].leaf >= len(self.columns)
 
     def _unary(self, size: int) -> None:
-        below = [p for p in self._by_size[size - 1] if not self.is_number(p)]
+        below = [p for p in self._by_size.get(size - 1, []) if not self.is_number(p)]
         for name in dict.fromkeys((*self.operators.unary, *self._inverse)):
             if VOCABULARY[name].name == "neg":
                 continue
@@ -130,8 +131,10 @@ class Table:
             others = self._by_size.get(right, [])
             values = np.array([self._rows[p] for p in others])
             for place in list(self._by_size.get(left, [])):
-                if self._full or not others:
+                if self._full:
                     return
+                if not others:
+                    break
                 first = next((k for k, p in enumerate(others) if p >= place), len(others))
                 first = first if left == right else 0
                 self._combine(place, others[first:], values[first:], size)

@@ -16,8 +16,8 @@ from symcompile.regression.structure.surrogate import error, fitting
 # A finding is tried where a surrogate errs by less than this share of the spread more: networks err
 # as much, smoothly, and what they have learned is as exact as that.
 TENTATIVE = 0.03
-# Rows that are looked at, and rows for each term of a surrogate.
-ROWS, ROWS_OF_A_TERM = 700, 8
+# Rows that are looked at.
+ROWS = 700
 # Losses of two surrogates that are the same but for chance differ by less than so many standard
 # errors, and their errors by less than this factor.
 SIGMA, FACTOR = 2.0, 1.25
@@ -84,11 +84,11 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     A hypothesis is believed where a surrogate in fewer variables errs no more than that in all:
     beyond what single samples make of it by chance.
     """
-    problems, findings = [problem], []
-    terms = max(int(problem.effective_rows / ROWS_OF_A_TERM), 2)
+    problems, findings = [problem], list[Finding]()
+    terms = problem.terms
     spread = problem.spread
     while len(problem.variables) <= MOST and problem.variables and time.monotonic() < deadline:
-        step = _step(problem, terms, spread)
+        step = _step(problem, terms, spread, deadline)
         if step is None:
             break
         finding, problem = step
@@ -104,14 +104,17 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
 def floor(problem: Problem, spread: float) -> float:
     """What no smooth function of the variables gets below, as a share of the spread: noise, or what
     a network has not learned. 0 where a surrogate with more terms would err less."""
-    terms = max(len(problem.core) // ROWS_OF_A_TERM, 2)
-    problem, logarithmic = _in_best_coordinates(problem, terms)
-    full, half = (error(problem.errors(t, logarithmic)) for t in (terms, max(terms // 2, 1)))
+    problem, logarithmic = _in_best_coordinates(problem, problem.terms)
+    counts = problem.terms, max(problem.terms // 2, 1)
+    full, half = (error(problem.errors(terms, logarithmic)) for terms in counts)
     return full / spread if half < STILL * full else 0.0
 
 
-def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem] | None:
-    """What is borne out best of one variable or two; of many where none of these is."""
+def _step(
+    problem: Problem, terms: int, spread: float, deadline: float
+) -> tuple[Finding, Problem] | None:
+    """What is borne out best of one variable or two; of many where none of these is. None past the
+    deadline too."""
     problem, logarithmic = _in_best_coordinates(problem, terms)
     errors = problem.errors(terms, logarithmic)
     full = max(error(errors), _NEGLIGIBLE * spread)
@@ -120,6 +123,8 @@ def _step(problem: Problem, terms: int, spread: float) -> tuple[Finding, Problem
     for asked in (hypotheses(problem, terms), scalings(problem, terms, logarithmic)):
         trials = []
         for hypothesis in asked:
+            if time.monotonic() >= deadline:
+                return None
             if hypothesis.reduced.is_finite:
                 trial = hypothesis.reduced.errors(terms, logarithmic)
                 trials.append((error(trial), trial, hypothesis))

@@ -20,6 +20,8 @@ from symcompile.regression.structure.surrogate import (
     left_out,
 )
 
+_ROWS_OF_A_TERM = 8
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -101,6 +103,11 @@ class Problem:
         """How many rows of equal weight say as much about a mean (Kish 1965)."""
         shares = np.square(self.weight)
         return float(shares.sum() ** 2 / max(float(np.square(shares).sum()), 1e-300))
+
+    @property
+    def terms(self) -> int:
+        """As many as a surrogate of so many rows may have."""
+        return max(int(self.effective_rows / _ROWS_OF_A_TERM), 2)
 
     @property
     def spread(self) -> float:
