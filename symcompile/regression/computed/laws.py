@@ -33,7 +33,6 @@ from symcompile.regression.structure.findings import (
     structure,
 )
 from symcompile.regression.structure.problem import Problem
-from symcompile.regression.structure.surrogate import error
 
 # Rows that laws are fitted to while they compete, and candidates that go on to be refined.
 _FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
@@ -51,8 +50,7 @@ _LEAST = 40
 @dataclass(frozen=True)
 class Computed:
     """Equations, what was found of the output's structure, and whether one of them leaves nothing
-    to be gained: it is exact, or errs no more than a smooth surrogate of the samples does, and
-    leaves noise."""
+    to be gained: it is exact, or errs no more than any smooth function does."""
 
     equations: tuple[Equation, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -71,9 +69,9 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
     found = Structure((), (), 1.0)
     for found in _structures(data, names, limits):
-        whole = found.problems[0]
+        spread = found.problems[0].spread
         for problem in reversed(found.problems[found.certain :]):
-            least = floor(problem, whole)
+            least = floor(problem, spread)
             contest.enter(problem, _exprs(problem, limits, least))
             contest.judge(least)
             if contest.complete or limits.late:
@@ -84,7 +82,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     if not contest.complete and not limits.late and core.variables:
         larger = solutions(core, limits.operators, LARGE, limits.deadline)
         contest.enter(core, (solution.build() for solution in larger))
-        contest.judge(floor(core, found.problems[0]))
+        contest.judge(floor(core, found.problems[0].spread))
     return Computed(tuple(contest.best()), found.findings, contest.complete)
 
 
@@ -113,17 +111,10 @@ class _Contest:
         return min(short, key=lambda equation: equation.loss, default=None)
 
     def judge(self, least: float) -> None:
-        """Whether nothing is to be gained over what a surrogate leaves, a share of the spread."""
+        """Whether nothing is to be gained over what no smooth function gets below, see `floor`."""
         enough = min(_COMPLETE * least, _POOR) ** 2 * self.sample.constant_loss
         lowest = self.lowest
-        if lowest is not None and lowest.loss <= max(self.nothing, enough):
-            self.complete |= lowest.loss <= self.nothing or self.leaves_noise(lowest)
-
-    def leaves_noise(self, equation: Equation) -> bool:
-        """Whether a surrogate makes nothing of what an equation leaves: that of the output may err
-        for want of terms."""
-        left = _problem(self.sample, self.sample.residual(equation), self.names)
-        return left.spread < _COMPLETE * error(left.errors(left.terms))
+        self.complete |= lowest is not None and lowest.loss <= max(self.nothing, enough)
 
     def enter(self, problem: Problem, exprs: Iterable[sympy.Expr]) -> None:
         """Equations of the output, for expressions of the core of a problem."""

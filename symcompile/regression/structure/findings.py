@@ -101,14 +101,13 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
     return Structure(tuple(problems), tuple(findings), least)
 
 
-def floor(problem: Problem, whole: Problem) -> float:
-    """What no smooth function of the variables gets below, as a share of the spread of the whole
-    output: noise, or what a network has not learned. 0 where a surrogate with more terms would err
-    less."""
-    terms = whole.terms
-    problem, logarithmic = _in_best_coordinates(problem, terms)
-    full, half = (error(problem.errors(t, logarithmic)) for t in (terms, max(terms // 2, 1)))
-    return full / whole.spread if half < STILL * full else 0.0
+def floor(problem: Problem, spread: float) -> float:
+    """What no smooth function of the variables gets below, as a share of the spread: noise, or what
+    a network has not learned. 0 where a surrogate with more terms would err less."""
+    problem, logarithmic = _in_best_coordinates(problem, problem.terms)
+    counts = problem.terms, max(problem.terms // 2, 1)
+    full, half = (error(problem.errors(terms, logarithmic)) for terms in counts)
+    return full / spread if half < STILL * full else 0.0
 
 
 def _step(
