@@ -257,7 +257,9 @@ def _many(
         spectra = {j: spectrum.flattened() for j, spectrum in spectra.items()}
     for i, j in combinations(range(len(equations)), 2):
         if j in spectra:
-            saved = _telling(errors[i]) * spectra[i].rate(left[j]) if i in spectra else math.inf
+            # A robust loss has told errors of unlike size apart already.
+            share = _telling(errors[i]) if data.loss.is_squared else 1.0
+            saved = share * spectra[i].rate(left[j]) if i in spectra else math.inf
             yield i, j, saved - _cost(equations[j], equations[i], data.count, price)
 
 
