@@ -337,7 +337,7 @@ ROOMS = {
     "regression": (),
     "regression.computed": ("Computed", "computed_laws"),
     "regression.engines": ("Engine", "ProgressCallback", "SearchProgress", "create"),
-    "regression.structure": ("Finding", "Structure", "structure"),
+    "regression.structure": ("Finding", "Statement", "Structure", "structure"),
     "report": ("Report",),
     "storage": (),
 }

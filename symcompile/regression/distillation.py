@@ -106,4 +106,5 @@ class Searches:
 def _finished(front: ParetoFront, fit: Fit) -> ParetoFront:
     """As it is handed out: in operators that everybody knows, with the rule that is to choose."""
     equations = tuple(equation.written_out() for equation in front)
-    return replace(front, equations=equations, rule=fit.rule)
+    with np.errstate(all="ignore"):
+        return fit.confirmed(replace(front, equations=equations, rule=fit.rule))

@@ -26,6 +26,7 @@ from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
 from symcompile.regression.sparse import without_search
+from symcompile.regression.structure.statement import borne_out
 
 # Shares of a budget that are kept back: to refine what was found; of that, to fit what needs no
 # search, and to try forms before the front has to be brought to its end, which takes as long again.
@@ -95,6 +96,16 @@ class Fit:
         if not front.equations:
             return front
         return replace(front, choice=Comparison.of(front.equations, self.data).shortest)
+
+    def confirmed(self, front: ParetoFront) -> ParetoFront:
+        """The front with those of its findings that its choice does not refute."""
+        if not front.equations or not front.findings:
+            return replace(front, findings=())
+        law, X, y = front.best, self.data.X, self.data.y
+        spread = float(y.std())
+        error = float(np.sqrt(np.mean(np.square(law.predict(X) - y)))) / max(spread, 1e-300)
+        found = borne_out(front.findings, X, law.predict, error, spread)
+        return replace(front, findings=found)
 
 
 @np.errstate(all="ignore")
@@ -168,4 +179,4 @@ def refine_task(fit: Fit, computed: Computed, searched: list[Equation]) -> Paret
             one = smaller.reduced()
             found = without_search(one.data, one.names, one.limits(_UNSEARCHED_SHARE / WAYS))
             candidates += smaller.restored(found)
-    return fit.refined(candidates, _PRUNE_SHARE)
+    return replace(fit.refined(candidates, _PRUNE_SHARE), findings=computed.findings)

@@ -22,6 +22,7 @@ from symcompile.regression.choice import (
     next_best,
 )
 from symcompile.regression.losses import SQUARED, Loss
+from symcompile.regression.structure.statement import Statement, in_one_line, read_statements
 
 T = TypeVar("T")
 # What reading something else than a front raises.
@@ -43,6 +44,7 @@ class ParetoFront:
             there are enough rows to leave the choice to `knee`.
         reason: why there is no equation, where a search failed.
         rule: the name of what chooses in the place of all that, see `choice.RULES`; "" for none.
+        findings: what is known of the output's structure, each of what those before it have left.
     """
 
     equations: tuple[Equation, ...]
@@ -53,6 +55,7 @@ class ParetoFront:
     reason: str = ""
     few: Few | None = None
     rule: str = ""
+    findings: tuple[Statement, ...] = ()
 
     @classmethod
     def of(
@@ -167,6 +170,8 @@ class ParetoFront:
             stored["few"] = list(self.few)
         if self.rule:
             stored["rule"] = self.rule
+        if self.findings:
+            stored["findings"] = [finding.to_json() for finding in self.findings]
         return stored
 
     @classmethod
@@ -185,7 +190,8 @@ class ParetoFront:
             if rule != "":
                 check_rule(rule)
             variance = float(data["variance"])
-            return cls(equations, variance, choice, loss, constant, few=few, rule=rule)
+            found = read_statements(data.get("findings", []))
+            return cls(equations, variance, choice, loss, constant, "", few, rule, found)
         except _MISFITS as error:
             raise ExpressionError(f"not a stored Pareto front: {error}") from error
 
@@ -201,6 +207,8 @@ class ParetoFront:
             column = f"{loss:>13.6g}  " * robust
             row = f"{equation.complexity:>10}  {self.r2(equation):>10.6f}  {column}{equation}{mark}"
             rows.append(row)
+        if self.findings:
+            rows.append(f"structure: {in_one_line(self.findings)}")
         return "\n".join(rows)
 
 

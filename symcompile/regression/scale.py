@@ -88,7 +88,11 @@ class Units:
         result = empty.grown(equation for equation in equations if equation is not None)
         chosen = None if front.choice is None else equations[front.choice]
         places = [place for place, equation in enumerate(result) if equation is chosen]
-        return replace(result, choice=places[0] if places else None, reason=front.reason)
+        findings = tuple(
+            found.about(found.claim.rescaled(self.X)) for found in front.findings if found.claim
+        )
+        choice = places[0] if places else None
+        return replace(result, choice=choice, reason=front.reason, findings=findings)
 
     def squared(self, loss: float) -> float:
         """A loss in the given units, which is a square of outputs."""

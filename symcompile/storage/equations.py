@@ -27,10 +27,12 @@ from symcompile.expressions.program import Program, count_operators, from_sympy,
 from symcompile.expressions.size_limits import check_equation, check_program
 from symcompile.fidelity.outcome import Agreement, OutputFidelity
 from symcompile.regression.losses import Loss
+from symcompile.regression.structure.statement import MOST, Statement
 from symcompile.storage.codecs import (
     COUNT,
     ERROR,
     FINITE,
+    FLAG,
     LINE,
     NAME,
     NUMBER,
@@ -83,6 +85,21 @@ def _read_loss(data: Any) -> Loss:
 
 LOSS = Codec(Loss.to_json, _read_loss)
 
+# Of an output's structure, in words: nobody reads them but people.
+FINDINGS = many(
+    shared(
+        Statement,
+        text=NAME,
+        form=NAME,
+        before=ERROR,
+        after=ERROR,
+        certain=FLAG,
+        law=ERROR,
+        asked=ERROR,
+    ),
+    MOST,
+)
+
 
 # --- an equation ---------------------------------------------------------------------------------
 
@@ -107,6 +124,7 @@ class EquationRow:
     holdout_mse: Annotated[float | None, NUMBER] = None
     loss_is: Annotated[Loss | None, LOSS] = None
     fidelity: Annotated[OutputFidelity | None, FIDELITY] = None
+    findings: Annotated[tuple[Statement, ...] | None, FINDINGS] = None
     program: Annotated[Any, _AS_IT_IS] = None
 
     @classmethod

@@ -67,7 +67,7 @@ from symcompile.storage.codecs import (
     wrong,
 )
 from symcompile.storage.consistency import check_outcome, check_region
-from symcompile.storage.equations import EQUATION_ROW, LOSS, EquationRow
+from symcompile.storage.equations import EQUATION_ROW, FINDINGS, LOSS, EquationRow
 from symcompile.storage.reading import MisfitError, at, placed
 from symcompile.storage.schema import MAX_PROBES
 from symcompile.target import Target
@@ -102,9 +102,10 @@ record(Few, rows=integer(1), price=ERROR)
 def _front(equation: Codec) -> Codec:
     plain = record(
         ParetoFront,
-        later=("choice", "loss", "constant_loss", "few", "reason", "rule"),
+        later=("choice", "loss", "constant_loss", "few", "reason", "rule", "findings"),
         equations=many(equation),
         loss=LOSS,
+        findings=FINDINGS,
     )
 
     def write(front: ParetoFront) -> Any:

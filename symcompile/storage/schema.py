@@ -241,6 +241,7 @@ def _equation_row(rewrite: Rewrite, output: int) -> EquationRow:
         rewrite.equations[output],
         loss_is=None if front is None or front.loss.is_squared else front.loss,
         fidelity=rewrite.fidelity.outputs.get(output),
+        findings=None if front is None else front.findings or None,
     )
 
 

@@ -33,6 +33,7 @@ from symcompile.regression.structure.findings import (
     structure,
 )
 from symcompile.regression.structure.problem import Problem
+from symcompile.regression.structure.statement import Statement, statements
 
 # Rows that laws are fitted to while they compete, and candidates that go on to be refined.
 _FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
@@ -53,7 +54,7 @@ class Computed:
     to be gained: it is exact, or errs no more than any smooth function does."""
 
     equations: tuple[Equation, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Statement, ...] = ()
     complete: bool = False
 
 
@@ -83,7 +84,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
         larger = solutions(core, limits.operators, LARGE, limits.deadline)
         contest.enter(core, (solution.build() for solution in larger))
         contest.judge(floor(core, found.problems[0].spread))
-    return Computed(tuple(contest.best()), found.findings, contest.complete)
+    return Computed(tuple(contest.best()), statements(found, names), contest.complete)
 
 
 @dataclass
