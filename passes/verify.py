@@ -2,7 +2,8 @@
 
 Values, poles and the end-to-end change, beside the mean output and a linear map, were measured by
 `choose`, since they decide. Gradients, extrapolation and latency are measured here, of the blocks
-as they are installed; and whether the model runs with all of them, and gives finite numbers.
+as they are installed; and whether the model runs with all of them, and gives finite numbers. What
+was found of an output's structure, the neural block itself is asked.
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ class VerifyPass:
         assembly, choice, lowered = state.assembly, state.choices[path], state.lowered[path]
         region, fronts, judged = state.recording.regions[path], state.fronts[path], choice.judged
         engine, fidelity = state.engines[path], None
+        comparison = assembly.comparison(region)
+        fronts = comparison.asked(fronts)
         if judged is not None and judged.fidelity is not None:
             module = (lowered or judged.lowered).module
-            fidelity = assembly.comparison(region).complete(judged.fidelity, module)
+            fidelity = comparison.complete(judged.fidelity, module)
         provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
         rules = [front.rule for front in fronts.values() if front.rule]
         provenance |= {RULE: rules[0]} if rules else {}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from symcompile.compiled import Compiled
 from symcompile.errors import CaptureError, TargetError
 from symcompile.expressions.dimensions import Vector
 from symcompile.fidelity.outcome import Refusal
-from symcompile.modules.arrays import read_arrays, read_names, read_weights, split
+from symcompile.fidelity.reference import OptionalMeasurements
+from symcompile.fidelity.structure import with_answers
+from symcompile.modules.arrays import as_function, read_arrays, read_names, read_weights, split
 from symcompile.options import Constraints, NestedConstraints, Operators, Options
 from symcompile.passes import compiling_passes, recording_passes
 from symcompile.passes.distill import Asked, fits_of
@@ -278,7 +281,12 @@ def distill(
     fits = fits_of("output", numbers, samples, symbols, asked, options)
     searches = Searches(fits, Journal(options.run_dir), options.executor)
     with ProgressBar(len(fits), enabled=options.progress) as bar:
-        return dict(enumerate(searches.refined(bar).values()))
+        fronts = dict(enumerate(searches.refined(bar).values()))
+    function = as_function(fn, X)
+    if function is None:
+        return fronts
+    ask = partial(with_answers, fronts, inputs, outputs, function)
+    return OptionalMeasurements().get("findings", ask) or fronts
 
 
 def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Compiled:

@@ -26,10 +26,12 @@ from symcompile.fidelity.latency import latency
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
 from symcompile.fidelity.reference import OptionalMeasurements, Reference
+from symcompile.fidelity.structure import with_answers_of_block
 from symcompile.lowering.block import Lowered
 from symcompile.modules.calling import Batch, evaluating, home
 from symcompile.modules.region_call import Rows, in_place_of, on_rows
 from symcompile.modules.state import preserving, same_random_state
+from symcompile.regression.pareto import ParetoFront
 
 LATENCY_BATCHES = (1, 1024)
 LATENCY_SECONDS = 0.1  # for each of them
@@ -94,6 +96,16 @@ class Comparison:
             completed = self.reference.complete(fidelity, function, optional)
             times = optional.get("latency", lambda: self._latency(block)) or ()
         return replace(completed, latency=times, unmeasured=optional.unmeasured)
+
+    def asked(self, fronts: Mapping[int, ParetoFront]) -> dict[int, ParetoFront]:
+        """Fronts with those of their findings that the original keeps; as they are where it can't
+        be asked."""
+        if self.original is None:
+            return dict(fronts)
+        with self._at_rest(self.original):
+            ask = partial(with_answers_of_block, self.reference, fronts)
+            found = self.optional.get("findings", ask)
+        return dict(fronts) if found is None else found
 
     @contextmanager
     def _at_rest(self, block: nn.Module) -> Iterator[None]:

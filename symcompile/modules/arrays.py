@@ -212,6 +212,21 @@ def _call(fn: Callable[[Any], Any], X: Any) -> Any:
         ) from error
 
 
+def as_function(fn: Any, X: Any) -> Callable[[Array], Array] | None:
+    """What `distill` was given as a function of rows [n, n_inputs], which gets them as X is; None
+    for arrays, and where X is neither numpy nor torch, or whole numbers."""
+    plain = isinstance(X, (torch.Tensor, np.ndarray)) and X.ndim == 2
+    if not callable(fn) or isinstance(fn, (torch.Tensor, np.ndarray)) or not plain:
+        return None
+    if isinstance(X, torch.Tensor):
+        if not X.is_floating_point():
+            return None
+        return lambda rows: _array(_call(fn, torch.from_numpy(rows).to(X)), "Y")
+    if X.dtype.kind != "f":
+        return None
+    return lambda rows: _array(_call(fn, rows.astype(X.dtype)), "Y")
+
+
 def _array(values: Any, name: str) -> Array:
     array = real_numbers(values, name)
     if array.ndim == 1:

@@ -22,6 +22,7 @@ from symcompile.fidelity.outcome import (
     Rewrite,
 )
 from symcompile.modules.region import Region
+from symcompile.regression.structure.statement import in_one_line
 from symcompile.report.metrics import CONTROLS, METRICS, figure, r2
 from symcompile.report.plain_text import count, cut
 
@@ -108,13 +109,19 @@ def label(region: Region | None, output: int) -> str:
     return f"component[{output}]" if projected else f"y[{output}]"
 
 
-def equations(outcome: Outcome) -> list[tuple[str, str]]:
-    """What stands before each equation, and the equation."""
+def equations(outcome: Outcome) -> list[tuple[str, str, str]]:
+    """What stands before each equation, the equation, and what is known of its output."""
     sign = "=" if isinstance(outcome, Rewrite) else "~"
     return [
-        (f"{label(outcome.region, output)} {sign} ", equation.text())
+        (f"{label(outcome.region, output)} {sign} ", equation.text(), structure(outcome, output))
         for output, equation in chosen(outcome).items()
     ]
+
+
+def structure(outcome: Outcome, output: int) -> str:
+    """What is known of an output's structure, and how well; "" for nothing."""
+    front = outcome.fronts.get(output)
+    return "" if front is None else in_one_line(front.findings)
 
 
 def where_from(outcome: Outcome) -> list[str]:

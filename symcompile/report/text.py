@@ -105,8 +105,13 @@ def _section(path: str, outcome: Outcome) -> list[str]:
 
 
 def _equations(path: str, outcome: Outcome) -> list[str]:
-    shown = [_elided(text, f"  {lead}") for lead, text in equations(outcome)]
-    lines = [line for equation, _ in shown for line in equation]
+    lines, shown = [], []
+    for lead, text, structure in equations(outcome):
+        shown.append(_elided(text, f"  {lead}"))
+        lines += shown[-1][0]
+        found = _wrapped(structure, "    structure: ", "      ")
+        cut_off = found[EQUATION_LINES:] and "      ..."
+        lines += [*found[:EQUATION_LINES], *([cut_off] if cut_off else [])]
     for line in where_from(outcome):
         lines += _wrapped(line, "    ", "      ")
     if not all(whole for _, whole in shown):

@@ -77,9 +77,7 @@ class Claim:
 
         factor = scaled(self.factor)[0] if self.factor.free_symbols else self.factor
         parts = scaled(*self.subject), factor, scaled(*self.terms), scaled(*self.variables)
-        return replace(
-            self, subject=parts[0], factor=parts[1], terms=parts[2], variables=parts[3]
-        )
+        return replace(self, subject=parts[0], factor=parts[1], terms=parts[2], variables=parts[3])
 
     @cached_property
     def program(self) -> Program:
@@ -132,7 +130,8 @@ class Claim:
             terms=tuple(term for term, _ in kept),
             coefficients=tuple(coefficient for _, coefficient in kept),
         )
-        gone = self.kind == "term" and self.own not in found.terms
+        own = self.own if self.kind == "term" else None
+        gone = own is not None and own not in found.terms
         return replace(found, kind="irrelevant") if gone else found
 
     @property
@@ -163,9 +162,13 @@ class Claim:
             raise ExpressionError(f"the inputs of a claim are {shown(names)}")
         if kind not in KINDS:
             raise ExpressionError(f"a claim is {shown(kind)}, expected one of {', '.join(KINDS)}")
-        terms, variables, subject = counts
-        if not all(type(count) is int and 0 <= count <= _MOST for count in counts):
+        if (
+            type(counts) is not list
+            or len(counts) != 3
+            or not all(type(count) is int and 0 <= count <= _MOST for count in counts)
+        ):
             raise ExpressionError(f"the parts of a claim are {shown(counts)}")
+        terms, variables, _ = counts
         program = Program.from_json(data["program"])
         if len(program.outputs) != 1 + sum(counts) or len(set(names)) < len(names):
             raise ExpressionError(f"a claim of {shown(counts)} parts does not fit its program")

@@ -6,15 +6,15 @@ Newton's method; never out of the recorded range of an input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.structure.claim import FEWEST, Claim
 
-# Inputs that are moved, how far as shares of their ranges, and how often each is tried.
-ROWS, _LENGTHS, _TRIALS = 256, (0.7, 0.35, 0.15, 0.05), 2
+# Inputs that are moved, and how far as shares of their ranges: the first that is possible.
+ROWS, _LENGTHS = 160, (0.7, 0.35, 0.15, 0.05)
 _STEP, _ROUNDS = 1e-6, 8
 # Share of its spread by which a variable may differ, and part of a length that has to be gone.
 _SAME, _LEAST = 1e-12, 0.5
@@ -26,7 +26,7 @@ def moves(claim: Claim, X: Array, seed: int = 0) -> tuple[Array, Array] | None:
     Inputs that hold whole numbers only, or never vary, stay.
     """
     low, span = X.min(axis=0), np.ptp(X, axis=0)
-    free = np.flatnonzero((span > 0) & (X != np.round(X)).any(axis=0))
+    free = np.flatnonzero((span > 0) & (np.round(X) != X).any(axis=0))
     if not len(free):
         return None
     rng = np.random.default_rng(seed)
@@ -67,19 +67,19 @@ class _Levels:
             columns.append((up - down) / (2.0 * _STEP))
         return np.nan_to_num(np.stack(columns, axis=2), posinf=0.0, neginf=0.0)
 
-    def moved(self, base: Array, rng: np.random.Generator) -> Iterable[tuple[Array, Array]]:
+    def moved(self, base: Array, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
         """Each input as far as it goes."""
         Z = (base[:, self.free] - self.low[self.free]) / self.span[self.free]
         level, J = self.variables(base, Z), self.slopes(base, Z)
         inverse = np.linalg.pinv(J, rcond=1e-8)
-        for _ in range(_TRIALS):
-            D = rng.normal(size=Z.shape)
-            D = D - np.einsum("nij,nj->ni", inverse, np.einsum("nij,nj->ni", J, D))
-            longest = np.abs(D).max(axis=1, keepdims=True)
-            D = np.where(longest > 1e-6, D / np.maximum(longest, 1e-6), 0.0)
-            left = np.flatnonzero(longest[:, 0] > 1e-6)
-            for length in _LENGTHS:
-                W = self.returned(base[left], Z[left] + length * D[left], level[left])
+        D = rng.normal(size=Z.shape)
+        D = D - np.einsum("nij,nj->ni", inverse, np.einsum("nij,nj->ni", J, D))
+        longest = np.abs(D).max(axis=1)
+        left = np.flatnonzero(longest > 1e-6)
+        D = D / np.maximum(longest, 1e-6)[:, None]
+        for length in _LENGTHS:
+            for step in (length, -length) if len(left) else ():
+                W = self.returned(base[left], Z[left] + step * D[left], level[left])
                 there = self.reached(base[left], Z[left], W, level[left], length)
                 yield base[left[there]], self.inputs(base[left[there]], W[there])
                 left = left[~there]
@@ -88,6 +88,8 @@ class _Levels:
         """Back onto the level set, by the shortest way."""
         for _ in range(_ROUNDS if level.shape[1] else 0):
             off = np.nan_to_num(self.variables(base, W) - level, posinf=0.0, neginf=0.0)
+            if (np.abs(off) <= 0.1 * _SAME * (1.0 + np.abs(level))).all():
+                break
             inverse = np.linalg.pinv(self.slopes(base, W), rcond=1e-8)
             W = W - np.einsum("nij,nj->ni", inverse, off)
         return W
@@ -104,14 +106,33 @@ class _Levels:
         return np.asarray(on & inside & (np.abs(W - Z).max(axis=1) > _LEAST * length))
 
 
+Judged = tuple[Claim, float] | None
+
+
 def asked(
-    claim: Claim, X: Array, outputs: Callable[[Array], Array], spread: float, seed: int = 0
-) -> tuple[Claim, float] | None:
-    """The claim judged by what `outputs` gives for inputs; see `Claim.judged`. None where there are
-    no moves."""
-    pair = moves(claim, X, seed)
-    if pair is None:
-        return None
-    n = len(pair[0])
-    y = outputs(np.concatenate(pair))
-    return claim.judged(pair[0], y[:n], pair[1], y[n:], spread)
+    claims: Sequence[tuple[Claim, int]],
+    X: Array,
+    outputs: Callable[[Array], Array],
+    spreads: Mapping[int, float],
+    seed: int = 0,
+) -> list[Judged]:
+    """Each claim, of output number k, judged by what `outputs` gives; all are asked in one call.
+
+    Args:
+        X: recorded inputs [n_samples, n_inputs].
+        outputs: [n, n_inputs] -> [n, n_outputs].
+        spreads: standard deviation of outputs, by number.
+
+    Returns for each what `Claim.judged` does; None where inputs can't be moved.
+    """
+    pairs = [moves(claim, X, seed) for claim, _ in claims]
+    rows = [side for pair in pairs if pair is not None for side in pair]
+    if not rows:
+        return [None] * len(claims)
+    values = iter(np.split(outputs(np.concatenate(rows)), np.cumsum([*map(len, rows)])[:-1]))
+    return [
+        None
+        if pair is None
+        else claim.judged(pair[0], next(values)[:, k], pair[1], next(values)[:, k], spreads[k])
+        for (claim, k), pair in zip(claims, pairs, strict=True)
+    ]

@@ -7,7 +7,7 @@ the function itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from symcompile.expressions.evaluation import Array
 from symcompile.expressions.printing import as_text
 from symcompile.regression.structure.claim import EXACT, Claim
 from symcompile.regression.structure.findings import TENTATIVE, Finding, Structure
-from symcompile.regression.structure.moves import asked
+from symcompile.regression.structure.moves import Judged, asked
 from symcompile.regression.structure.problem import Problem
 
 # Of one output, and characters of a text.
@@ -74,10 +74,10 @@ class Statement:
     @property
     def confidence(self) -> str:
         """How well it is borne out."""
-        words = "certain" if self.certain else "tentative, the equation has it too"
+        words = "" if self.certain else "as the equation has it; "
         if math.isnan(self.asked):
-            return f"{words}; in the samples to {share(self.after)} of the spread"
-        return f"{words}; asked elsewhere, it is kept to {share(self.asked)} of the spread"
+            return f"{words}samples keep it to {share(self.after)} of the spread"
+        return f"{words}kept to {share(self.asked)} of the spread where that was asked"
 
     # --- stored ------------------------------------------------------------------------------
 
@@ -111,7 +111,8 @@ class Statement:
             raise ExpressionError(f"the errors of a finding are {shown(figures)}")
         claim = Claim.from_json(data["claim"]) if "claim" in data else None
         text, form = map(one_line, texts)
-        return cls(text, form, errors[0], errors[1], data["certain"], *errors[2:], claim)
+        before, after, law, asked = errors
+        return cls(text, form, before, after, data["certain"], law, asked, claim)
 
 
 def statements(found: Structure, names: Sequence[str]) -> tuple[Statement, ...]:
@@ -150,9 +151,10 @@ def borne_out(
         spread: standard deviation of the output.
     """
 
+    judged = _asked({0: statements}, X, lambda rows: law(rows)[:, None], {0: spread})[0]
+
     def kept() -> Iterator[Statement]:
-        for statement in statements:
-            result = asked(statement.claim, X, law, spread) if statement.claim else None
+        for statement, result in zip(statements, judged, strict=True):
             bound = EXACT + _BOTH * error * statement.certain
             if result is None or not result[1] <= bound:
                 return
@@ -162,22 +164,47 @@ def borne_out(
 
 
 def kept_by(
-    statements: Sequence[Statement], X: Array, outputs: Callable[[Array], Array], spread: float
-) -> tuple[Statement, ...]:
-    """Those that the function itself keeps as well as a network keeps anything, with how well.
+    found: Mapping[int, Sequence[Statement]],
+    X: Array,
+    outputs: Callable[[Array], Array],
+    spreads: Mapping[int, float],
+) -> dict[int, tuple[Statement, ...]]:
+    """By output, those that the function itself keeps as well as a network keeps anything, and how
+    well. Where inputs can't be moved nothing is said of that.
 
-    `outputs` gives the function's values [n] for inputs [n, n_inputs]. Where inputs can't be moved
-    nothing is said of that.
+    Args:
+        outputs: the function, [n, n_inputs] -> [n, n_outputs]. It is called once.
     """
+    judged = _asked(found, X, outputs, spreads)
 
-    def kept() -> Iterator[Statement]:
-        for statement in statements:
-            result = asked(statement.claim, X, outputs, spread) if statement.claim else None
+    def kept(output: int) -> Iterator[Statement]:
+        for statement, result in zip(found[output], judged[output], strict=True):
             if result is not None and not result[1] <= TENTATIVE:
                 return
             yield statement if result is None else replace(statement, asked=result[1])
 
-    return tuple(kept())
+    return {output: tuple(kept(output)) for output in found}
+
+
+def _asked(
+    found: Mapping[int, Sequence[Statement]],
+    X: Array,
+    outputs: Callable[[Array], Array],
+    spreads: Mapping[int, float],
+) -> dict[int, list[Judged]]:
+    """What each comes to; None where there is nothing to ask."""
+    places = [
+        (output, place, statement.claim)
+        for output, statements in found.items()
+        for place, statement in enumerate(statements)
+        if statement.claim is not None
+    ]
+    claims = [(claim, output) for output, _, claim in places]
+    judged: dict[int, list[Judged]] = {k: [None] * len(of) for k, of in found.items()}
+    results = asked(claims, X, outputs, spreads)
+    for (output, place, _), result in zip(places, results, strict=True):
+        judged[output][place] = result
+    return judged
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -218,9 +245,10 @@ def form_of(claim: Claim) -> str:
     name = next((name for name in _FUNCTIONS if name not in claim.names), "function")
     inside = ", ".join(_texts(claim, claim.variables))
     core = f"{name}({inside})" if claim.variables else "constant"
-    factor = "" if claim.factor == 1 else f"{_factor(claim.factor, claim.names)}*"
+    factor = [] if claim.factor == 1 else [_factor(claim.factor, claim.names)]
+    product = "*".join([*factor, core] if claim.variables else [core, *factor])
     terms = [_multiple(claim, k) for k in range(len(claim.terms))]
-    return " + ".join([*terms, factor + core]).replace("+ -", "- ")
+    return " + ".join([*terms, product]).replace("+ -", "- ")
 
 
 def listed(texts: Sequence[str]) -> str:
