@@ -72,9 +72,9 @@ class Report:
         type inside of it, "" where there is none).
 
         Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constant` (if
-        nothing moves it), `constants` (values), `runner_up` (text, or None), `findings` (what is
-        known of its structure: a list with `text`, `form`, `before`, `after`, `certain`, `law`,
-        `asked`, see `Statement`) and the metrics
+        nothing moves it), `constants` (values), `runner_up` (text, or None), `findings` (where
+        something is known of its structure: a list with `text`, `form`, `before`, `after`,
+        `certain`, `law`, `asked`, see `Statement`) and the metrics
         `equation_agreement`, `mean`, `linear`, `extrapolation` (each `r2`, `relative_l2`,
         `max_error`), `gradient`, `worse_than_linear`.
 
@@ -120,16 +120,17 @@ def _output(output: int, outcome: Outcome) -> dict[str, Any]:
         "constant": not equation.uses,
         "constants": equation.constants,
         "runner_up": second[0].text() if second else None,
-        "findings": _findings(output, outcome),
+        **_findings(output, outcome),
         **({} if measured is None else _metrics(measured)),
     }
 
 
-def _findings(output: int, outcome: Outcome) -> list[dict[str, Any]]:
+def _findings(output: int, outcome: Outcome) -> dict[str, Any]:
     front = outcome.fronts.get(output)
     found = () if front is None else front.findings
     names = [field.name for field in fields(Statement) if field.name != "claim"]
-    return [{name: getattr(finding, name) for name in names} for finding in found]
+    rows = [{name: getattr(finding, name) for name in names} for finding in found]
+    return {"findings": rows} if rows else {}
 
 
 def _metrics(row: OutputFidelity) -> dict[str, Any]:

@@ -35,12 +35,11 @@ def moves(claim: Claim, X: Array, seed: int = 0) -> tuple[Array, Array] | None:
     if not np.isfinite(unit).all() or not (unit > 0).all():
         return None
     levels = _Levels(claim, unit, free, low, span)
-    starts, ends = [], []
-    for start, end in levels.moved(base, rng):
-        starts.append(start)
-        ends.append(end)
-    start, end = np.concatenate(starts), np.concatenate(ends)
-    return (start, end) if len(start) >= FEWEST else None
+    moved = list(levels.moved(base, rng))
+    if sum(len(start) for start, _ in moved) < FEWEST:
+        return None
+    start, end = (np.concatenate(side) for side in zip(*moved, strict=True))
+    return start, end
 
 
 class _Levels:

@@ -42,8 +42,8 @@ class Statement:
             the spread of the output.
         certain: whether samples alone tell; else the chosen equation was asked, and has it too.
         law: by how much the chosen equation breaks it, where inputs are moved so that it should
-            stay; root mean square as a share of the spread. NaN where it was not asked.
-        asked: by how much the function itself does, the network say; NaN where it can't be asked.
+            stay; root mean square as a share of the spread. None where it was not asked.
+        asked: by how much the function itself does, the network say; None where it can't be asked.
         claim: as expressions, to ask others. Not stored in artifacts.
     """
 
@@ -52,8 +52,8 @@ class Statement:
     before: float
     after: float
     certain: bool
-    law: float = math.nan
-    asked: float = math.nan
+    law: float | None = None
+    asked: float | None = None
     claim: Claim | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -75,14 +75,14 @@ class Statement:
     def confidence(self) -> str:
         """How well it is borne out."""
         words = "" if self.certain else "as the equation has it; "
-        if math.isnan(self.asked):
+        if self.asked is None:
             return f"{words}samples keep it to {share(self.after)} of the spread"
         return f"{words}kept to {share(self.asked)} of the spread where that was asked"
 
     # --- stored ------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data with the claim; figures that are not known are None."""
+        """Plain data with the claim."""
         stored: dict[str, Any] = {
             "text": self.text,
             "form": self.form,
@@ -90,9 +90,8 @@ class Statement:
             "after": self.after,
             "certain": self.certain,
         }
-        for name in ("law", "asked"):
-            value = getattr(self, name)
-            stored[name] = None if math.isnan(value) else value
+        figures = {"law": self.law, "asked": self.asked}
+        stored |= {name: figure for name, figure in figures.items() if figure is not None}
         if self.claim is not None:
             stored["claim"] = self.claim.to_json()
         return stored
@@ -105,14 +104,22 @@ class Statement:
             raise ExpressionError(f"a finding says {shown(texts)}")
         if type(data["certain"]) is not bool:
             raise ExpressionError(f"certain: is {shown(data['certain'])}, expected true or false")
-        figures = [data.get(name) for name in ("before", "after", "law", "asked")]
-        errors = [math.nan if figure is None else float(figure) for figure in figures]
-        if any(error < 0.0 for error in errors):
-            raise ExpressionError(f"the errors of a finding are {shown(figures)}")
+        figures = data["before"], data["after"], data.get("law", 0.0), data.get("asked", 0.0)
+        if not all(type(value) in (int, float) and 0.0 <= value < math.inf for value in figures):
+            raise ExpressionError(f"the errors of a finding are {[*map(shown, figures)]}")
+        before, after, law, asked_of = map(float, figures)
         claim = Claim.from_json(data["claim"]) if "claim" in data else None
         text, form = map(one_line, texts)
-        before, after, law, asked = errors
-        return cls(text, form, before, after, data["certain"], law, asked, claim)
+        return cls(
+            text,
+            form,
+            before,
+            after,
+            data["certain"],
+            law if "law" in data else None,
+            asked_of if "asked" in data else None,
+            claim,
+        )
 
 
 def statements(found: Structure, names: Sequence[str]) -> tuple[Statement, ...]:
