@@ -252,10 +252,8 @@ def form_of(claim: Claim) -> str:
     name = next((name for name in _FUNCTIONS if name not in claim.names), "function")
     inside = ", ".join(_texts(claim, claim.variables))
     core = f"{name}({inside})" if claim.variables else "constant"
-    factor = [] if claim.factor == 1 else [_factor(claim.factor, claim.names)]
-    product = "*".join([*factor, core] if claim.variables else [core, *factor])
     terms = [_multiple(claim, k) for k in range(len(claim.terms))]
-    return " + ".join([*terms, product]).replace("+ -", "- ")
+    return " + ".join([*terms, _product(claim, core)]).replace("+ -", "- ")
 
 
 def listed(texts: Sequence[str]) -> str:
@@ -274,6 +272,17 @@ def _left(claim: Claim) -> str:
     taken = zip(claim.coefficients, claim.terms, strict=False)
     terms = sympy.Add(*(sympy.Float(a, _DIGITS) * term for a, term in taken))
     return as_text((sympy.Symbol(name) - terms) / claim.factor, (*claim.names, name))
+
+
+def _product(claim: Claim, core: str) -> str:
+    """The factor times what is left: a function after what stands above, a constant before it."""
+    above, below = claim.factor.as_numer_denom()
+    parts = [core] if above == 1 else [_factor(above, claim.names), core]
+    quotient = "*".join(parts if claim.variables else reversed(parts))
+    if below == 1:
+        return quotient
+    text = _factor(below, claim.names)
+    return f"{quotient}/({text})" if below.is_Mul else f"{quotient}/{text}"
 
 
 def _factor(expr: sympy.Expr, names: Sequence[str]) -> str:
