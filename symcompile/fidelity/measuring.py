@@ -90,7 +90,7 @@ class Comparison:
         """What `judge` has left out."""
         if self.original is None:
             return fidelity
-        optional = OptionalMeasurements(fidelity.unmeasured)
+        optional = OptionalMeasurements({**self.optional.unmeasured, **fidelity.unmeasured})
         with self._at_rest(block):
             function = of_block(self.reference.region, block, self._device(block), constant=0.0)
             completed = self.reference.complete(fidelity, function, optional)
