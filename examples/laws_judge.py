@@ -5,6 +5,9 @@ relative L2. It has the law's *structure* if it does so after its constants were
 exact samples from inside of the ranges: what noise or a network has done to constants is forgiven,
 and a term too many is only if the fit does away with it. It is *nearer* if it is no further from
 the law, inside, than the network that it was searched in.
+
+A finding ("v and c matter only through v/c") is right if the law has it: where inputs are moved so
+that it says what becomes of the output, the law is off by no more than 1e-6 of its spread.
 """
 
 from __future__ import annotations
@@ -20,9 +23,13 @@ from laws_data import Array, Law
 from symcompile import Equation
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.structure.moves import asked
+from symcompile.regression.structure.statement import Statement
 
 # Relative L2 error up to which two agree.
 SAME = 1e-3
+# Share of the spread up to which a law has what is found of it.
+HAS = 1e-6
 # Equations may be undefined at one of so many points: at the rim, by rounding or overflow.
 UNDEFINED = 1 / 200
 POINTS, FITTED = 2000, 500
@@ -68,7 +75,7 @@ class Judge:
 
     def __init__(self, law: Law, network: float | None = None) -> None:
         """`network` is the error of the network that was searched in."""
-        self.network = network
+        self.law, self.network = law, network
         rng = law.generator(0, "judge")
         self.inside, self.wide = law.draw(rng, POINTS), law.draw_wide(rng, POINTS)
         self.truth_inside, self.truth_wide = law.values(self.inside), law.values(self.wide)
@@ -80,6 +87,19 @@ class Judge:
         if not wide < SAME:
             refitted = min(wide, self._refitted(equation))
         return Verdict(inside, wide, refitted, self.network)
+
+    def falsehoods(self, found: Iterable[Statement]) -> tuple[tuple[str, float], ...]:
+        """What is claimed, and by how much the law breaks it; infinite where that can't be told."""
+        rows = []
+        for statement in found:
+            errors = [math.inf]
+            if statement.claim is not None:
+                spread = {0: float(self.truth_inside.std())}
+                values = lambda X: self.law.values(X)[:, None]  # noqa: E731
+                results = asked([(statement.claim, 0)], self.inside, values, spread)
+                errors = [result[1] for result in results if result is not None] or errors
+            rows.append((statement.text, errors[0]))
+        return tuple(rows)
 
     def on_front(self, front: Iterable[Equation], mode: str) -> bool:
         """Whether any of them would have been a hit; those with the lowest loss are asked first."""

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from laws_data import LAWS, Law
-from laws_judge import Judge, Verdict, relative_l2
+from laws_judge import HAS, Judge, Verdict, relative_l2
 from laws_networks import ENOUGH, cache, outputs, trained
 from laws_networks import SAMPLES as NETWORK_SAMPLES
 from laws_operon import bred
 from torch import nn
 
 from symcompile import Equation, SymCompileError, Target, distill, symcompile
+from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.structure import Statement
 
 SAMPLES = {"direct": 2000, "noise": 2000, "network": NETWORK_SAMPLES}
 NOISE = 0.01
@@ -69,6 +71,8 @@ class Outcome:
         inside, wide, refitted, network: see `Verdict`; None where infinite, or without a network.
         equation, complexity: the choice; why there is none, and 0.
         equations: the front, in its order.
+        findings: what is claimed of the law's structure, and by how much the law breaks that, as a
+            share of its spread; None where it can't be told.
     """
 
     law: str
@@ -89,6 +93,12 @@ class Outcome:
     complexity: int
     equations: tuple[str, ...]
     network: float | None = None
+    findings: tuple[tuple[str, float | None], ...] = ()
+
+    @property
+    def claims(self) -> list[bool]:
+        """Of each finding, whether the law has it."""
+        return [error is not None and error <= HAS for _, error in self.findings]
 
     @property
     def task(self) -> Task:
@@ -101,6 +111,7 @@ class Found(NamedTuple):
     best: Equation | None
     front: tuple[Equation, ...] = ()
     reason: str = ""
+    findings: tuple[Statement, ...] = ()
 
 
 class NeverEndsError(KeyboardInterrupt):
@@ -147,13 +158,15 @@ def _find(task: Task, law: Law, model: nn.Module | None, budget: float) -> Found
     asked = {"operators": operators, "engine": "operon", "seed": task.seed, "progress": False}
     if model is None:
         front = distill(X, y, names=law.names, **asked)[0]
-        return Found(front.best if len(front) else None, tuple(front), front.reason)
+        best = front.best if len(front) else None
+        return Found(best, tuple(front), front.reason, front.findings)
     data = torch.from_numpy(X).float()
     compiled = symcompile(model, Target(".", names=law.names), data, **asked)
-    fronts = compiled.fronts.get(".", {0: ()})
+    fronts = compiled.fronts.get(".", {0: ParetoFront((), math.nan)})
+    found = fronts[0].findings
     if "." not in compiled.equations:
-        return Found(None, tuple(fronts[0]), compiled.outcomes["."].reason)
-    return Found(compiled.equations["."][0], tuple(fronts[0]))
+        return Found(None, tuple(fronts[0]), compiled.outcomes["."].reason, found)
+    return Found(compiled.equations["."][0], tuple(fronts[0]), "", found)
 
 
 def judged(task: Task, judge: Judge, found: Found, cpu: float, wall: float) -> Outcome:
@@ -174,6 +187,10 @@ def judged(task: Task, judge: Judge, found: Found, cpu: float, wall: float) -> O
         equation=found.reason if found.best is None else found.best.text(6),
         complexity=0 if found.best is None else found.best.complexity,
         equations=tuple(one.text(6) for one in found.front),
+        findings=tuple(
+            (text, error if math.isfinite(error) else None)
+            for text, error in judge.falsehoods(found.findings)
+        ),
         **{name: None if value == math.inf else value for name, value in errors.items()},
     )
 
@@ -183,7 +200,8 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def from_json(row: dict[str, Any]) -> Outcome:
-    return Outcome(**{**row, "equations": tuple(row["equations"])})
+    found = tuple((text, error) for text, error in row.get("findings", ()))
+    return Outcome(**{**row, "equations": tuple(row["equations"]), "findings": found})
 
 
 @contextmanager

@@ -11,7 +11,14 @@ import numpy as np
 from laws_run import Outcome
 from study import markdown
 
-TOTALS = ("right", "on the front", "right structure", "median CPU s", "worst CPU s")
+TOTALS = (
+    "right",
+    "on the front",
+    "right structure",
+    "findings right",
+    "median CPU s",
+    "worst CPU s",
+)
 # Seconds that the picture names.
 TICKS = (0.3, 1, 3, 10, 30, 100, 300, 1000)
 # A column: who searched, in which mode, with or without operators that distract.
@@ -59,7 +66,8 @@ def totals(outcomes: Sequence[Outcome]) -> dict[str, str]:
     """The figures of TOTALS over all laws and seeds."""
     seconds = [o.cpu for o in outcomes]
     rates = (_rate([getattr(o, name) for o in outcomes]) for name in ("hit", "front", "structure"))
-    figures = (*rates, f"{median(seconds):.1f}", f"{max(seconds):.1f}")
+    claims = _rate([right for o in outcomes for right in o.claims])
+    figures = (*rates, claims, f"{median(seconds):.1f}", f"{max(seconds):.1f}")
     return dict(zip(TOTALS, figures, strict=True))
 
 

@@ -18,6 +18,9 @@ import torch
 from symcompile import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
+from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.structure import Statement
+from symcompile.regression.structure.claim import Claim
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -190,6 +193,27 @@ def test_front_tells_a_wrong_choice_from_a_failed_search(example: SimpleNamespac
     assert (none.hit, none.equation) == (False, "no end")
 
 
+def test_findings_are_judged_on_the_law_itself(example: SimpleNamespace) -> None:
+    g, p, r = map(sympy.Symbol, ("g", "p", "r"))
+
+    def stated(group: sympy.Expr) -> Statement:
+        claim = Claim(("g", "p", "r"), "group", (p, r), sympy.Integer(1), (), (g, group))
+        return Statement("", "", 0.1, 0.1, certain=True).about(claim)
+
+    law = example.data.LAWS["sound"]
+    task, judge = example.run.Task("sound", "direct", 0), example.judge.Judge(law)
+    unknown = replace(stated(p / r), claim=None)
+    found = example.run.Found(None, (), "", (stated(p / r), stated(p - r), unknown))
+    judged = example.run.judged(task, judge, found, 1.0, 1.0)
+    assert judged.findings[0][0] == "p and r matter only through p/r"
+    assert judged.claims == [True, False, False]
+    assert example.run.from_json(json.loads(json.dumps(example.run.to_json(judged)))) == judged
+    assert example.table.totals([judged])["findings right"] == "1 of 3"
+    older = {**example.run.to_json(judged)}
+    del older["findings"]
+    assert example.run.from_json(older).claims == []
+
+
 def test_a_search_that_never_ends_is_ended(
     example: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +282,7 @@ def test_table_counts_hits_by_law_and_mode(example: SimpleNamespace) -> None:
         ["right", "1 of 2", "0 of 1"],
         ["on the front", "2 of 2", "0 of 1"],
         ["right structure", "2 of 2", "1 of 1"],
+        ["findings right", "-", "-"],
         ["median CPU s", "3.0", "2.0"],
         ["worst CPU s", "5.0", "2.0"],
     ]
@@ -307,7 +332,9 @@ def test_networks_are_compiled_and_their_own_error_is_the_measure(
 
     def compiled(model: Any, target: Any, data: Any, **options: Any) -> Any:
         asked.append((target.path, target.names, tuple(data.shape), options["seed"]))
-        return SimpleNamespace(equations={".": {0: right}}, fronts={".": {0: (right,)}})
+        return SimpleNamespace(
+            equations={".": {0: right}}, fronts={".": {0: ParetoFront((right,), 1.0)}}
+        )
 
     monkeypatch.setattr(example.run, "symcompile", compiled)
     task, settings = example.run.Task("sound", "network", 1), example.run.Settings(60.0, tmp_path)
