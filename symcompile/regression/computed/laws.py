@@ -27,7 +27,6 @@ from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
 from symcompile.regression.structure.findings import (
     ROWS,
-    Finding,
     Structure,
     floor,
     structure,
