@@ -5,10 +5,10 @@
     python examples/small_tables.py --tables "planets,half-life" --seeds 0,1,2
 
 Tables of six to sixty rows, see `small_tables_data.py`, are given to `distill` as by a user.
-A table counts as right where the default choice has the form of the law, as undecided where the
-report names another equation beside it that is nearly as good and that one has it; the front is
-what a user would have found by looking at all of it. Finished searches are kept in NAME.jsonl
-beside the results, and another run only does what is missing.
+A table counts as right where the default choice has the form of the law, as undecided where one of
+those equations has it that the rows can't tell from the choice by odds of 20 to 1, which the report
+names. The front is what a user would have found by looking at all of it. Finished searches are kept
+in NAME.jsonl beside the results, and another run only does what is missing.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from symcompile.regression.pareto import ParetoFront
 
 SEEDS = (0, 1)
 QUICK = ("planets", "free fall")
-# Below this margin of the choice a report names the runner-up as an alternative.
-CLOSE = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One search, and whether its choice, its choice or a close runner-up, or any equation of its
-    front has the form of the law."""
+    """One search, and whether its choice, an undecided equation, or any one of its front has the
+    form of the law; how many `rivals` are undecided, and the runner-up's margin in nats."""
 
     table: str
     noise: float
@@ -58,6 +56,7 @@ class Outcome:
     front: bool
     equation: str
     runner_up: str
+    rivals: int
     margin: float | None
     seconds: float
 
@@ -107,14 +106,14 @@ def judged(found: dict[str, Any]) -> Outcome:
     front = ParetoFront.from_json(found["front"])
     judge, best, second = _judge(task.table), front.best, front.runner_up
     right = judge.is_right(best)
-    close = second is not None and second.margin < CLOSE
     return Outcome(
         **asdict(task),
         right=right,
-        undecided=not right and close and judge.is_right(second.equation),
+        undecided=not right and any(judge.is_right(rival.equation) for rival in front.undecided),
         front=right or any(judge.is_right(equation) for equation in front),
         equation=best.text(6),
         runner_up="" if second is None else second.equation.text(6),
+        rivals=len(front.undecided),
         margin=None if second is None else round(second.margin, 3),
         seconds=found["seconds"],
     )

@@ -66,7 +66,8 @@ def front(state: Reduced, output: int, choice: int, *texts: str) -> ParetoFront:
             loss = float(np.mean((one.predict(V) - y[:, output]) ** 2))
         found.append(replace(one, loss=loss, holdout_loss=loss, holdout_mse=loss))
     assert [one.complexity for one in found] == sorted(one.complexity for one in found)
-    return ParetoFront(tuple(found), float(y[:, output].var()), choice)
+    behind = tuple(0.0 if place == choice else 9.0 for place in range(len(found)))
+    return ParetoFront(tuple(found), float(y[:, output].var()), behind)
 
 
 def built(state: Reduced, fronts: Mapping[int, ParetoFront], **options: Any) -> Compiled:

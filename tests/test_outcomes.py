@@ -34,7 +34,6 @@ from symcompile.modules.region import (
     TensorInput,
     TensorOutput,
 )
-from symcompile.regression.choice import Few
 from symcompile.regression.losses import SQUARED, Loss
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage import outcomes
@@ -60,10 +59,10 @@ LAW = equation(sympy.exp(-1.97 * t) * sympy.sin(sympy.pi * x) + sympy.Rational(1
 FRONT = ParetoFront(
     (dataclasses.replace(SIMPLE, holdout_mse=0.6), LAW),
     0.75,
-    choice=1,
+    (math.inf, 0.0),
     loss=Loss("cauchy", 0.5),
     constant_loss=0.7,
-    few=Few(12, 1.5),
+    left_out=12,
 )
 
 REGION = Region(
@@ -242,9 +241,11 @@ def changed(place: str, value: Any) -> Any:
         ("equations/0/program/code", [["eval", []]], "eval"),
         ("equations/0/program/outputs", [10**9], "outputs"),
         ("fronts/0/equations", {}, "fronts: 0: equations is an object of 0, expected a list"),
-        ("fronts/0/choice", 2, "choice: is 2, of 2 equations"),
-        ("fronts/0/choice", -1, "choice"),
-        ("fronts/0/choice", "1", "choice is '1', expected a whole number"),
+        ("fronts/0/behind", [0.0], "behind: is .*, of 2 equations"),
+        ("fronts/0/behind", [1.0, 2.0], "and 0 for one"),
+        ("fronts/0/behind", ["1", 0.0], r"behind\[0\] is '1', expected a number from 0"),
+        ("fronts/0/left_out", -1, "left_out is -1, expected a whole number"),
+        ("fronts/0/choice", 1, "expected an object with"),
         ("fidelity/outputs", {"x": {}}, "whole numbers as keys"),
         ("fidelity/end_to_end/relative_l2", "high", "a number"),
         ("ranges", [[1]], "a pair"),
@@ -385,24 +386,41 @@ def test_a_choice_keeps_its_place_where_an_equation_is_left_out() -> None:
     nested: Any = x
     for _ in range(7):
         nested = sympy.tanh(nested)
-    front = ParetoFront((equation(nested), SIMPLE, LAW), 1.0, choice=2)
+    front = ParetoFront((equation(nested), SIMPLE, LAW), 1.0, (5.0, 2.0, 0.0))
     stored = outcome_to_json(dataclasses.replace(REWRITE, fronts={0: front}))
     found = outcome_from_json(through(stored)).fronts[0]
     assert found.equations == (SIMPLE, LAW)
     assert found.best == LAW
+    assert found.behind == (2.0, 0.0)
 
 
-def test_fronts_from_before_there_was_a_choice_are_read() -> None:
+def test_fronts_of_before_choose_as_they_did() -> None:
     stored = through(outcome_to_json(REWRITE))
-    del stored["fronts"]["0"]["choice"]
-    assert outcome_from_json(stored).fronts[0].choice is None
+    front = stored["fronts"]["0"]
+    del front["behind"], front["left_out"]
+    found = outcome_from_json(stored).fronts[0]
+    assert (found.behind, found.left_out) == ((), 0)
+    assert found.best == LAW  # the knee
+    front |= {"choice": 0, "few": {"rows": 12, "price": 1.5}}
+    found = outcome_from_json(stored).fronts[0]
+    assert (found.behind, found.left_out) == ((0.0, math.inf), 12)
+    front["choice"] = None
+    found = outcome_from_json(stored).fronts[0]
+    shares = ((11, SIMPLE.loss * 12 / 11), (11, LAW.loss * 12 / 11))
+    nats = [0.5 * free * math.log(share / 0.7) for free, share in shares]
+    forms = 1.5 * (LAW.complexity - SIMPLE.complexity)
+    assert found.behind == (pytest.approx(nats[0] - nats[1] - forms), 0.0)
+    assert found.left_out == 12
+    for key, wrong in (("choice", 2), ("few", {"rows": 0, "price": 1.5}), ("few", 3)):
+        with pytest.raises(ArtifactError, match=key):
+            outcome_from_json(stored | {"fronts": {"0": front | {key: wrong}}})
 
 
 def test_files_from_before_a_front_named_its_loss_are_read() -> None:
-    squared = dataclasses.replace(FRONT, loss=SQUARED, constant_loss=None, few=None)
+    squared = dataclasses.replace(FRONT, loss=SQUARED, constant_loss=None, left_out=0)
     data = outcome_to_json(dataclasses.replace(REWRITE, fronts={0: squared}))
     stored = data["fronts"]["0"]
-    del stored["loss"], stored["constant_loss"], stored["few"]
+    del stored["loss"], stored["constant_loss"], stored["left_out"]
     for row in stored["equations"]:
         del row["holdout_mse"]
     found = outcome_from_json(data).fronts[0]

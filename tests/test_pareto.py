@@ -11,8 +11,9 @@ from symcompile.errors import ChoiceError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
+from symcompile.regression.choice import RULES
 from symcompile.regression.losses import Loss
-from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.pareto import ParetoFront, check_front
 
 X = sympy.Symbol("x")
 OPERATORS = OperatorSet.of(None)
@@ -62,12 +63,7 @@ LORENZ = {1: 1.0, 9: 0.2, 11: 0.012, 19: 0.006, 29: 2e-4, 31: 2e-6, 35: 1.9e-6}
 def test_a_corner_that_leaves_most_to_gain_is_not_the_end(
     table: dict[int, float], law: int
 ) -> None:
-    chosen = front(table)
-    assert chosen.best.complexity == law
-    runner_up = chosen.runner_up
-    assert runner_up is not None
-    assert runner_up.equation.complexity != law
-    assert 0 <= runner_up.margin <= 1
+    assert front(table).best.complexity == law
 
 
 def test_a_constant_stays_a_constant() -> None:
@@ -80,13 +76,76 @@ def test_exact_data_ends_at_rounding() -> None:
     assert front(table).best.complexity == 9
 
 
-def test_runner_up_tells_the_margin() -> None:
-    clear, close = front(OSCILLATOR).runner_up, front({1: 1.0, 5: 0.1, 9: 0.0101}).runner_up
-    assert close is not None
-    assert clear is not None
-    assert close.equation.complexity == 5
-    assert 0 <= close.margin < 0.6 < clear.margin <= 1.0
-    assert front({1: 1.0}).runner_up is None
+def test_the_choice_is_what_nothing_is_before() -> None:
+    """Of eight equations, whose knee is the fourth."""
+    found = front(HEAT).described([500.0, 40.0, 0.0, 1.2, math.inf, 2.5, 3.5, 9.0])
+    assert found.best.complexity == found.law.complexity == found.select().complexity == 12
+    assert found.select("knee").complexity == 13
+    assert found.runner_up is not None
+    assert found.runner_up.equation.complexity == 13
+    assert found.runner_up.odds == pytest.approx(math.exp(1.2))
+    assert [(other.equation.complexity, other.margin) for other in found.undecided] == [
+        (13, 1.2),
+        (19, 2.5),
+    ]
+    marks = {line.split()[0]: line.partition(" <- ")[2] for line in str(found).splitlines()}
+    assert (marks["12"], marks["13"], marks["19"]) == ("chosen", "odds 3.3 to 1", "odds 12 to 1")
+    assert marks["23"] == ""
+    assert front(HEAT).runner_up is None
+    assert front(HEAT).undecided == ()
+    assert replace(found, rule="knee").undecided == ()
+
+
+def test_a_front_that_grows_has_to_be_described_anew() -> None:
+    found = front(HEAT).described([9.0, 0.0, *[5.0] * 6])
+    assert found.grown([]).behind == ()
+    assert found.grown([]).equations == found.equations
+    assert found.only([0, 2, 3]).behind == (4.0, 0.0, 0.0)
+    assert found.only([2]).best == found[2]
+
+
+def few(*rows: tuple[int, float]) -> ParetoFront:
+    equations = [
+        Equation(X, ("x",), (float(k),), cost, loss, loss) for k, (cost, loss) in enumerate(rows)
+    ]
+    return ParetoFront.of(equations, 1.0, left_out=9)
+
+
+def test_few_rows_keep_what_they_cannot_tell_from_the_choice() -> None:
+    """Leaving rows out has put two before the choice and two behind, of which one is near."""
+    every = few((1, 1.0), (3, 0.2), (5, 0.3), (5, 0.4), (7, 0.1), (9, 0.5))
+    assert len(every) == 6
+    found = every.described([9.0, 1.0, 0.0, 2.9, 4.0, 8.0])
+    assert [e.loss for e in found] == [1.0, 0.2, 0.3, 0.4, 0.1]
+    assert found.best.loss == 0.3
+    assert [other.equation.loss for other in found.undecided] == [0.2, 0.4]
+    for rule in RULES:
+        picked = found.select(rule)
+        assert picked.loss in ({0.3} if rule == "description" else {1.0, 0.2, 0.1})
+    stored = json.loads(json.dumps(found.to_json()))
+    assert ParetoFront.from_json(stored) == found
+    check_front(found)
+    assert found.at(5).loss == 0.3
+    assert len(found.grown([])) == 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"behind": [0.0] * 3},
+        {"behind": [1.0] * 8},
+        {"behind": [-1.0, *[0.0] * 7]},
+        {"behind": [math.nan, *[0.0] * 7]},
+        {"behind": ["a"] * 8},
+        {"behind": 3},
+        {"left_out": -1},
+        {"left_out": 0.5},
+        {"left_out": 10**400},
+    ],
+)
+def test_what_is_behind_nothing_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ExpressionError, match="not a stored Pareto front"):
+        ParetoFront.from_json(front(HEAT).to_json() | wrong)
 
 
 def test_other_rules() -> None:

@@ -35,6 +35,7 @@ from symcompile.modules.region import (
 from symcompile.regression.pareto import ParetoFront
 from symcompile.report import Report
 from symcompile.report.metrics import figure, r2
+from symcompile.storage.schema import REGION_ROW, region_row
 from symcompile.target import Target
 
 PROVENANCE = {
@@ -81,13 +82,14 @@ def region(
     )
 
 
-def edge() -> Rewrite:
+def edge(behind: float = 8.0) -> Rewrite:
     of = region("edge", ("x0", "x1", "x2"), 2, {"dx": "x0 - x1", "r": "abs(dx) + 0.01"})
     chosen = {
         0: equation("1.00213*dx*(r - 0.99812)/r", of.variables, 1e-4),
         1: equation("0.5*dx", of.variables, 0.1),
     }
     front = ParetoFront.of([equation("0.25*dx", of.variables, 0.5), chosen[0]], 1.0)
+    front = front.described([behind, 0.0])
     measured = Fidelity(
         {0: row(0.0094), 1: row(0.31, linear=0.12)},
         EndToEnd(0.0031, 0.41, 0.12, "held-out batches"),
@@ -289,12 +291,34 @@ def test_projected_outputs_show_components_and_all_together() -> None:
 def test_an_equation_chosen_by_hand_shows_the_automatic_one() -> None:
     rewrite = edge()
     shown = " ".join(str(Report({"edge": rewrite}, "fx")).split())
-    assert "runner-up y[0] = 0.25*dx (complexity 3, R2 0.50000; margin" in shown
+    assert "runner-up y[0] = 0.25*dx (complexity 3, R2 0.50000; 8 nats behind" in shown
     simple = rewrite.fronts[0][0]
     by_hand = Rewrite(rewrite.region, {0: simple}, rewrite.fronts, rewrite.fidelity, PROVENANCE)
     text = " ".join(str(Report({"edge": by_hand}, "fx")).split())
     assert "runner-up y[0] = 1.002*dx*(r - 0.9981)/r" in text
     assert "the automatic choice" in text
+
+
+def test_what_samples_do_not_decide_stands_under_the_equation() -> None:
+    rewrite = edge(behind=math.log(3))
+    said = "the samples can't decide between y[0] and: 0.25*dx (odds 3 to 1)"
+    report = Report({"edge": rewrite}, "fx")
+    lines = [line.strip() for line in str(report).splitlines()]
+    assert lines[lines.index(said) - 1].startswith("y[1] = ")
+    assert "runner-up" not in str(report)
+    assert said.replace("'", "&#39;") in report._repr_html_()
+    first, second = report.to_dict()["targets"][0]["outputs"]
+    (rival,) = first["undecided"]
+    assert rival == {"equation": "0.25*dx", "odds": pytest.approx(3.0)}
+    assert second["undecided"] == []
+    stored = region_row(rewrite)["equations"]
+    assert stored["0"]["undecided"] == [rival]
+    assert "undecided" not in stored["1"]
+    read = REGION_ROW.read(json.loads(json.dumps(region_row(rewrite))))
+    assert [one.equation for one in read.equations[0].undecided] == ["0.25*dx"]
+    by_hand = replace(rewrite, equations={0: rewrite.fronts[0][0]})
+    for other in (edge(behind=8.0), by_hand):
+        assert "can't decide" not in str(Report({"edge": other}, "fx"))
 
 
 def test_the_engine_is_named() -> None:

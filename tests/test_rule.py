@@ -36,7 +36,7 @@ def test_a_rule_chooses(rule: str) -> None:
 
 
 def test_a_rule_goes_before_what_the_block_completed() -> None:
-    completed = replace(front(HEAT), choice=2)
+    completed = front(HEAT).described([3.0, 2.0, 0.0, *[1.0] * 5])
     assert replace(completed, rule="accuracy").best.complexity == 29
     assert completed.best.complexity == 12
 
@@ -73,7 +73,7 @@ def test_plain_data() -> None:
     for other in ("best", 3, None, ["plateau"]):
         with pytest.raises(ExpressionError, match="unknown rule"):
             ParetoFront.from_json(stored | {"rule": other})
-    with pytest.raises(ExpressionError, match="rule: is 'best', expected one of knee"):
+    with pytest.raises(ExpressionError, match="rule: is 'best', expected one of description"):
         check_front(replace(chosen, rule="best"))
 
 
@@ -123,7 +123,7 @@ def test_the_report_tells(compiled: Compiled) -> None:
 
 def test_what_makes_no_sense() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"rule": "best"}, "unknown rule 'best': choose from knee, price"),
+        ({"rule": "best"}, "unknown rule 'best': choose from description, knee"),
         ({"rule": 3}, "unknown rule 3: choose from"),
         ({"prefer": "speed"}, "prefer is 'speed': expected law or accuracy"),
         ({"rule": "knee", "prefer": "law"}, "rule='knee' and prefer='law' both choose"),

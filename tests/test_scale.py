@@ -41,6 +41,8 @@ def test_the_law_is_found_in_the_given_units(size: float, unit: float) -> None:
     assert front.r2(front.best) > 1 - 1e-12
     assert front.variance == pytest.approx(unit**2 * np.var(1.5 * U[:, 0] ** 2 + U[:, 1]), rel=0.5)
     assert front.complexities == tuple(sorted(set(front.complexities)))
+    assert front.behind[front.equations.index(front.best)] == 0.0
+    assert len(front.behind) == len(front)
 
 
 @pytest.mark.parametrize("size", [1e-305, 1e200])

@@ -53,7 +53,7 @@ def test_the_most_that_is_worth_its_length_is_offered_too() -> None:
     """The knee of a noisy output may come before the law, which another output needs."""
     law = front(1.0 * sympy.sin(1.7 * X0) * X1, LAW)
     early = ParetoFront.of([*front(0.5 * X1, LAW), *law], law.variance)
-    found = share([FIRST, SECOND], FRONTS | {"edge[0]": replace(early, choice=0)})
+    found = share([FIRST, SECOND], FRONTS | {"edge[0]": early.described([0.0, 5.0])})
     assert found["edge[1]"].r2(found["edge[1]"].most_accurate) > 0.9
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +114,9 @@ def test_what_is_measured_has_its_own_noise(example: SimpleNamespace) -> None:
     assert [(task.noise, task.seed) for task in tasks[4:6]] == [(0.2, 0), (0.0, 1)]
 
 
-def line(example: SimpleNamespace, losses: tuple[float, float]) -> dict[str, object]:
+def line(
+    example: SimpleNamespace, losses: tuple[float, float], behind: tuple[float, ...]
+) -> dict[str, object]:
     """A finished search of planets: the mean, a square and the law."""
     forms = ("0.5", "0.3*a**2", "1.0*a*sqrt(a)")
     equations = [
@@ -123,21 +124,25 @@ def line(example: SimpleNamespace, losses: tuple[float, float]) -> dict[str, obj
         for text, loss in zip(forms, (1.0, *losses), strict=True)
     ]
     found = {"table": "planets", "noise": 0.0, "seed": 3, "seconds": 0.5}
-    return found | {"front": ParetoFront.of(equations, 1.0).to_json()}
+    return found | {"front": ParetoFront.of(equations, 1.0).described(behind).to_json()}
 
 
 def test_right_undecided_and_front(example: SimpleNamespace) -> None:
-    law = example.script.judged(line(example, (0.9, 1e-9)))
-    assert (law.right, law.undecided, law.front) == (True, False, True)
-    missed = example.script.judged(line(example, (1e-9, 0.9e-9)))
+    law = example.script.judged(line(example, (0.9, 1e-9), (9.0, 2.0, 0.0)))
+    assert (law.right, law.undecided, law.front, law.rivals) == (True, False, True, 1)
+    assert law.margin == 2.0
+    missed = example.script.judged(line(example, (1e-9, 0.9e-9), (2.0, 0.0, 3.5)))
     assert (missed.right, missed.undecided, missed.front) == (False, False, True)
-    assert math.isfinite(missed.margin)
-    assert missed.margin >= example.script.CLOSE
+    assert missed.margin == 2.0
+    close = example.script.judged(line(example, (1e-9, 0.9e-9), (2.0, 0.0, 2.5)))
+    assert (close.right, close.undecided, close.front, close.rivals) == (False, True, True, 2)
 
 
 def test_finished_searches_are_kept(example: SimpleNamespace, tmp_path: Path) -> None:
     kept = tmp_path / "kept.jsonl"
-    kept.write_text(json.dumps(line(example, (0.9, 1e-9))) + "\n", encoding="utf-8")
+    kept.write_text(
+        json.dumps(line(example, (0.9, 1e-9), (9.0, 2.0, 0.0))) + "\n", encoding="utf-8"
+    )
     task = example.script.Task("planets", 0.0, 3)
     outcomes = example.script.run([task], kept, {})
     assert [outcome.seconds for outcome in outcomes] == [0.5]

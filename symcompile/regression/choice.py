@@ -1,20 +1,19 @@
-"""Choice: which equation of a front is the law.
+"""Choice: which equation of a front is the law, and other rules to choose by.
 
-`knee` picks the sharpest corner of a front. With few rows a corner says little: among the many
-forms that a search has tried on these very rows there is one for every step. What counts then is
-whether a form with its constants is shorter than what it saves (minimum message length, Wallace and
-Freeman 1987), see `descriptions`. The other rules are there for who wants them.
+The default is the shortest description, see `description`: it is told by the data, and a front
+holds by how many nats each of its equations is behind. A front that nobody has data of, such as one
+of an older file, is left to `knee`, which picks its sharpest corner. The other rules are there for
+who wants them; they see the losses of a front and its complexities, and nothing else.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from symcompile.errors import ChoiceError, ExpressionError, shown
+from symcompile.errors import ChoiceError, shown
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.slots import skeleton
 
 if TYPE_CHECKING:
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
 
 # Below this fraction of the loss of a constant a loss is rounding, not fit.
 ROUNDING = 1e-14
-# More than few.
-_MOST = 10**6
+# Odds beyond these are no number worth telling, and soon none at all.
+_MOST_NATS = 500.0
+# The default, by its name.
+DESCRIPTION = "description"
 # `knee`: weight of what the rest of the front still has to give, against the step that was made.
 REMAINDER = 0.5
 # `knee`: nats for a unit of complexity below which a step is noise.
@@ -40,109 +41,16 @@ FIXED_PRICE = 0.5
 LEVEL = 0.05
 
 
-class Few(NamedTuple):
-    """How many rows rank a front, and the nats that it takes to name a form for each unit of its
-    complexity, see `nats_per_node`."""
-
-    rows: int
-    price: float
-
-    @classmethod
-    def from_json(cls, data: Any) -> Few:
-        """From a list of both; ExpressionError if it is none."""
-        if type(data) is list and len(data) == 2:
-            rows, price = data
-            sound = type(rows) is int and type(price) in (int, float)
-            if sound and 1 <= rows <= _MOST and 0 < price <= _MOST:
-                return cls(rows, float(price))
-        raise ExpressionError("few: expected a number of rows and the price of a node")
-
-
-def descriptions(equations: Iterable[Equation], few: Few, constant_loss: float) -> list[float]:
-    """Nats that it takes to write down the outputs by each equation.
-
-    To name its form has its price for each unit of complexity. To give n outputs to within their
-    errors takes n / 2 * ln(loss), and to give k constants as exactly as the errors need it
-    k / 2 * (ln(n) - ln(loss)), with losses as shares of that of a constant: each constant uses up
-    one row, whatever it gains on it. The loss is that of the fit, over the rows that are left.
-    Which equations are on the front at all has been decided by leaving rows out, whose errors
-    depend on single rows too much for this.
-    """
-    lengths = []
-    for equation in equations:
-        k = len(equation.constants)
-        share = equation.loss * few.rows / max(few.rows - k, 1) / max(constant_loss, 1e-300)
-        outputs = 0.5 * (few.rows - k) * math.log(max(share, ROUNDING))
-        constants = 0.5 * k * math.log(few.rows)
-        lengths.append(outputs + constants + few.price * equation.complexity)
-    return lengths
-
-
-def nats_per_node(operators: OperatorSet, n_inputs: int) -> float:
-    """By how many nats the number of forms grows with each unit of complexity.
-
-    Forms are counted up to the order of arguments, functions of functions left out, for these are
-    mostly other forms spelled anew: with L leaves (inputs and a constant), their generating
-    function is T = (1 + U) (L z + B T^2 / 2), U and B the sums of z^cost over functions and over
-    operators of two arguments. It ends, and forms grow by a factor 1 / z, where
-    2 L z B (1 + U)^2 = 1 (Flajolet and Sedgewick, Analytic Combinatorics, VII.3). At least ln 2:
-    a node says one of two things.
-    """
-    low, high = 0.0, 0.5
-    for _ in range(60):
-        z = (low + high) / 2
-        functions, pairs = (
-            sum(z ** operators.cost(name) for name in names)
-            for names in (operators.unary, operators.binary)
-        )
-        grows = 2 * (n_inputs + 1) * z * pairs * (1 + functions) ** 2
-        low, high = (low, z) if grows > 1 else (z, high)
-    return -math.log(high)
-
-
 class RunnerUp(NamedTuple):
-    """The equation that the default rule would have picked next.
-
-    `margin` is by how much it lost, as a share of the winner's value under the rule: 0 is a tie,
-    and below about 0.25 a reader should look at both.
-    """
+    """An equation that was not chosen, and by how many nats its description is longer."""
 
     equation: Equation
     margin: float
 
-
-def default(front: ParetoFront) -> int:
-    """By the rule that the front was given, else `law`."""
-    return RULES[front.rule](front) if front.rule else law(front)
-
-
-def law(front: ParetoFront) -> int:
-    """What the front was told to choose, or the shortest description where few rows rank the
-    equations, else the knee."""
-    if front.choice is not None:
-        return front.choice
-    if front.few is None:
-        return knee(front)
-    return _lowest(descriptions(front, front.few, front.loss_of_constant))
-
-
-def next_best(front: ParetoFront) -> RunnerUp | None:
-    """The next-best equation as a law; None where there is no second one, or where a rule chooses,
-    which measures nothing that a margin could be told of."""
-    if len(front) < 2 or front.rule:
-        return None
-    picked = default(front)
-    if front.few is not None:
-        lengths = descriptions(front, front.few, front.loss_of_constant)
-        second = min(set(range(len(front))) - {picked}, key=lambda i: (lengths[i], i))
-        margin = (lengths[second] - lengths[picked]) / max(lengths[0] - lengths[picked], LEAST_STEP)
-    else:
-        corners = _last_corners(front)
-        first, *others = sorted(corners, key=lambda i: (-corners[i], i))
-        second = next((i for i in (*others, first) if i != picked), picked - 1)
-        margin = corners[first] - corners[max(second, min(corners))]
-        margin /= max(corners[first], LEAST_STEP)
-    return RunnerUp(front[second], min(margin, 1.0))
+    @property
+    def odds(self) -> float:
+        """How much likelier the data are by the choice than by this: the odds against it."""
+        return math.exp(min(self.margin, _MOST_NATS))
 
 
 def knee(front: ParetoFront) -> int:
@@ -221,6 +129,11 @@ def _with_factors(front: ParetoFront, corner: int) -> int:
     return best
 
 
+def shortest(front: ParetoFront) -> int:
+    """The shortest description where that is known, else the knee."""
+    return _lowest(front.behind) if front.behind else knee(front)
+
+
 def price(front: ParetoFront) -> int:
     """Lowest log-loss plus price times complexity, at the front's own mean price.
 
@@ -276,6 +189,7 @@ def steepest(
 
 
 RULES: dict[str, Callable[[ParetoFront], int]] = {
+    DESCRIPTION: shortest,
     "knee": knee,
     "price": price,
     # The same at FIXED_PRICE: too dear where the data is noisy.
@@ -287,8 +201,8 @@ RULES: dict[str, Callable[[ParetoFront], int]] = {
     # The equation of the lowest loss, by which the front is ranked.
     "accuracy": lambda front: len(front) - 1,
 }
-# What an equation is for, in words, and the rule that chooses it; "" for `law`.
-PREFERENCES = {"law": "", "accuracy": "plateau"}
+# What an equation is for, in words, and the rule that chooses it.
+PREFERENCES = {"law": DESCRIPTION, "accuracy": "plateau"}
 
 
 def check_rule(rule: object) -> None:
@@ -298,15 +212,17 @@ def check_rule(rule: object) -> None:
 
 
 def rule_of(rule: object, prefer: object) -> str | None:
-    """The rule that a user asked for by its name or by what equations are for, "" for `law`; None
-    where nothing was asked for. ChoiceError where it makes no sense."""
+    """The rule that a user asked for by its name or by what equations are for, "" for the default;
+    None where nothing was asked for. ChoiceError where it makes no sense."""
     if rule is not None and prefer is not None:
         raise ChoiceError(
             f"rule={shown(rule)} and prefer={shown(prefer)} both choose an equation: give one"
         )
-    if rule is not None:
-        check_rule(rule)
-        return str(rule)
-    if prefer is not None and (not isinstance(prefer, str) or prefer not in PREFERENCES):
-        raise ChoiceError(f"prefer is {shown(prefer)}: expected {' or '.join(PREFERENCES)}")
-    return None if prefer is None else PREFERENCES[prefer]
+    if prefer is not None:
+        if not isinstance(prefer, str) or prefer not in PREFERENCES:
+            raise ChoiceError(f"prefer is {shown(prefer)}: expected {' or '.join(PREFERENCES)}")
+        rule = PREFERENCES[prefer]
+    if rule is None:
+        return None
+    check_rule(rule)
+    return "" if rule == DESCRIPTION else str(rule)

@@ -42,11 +42,10 @@ from symcompile.expressions.evaluation import Array
 from symcompile.regression.choice import ROUNDING
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.folds import SMALL
+from symcompile.regression.pareto import DECIDED
 
 # Nats for a unit of complexity.
 PRICE = 1.0
-# Odds of 20 to 1: what differs by less is not decided.
-DECIDED = math.log(20.0)
 # Directions that a spectrum is resolved into: at most so many, and one for so many rows. Between 60
 # and 250 of them nothing changes.
 _DIRECTIONS, _ROWS_EACH = 120, 4
@@ -222,13 +221,25 @@ class Comparison:
         """What the best of the longer ones saves over each equation [n_equations]."""
         return np.max(self.savings, axis=1, initial=-np.inf)
 
+    @property
+    def behind(self) -> Array:
+        """Nats by which each equation is behind the shortest [n_equations], 0 for that one: for a
+        shorter one what the best longer one saves over it, for a longer one what it fails to save.
+        """
+        chosen = self.shortest
+        behind = np.concatenate([self.best_savings[:chosen], -self.savings[chosen, chosen:]])
+        behind[chosen] = 0.0
+        return np.asarray(behind)
+
+    def among(self, numbers: Sequence[int]) -> Array:
+        """The same where only these may be chosen, at least one; infinite for the others."""
+        behind = np.full(len(self.savings), np.inf)
+        behind[numbers] = Comparison(self.savings[np.ix_(numbers, numbers)]).behind
+        return behind
+
     def undecided(self, nats: float = DECIDED) -> list[int]:
-        """The equations that the data cannot tell from the shortest: shorter ones over which it
-        saves less than this, and longer ones that save as much up to this."""
-        chosen, count = self.shortest, len(self.savings)
-        before = [i for i in range(chosen) if self.best_savings[i] < nats]
-        after = [j for j in range(chosen + 1, count) if self.savings[chosen, j] > -nats]
-        return before + after
+        """The equations that the data cannot tell from the shortest: that are behind by less."""
+        return [k for k in np.flatnonzero(self.behind < nats).tolist() if k != self.shortest]
 
 
 def _few(

@@ -22,6 +22,7 @@ from symcompile.regression.engines import Engine, ProgressCallback
 from symcompile.regression.engines.guesses import takes_guesses
 from symcompile.regression.groups import WAYS, all_grouped, grouped
 from symcompile.regression.limits import Limits
+from symcompile.regression.linear_map import LinearMap
 from symcompile.regression.losses import loss_for
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
@@ -91,11 +92,15 @@ class Fit:
         front = refine(candidates, self.data, self.holdout, limits, options or self.refine)
         return self.chosen(front)
 
-    def chosen(self, front: ParetoFront) -> ParetoFront:
-        """The front with the equation of the shortest description as its choice."""
+    def chosen(self, front: ParetoFront, first: int = 0) -> ParetoFront:
+        """The front with what its equations are behind the shortest description of the data, of
+        those that a linear map is not better than; none before number `first` may be chosen."""
         if not front.equations:
             return front
-        return replace(front, choice=Comparison.of(front.equations, self.data).shortest)
+        comparison = Comparison.of(front.equations, self.data)
+        linear = LinearMap.of(self.data, self.holdout)
+        numbers = [k for k in linear.not_better_than(front.equations) if k >= first]
+        return front.described(comparison.among(numbers or range(first, len(front))))
 
     def confirmed(self, front: ParetoFront) -> ParetoFront:
         """The front with those of its findings that its choice does not refute."""

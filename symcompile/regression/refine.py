@@ -21,7 +21,6 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.light_code import numbered, replaced
 from symcompile.expressions.light_tree import LightTree, slot
 from symcompile.expressions.slots import renumber
-from symcompile.regression.choice import Few, nats_per_node
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.forms import (
     candidate,
@@ -93,12 +92,11 @@ def refine(
         pool.take(equation)
     pool.fit_front()
     pool.prune()
-    node = nats_per_node(limits.operators, len(names))
     return ParetoFront.of(
         pool.finished(),
         holdout.variance,
         loss=holdout.loss,
-        few=Few(holdout.count, node) if holdout.is_small else None,
+        left_out=holdout.count if holdout.is_small else 0,
         constant_loss=None if holdout.loss.is_squared else holdout.constant_loss,
     )
 

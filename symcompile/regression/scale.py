@@ -78,21 +78,21 @@ class Units:
             return front
         equations = [self.equation(equation, fit) for equation in front]
         constant, loss = front.constant_loss, front.loss
-        empty = replace(
+        in_units = replace(
             front,
-            equations=(),
+            equations=tuple(e for e in equations if e is not None),
+            behind=(),
             variance=self.squared(front.variance),
             loss=loss if loss.is_squared else replace(loss, scale=math.ldexp(loss.scale, -self.y)),
             constant_loss=None if constant is None else self.squared(constant),
         )
-        result = empty.grown(equation for equation in equations if equation is not None)
-        chosen = None if front.choice is None else equations[front.choice]
-        places = [place for place, equation in enumerate(result) if equation is chosen]
+        behind = dict(zip(map(id, equations), front.behind, strict=False))
         findings = tuple(
             found.about(found.claim.rescaled(self.X)) for found in front.findings if found.claim
         )
-        choice = places[0] if places else None
-        return replace(result, choice=choice, reason=front.reason, findings=findings)
+        result = replace(in_units.grown(()), reason=front.reason, findings=findings)
+        known = [behind[id(equation)] for equation in result] if behind else []
+        return replace(result, behind=tuple(known)).only(range(len(result)))
 
     def squared(self, loss: float) -> float:
         """A loss in the given units, which is a square of outputs."""

@@ -5,9 +5,12 @@ constants. So a form that the search found for one of them is fitted to all, eac
 with a factor of its own: what is 1 for one component is another number for the next (`share`).
 
 Messages are mixtures of the components of a force. Where a mixture is uneven, the smaller share
-buys little of the loss and the knee of the front comes before it. But a term that makes up another
-output of the same block is no new hypothesis: it costs one constant. It is taken where it is a
-twentieth of the output's own and samples confirm it (`complete`).
+buys little of the loss, and is not worth its length. But a term that makes up another output of the
+same block is no new hypothesis: it costs one constant. It is taken where it is a twentieth of the
+output's own and samples confirm it (`complete`).
+
+That is not asked of the description: under a robust loss a term that part of the samples lack is a
+single direction of the errors, and found to be worth nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def share(
 ) -> dict[str, ParetoFront]:
     """Fronts by key, each with what the chosen forms of the same block's other outputs add.
 
-    Offered are the choice of each, and the longest that is worth its length: the knee of a noisy
+    Offered are the choice of each, and the longest that lowers its loss: the choice of a noisy
     output may come before the law. `keep` may know a result already: of many outputs it takes as
     long as a search.
     """
@@ -70,7 +73,7 @@ def share(
 
 
 def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
-    """Fronts by key; where an output was completed, its front has that equation as its choice."""
+    """Fronts by key; where an output was completed, nothing shorter is chosen from its front."""
     result = dict(fronts)
     for block in _blocks(fits, fronts):
         if not 2 <= len(block) <= MOST_OUTPUTS:
@@ -88,8 +91,8 @@ def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str
             if equation is not None:
                 grown = fronts[fit.key].grown([equation])
                 # The equation, or what beats it: a search may have found the same.
-                choice = sum(other.complexity <= equation.complexity for other in grown) - 1
-                result[fit.key] = replace(grown, choice=choice)
+                taken = sum(other.complexity <= equation.complexity for other in grown) - 1
+                result[fit.key] = fit.chosen(grown, first=taken)
     return result
 
 

@@ -22,6 +22,8 @@ from symcompile.fidelity.outcome import (
     Rewrite,
 )
 from symcompile.modules.region import Region
+from symcompile.regression.choice import RunnerUp
+from symcompile.regression.pareto import in_odds
 from symcompile.regression.structure.statement import in_one_line
 from symcompile.report.metrics import CONTROLS, METRICS, figure, r2
 from symcompile.report.plain_text import count, cut
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from symcompile.report.report import Report
 
 WORSE = "worse than linear"
-# A choice that won by less than this share of its value is one that a reader should look at.
-CLOSE = 0.25
 RUNNERS_UP = 3
 DOMAIN_ISSUES = 4
 
@@ -122,6 +122,30 @@ def structure(outcome: Outcome, output: int) -> str:
     """What is known of an output's structure, and how well; "" for nothing."""
     front = outcome.fronts.get(output)
     return "" if front is None else in_one_line(front.findings)
+
+
+def undecided(outcome: Outcome, output: int) -> tuple[RunnerUp, ...]:
+    """The equations that the samples can't tell from the one that was chosen, the nearest first;
+    none where a user or a rule chose."""
+    front, equation = outcome.fronts.get(output), chosen(outcome).get(output)
+    if front is None or len(front) == 0 or equation != front.best:
+        return ()
+    return front.undecided
+
+
+def doubts(outcome: Outcome) -> list[str]:
+    """What is said under the equations where samples do not decide."""
+    used = chosen(outcome)
+    lines = []
+    for output in used:
+        others = undecided(outcome, output)
+        named = [f"{cut(e.equation.text(), 60)} (odds {in_odds(e)})" for e in others[:RUNNERS_UP]]
+        if len(others) > RUNNERS_UP:
+            named.append(f"and {len(others) - RUNNERS_UP} more")
+        it = label(outcome.region, output) if len(used) > 1 else "this"
+        if named:
+            lines.append(f"the samples can't decide between {it} and: {'; '.join(named)}")
+    return lines
 
 
 def where_from(outcome: Outcome) -> list[str]:
@@ -332,14 +356,15 @@ def runner_up(outcome: Outcome, output: int) -> tuple[Equation, str] | None:
     second = front.runner_up
     if second is None:
         return None
-    close = "a close call, " if second.margin < CLOSE else ""
-    return second.equation, f"{close}margin {second.margin:.2f} of 1"
+    if second in front.undecided:
+        return second.equation, f"odds {in_odds(second)}"
+    return second.equation, f"{second.margin:.3g} nats behind"
 
 
 def _runners_up(outcome: Rewrite) -> Iterator[str]:
     for output in chosen(outcome):
         second = runner_up(outcome, output)
-        if second is not None:
+        if second is not None and not undecided(outcome, output):
             equation, word = second
             text = f"{label(outcome.region, output)} = {cut(equation.text(), 60)}"
             share = r2(outcome.fronts[output].r2(equation))

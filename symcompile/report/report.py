@@ -10,7 +10,7 @@ from typing import Any
 
 from symcompile.fidelity.outcome import Fidelity, Outcome, OutputFidelity, Refusal, Rewrite
 from symcompile.regression.structure.statement import Statement
-from symcompile.report.notes import chosen, runner_up
+from symcompile.report.notes import chosen, runner_up, undecided
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ class Report:
         type inside of it, "" where there is none).
 
         Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constant` (if
-        nothing moves it), `constants` (values), `runner_up` (text, or None), `findings` (where
-        something is known of its structure: a list with `text`, `form`, `before`, `after`,
-        `certain`, `law`, `asked`, see `Statement`) and the metrics
+        nothing moves it), `constants` (values), `runner_up` (text, or None), `undecided` (a list
+        of `equation`, text, and `odds` against it: what the samples can't tell from the choice, by
+        odds of 20 to 1), `findings` (where something is known of its structure: a list with `text`,
+        `form`, `before`, `after`, `certain`, `law`, `asked`, see `Statement`) and the metrics
         `equation_agreement`, `mean`, `linear`, `extrapolation` (each `r2`, `relative_l2`,
         `max_error`), `gradient`, `worse_than_linear`.
 
@@ -120,6 +121,10 @@ def _output(output: int, outcome: Outcome) -> dict[str, Any]:
         "constant": not equation.uses,
         "constants": equation.constants,
         "runner_up": second[0].text() if second else None,
+        "undecided": [
+            {"equation": other.equation.text(), "odds": other.odds}
+            for other in undecided(outcome, output)
+        ],
         **_findings(output, outcome),
         **({} if measured is None else _metrics(measured)),
     }

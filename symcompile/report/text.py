@@ -12,6 +12,7 @@ from symcompile.report.notes import (
     WORSE,
     Table,
     chosen,
+    doubts,
     equations,
     headline,
     notes,
@@ -112,7 +113,7 @@ def _equations(path: str, outcome: Outcome) -> list[str]:
         found = _wrapped(structure, "    structure: ", "      ")
         cut_off = found[EQUATION_LINES:] and "      ..."
         lines += [*found[:EQUATION_LINES], *([cut_off] if cut_off else [])]
-    for line in where_from(outcome):
+    for line in [*doubts(outcome), *where_from(outcome)]:
         lines += _wrapped(line, "    ", "      ")
     if not all(whole for _, whole in shown):
         place = "equations" if isinstance(outcome, Rewrite) else "fronts"

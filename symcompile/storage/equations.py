@@ -51,6 +51,7 @@ from symcompile.storage.reading import MisfitError, placed
 
 DIGITS = 6  # significant ones of the constants in texts for people
 MAX_CONSTANTS = 10_000
+MAX_RIVALS = 100
 # Of all equations of a file together, in steps of `limits.check_program`.
 MAX_WORK = 200_000
 # How far two roundings of a constant to DIGITS may lie apart.
@@ -107,6 +108,15 @@ _AS_IT_IS = Codec(lambda value: value, lambda data: data)
 
 
 @dataclass(frozen=True)
+class Rival:
+    """An equation that the samples could not tell from the one that was chosen, for people: its
+    text, and the odds that stand against it."""
+
+    equation: Annotated[str, LINE]
+    odds: Annotated[float, ERROR]
+
+
+@dataclass(frozen=True)
 class EquationRow:
     """An equation as files have it; what people read of it is None where none is shown."""
 
@@ -125,6 +135,7 @@ class EquationRow:
     loss_is: Annotated[Loss | None, LOSS] = None
     fidelity: Annotated[OutputFidelity | None, FIDELITY] = None
     findings: Annotated[tuple[Statement, ...] | None, FINDINGS] = None
+    undecided: Annotated[tuple[Rival, ...] | None, many(shared(Rival), MAX_RIVALS)] = None
     program: Annotated[Any, _AS_IT_IS] = None
 
     @classmethod

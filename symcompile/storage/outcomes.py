@@ -37,7 +37,7 @@ from symcompile.modules.region import (
     TensorInput,
     TensorOutput,
 )
-from symcompile.regression.choice import Few
+from symcompile.regression.older_fronts import as_before
 from symcompile.regression.pareto import ParetoFront, check_front
 from symcompile.storage.codecs import (
     COUNT,
@@ -96,30 +96,38 @@ def _equation(row: Callable[..., EquationRow], read: Callable[[EquationRow], Equ
 EQUATION = _equation(EquationRow.for_people, EquationRow.checked)
 _OF_FRONT = _equation(EquationRow.of, EquationRow.checked)
 _UNBUILT = _equation(EquationRow.of, EquationRow.unbuilt)
-record(Few, rows=integer(1), price=ERROR)
+# How a front of before tells its choice, see `older_fronts`.
+_BEFORE = ("choice", "few")
 
 
 def _front(equation: Codec) -> Codec:
     plain = record(
         ParetoFront,
-        later=("choice", "loss", "constant_loss", "few", "reason", "rule", "findings"),
+        later=("behind", "loss", "constant_loss", "left_out", "reason", "rule", "findings"),
         equations=many(equation),
+        behind=many(ERROR),
+        left_out=COUNT,
         loss=LOSS,
         findings=FINDINGS,
     )
 
     def write(front: ParetoFront) -> Any:
         """What could not be read back is left out: nobody has chosen it."""
-        rows: list[Any] = []
-        choice = None
+        rows: dict[int, Any] = {}
         for index, candidate in enumerate(front.equations):
             with suppress(ArtifactError):
-                rows.append(equation.write(candidate))
-                choice = len(rows) - 1 if index == front.choice else choice
-        return plain.write(replace(front, equations=(), choice=choice)) | {"equations": rows}
+                rows[index] = equation.write(candidate)
+        kept = replace(front.only(list(rows)), equations=())
+        return plain.write(kept) | {"equations": list(rows.values())}
 
     def read(data: Any) -> ParetoFront:
-        front: ParetoFront = plain.read(data)
+        if type(data) is not dict or "behind" in data:
+            front: ParetoFront = plain.read(data)
+        else:
+            before = {key: data.get(key) for key in _BEFORE}
+            front = plain.read({key: data[key] for key in data if key not in _BEFORE})
+            behind, left_out = as_before(front, **before)
+            front = replace(front, behind=behind, left_out=left_out or front.left_out)
         check_front(front)
         return front
 

@@ -48,7 +48,14 @@ from symcompile.storage.codecs import (
     without_nan,
     wrong,
 )
-from symcompile.storage.equations import EQUATION_ROW, FIDELITY, EquationRow
+from symcompile.storage.equations import (
+    DIGITS,
+    EQUATION_ROW,
+    FIDELITY,
+    MAX_RIVALS,
+    EquationRow,
+    Rival,
+)
 from symcompile.storage.reading import MisfitError
 
 MANIFEST_FORMAT = 1  # raised when an older reader would misread the newer file
@@ -236,9 +243,12 @@ def _figures(fidelity: Fidelity) -> dict[str, Any]:
 
 
 def _equation_row(rewrite: Rewrite, output: int) -> EquationRow:
-    front = rewrite.fronts.get(output)
+    front, equation = rewrite.fronts.get(output), rewrite.equations[output]
+    undecided = front.undecided if front is not None and equation == front.best else ()
+    rivals = tuple(Rival(e.equation.text(DIGITS), e.odds) for e in undecided[:MAX_RIVALS])
     return EquationRow.for_people(
-        rewrite.equations[output],
+        equation,
+        undecided=rivals or None,
         loss_is=None if front is None or front.loss.is_squared else front.loss,
         fidelity=rewrite.fidelity.outputs.get(output),
         findings=None if front is None else front.findings or None,
