@@ -15,6 +15,7 @@ import numpy as np
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
+from symcompile.regression.choice import knee
 from symcompile.regression.computed.laws import Computed, computed_laws
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.description import Comparison
@@ -94,13 +95,21 @@ class Fit:
 
     def chosen(self, front: ParetoFront, first: int = 0) -> ParetoFront:
         """The front with what its equations are behind the shortest description of the data, of
-        those that a linear map is not better than; none before number `first` may be chosen."""
+        those that a linear map is not better than; none before number `first` may be chosen.
+
+        Under a robust loss the sharpest corner of the front is chosen in its place: rows that every
+        equation misses make up most of what is left, and its spectrum is that of these.
+        """
         if not front.equations:
             return front
-        comparison = Comparison.of(front.equations, self.data)
         linear = LinearMap.of(self.data, self.holdout)
         numbers = [k for k in linear.not_better_than(front.equations) if k >= first]
-        return front.described(comparison.among(numbers or range(first, len(front))))
+        numbers = numbers or list(range(first, len(front)))
+        if self.data.loss.is_squared:
+            return front.described(Comparison.of(front.equations, self.data).among(numbers))
+        corner = front.equations.index(front.pareto[knee(front.pareto)])
+        choice = next((k for k in numbers if k >= corner), numbers[-1])
+        return front.described(0.0 if k == choice else math.inf for k in range(len(front)))
 
     def confirmed(self, front: ParetoFront) -> ParetoFront:
         """The front with those of its findings that its choice does not refute."""
