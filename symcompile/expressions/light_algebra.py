@@ -207,9 +207,6 @@ def _size(count: Exact) -> Exact:
 
 
 def _power_of_number(base: Exact, exponent: Exact) -> LightTree:
-    if base == 0 and exponent < 0:
-        # Infinite wherever it is computed.
-        return LightTree("pow", (number(base), number(exponent)))
     if type(exponent) is int:
         digits = abs(exponent) * max(len(str(base)), 1)
         if digits <= _MOST_DIGITS or base in (0, 1, -1):

@@ -187,7 +187,7 @@ def compute_task(fit: Fit) -> Computed:
 def refine_task(fit: Fit, computed: Computed, searched: list[Equation]) -> ParetoFront:
     """The front that all of a fit's equations come to."""
     candidates = [*fit.guesses, *computed.equations, *searched]
-    if not computed.complete:
+    if not computed.exact:
         candidates += without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
         for smaller in all_grouped(fit):
             one = smaller.reduced()

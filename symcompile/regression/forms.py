@@ -74,7 +74,12 @@ def reductions(tree: LightTree) -> Iterator[LightTree]:
         yield tree.args[0]
     for position, arg in enumerate(tree.args):
         for smaller in reductions(arg):
-            yield with_args(tree, (*tree.args[:position], smaller, *tree.args[position + 1 :]))
+            args = *tree.args[:position], smaller, *tree.args[position + 1 :]
+            try:
+                form = with_args(tree, args)
+            except ArithmeticError:  # 1/(c - c)
+                continue
+            yield form
 
 
 def without_dead_terms(equation: Equation, data: Dataset, operators: OperatorSet) -> Equation:

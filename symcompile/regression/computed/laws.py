@@ -50,11 +50,12 @@ _LEAST = 40
 @dataclass(frozen=True)
 class Computed:
     """Equations, what was found of the output's structure, and whether one of them leaves nothing
-    to be gained: it is exact, or errs no more than any smooth function does."""
+    to be gained: it is exact, or errs no more than any smooth function of the same variables."""
 
     equations: tuple[Equation, ...] = ()
     findings: tuple[Statement, ...] = ()
     complete: bool = False
+    exact: bool = False
 
 
 def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Computed:
@@ -83,7 +84,9 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
         larger = solutions(core, limits.operators, LARGE, limits.deadline)
         contest.enter(core, (solution.build() for solution in larger))
         contest.judge(floor(core, found.problems[0].spread))
-    return Computed(tuple(contest.best()), statements(found, names), contest.complete)
+    return Computed(
+        tuple(contest.best()), statements(found, names), contest.complete, contest.exact
+    )
 
 
 @dataclass
@@ -109,6 +112,11 @@ class _Contest:
 
         short = (e for e in self.equations.values() if cost(e) <= self.limits.max_complexity)
         return min(short, key=lambda equation: equation.loss, default=None)
+
+    @property
+    def exact(self) -> bool:
+        lowest = self.lowest
+        return lowest is not None and lowest.loss <= self.nothing
 
     def judge(self, least: float) -> None:
         """Whether nothing is to be gained over what no smooth function gets below, see `floor`."""

@@ -16,6 +16,8 @@ from symcompile.regression.structure.surrogate import error, fitting
 # A finding is tried where a surrogate errs by less than this share of the spread more: networks err
 # as much, smoothly, and what they have learned is as exact as that.
 TENTATIVE = 0.03
+# What a surrogate knows better than this was computed, not learned.
+_EXACT = 1e-6
 # Rows that are looked at.
 ROWS = 700
 # Losses of two surrogates that are the same but for chance differ by less than so many standard
@@ -142,7 +144,7 @@ def _step(
             certain = before <= _KNOWN
             return Finding(hypothesis, before, error(trial) / spread, certain), reduced
     for found, hypothesis in likeliest:
-        if found <= TENTATIVE * spread:
+        if found <= TENTATIVE * spread and before > _EXACT:
             return Finding(hypothesis, before, found / spread, False), hypothesis.reduced
     return None
 
