@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import sympy
-from laws import OPERATORS, SYMBOLS, box, equation, output
+from equations_compared import OPERATORS, SYMBOLS, box, equation, output
 
 from symcompile.diff.equations import compare_equations
 from symcompile.diff.equations.proof import PROOF_STEPS, Steps
@@ -375,7 +375,7 @@ def test_a_large_equation_is_compared_by_values_alone() -> None:
 
 
 SEEDED = """
-from laws import box, output
+from equations_compared import box, output
 from symcompile.diff.equations import compare_equations
 for old, new in [
     ("Max(1.5*x, 2.5*y, t, 0.5)", "Max(1.6*x, 2.4*y, t, 0.6)"),

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from laws import box, equation, law_pair
+from equations_compared import box, equation, law_pair
 
 from symcompile.diff.equations import law
 from symcompile.diff.equations.law import (

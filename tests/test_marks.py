@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from laws import equation
+from equations_compared import equation
 
 from symcompile.diff.equations.marks import marks, read
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import sympy
-from laws import tree
+from equations_compared import tree
 
 from symcompile.diff.equations.pairing import Pairing, change, cheapest, pair
 from symcompile.diff.equations.shape import Constant, shape

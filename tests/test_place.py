@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sympy
-from laws import tree
+from equations_compared import tree
 
 from symcompile.diff.equations.pairing import pair
 from symcompile.diff.equations.place import MAX_CHARACTERS, spelled

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from laws import output
+from equations_compared import output
 
 from symcompile.diff.equations.points import SEEDED, sample
 from symcompile.diff.snapshot import Block

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import sympy
-from laws import OPERATORS, SYMBOLS, law_pair
+from equations_compared import OPERATORS, SYMBOLS, law_pair
 
 from symcompile.diff.equations import proof
 from symcompile.diff.equations.law import Law, laws

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import sympy
-from laws import SYMBOLS, equation, tree
+from equations_compared import SYMBOLS, equation, tree
 
 from symcompile.diff.equations.shape import ONE, Constant, constant_value, shape
 from symcompile.expressions.program import to_sympy

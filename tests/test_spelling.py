@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sympy
-from laws import equation
+from equations_compared import equation
 
 from symcompile.diff.equations.marks import Piece, read
 from symcompile.errors import ExpressionError
