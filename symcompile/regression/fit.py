@@ -178,8 +178,6 @@ def _searched(fit: Fit, restart: int, progress: ProgressCallback | None) -> list
 @np.errstate(all="ignore")
 def compute_task(fit: Fit) -> Computed:
     """The laws of one fit that need no search."""
-    if not fit.compute:
-        return Computed()
     return computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
 
 

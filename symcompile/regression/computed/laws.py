@@ -12,7 +12,6 @@ import sympy
 from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array
 from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import quotients
 from symcompile.regression.computed.solutions import (
@@ -68,25 +67,18 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     if data.count < _LEAST or not np.ptp(data.y) > 0:
         return Computed()
     contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
-    found = Structure((), (), 1.0)
+    found, least = Structure((), (), 1.0), 0.0
     for found in _structures(data, names, limits):
-        spread = found.problems[0].spread
-        for problem in reversed(found.problems[found.certain :]):
-            least = floor(problem, spread)
-            contest.enter(problem, _exprs(problem, limits, least))
-            contest.judge(least)
-            if contest.complete or limits.late:
-                break
-        if contest.complete or limits.late:
+        least = contest.solve(found)
+        if contest.over:
             break
     core = found.core
-    if not contest.complete and not limits.late and core.variables:
+    if not contest.over and core.variables:
         larger = solutions(core, limits.operators, LARGE, limits.deadline)
         contest.enter(core, (solution.build() for solution in larger))
-        contest.judge(floor(core, found.problems[0].spread))
-    return Computed(
-        tuple(contest.best()), statements(found, names), contest.complete, contest.exact
-    )
+        contest.judge(least)
+    told = statements(found, names)
+    return Computed(tuple(contest.best()), told, contest.complete, contest.exact)
 
 
 @dataclass
@@ -118,6 +110,23 @@ class _Contest:
         lowest = self.lowest
         return lowest is not None and lowest.loss <= self.nothing
 
+    @property
+    def over(self) -> bool:
+        return self.complete or self.limits.late
+
+    def solve(self, found: Structure) -> float:
+        """Enter laws of what is left, and as long as none is complete, of what was before the last
+        finding that may not be so. The floor of what is left."""
+        spread = found.problems[0].spread
+        of_core = floor(found.core, spread)
+        for problem in reversed(found.problems[found.certain :]):
+            least = of_core if problem is found.core else floor(problem, spread)
+            self.enter(problem, _exprs(problem, self.limits, least))
+            self.judge(least)
+            if self.over:
+                break
+        return of_core
+
     def judge(self, least: float) -> None:
         """Whether nothing is to be gained over what no smooth function gets below, see `floor`."""
         enough = min(_COMPLETE * least, _POOR) ** 2 * self.sample.constant_loss
@@ -145,17 +154,17 @@ class _Contest:
         return layers(kept, lambda e: (e.complexity, e.loss))[:_KEPT]
 
 
-def _problem(sample: Dataset, y: Array, names: Sequence[str]) -> Problem:
+def _problem(sample: Dataset, names: Sequence[str]) -> Problem:
     weights = sample.search_weights
     root = None if weights is None else np.sqrt(weights / weights.mean())
-    return Problem.of(sample.X, y, names, root)
+    return Problem.of(sample.X, sample.y, names, root)
 
 
 def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator[Structure]:
     """Of some rows, and where a surrogate of them is poor of more."""
     for rows in (ROWS, _MORE_ROWS):
         some = data.rows(slice(rows))
-        found = structure(_problem(some, some.y, names), limits.deadline)
+        found = structure(_problem(some, names), limits.deadline)
         yield found
         if found.error < _POOR or len(some.y) < rows:
             return

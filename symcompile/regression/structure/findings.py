@@ -71,11 +71,6 @@ class Structure:
         return flags.index(False) if False in flags else len(flags)
 
     @property
-    def errors(self) -> list[float]:
-        """Of a surrogate of each problem, as shares of the spread of the output."""
-        return [*(finding.before for finding in self.findings), self.error]
-
-    @property
     def core(self) -> Problem:
         return self.problems[-1]
 
