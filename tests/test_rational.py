@@ -111,3 +111,15 @@ def test_many_variables_have_too_many_terms() -> None:
     X = rng.uniform(1, 2, (100, 60))
     assert not list(quotients(Problem.of(X, X[:, 0] / X[:, 1], names), EXACT))
     assert DEGREES[0] == (1, 1)
+
+
+def test_variables_that_depend_on_each_other_leave_something_to_solve() -> None:
+    """Of such terms a sum is zero, and what is below it is rounding."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 400))
+    r = np.hypot(a, b) + 0.01
+    X = np.stack([a, b, r, *np.exp(rng.normal(size=(2, 400)))], axis=1)
+    y = np.tanh((1 - 1 / r) * (a + 2 * b)) + 0.1 * rng.normal(size=400)
+    found = list(quotients(Problem.of(X, y, tuple("abrmq")), EXACT))
+    assert found
+    assert all(np.isfinite(one.error) for one in found)

@@ -106,9 +106,13 @@ class _Fit:
                 coefficients = self.solved(active, weight)
 
     def weights(self, active: list[int], coefficients: Array) -> Array:
-        below = self.below(active, coefficients)
-        low = 1e-6 * float(np.abs(below).max())
-        return np.asarray(self.problem.weight / np.maximum(np.abs(below), low))
+        """Of a size that stays: coefficients have that of one over the last weights, and where
+        variables depend on each other what is below may be rounding beside them, time and again."""
+        below = np.abs(self.below(active, coefficients))
+        most = float(below.max())
+        if not most > 0:
+            return self.problem.weight
+        return np.asarray(self.problem.weight / np.maximum(below / most, 1e-6))
 
     def below(self, active: list[int], coefficients: Array) -> Array:
         places = [k for k, term in enumerate(active) if term >= self.above]
