@@ -101,3 +101,15 @@ def test_orthonormal_columns_span_the_same(dependent: bool) -> None:
     for k in range(1, 5):
         assert np.linalg.matrix_rank(np.hstack([A[:, :k], Q[:, :k]]), tol=1e-8) == k
     np.testing.assert_allclose(Q[:, :4].T @ Q[:, :4], np.eye(4), atol=1e-9)
+    assert np.linalg.norm(Q[:, 4]) == pytest.approx(0.0 if dependent else 1.0, abs=1e-2)
+
+
+def test_inputs_that_determine_one_another_cost_no_reflections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Powers of the distance and of its components are dependent: fits are as good, as fast."""
+    a = [*columns(U, V), Column(np.hypot(U, V))]
+    y = (1.0 - 0.3 / (0.5 + a[2].values)) * U
+    expected = error(left_out(a[1:], y, np.ones(200), 25))
+    monkeypatch.delattr("numpy.linalg.qr")
+    assert error(left_out(a, y, np.ones(200), 25)) < expected

@@ -23,6 +23,8 @@ from symcompile.expressions.evaluation import Array
 _DEGREES = 16
 # A sample that determines the fit alone says nothing: 1 - leverage is at least this.
 _ALONE = 1e-3
+# What rounding leaves of a sum of squares that should be none, as a share, at most.
+_ROUNDING = 1e-10
 # Directions in turn get so many times the degrees, as long as that lowers the error by a share.
 _FINER, _GAIN, _FINEST = 1.6, 0.2, 8.0
 # Shares of the terms at which the fit may end: noise is traced by what is more than it takes.
@@ -137,13 +139,19 @@ def orthonormal(A: Array) -> Array:
     """Orthonormal columns of which the first k span what the first k of A [n_samples, n] do.
 
     By Cholesky's factor of A^T A, in a third of the time of Householder's reflections. Half of the
-    digits are lost, of which a surrogate has few; where they are all lost, by reflections.
+    digits are lost, of which a surrogate has few. Where columns consist of others, as the powers of
+    dx, dy and r = sqrt(dx**2 + dy**2) do, nothing is left of them but their rounding: the diagonal
+    is raised by more than that, and they come out as next to nothing.
     """
-    try:
-        low = np.linalg.cholesky(A.T @ A)
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.qr(A)[0])
-    return np.asarray(solve_triangular(low, A.T, lower=True, check_finite=False).T)
+    squares = A.T @ A
+    for raised in (0.0, _ROUNDING):
+        squares[np.diag_indices_from(squares)] *= 1.0 + raised
+        try:
+            low = np.linalg.cholesky(squares)
+        except np.linalg.LinAlgError:
+            continue
+        return np.asarray(solve_triangular(low, A.T, lower=True, check_finite=False).T)
+    return np.asarray(np.linalg.qr(A)[0])
 
 
 def left_out(columns: Sequence[Column], y: Array, weight: Array, terms: int) -> Array:
