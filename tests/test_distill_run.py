@@ -26,7 +26,7 @@ from fitting import distill
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.regression import scheduler
+from symcompile.regression import scheduler, tasks
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import SearchProgress
 from symcompile.regression.fit import Fit
@@ -194,11 +194,11 @@ def test_what_was_finished_at_an_interrupt_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_progress_of_what_was_left_alone_is_not_shown() -> None:
-    watch = scheduler.Watch(lambda progress: pytest.fail("told"))
+    watch = tasks.Watch(lambda progress: pytest.fail("told"))
     halted: list[BaseException] = []
     watch.on_stop(halted.append)
     watch.stop()
-    with pytest.raises(scheduler.Stopped):
+    with pytest.raises(tasks.Stopped):
         watch(SearchProgress(0.5))
     watch.on_stop(halted.append)
     assert len(halted) == 2

@@ -18,7 +18,7 @@ from symcompile.expressions.units import Units
 from symcompile.regression.computed import Computed
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines.engine import with_dimensions
-from symcompile.regression.fit import Fit, refine_task, search_task
+from symcompile.regression.fit import Fit, refine_task, searched
 from symcompile.regression.groups import WAYS, all_grouped, grouped
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import ParetoFront
@@ -154,7 +154,7 @@ def test_an_error_weighs_what_it_does_in_the_users_unit() -> None:
 def test_searches_take_turns(options: Any, budget: float | None, asked: Any) -> None:
     fit = replace(made("m*(1 + v/c)", MASS, "kg", **options), budget=budget)
     ASKED.clear()
-    found = [equation for restart in range(4) for equation in search_task(fit, restart, Computed())]
+    found = [equation for restart in range(4) for equation in searched(fit, restart, Computed())]
     assert asked == ASKED
     assert {equation.symbols for equation in found} == {fit.names}
     assert "2.5*m*v/c" in {equation.text() for equation in found}

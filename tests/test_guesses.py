@@ -199,7 +199,7 @@ def test_an_engine_that_takes_none_still_works() -> None:
     front = distill(X, Y, engine=Plain(), names=NAMES, progress=False, guesses=[NEAR])[0]
     assert best(front) < 1e-12
     one = Fit("y", Dataset(X, Y), Dataset(X, Y), NAMES, Plain(), guesses=(equation(NEAR),))
-    assert len(search_task(one, 0, Computed())) == 1
+    assert len(search_task(one, 0, Computed()).equations) == 1
 
 
 TREES = (LAW, "max(a, b, c) - 2.0*c", "a - b/c", "a**3 - b", "1/(a + b)", "-a*b + 2.5", "a*b*c")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.light_tree import LightTree
 from symcompile.regression.choice import knee
 from symcompile.regression.computed.laws import Computed, computed_laws
+from symcompile.regression.consensus import ENOUGH, form_chosen
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.description import Comparison
 from symcompile.regression.engines import Engine, ProgressCallback
@@ -122,11 +124,34 @@ class Fit:
         return replace(front, findings=found)
 
 
-@np.errstate(all="ignore")
+class Searched(NamedTuple):
+    """What a search found, and the form that is chosen of that and of what was computed; None where
+    it is of no account, see `named_task`."""
+
+    equations: list[Equation]
+    form: LightTree | None = None
+
+
 def search_task(
     fit: Fit, restart: int, computed: Computed, progress: ProgressCallback | None = None
+) -> Searched:
+    """One search of one fit, and the form that it names."""
+    return named_task(fit, computed, searched(fit, restart, computed, progress))
+
+
+def named_task(fit: Fit, computed: Computed, equations: list[Equation]) -> Searched:
+    """What a search found with the form that it names, for searches that may make others needless:
+    under a budget all of them run at once."""
+    if fit.budget is not None or fit.engine.restarts <= ENOUGH:
+        return Searched(equations)
+    return Searched(equations, form_chosen(fit, [*computed.equations, *equations]))
+
+
+@np.errstate(all="ignore")
+def searched(
+    fit: Fit, restart: int, computed: Computed, progress: ProgressCallback | None = None
 ) -> list[Equation]:
-    """One search of one fit, from the user's guesses and what was computed: the engine's candidates
+    """What one search finds, from the user's guesses and what was computed: the engine's candidates
     if it offers them, else its front.
 
     Where units leave a smaller problem, see `groups`, every other search is of that; under a budget

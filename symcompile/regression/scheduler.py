@@ -1,9 +1,14 @@
 """The scheduler of a distillation: which task goes to the workers next, what becomes of its result.
 
-A fit's first task computes what laws it can; where none of them is exact, each search is one task;
-then refining all that was found is one more. Only as many tasks as there are workers are under way,
-and what finishes a fit goes first: so fronts are complete one after the other, and the journal has
-all that is finished.
+A fit's first task computes what laws it can; where none of them is complete, each search is one
+task; then refining all that was found is one more. Only as many tasks as there are workers are
+under way, and what finishes a fit goes first: so fronts are complete one after the other, and the
+journal has all that is finished.
+
+Searches of a fit are taken in the order of their numbers, and end when enough of them agree, see
+`consensus`. Those that it takes in any case are sent for first. Workers that would have nothing
+else to do go ahead: if the ones before agree, such a search is stopped, and whatever it has found
+or failed at is as if it had not been. So a front is the same for any number of workers.
 
 A search that fails takes its own fit along, and no other. A worker that dies gets a second chance:
 its task is tried once more, in a process of its own where the whole pool died with it.
@@ -13,21 +18,30 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from itertools import count, takewhile
+from typing import Any, Protocol
 
-from symcompile.errors import EngineError, SymCompileError
+from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.regression.computed.laws import Computed
-from symcompile.regression.engines import ProgressCallback, SearchProgress
+from symcompile.regression.consensus import ENOUGH, searches_needed
+from symcompile.regression.engines import SearchProgress
 from symcompile.regression.executors import WorkerPool
-from symcompile.regression.fit import Fit, compute_task, refine_task, search_task
+from symcompile.regression.fit import (
+    Fit,
+    Searched,
+    compute_task,
+    named_task,
+    refine_task,
+    search_task,
+)
 from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.tasks import Failure, Task, Watch, attempt, failure_reason
 
 # Seconds between two looks at the clock while nothing finishes.
 _TICK = 0.5
@@ -36,8 +50,6 @@ _TICK = 0.5
 _PATIENCE = 10.0
 # Share of a fit's work that its searches are, for whoever watches.
 _SEARCH_SHARE = 0.65
-# Characters of the reason for a failure.
-_LONGEST = 300
 
 
 # What the caller may watch: told the key of a fit, the share of its work that is done, and its best
@@ -62,83 +74,17 @@ class Checkpoints(Protocol):
     ) -> ParetoFront: ...
 
 
-class Task(NamedTuple):
-    """Of the fit `key`: "compute", "search" number `restart`, or "refine"."""
-
-    key: str
-    stage: str
-    restart: int = 0
-
-    def __str__(self) -> str:
-        return {"compute": "what needs no search", "refine": "its refinement"}.get(
-            self.stage, "its search"
-        )
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What a worker gives back in place of an exception, which may not survive the way back."""
-
-    reason: str
-
-
-class Stopped(BaseException):
-    """Raised in searching threads whose result nobody waits for. No engine catches it as one of
-    its own errors."""
-
-
-class Watch:
-    """What a search in this process tells its progress, and by what it is stopped."""
-
-    def __init__(self, tell: ProgressCallback) -> None:
-        self.tell = tell
-        self.stopped = False
-        self.halt: Callable[[BaseException], None] | None = None
-
-    def __call__(self, progress: SearchProgress) -> None:
-        if self.stopped:
-            raise Stopped
-        self.tell(progress)
-
-    def on_stop(self, halt: Callable[[BaseException], None]) -> None:
-        """See `Engine.fit`; the last one given counts."""
-        self.halt = halt
-        if self.stopped:
-            halt(Stopped())
-
-    def stop(self) -> None:
-        self.stopped = True
-        if self.halt is not None:
-            with suppress(Exception):  # whatever an engine does
-                self.halt(Stopped())
-
-
-def attempt(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What a worker runs: the result, or the Failure in its place."""
-    try:
-        return work(*arguments)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too: it is not for a search to end the program
-        return Failure(failure_reason(error))
-
-
-def failure_reason(error: BaseException) -> str:
-    """An error in one line; errors of our family speak for themselves."""
-    lines = traceback.format_exception_only(error)
-    text = str(error) if isinstance(error, SymCompileError) else "".join(lines)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
-
-
 @dataclass
 class FitState:
     """How far a fit is.
 
     Attributes:
         computed: what needed no search.
-        found: what each restart has found.
-        shares: of the work of each restart, what is done.
+        searches: how many of its searches are wanted, at most; those of higher numbers are not.
+        sent: how many of them were sent for, in their order.
+        found: what each search has found.
+        failures: why others have failed.
+        shares: of the work of each search, what is done.
         lowest: loss of the best equation that was shown.
         front: once it is refined.
         failure: why there is none; "" where there may still be one.
@@ -146,11 +92,19 @@ class FitState:
 
     fit: Fit
     computed: Computed = field(default_factory=Computed)
-    found: dict[int, list[Equation]] = field(default_factory=dict)
+    searches: int = 0
+    sent: int = 0
+    found: dict[int, Searched] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
     shares: dict[int, float] = field(default_factory=dict)
     lowest: float = math.inf
     front: ParetoFront | None = None
     failure: str = ""
+
+    @property
+    def in_order(self) -> list[Searched]:
+        """What the first searches have found, up to the first of which nothing is known."""
+        return [self.found[k] for k in takewhile(self.found.__contains__, count())]
 
 
 class Scheduler:
@@ -227,18 +181,28 @@ class Scheduler:
 
     def send(self) -> bool:
         """Give the workers what they have room for; whether there is anything to wait for."""
-        while (queue := self.urgent or self.waiting) and len(self.under_way) < self.pool.room:
-            self.start(queue.popleft())
-        if queue and not self.under_way:
+        while len(self.under_way) < self.pool.room and (task := self.next()) is not None:
+            self.start(task)
+        if not self.under_way:
             for task in (*self.urgent, *self.waiting):
                 self.fail(task.key, "every worker is busy with a search that ignores its budget")
             self.empty()
         return bool(self.under_way)
 
+    def next(self) -> Task | None:
+        """What finishes a fit, else what is needed, else a search that others may make needless."""
+        if queue := self.urgent or self.waiting:
+            return queue.popleft()
+        for key, state in self.fits.items():
+            if state.sent < state.searches and self.refused is None:
+                state.sent += 1
+                return Task(key, "search", state.sent - 1)
+        return None
+
     def start(self, task: Task) -> None:
         """Submit it, unless it is of no more use or the journal knows what it finds."""
         state, (key, stage, restart) = self.fits[task.key], task
-        if state.failure:
+        if state.failure or (stage == "search" and restart >= state.searches):
             return
         call: tuple[Any, ...]
         if stage == "compute" and not state.fit.compute:
@@ -247,12 +211,11 @@ class Scheduler:
         if stage == "compute":
             call = compute_task, state.fit
         elif stage == "refine":
-            # In the order of restarts, so that the front does not depend on who finished first.
-            searches = sorted(state.found.items())
-            found = [equation for _, equations in searches for equation in equations]
+            searches = state.in_order[: state.searches]
+            found = [equation for search in searches for equation in search.equations]
             call = refine_task, state.fit, state.computed, found
         elif (equations := self.journal.find_search(state.fit, restart)) is not None:
-            self.searched(key, restart, equations)
+            self.ended(task, attempt(named_task, state.fit, state.computed, equations))
             return
         else:
             watch = [self.watch(key, restart)] if self.pool.shares_memory else []
@@ -290,7 +253,8 @@ class Scheduler:
         finished, _ = wait(self.under_way, timeout=_TICK, return_when=FIRST_COMPLETED)
         for future in [future for future in self.under_way if future in finished]:
             self.heard = time.monotonic()
-            self.take(self.under_way.pop(future)[0], future)
+            if future in self.under_way:  # it may have become needless since
+                self.take(self.under_way.pop(future)[0], future)
 
     def take(self, task: Task, future: Future[Any]) -> None:
         self.watches.pop(task, None)
@@ -299,15 +263,21 @@ class Scheduler:
             result = future.result()
         except (BrokenExecutor, CancelledError) as error:
             if task in self.repeated:
-                self.fail(task.key, f"the worker of {task} died twice: {failure_reason(error)}")
+                self.failed(task, f"the worker of {task} died twice: {failure_reason(error)}")
             else:  # another may have taken it along
                 self.repeated.add(task)
                 self.urgent.append(task)
             return
         except Exception as error:  # of the way there or back
             result = Failure(failure_reason(error))
+        if isinstance(result, Searched):
+            self.journal.keep_search(state.fit, task.restart, result.equations)
+        self.ended(task, result)
+
+    def ended(self, task: Task, result: Any) -> None:
+        state = self.fits[task.key]
         if isinstance(result, Failure):
-            self.fail(task.key, f"{task} failed: {result.reason}")
+            self.failed(task, f"{task} failed: {result.reason}")
         elif task.stage == "compute":
             state.computed = result
             self.computed(task.key)
@@ -316,26 +286,58 @@ class Scheduler:
             self.journal.keep_front(state.fit, result)
             self.progress(task.key, 1.0, shown(result))
         else:
-            self.journal.keep_search(state.fit, task.restart, result)
             self.searched(task.key, task.restart, result)
 
     def computed(self, key: str) -> None:
         """Search, unless there is nothing to be gained or nobody to search."""
         state = self.fits[key]
-        n = 0 if state.computed.complete else self.restarts(state.fit)
-        if n:
-            self.waiting.extendleft(Task(key, "search", restart) for restart in reversed(range(n)))
-        else:
-            self.urgent.append(Task(key, "refine"))
+        state.searches = 0 if state.computed.complete else self.restarts(state.fit)
+        self.go_on(key)
 
-    def searched(self, key: str, restart: int, equations: list[Equation]) -> None:
+    def searched(self, key: str, restart: int, result: Searched) -> None:
         state = self.fits[key]
-        if state.failure:
-            return
-        state.found[restart] = equations
-        self.advance(key, restart, 1.0, "")
-        if len(state.found) == self.restarts(state.fit):
+        if restart < state.searches:
+            state.found[restart] = result
+            self.advance(key, restart, 1.0, "")
+            self.go_on(key)
+
+    def failed(self, task: Task, reason: str) -> None:
+        """A search that fails counts once those before it have not been enough."""
+        state = self.fits[task.key]
+        if task.stage != "search":
+            self.fail(task.key, reason)
+        elif task.restart < state.searches:
+            state.failures[task.restart] = reason
+            self.go_on(task.key)
+
+    def go_on(self, key: str) -> None:
+        """Send for what a fit needs next: searches, or once they agree or all have ended, its
+        refinement."""
+        state = self.fits[key]
+        done = state.in_order
+        needed = searches_needed(search.form for search in done)
+        if needed is None and (reason := state.failures.get(len(done))):
+            self.fail(key, reason)
+        elif needed is not None or len(done) == state.searches:
+            self.end_searches(key, len(done) if needed is None else needed)
             self.urgent.append(Task(key, "refine"))
+        else:
+            # Under a budget all of them end at the same time.
+            few = state.fit.budget is None
+            last = min(max(ENOUGH, len(done) + 1), state.searches) if few else state.searches
+            numbers = range(state.sent, last)
+            self.waiting.extendleft(Task(key, "search", number) for number in reversed(numbers))
+            state.sent = max(state.sent, last)
+
+    def end_searches(self, key: str, wanted: int) -> None:
+        """Leave those alone that are not wanted."""
+        self.fits[key].searches = wanted
+        for future, (task, _) in list(self.under_way.items()):
+            if task.key == key and task.stage == "search" and task.restart >= wanted:
+                del self.under_way[future]
+                self.pool.give_up(future)
+                if (watch := self.watches.pop(task, None)) is not None:
+                    watch.stop()
 
     def stop(self, *keys: str) -> None:
         for task, watch in self.watches.items():
@@ -345,6 +347,7 @@ class Scheduler:
     def fail(self, key: str, reason: str) -> None:
         if not self.fits[key].failure:
             self.fits[key].failure = reason
+            self.fits[key].searches = 0
             self.stop(key)
             self.progress(key, 1.0, "")
 

@@ -1,0 +1,76 @@
+"""Consensus: how many searches of one fit it takes.
+
+Each search names the form that it would choose, by description length, of what it found and of what
+was computed before. Searches of different seeds that come to the same form have not come to it by
+luck, and another would hardly come to a better one: a fit ends as soon as two of its searches name
+one form. Where a law was computed, that says that two searches in a row of chances to beat it found
+nothing to take in its place; where none was, that two found the same.
+
+Searches count in the order of their numbers, not in that in which they end. So what is found does
+not depend on how many of them run at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from symcompile.expressions.canonical import UNUSABLE
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.light_tree import LightTree
+from symcompile.regression.dataset import Dataset
+from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.pareto import ParetoFront
+
+if TYPE_CHECKING:
+    from symcompile.regression.fit import Fit
+
+# How many searches have to name one form.
+ENOUGH = 2
+# Rows that are looked at, and steps that constants are fitted in, which a search has fitted to
+# other rows.
+_ROWS, _STEPS = 1000, 10
+
+
+@np.errstate(all="ignore")
+def form_chosen(fit: Fit, equations: Iterable[Equation]) -> LightTree | None:
+    """The form that is chosen of equations before they are refined; None where none is finite."""
+    data = fit.data if fit.data.weights is None else fit.data.rows(fit.data.weights > 0)
+    sample = data.rows(slice(_ROWS))
+    front = _front(equations, sample)
+    front = _front((_fitted(equation, sample) for equation in front), sample)
+    if not front.equations:
+        return None
+    form, _ = replace(fit, data=sample, holdout=sample).chosen(front).best.tree
+    return form
+
+
+def _front(equations: Iterable[Equation], sample: Dataset) -> ParetoFront:
+    measured = (replace(equation, loss=sample.loss_of(equation)) for equation in equations)
+    return ParetoFront.of(measured, sample.variance, loss=sample.loss)
+
+
+def _fitted(equation: Equation, sample: Dataset) -> Equation:
+    try:
+        return replace(equation, constants=fit_constants(equation, sample, _STEPS).constants)
+    except UNUSABLE:
+        return equation
+
+
+def searches_needed(named: Iterable[LightTree | None]) -> int | None:
+    """How many of the first searches it took until enough of them named one form; None if they
+    have not.
+
+    Args:
+        named: by each search, in their order.
+    """
+    times: dict[LightTree, int] = {}
+    for count, form in enumerate(named, 1):
+        if form is not None:
+            times[form] = times.get(form, 0) + 1
+            if times[form] >= ENOUGH:
+                return count
+    return None
