@@ -46,7 +46,7 @@ class Engine(Protocol):
         operators: the operators that equations may use, with their complexities.
         max_complexity: no equation of the front is more complex than this.
         restarts: how many independent searches, of different seeds, the compiler should run and
-            merge for one output.
+            merge for one output, unless some of them agree before, see `regression.consensus`.
     """
 
     @property

@@ -55,7 +55,7 @@ class OperonEngine:
     Attributes:
         operators: what equations may use, with complexities.
         max_complexity: no equation is more complex than this.
-        restarts: independent searches that the compiler runs and merges for one output.
+        restarts: independent searches that the compiler runs and merges for one output, at most.
         max_rows: samples that one search looks at; each search draws its own.
         search: sizes of one run, see `SearchOptions`.
     """
