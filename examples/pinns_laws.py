@@ -88,7 +88,10 @@ FAMILIES = {
 
 
 def fit(family: Family, points: Array, values: Array, free: int) -> tuple[tuple[float, ...], float]:
-    """The first constants of the family, fitted to values [n], and the relative L2 residual."""
+    """The first constants of the family, fitted to values [n], and the relative L2 residual; those
+    of the truth, and infinite, where a value is not finite."""
+    if not np.isfinite(values).all():
+        return family.truth[:free], np.inf
 
     def residuals(constants: Array) -> Array:
         return family.law(points.T, *constants) - values

@@ -6,9 +6,9 @@
 
 Tables of six to sixty rows, see `small_tables_data.py`, are given to `distill` as by a user.
 A table counts as right where the default choice has the form of the law, as undecided where one of
-those equations has it that the rows can't tell from the choice by odds of 20 to 1, which the report
-names. The front is what a user would have found by looking at all of it. Finished searches are kept
-in NAME.jsonl beside the results, and another run only does what is missing.
+those equations has it that the rows can't tell from the choice, which the report names. The front
+is what a user would have found by looking at all of it. Finished searches are kept in NAME.jsonl
+beside the results, and another run only does what is missing.
 """
 
 from __future__ import annotations

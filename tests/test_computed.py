@@ -76,12 +76,61 @@ def test_rows_without_weight_may_come_first() -> None:
     check_right(QUOTIENT, min(found.equations, key=lambda e: e.loss))
 
 
-def test_few_rows_and_constants_have_none() -> None:
-    X, y = QUOTIENT.samples(400)
-    assert computed(Dataset(X[:30], y[:30]), QUOTIENT.names) == Computed()
-    weights = np.where(np.arange(400) < 30, 1.0, 0.0)
-    assert computed(Dataset(X, y, weights), QUOTIENT.names) == Computed()
+def test_constants_have_none() -> None:
+    X, _ = QUOTIENT.samples(400)
     assert computed(Dataset(X, np.full(400, 2.5)), QUOTIENT.names) == Computed()
+    assert computed(Dataset(X[:5], np.full(5, 2.5)), QUOTIENT.names) == Computed()
+
+
+def test_few_rows_are_enough_for_an_exact_law() -> None:
+    """Nothing is asked of them, so that nothing is said of the structure."""
+    X, y = QUOTIENT.samples(400)
+    weights = np.where(np.arange(400) < 9, 1.0, 0.0)
+    for data in (Dataset(X[:9], y[:9]), Dataset(X, y, weights)):
+        found = computed(data, QUOTIENT.names)
+        assert found.complete
+        assert found.exact
+        assert not found.findings
+        check_right(QUOTIENT, min(found.equations, key=lambda e: e.loss))
+
+
+def test_few_noisy_rows_have_the_law_among_others() -> None:
+    law = Known("120*exp(-t/4)", 0, {"t": (0, 12)})
+    X, y = law.samples(10)
+    noisy = y * (1.0 + 0.05 * np.random.default_rng(2).normal(size=10))
+    found = computed(Dataset(X, noisy), law.names)
+    assert not found.complete
+    forms = {e.text(1) for e in found.equations}
+    assert any(form.endswith("*exp(-0.2*t)") or "exp(-0.3*t)" in form for form in forms), forms
+
+
+def test_as_many_constants_as_rows_are_no_exact_law() -> None:
+    rng = np.random.default_rng(1)
+    for rows in (4, 5, 6):
+        X, y = np.sort(rng.uniform(1, 3, (rows, 1)), axis=0), rng.normal(size=rows)
+        found = computed(Dataset(X, y), ("x",))
+        assert not found.exact, found.equations[-1]
+        assert not found.complete
+
+
+def test_what_few_rows_answer_is_not_built_upon() -> None:
+    """A term of n is as good as the law for a surrogate of 40 rows with noise."""
+    rng = np.random.default_rng(0)
+    m = rng.integers(1, 5, 45).astype(float)
+    X = np.column_stack([m, m + rng.integers(1, 9, 45)])
+    y = 4.7 + np.log(X[:, 0] ** -2 - X[:, 1] ** -2) + 0.05 * rng.normal(size=45)
+    found = computed(Dataset(X, y), ("m", "n"))
+    assert any("log" in e.text() and "**(-2)" in e.text() for e in found.equations)
+    shape = [e for e in found.equations if e.complexity <= 14]
+    assert min(e.loss for e in shape) < 1.2 * 0.05**2
+
+
+def test_functions_of_quotients() -> None:
+    """The vapour pressure of water by Antoine's equation."""
+    law = Known("exp(16 - 3800/(T + 230))", 0, {"T": (0, 100)})
+    found = of(law, 60)
+    assert found.exact
+    check_right(law, min(found.equations, key=lambda e: e.loss), 1e-6)
 
 
 def test_inputs_that_do_not_matter_or_vary_are_left_out() -> None:

@@ -11,7 +11,7 @@ from symcompile.errors import ChoiceError, ExpressionError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.parser import parse
-from symcompile.regression.choice import RULES
+from symcompile.regression.choice import RULES, credible
 from symcompile.regression.losses import Loss
 from symcompile.regression.pareto import ParetoFront, check_front
 
@@ -87,10 +87,11 @@ def test_the_choice_is_what_nothing_is_before() -> None:
     assert [(other.equation.complexity, other.margin) for other in found.undecided] == [
         (13, 1.2),
         (19, 2.5),
+        (23, 3.5),
     ]
     marks = {line.split()[0]: line.partition(" <- ")[2] for line in str(found).splitlines()}
     assert (marks["12"], marks["13"], marks["19"]) == ("chosen", "odds 3.3 to 1", "odds 12 to 1")
-    assert marks["23"] == ""
+    assert marks[str(max(HEAT))] == ""
     assert front(HEAT).runner_up is None
     assert front(HEAT).undecided == ()
     assert replace(found, rule="knee").undecided == ()
@@ -115,7 +116,7 @@ def test_few_rows_keep_what_they_cannot_tell_from_the_choice() -> None:
     """Leaving rows out has put two before the choice and two behind, of which one is near."""
     every = few((1, 1.0), (3, 0.2), (5, 0.3), (5, 0.4), (7, 0.1), (9, 0.5))
     assert len(every) == 6
-    found = every.described([9.0, 1.0, 0.0, 2.9, 4.0, 8.0])
+    found = every.described([9.0, 1.0, 0.0, 2.9, 5.0, 9.0])
     assert [e.loss for e in found] == [1.0, 0.2, 0.3, 0.4, 0.1]
     assert found.best.loss == 0.3
     assert [other.equation.loss for other in found.undecided] == [0.2, 0.4]
@@ -127,6 +128,20 @@ def test_few_rows_keep_what_they_cannot_tell_from_the_choice() -> None:
     check_front(found)
     assert found.at(5).loss == 0.3
     assert len(found.grown([])) == 5
+
+
+def test_what_is_named_holds_nearly_all_of_the_probability() -> None:
+    """Many that are far behind count for as much as one that is near."""
+    assert credible([0.0]) == [0]
+    assert credible([5.0, 0.0]) == [1]
+    assert credible([4.0, 0.0, math.inf]) == [1, 0]
+    assert credible([5.0, 0.0, *[5.5] * 9]) == [1, 0, 2, 3, 4, 5, 6, 7, 8]
+    for level in (0.5, 0.9, 0.999):
+        behind = [3.0, 0.0, 1.0, 2.0, 7.0, math.inf]
+        shares = {k: math.exp(-nats) for k, nats in enumerate(behind)}
+        named = credible(behind, level)
+        assert sum(shares[k] for k in named) >= level * sum(shares.values())
+        assert sum(shares[k] for k in named[:-1]) < level * sum(shares.values())
 
 
 @pytest.mark.parametrize(

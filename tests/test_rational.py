@@ -102,7 +102,7 @@ def test_an_exact_law_ends_it_and_so_does_the_deadline() -> None:
     law = Known("2*a/b", 0, AB)
     found = list(quotients(law.problem(100), EXACT))
     assert max(sympy.Poly(term, *law.symbols).total_degree() for term, _ in found[0].above) <= 1
-    assert not list(quotients(law.problem(100), EXACT, time.monotonic()))
+    assert not list(quotients(law.problem(100), EXACT, deadline=time.monotonic()))
 
 
 def test_many_variables_have_too_many_terms() -> None:

@@ -169,6 +169,22 @@ def test_restarts_merge_and_the_front_is_on_held_out_loss() -> None:
     np.testing.assert_allclose(front.variance, np.var(values[800:]))
 
 
+def test_of_few_rows_one_spelling_of_a_function_stays() -> None:
+    """Forms that no row can tell apart are one; what differs by a part of the noise is another."""
+    X = np.linspace(1.0, 4.0, 9)[:, None]
+    y = 2.0 * np.log(X[:, 0]) + 0.1 * np.random.default_rng(0).normal(size=9)
+    data = Dataset(X, y, folds=np.arange(9))
+    operators = OperatorSet.of(["+", "*", "/", "log", "square", "sqrt"])
+    powers = ("1.1*log(x*x)", "4.3*log(sqrt(x))", "0.6*log(x*x*x*x)", "2.1*log(x)")
+    texts = (*powers, "2.0*log(x + 0.1)")
+    forms = [Equation.of(parse(text, ("x",)), ("x",), operators) for text in texts]
+    found = refine(forms, data, data, Limits(operators, 30), Refine(prune=False, snap=False))
+    logs = [e.text(2) for e in found if "log" in e.text()]
+    assert sum("+" in text for text in logs) == 1
+    assert logs[0] == "2.0*log(x)"
+    assert len(logs) == 2
+
+
 def test_the_limit_holds_and_the_mean_is_always_there() -> None:
     values = np.sin(3 * POINTS[:, 0]) * np.exp(POINTS[:, 1])
     fit, holdout = samples(values)

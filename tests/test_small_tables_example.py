@@ -131,7 +131,7 @@ def test_right_undecided_and_front(example: SimpleNamespace) -> None:
     law = example.script.judged(line(example, (0.9, 1e-9), (9.0, 2.0, 0.0)))
     assert (law.right, law.undecided, law.front, law.rivals) == (True, False, True, 1)
     assert law.margin == 2.0
-    missed = example.script.judged(line(example, (1e-9, 0.9e-9), (2.0, 0.0, 3.5)))
+    missed = example.script.judged(line(example, (1e-9, 0.9e-9), (2.0, 0.0, 5.5)))
     assert (missed.right, missed.undecided, missed.front) == (False, False, True)
     assert missed.margin == 2.0
     close = example.script.judged(line(example, (1e-9, 0.9e-9), (2.0, 0.0, 2.5)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from symcompile.errors import ChoiceError, shown
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # Below this fraction of the loss of a constant a loss is rounding, not fit.
 ROUNDING = 1e-14
+# The probability that a choice and what the data can't tell from it hold together; and that fronts
+# of few rows hold.
+CREDIBLE, KEPT = 0.99, 0.999
 # Odds beyond these are no number worth telling, and soon none at all.
 _MOST_NATS = 500.0
 # The default, by its name.
@@ -51,6 +55,15 @@ class RunnerUp(NamedTuple):
     def odds(self) -> float:
         """How much likelier the data are by the choice than by this: the odds against it."""
         return math.exp(min(self.margin, _MOST_NATS))
+
+
+def credible(behind: Sequence[float], level: float = CREDIBLE) -> list[int]:
+    """The fewest of some equations that hold so much of the probability between them, the choice
+    first, by the nats that each is behind: an equation's share is exp(-nats)."""
+    order = sorted(range(len(behind)), key=behind.__getitem__)
+    shares = [math.exp(-behind[k]) for k in order]
+    total = list(accumulate(shares))
+    return order[: 1 + sum(share < level * total[-1] for share in total)]
 
 
 def knee(front: ParetoFront) -> int:

@@ -42,7 +42,6 @@ from symcompile.expressions.evaluation import Array
 from symcompile.regression.choice import ROUNDING
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.folds import SMALL
-from symcompile.regression.pareto import DECIDED
 
 # Nats for a unit of complexity.
 PRICE = 1.0
@@ -236,10 +235,6 @@ class Comparison:
         behind = np.full(len(self.savings), np.inf)
         behind[numbers] = Comparison(self.savings[np.ix_(numbers, numbers)]).behind
         return behind
-
-    def undecided(self, nats: float = DECIDED) -> list[int]:
-        """The equations that the data cannot tell from the shortest: that are behind by less."""
-        return [k for k in np.flatnonzero(self.behind < nats).tolist() if k != self.shortest]
 
 
 def _few(

@@ -11,14 +11,20 @@ from typing import Any, TypeVar
 
 from symcompile.errors import ChoiceError, EngineError, ExpressionError, shown
 from symcompile.expressions.equation import Equation
-from symcompile.regression.choice import DESCRIPTION, ROUNDING, RULES, RunnerUp, check_rule
+from symcompile.regression.choice import (
+    DESCRIPTION,
+    KEPT,
+    ROUNDING,
+    RULES,
+    RunnerUp,
+    check_rule,
+    credible,
+)
 from symcompile.regression.losses import SQUARED, Loss
 from symcompile.regression.older_fronts import as_before
 from symcompile.regression.structure.statement import Statement, in_one_line, read_statements
 
 T = TypeVar("T")
-# Odds of 20 to 1, in nats: what differs by less is not decided.
-DECIDED = math.log(20.0)
 _MOST_LEFT_OUT = 10**6
 # What reading something else than a front raises.
 _MISFITS = KeyError, TypeError, ValueError, AttributeError, OverflowError, EngineError, ChoiceError
@@ -86,8 +92,8 @@ class ParetoFront:
         """
         front = replace(self, behind=tuple(map(float, behind)))
         best = {id(equation) for equation in _ranked(self)}
-        kept = [k for k, e in enumerate(self) if id(e) in best or front.behind[k] < DECIDED]
-        return front.only(kept)
+        near = set(credible(front.behind, KEPT))
+        return front.only([k for k, e in enumerate(self) if id(e) in best or k in near])
 
     def only(self, kept: Sequence[int]) -> ParetoFront:
         """Some of the equations, by number. Without the choice it is the nearest that is chosen."""
@@ -148,9 +154,10 @@ class ParetoFront:
 
     @property
     def undecided(self) -> tuple[RunnerUp, ...]:
-        """The equations that the data can't tell from the choice, the nearest first: odds of less
-        than 20 to 1 stand against them."""
-        return tuple(other for other in self._behind_law() if other.margin < DECIDED)
+        """The equations that the data can't tell from the choice, the nearest first: the fewest
+        that are 99 % likely to be all there is to be taken seriously, see `choice.credible`."""
+        others = self._behind_law()
+        return tuple(others[: len(credible(self.behind)) - 1]) if others else ()
 
     def _behind_law(self) -> list[RunnerUp]:
         if not self.behind or self.rule not in ("", DESCRIPTION):

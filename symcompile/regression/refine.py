@@ -18,6 +18,7 @@ import numpy as np
 from symcompile.expressions.canonical import UNUSABLE, Algebra
 from symcompile.expressions.complexity import allowed, complexity, spellable
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
 from symcompile.expressions.light_code import numbered, replaced
 from symcompile.expressions.light_tree import LightTree, slot
 from symcompile.expressions.slots import renumber
@@ -39,6 +40,9 @@ _PRICE = 0.3
 # Under a time limit, the share of it that taking in candidates may use, and seconds past it in
 # which constants are still snapped.
 _OFFER_SHARE, _SNAP_SECONDS = 0.5, 0.2
+# Two equations are one where they differ, on all rows, by less than these shares of the error and
+# of the spread.
+_SAME, _ROUNDING = 1e-3, 1e-9
 
 
 @dataclass(frozen=True)
@@ -247,7 +251,19 @@ class _Pool:
             if snapped.complexity < measured.complexity:
                 result.append(measured)
         operators = self.limits.operators
-        return [e for e in map(self.shown, result) if allowed(e.form, operators)]
+        shown = [e for e in map(self.shown, result) if allowed(e.form, operators)]
+        return self.distinct(shown) if small else shown
+
+    def distinct(self, equations: Iterable[Equation]) -> list[Equation]:
+        """Without what no row can tell from a shorter one: it is another spelling."""
+        kept: list[tuple[Equation, Array]] = []
+        nothing = _ROUNDING * math.sqrt(self.fit.constant_loss)
+        for equation in sorted(equations, key=lambda e: (e.complexity, e.loss)):
+            values = equation.predict(self.fit.X)
+            least = max(nothing, _SAME * math.sqrt(equation.loss))
+            if all(float(np.abs(values - known).max()) > least for _, known in kept):
+                kept.append((equation, values))
+        return [equation for equation, _ in kept]
 
     def shown(self, equation: Equation) -> Equation:
         """As readers see it, its slots numbered in the order of its sympy form."""

@@ -13,14 +13,16 @@ from symcompile.expressions.canonical import UNUSABLE, canonical
 from symcompile.expressions.complexity import spellable
 from symcompile.expressions.equation import Equation
 from symcompile.regression.computed.inner import with_inner_constants
-from symcompile.regression.computed.rational import quotients
+from symcompile.regression.computed.rational import DEGREES, quotients
 from symcompile.regression.computed.solutions import (
     EXACT,
     LARGE,
     best_of_each_size,
     solutions,
 )
+from symcompile.regression.computed.transforms import applicable
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.description import description_length
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
@@ -34,7 +36,7 @@ from symcompile.regression.structure.problem import Problem
 from symcompile.regression.structure.statement import Statement, statements
 
 # Rows that laws are fitted to while they compete, and candidates that go on to be refined.
-_FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 24, 3
+_FIT_ROWS, _KEPT, _EXACT_KEPT = 1000, 60, 3
 # An equation is complete that errs by no more than this times what a surrogate does: losses on some
 # hundred rows differ by as much by chance.
 _COMPLETE = 1.1
@@ -42,8 +44,9 @@ _COMPLETE = 1.1
 _ONE = 0.01
 # A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
 _POOR, _MORE_ROWS = 0.05, 2000
-# Fewer rows than this are no surrogate's.
-_LEAST = 40
+# Fewer rows than this are no surrogate's: nothing is asked of them. What fewer than these answer is
+# certain of nothing: surrogates have a term for each eight rows.
+_LEAST, _SURE = 40, 200
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,15 @@ class Computed:
 def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Computed:
     """Laws of an output, without a search.
 
-    Empty for few rows, and for an output that does not vary.
+    Empty for an output that does not vary.
     """
     if data.weights is not None:
         data = data.rows(data.weights > 0)
-    if data.count < _LEAST or not np.ptp(data.y) > 0:
+    if not np.ptp(data.y) > 0:
         return Computed()
     contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
+    if data.count < _LEAST:
+        return _of_few(contest)
     found, least = Structure((), (), 1.0), 0.0
     for found in _structures(data, names, limits):
         least = contest.solve(found)
@@ -79,6 +84,15 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
         contest.judge(least)
     told = statements(found, names)
     return Computed(tuple(contest.best()), told, contest.complete, contest.exact)
+
+
+def _of_few(contest: _Contest) -> Computed:
+    """Laws of rows that are too few to ask anything of."""
+    problem = _problem(contest.sample, contest.names)
+    if problem.variables:
+        contest.enter(problem, _exprs(problem, contest.limits, 0.0))
+        contest.judge(0.0)
+    return Computed(tuple(contest.best()), (), contest.complete, contest.exact)
 
 
 @dataclass
@@ -95,20 +109,21 @@ class _Contest:
         self.complete = False
 
     @property
-    def lowest(self) -> Equation | None:
-        """Of what a front can hold, that with the lowest loss: a factor of one will be left out."""
+    def short(self) -> list[Equation]:
+        """What a front can hold: a factor of one will be left out."""
 
         def cost(equation: Equation) -> int:
             ones = sum(abs(abs(value) - 1.0) < _ONE for value in equation.constants)
             return equation.complexity - 2 * ones
 
-        short = (e for e in self.equations.values() if cost(e) <= self.limits.max_complexity)
-        return min(short, key=lambda equation: equation.loss, default=None)
+        return [e for e in self.equations.values() if cost(e) <= self.limits.max_complexity]
 
     @property
     def exact(self) -> bool:
-        lowest = self.lowest
-        return lowest is not None and lowest.loss <= self.nothing
+        """Whether one leaves nothing, and it takes less to write it down than the outputs: as many
+        constants as rows leave nothing either."""
+        exact = [equation for equation in self.short if equation.loss <= self.nothing]
+        return any(description_length(equation, self.sample) < 0.0 for equation in exact)
 
     @property
     def over(self) -> bool:
@@ -119,7 +134,8 @@ class _Contest:
         finding that may not be so. The floor of what is left."""
         spread = found.problems[0].spread
         of_core = floor(found.core, spread)
-        for problem in reversed(found.problems[found.certain :]):
+        certain = found.certain if self.sample.count >= _SURE else 0
+        for problem in reversed(found.problems[certain:]):
             least = of_core if problem is found.core else floor(problem, spread)
             self.enter(problem, _exprs(problem, self.limits, least))
             self.judge(least)
@@ -130,8 +146,8 @@ class _Contest:
     def judge(self, least: float) -> None:
         """Whether nothing is to be gained over what no smooth function gets below, see `floor`."""
         enough = min(_COMPLETE * least, _POOR) ** 2 * self.sample.constant_loss
-        lowest = self.lowest
-        self.complete |= lowest is not None and lowest.loss <= max(self.nothing, enough)
+        lowest = min((equation.loss for equation in self.short), default=math.inf)
+        self.complete |= lowest <= enough or self.exact
 
     def enter(self, problem: Problem, exprs: Iterable[sympy.Expr]) -> None:
         """Equations of the output, for expressions of the core of a problem."""
@@ -139,15 +155,20 @@ class _Contest:
             if self.limits.late:
                 return
             equation = _fitted(problem.output(expr), self.names, self.limits, self.sample)
-            if equation is not None:
+            if equation is None:
+                continue
+            known = self.equations.get(equation.form)
+            if known is None or equation.loss < known.loss:  # starts may lead to other minima
                 self.equations[equation.form] = equation
 
     def best(self) -> list[Equation]:
-        """Those that no shorter one is better than, or nearly so; of exact ones a few."""
+        """Those that no shorter one is better than beyond chance, see `best_of_each_size`; of exact
+        ones a few."""
+        chance = math.exp(2.0 * math.sqrt(2.0 / self.sample.count))
         kept: list[Equation] = []
         low, exact = math.inf, 0
         for equation in sorted(self.equations.values(), key=lambda e: (e.complexity, e.loss)):
-            if equation.loss < 1.1 * max(low, self.nothing) and exact < _EXACT_KEPT:
+            if equation.loss < chance * max(low, self.nothing) and exact < _EXACT_KEPT:
                 kept.append(equation)
                 low = min(low, equation.loss)
                 exact += equation.loss <= self.nothing
@@ -180,11 +201,24 @@ def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Exp
         yield solution.build()
     has = limits.operators.__contains__
     if low > max(least, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
-        found = list(quotients(problem, EXACT, limits.deadline))
+        found = list(quotients(problem, EXACT, deadline=limits.deadline))
         low = min((quotient.error for quotient in found), default=low)
-        yield from (quotient.build() for quotient in best_of_each_size(found))
+        yield from (quotient.build() for quotient in best_of_each_size(found, len(problem.core)))
+        if low > max(least, EXACT) and len(problem.variables) == 1:
+            yield from _functions_of_quotients(problem, limits)
     if low > max(least, EXACT) and not limits.late:
         yield from with_inner_constants(problem, limits.operators)
+
+
+def _functions_of_quotients(problem: Problem, limits: Limits) -> Iterator[sympy.Expr]:
+    """Such as `exp(a - b/(x + c))`: small quotients for what the core is a function of."""
+    for transform, sign, h, weight in applicable(problem.core, limits.operators):
+        if transform.name in ("y", "1/y"):  # quotients both
+            continue
+        of_core = replace(problem, core=h, weight=problem.weight * weight)
+        found = list(quotients(of_core, EXACT, DEGREES[:3], limits.deadline))
+        for quotient in best_of_each_size(found, len(h)):
+            yield sign * transform.build(quotient.build())
 
 
 def _fitted(

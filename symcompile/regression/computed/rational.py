@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -48,17 +49,23 @@ class Quotient:
         return above / below
 
 
-def quotients(problem: Problem, exact: float, deadline: float = math.inf) -> Iterator[Quotient]:
+def quotients(
+    problem: Problem,
+    exact: float,
+    of_degrees: Sequence[tuple[int, int]] = DEGREES,
+    deadline: float = math.inf,
+) -> Iterator[Quotient]:
     """Quotients of all sizes up to the longest, of rising degree; ends after one that is exact."""
     n = len(problem.variables)
-    for degrees in DEGREES:
+    for degrees in of_degrees:
         count = sum(math.comb(n + degree, n) for degree in degrees)
         if count > MOST_TERMS or time.monotonic() >= deadline:
             return
         low = math.inf
-        for quotient in _Fit(problem, degrees).eliminated():
-            low = min(low, quotient.error)
-            yield quotient
+        with suppress(np.linalg.LinAlgError):  # numbers beyond those of float64
+            for quotient in _Fit(problem, degrees).eliminated():
+                low = min(low, quotient.error)
+                yield quotient
         if low <= exact:
             return
 
