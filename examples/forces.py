@@ -3,11 +3,12 @@
     python examples/forces.py            every variant; bottleneck and pruning with two seeds
     python examples/forces.py --quick    one small network and one law
 
-Simulates four particles, trains a graph network to predict their accelerations, and compiles two
-components of its messages inside the running network: features are expressions of what the edge
-model gets, and whatever else a message holds stays neural. Where messages have as few dimensions as
-space, the equations are then rid of what the node model can make up for, while it trains on around
-them (`Compiled.simplify`). A rule decides what is the law, see `forces_judge.py`.
+Simulates four particles, trains a graph network to predict their accelerations, and compiles its
+messages inside the running network: features are expressions of what the edge model gets. Messages
+of a hundred dimensions are first brought down to the two that the node model reads of them
+(`graph_network.narrowed`). The equations are then rid of what the node model can make up for, while
+it trains on around them (`Compiled.simplify`). A rule decides what is the law, see
+`forces_judge.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def run_all(chosen: Sequence[Case]) -> list[Outcome]:
     with processes() as pool:
         for outcome in pool.map(run, chosen):
             outcomes.append(outcome)
-            right = [message.final["right"] for message in outcome.messages]
+            right = [message.settled["right"] for message in outcome.messages]
             print(f"{outcome.law} {outcome.variant} {outcome.seed}: {right}", flush=True)
     return outcomes
 

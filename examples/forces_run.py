@@ -13,11 +13,13 @@ import torch
 from force_laws import FEATURES, LAWS
 from forces_judge import Array, Truth, judge, nearest_force, receivers
 from graph_network import (
+    SPACE,
     VARIANTS,
     GraphNetwork,
     Training,
     Variant,
     mean_absolute_error,
+    narrowed,
     optimise,
     shifted,
     train,
@@ -45,8 +47,8 @@ EXPRESSIONS = {
 TRAINING = Training(30_000, batch=64, rate=2e-3)
 # Only the last 35 % of it have as few messages as the bottleneck has from the start.
 PRUNING = Training(60_000, batch=64, rate=2e-3)
-# Where messages stay wide: for comparison only, and the whole set has to end within an hour.
-WIDE = Training(15_000, batch=64, rate=2e-3)
+# One of so many states tells what is read of wide messages; simulations have 100 each.
+EVERY = 101
 ADAPTING = Training(2500, batch=64, rate=3e-3)
 # Another adaptation of the same model may differ by so much in its error.
 TOLERANCE = 0.1
@@ -58,8 +60,7 @@ ENOUGH = 0.05
 class Sizes:
     """Attributes:
     train, test: simulations of 100 states each; as many as in `test` are for adapting.
-    training, pruning, wide: of a network with a bottleneck, of one that is pruned while it trains,
-        and of one whose messages stay wide.
+    training, pruning: of a network, and of one that is pruned while it trains.
     adapting: of what is around the equations, for each trial.
     edges: samples of each message.
     restarts, population: searches for each message, and their size.
@@ -69,16 +70,13 @@ class Sizes:
     test: int = 100
     training: Training = TRAINING
     pruning: Training = PRUNING
-    wide: Training = WIDE
     adapting: Training = ADAPTING
     edges: int = 5000
     restarts: int = 2
     population: int = 1000
 
     def length(self, variant: Variant) -> Training:
-        if variant.prune:
-            return self.pruning
-        return self.training if variant.narrow else self.wide
+        return self.pruning if variant.prune else self.training
 
 
 @dataclass(frozen=True)
@@ -94,20 +92,15 @@ class Message:
     """One of the two messages of a case.
 
     Attributes:
-        index: its dimension.
-        truth: the linear map of the force that the network's message is nearest to.
+        truth: the linear map of the force that the network's message is nearest to; of a wide one
+            that is what is read of it, see `graph_network.narrowed`.
         distilled, settled: the equation as it was found, and after the model has settled around it,
-            each with what the rule says of it; None where a message was not settled.
+            each with what the rule says of it.
     """
 
-    index: int
     truth: Truth
     distilled: dict[str, Any]
-    settled: dict[str, Any] | None
-
-    @property
-    def final(self) -> dict[str, Any]:
-        return self.settled or self.distilled
+    settled: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -148,33 +141,27 @@ def run(case: Case) -> Outcome:
     training = data(case.law, sizes.train, DATA_SEED)
     test = data(case.law, sizes.test, DATA_SEED + 1)
     clock = Clock()
-    model, important = train(variant, *training, sizes.length(variant), case.seed)
+    trained = train(variant, *training, sizes.length(variant), case.seed)
     clock.lap("training")
-    errors = {"network": relative_error(model, *test)}
+    errors = {"network": relative_error(trained, *test)}
     path = "edge.live" if variant.prune else "edge"
-    outputs = (0, 1) if variant.prune else tuple(important)
-    compiled = compile_edges(model, path, outputs, training[0], case)
+    model = trained if variant.narrow else narrowed(trained, training[0][::EVERY])
+    compiled = compile_edges(model, path, training[0], case)
     clock.lap("compiling")
     errors["distilled"] = relative_error(compiled.module, *test)
     found = dict(compiled.equations[path])
-    settled = {}
-    if variant.narrow:
-        validation = data(case.law, sizes.test, DATA_SEED + 2)
-        settle(compiled, path, model, training, validation, sizes.adapting)
-        clock.lap("settling")
-        errors["settled"] = relative_error(compiled.module, *test)
-        settled = dict(compiled.equations[path])
+    validation = data(case.law, sizes.test, DATA_SEED + 2)
+    enough = min(relative_error(trained, *validation), ENOUGH)
+    settle(compiled, path, enough, training, validation, sizes.adapting)
+    clock.lap("settling")
+    errors["settled"] = relative_error(compiled.module, *test)
+    settled = compiled.equations[path]
     judged = Judging(case, model, path, test[0])
     messages = tuple(
-        Message(
-            important[number],
-            judged.truth(output),
-            judged.verdict(found[output], output),
-            judged.verdict(settled[output], output) if settled else None,
-        )
-        for number, output in enumerate(outputs)
+        Message(judged.truth(k), judged.verdict(found[k], k), judged.verdict(settled[k], k))
+        for k in range(SPACE)
     )
-    profile = judged.profile(outputs, settled or found)
+    profile = judged.profile(settled)
     return Outcome(case.law, case.variant, case.seed, messages, errors, clock.seconds, profile)
 
 
@@ -194,14 +181,12 @@ def relative_error(model: nn.Module, states: Tensor, targets: Tensor) -> float:
     return float(mean_absolute_error(model(states), targets) / targets.abs().mean())
 
 
-def compile_edges(
-    model: GraphNetwork, path: str, outputs: tuple[int, ...], states: Tensor, case: Case
-) -> Compiled:
-    """The network with equations for these messages, from states of its training."""
+def compile_edges(model: GraphNetwork, path: str, states: Tensor, case: Case) -> Compiled:
+    """The network with equations for its messages, from states of its training."""
     torch.manual_seed(case.seed)
     rows = torch.randperm(len(states))[: 2 * case.sizes.edges // 12]
     batches = [shifted(part) for part in states[rows].split(50)]
-    target = Target(path, features=EXPRESSIONS, outputs=outputs, operators=OPERATORS)
+    target = Target(path, features=EXPRESSIONS, operators=OPERATORS)
     with ThreadPoolExecutor(1) as executor:
         return symcompile(
             model,
@@ -224,12 +209,12 @@ def compile_edges(
 def settle(
     compiled: Compiled,
     path: str,
-    model: GraphNetwork,
+    enough: float,
     training: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
     adapting: Training,
 ) -> None:
-    """Leave out what the node model can make up for, down to the network's own error; constants and
+    """Leave out what the node model can make up for, down to an error that is enough; constants and
     node model train along."""
 
     def adapt(module: nn.Module) -> float:
@@ -237,7 +222,6 @@ def settle(
         return relative_error(module, *validation)
 
     compiled.trainable_constants(True)
-    enough = min(relative_error(model, *validation), ENOUGH)
     compiled.simplify(path, adapt, tolerance=TOLERANCE, enough=enough)
 
 
@@ -273,13 +257,13 @@ class Judging:
             **asdict(verdict),
         }
 
-    def profile(self, outputs: tuple[int, ...], equations: dict[int, Any]) -> dict[str, Array]:
+    def profile(self, equations: dict[int, Any]) -> dict[str, Array]:
         """What messages and equations say of the force along the line between two particles, for
         unit masses and charges."""
         distance = self.columns["r"]
-        values = np.stack([equations[k].predict(self.X) for k in outputs], axis=1)
+        values = np.stack([equations[k].predict(self.X) for k in range(SPACE)], axis=1)
         result = {"distance": distance, "force": self.along(self.force, "force")}
-        for name, given in (("network", self.messages[:, list(outputs)]), ("equations", values)):
+        for name, given in (("network", self.messages), ("equations", values)):
             quantity = nearest_force(given[:, 0], self.force, self.own).quantity
             result[name] = self.along(self.as_force(given, quantity), quantity)
         return result

@@ -43,7 +43,7 @@ def _hits(outcomes: Sequence[Outcome]) -> str:
 
 def _final(outcomes: Sequence[Outcome], law: str, variant: str) -> list[bool]:
     return [
-        message.final["right"]
+        message.settled["right"]
         for outcome in outcomes
         if (outcome.law, outcome.variant) == (law, variant)
         for message in outcome.messages
@@ -89,8 +89,8 @@ def _messages(outcomes: Sequence[Outcome]) -> str:
             outcome.seed,
             message.truth.quantity + ("" if all(message.truth.components) else ", one axis"),
             _word(message.distilled),
-            _word(message.final),
-            message.final["equation"],
+            _word(message.settled),
+            message.settled["equation"],
         ]
         for outcome in outcomes
         for message in outcome.messages

@@ -81,20 +81,66 @@ def test_accelerations_are_forces_over_mass(example: SimpleNamespace, name: str)
 
 
 @pytest.mark.parametrize("variant", ["standard", "bottleneck", "L1", "KL", "pruning"])
-def test_each_variant_trains_and_names_two_messages(example: SimpleNamespace, variant: str) -> None:
+def test_each_variant_trains_and_comes_to_two_messages(
+    example: SimpleNamespace, variant: str
+) -> None:
     network, law = example.network, example.laws.LAWS["spring"]
     states = example.particles.simulate(law, 2, seed=0).flatten(0, 1)
     targets = example.particles.accelerations(law, states).float()
     training = network.Training(steps=12, batch=8)
-    model, important = network.train(
-        network.VARIANTS[variant], states.float(), targets, training, seed=0
-    )
-    assert len(set(important)) == 2
+    chosen = network.VARIANTS[variant]
+    model = network.train(chosen, states.float(), targets, training, seed=0)
+    assert not model.training
+    if not chosen.narrow:
+        model = network.narrowed(model, states.float())
     assert not model.training
     assert model(states[:3].float()).shape == (3, 4, 2)
     assert torch.equal(model(states[:3].float()), model(states[:3].float()))
-    if variant == "pruning":
-        assert model.edge.live(torch.zeros(5, 12)).shape == (5, 2)
+    edge = model.edge.live if variant == "pruning" else model.edge
+    assert edge(torch.zeros(5, 12)).shape == (5, 2)
+
+
+@pytest.mark.parametrize("variant", ["standard", "KL"])
+def test_what_is_read_of_messages_is_kept(example: SimpleNamespace, variant: str) -> None:
+    """A node model that looks in two directions of messages gives the same of these alone."""
+    network = example.network
+    torch.manual_seed(0)
+    wide = network.GraphNetwork(network.VARIANTS[variant], hidden=8).eval()
+    states = torch.randn(200, 4, 6)
+    with torch.no_grad():
+        given = wide.node[0].weight[:, 6:]
+        given.copy_(torch.randn(8, 2) @ torch.randn(2, 100) / 10)
+    narrow = network.narrowed(wide, states)
+    assert narrow.edge(torch.zeros(5, 12)).shape == (5, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(narrow(states), wide(states), rtol=1e-3, atol=1e-4)
+        assert wide.edge[-1].out_features in (100, 200)
+
+
+def test_what_is_not_read_of_messages_stays_at_its_mean(example: SimpleNamespace) -> None:
+    network = example.network
+    torch.manual_seed(0)
+    wide = network.GraphNetwork(network.VARIANTS["standard"], hidden=8).eval()
+    states = torch.randn(400, 4, 6)
+    with torch.no_grad():
+        found, kept = wide(states), network.narrowed(wide, states)(states)
+        assert (found - kept).mean().abs() < 0.05 * found.std()
+        assert (found - kept).std() < found.std()
+
+
+def test_penalties_are_sums_over_a_message(example: SimpleNamespace) -> None:
+    """As in the paper: beside the summed errors of a graph, those of its edges by particle."""
+    variants, messages = example.network.VARIANTS, torch.randn(6, 12, 100)
+    errors = torch.rand(6, 4, 2)
+    theirs = errors.sum() + 1e-2 * messages.abs().sum() / 4
+    ours = errors.mean() + variants["L1"].penalty(messages)
+    torch.testing.assert_close(ours, theirs / errors.numel())
+    mean, log_variance = messages[..., :50], messages[..., 50:]
+    prior = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
+    normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    theirs = errors.sum() + torch.distributions.kl_divergence(normal, prior).sum() / 4
+    ours = errors.mean() + variants["KL"].penalty(messages)
+    torch.testing.assert_close(ours, theirs / errors.numel())
 
 
 def equation(text: str) -> Equation:
