@@ -31,15 +31,17 @@ OPERATORS = OperatorSet.of(["+", "*", "sin"])
 NAMES = ("a", "b")
 A, B = sympy.symbols("a b")
 X = np.random.default_rng(0).uniform(0.5, 2.0, (200, 2))
-NOISE = np.random.default_rng(1).normal(0, 0.05, 200)
-Y = 2.5 * np.sin(1.7 * X[:, 0] * X[:, 1]) + NOISE
-# Searches that began, by their number; forms that they find, of which "p" is the law.
+MAIN = 2.5 * np.sin(1.7 * X[:, 0] * X[:, 1])
+Y = MAIN + 0.1 * np.sin(5.0 * X[:, 0]) + np.random.default_rng(1).normal(0, 0.02, 200)
+# Searches that began, by their number. Forms that they find: "p" is the law, "w" a poor one.
 BEGUN: list[int] = []
+WAVE = 2.4 * sympy.sin(1.6 * A * B)
 FORMS = {
-    "p": 2.4 * sympy.sin(1.6 * A * B),
-    "q": 1.1 * A + 1.3 * B,
-    "r": 0.7 * sympy.sin(1.1 * A) + 0.2,
-    "s": 0.9 * B + 0.3,
+    "p": WAVE + 0.2 * sympy.sin(4.9 * A),
+    "q": WAVE + 0.1 * A,
+    "r": WAVE + 0.1 * B,
+    "s": WAVE + 0.1 * A * B,
+    "w": 1.1 * A + 1.3 * B,
 }
 
 
@@ -102,7 +104,7 @@ def searched(script: str, workers: int = 1, **options: Any) -> ParetoFront:
 
 
 def test_the_shortest_description_is_named_whatever_constants_it_came_with() -> None:
-    law, longer = equation(FORMS["p"], 9.0), equation(FORMS["p"] + 0.001 * sympy.sin(A), 1e-9)
+    law, longer = equation(FORMS["p"], 9.0), equation(FORMS["p"] + 0.001 * B, 1e-9)
     assert form_chosen(fit(Scripted("p")), [longer, law]) == law.tree[0]
 
 
@@ -124,6 +126,15 @@ def test_of_nothing_finite_nothing_is_named() -> None:
     infinite = Equation.of(sympy.exp(1e4 * A), NAMES, OperatorSet.of(["+", "*", "exp"]))
     assert form_chosen(fit(Scripted("p")), [infinite]) is None
     assert form_chosen(fit(Scripted("p")), []) is None
+
+
+def test_a_poor_form_is_not_named() -> None:
+    """It is but the best that there is so far."""
+    one = fit(Scripted("p"))
+    assert form_chosen(one, [equation(FORMS["w"]), equation(0.9 * B)]) is None
+    assert form_chosen(one, [equation(FORMS["w"]), equation(FORMS["q"])]) is not None
+    searched("wwww")
+    assert BEGUN == [0, 1, 2, 3]
 
 
 def test_what_was_computed_is_named_where_a_search_finds_nothing_better() -> None:

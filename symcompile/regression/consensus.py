@@ -1,10 +1,12 @@
 """Consensus: how many searches of one fit it takes.
 
 Each search names the form that it would choose, by description length, of what it found and of what
-was computed before. Searches of different seeds that come to the same form have not come to it by
-luck, and another would hardly come to a better one: a fit ends as soon as two of its searches name
-one form. Where a law was computed, that says that two searches in a row of chances to beat it found
-nothing to take in its place; where none was, that two found the same.
+was computed before. A fit ends as soon as two of its searches name one form: of seeds that differ,
+it is not luck that both come to it, and a third would hardly come to a better one. Where a law was
+computed, two have found nothing to take in its place; where none was, two have found the same.
+
+That holds for what explains an output but for a network's own error. A form that leaves more than
+that is named for want of a better one, which the search after next may find: it counts for nothing.
 
 Searches count in the order of their numbers, not in that in which they end. So what is found does
 not depend on how many of them run at a time.
@@ -21,6 +23,7 @@ import numpy as np
 from symcompile.expressions.canonical import UNUSABLE
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.light_tree import LightTree
+from symcompile.regression.computed.laws import POOR
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.pareto import ParetoFront
@@ -37,14 +40,18 @@ _ROWS, _STEPS = 1000, 10
 
 @np.errstate(all="ignore")
 def form_chosen(fit: Fit, equations: Iterable[Equation]) -> LightTree | None:
-    """The form that is chosen of equations before they are refined; None where none is finite."""
+    """The form that is chosen of equations before they are refined; None where it is a poor one, or
+    none is finite."""
     data = fit.data if fit.data.weights is None else fit.data.rows(fit.data.weights > 0)
     sample = data.rows(slice(_ROWS))
     front = _front(equations, sample)
     front = _front((_fitted(equation, sample) for equation in front), sample)
     if not front.equations:
         return None
-    form, _ = replace(fit, data=sample, holdout=sample).chosen(front).best.tree
+    best = replace(fit, data=sample, holdout=sample).chosen(front).best
+    if best.loss > POOR**2 * sample.constant_loss:
+        return None
+    form, _ = best.tree
     return form
 
 

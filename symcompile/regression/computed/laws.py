@@ -43,7 +43,7 @@ _COMPLETE = 1.1
 # A constant that is one, but for noise.
 _ONE = 0.01
 # A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
-_POOR, _MORE_ROWS = 0.05, 2000
+POOR, _MORE_ROWS = 0.05, 2000
 # Fewer rows than this are no surrogate's: nothing is asked of them. What fewer than these answer is
 # certain of nothing: surrogates have a term for each eight rows.
 _LEAST, _SURE = 40, 200
@@ -145,7 +145,7 @@ class _Contest:
 
     def judge(self, least: float) -> None:
         """Whether nothing is to be gained over what no smooth function gets below, see `floor`."""
-        enough = min(_COMPLETE * least, _POOR) ** 2 * self.sample.constant_loss
+        enough = min(_COMPLETE * least, POOR) ** 2 * self.sample.constant_loss
         lowest = min((equation.loss for equation in self.short), default=math.inf)
         self.complete |= lowest <= enough or self.exact
 
@@ -187,7 +187,7 @@ def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator
         some = data.rows(slice(rows))
         found = structure(_problem(some, names), limits.deadline)
         yield found
-        if found.error < _POOR or len(some.y) < rows:
+        if found.error < POOR or len(some.y) < rows:
             return
 
 
