@@ -87,7 +87,7 @@ def symcompile(
             choice is such, take the simplest one of the front that passes; if none does, refuse.
         beat_linear: in the same way take no equation that the best linear map of the block's inputs
             beats.
-        holdout: share of the samples that no fit may see. Of fewer than 50 none are held out: they
+        holdout: share of the samples that no fit may see. Of fewer than 100 none are held out: they
             are all fitted to, and equations are ranked and reported by leave-one-out. 0 does the
             same for more samples, by ten folds: no sample is lost to the fit, and in return no
             figure tells what was chosen with the judging samples in sight.
@@ -231,7 +231,7 @@ def distill(
         names: one name for each input; when left out, those of a data frame's columns, else x0,
             x1, ...
         weights: weight of each sample's loss [n_samples].
-        holdout: as for `symcompile`: from 4 rows on, and of fewer than 50 none are held out.
+        holdout: as for `symcompile`: from 4 rows on, and of fewer than 100 none are held out.
         loss, rule, prefer, constraints, nested_constraints, complexity_of_variables,
             complexity_of_constants, units, output_units, dimensionless_constants, guesses: as for
             `symcompile`.
