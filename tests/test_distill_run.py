@@ -13,7 +13,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +359,72 @@ def test_what_an_executor_cancels_twice_is_refused() -> None:
             future.set_running_or_notify_cancel()
 
     check(distill(some(Engine()), executor=Odd(cancels)), "the worker of its search died twice")
+
+
+# --- fits of one block ---------------------------------------------------------------------------
+
+
+def blocks() -> list[Fit]:
+    """Two outputs of one block, one of another, one on its own, each of another form."""
+    X = np.random.default_rng(0).uniform(0, 1, (120, 2))
+    a, b = X.T
+    outputs = {"f0": a, "f1": a * b, "f2": a * a, "f3": b * b}
+    names = {"f0": "one", "f1": "one", "f2": "two", "f3": ""}
+    return [
+        Fit(
+            key,
+            Dataset(X[:90], y[:90]),
+            Dataset(X[90:], y[90:]),
+            ("a", "b"),
+            Engine(),
+            compute=False,
+            block=names[key],
+        )
+        for key, y in outputs.items()
+    ]
+
+
+class Told(Odd):
+    """Keeps what was asked for, in turn."""
+
+    def __init__(self, function: Any = lambda call, future: None) -> None:
+        super().__init__(function)
+        self.asked: list[tuple[str, str]] = []
+
+    def submit(self, fn: Any, /, *arguments: Any, **options: Any) -> Any:
+        work, fit, *_ = arguments
+        self.asked.append((work.__name__, fit.key))
+        return super().submit(fn, *arguments, **options)
+
+
+def test_a_block_waits_for_all_of_its_fits_and_for_no_other() -> None:
+    executor = Told()
+    distill(blocks(), executor=executor)
+    asked = [(name, key) for name, key in executor.asked if name != "search_task"]
+    assert [key for name, key in asked if name == "refine_task"] == ["f0", "f1", "f2", "f3"]
+    for name in ("share_task", "complete_task"):
+        assert [key for other, key in asked if other == name] == ["f0", "f1"]
+    stages = [name for name, key in asked if key in ("f0", "f1")]
+    assert stages == [f"{name}_task" for name in ("refine", "share", "complete") for _ in "ab"]
+
+
+def test_a_failed_fit_keeps_no_other_of_its_block_waiting() -> None:
+    fits = [replace(fit, block="one") for fit in some(Engine("raises"))]
+    check(distill(fits), "out of luck")
+
+
+def test_a_front_stays_where_the_trial_of_others_forms_fails() -> None:
+    def dies(call: int, future: Future[Any]) -> None:
+        if executor.asked[-1] == ("share_task", "f1"):
+            future.set_exception(BrokenExecutor("a node went away"))
+
+    executor = Told(dies)
+    with pytest.warns(
+        UserWarning, match="f1: the worker of the trial of other outputs' forms died"
+    ):
+        fronts = distill(blocks(), executor=executor)
+    assert executor.asked.count(("share_task", "f1")) == 2
+    assert all(front.best.holdout_loss < 1e-20 for front in fronts.values())
 
 
 # --- searches that never end ---------------------------------------------------------------------

@@ -271,17 +271,12 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
 def test_forms_of_others_are_tried_once(tmp_path: Path) -> None:
     (fit, *_) = fits(tmp_path / "log")
     front = distill([fit])["a"]
-    made: list[str] = []
-
-    def make(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
-        made.append(fit.key)
-        return front
-
-    for _ in range(2):
-        assert Journal(tmp_path).shared(fit, front, list(front), make) == front
-    assert Journal(tmp_path).shared(fit, front, list(front)[:1], make) == front
-    assert Journal(None).shared(fit, front, list(front), make) == front
-    assert len(made) == 3
+    journal, others = Journal(tmp_path), list(front)
+    assert journal.find_shared(fit, front, others) is None
+    journal.keep_shared(fit, front, others, front)
+    assert Journal(tmp_path).find_shared(fit, front, others) == front
+    assert Journal(tmp_path).find_shared(fit, front, others[:1]) is None
+    assert Journal(None).find_shared(fit, front, others) is None
 
 
 def test_nothing_is_searched_that_could_not_be_kept(

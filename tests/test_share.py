@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import create
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
-from symcompile.regression.share import share
+from symcompile.regression.share import MOST_FORMS, forms_for, share_task
 
 OPERATORS = OperatorSet.of(["+", "*", "sin"])
 ENGINE = create("operon", operators=OPERATORS)
@@ -22,10 +23,8 @@ LAW = np.sin(1.7 * X[:, 0]) * X[:, 1]
 X0, X1 = sympy.symbols("x0 x1")
 
 
-def fit(key: str, y: np.ndarray, block: str = "edge") -> Fit:
-    return Fit(
-        key, Dataset(X[:200], y[:200]), Dataset(X[200:], y[200:]), ("x0", "x1"), ENGINE, block=block
-    )
+def fit(key: str, y: np.ndarray) -> Fit:
+    return Fit(key, Dataset(X[:200], y[:200]), Dataset(X[200:], y[200:]), ("x0", "x1"), ENGINE)
 
 
 def front(expr: sympy.Expr, y: np.ndarray) -> ParetoFront:
@@ -39,6 +38,16 @@ FRONTS = {
     "edge[0]": front(1.0 * sympy.sin(1.7 * X0) * X1, LAW),
     "edge[1]": front(2.0 * X0, -3 * LAW + 0.5),
 }
+
+
+def share(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
+    """Of the fits of one block."""
+    found = {fit.key: fronts[fit.key] for fit in fits}
+    forms = forms_for([(fit, found[fit.key]) for fit in fits if found[fit.key].equations])
+    for fit in fits:
+        if fit.key in forms:
+            found[fit.key] = share_task(fit, found[fit.key], forms[fit.key])
+    return found
 
 
 def test_the_form_of_one_output_is_fitted_to_the_others() -> None:
@@ -75,10 +84,22 @@ def test_fronts_stay_in_order_and_pareto_optimal() -> None:
     assert found["edge[1]"].variance == FRONTS["edge[1]"].variance
 
 
-def test_other_blocks_and_empty_fronts_share_nothing() -> None:
-    alone = [replace(FIRST, block=""), replace(SECOND, block="")]
-    apart = [FIRST, replace(SECOND, block="node")]
-    for fits in (alone, apart):
-        assert share(fits, FRONTS) == FRONTS
+def test_an_empty_front_has_nothing_to_share() -> None:
     empty = FRONTS | {"edge[0]": ParetoFront((), 1.0)}
     assert share([FIRST, SECOND], empty) == empty
+
+
+def test_of_many_forms_those_that_come_nearest_are_tried() -> None:
+    """Thirty waves, each of an output of its own, and an output that is like the eleventh."""
+    waves = [np.sin((1 + 0.3 * k) * X[:, 0]) for k in range(30)]
+    block = [
+        (fit(f"edge[{k}]", wave), front(1.0 * sympy.sin((1 + 0.3 * k) * X0), wave))
+        for k, wave in enumerate(waves)
+    ]
+    like = -2.0 * np.sin(4.05 * X[:, 0]) + 1.0
+    block.append((fit("edge[30]", like), front(2.0 * X1, like)))
+    forms = forms_for(block)["edge[30]"]
+    assert len(forms) == MOST_FORMS
+    assert block[10][1].best in forms
+    found = share_task(block[30][0], block[30][1], forms)
+    assert found.r2(found.most_accurate) > 0.999

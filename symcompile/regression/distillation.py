@@ -1,7 +1,6 @@
 """Distill and refine: a front of equations for each recorded output, over any executor.
 
-Plain arrays in, fronts out: no torch here. Each restart of each fit is one task, then refining a
-fit's candidates is one more.
+Plain arrays in, fronts out: no torch here.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.scale import Units, out_of_range
 from symcompile.regression.scheduler import Checkpoints, Progress, Scheduler, shown
-from symcompile.regression.share import complete, share
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,6 @@ class Searches:
         refused = {fit.key: reason for fit in self.fits if (reason := out_of_range(fit))}
         scaled = [units[fit.key].scaled(fit) for fit in self.fits if fit.key not in refused]
         fronts = self._run(scaled, progress or (lambda key, done, best: None))
-        with np.errstate(all="ignore"):
-            fronts = complete(scaled, share(scaled, fronts, self.journal.shared))
         return {
             fit.key: _finished(units[fit.key].restored(fronts[fit.key], fit), fit)
             if fit.key in fronts
@@ -87,20 +83,18 @@ class Searches:
         }
 
     def _run(self, fits: Sequence[Fit], progress: Progress) -> dict[str, ParetoFront]:
-        """The front of each fit on its own, from the journal or found now."""
+        """The front of each fit, from the journal or found now."""
         find = self.journal.find_front
-        fronts = {fit.key: front for fit in fits if (front := find(fit)) is not None}
-        for key, front in fronts.items():
+        known = {fit.key: front for fit in fits if (front := find(fit)) is not None}
+        for key, front in known.items():
             progress(key, 1.0, shown(front))
-        waiting = [fit for fit in fits if fit.key not in fronts]
-        if waiting:
+        if len(known) < len(fits):
             self.journal.check_writable()
-            one_thread = any(getattr(fit.engine, "one_thread", False) for fit in waiting)
-            own = InThisThread() if one_thread else Threads(available_cores())
-            with own if self.executor is None else nullcontext(self.executor) as workers:
-                pool, n_fits = WorkerPool(workers), len(fits)
-                fronts |= Scheduler(waiting, pool, self.journal, progress, n_fits).fronts()
-        return {fit.key: fronts[fit.key] for fit in fits}
+        one_thread = any(getattr(fit.engine, "one_thread", False) for fit in fits)
+        own = InThisThread() if one_thread else Threads(available_cores())
+        with own if self.executor is None else nullcontext(self.executor) as workers:
+            pool = WorkerPool(workers)
+            return Scheduler(fits, known, pool, self.journal, progress).fronts()
 
 
 def _finished(front: ParetoFront, fit: Fit) -> ParetoFront:

@@ -1,9 +1,10 @@
 """The scheduler of a distillation: which task goes to the workers next, what becomes of its result.
 
 A fit's first task computes what laws it can; where none of them is complete, each search is one
-task; then refining all that was found is one more. Only as many tasks as there are workers are
-under way, and what finishes a fit goes first: so fronts are complete one after the other, and the
-journal has all that is finished.
+task; then refining all that was found is one more. When all fits of a block are refined each takes
+up forms of the others, and when all have, terms of theirs. Only as many tasks as there are workers
+are under way, and what finishes a fit goes first: so fronts are complete one after the other, and
+the journal has all that is finished.
 
 Searches of a fit are taken in the order of their numbers, and end when enough of them agree, see
 `consensus`. Those that it takes in any case are sent for first. Workers that would have nothing
@@ -16,19 +17,16 @@ its task is tried once more, in a process of its own where the whole pool died w
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+import warnings
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import count, takewhile
 from typing import Any, Protocol
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
-from symcompile.regression.computed.laws import Computed
 from symcompile.regression.consensus import ENOUGH, searches_needed
 from symcompile.regression.engines import SearchProgress
 from symcompile.regression.executors import WorkerPool
@@ -41,6 +39,8 @@ from symcompile.regression.fit import (
     search_task,
 )
 from symcompile.regression.pareto import ParetoFront
+from symcompile.regression.share import complete_task, forms_for, share_task, terms_for
+from symcompile.regression.stages import Block, FitState
 from symcompile.regression.tasks import Failure, Task, Watch, attempt, failure_reason
 
 # Seconds between two looks at the clock while nothing finishes.
@@ -51,6 +51,9 @@ _PATIENCE = 10.0
 # Share of a fit's work that its searches are, for whoever watches.
 _SEARCH_SHARE = 0.65
 
+
+# What fits of a block have for each other at a stage.
+_OFFERS = {"share": forms_for, "complete": terms_for}
 
 # What the caller may watch: told the key of a fit, the share of its work that is done, and its best
 # equation or "". Called from the calling and from searching threads.
@@ -65,46 +68,12 @@ class Checkpoints(Protocol):
     def keep_search(self, fit: Fit, restart: int, found: Sequence[Equation]) -> None: ...
     def find_front(self, fit: Fit) -> ParetoFront | None: ...
     def keep_front(self, fit: Fit, front: ParetoFront) -> None: ...
-    def shared(
-        self,
-        fit: Fit,
-        front: ParetoFront,
-        others: Sequence[Equation],
-        make: Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront],
-    ) -> ParetoFront: ...
-
-
-@dataclass
-class FitState:
-    """How far a fit is.
-
-    Attributes:
-        computed: what needed no search.
-        searches: how many of its searches are wanted, at most; those of higher numbers are not.
-        sent: how many of them were sent for, in their order.
-        found: what each search has found.
-        failures: why others have failed.
-        shares: of the work of each search, what is done.
-        lowest: loss of the best equation that was shown.
-        front: once it is refined.
-        failure: why there is none; "" where there may still be one.
-    """
-
-    fit: Fit
-    computed: Computed = field(default_factory=Computed)
-    searches: int = 0
-    sent: int = 0
-    found: dict[int, Searched] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
-    shares: dict[int, float] = field(default_factory=dict)
-    lowest: float = math.inf
-    front: ParetoFront | None = None
-    failure: str = ""
-
-    @property
-    def in_order(self) -> list[Searched]:
-        """What the first searches have found, up to the first of which nothing is known."""
-        return [self.found[k] for k in takewhile(self.found.__contains__, count())]
+    def find_shared(
+        self, fit: Fit, front: ParetoFront, others: Sequence[Equation]
+    ) -> ParetoFront | None: ...
+    def keep_shared(
+        self, fit: Fit, front: ParetoFront, others: Sequence[Equation], shared: ParetoFront
+    ) -> None: ...
 
 
 class Scheduler:
@@ -112,20 +81,22 @@ class Scheduler:
 
     Args:
         fits: what is to be done, each with another key.
+        known: fronts by key, refined before.
         pool: who does it; closed in the end.
-        n_fits: how many fits share the workers, those that the journal had among them.
     """
 
     def __init__(
         self,
         fits: Sequence[Fit],
+        known: Mapping[str, ParetoFront],
         pool: WorkerPool,
         journal: Checkpoints,
         progress: Progress,
-        n_fits: int,
     ) -> None:
-        self.fits = {fit.key: FitState(fit) for fit in fits}
-        self.pool, self.journal, self.progress, self.n_fits = pool, journal, progress, n_fits
+        self.fits = {fit.key: FitState(fit, front=known.get(fit.key)) for fit in fits}
+        self.pool, self.journal, self.progress = pool, journal, progress
+        self.n_new = len(fits) - len(known)
+        self.blocks: dict[str, Block] = defaultdict(Block)
         self.watches: dict[Task, Watch] = {}
         self.refused: EngineError | None = None
         self.repeated: set[Task] = set()
@@ -133,7 +104,11 @@ class Scheduler:
         self.under_way: dict[Future[Any], tuple[Task, float]] = {}
         self.heard = time.monotonic()
         self.urgent: deque[Task] = deque()
-        self.waiting = deque(Task(fit.key, "compute") for fit in fits)
+        self.waiting = deque(Task(fit.key, "compute") for fit in fits if fit.key not in known)
+        for fit in fits:
+            if fit.block:
+                self.blocks[fit.block].keys.append(fit.key)
+                self.blocks[fit.block].open |= {fit.key} - {*known}
 
     def fronts(self) -> dict[str, ParetoFront]:
         """The front of each fit; an empty one, with the reason, where its search failed.
@@ -141,6 +116,8 @@ class Scheduler:
         Raises EngineError if all of them failed, or the executor takes no more work.
         """
         try:
+            for block in self.blocks.values():
+                self.go_on_together(block)
             while self.send():
                 self.receive()
                 self.give_up_late()
@@ -152,7 +129,7 @@ class Scheduler:
         if self.refused is not None:
             raise self.refused
         failures = {key: state.failure for key, state in self.fits.items() if state.failure}
-        if failures and len(failures) == len(self.fits):
+        if failures and len(failures) == self.n_new:
             key, reason = next(iter(failures.items()))
             others = f" (and so did {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise EngineError(f"distilling {key!r} failed: {reason}{others}")
@@ -175,7 +152,7 @@ class Scheduler:
         """Searches of one fit: the engine's number, or with a budget one for each idle worker."""
         if fit.budget is None:
             return fit.engine.restarts
-        return max(1, self.pool.searches // self.n_fits)
+        return max(1, self.pool.searches // len(self.fits))
 
     # --- there -------------------------------------------------------------------------------
 
@@ -214,6 +191,13 @@ class Scheduler:
             searches = state.in_order[: state.searches]
             found = [equation for search in searches for equation in search.equations]
             call = refine_task, state.fit, state.computed, found
+        elif stage == "complete":
+            call = complete_task, state.fit, *state.asked
+        elif stage == "share":
+            if (front := self.journal.find_shared(state.fit, *state.asked)) is not None:
+                self.through(state, front)
+                return
+            call = share_task, state.fit, *state.asked
         elif (equations := self.journal.find_search(state.fit, restart)) is not None:
             self.ended(task, attempt(named_task, state.fit, state.computed, equations))
             return
@@ -281,12 +265,14 @@ class Scheduler:
         elif task.stage == "compute":
             state.computed = result
             self.computed(task.key)
-        elif task.stage == "refine":
-            state.front = result
-            self.journal.keep_front(state.fit, result)
-            self.progress(task.key, 1.0, shown(result))
-        else:
+        elif task.stage == "search":
             self.searched(task.key, task.restart, result)
+        else:
+            if task.stage == "refine":
+                self.journal.keep_front(state.fit, result)
+            elif task.stage == "share":
+                self.journal.keep_shared(state.fit, *state.asked, result)
+            self.through(state, result)
 
     def computed(self, key: str) -> None:
         """Search, unless there is nothing to be gained or nobody to search."""
@@ -339,17 +325,45 @@ class Scheduler:
                 if (watch := self.watches.pop(task, None)) is not None:
                     watch.stop()
 
+    def through(self, state: FitState, front: ParetoFront | None) -> None:
+        """A fit has come to the end of a stage that others of its block may wait for."""
+        state.front = front
+        if front is not None:
+            self.progress(state.fit.key, 1.0, shown(front))
+        if state.fit.block:
+            block = self.blocks[state.fit.block]
+            block.open.discard(state.fit.key)
+            self.go_on_together(block)
+
+    def go_on_together(self, block: Block) -> None:
+        """To the next stage of a block at which there is anything to be done, if all of its fits
+        are through with the one before."""
+        while block.stages and not block.open:
+            stage = block.stages.popleft()
+            states = [self.fits[key] for key in block.keys]
+            found = [(s.fit, s.front) for s in states if s.front is not None and s.front.equations]
+            for key, others in _OFFERS[stage](found).items():
+                self.fits[key].others = others
+                block.open.add(key)
+                self.urgent.append(Task(key, stage))
+
     def stop(self, *keys: str) -> None:
         for task, watch in self.watches.items():
             if task.key in keys:
                 watch.stop()
 
     def fail(self, key: str, reason: str) -> None:
-        if not self.fits[key].failure:
-            self.fits[key].failure = reason
-            self.fits[key].searches = 0
+        """A fit has no front then; one that has keeps it as it is, and a warning says so."""
+        state = self.fits[key]
+        if state.failure:
+            return
+        if state.front is None:
+            state.failure, state.searches = reason, 0
             self.stop(key)
             self.progress(key, 1.0, "")
+        else:
+            warnings.warn(f"{key}: {reason}; its equations are those from before", stacklevel=2)
+        self.through(state, state.front)
 
     def give_up_late(self) -> None:
         """Leave alone what has gone on for far more than its budget.

@@ -2,12 +2,12 @@
 
 Components of one vector, such as the messages of a graph network, mostly follow one law with other
 constants. So a form that the search found for one of them is fitted to all, each term of its sums
-with a factor of its own: what is 1 for one component is another number for the next (`share`).
+with a factor of its own: what is 1 for one component is another number for the next (`share_task`).
 
 Messages are mixtures of the components of a force. Where a mixture is uneven, the smaller share
 buys little of the loss, and is not worth its length. But a term that makes up another output of the
 same block is no new hypothesis: it costs one constant. It is taken where it is a twentieth of the
-output's own and samples confirm it (`complete`).
+output's own and samples confirm it (`complete_task`).
 
 That is not asked of the description: under a robust loss a term that part of the samples lack is a
 single direction of the errors, and found to be worth nothing.
@@ -16,14 +16,14 @@ single direction of the errors, and found to be worth nothing.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import sympy
 
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
 from symcompile.expressions.slots import is_constant, renumber, slot
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.fit import Fit
@@ -32,13 +32,16 @@ from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
 
-Make = Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront]
-Keep = Callable[[Fit, ParetoFront, Sequence[Equation], Make], ParetoFront]
+# The fits of a block that found an equation, with their fronts.
+Block = Sequence[tuple[Fit, ParetoFront]]
 
 # Share of a budget that each of the two may take, and as much again to fit what was tried.
 _BUDGET_SHARE = 0.03
 # Blocks with more outputs are no vectors in space.
 MOST_OUTPUTS = 4
+# An output of a wide block tries so many forms of others, those that come nearest to it as they
+# are, on so many rows: all of them take longer than its search.
+MOST_FORMS, _ROWS = 16, 500
 # What is taken up is at least this share of the output's own part, and lowers errors by so many
 # standard errors.
 SHARE, SIGMA = 0.05, 3.0
@@ -46,70 +49,71 @@ SHARE, SIGMA = 0.05, 3.0
 _WIDTHS, _ROUNDS = (4.0, 2.0, 1.0), 10
 
 
-def share(
-    fits: Sequence[Fit], fronts: Mapping[str, ParetoFront], keep: Keep | None = None
-) -> dict[str, ParetoFront]:
-    """Fronts by key, each with what the chosen forms of the same block's other outputs add.
-
-    Offered are the choice of each, and the longest that lowers its loss: the choice of a noisy
-    output may come before the law. `keep` may know a result already: of many outputs it takes as
-    long as a search.
-    """
-    result = dict(fronts)
-    for block in _blocks(fits, fronts):
-        offered = [
-            equation
-            for fit in block
-            for equation in dict.fromkeys([fronts[fit.key].best, fronts[fit.key].select("plateau")])
-        ]
-        for fit in block:
-            front = fronts[fit.key]
-            own = {equation.form for equation in front}
-            others = [equation for equation in offered if equation.form not in own]
-            if others:
-                asked = fit, front, others
-                result[fit.key] = _with_forms(*asked) if keep is None else keep(*asked, _with_forms)
-    return result
+def forms_for(block: Block) -> dict[str, list[Equation]]:
+    """For each fit of a block, by key, the forms of others that it has not: the choice of each, and
+    the longest that lowers its loss, since the choice of a noisy output may come before the law."""
+    offered = [
+        equation
+        for _, front in block
+        for equation in dict.fromkeys([front.best, front.select("plateau")])
+    ]
+    known: dict[int, Array] = {}
+    forms = {}
+    for fit, front in block:
+        own = {equation.form for equation in front}
+        places = [k for k, equation in enumerate(offered) if equation.form not in own]
+        if len(places) > MOST_FORMS:
+            X = fit.data.X[:_ROWS]
+            if id(fit.data.X) not in known:  # that of one fit is mostly that of all
+                known[id(fit.data.X)] = np.stack([equation.predict(X) for equation in offered])
+            places = _nearest(places, known[id(fit.data.X)], fit.data)
+        if places:
+            forms[fit.key] = [offered[k] for k in places]
+    return forms
 
 
-def complete(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> dict[str, ParetoFront]:
-    """Fronts by key; where an output was completed, nothing shorter is chosen from its front."""
-    result = dict(fronts)
-    for block in _blocks(fits, fronts):
-        if not 2 <= len(block) <= MOST_OUTPUTS:
-            continue
-        best = {fit.key: fronts[fit.key].best for fit in block}
-        for fit in block:
-            equation = completed(
-                fit.data,
-                fit.holdout,
-                best[fit.key],
-                [equation for key, equation in best.items() if key != fit.key],
-                fit.limits(_BUDGET_SHARE),
-                fit.refine,
-            )
-            if equation is not None:
-                grown = fronts[fit.key].grown([equation])
-                # The equation, or what beats it: a search may have found the same.
-                taken = sum(other.complexity <= equation.complexity for other in grown) - 1
-                result[fit.key] = fit.chosen(grown, first=taken)
-    return result
+@np.errstate(all="ignore")
+def _nearest(places: list[int], values: Array, data: Dataset) -> list[int]:
+    """Of the forms with these places among values [n_forms, n_rows] those that come nearest to an
+    output with a factor and an offset, in their order."""
+    values, y, weights = values[places], data.y[:_ROWS], data.search_weights
+    weights = np.ones(len(y)) if weights is None else weights[:_ROWS]
+    values = values - np.average(values, axis=1, weights=weights, keepdims=True)
+    y = (y - np.average(y, weights=weights)) * weights
+    explained = np.square(values @ y) / (np.square(values) @ weights)
+    order = np.argsort(-np.nan_to_num(explained, nan=-1.0), kind="stable")
+    return [places[k] for k in sorted(order[:MOST_FORMS].tolist())]
 
 
-def _blocks(fits: Sequence[Fit], fronts: Mapping[str, ParetoFront]) -> list[list[Fit]]:
-    """The fits of each block that found an equation."""
-    blocks: dict[str, list[Fit]] = defaultdict(list)
-    for fit in fits:
-        if fit.block and fronts[fit.key].equations:
-            blocks[fit.block].append(fit)
-    return list(blocks.values())
+def terms_for(block: Block) -> dict[str, list[Equation]]:
+    """For each fit of a block, by key, the choices of the others, whose terms it may lack."""
+    if not 2 <= len(block) <= MOST_OUTPUTS:
+        return {}
+    best = {fit.key: front.best for fit, front in block}
+    return {key: [e for other, e in best.items() if other != key] for key in best}
 
 
-def _with_forms(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
+@np.errstate(all="ignore")
+def share_task(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
+    """The front with what the forms of others add."""
     scaled_to_fit = [scaled(other, fit.data) for other in others]
     candidates = [equation for equation in scaled_to_fit if equation is not None]
     options = replace(fit.refine, max_fits=min(fit.refine.max_fits, 10 * len(others)))
     return fit.chosen(front.grown(fit.refined(candidates, _BUDGET_SHARE, options)))
+
+
+@np.errstate(all="ignore")
+def complete_task(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> ParetoFront:
+    """The front with its choice completed by terms of others; where it was, nothing shorter is
+    chosen."""
+    limits = fit.limits(_BUDGET_SHARE)
+    equation = completed(fit.data, fit.holdout, front.best, others, limits, fit.refine)
+    if equation is None:
+        return front
+    grown = front.grown([equation])
+    # The equation, or what beats it: a search may have found the same.
+    taken = sum(other.complexity <= equation.complexity for other in grown) - 1
+    return fit.chosen(grown, first=taken)
 
 
 def scaled(equation: Equation, fit: Dataset) -> Equation | None:

@@ -13,19 +13,24 @@ from symcompile.regression.engines import ProgressCallback, SearchProgress
 
 # Characters of the reason for a failure.
 _LONGEST = 300
+_WORDS = {
+    "compute": "what needs no search",
+    "search": "its search",
+    "refine": "its refinement",
+    "share": "the trial of other outputs' forms",
+    "complete": "the trial of other outputs' terms",
+}
 
 
 class Task(NamedTuple):
-    """Of the fit `key`: "compute", "search" number `restart`, or "refine"."""
+    """Of the fit `key`: "compute", "search" number `restart`, "refine", "share" or "complete"."""
 
     key: str
     stage: str
     restart: int = 0
 
     def __str__(self) -> str:
-        return {"compute": "what needs no search", "refine": "its refinement"}.get(
-            self.stage, "its search"
-        )
+        return _WORDS[self.stage]
 
 
 @dataclass(frozen=True)

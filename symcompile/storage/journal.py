@@ -73,25 +73,16 @@ class Journal:
     def keep_front(self, fit: Fit, front: ParetoFront) -> None:
         self._keep("fronts", front, lambda: fingerprint(fit))
 
-    def shared(
-        self,
-        fit: Fit,
-        front: ParetoFront,
-        others: Sequence[Equation],
-        make: Callable[[Fit, ParetoFront, Sequence[Equation]], ParetoFront],
-    ) -> ParetoFront:
-        """What `make` gives for these three, made only where it is not known."""
+    def find_shared(
+        self, fit: Fit, front: ParetoFront, others: Sequence[Equation]
+    ) -> ParetoFront | None:
+        """What an equal front became by the forms of equal others."""
+        return self._find("shared", fit, lambda: shared_fingerprint(fit, front, others))
 
-        def name() -> str:
-            fronts = front, ParetoFront(tuple(others), 0.0)
-            stored = [json.dumps(front.to_json(text=False)) for front in fronts]
-            return _sha256("\n".join([fingerprint(fit), *stored]))
-
-        made = self._find("shared", fit, name)
-        if made is None:
-            made = make(fit, front, others)
-            self._keep("shared", made, name)
-        return made
+    def keep_shared(
+        self, fit: Fit, front: ParetoFront, others: Sequence[Equation], shared: ParetoFront
+    ) -> None:
+        self._keep("shared", shared, lambda: shared_fingerprint(fit, front, others))
 
     def _find(self, kind: str, fit: Fit, name: Callable[[], str]) -> ParetoFront | None:
         """None where there is no file, and where it does not hold what was once written."""
@@ -181,6 +172,13 @@ def fingerprint(fit: Fit) -> str:
     settings = {**_search_settings(fit), "refine": asdict(fit.refine)}
     fitted, held = ((data.X, data.y, data.weights) for data in (fit.data, fit.holdout))
     return _digest(settings, (*fitted, *held, fit.holdout.folds))
+
+
+def shared_fingerprint(fit: Fit, front: ParetoFront, others: Sequence[Equation]) -> str:
+    """SHA-256 over what a front is that takes up forms, and these."""
+    fronts = front, ParetoFront(tuple(others), 0.0)
+    stored = [json.dumps(front.to_json(text=False)) for front in fronts]
+    return _sha256("\n".join([fingerprint(fit), *stored]))
 
 
 def _search_settings(fit: Fit) -> dict[str, Any]:
