@@ -28,7 +28,7 @@ class ChoosePass:
 
     def run(self, state: Refined) -> Chosen:
         # Blocks are judged in the place of the original's: there is no hybrid yet.
-        original = Assembly(state.root, state.root, state.recording)
+        original = Assembly(state.root, state.root, state.recording, known=state.results)
         choices = {}
         with same_random_state():
             for path, region in state.recording.regions.items():

@@ -18,6 +18,7 @@ from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch
 from symcompile.modules.recorder import RecordedModel, RecordedRegion, Recorder
 from symcompile.modules.region import Interface, Region
+from symcompile.modules.results import Results
 from symcompile.modules.state import put_back, same_random_state
 from symcompile.passes.capture import BOUNDARIES
 from symcompile.pipeline import Instrumented, Partitioned
@@ -38,14 +39,15 @@ class InstrumentPass:
     def run(self, state: Partitioned) -> Instrumented:
         source = state.source
         if isinstance(source, Recording):
-            return Instrumented(**vars(state), recording=_retargeted(source, state.places))
+            recording = _retargeted(source, state.places)
+            return Instrumented(**vars(state), recording=recording, results=Results())
         with same_random_state():
             if source is None:
-                recording = self._sampled(state)
+                recording, results = self._sampled(state)
             else:
-                recording = self._recorded(state, source, state.root, state.places)
+                recording, results = self._recorded(state, source, state.root, state.places)
             put_back(state.root, state.model)
-        return Instrumented(**vars(state), recording=recording)
+        return Instrumented(**vars(state), recording=recording, results=results)
 
     def _recorded(
         self,
@@ -53,8 +55,9 @@ class InstrumentPass:
         batches: Iterable[Batch],
         root: nn.Module,
         targets: Mapping[str, Target],
-    ) -> Recording:
-        """Name the inputs, and gather what was observed into one immutable value."""
+    ) -> tuple[Recording, Results]:
+        """Name the inputs, and gather what was observed into one immutable value; what the model
+        gave is for those who go on from here."""
         seen = self.record(root, targets, batches)
         regions, samples, refused = {}, {}, {}
         for path, recorded in seen.regions.items():
@@ -64,7 +67,7 @@ class InstrumentPass:
             samples[path] = recorded.samples
             module = root if path == "." else root.get_submodule(path)
             regions[path] = _region(path, targets[path], module, recorded, state.columns)
-        return Recording(
+        recording = Recording(
             regions,
             samples,
             refused,
@@ -75,6 +78,7 @@ class InstrumentPass:
             state.note,
             self.seed,
         )
+        return recording, seen.results
 
     def record(
         self, root: nn.Module, paths: Iterable[str], batches: Iterable[Batch]
@@ -91,7 +95,7 @@ class InstrumentPass:
                 recorder.feed(batch)
         return recorder.finish()
 
-    def _sampled(self, state: Partitioned) -> Recording:
+    def _sampled(self, state: Partitioned) -> tuple[Recording, Results]:
         """Draw the inputs of each target from its domain: nothing is known of the whole model's,
         unless the target is all of it."""
         alone = {}
@@ -101,15 +105,17 @@ class InstrumentPass:
             alone[path] = self._recorded(state, [batch], module, {".": target})
         if "." in alone:
             return alone["."]
-        return Recording(
-            {p: replace(region, path=p) for p, r in alone.items() for region in r.regions.values()},
-            {path: samples for path, r in alone.items() for samples in r.samples.values()},
-            {path: reason for path, r in alone.items() for reason in r.refused.values()},
+        parts = {path: recording for path, (recording, _) in alone.items()}
+        recording = Recording(
+            {p: replace(region, path=p) for p, r in parts.items() for region in r.regions.values()},
+            {path: samples for path, r in parts.items() for samples in r.samples.values()},
+            {path: reason for path, r in parts.items() for reason in r.refused.values()},
             fingerprint=state.fingerprint,
             capture=BOUNDARIES,
             note=state.note,
             seed=self.seed,
         )
+        return recording, Results()  # of the parts, not of the model
 
 
 # --- regions ---------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class RewritePass:
                 hybrid: nn.Module = root_for(regions["."], root)
             else:
                 hybrid = vacate(root, regions)
-            assembly = Assembly(hybrid, root, state.recording, dict(state.controls))
+            assembly = Assembly(hybrid, root, state.recording, dict(state.controls), state.results)
             lowered = {
                 path: _put(assembly, region, state.choices[path])
                 for path, region in regions.items()

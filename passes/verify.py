@@ -9,12 +9,13 @@ was found of an output's structure, the neural block itself is asked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from symcompile.assembly import Assembly, InstalledBlock
 from symcompile.fidelity.measuring import does_not_run
 from symcompile.fidelity.outcome import OVERRULED, RULE, Outcome, Refusal, Rewrite
+from symcompile.modules.results import Results
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import same_random_state
 from symcompile.pipeline import Rewritten, Verified
@@ -41,10 +42,16 @@ class VerifyPass:
     def run(self, state: Rewritten) -> Verified:
         with same_random_state():
             blocks = {path: self._measured(state, path) for path in state.lowered}
-            _refuse_what_does_not_run(state.assembly, blocks)
-            _refuse_what_breaks_together(state.assembly, blocks)
-        lowered = {path: block.lowered for path, block in blocks.items()}
-        return Verified(**{**vars(state), "lowered": lowered}, blocks=blocks)
+            # Where several are finite together the model has run with them.
+            if not (len(_replaced(blocks)) > 1 and state.assembly.finite()):
+                _refuse_what_does_not_run(state.assembly, blocks)
+                _refuse_what_breaks_together(state.assembly, blocks)
+        changed = {
+            "lowered": {path: block.lowered for path, block in blocks.items()},
+            "assembly": replace(state.assembly, known=None),
+            "results": Results(),
+        }
+        return Verified(**{**vars(state), **changed}, blocks=blocks)
 
     def _measured(self, state: Rewritten, path: str) -> InstalledBlock:
         """The block with its fidelity: what `choose` has measured to judge it, completed. Of
@@ -79,6 +86,10 @@ def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[
     }
 
 
+def _replaced(blocks: Mapping[str, InstalledBlock]) -> list[InstalledBlock]:
+    return [block for block in blocks.values() if isinstance(block.outcome, Rewrite)]
+
+
 def _refuse_what_does_not_run(assembly: Assembly, blocks: dict[str, InstalledBlock]) -> None:
     """A model may reach into its blocks, past their forward: such blocks stay neural."""
     for path, block in blocks.items():
@@ -94,7 +105,7 @@ def _refuse_what_breaks_together(assembly: Assembly, blocks: dict[str, Installed
     """Blocks that do no harm alone may do it together, such as two that each double what a third
     squares."""
     while True:
-        replaced = [block for block in blocks.values() if isinstance(block.outcome, Rewrite)]
+        replaced = _replaced(blocks)
         if len(replaced) < 2 or assembly.finite():
             return
         culprit = _culprit(assembly, replaced)

@@ -35,6 +35,7 @@ from symcompile.modules.calling import (
     without_gradients,
 )
 from symcompile.modules.region import Region
+from symcompile.modules.results import Results
 from symcompile.modules.samples import Samples
 from symcompile.modules.state import preserving, same_random_state
 from symcompile.modules.surgery import copy_block, install
@@ -73,12 +74,15 @@ class Assembly:
         root: the captured original; None where it isn't at hand.
         recording: what the equations were fitted to.
         controls: by region path, as far as they have been needed.
+        known: what the original gives on the batches of the recording; None where that is not worth
+            its memory.
     """
 
     module: nn.Module
     root: nn.Module | None
     recording: Recording
     controls: dict[str, Controls] = field(default_factory=dict)
+    known: Results | None = None
 
     # --- blocks ------------------------------------------------------------------------------
 
@@ -183,16 +187,17 @@ class Assembly:
             original = self.root if path == "." else self.root.get_submodule(path)
             neural = of_block(region, original, home(self.root)[0])
         reference = Reference(region, samples, self.controls[path], neural, recording.seed)
-        return Comparison(self.root, original, reference, recording.batches, recording.batches_are)
+        batches, known = (recording.batches, recording.batches_are), self.known or Results()
+        return Comparison(self.root, original, reference, *batches, known)
 
     def change(self) -> EndToEnd | None:
         """What the hybrid gives beside the original; None where that can't be told."""
-        if self.root is None or not self.recording.batches:
+        recording = self.recording
+        if self.root is None or not recording.batches:
             return None
         try:
-            return change_of_whole(
-                self.root, self.module, self.recording.batches, self.recording.batches_are
-            )
+            batches = recording.batches, recording.batches_are
+            return change_of_whole(self.root, self.module, *batches, self.known)
         except Exception:  # whatever a user's forward raises
             return None
 

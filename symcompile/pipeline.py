@@ -23,6 +23,7 @@ from symcompile.lowering.block import Lowered
 from symcompile.modules.batches import Columns
 from symcompile.modules.calling import Batch
 from symcompile.modules.region import Region
+from symcompile.modules.results import Results
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.pareto import ParetoFront
@@ -89,9 +90,14 @@ class Partitioned(Captured):
 
 @dataclass(frozen=True)
 class Instrumented(Partitioned):
-    """What the regions saw and gave; targets that can't be replaced, with their reasons."""
+    """What the regions saw and gave; targets that can't be replaced, with their reasons.
+
+    Attributes:
+        results: what the model gave on the batches of the recording, as far as it is known.
+    """
 
     recording: Recording
+    results: Results
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

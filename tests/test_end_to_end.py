@@ -6,13 +6,15 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from symcompile.errors import DataError
-from symcompile.fidelity.end_to_end import end_to_end, remembered
+from symcompile.fidelity.end_to_end import end_to_end
+from symcompile.modules.results import Results
 
 BATCHES = [torch.tensor([3.0, 4.0]), torch.tensor([[12.0]])]
 
@@ -105,8 +107,8 @@ def test_results_of_the_original_are_computed_once_while_they_are_small(monkeypa
         calls.append(len(batch))
         return {"values": batch, "rest": (batch[:0], 7)}
 
-    monkeypatch.setattr("symcompile.fidelity.end_to_end._REMEMBERED_BYTES", 100)
-    results = remembered(run)
+    monkeypatch.setattr("symcompile.modules.results._ROOM", 100)
+    results = partial(Results().of, run=run)
     small, large = torch.ones(20), torch.ones(30)
     for _ in range(3):
         for batch in (small, large):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,15 +12,14 @@ from torch import nn
 
 from symcompile.errors import DataError
 from symcompile.fidelity.outcome import EndToEnd
-from symcompile.modules.calling import Batch, evaluating, plain, run, tensors, without_gradients
+from symcompile.modules.calling import Batch, evaluating, run, without_gradients
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import replaced
+from symcompile.modules.results import Results, floats
 from symcompile.modules.state import preserving, same_random_state
 
 # Entries that are compared at once, in float64.
 _AT_ONCE = 2**22
-# What results of the original may take while replacements are tried.
-_REMEMBERED_BYTES = 2**28
 
 
 def end_to_end(
@@ -48,11 +48,11 @@ def end_to_end(
     broken = set()
     with torch.no_grad():
         for batch in batches:
-            before = [_flat(tensor) for tensor in _floats(original(batch))]
+            before = [_flat(tensor) for tensor in floats(original(batch))]
             for _, reference in _pieces(before, before):
                 size, counted = math.hypot(size, _norm(reference)), counted + len(reference)
             for name, run in replaced.items():
-                after = [_flat(tensor) for tensor in _floats(run(batch))]
+                after = [_flat(tensor) for tensor in floats(run(batch))]
                 _same_shapes(name, before, after)
                 for changed, reference in _pieces(after, before):
                     change[name] = math.hypot(change[name], _norm(changed - reference))
@@ -64,11 +64,21 @@ def end_to_end(
 
 
 def change_of_whole(
-    original: nn.Module, hybrid: nn.Module, batches: tuple[Batch, ...], batches_are: str
+    original: nn.Module,
+    hybrid: nn.Module,
+    batches: tuple[Batch, ...],
+    batches_are: str,
+    known: Results | None = None,
 ) -> EndToEnd:
     """What all targets together do to the model's output; NaN without batches."""
+    before, after = of_original(original, known or Results()), {"equation": as_it_is(hybrid)}
     with same_random_state(), evaluating(original, hybrid):
-        return end_to_end(as_it_is(original), {"equation": as_it_is(hybrid)}, batches, batches_are)
+        return end_to_end(before, after, batches, batches_are)
+
+
+def of_original(module: nn.Module, known: Results) -> Callable[[Batch], list[torch.Tensor]]:
+    """What the original gives on a batch, run only where that is not known."""
+    return partial(known.of, run=as_it_is(module))
 
 
 def as_it_is(module: nn.Module) -> Callable[[Batch], Any]:
@@ -108,33 +118,6 @@ def _same_shapes(name: str, before: list[torch.Tensor], after: list[torch.Tensor
             f"replaced by {name!r}, the model returns tensors of {sizes} entries:"
             f" expected {expected}, as from the original"
         )
-
-
-def remembered(run: Callable[[Any], Any]) -> Callable[[Any], list[torch.Tensor]]:
-    """What a model gives on batches, computed once for each as long as all of it is small: every
-    replacement is compared with the same results."""
-    results: dict[int, tuple[Any, list[torch.Tensor]]] = {}
-    room = _REMEMBERED_BYTES
-
-    def call(batch: Any) -> list[torch.Tensor]:
-        nonlocal room
-        if id(batch) in results:
-            return results[id(batch)][1]
-        result = _floats(run(batch))
-        size = sum(tensor.numel() * tensor.element_size() for tensor in result)
-        if size <= room:
-            room -= size
-            # Cloned, since a model may give out what it writes into; and the batch keeps its id.
-            results[id(batch)] = batch, [tensor.clone() for tensor in result]
-        return result
-
-    return call
-
-
-def _floats(value: Any) -> list[torch.Tensor]:
-    """Floating-point and complex tensors anywhere in a model's output, in order."""
-    every = tensors(plain(value))
-    return [t.detach() for t in every if t.is_floating_point() or t.is_complex()]
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:

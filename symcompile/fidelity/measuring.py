@@ -21,7 +21,7 @@ from symcompile.errors import ChoiceError, SymCompileError, described
 from symcompile.expressions.equation import Equation
 from symcompile.fidelity.controls import LinearMap
 from symcompile.fidelity.derivatives import of_block
-from symcompile.fidelity.end_to_end import as_it_is, end_to_end, remembered, with_replaced
+from symcompile.fidelity.end_to_end import end_to_end, of_original, with_replaced
 from symcompile.fidelity.latency import latency
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
@@ -30,6 +30,7 @@ from symcompile.fidelity.structure import with_answers_of_block
 from symcompile.lowering.block import Lowered
 from symcompile.modules.calling import Batch, evaluating, home
 from symcompile.modules.region_call import Rows, in_place_of, on_rows
+from symcompile.modules.results import Results
 from symcompile.modules.state import preserving, same_random_state
 from symcompile.regression.pareto import ParetoFront
 
@@ -49,6 +50,7 @@ class Comparison:
         root, original: the captured model, and its block of the region; None where they aren't at
             hand.
         batches, batches_are: inputs of the whole model for end-to-end figures, and which they are.
+        known: what the original gives on them.
     """
 
     root: nn.Module | None
@@ -56,6 +58,7 @@ class Comparison:
     reference: Reference
     batches: tuple[Batch, ...]
     batches_are: str
+    known: Results = field(default_factory=Results)
     optional: OptionalMeasurements = field(default_factory=OptionalMeasurements)
 
     def judge(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
@@ -144,13 +147,8 @@ class Comparison:
         root, region = self.root, self.reference.region
         assert root is not None
         runs = {name: with_replaced(root, region, block) for name, block in stand_ins.items()}
-        return end_to_end(self._results, runs, self.batches, self.batches_are)
-
-    @cached_property
-    def _results(self) -> Callable[[Batch], list[torch.Tensor]]:
-        """What the original gives on the batches."""
-        assert self.root is not None
-        return remembered(as_it_is(self.root))
+        original = of_original(root, self.known)
+        return end_to_end(original, runs, self.batches, self.batches_are)
 
     def _latency(self, block: nn.Module) -> tuple[Latency, ...]:
         assert self.original is not None

@@ -43,6 +43,7 @@ from symcompile.modules.calling import (
 )
 from symcompile.modules.interface import Call, matrix_in, matrix_out, read_interface
 from symcompile.modules.region import Interface
+from symcompile.modules.results import Results
 from symcompile.modules.samples import (
     HELD_OUT_BATCHES,
     HELD_OUT_ROWS,
@@ -81,11 +82,13 @@ class RecordedModel:
         regions: by path.
         batches: held-out inputs where there are any, else the first batch.
         batches_are: which of these, in the words of `Recording`.
+        results: what the model gave on those that were held out.
     """
 
     regions: Mapping[str, RecordedRegion]
     batches: tuple[Batch, ...]
     batches_are: str
+    results: Results
 
 
 @dataclass
@@ -129,6 +132,7 @@ class Recorder:
         self.without_grad = True
         self.batches, self.rows, self.quota, self.elements = 0, 0, 0.0, 0
         self.held: list[Batch] = []
+        self.results = Results()
         self.first: list[Batch] = []
         self.few: list[Batch] = []
         self._listening, self._autocast = True, _autocast()
@@ -196,9 +200,9 @@ class Recorder:
         held_out = all(samples is None or samples.holdout.any() for samples in recordings)
         if held_out and self.held:
             kind = HELD_OUT_ROWS if self.by_rows else HELD_OUT_BATCHES
-            return RecordedModel(regions, tuple(self.held), kind)
+            return RecordedModel(regions, tuple(self.held), kind, self.results)
         kept = self.first if held_out else self.few or self.first
-        return RecordedModel(regions, tuple(kept), RECORDED_BATCHES)
+        return RecordedModel(regions, tuple(kept), RECORDED_BATCHES, self.results)
 
     # --- running the model -------------------------------------------------------------------
 
@@ -214,7 +218,7 @@ class Recorder:
 
     def _run(self, batch: Batch, held: bool) -> None:
         try:
-            self._forward(batch)
+            result = self._forward(batch)
         except SymCompileError:
             raise
         except Exception as error:  # whatever a user's forward raises
@@ -226,6 +230,7 @@ class Recorder:
         self._commit(held)
         if held and self.elements <= MAX_KEPT_ELEMENTS:
             self.held.append(_detached(batch))
+            self.results.keep(self.held[-1], result)
             self.elements += sum(t.numel() for t in tensors(batch))
 
     def _forward(self, batch: Batch) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
-from torch.utils.hooks import RemovableHandle
 
 from symcompile.modules.arguments import build_arguments, pick_tensors
 from symcompile.modules.calling import tensors
@@ -88,29 +87,25 @@ def in_place_of(region: Region, function: Rows) -> Callable[..., Any]:
 def replaced(
     root: nn.Module, paths: Mapping[str, Callable[..., Any]], run: Callable[[], Any]
 ) -> Any:
-    """Run `root` with the results of some submodules replaced; the module itself is not changed.
-
-    A submodule is still called, and its result dropped: hooks reach every model, whatever its
-    class, and are gone afterwards.
-    """
-    with ExitStack() as hooks:
+    """Run `root` with functions in the place of the forwards of some submodules, which do not run;
+    they are put back afterwards."""
+    with ExitStack() as stack:
         for path, function in paths.items():
-            for hook in _diverting(root.get_submodule(path), function):
-                hooks.enter_context(hook)
+            stack.enter_context(_diverted(root.get_submodule(path), function))
         return run()
 
 
-def _diverting(module: nn.Module, function: Callable[..., Any]) -> list[RemovableHandle]:
-    results: list[Any] = []
-
-    def before(_: nn.Module, args: Any, kwargs: Any) -> None:
-        # Now, because the block may write into its inputs.
-        results.append(function(*args, **kwargs))
-
-    def after(*_: Any) -> Any:
-        return results.pop()
-
-    return [
-        module.register_forward_pre_hook(before, with_kwargs=True),
-        module.register_forward_hook(after),
-    ]
+@contextmanager
+def _diverted(module: nn.Module, function: Callable[..., Any]) -> Iterator[None]:
+    # What torch fuses past a module's forward, it calls where there are hooks, as in a recording.
+    hook = module.register_forward_hook(lambda *_: None)
+    own = module.__dict__.get("forward")
+    module.__dict__["forward"] = function
+    try:
+        yield
+    finally:
+        hook.remove()
+        if own is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = own
