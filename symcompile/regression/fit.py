@@ -7,6 +7,7 @@ run them.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -32,10 +33,12 @@ from symcompile.regression.refine import Refine, refine
 from symcompile.regression.sparse import without_search
 from symcompile.regression.structure.statement import borne_out
 
-# Shares of a budget that are kept back: to refine what was found; of that, to fit what needs no
-# search, and to try forms before the front has to be brought to its end, which takes as long again.
-_REFINE_SHARE, _UNSEARCHED_SHARE, _PRUNE_SHARE = 0.35, 0.1, 0.15
-_COMPUTE_SHARE = 0.2
+# Shares of a budget that are kept back: to refine what was found, and for what fits of a block have
+# of each other. Of the first, to fit what needs no search, and to try forms before the front has to
+# be brought to its end, which takes as long again. A search gets what is left of the rest when what
+# laws there are have been computed.
+_REFINE_SHARE, _UNSEARCHED_SHARE, _PRUNE_SHARE = 0.32, 0.08, 0.12
+_BLOCK_SHARE, _COMPUTE_SHARE, _LEAST_SHARE = 0.08, 0.4, 0.1
 _SEED_STEP = 1_000_003
 
 
@@ -86,6 +89,13 @@ class Fit:
         """What equations may be, and a share of the budget to find them in, from now on."""
         seconds = math.inf if self.budget is None else self.budget * share
         return Limits(self.engine.operators, self.engine.max_complexity).within(seconds)
+
+    def seconds_to_search(self, computed: Computed) -> float | None:
+        """What a search may take of the budget after laws were computed."""
+        if self.budget is None:
+            return None
+        left = self.budget * (1.0 - _REFINE_SHARE - (_BLOCK_SHARE if self.block else 0.0))
+        return max(left - computed.seconds, self.budget * _LEAST_SHARE)
 
     def refined(
         self, candidates: Iterable[Equation], share: float, options: Refine | None = None
@@ -158,23 +168,23 @@ def searched(
     each is of both, and where constants have no dimension all are of that alone.
     """
     fit = replace(fit, guesses=(*fit.guesses, *computed.equations))
-    smaller = grouped(fit, restart // 2)
+    smaller, seconds = grouped(fit, restart // 2), fit.seconds_to_search(computed)
     if smaller is None:
-        return _searched(fit, restart, progress)
+        return _searched(fit, restart, seconds, progress)
     dimensions, found = fit.engine.operators.dimensions, list[Equation]()
     alone = dimensions is not None and dimensions.dimensionless_constants
-    both = fit.budget is not None and not alone
-    if both:
-        fit = replace(fit, budget=fit.budget and fit.budget / 2)
-        smaller = replace(smaller, fit=fit)
+    both = seconds is not None and not alone
+    seconds = seconds and seconds / (1 + both)
     if alone or both or restart % 2:
-        found += smaller.restored(_searched(smaller.reduced(), restart, progress))
+        found += smaller.restored(_searched(smaller.reduced(), restart, seconds, progress))
     if both or not (alone or restart % 2):
-        found += _searched(fit, restart, progress)
+        found += _searched(fit, restart, seconds, progress)
     return found
 
 
-def _searched(fit: Fit, restart: int, progress: ProgressCallback | None) -> list[Equation]:
+def _searched(
+    fit: Fit, restart: int, seconds: float | None, progress: ProgressCallback | None
+) -> list[Equation]:
     search = getattr(fit.engine, "candidates", fit.engine.fit)
     started: dict[str, Any] = {}
     if fit.guesses and takes_guesses(search):
@@ -185,7 +195,7 @@ def _searched(fit: Fit, restart: int, progress: ProgressCallback | None) -> list
         weights=fit.data.search_weights,
         names=fit.names,
         seed=fit.seed + restart * _SEED_STEP,
-        budget=None if fit.budget is None else fit.budget * (1.0 - _REFINE_SHARE),
+        budget=seconds,
         progress=progress,
         **started,
     )
@@ -203,7 +213,9 @@ def _searched(fit: Fit, restart: int, progress: ProgressCallback | None) -> list
 @np.errstate(all="ignore")
 def compute_task(fit: Fit) -> Computed:
     """The laws of one fit that need no search."""
-    return computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
+    start = time.monotonic()
+    computed = computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
+    return replace(computed, seconds=time.monotonic() - start)
 
 
 @np.errstate(all="ignore")

@@ -137,15 +137,14 @@ class _Problem:
 
     def sums(self, exponents: Sequence[Exponents]) -> list[Sum]:
         """The best few sums of each number of terms; the longer ones only as time allows."""
-        values = _values(self.X, exponents)
-        usable = np.flatnonzero(np.isfinite(values).all(axis=0))
-        values, exponents = values[:, usable], [exponents[k] for k in usable.tolist()]
         most = min(_TERMS, len(self.y) // _ROWS_OF_A_TERM)
         candidates: dict[Sum, None] = {}
         residual = self.deviation
         for _ in range(1 if self.loss.is_squared else _ROUNDS):
             weights = self.weights * self.loss.weights(residual)
-            supports = Library.of(values, self.y, weights).beam(most, self.deadline)
+            # What is not finite is left out there.
+            library = Library.of(_values(self.X, exponents), self.y, weights)
+            supports = library.beam(most, self.deadline)
             sums = [tuple(exponents[k] for k in support) for support in supports]
             candidates |= dict.fromkeys(self.moved(terms) for terms in sums)
             candidates |= dict.fromkeys(self.products(sums, weights))
@@ -156,12 +155,13 @@ class _Problem:
     def moved(self, terms: Sum) -> Sum:
         """The terms times that power of one input, again and again, which lowers the loss most."""
         best = self.fitted(terms)[0]
-        while True:
+        while not self.late:
             trials = {trial: self.fitted(trial)[0] for trial in self.neighbours(terms)}
             nearest = min(trials, key=trials.__getitem__, default=None)
-            if nearest is None or trials[nearest] >= best or self.late:
-                return terms
+            if nearest is None or trials[nearest] >= best:
+                break
             terms, best = nearest, trials[nearest]
+        return terms
 
     def neighbours(self, terms: Sum) -> Iterator[Sum]:
         for k in range(len(self.powers)):

@@ -45,14 +45,16 @@ class Library:
 
     @classmethod
     def of(cls, values: Array, y: Array, weights: Array) -> Library:
+        """Of values [n_samples, n_columns], which are overwritten: there are millions of them."""
         root = np.sqrt(weights)
-        columns = values * root[:, None]
-        norms = np.linalg.norm(columns, axis=0)
+        values *= root[:, None]
+        norms = np.sqrt(np.einsum("ij,ij->j", values, values))
         kept = np.flatnonzero(np.isfinite(norms) & (norms > 0))
         if len(kept) < len(norms):
-            columns, norms = columns[:, kept], norms[kept]
+            values, norms = values[:, kept], norms[kept]
+        values /= norms
         size = float(np.linalg.norm(root))
-        return cls(columns / norms, root / size, y * root, norms, size, kept)
+        return cls(values, root / size, y * root, norms, size, kept)
 
     def greedy(self, deadline: float) -> Iterator[tuple[Array, Array]]:
         """Columns of longer and longer sums, and their coefficients before the values that were

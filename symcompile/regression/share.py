@@ -35,8 +35,9 @@ from symcompile.regression.refine import Refine, refine
 # The fits of a block that found an equation, with their fronts.
 Block = Sequence[tuple[Fit, ParetoFront]]
 
-# Share of a budget that each of the two may take, and as much again to fit what was tried.
-_BUDGET_SHARE = 0.03
+# Share of a budget that each of the two may take, and as much again to fit what was tried; all four
+# are kept back by `fit`.
+_BUDGET_SHARE = 0.02
 # Blocks with more outputs are no vectors in space.
 MOST_OUTPUTS = 4
 # An output of a wide block tries so many forms of others, those that come nearest to it as they

@@ -52,12 +52,16 @@ _LEAST, _SURE = 40, 200
 @dataclass(frozen=True)
 class Computed:
     """Equations, what was found of the output's structure, and whether one of them leaves nothing
-    to be gained: it is exact, or errs no more than any smooth function of the same variables."""
+    to be gained: it is exact, or errs no more than any smooth function of the same variables.
+
+    `seconds`: that it took.
+    """
 
     equations: tuple[Equation, ...] = ()
     findings: tuple[Statement, ...] = ()
     complete: bool = False
     exact: bool = False
+    seconds: float = 0.0
 
 
 def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Computed:
@@ -132,15 +136,15 @@ class _Contest:
     def solve(self, found: Structure) -> float:
         """Enter laws of what is left, and as long as none is complete, of what was before the last
         finding that may not be so. The floor of what is left."""
-        spread = found.problems[0].spread
-        of_core = floor(found.core, spread)
+        spread, deadline = found.problems[0].spread, self.limits.deadline
+        of_core = floor(found.core, spread, deadline)
         certain = found.certain if self.sample.count >= _SURE else 0
         for problem in reversed(found.problems[certain:]):
-            least = of_core if problem is found.core else floor(problem, spread)
-            self.enter(problem, _exprs(problem, self.limits, least))
-            self.judge(least)
             if self.over:
                 break
+            least = of_core if problem is found.core else floor(problem, spread, deadline)
+            self.enter(problem, _exprs(problem, self.limits, least))
+            self.judge(least)
         return of_core
 
     def judge(self, least: float) -> None:

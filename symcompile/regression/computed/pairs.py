@@ -7,6 +7,8 @@ Gram matrix, the share of the target's variance that i and j explain together is
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from itertools import pairwise
 from typing import NamedTuple
@@ -32,13 +34,19 @@ class Found(NamedTuple):
 
 @np.errstate(all="ignore")
 def best_sums(
-    values: Array, sizes: Array, target: Array, weight: Array, keep: int
+    values: Array,
+    sizes: Array,
+    target: Array,
+    weight: Array,
+    keep: int,
+    deadline: float = math.inf,
 ) -> dict[int, list[Found]]:
     """The best single forms and pairs for a target [n_rows] among values [n_forms, n_rows], with a
     constant, in weighted squares.
 
     By the sum of their `sizes` [n_forms, ascending], since the right pair is not the best one under
-    noise: up to `keep` of each two sizes, the best first.
+    noise: up to `keep` of each two sizes, the best first. Of pairs those that are looked at by the
+    deadline.
     """
     constant = weight / np.linalg.norm(weight)
     aim = target * weight
@@ -60,6 +68,8 @@ def best_sums(
         for k in i + _largest(r[i:j] ** 2, keep):
             found[s].append(Found((int(places[k]),), 1.0 - float(r[k]) ** 2))
         for t, m, n in blocks[first:]:
+            if time.monotonic() >= deadline:
+                break
             explained = _pairs(unit[i:j], unit[m:n], r[i:j], r[m:n])
             if i == m:
                 explained[np.tril_indices(len(explained))] = 0.0

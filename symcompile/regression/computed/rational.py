@@ -63,7 +63,7 @@ def quotients(
             return
         low = math.inf
         with suppress(np.linalg.LinAlgError):  # numbers beyond those of float64
-            for quotient in _Fit(problem, degrees).eliminated():
+            for quotient in _Fit(problem, degrees).eliminated(deadline):
                 low = min(low, quotient.error)
                 yield quotient
         if low <= exact:
@@ -93,15 +93,15 @@ class _Fit:
             [self.columns[:, : self.above] * self.size, -y * self.columns[:, self.above :]]
         )
 
-    def eliminated(self) -> Iterator[Quotient]:
-        """From all terms to two."""
+    def eliminated(self, deadline: float = math.inf) -> Iterator[Quotient]:
+        """From all terms to two, or as far as that comes by the deadline."""
         active = list(range(len(self.terms)))
         weight = self.problem.weight
         coefficients = self.solved(active, weight)
         for _ in range(_ROUNDS):
             weight = self.weights(active, coefficients)
             coefficients = self.solved(active, weight)
-        while active:
+        while active and time.monotonic() < deadline:
             if len(active) <= _LONGEST:
                 weight = self.weights(active, coefficients)
                 coefficients = self.solved(active, weight)

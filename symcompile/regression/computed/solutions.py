@@ -117,21 +117,25 @@ class _Search:
 
     @np.errstate(all="ignore")
     def found(self, deadline: float) -> list[Solution]:
-        found = []
+        found = list[Solution | None]()
         for transform, sign, h, slope in applicable(self.problem.core, self.operators):
             if time.monotonic() >= deadline:
                 break
             weight = slope * self.problem.weight
-            for of_size in self.sums(self.table.values, h, weight):
+            for of_size in self.sums(self.table.values, h, weight, deadline):
                 for places in islice(of_size, KEPT):
                     for constant in (False, True):
                         found.append(self.sum(transform, sign, places, h, weight, constant))
-        return [s for s in (*found, *self.products()) if s is not None and math.isfinite(s.error)]
+        if time.monotonic() < deadline:
+            found += self.products(deadline)
+        return [s for s in found if s is not None and math.isfinite(s.error)]
 
-    def sums(self, values: Array, h: Array, weight: Array) -> Iterator[Iterator[tuple[int, ...]]]:
+    def sums(
+        self, values: Array, h: Array, weight: Array, deadline: float
+    ) -> Iterator[Iterator[tuple[int, ...]]]:
         """For each size, places of the best sums of forms, the best first."""
         rows, sizes = self.rows, self.table.sizes
-        found = best_sums(values, sizes, h[rows], weight[rows], _LOOKED_AT)
+        found = best_sums(values, sizes, h[rows], weight[rows], _LOOKED_AT, deadline)
         for of_size in found.values():
             yield (sum_.places for sum_ in of_size)
 
@@ -168,14 +172,14 @@ class _Search:
     def share(self, errors: Array) -> float:
         return error(self.problem.weight * errors) / self.spread
 
-    def products(self) -> Iterator[Solution | None]:
+    def products(self, deadline: float) -> Iterator[Solution | None]:
         """Of two forms, each with a power of small halves: sums of their logarithms."""
         core, values = self.problem.core, np.abs(self.table.values)
         if "*" not in self.operators or not (core != 0).all():
             return
         logs = np.log(np.where((values > 0).all(axis=1, keepdims=True), values, np.nan))
         weight = np.abs(core) * self.problem.weight
-        for of_size in self.sums(logs, np.log(np.abs(core)), weight):
+        for of_size in self.sums(logs, np.log(np.abs(core)), weight, deadline):
             spelled = (product for places in of_size if (product := self.product(places, weight)))
             yield from islice(spelled, KEPT)
 

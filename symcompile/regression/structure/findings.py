@@ -93,15 +93,18 @@ def structure(problem: Problem, deadline: float = math.inf) -> Structure:
             finding = replace(finding, certain=False)
         findings.append(finding)
         problems.append(problem)
-    left = _in_best_coordinates(problem, terms)
+    left = _in_best_coordinates(problem, terms, deadline)
     least = error(left[0].errors(terms, left[1])) / spread
     return Structure(tuple(problems), tuple(findings), least)
 
 
-def floor(problem: Problem, spread: float) -> float:
+def floor(problem: Problem, spread: float, deadline: float = math.inf) -> float:
     """What no smooth function of the variables gets below, as a share of the spread: noise, or what
-    a network has not learned. 0 where a surrogate with more terms would err less."""
-    problem, logarithmic = _in_best_coordinates(problem, problem.terms)
+    a network has not learned. 0 where a surrogate with more terms would err less, and past the
+    deadline."""
+    if time.monotonic() >= deadline:
+        return 0.0
+    problem, logarithmic = _in_best_coordinates(problem, problem.terms, deadline)
     counts = problem.terms, max(problem.terms // 2, 1)
     full, half = (error(problem.errors(terms, logarithmic)) for terms in counts)
     return full / spread if half < STILL * full else 0.0
@@ -112,7 +115,7 @@ def _step(
 ) -> tuple[Finding, Problem] | None:
     """What is borne out best of one variable or two; of many where none of these is. None past the
     deadline too."""
-    problem, logarithmic = _in_best_coordinates(problem, terms)
+    problem, logarithmic = _in_best_coordinates(problem, terms, deadline)
     errors = problem.errors(terms, logarithmic)
     full = max(error(errors), _NEGLIGIBLE * spread)
     before = error(errors) / spread
@@ -130,9 +133,11 @@ def _step(
         for found, trial, hypothesis in trials:
             if found > NEAR * full:
                 break
+            if time.monotonic() >= deadline:
+                return None
             reduced = hypothesis.reduced
             if not _as_good(trial, errors, full):
-                reduced, own = _in_best_coordinates(reduced, terms)
+                reduced, own = _in_best_coordinates(reduced, terms, deadline)
                 trial = reduced.errors(terms, own)
                 if not _as_good(trial, errors, full):
                     continue
@@ -151,14 +156,17 @@ def _as_good(trial: Array, errors: Array, full: float) -> bool:
     return no_worse and error(trial) <= FACTOR * full
 
 
-def _in_best_coordinates(problem: Problem, terms: int) -> tuple[Problem, bool]:
-    """Columns as fine as the core needs them, and whether its logarithm is smoother."""
+def _in_best_coordinates(
+    problem: Problem, terms: int, deadline: float = math.inf
+) -> tuple[Problem, bool]:
+    """Columns as fine as the core needs them, as far as that is found by the deadline, and whether
+    its logarithm is smoother."""
     trials = []
     for logarithmic in (False, True) if problem.has_sign else (False,):
         size = np.abs(problem.core)
         target = np.log(size) if logarithmic else problem.core
         weight = problem.weight * size if logarithmic else problem.weight
-        columns = fitting(problem.columns, target, weight, terms)
+        columns = fitting(problem.columns, target, weight, terms, deadline)
         variables = [Variable(v.expr, c) for v, c in zip(problem.variables, columns, strict=True)]
         trial = replace(problem, variables=tuple(variables))
         trials.append((error(trial.errors(terms, logarithmic)), logarithmic, trial))

@@ -10,6 +10,8 @@ the function really is of leaves less.
 from __future__ import annotations
 
 import heapq
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -179,9 +181,16 @@ def error(errors: Array) -> float:
     return float(np.sqrt(np.mean(errors * errors)))
 
 
-def fitting(columns: Sequence[Column], y: Array, weight: Array, terms: int) -> list[Column]:
-    """The columns with the resolutions, and in the coordinates, in which the surrogate errs least:
-    a wave needs more degrees than a slope, a decay over decades is smooth in the logarithm."""
+def fitting(
+    columns: Sequence[Column],
+    y: Array,
+    weight: Array,
+    terms: int,
+    deadline: float = math.inf,
+) -> list[Column]:
+    """The columns with the resolutions, and in the coordinates, in which the surrogate errs least,
+    of those that are tried by the deadline: a wave needs more degrees than a slope, a decay over
+    decades is smooth in the logarithm."""
     best = list(columns)
     low = error(left_out(best, y, weight, terms))
     improves = True
@@ -189,6 +198,8 @@ def fitting(columns: Sequence[Column], y: Array, weight: Array, terms: int) -> l
         improves = False
         for k in range(len(best)):
             for other in _others(best[k]):
+                if time.monotonic() >= deadline:
+                    return best
                 trial = [*best[:k], other, *best[k + 1 :]]
                 found = error(left_out(trial, y, weight, terms))
                 if found < low * (1.0 - _GAIN):
