@@ -56,15 +56,22 @@ class _Recognition:
         return uses if shorter and spellable(uses, self.operators) else inner
 
     def use(self, expr: sympy.Expr) -> sympy.Expr | None:
-        """The shortest use of an operator that this is."""
+        """The shortest use of an operator that this is.
+
+        Any power is one of some root. To put arguments into a definition takes long, so a use is
+        not looked at that would be longer even with one of its own kind found inside.
+        """
+        most = complexity(expr, self.operators)
         uses = [
-            use
+            (cost, use)
             for operator in self.operators.custom
             if operator.expression.func is expr.func
             for binding in islice(self.unified(operator.expression, expr, {}), _MOST_TRIED)
-            if (use := _applied(operator, binding)) is not None and use.definition == expr
+            if (use := _applied(operator, binding)) is not None
+            and (cost := complexity(use, self.operators)) < most + operator.complexity
         ]
-        return min(uses, key=lambda use: complexity(use, self.operators), default=None)
+        shortest_first = sorted(uses, key=lambda pair: pair[0])
+        return next((use for _, use in shortest_first if use.definition == expr), None)
 
     def unified(self, pattern: sympy.Expr, expr: sympy.Expr, bound: Binding) -> Iterator[Binding]:
         """What the arguments may be for the pattern to be the expression."""
