@@ -6,8 +6,11 @@ from __future__ import annotations
 import functools
 import gc
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from symcompile.regression.computed import laws, solutions
 
 SLOWEST = (
     "test_diff_matrix.py",
@@ -34,6 +37,24 @@ def pytest_collection_finish() -> None:
     """What 7,000 tests and their imports take to be there is never garbage: it is not looked at."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_forms() -> Iterator[None]:
+    """Most tests that compile a model look at no law: theirs are looked for in one small table."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(laws, "SMALL", laws.SMALL[:1])
+        patch.setattr(laws, "LARGE", ())
+        yield
+
+
+@pytest.fixture(scope="module")
+def every_table(_few_forms: None) -> Iterator[None]:
+    """Laws are looked for in all tables, as users have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(laws, "SMALL", solutions.SMALL)
+        patch.setattr(laws, "LARGE", solutions.LARGE)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,11 @@ from pathlib import Path
 import saved
 import torch
 from diff_models import net, written
+from searches import QUICK
 from torch import nn
 
 import symcompile
 from symcompile import Target
-
-QUICK = {"restarts": 1, "population": 50, "generations": 2}
 
 
 class Gated(nn.Module):
@@ -75,9 +74,8 @@ def _write_gated(folder: Path) -> None:
     torch.manual_seed(1)
     batch = ({"x": torch.randn(60, 6)}, torch.randn(60, 4))
     found = symcompile.symcompile(
-        Gated(), [Target("wide", reduce=(3, 2)), Target("gate", outputs=(0, 2))], batch,
-        engine_options=QUICK, progress=False,
-    )  # fmt: skip
+        Gated(), [Target("wide", reduce=(3, 2)), Target("gate", outputs=(0, 2))], batch, **QUICK
+    )
     found.save(folder / "gated.symc")
     found.export(folder / "gated.json")
     found.recording.save(folder / "gated.safetensors")
@@ -92,9 +90,12 @@ def _write_asked(folder: Path) -> None:
     )  # fmt: skip
     operators = {"+": 1, "*": 1, "sin": 3, "lorentz": ("1/sqrt(1 - a**2)", 4)}
     found = symcompile.symcompile(
-        nn.Sequential(nn.Linear(2, 2)), target, torch.rand(60, 2), operators=operators,
-        engine="operon", engine_options=QUICK, progress=False,
-    )  # fmt: skip
+        nn.Sequential(nn.Linear(2, 2)),
+        target,
+        torch.rand(60, 2),
+        engine="operon",
+        **(QUICK | {"operators": operators}),
+    )
     found.save(folder / "asked.symc")
     found.export(folder / "asked.json")
     found.recording.save(folder / "asked.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from searches import QUICK
 from torch import nn
 
 import symcompile
@@ -28,10 +29,7 @@ def compiled() -> Compiled:
         Target("law", features={"a": "x0*x1", "b": "sqrt(x2**2 + 1)"}),
         Target("other", tolerance=1e-12),
     ]
-    options = {"restarts": 1, "population": 50, "generations": 2}
-    found = symcompile.symcompile(
-        Law(), targets, x, engine_options=options, progress=False, n_samples=60
-    )
+    found = symcompile.symcompile(Law(), targets, x, n_samples=60, **QUICK)
     found.choose("law", "0.5*a + b", output=0)
     found.choose("law", "2.5*sin(a)", output=1)
     return found

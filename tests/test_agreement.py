@@ -3,12 +3,12 @@
 import copy
 import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from grad_modes import FORWARDS, Layers, own_backward
 from hybrids import Fake, FakeHybrid, hybrid_of
+from searches import QUICK
 from torch import nn
 
 from symcompile import load, symcompile
@@ -25,10 +25,6 @@ from symcompile.storage.verification import differences
 X = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
 BATCH = Batch((X,), {})
 EQUATIONS = {"backbone": ["sin(x0) + 0.5*x1", "x0*x1"], "head": ["1.5*sin(x0)*x1"]}
-QUICK: dict[str, Any] = {
-    "engine_options": {"restarts": 1, "population": 50, "generations": 2},
-    "progress": False,
-}
 
 
 def hybrid(name: str, target: str) -> tuple[nn.Module, FakeHybrid]:

@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from searches import QUICK
 from torch import nn
 
 from symcompile import Recording, SymCompileError, Target, distill, load, record, symcompile
 from symcompile.errors import ArtifactError, ChoiceError, DataError, ExpressionError, TargetError
 from symcompile.modules.arrays import as_array, input_names, is_frame, real_numbers
 
-QUICK: dict[str, Any] = {
-    "engine_options": {"restarts": 1, "population": 50, "generations": 2},
-    "progress": False,
-}
 X = np.random.default_rng(0).normal(size=(60, 2))
 Y = X[:, 0] * X[:, 1]
 

@@ -5,17 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from searches import QUICK
 from torch import nn
 
 from symcompile import Compiled, diff, exporters, load, symcompile
 from symcompile.aten.hybrid import encode_around
 from symcompile.errors import ArtifactError, ChoiceError
 from symcompile.fidelity.outcome import Refusal, Rewrite
-
-QUICK: dict[str, Any] = {
-    "engine_options": {"restarts": 1, "population": 50, "generations": 2},
-    "progress": False,
-}
 
 
 class Encoder(nn.Module):

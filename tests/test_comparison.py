@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from searches import QUICK
 from torch import fx, nn
 
 from symcompile import Compiled, SymCompileError, Target, diff, exporters, symcompile
-
-QUICK = {"restarts": 1, "population": 50, "generations": 2}
 
 
 def build(names: tuple[str, str] | None = ("a", "b"), engine_seed: int = 0) -> Compiled:
@@ -22,11 +21,9 @@ def build(names: tuple[str, str] | None = ("a", "b"), engine_seed: int = 0) -> C
         model,
         Target("2", names=names),
         torch.randn(200, 2),
-        operators=["+", "*"],
         engine="operon",
-        engine_options=QUICK,
+        **QUICK,
         seed=engine_seed,
-        progress=False,
     )
 
 

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from children import Child
+from searches import QUICK
 from torch import nn
 
 from symcompile import Target, load, symcompile
@@ -75,8 +76,7 @@ def compiled():
         model,
         Target("layers.1.mlp", reduce=(4, 2)),
         [batch(4, LENGTH, seed) for seed in range(4)],
-        engine_options={"restarts": 1, "population": 50, "generations": 2},
-        progress=False,
+        **QUICK,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from searches import QUICK
 from torch import nn
 
 from symcompile import SymCompileError, distill, symcompile
@@ -144,8 +145,7 @@ def test_r2_and_variance_of_a_front_are_what_they_are_called(weighted: bool) -> 
     X = rng.uniform(0.1, 4, (600, 2))
     y = 1 / (X[:, 0] - X[:, 1] + 0.01)
     weights = rng.uniform(0.1, 2, 600) if weighted else None
-    options = {"restarts": 1, "population": 50, "generations": 2}
-    front = distill(X, y, weights=weights, engine_options=options, progress=False, seed=3)[0]
+    front = distill(X, y, weights=weights, seed=3, **QUICK)[0]
     assert front.loss.name == "cauchy"
     held = split(X, y[:, None], weights, 0.2, 3)
     truth, w = held.Y_holdout[:, 0], None if weights is None else weights[held.holdout]
@@ -168,8 +168,7 @@ def test_an_equation_of_ones_own_is_scored_by_the_loss_of_its_front() -> None:
         "0",
         torch.from_numpy(rng.normal(size=(200, 1))).float(),
         loss="cauchy",
-        engine_options={"restarts": 1, "population": 50, "generations": 2},
-        progress=False,
+        **QUICK,
     )
     front = compiled.fronts["0"][0]
     compiled.choose("0", "0.1*x0")

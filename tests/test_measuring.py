@@ -8,17 +8,12 @@ from typing import Any
 import pytest
 import torch
 from installed import compiled_with
+from searches import QUICK
 from torch import nn
 
 from symcompile import Compiled, symcompile
 from symcompile.fidelity.end_to_end import end_to_end
 from symcompile.fidelity.outcome import Refusal, Rewrite
-
-QUICK: dict[str, Any] = {
-    "engine_options": {"restarts": 1, "population": 50, "generations": 2},
-    "progress": False,
-}
-
 
 # --- side measurements -----------------------------------------------------------------------
 
@@ -112,7 +107,7 @@ def test_what_a_block_does_not_allow_is_left_out_with_a_note(
     block: nn.Module, what: str, why: str
 ) -> None:
     model = nn.Sequential(block, nn.Linear(1, 1))
-    compiled = symcompile(model, "0", rows(), operators=["+", "*"], **QUICK)
+    compiled = symcompile(model, "0", rows(), **QUICK)
     found = outcome(compiled).fidelity
     assert found.unmeasured == {what: why}
     assert found.outputs[0].equation.r2 > 0.999
@@ -123,9 +118,7 @@ def test_what_a_block_does_not_allow_is_left_out_with_a_note(
 
 
 def test_a_control_that_the_model_does_not_run_with_is_left_out() -> None:
-    compiled = symcompile(
-        nn.Sequential(Square(), Root()), "0", rows().abs(), operators=["+", "*"], **QUICK
-    )
+    compiled = symcompile(nn.Sequential(Square(), Root()), "0", rows().abs(), **QUICK)
     found = outcome(compiled).fidelity
     assert list(found.unmeasured) == ["end to end, linear"]
     assert found.end_to_end is not None

@@ -7,16 +7,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from searches import QUICK
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from symcompile import Compiled, diff, exporters, load, symcompile
 from symcompile.modules.calling import Left, left_out, opaque_objects, plain, storable
 
-QUICK: dict[str, Any] = {
-    "engine_options": {"restarts": 1, "population": 50, "generations": 2},
-    "progress": False,
-}
 X = torch.randn(40, 3, 2, generator=torch.Generator().manual_seed(0))
 
 

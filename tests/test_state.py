@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from searches import QUICK
 from torch import fx, nn
 
 from symcompile import record, symcompile
@@ -17,10 +18,6 @@ from symcompile.errors import CaptureError
 from symcompile.modules.state import deepcopy, preserving, put_back
 
 X = torch.randn(120, 2, generator=torch.Generator().manual_seed(0))
-QUICK: dict[str, Any] = {
-    "engine_options": {"restarts": 1, "population": 50, "generations": 2},
-    "progress": False,
-}
 
 
 class Notes:

@@ -8,21 +8,17 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sympy
 import torch
+from searches import QUICK
 from torch import nn
 
 from symcompile import Compiled, SymCompileError, Target, diff, load, symcompile
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.slots import slot
 
-QUICK: dict[str, Any] = {
-    "engine_options": {"restarts": 1, "population": 50, "generations": 2},
-    "progress": False,
-}
 ROWS = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
 
 

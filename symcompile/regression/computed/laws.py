@@ -17,6 +17,7 @@ from symcompile.regression.computed.rational import DEGREES, quotients
 from symcompile.regression.computed.solutions import (
     EXACT,
     LARGE,
+    SMALL,
     best_of_each_size,
     solutions,
 )
@@ -200,7 +201,7 @@ def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Exp
         yield sympy.Float(float(np.average(problem.core, weights=problem.weight**2)))
         return
     low = math.inf
-    for solution in solutions(problem, limits.operators, deadline=limits.deadline):
+    for solution in solutions(problem, limits.operators, SMALL, limits.deadline):
         low = min(low, solution.error)
         yield solution.build()
     has = limits.operators.__contains__
