@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from children import Child
 from repositories import DRIFTED, OTHER, ROOT, content, hybrid
 from torch import nn
 
@@ -258,14 +260,29 @@ def suite(folder: Path, equation: str = OTHER) -> Path:
     return folder / "tests" / "golden.json"
 
 
+RUNS = """
+import json, os, runpy, sys
+runner, environment = sys.argv[1], json.loads(sys.argv[2])
+for name in ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST"):
+    os.environ.pop(name, None)
+os.environ.update(environment)
+sys.path.insert(0, "")
+sys.argv[:3] = [runner]
+runpy.run_module(runner, run_name="__main__", alter_sys=True)
+"""
+
+
+def run(runner: str, folder: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`python -m runner`, in a process of its own."""
+    with Child(RUNS, runner, json.dumps(env), *options, folder=folder) as child:
+        return child.finished()
+
+
 def pytest_run(folder: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     """pytest with our plugin, as its entry point would load it."""
-    given = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | env
-    given.pop("PYTEST_ADDOPTS", None)
-    command = [sys.executable, "-m", "pytest", "-p", "symcompile.cli.pytest_plugin", "-W", "error"]
-    return subprocess.run(
-        [*command, *options], cwd=folder, env=given, capture_output=True, text=True, check=False
-    )
+    given = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | env
+    plugin = ("-p", "symcompile.cli.pytest_plugin", "-W", "error")
+    return run("pytest", folder, *plugin, *options, **given)
 
 
 def test_a_run_without_the_option_writes_nothing(tmp_path: Path) -> None:
@@ -303,12 +320,7 @@ def test_unittest_writes_with_the_variable(tmp_path: Path) -> None:
     )
     outcomes = []
     for value in ("", "1", ""):
-        env = os.environ | {"PYTHONPATH": str(ROOT), testing.VARIABLE: value}
-        env.pop("PYTEST_CURRENT_TEST", None)
-        command = [sys.executable, "-m", "unittest", "test_model"]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-        )
+        done = run("unittest", tmp_path, "test_model", **{testing.VARIABLE: value})
         outcomes.append((done.returncode, "SYMCOMPILE_UPDATE=1 python" in done.stderr))
     assert outcomes == [(1, True), (0, False), (0, False)]
     assert golden.read_bytes() == content(".json", OTHER)
