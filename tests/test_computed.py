@@ -20,6 +20,8 @@ from symcompile.regression.fit import Fit
 from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 
+pytestmark = pytest.mark.usefixtures("every_table")
+
 OPERATORS = OperatorSet.of(["+", "-", "*", "/", "square", "sqrt", "sin", "exp", "log"])
 LIMITS = Limits(OPERATORS, 30)
 QUOTIENT = Known("3*a/(b + c)", 0, {"a": (1, 5), "b": (1, 4), "c": (1, 4)})
