@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from symcompile.regression.computed import laws
+
 _FORKS = get_context("forkserver")
 _FORKS.set_forkserver_preload(["pyoperon", "scipy.optimize", "symcompile.driver"])
 _HASHES = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
@@ -34,7 +36,9 @@ def forks() -> ForkServerContext:
 
 
 class Child:
-    """A script of a file, or given as text, in a process of its own, while the block runs."""
+    """A script of a file, or given as text, in a process of its own, while the block runs.
+
+    It looks for laws in the tables that this process does."""
 
     def __init__(self, script: str | Path, *arguments: str, folder: Path | None = None) -> None:
         self._said = tempfile.TemporaryDirectory(prefix="symcompile-")
@@ -42,7 +46,7 @@ class Child:
         for stream in self._streams:
             stream.touch()
         place = folder or Path.cwd()
-        call = (script, arguments, place, self._streams)
+        call = (script, arguments, place, self._streams, (laws.SMALL, laws.LARGE))
         self._process = forks().Process(target=_run, args=call)
 
     def __enter__(self) -> Child:
@@ -72,8 +76,13 @@ class Child:
 
 
 def _run(
-    script: str | Path, arguments: Sequence[str], folder: Path, streams: Sequence[Path]
+    script: str | Path,
+    arguments: Sequence[str],
+    folder: Path,
+    streams: Sequence[Path],
+    tables: tuple[Sequence[int], Sequence[int]],
 ) -> None:
+    laws.SMALL, laws.LARGE = tables
     for descriptor, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY), descriptor)
     os.chdir(folder)

@@ -41,20 +41,18 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_forms() -> Iterator[None]:
-    """Most tests that compile a model look at no law: theirs are looked for in one small table."""
+    """Most tests that compile a model look at no law: they look for one in the smallest table."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(laws, "SMALL", laws.SMALL[:1])
         patch.setattr(laws, "LARGE", ())
         yield
 
 
-@pytest.fixture(scope="module")
-def every_table(_few_forms: None) -> Iterator[None]:
-    """Laws are looked for in all tables, as users have it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(laws, "SMALL", solutions.SMALL)
-        patch.setattr(laws, "LARGE", solutions.LARGE)
-        yield
+@pytest.fixture
+def every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laws are looked for in all tables, as users have it, in a `Child` too."""
+    monkeypatch.setattr(laws, "SMALL", solutions.SMALL)
+    monkeypatch.setattr(laws, "LARGE", solutions.LARGE)
 
 
 @pytest.fixture(autouse=True)

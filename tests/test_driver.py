@@ -105,6 +105,7 @@ def test_weights_count() -> None:
     np.testing.assert_allclose(fronts[0].best.predict(X)[1::2], y[1::2], atol=1e-6)
 
 
+@pytest.mark.usefixtures("every_table")
 def test_processes_find_the_same_as_threads() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         there = distill(X, product(X), executor=pool, **QUICK)

@@ -28,6 +28,7 @@ def results(name: str, folder: Path) -> Any:
     return facts["results"]
 
 
+@pytest.mark.usefixtures("every_table")
 def test_networks_laws_are_chosen_automatically(tmp_path: Path) -> None:
     networks = results("pinns", tmp_path)
     assert [one["problem"] for one in networks] == ["heat", "wave", "oscillator"]
