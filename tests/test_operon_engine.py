@@ -12,9 +12,13 @@ from symcompile.errors import EngineError, ExpressionError
 from symcompile.expressions.complexity import spellable
 from symcompile.expressions.light_code import Values
 from symcompile.expressions.operator_set import OperatorSet
+from symcompile.regression.computed.laws import Computed
+from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import Engine, SearchProgress, create
 from symcompile.regression.engines.operon import OperonEngine, _scale_and_offset
+from symcompile.regression.engines.operon_search import OperonRun, SearchOptions, Trees
 from symcompile.regression.engines.operon_tree import TreeNode, expression
+from symcompile.regression.fit import Fit, searched
 
 SMALL = {"population": 200, "generations": 8, "max_rows": 100}
 
@@ -242,6 +246,41 @@ def test_values_that_overflow_are_not_scaled_and_say_nothing() -> None:
     scale, _ = _scale_and_offset(np.array([0.0, 1e200, -1e200, 1.0]), y, None)
     assert scale == 1.0
     assert _scale_and_offset(2 * y, y + 1, None) == pytest.approx((0.5, 1.0))
+
+
+def test_runs_take_turns_at_one_cost() -> None:
+    """Two kinds of searches that take turns themselves, as with units, get both sizes."""
+    options = SearchOptions(population=100, generations=3)
+    sizes = [(turn.population, turn.generations) for turn in map(options.turn, range(8))]
+    assert sizes == [(100, 3), (25, 12), (25, 12), (100, 3)] * 2
+    assert {*sizes[::2]} == {*sizes[1::2]} == {*sizes}
+    # Too few to choose from are not made fewer.
+    assert SearchOptions(population=4).turn(1).population == 4
+    assert SearchOptions(population=12).turn(1).population == 5
+
+
+def test_each_search_knows_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def run(self: OperonRun, *_: Any) -> Trees:
+        seen.append(self.options.generations)
+        return Trees(1)
+
+    monkeypatch.setattr(OperonRun, "run", run)
+    X = uniform(60, 2)
+    halves = Dataset(X[:40], X[:40, 0]), Dataset(X[40:], X[40:, 0])
+    fit = Fit("y", *halves, ("a", "b"), engine(generations=2, population=40))
+    for restart in range(4):
+        searched(fit, restart, Computed())
+    assert seen == [2, 8, 8, 2]
+    # Under a budget a search has as many runs as there is time for.
+    seen.clear()
+    times = iter(range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    one = fit.engine
+    assert isinstance(one, OperonEngine)
+    one.varied(1).candidates(X, X[:, 0], names=("a", "b"), budget=6.0)
+    assert seen[:3] == [8, 8, 2]
 
 
 def test_a_search_ends_in_the_midst_of_a_generation() -> None:

@@ -185,7 +185,9 @@ def searched(
 def _searched(
     fit: Fit, restart: int, seconds: float | None, progress: ProgressCallback | None
 ) -> list[Equation]:
-    search = getattr(fit.engine, "candidates", fit.engine.fit)
+    varied = getattr(fit.engine, "varied", None)
+    engine = fit.engine if varied is None else varied(restart)
+    search = getattr(engine, "candidates", engine.fit)
     started: dict[str, Any] = {}
     if fit.guesses and takes_guesses(search):
         started["guesses"] = fit.guesses

@@ -36,10 +36,12 @@ class Engine(Protocol):
     An engine is an immutable, picklable value: its options are fields. `fit` is called from several
     threads or processes at once, each with its own seed, and uses one core.
 
-    Two members are optional. `candidates`, a method like `fit`, gives equations of which no front
+    Three members are optional. `candidates`, a method like `fit`, gives equations of which no front
     was made yet, since refining may bring up one that a front would have dropped. `one_thread`,
     where it is true, keeps the searches in the calling thread, one after the other: the engine has
-    threads of its own, and must heed an interrupt and its budget by itself.
+    threads of its own, and must heed an interrupt and its budget by itself. `varied`, a method, is
+    told the number of a search and gives the engine for it, so that searches differ in more than
+    their seeds.
 
     Attributes:
         name: what reports and manifests show.

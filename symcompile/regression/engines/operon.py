@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,7 @@ class OperonEngine:
         restarts: independent searches that the compiler runs and merges for one output, at most.
         max_rows: samples that one search looks at; each search draws its own.
         search: sizes of one run, see `SearchOptions`.
+        turn: number of the search, which says how its runs differ from those of others.
     """
 
     operators: OperatorSet
@@ -65,6 +66,7 @@ class OperonEngine:
     restarts: int = 8
     max_rows: int = 300
     search: SearchOptions = field(default_factory=SearchOptions)
+    turn: int = 0
     name: str = field(default="operon", init=False)
 
     @classmethod
@@ -109,6 +111,10 @@ class OperonEngine:
         """Operon's limit in nodes. A variable there carries its own coefficient and counts 1, here
         3, so that most trees of this length are at the limit of our complexity."""
         return max(2, round(0.6 * self.max_complexity))
+
+    def varied(self, restart: int) -> OperonEngine:
+        """See `Engine`."""
+        return replace(self, turn=restart)
 
     def describe(self) -> dict[str, Any]:
         """Name, version and options as plain data."""
@@ -208,7 +214,7 @@ class _OperonFit:
 
         runs: list[Trees] = []
         while not runs or (budget is not None and time.monotonic() < deadline):
-            run = self.run(seed + len(runs) * _SEED_STEP)
+            run = self.run(seed + len(runs) * _SEED_STEP, self.engine.turn + len(runs))
             if on_stop is not None:
                 on_stop(run.halt)
             runs.append(run.run(deadline, each))
@@ -216,13 +222,13 @@ class _OperonFit:
                 break
         return runs[0].by_length() if budget is None else merged(runs)
 
-    def run(self, seed: int) -> OperonRun:
+    def run(self, seed: int, number: int = 0) -> OperonRun:
         seed %= 2**63
         rows = self.rows(np.random.default_rng(seed))
         X, y = self.data.X[np.ix_(rows, self.columns)], self.data.y[rows]
         data = np.column_stack([X * self.scales, (y - y.mean()) / (float(y.std()) or 1.0)])
         types = _node_types(self.engine.operators)
-        size = self.engine.max_length, self.engine.search
+        size = self.engine.max_length, self.engine.search.turn(number)
         return OperonRun(data, types, *size, seed, self.planted(types))
 
     def planted(self, types: Collection[str]) -> list[Tree]:

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ EXACT = 1e-12
 # Generations an exact fit may still spend on a shorter spelling.
 _EXACT_PATIENCE = 10
 _MAX_DEPTH = 10
+# How many times as many generations a deep run has.
+_DEEPER = 4
 _UNLIMITED = 10**9
 
 
@@ -36,6 +38,8 @@ class SearchOptions:
         tournament: individuals that compete to become a parent.
         mutation: share of offspring that is mutated.
         keep: different trees kept of each length.
+
+    Runs take turns, see `turn`: those are the sizes of the first.
     """
 
     population: int = 1000
@@ -44,6 +48,19 @@ class SearchOptions:
     tournament: int = 5
     mutation: float = 0.25
     keep: int = 3
+
+    def turn(self, number: int) -> SearchOptions:
+        """Those of run `number`, so that runs differ in more than their seed at the same cost.
+
+        Half of them are deep: a quarter of the individuals, bred for four times as many
+        generations. What has many parts takes many steps; what has few is met in a broad
+        population. Turns are broad, deep, deep, broad, so that two kinds of searches that take
+        turns themselves get both.
+        """
+        if number % 4 in (0, 3):
+            return self
+        few = max(self.population // _DEEPER, min(self.population, self.tournament))
+        return replace(self, population=few, generations=_DEEPER * self.generations)
 
 
 class Kept(NamedTuple):
