@@ -18,6 +18,8 @@ SLOWEST = (
     "test_examples.py",
     "test_onnx_exporter.py",
 )
+# Ends of the names of torch's dispatch keys.
+DEVICES = ("CPU", "CUDA", "Meta")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,15 +57,28 @@ def every_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(laws, "LARGE", solutions.LARGE)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _briefly_for_several() -> Iterator[None]:
+    """What several tests share is made as briefly."""
+    with pytest.MonkeyPatch.context() as patch:
+        _untimed(patch)
+        yield
+
+
+def _untimed(patch: pytest.MonkeyPatch) -> None:
+    measuring = sys.modules.get("symcompile.fidelity.measuring")
+    if measuring is not None:
+        patch.setattr(measuring, "LATENCY_SECONDS", 0.0)
+
+
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are timed by their five calls at least and no longer; and what torch reads anew for
     every ONNX file, half of the time of a small one, is read once: some 200 functions of onnxscript
     from their sources, and their signatures. The operators that it looks up six times for a file
-    are looked up once in a test, which may bring some of its own."""
-    measuring = sys.modules.get("symcompile.fidelity.measuring")
-    if measuring is not None:
-        monkeypatch.setattr(measuring, "LATENCY_SECONDS", 0.0)
+    are looked up once in a test, which may bring some of its own. Of these 500 get a kernel for
+    each of 22 kinds of devices, four times for a file: here for those only that there are."""
+    _untimed(monkeypatch)
     registration = sys.modules.get("torch.onnx._internal.exporter._registration")
     if registration is not None:
         for module, name in (
@@ -76,3 +91,8 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     if operators is not None:
         name = "_materialize_cpp_cia_ops"
         monkeypatch.setattr(operators, name, functools.cache(getattr(operators, name)))
+    exported = sys.modules.get("torch.export.exported_program")
+    if exported is not None:
+        for name in ("_BACKEND_KEYS_TO_OVERRIDE", "_AUTOGRAD_ALIAS_BACKEND_KEYS_TO_OVERRIDE"):
+            present = [key for key in getattr(exported, name) if key.name.endswith(DEVICES)]
+            monkeypatch.setattr(exported, name, present)
