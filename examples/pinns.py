@@ -27,7 +27,7 @@ from symcompile.pinns import PROBLEMS, Pinn, grid, train_pinn
 
 SEEDS = (290402, 0, 1, 2, 3, 4)
 # Searches of one fit in quick mode and their size; the defaults are 8 and 1000.
-QUICK = {"restarts": 2, "population": 500}
+QUICK = {"restarts": 1, "population": 250}
 
 Case = tuple[str, int, str]
 

@@ -20,10 +20,9 @@ from symcompile.regression.fit import Fit
 from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 
-pytestmark = pytest.mark.usefixtures("every_table")
-
 OPERATORS = OperatorSet.of(["+", "-", "*", "/", "square", "sqrt", "sin", "exp", "log"])
 LIMITS = Limits(OPERATORS, 30)
+SHORT = {"restarts": 1, "population": 50, "generations": 2}
 QUOTIENT = Known("3*a/(b + c)", 0, {"a": (1, 5), "b": (1, 4), "c": (1, 4)})
 
 
@@ -42,6 +41,7 @@ def check_right(law: Known, equation: Equation, tolerance: float = 1e-7) -> None
     assert np.sqrt(np.mean(error**2)) < tolerance * law.on(X).std(), str(equation)
 
 
+@pytest.mark.usefixtures("every_table")
 @pytest.mark.parametrize("name", ["coulomb", "planck", "gauss", "photoelectric", "rocket", "lift"])
 def test_an_exact_law_is_complete_and_right(name: str) -> None:
     law = KNOWN[name]
@@ -52,6 +52,7 @@ def test_an_exact_law_is_complete_and_right(name: str) -> None:
     assert all(np.isfinite([e.loss, *e.constants]).all() for e in found.equations)
 
 
+@pytest.mark.usefixtures("every_table")
 def test_under_noise_the_law_is_among_them() -> None:
     law = KNOWN["lens"]
     found = of(law, 300, 0.01)
@@ -159,6 +160,7 @@ def test_noise_is_not_complete() -> None:
     assert all(np.isfinite(e.loss) for e in found.equations)
 
 
+@pytest.mark.usefixtures("every_table")
 def test_what_leaves_more_than_noise_is_not_complete() -> None:
     """A surrogate of few rows errs as much as many a wrong law does."""
     law = Known("sin(3.14*x)*exp(-2*t)", 0, {"x": (0, 1), "t": (0, 1)})
@@ -229,7 +231,7 @@ def test_findings_say_what_was_found() -> None:
 @pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_a_fit_of_a_computed_law_has_it_on_its_front(noise: float) -> None:
     X, y = QUOTIENT.samples(400, noise)
-    engine = create("operon", operators=OPERATORS, options={"population": 50, "generations": 2})
+    engine = create("operon", operators=OPERATORS, options=SHORT)
     halves = Dataset(X[:300], y[:300]), Dataset(X[300:], y[300:])
     front = distill([Fit("y", *halves, QUOTIENT.names, engine)])["y"]
     check_right(QUOTIENT, front.best, 0.003 if noise else 1e-9)
