@@ -158,15 +158,6 @@ def test_targets_have_operators_of_their_own() -> None:
     assert "sin" in engine["operators"]
 
 
-def test_import_is_light() -> None:
-    code = (
-        "import sys, symcompile; heavy = {'pysr', 'juliacall', 'pyoperon', 'onnx', 'onnxruntime',"
-        " 'matplotlib'} & set(sys.modules); print(heavy); sys.exit(bool(heavy))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @dataclass(frozen=True)
 class Failing(OperonEngine):
     """Fails where the output has a positive mean."""

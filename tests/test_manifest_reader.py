@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from hybrids import Fake, hybrid_of
+from searches import QUICK
 from torch import fx, nn
 
 from symcompile import Compiled, Target, load, symcompile
@@ -58,10 +59,8 @@ def compiled() -> Compiled:
             Target("refused", tolerance=1e-12),
         ],
         [(torch.randn(120, 6), {"w": torch.randn(120, 6)})],
-        operators=["+", "*", "sin"],
         engine="operon",
-        engine_options={"restarts": 1, "population": 50, "generations": 2},
-        progress=False,
+        **QUICK,
     )
     found.restore("restored")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,10 +53,13 @@ def start() -> Request:
     return Request(model, (Target("0"), Target("2")), torch.randn(100, 2))
 
 
-def after(name: str) -> Any:
-    """The state after a pass."""
+@functools.cache
+def states() -> dict[str, Any]:
+    """The state after each pass, by its name."""
+    found: dict[str, Any] = {}
     passes = compiling_passes(Options(**QUICK)).passes
-    return run_passes(passes[: STAGES.index(name) + 1], start())[0]
+    run_passes(passes, start(), lambda entry, state: found.update({entry.name: state}))
+    return found
 
 
 def test_every_pass_is_logged_in_order() -> None:
@@ -110,7 +114,7 @@ def test_a_pass_that_breaks_its_promise_is_named() -> None:
             return state  # type: ignore[return-value]
 
     with pytest.raises(PassError, match=r"'lazy' did not provide .*fronts"):
-        run_passes([Lazy()], after("instrument"))
+        run_passes([Lazy()], states()["instrument"])
 
 
 @dataclass(frozen=True)
@@ -173,11 +177,12 @@ def spoiled(name: str, state: Any) -> dict[str, Any]:
 )
 def test_what_a_pass_spoils_is_found_right_after_it(stage: str, name: str, problem: str) -> None:
     with pytest.raises(PassError, match=f"after pass '{name}'.*{problem}"):
-        run_passes([Broken(name)], after(stage))
+        run_passes([Broken(name)], states()[stage])
 
 
 def test_a_block_that_is_not_in_its_place_is_found() -> None:
-    state = after("rewrite")
+    passes = compiling_passes(Options(**QUICK)).passes
+    state, _ = run_passes(passes[: STAGES.index("rewrite") + 1], start())
     assert isinstance(state, Rewritten)
     region = state.recording.regions["0"]
     state.assembly.put(region, state.assembly.neural("0"))
