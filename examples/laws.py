@@ -150,7 +150,9 @@ def fresh_processes(n: int) -> ProcessPoolExecutor:
     They are forks of a server that has imported all, and has started no thread."""
     os.environ |= dict.fromkeys(THREADS, "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pyoperon", "scipy.optimize", "symcompile.driver"])
+    context.set_forkserver_preload(
+        ["pyoperon", "scipy.optimize", "symcompile.passes", "symcompile.driver"]
+    )
     return ProcessPoolExecutor(n, context, max_tasks_per_child=1)
 
 

@@ -32,6 +32,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from laws_data import LAWS, Array, Law  # noqa: E402
 
+from symcompile import distill  # noqa: E402
+
 NAMES = ("a", "b", "c", "d", "e")
 OPERATORS = ("+", "-", "*", "/", "sqrt", "square", "exp", "log", "sin", "cos")
 NOISE = 0.01
@@ -172,8 +174,6 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
 
 
 def fronts(X: Array, Y: Array, sizes: Sizes, executor: Executor) -> list[Any]:
-    from symcompile import distill  # not for workers: it imports torch
-
     search = {name: getattr(sizes, name) for name in ("restarts", "population", "generations")}
     found = distill(
         X,

@@ -1,4 +1,8 @@
-"""The compiler: from a model, targets and data to a Compiled; and its two halves on their own."""
+"""The compiler: from a model, targets and data to a Compiled; and its two halves on their own.
+
+What they take to run loads with the first call. A process that a pool starts imports the script
+that started it, and these names with it: its tasks need no torch, which takes twice their memory.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from symcompile.compiled import Compiled
 from symcompile.errors import CaptureError, TargetError
 from symcompile.expressions.dimensions import Vector
-from symcompile.fidelity.outcome import Refusal
-from symcompile.fidelity.reference import OptionalMeasurements
-from symcompile.fidelity.structure import with_answers
-from symcompile.modules.arrays import as_function, read_arrays, read_names, read_weights, split
 from symcompile.options import Constraints, NestedConstraints, Operators, Options
-from symcompile.passes import compiling_passes, recording_passes
-from symcompile.passes.distill import Asked, fits_of
-from symcompile.pipeline import Request
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.engines.engine import with_dimensions
@@ -30,8 +23,14 @@ from symcompile.regression.guesses import Guesses
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.progress import ProgressBar
 from symcompile.storage.journal import Journal
-from symcompile.storage.recording import Recording
 from symcompile.target import Target, as_targets
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from symcompile.compiled import Compiled
+    from symcompile.storage.recording import Recording
 
 # Where torch.compile keeps the module that it wraps.
 _WRAPPED = "_orig_mod"
@@ -167,6 +166,11 @@ def symcompile(
         guesses,
         warm_start,
     )
+    from symcompile.compiled import Compiled
+    from symcompile.fidelity.outcome import Refusal
+    from symcompile.passes import compiling_passes
+    from symcompile.pipeline import Request
+
     state, log = compiling_passes(options).run(Request(*_checked(model, targets), data))
     refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
     return Compiled(state.assembly, state.blocks, refused, log)
@@ -188,6 +192,9 @@ def record(
     `symcompile`.
     """
     options = Options(holdout=holdout, n_samples=n_samples, seed=seed)
+    from symcompile.passes import recording_passes
+    from symcompile.pipeline import Request
+
     state, _ = recording_passes(options, sharing=True).run(Request(*_checked(model, targets), data))
     return state.recording
 
@@ -269,6 +276,11 @@ def distill(
         guesses=guesses,
         warm_start=warm_start,
     )
+    from symcompile.fidelity.reference import OptionalMeasurements
+    from symcompile.fidelity.structure import with_answers
+    from symcompile.modules.arrays import as_function, read_arrays, read_names, read_weights, split
+    from symcompile.passes.distill import Asked, fits_of
+
     inputs, outputs = read_arrays(fn, X, y)
     symbols = read_names(names, inputs.shape[1], X if callable(fn) else fn)
     samples = split(inputs, outputs, read_weights(weights, len(inputs)), holdout, seed)
@@ -294,13 +306,17 @@ def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") ->
 
     Raises ArtifactError if it is missing, damaged, or of a newer version.
     """
+    from symcompile.compiled import Compiled
+
     return Compiled.load(path, device)
 
 
 def _checked(
     model: nn.Module, targets: str | Target | Iterable[str | Target]
 ) -> tuple[nn.Module, tuple[Target, ...]]:
-    if not isinstance(model, nn.Module):
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
         raise TargetError(
             f"model is a {type(model).__name__}: expected a torch.nn.Module"
             " (for a plain function use symcompile.distill(fn, X))"

@@ -23,7 +23,9 @@ import pytest
 from symcompile.regression.computed import laws
 
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(["pyoperon", "scipy.optimize", "symcompile.driver"])
+_FORKS.set_forkserver_preload(
+    ["pyoperon", "scipy.optimize", "symcompile.passes", "symcompile.driver"]
+)
 _HASHES = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
 
 

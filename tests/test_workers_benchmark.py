@@ -16,9 +16,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "examples" / "workers_benchmark.py"
-# As a worker does, which is handed tasks of the scheduler and of nothing else.
+# What a worker loads: the names that a script takes, and the tasks of the scheduler.
 WORKER = """
 import sys
+from symcompile import Target, distill, load, record, symcompile
 from symcompile.regression import executors, scheduler
 from symcompile.regression.engines import operon
 import pyoperon
