@@ -9,7 +9,7 @@ import pytest
 
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.computed import pairs
-from symcompile.regression.computed.pairs import Found, best_sums
+from symcompile.regression.computed.pairs import Found, best_sums, best_thirds
 
 RNG = np.random.default_rng(0)
 N, ROWS, ALL = 24, 60, 10_000
@@ -56,6 +56,25 @@ def test_all_pairs_are_ranked_as_least_squares_rank_them(
         for one in sums:
             assert shares[one.places] == pytest.approx(one.left, abs=2e-6)
         assert [f.left for f in found[size]] == sorted(f.left for f in found[size])
+
+
+def test_a_third_is_the_best_beside_its_pair() -> None:
+    pairs_ = [Found((3, 17), 0.0), Found((0, 9), 0.0)]
+    expected: dict[int, dict[tuple[int, ...], float]] = {}
+    for pair in pairs_:
+        for size in np.unique(SIZES):
+            thirds = [k for k in np.flatnonzero(size == SIZES).tolist() if k not in pair.places]
+            triples = [tuple(sorted((*pair.places, k))) for k in thirds]
+            shares = {three: left(three, VALUES, TARGET, WEIGHT) for three in triples}
+            best = min(shares, key=shares.__getitem__)
+            expected.setdefault(int(SIZES[list(best)].sum()), {})[best] = shares[best]
+    found = best_thirds(VALUES, SIZES, TARGET, WEIGHT, pairs_, ALL)
+    assert list(found) == sorted(expected)
+    for total, sums in found.items():
+        assert {f.places for f in sums} == set(expected[total])
+        assert [f.left for f in sums] == pytest.approx(sorted(expected[total].values()))
+    (one,) = best_thirds(VALUES[:4], SIZES[:4], TARGET, WEIGHT, [Found((0, 1), 0.0)], 1).values()
+    assert len(one) == 1
 
 
 def test_the_best_are_kept_of_each_two_sizes() -> None:

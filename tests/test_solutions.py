@@ -54,6 +54,17 @@ def test_exact_laws_are_found(text: str) -> None:
     np.testing.assert_allclose(on(found, law, X), law.on(X), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "text", ["sqrt((1 - a)*(1 - b)*(1 - c))", "2*a + 1/b + sqrt(c)", "a*b/(1 - c)"]
+)
+def test_laws_of_three_terms_are_found(text: str) -> None:
+    """And roots of what is negative in the table, which has each form up to its sign."""
+    law = Known(text, 0, dict.fromkeys("abc", (0.1, 0.9)))
+    found = best(solutions(law.problem(200), OPERATORS, FEW, terms=3))
+    X = law.inputs(100, seed=3)
+    np.testing.assert_allclose(on(found, law, X), law.on(X), rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("text", LAWS[1:3])
 def test_a_law_under_noise_is_the_shortest_that_leaves_noise_only(text: str) -> None:
     law = Known(text, 0, AB)

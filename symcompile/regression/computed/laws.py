@@ -83,6 +83,12 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
         if contest.over:
             break
     core = found.core
+    # Of three terms many come near: only what leaves nothing is a reason not to search.
+    for problem in {id(p): p for p in (core, found.problems[found.certain])}.values():
+        if not contest.over and problem.variables:
+            longer = solutions(problem, limits.operators, SMALL[:1], limits.deadline, terms=3)
+            contest.enter(problem, (solution.build() for solution in longer))
+            contest.judge(0.0)
     if not contest.over and core.variables:
         larger = solutions(core, limits.operators, LARGE, limits.deadline)
         contest.enter(core, (solution.build() for solution in larger))

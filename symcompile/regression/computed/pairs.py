@@ -2,7 +2,8 @@
 
 Columns are centred and scaled to unit length; with r their correlations with the target and G their
 Gram matrix, the share of the target's variance that i and j explain together is
-`r_j**2 + (r_i - G_ij*r_j)**2 / (1 - G_ij**2)`: a matrix product, and five passes over it.
+`r_j**2 + (r_i - G_ij*r_j)**2 / (1 - G_ij**2)`: a matrix product, and five passes over it. A third
+form is looked for beside the best pairs only: it explains of what they leave what is not theirs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -26,7 +28,7 @@ _ROUNDING = 1e-13
 
 
 class Found(NamedTuple):
-    """Places in the table, one or two, and the share of the variance that is left."""
+    """Places in the table, up to three, and the share of the variance that is left."""
 
     places: tuple[int, ...]
     left: float
@@ -80,6 +82,38 @@ def best_sums(
                 pair = int(places[i + a]), int(places[m + b])
                 found[s + t].append(Found(pair, 1.0 - float(explained[a, b])))
     return {s: sorted(found[s], key=lambda f: f.left) for s in sorted(found)}
+
+
+@np.errstate(all="ignore")
+def best_thirds(
+    values: Array, sizes: Array, target: Array, weight: Array, pairs: Sequence[Found], keep: int
+) -> dict[int, list[Found]]:
+    """The best sums of three forms of which two are one of these pairs, as `best_sums` has them: by
+    the sum of their sizes, of each pair and size of a third the best."""
+    constant = weight / np.linalg.norm(weight)
+    columns = values * weight
+    columns -= np.outer(columns @ constant, constant)
+    columns /= np.linalg.norm(columns, axis=1, keepdims=True)
+    aim = target * weight
+    aim = aim - constant * (constant @ aim)
+    aim /= np.linalg.norm(aim)
+    usable = np.isfinite(columns).all(axis=1)
+    columns[~usable] = 0.0
+    blocks = _blocks(sizes)
+    found: dict[int, dict[tuple[int, ...], Found]] = defaultdict(dict)
+    for pair in pairs:
+        own = np.linalg.qr(columns[list(pair.places)].T)[0]
+        rest = aim - own @ (own.T @ aim)
+        free = 1.0 - np.square(columns @ own).sum(axis=1)
+        explained = np.where(free > _LEAST, np.square(columns @ rest) / free, 0.0)
+        left = float(rest @ rest)
+        for size, i, j in blocks:
+            k = i + int(np.argmax(explained[i:j]))
+            if explained[k] > 0.0:
+                places = tuple(sorted((*pair.places, k)))
+                three = Found(places, left - float(explained[k]))
+                found[size + int(sizes[list(pair.places)].sum())][places] = three
+    return {s: sorted(found[s].values(), key=lambda f: f.left)[:keep] for s in sorted(found)}
 
 
 def _blocks(sizes: Array) -> list[tuple[int, int, int]]:

@@ -19,7 +19,7 @@ import sympy
 
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
-from symcompile.regression.computed.pairs import best_sums
+from symcompile.regression.computed.pairs import best_sums, best_thirds
 from symcompile.regression.computed.table import Table
 from symcompile.regression.computed.transforms import Transform, applicable
 from symcompile.regression.least_squares import linear
@@ -28,8 +28,9 @@ from symcompile.regression.structure.surrogate import error
 
 # Forms of a table; rows on which they are compared; sums of one size and transform that are kept.
 SMALL, LARGE, ROWS, KEPT = (400, 3000), (12000,), 96, 3
-# Of each two sizes of forms so many sums are looked at.
-_LOOKED_AT = 12
+# Of each two sizes of forms so many sums are looked at; to be two of three terms a pair need not be
+# among the best.
+_LOOKED_AT, _BESIDE_A_THIRD = 12, 200
 # Numbers that stand beside the variables, the second in larger tables only.
 _NUMBERS = (sympy.S.One, sympy.Integer(2))
 # The largest power of a factor, in halves.
@@ -72,14 +73,15 @@ def solutions(
     operators: OperatorSet,
     sizes: Iterable[int] = SMALL,
     deadline: float = math.inf,
+    terms: int = 2,
 ) -> list[Solution]:
     """Laws of a core with variables, the best few of each size, from tables of so many forms; ends
-    with the table that has an exact one."""
+    with the table that has an exact one. Sums and products have up to two `terms`, or three."""
     found: list[Solution] = []
     for size in sizes:
         if time.monotonic() >= deadline:
             break
-        found += _Search(problem, operators, size).found(deadline)
+        found += _Search(problem, operators, size, terms).found(deadline)
         # A square has lost the sign that the core may have elsewhere. What errs no more than noise
         # may be a shorter sum of a larger table.
         errors = (s.error for s in found if not s.loses_sign)
@@ -104,8 +106,8 @@ def best_of_each_size(found: list[_Sized], rows: int) -> list[_Sized]:
 class _Search:
     """One table, all transforms."""
 
-    def __init__(self, problem: Problem, operators: OperatorSet, size: int) -> None:
-        self.problem, self.operators = problem, operators
+    def __init__(self, problem: Problem, operators: OperatorSet, size: int, terms: int) -> None:
+        self.problem, self.operators, self.terms = problem, operators, terms
         self.columns = np.array([variable.values for variable in problem.variables])
         self.rows = np.random.default_rng(0).permutation(len(problem.core))[:ROWS]
         exprs = [variable.expr for variable in problem.variables]
@@ -135,7 +137,12 @@ class _Search:
     ) -> Iterator[Iterator[tuple[int, ...]]]:
         """For each size, places of the best sums of forms, the best first."""
         rows, sizes = self.rows, self.table.sizes
-        found = best_sums(values, sizes, h[rows], weight[rows], _LOOKED_AT, deadline)
+        target, weight = h[rows], weight[rows]
+        keep = _BESIDE_A_THIRD if self.terms > 2 else _LOOKED_AT
+        found = best_sums(values, sizes, target, weight, keep, deadline)
+        if self.terms > 2:
+            pairs = [sum_ for of_size in found.values() for sum_ in of_size if len(sum_.places) > 1]
+            found = best_thirds(values, sizes, target, weight, pairs, _LOOKED_AT)
         for of_size in found.values():
             yield (sum_.places for sum_ in of_size)
 
@@ -192,7 +199,11 @@ class _Search:
         halves = [round(2.0 * float(power)) for power in fitted[:-1]]
         if not all(halves) or max(map(abs, halves)) > _HALVES or not self.roots(places, halves):
             return None
-        powers = [c ** (h / 2.0) for c, h in zip(columns, halves, strict=True)]
+        # A form and its negative are one in the table; of a root only one of them has values.
+        signs = [
+            -1 if half % 2 and (c < 0).all() else 1 for c, half in zip(columns, halves, strict=True)
+        ]
+        powers = [(s * c) ** (h / 2.0) for s, c, h in zip(signs, columns, halves, strict=True)]
         value: Array = np.prod(powers, axis=0)
         if not np.isfinite(value).all():
             return None
@@ -200,8 +211,8 @@ class _Search:
 
         def build() -> sympy.Expr:
             factors = (
-                self.table.expr(place) ** sympy.Rational(half, 2)
-                for place, half in zip(places, halves, strict=True)
+                (sign * self.table.expr(place)) ** sympy.Rational(half, 2)
+                for sign, place, half in zip(signs, places, halves, strict=True)
             )
             return sympy.Float(factor) * sympy.Mul(*factors)
 
