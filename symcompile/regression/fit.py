@@ -32,6 +32,7 @@ from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine, refine
 from symcompile.regression.sparse import without_search
 from symcompile.regression.structure.statement import borne_out
+from symcompile.regression.transformed import Quiet, transformed
 
 # Shares of a budget that are kept back: to refine what was found, and for what fits of a block have
 # of each other. Of the first, to fit what needs no search, and to try forms before the front has to
@@ -183,6 +184,18 @@ def searched(
 
 
 def _searched(
+    fit: Fit, restart: int, seconds: float | None, progress: ProgressCallback | None
+) -> list[Equation]:
+    """What a search for the output finds, or in its turn one for what it is a function of, see
+    `transformed`."""
+    other = transformed(fit, restart)
+    if other is None:
+        return _bred(fit, restart, seconds, progress)
+    quiet = progress and Quiet(progress)
+    return other.restored(_bred(other.reduced(), restart, seconds, quiet))
+
+
+def _bred(
     fit: Fit, restart: int, seconds: float | None, progress: ProgressCallback | None
 ) -> list[Equation]:
     varied = getattr(fit.engine, "varied", None)

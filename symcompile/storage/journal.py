@@ -32,7 +32,7 @@ from symcompile.storage.files import PART, content, drafted, remove_draft
 from symcompile.storage.reading import from_json, or_none, reading
 
 # Raise it when the search or refine changes what a seed gives.
-_FORMAT = 7
+_FORMAT = 8
 # Bytes of a file, and steps of work that its equations take to build, beyond which it is none.
 _LARGEST, _MOST_WORK = 1 << 26, 200_000
 # Seconds after which what a killed process was writing is removed.
