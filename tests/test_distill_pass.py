@@ -26,7 +26,7 @@ from symcompile.regression.progress import ProgressBar
 from symcompile.regression.refine import Refine
 from symcompile.storage.journal import fingerprint
 
-OPERATORS = OperatorSet.of(None)
+OPERATORS = OperatorSet.of(["+", "*"])
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from symcompile.regression.engines import SearchProgress
 from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 
-OPERATORS = OperatorSet.of(None)
+OPERATORS = OperatorSet.of(["+", "*"])
 
 
 class UnreadableError(Exception):

@@ -28,7 +28,7 @@ from symcompile.storage.files import PART, drafted
 from symcompile.storage.journal import Journal, search_fingerprint
 
 KEYS, RESTARTS = ("a", "b", "c", "d"), 3
-OPERATORS = OperatorSet.of(None)
+OPERATORS = OperatorSet.of(["+", "*"])
 
 
 @dataclass(frozen=True)
