@@ -48,7 +48,7 @@ class Child:
         for stream in self._streams:
             stream.touch()
         place = folder or Path.cwd()
-        call = (script, arguments, place, self._streams, (laws.SMALL, laws.LARGE))
+        call = (script, arguments, place, self._streams, (laws.SMALL, laws.THREE, laws.LARGE))
         self._process = forks().Process(target=_run, args=call)
 
     def __enter__(self) -> Child:
@@ -82,9 +82,9 @@ def _run(
     arguments: Sequence[str],
     folder: Path,
     streams: Sequence[Path],
-    tables: tuple[Sequence[int], Sequence[int]],
+    tables: tuple[Sequence[int], ...],
 ) -> None:
-    laws.SMALL, laws.LARGE = tables
+    laws.SMALL, laws.THREE, laws.LARGE = tables
     for descriptor, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY), descriptor)
     os.chdir(folder)

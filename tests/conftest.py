@@ -43,9 +43,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_forms() -> Iterator[None]:
-    """Most tests that compile a model look at no law: they look for one in the smallest table."""
+    """Most tests that compile a model look at no law: they look for one in the smallest table,
+    of two terms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(laws, "SMALL", laws.SMALL[:1])
+        patch.setattr(laws, "THREE", ())
         patch.setattr(laws, "LARGE", ())
         yield
 
@@ -54,6 +56,7 @@ def _few_forms() -> Iterator[None]:
 def every_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """Laws are looked for in all tables, as users have it, in a `Child` too."""
     monkeypatch.setattr(laws, "SMALL", solutions.SMALL)
+    monkeypatch.setattr(laws, "THREE", solutions.THREE)
     monkeypatch.setattr(laws, "LARGE", solutions.LARGE)
 
 

@@ -18,6 +18,7 @@ from symcompile.regression.computed.solutions import (
     EXACT,
     LARGE,
     SMALL,
+    THREE,
     best_of_each_size,
     solutions,
 )
@@ -86,7 +87,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
     # Of three terms many come near: only what leaves nothing is a reason not to search.
     for problem in {id(p): p for p in (core, found.problems[found.certain])}.values():
         if not contest.over and problem.variables:
-            longer = solutions(problem, limits.operators, SMALL[:1], limits.deadline, terms=3)
+            longer = solutions(problem, limits.operators, THREE, limits.deadline, terms=3)
             contest.enter(problem, (solution.build() for solution in longer))
             contest.judge(0.0)
     if not contest.over and core.variables:

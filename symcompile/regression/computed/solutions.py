@@ -28,6 +28,8 @@ from symcompile.regression.structure.surrogate import error
 
 # Forms of a table; rows on which they are compared; sums of one size and transform that are kept.
 SMALL, LARGE, ROWS, KEPT = (400, 3000), (12000,), 96, 3
+# Forms of a table for sums of three.
+THREE = SMALL[:1]
 # Of each two sizes of forms so many sums are looked at; to be two of three terms a pair need not be
 # among the best.
 _LOOKED_AT, _BESIDE_A_THIRD = 12, 200
