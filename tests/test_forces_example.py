@@ -128,19 +128,20 @@ def test_what_is_not_read_of_messages_stays_at_its_mean(example: SimpleNamespace
         assert (found - kept).std() < found.std()
 
 
-def test_penalties_are_sums_over_a_message(example: SimpleNamespace) -> None:
-    """As in the paper: beside the summed errors of a graph, those of its edges by particle."""
-    variants, messages = example.network.VARIANTS, torch.randn(6, 12, 100)
-    errors = torch.rand(6, 4, 2)
+def test_the_length_of_messages_is_punished_as_in_the_paper(example: SimpleNamespace) -> None:
+    """Beside the summed errors of a graph those of its edges, by particle."""
+    messages, errors = torch.randn(6, 12, 100), torch.rand(6, 4, 2)
     theirs = errors.sum() + 1e-2 * messages.abs().sum() / 4
-    ours = errors.mean() + variants["L1"].penalty(messages)
+    ours = errors.mean() + example.network.VARIANTS["L1"].penalty(messages)
     torch.testing.assert_close(ours, theirs / errors.numel())
-    mean, log_variance = messages[..., :50], messages[..., 50:]
+
+
+def test_the_divergence_is_that_of_gaussians_from_the_prior(example: SimpleNamespace) -> None:
+    mean, log_variance = torch.randn(2, 6, 12, 50)
     prior = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
     normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
-    theirs = errors.sum() + torch.distributions.kl_divergence(normal, prior).sum() / 4
-    ours = errors.mean() + variants["KL"].penalty(messages)
-    torch.testing.assert_close(ours, theirs / errors.numel())
+    found = example.network.VARIANTS["KL"].penalty(torch.cat([mean, log_variance], dim=-1))
+    torch.testing.assert_close(found, torch.distributions.kl_divergence(normal, prior).mean())
 
 
 def equation(text: str) -> Equation:
