@@ -19,6 +19,7 @@ from symcompile.regression.fit import Fit
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.scale import Units, out_of_range
 from symcompile.regression.scheduler import Checkpoints, Progress, Scheduler, shown
+from symcompile.regression.tasks import one_thread
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,13 @@ class Searches:
             progress(key, 1.0, shown(front))
         if len(known) < len(fits):
             self.journal.check_writable()
-        one_thread = any(getattr(fit.engine, "one_thread", False) for fit in fits)
-        own = InThisThread() if one_thread else Threads(available_cores())
-        with own if self.executor is None else nullcontext(self.executor) as workers:
+        alone = any(getattr(fit.engine, "one_thread", False) for fit in fits)
+        own = InThisThread() if alone else Threads(available_cores())
+        # Threads that run tasks take what this one sets.
+        with (
+            one_thread(),
+            own if self.executor is None else nullcontext(self.executor) as workers,
+        ):
             pool = WorkerPool(workers)
             return Scheduler(fits, known, pool, self.journal, progress).fronts()
 

@@ -41,7 +41,14 @@ from symcompile.regression.fit import (
 from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.share import complete_task, forms_for, share_task, terms_for
 from symcompile.regression.stages import Block, FitState
-from symcompile.regression.tasks import Failure, Task, Watch, attempt, failure_reason
+from symcompile.regression.tasks import (
+    Failure,
+    Task,
+    Watch,
+    attempt,
+    attempt_elsewhere,
+    failure_reason,
+)
 
 # Seconds between two looks at the clock while nothing finishes.
 _TICK = 0.5
@@ -206,7 +213,8 @@ class Scheduler:
             call = search_task, state.fit, restart, state.computed, *watch
         since = time.monotonic()
         try:
-            self.under_way[self.pool.submit(attempt, *call)] = task, since
+            run = attempt if self.pool.shares_memory else attempt_elsewhere
+            self.under_way[self.pool.submit(run, *call)] = task, since
         except EngineError as error:  # what is under way is still waited for, and kept
             self.refused = error
             self.empty()

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from threadpoolctl import threadpool_limits
+
 from symcompile.errors import SymCompileError
 from symcompile.regression.engines import ProgressCallback, SearchProgress
 
@@ -79,6 +81,22 @@ def attempt(work: Callable[..., Any], *arguments: Any) -> Any:
         raise
     except BaseException as error:  # SystemExit too: it is not for a search to end the program
         return Failure(failure_reason(error))
+
+
+def attempt_elsewhere(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What a worker of another process runs, see `one_thread`."""
+    with one_thread():
+        return attempt(work, *arguments)
+
+
+def one_thread() -> threadpool_limits:
+    """Inside, linear algebra of this process has one thread, as long as no other sets it.
+
+    There are as many tasks at a time as there are cores for them: with threads of their own, eight
+    processes on two cores mostly wait for each other. And sums by two threads differ from sums by
+    one in their last digit, so that equations would depend on where they are fitted.
+    """
+    return threadpool_limits(1, "blas")
 
 
 def failure_reason(error: BaseException) -> str:
