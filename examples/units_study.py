@@ -1,107 +1,184 @@
 """Do units help to find a law?
 
-    python examples/units_study.py             ten laws whose inputs have units, one seed
-    python examples/units_study.py --seeds 0 1 2 --laws "lorentz mass" barometer
-    python examples/units_study.py --quick     two of them, small searches
+    python examples/units_study.py             43 laws with and without, three seeds
+    python examples/units_study.py --modes noise --laws "lorentz mass" barometer --seeds 0
+    python examples/units_study.py --quick     two of them, one seed
 
-Textbook laws of `laws_data.py` from 2,000 exact samples, by the defaults of `distill`, without
-units and with those of the SI. Prints for each whether the default choice is the law (see
-`laws_judge.py`), and the CPU seconds. With units, every equation of the front is looked at for its
-dimensions once more.
+The laws are those of `units_laws.py`: textbook laws, and laws of physics in the magnitudes of the
+SI. Each is searched for by the defaults of `distill` from 2,000 samples, exact or with 1 % of
+noise, without units and, beside it, with those of the SI, in processes of their own. A law counts
+as found as in `laws.py`, by the default choice. Of every front it is counted how many equations
+have dimensions that do not go together.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import NamedTuple
 
-import numpy as np
-from laws_data import LAWS, Law
+from laws import fresh_processes
 from laws_judge import Judge
+from laws_run import NOISE, NeverEndsError, limited, seconds
+from study import Study, markdown
+from units_laws import GIVEN, Given
 
-from symcompile import ParetoFront, distill
+from symcompile import Equation, SymCompileError, distill
 from symcompile.expressions.units import Units
 
-SAMPLES, QUICK_SAMPLES = 2000, 200
-QUICK: dict[str, Any] = {"engine_options": {"restarts": 2, "population": 100, "generations": 3}}
-QUICK_LAWS = ("reduced mass energy", "yukawa")
-
-_SPEEDS = {"u": "m/s", "v": "m/s", "c": "m/s"}
-# Units of the inputs, and of the output.
-SI: dict[str, tuple[dict[str, str], str]] = {
-    "lorentz mass": ({"m": "kg"} | _SPEEDS, "kg"),
-    "lorentz shift": ({"x": "m", "t": "s"} | _SPEEDS, "m"),
-    "velocity sum": (_SPEEDS, "m/s"),
-    "doppler": ({"w": "1/s"} | _SPEEDS, "1/s"),
-    "centre of mass": ({"m": "kg", "n": "kg", "r": "m", "s": "m"}, "m"),
-    "barometer": ({"n": "1/m**3", "m": "kg", "g": "m/s**2", "x": "m", "T": "J"}, "1/m**3"),
-    "yukawa": ({"g": "J*m", "r": "m", "a": "m"}, "J"),
-    "reduced mass energy": ({"m": "kg", "n": "kg"} | _SPEEDS, "J"),
-    "parallel resistors": ({"a": "ohm", "b": "ohm", "c": "ohm"}, "ohm"),
-    "gaussian beam": ({"w": "m", "z": "m", "R": "m"}, "m"),
-}
+MODES = ("direct", "noise")
+SEEDS = (0, 1, 2)
+SAMPLES, LIMIT = 2000, 600.0
+QUICK = ("barometer", "coulomb")
 
 
-class Run(NamedTuple):
-    """One search: whether its choice is the law, and what it took."""
+class Task(NamedTuple):
+    """One search: of which law, from what, and whether it is told of units."""
 
+    law: str
+    mode: str
+    seed: int
+    units: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether the choice of a search is the law, its CPU seconds, how many equations of its front
+    make sense in no units, and the choice; why there is none."""
+
+    law: str
+    mode: str
+    seed: int
+    units: bool
     found: bool
     cpu: float
+    broken: int
     equation: str
 
 
 def main() -> None:
     options = read_options()
-    names = QUICK_LAWS if options.quick else options.laws
-    print(f"{'law':<21}{'seed':>5}{'without units':>17}{'with units':>17}")
-    runs: list[tuple[Run, Run]] = []
-    for seed in options.seeds:
-        for name in names:
-            pair = tuple(search(LAWS[name], seed, units, options.quick) for units in (False, True))
-            runs.append(pair)  # type: ignore[arg-type]
-            print(f"{name:<21}{seed:>5}{shown(pair[0]):>17}{shown(pair[1]):>17}", flush=True)
-    for k, what in enumerate(("without units", "with units")):
-        found = sum(pair[k].found for pair in runs)
-        seconds = np.median([pair[k].cpu for pair in runs])
-        print(f"{what}: {found} of {len(runs)} found, median {seconds:.1f} CPU s")
+    study = Study("units", options.quick, options.output)
+    outcomes = sorted(search_all(plan(options), options), key=place)
+    study.finish(
+        table(outcomes),
+        [asdict(outcome) for outcome in outcomes],
+        seeds=sorted({outcome.seed for outcome in outcomes}),
+        settings={"samples": SAMPLES, "noise": NOISE},
+    )
 
 
-def read_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two laws, small searches")
-    parser.add_argument("--laws", nargs="+", choices=SI, metavar="NAME", default=tuple(SI))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    return parser.parse_args()
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = Study.parser(__doc__, "two laws, exact, one seed")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--laws", nargs="+", choices=GIVEN, metavar="NAME", default=tuple(GIVEN))
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--processes", type=int, default=1, help="searches at a time")
+    return parser.parse_args(arguments)
 
 
-def shown(run: Run) -> str:
-    return f"{'found' if run.found else '-'} {run.cpu:5.1f} s"
+def plan(options: argparse.Namespace) -> list[Task]:
+    """All searches; with and without units one after the other, so that a machine that is busy at
+    times is so for both."""
+    laws, seeds, modes = options.laws, options.seeds, options.modes
+    if options.quick:
+        laws, seeds, modes = QUICK, SEEDS[:1], MODES[:1]
+    return [
+        Task(law, mode, seed, units)
+        for seed in seeds
+        for mode in modes
+        for law in laws
+        for units in (False, True)
+    ]
 
 
-def search(law: Law, seed: int, with_units: bool, quick: bool = False) -> Run:
+def place(outcome: Outcome) -> tuple[int, ...]:
+    laws = list(GIVEN)
+    return MODES.index(outcome.mode), laws.index(outcome.law), outcome.seed, outcome.units
+
+
+def search_all(tasks: Sequence[Task], options: argparse.Namespace) -> Iterator[Outcome]:
+    if options.quick:
+        yield from map(search, tasks)
+        return
+    with fresh_processes(options.processes) as pool:
+        for future in as_completed([pool.submit(search, task) for task in tasks]):
+            outcome = future.result()
+            word = "found" if outcome.found else "-"
+            with_ = "with units" if outcome.units else "without"
+            named = outcome.law, outcome.mode, outcome.seed, with_
+            print(*named, word, f"{outcome.cpu:.1f} s", outcome.equation, flush=True)
+            yield outcome
+
+
+def search(task: Task) -> Outcome:
     """What `distill` finds of a law, judged."""
-    X = law.draw(law.generator(seed, "direct"), QUICK_SAMPLES if quick else SAMPLES)
-    units, output = SI[law.name]
-    units = {name: units[name] for name in law.names}
-    given: dict[str, Any] = {"units": units, "output_units": output} if with_units else {}
-    started = time.process_time()
-    front = distill(
-        X, law.values(X), names=law.names, operators=law.operators(), seed=seed, engine="operon",
-        progress=False, **given, **(QUICK if quick else {}),
-    )[0]  # fmt: skip
-    cpu = time.process_time() - started
-    if with_units:
-        check(front, Units(units, output), law.names)
-    return Run(Judge(law).verdict(front.best).exact, cpu, front.best.text())
+    given = GIVEN[task.law]
+    law = given.law
+    X, y = law.samples(task.seed, SAMPLES, NOISE if task.mode == "noise" else 0.0)
+    told = {"units": given.inputs, "output_units": given.output} if task.units else {}
+    front: tuple[Equation, ...] = ()
+    chosen, equation = None, ""
+    with seconds() as spent:
+        try:
+            with limited(LIMIT):
+                found = distill(
+                    X, y, names=law.names, operators=law.operators(), seed=task.seed,
+                    engine="operon", progress=False, **told,
+                )[0]  # fmt: skip
+            front, chosen = tuple(found), found.best
+        except (NeverEndsError, SymCompileError) as error:
+            equation = f"{type(error).__name__}: {error}"
+    right = chosen is not None and Judge(law).verdict(chosen).hit(task.mode)
+    equation = equation if chosen is None else chosen.text(6)
+    return Outcome(*task, right, round(spent[0], 2), broken(front, given), equation)
 
 
-def check(front: ParetoFront, units: Units, names: tuple[str, ...]) -> None:
-    """Raise AssertionError for an equation that does not go together in its dimensions."""
-    dimensions, (output,) = units.of_inputs(names, 1)
-    for equation in front:
-        problem = dimensions.for_output(output).check(equation.form)
-        assert problem is None, problem
+def broken(front: Sequence[Equation], given: Given) -> int:
+    """Equations that do not go together in their dimensions."""
+    dimensions, (output,) = Units(given.inputs, given.output).of_inputs(given.law.names, 1)
+    rules = dimensions.for_output(output)
+    return sum(rules.check(equation.form) is not None for equation in front)
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Hits of all seeds by law, mode and units with CPU seconds, then totals."""
+    columns = list(dict.fromkeys((outcome.mode, outcome.units) for outcome in outcomes))
+    of = {
+        column: [outcome for outcome in outcomes if (outcome.mode, outcome.units) == column]
+        for column in columns
+    }
+    rows = [
+        [law, *(_cell([one for one in of[column] if one.law == law]) for column in columns)]
+        for law in dict.fromkeys(outcome.law for outcome in outcomes)
+    ]
+    rows.append(["found", *(_found(of[column]) for column in columns)])
+    rows.append(["CPU s in all", *(f"{_seconds(of[column]):.1f}" for column in columns)])
+    shares = (_seconds(of[mode, units]) / _seconds(of[mode, False]) for mode, units in columns)
+    rows.append(["share of that without", *(f"{share:.2f}" for share in shares)])
+    middles = (median(one.cpu for one in of[column]) for column in columns)
+    rows.append(["median CPU s", *(f"{middle:.2f}" for middle in middles)])
+    wrong = (sum(one.broken for one in of[column]) for column in columns)
+    rows.append(["broken dimensions", *map(str, wrong)])
+    heads = (f"{mode}, {'with units' if units else 'without'}" for mode, units in columns)
+    return markdown(["law", *heads], rows)
+
+
+def _seconds(outcomes: Sequence[Outcome]) -> float:
+    return sum(outcome.cpu for outcome in outcomes)
+
+
+def _found(outcomes: Sequence[Outcome]) -> str:
+    return f"{sum(outcome.found for outcome in outcomes)} of {len(outcomes)}"
+
+
+def _cell(outcomes: Sequence[Outcome]) -> str:
+    if not outcomes:
+        return "-"
+    return f"{_found(outcomes)}, {median(outcome.cpu for outcome in outcomes):.1f} s"
 
 
 if __name__ == "__main__":

@@ -73,6 +73,10 @@ class Dimensions:
         """That of a fitted constant."""
         return self.none if self.dimensionless_constants else FREE
 
+    def of_input(self, name: str) -> Vector:
+        """That of an input; any for one of which nothing is known."""
+        return dict(self.inputs).get(name, FREE)
+
     # --- of one operation ------------------------------------------------------------------------
 
     def combine(self, operator: str, a: Vector, b: Vector | None = None) -> Vector | None:
@@ -179,6 +183,10 @@ class Dimensions:
             return cls(bases, inputs, result, bool(data["dimensionless_constants"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ExpressionError(f"not stored dimensions: {error}") from None
+
+
+# Of what has no units: everything goes together.
+UNITLESS = Dimensions((), ())
 
 
 def _vector(row: Any, bases: Sequence[str]) -> Vector:

@@ -233,14 +233,25 @@ def compute_task(fit: Fit) -> Computed:
     return replace(computed, seconds=time.monotonic() - start)
 
 
+def unsearched(fit: Fit, complete: bool) -> list[Equation]:
+    """Sums that need no search, also of what units leave; where a computed law leaves nothing to be
+    gained, or constants have no dimension, of that alone."""
+    smaller, dimensions = all_grouped(fit), fit.engine.operators.dimensions
+    alone = dimensions is not None and dimensions.dimensionless_constants
+    found: list[Equation] = []
+    if not smaller or not (alone or complete):
+        found += without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
+    for one in smaller[:1] if complete else smaller:
+        of = one.reduced()
+        limits = of.limits(_UNSEARCHED_SHARE / WAYS)
+        found += one.restored(without_search(of.data, of.names, limits))
+    return found
+
+
 @np.errstate(all="ignore")
 def refine_task(fit: Fit, computed: Computed, searched: list[Equation]) -> ParetoFront:
     """The front that all of a fit's equations come to."""
     candidates = [*fit.guesses, *computed.equations, *searched]
     if not computed.exact:
-        candidates += without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
-        for smaller in all_grouped(fit):
-            one = smaller.reduced()
-            found = without_search(one.data, one.names, one.limits(_UNSEARCHED_SHARE / WAYS))
-            candidates += smaller.restored(found)
+        candidates += unsearched(fit, computed.complete)
     return replace(fit.refined(candidates, _PRUNE_SHARE), findings=computed.findings)

@@ -1,36 +1,28 @@
-"""Groups: what units leave of a problem, which is less (Buckingham 1914).
+"""Groups: fits of what units leave of a problem, `f(v/c)` in the place of `m*f(v/c)`.
 
-A law whose constants are pure numbers can't tell one system of units from another. So it is a
-product of powers of the inputs that has the output's unit, times a function of products of powers
-that have none: `m*f(v/c)` in the place of `f(m, v, c)`. There is one input less for each base
-dimension, and the function is a shorter one.
+See `structure.powers` for what that is, and when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy
 
 from symcompile.expressions.canonical import UNUSABLE
-from symcompile.expressions.dimensions import Dimensions
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.structure.powers import Powers, products
 
 if TYPE_CHECKING:
     from symcompile.regression.fit import Fit
 
-# Powers of inputs that groups are made of; of so many inputs at most, all products are looked at.
-_POWERS, _MOST_INPUTS = (0, 1, -1, 2, -2, 3, -3), 6
 # Ways to choose what stands before the function.
 WAYS = 2
-
-Powers = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -99,44 +91,15 @@ def grouped(fit: Fit, way: int = 0) -> Grouped | None:
 def all_grouped(fit: Fit) -> list[Grouped]:
     """A fit in groups, in all ways."""
     dimensions = fit.engine.operators.dimensions
-    if dimensions is None or dimensions.output is None or len(fit.names) > _MOST_INPUTS:
+    if dimensions is None or dimensions.output is None:
         return []
-    powers, vectors, zero = _products(fit, dimensions)
-    divides = ~powers[:, zero].any(axis=1)
-    scales = _simplest(powers[(vectors == dimensions.output).all(axis=1) & divides])
-    pure = powers[(vectors == 0).all(axis=1) & powers.any(axis=1)]
-    groups = tuple(_independent(_simplest(pure)))
+    known = dict(dimensions.inputs)
+    zero = (np.concatenate([fit.data.X, fit.holdout.X]) == 0).any(axis=0)
+    vectors = tuple(known[name] for name in fit.names)
+    scales, groups = products(vectors, dimensions.output, tuple(zero.tolist()))
     if not groups or len(groups) >= len(fit.names):
         return []
     return [Grouped(fit, scale, groups) for scale in scales[:WAYS]]
-
-
-def _products(fit: Fit, dimensions: Dimensions) -> tuple[Array, Array, Array]:
-    """Products of powers [n_products, n_inputs], their dimensions [n_products, n_bases], and which
-    inputs are zero somewhere [n_inputs]: of these there is no negative power."""
-    X = np.concatenate([fit.data.X, fit.holdout.X])
-    known = dict(dimensions.inputs)
-    zero = (X == 0).any(axis=0)
-    allowed = [[p for p in _POWERS if p >= 0 or not is_zero] for is_zero in zero]
-    powers = np.stack(np.meshgrid(*allowed, indexing="ij"), axis=-1).reshape(-1, len(fit.names))
-    return powers, powers @ np.array([known[name] for name in fit.names]), zero
-
-
-def _simplest(powers: Array) -> list[Powers]:
-    """In the order of how many inputs are in a product, and of how high their powers are."""
-    rows: list[Powers] = [tuple(row) for row in powers.tolist()]
-    return sorted(
-        rows, key=lambda row: (np.count_nonzero(row), sum(map(abs, row)), [-p for p in row])
-    )
-
-
-def _independent(pure: Sequence[Powers]) -> Iterator[Powers]:
-    """Products that are none of those before."""
-    chosen: list[Powers] = []
-    for powers in islice(pure, 2000):
-        if np.linalg.matrix_rank(np.array([*chosen, powers])) > len(chosen):
-            chosen.append(powers)
-            yield powers
 
 
 def _product(X: Array, powers: Powers) -> Array:

@@ -134,7 +134,10 @@ class _Descent:
         self, constants: Array, loss: float, A: Array, gradient: Array, damping: float
     ) -> tuple[Array, float, float]:
         """One accepted step, or the old constants if even a small one does not lower the loss."""
-        scale = np.sqrt(np.maximum(np.diag(A), 1e-30 * max(float(np.diag(A).max()), 1e-300)))
+        # Units may put forty digits between two constants: by shares of them they are compared.
+        size = np.where(constants == 0.0, 1.0, np.abs(constants))
+        shares = np.sqrt(np.diag(A)) * size
+        scale = np.maximum(shares, 1e-15 * max(float(shares.max()), 1e-150)) / size
         normalised, direction = A / scale[:, None] / scale, -gradient / scale
         if not (np.isfinite(normalised).all() and np.isfinite(direction).all()):
             return constants, loss, damping  # derivatives of 1e200: LAPACK would not converge

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import sympy
 
+from symcompile.expressions.dimensions import FREE, Dimensions
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.computed.pairs import best_sums
@@ -23,7 +24,7 @@ from symcompile.regression.least_squares import linear
 from symcompile.regression.structure.problem import Problem, Variable
 
 # Rates of growth over the range of a variable, each also as one of decay.
-_RATES = (0.5, 1.0, 2.0, 4.0, 8.0)
+_RATES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 # Frequencies, in radians over the range: those of less than a turn, and the strongest beyond.
 _SLOW, _FASTEST, _STRONGEST = (1.0, 2.0, 3.2, 4.8), 120.0, 3
 # The other inputs are cut into so many parts, each with a spectrum of its own: a wave in one may
@@ -55,10 +56,21 @@ Product = tuple[Atom, ...]
 
 
 def with_inner_constants(problem: Problem, operators: OperatorSet) -> Iterator[sympy.Expr]:
-    """Laws of the core, their constants near the right ones."""
+    """Laws of the core or of its inverse, `1/(a*exp(k*t) + b)`, their constants near the right
+    ones."""
+    yield from _sums(problem, operators)
+    if problem.has_sign and ("/" in operators or "inv" in operators):
+        squares = np.square(problem.core)
+        inverse = replace(problem, core=1.0 / problem.core, weight=problem.weight * squares)
+        if inverse.is_finite:
+            yield from (1 / expr for expr in _sums(inverse, operators))
+
+
+def _sums(problem: Problem, operators: OperatorSet) -> Iterator[sympy.Expr]:
     if not 0 < len(problem.variables) <= _MOST_VARIABLES or "*" not in operators:
         return
-    atoms = [atom for v in problem.variables for atom in _atoms(problem, v, operators)]
+    variables = [v for v in problem.variables if _takes_a_rate(v, problem.dimensions)]
+    atoms = [atom for v in variables for atom in _atoms(problem, v, operators)]
     if not atoms:
         return
     products: list[Product] = [(atom,) for atom in atoms]
@@ -79,6 +91,14 @@ def with_inner_constants(problem: Problem, operators: OperatorSet) -> Iterator[s
         for sum_ in found[:_TRIED]:
             chosen = [products[place] for place in sum_.places]
             yield from _exprs(problem, chosen, operators)
+
+
+def _takes_a_rate(variable: Variable, rules: Dimensions) -> bool:
+    """Whether a multiple of it may be a pure number, and a multiple of one the output."""
+    of = rules.combine("*", rules.of_constant, variable.dimension or FREE)
+    wave = None if of is None else rules.combine("exp", of)
+    multiple = None if wave is None else rules.combine("*", rules.of_constant, wave)
+    return multiple is not None and rules.fits(multiple)
 
 
 def _atoms(problem: Problem, variable: Variable, operators: OperatorSet) -> Iterator[Atom]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy
 
-from symcompile.expressions.canonical import UNUSABLE, canonical
-from symcompile.expressions.complexity import spellable
+from symcompile.expressions.canonical import UNUSABLE, Algebra
+from symcompile.expressions.dimensions import UNITLESS
 from symcompile.expressions.equation import Equation
+from symcompile.expressions.light_tree import LightTree
 from symcompile.regression.computed.inner import with_inner_constants
 from symcompile.regression.computed.rational import DEGREES, quotients
 from symcompile.regression.computed.solutions import (
@@ -25,6 +26,7 @@ from symcompile.regression.computed.solutions import (
 from symcompile.regression.computed.transforms import applicable
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.description import description_length
+from symcompile.regression.forms import candidate
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
@@ -100,7 +102,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
 
 def _of_few(contest: _Contest) -> Computed:
     """Laws of rows that are too few to ask anything of."""
-    problem = _problem(contest.sample, contest.names)
+    problem = _problem(contest.sample, contest.names, contest.limits)
     if problem.variables:
         contest.enter(problem, _exprs(problem, contest.limits, 0.0))
         contest.judge(0.0)
@@ -116,7 +118,7 @@ class _Contest:
     sample: Dataset
 
     def __post_init__(self) -> None:
-        self.equations: dict[sympy.Expr, Equation] = {}
+        self.equations: dict[LightTree, Equation] = {}
         self.nothing = (10 * EXACT) ** 2 * self.sample.constant_loss
         self.complete = False
 
@@ -147,10 +149,14 @@ class _Contest:
         spread, deadline = found.problems[0].spread, self.limits.deadline
         of_core = floor(found.core, spread, deadline)
         certain = found.certain if self.sample.count >= _SURE else 0
-        for problem in reversed(found.problems[certain:]):
+        before = [finding.before for finding in found.findings]
+        for k in reversed(range(certain, len(found.problems))):
+            problem = found.problems[k]
             if self.over:
                 break
             least = of_core if problem is found.core else floor(problem, spread, deadline)
+            # What a surrogate knew before a finding that may not be so is no noise after it.
+            least = min([least, *before[certain:k]])
             self.enter(problem, _exprs(problem, self.limits, least))
             self.judge(least)
         return of_core
@@ -169,9 +175,10 @@ class _Contest:
             equation = _fitted(problem.output(expr), self.names, self.limits, self.sample)
             if equation is None:
                 continue
-            known = self.equations.get(equation.form)
+            form = equation.tree[0]
+            known = self.equations.get(form)
             if known is None or equation.loss < known.loss:  # starts may lead to other minima
-                self.equations[equation.form] = equation
+                self.equations[form] = equation
 
     def best(self) -> list[Equation]:
         """Those that no shorter one is better than beyond chance, see `best_of_each_size`; of exact
@@ -187,17 +194,17 @@ class _Contest:
         return layers(kept, lambda e: (e.complexity, e.loss))[:_KEPT]
 
 
-def _problem(sample: Dataset, names: Sequence[str]) -> Problem:
+def _problem(sample: Dataset, names: Sequence[str], limits: Limits) -> Problem:
     weights = sample.search_weights
     root = None if weights is None else np.sqrt(weights / weights.mean())
-    return Problem.of(sample.X, sample.y, names, root)
+    return Problem.of(sample.X, sample.y, names, root, limits.operators.dimensions or UNITLESS)
 
 
 def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator[Structure]:
     """Of some rows, and where a surrogate of them is poor of more."""
     for rows in (ROWS, _MORE_ROWS):
         some = data.rows(slice(rows))
-        found = structure(_problem(some, names), limits.deadline)
+        found = structure(_problem(some, names, limits), limits.deadline)
         yield found
         if found.error < POOR or len(some.y) < rows:
             return
@@ -225,7 +232,9 @@ def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Exp
 def _functions_of_quotients(problem: Problem, limits: Limits) -> Iterator[sympy.Expr]:
     """Such as `exp(a - b/(x + c))`: small quotients for what the core is a function of."""
     for transform, sign, h, weight in applicable(problem.core, limits.operators):
-        if transform.name in ("y", "1/y"):  # quotients both
+        rules = problem.dimensions
+        of = transform.dimension(rules.of_constant, True, rules)
+        if transform.name in ("y", "1/y") or of is None or not rules.fits(of):  # quotients both
             continue
         of_core = replace(problem, core=h, weight=problem.weight * weight)
         found = list(quotients(of_core, EXACT, DEGREES[:3], limits.deadline))
@@ -237,14 +246,14 @@ def _fitted(
     expr: sympy.Expr, names: Sequence[str], limits: Limits, sample: Dataset
 ) -> Equation | None:
     try:
-        equation = Equation.of(expr, names, limits.operators)
-        form = canonical(equation.form, equation.constants, limits.operators)
-        equation = equation.with_form(*form, limits.operators)
-        if not spellable(equation.form, limits.operators, names):
+        tree, constants = Equation.of(expr, names, limits.operators).tree
+        algebra = Algebra(constants, limits.operators, names)
+        equation = candidate(tree, algebra, tuple(names), sample)
+        if equation is None:
             return None
         fit = fit_constants(equation, sample, 20, deadline=limits.deadline)
     except UNUSABLE:
         return None
     if not math.isfinite(fit.loss):
         return None
-    return replace(equation, constants=fit.constants, loss=fit.loss)
+    return equation.updated(constants=fit.constants, loss=fit.loss)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
 import sympy
 
+from symcompile.expressions.dimensions import FREE, Vector
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.computed.pairs import best_sums, best_thirds
@@ -39,6 +41,8 @@ _NUMBERS = (sympy.S.One, sympy.Integer(2))
 _HALVES = 8
 # What is left of the spread where a law is exact: linear systems are solved to about this.
 EXACT = 1e-9
+# Logarithm of a size that is left as it is.
+_ORDINARY = 7.0
 
 
 @dataclass(frozen=True)
@@ -106,18 +110,35 @@ def best_of_each_size(found: list[_Sized], rows: int) -> list[_Sized]:
 
 
 class _Search:
-    """One table, all transforms."""
+    """One table, all transforms.
+
+    What has units is measured in such that inputs come to about one, whatever they are in the SI: a
+    form is changed by a factor, and that of its dimension alone. A core of no ordinary size is
+    measured by a power of two.
+    """
 
     def __init__(self, problem: Problem, operators: OperatorSet, size: int, terms: int) -> None:
-        self.problem, self.operators, self.terms = problem, operators, terms
-        self.columns = np.array([variable.values for variable in problem.variables])
+        self.scale = _power_of_two(problem.core)
+        weight = problem.weight * self.scale
+        self.problem = replace(problem, core=problem.core / self.scale, weight=weight)
+        self.operators, self.terms = operators, terms
+        of = [variable.dimension or FREE for variable in problem.variables]
+        columns = np.array([variable.values for variable in problem.variables])
+        self.bases = _bases(columns, of)
+        units = np.array([self.unit(vector) for vector in of])
+        self.columns = columns / units[:, None]
         self.rows = np.random.default_rng(0).permutation(len(problem.core))[:ROWS]
         exprs = [variable.expr for variable in problem.variables]
         with np.errstate(all="ignore"):
             numbers = _NUMBERS if size > SMALL[0] else _NUMBERS[:1]
-            self.table = Table(self.columns[:, self.rows], exprs, operators, size, numbers)
+            small, rules = self.columns[:, self.rows], problem.dimensions
+            self.table = Table(small, exprs, operators, size, numbers, rules, of)
         self.known: dict[int, Array] = {}
         self.spread = problem.spread
+
+    def unit(self, vector: Vector) -> float:
+        """What stands for one of a dimension."""
+        return math.exp(float(np.dot(vector, self.bases))) if len(self.bases) else 1.0
 
     @np.errstate(all="ignore")
     def found(self, deadline: float) -> list[Solution]:
@@ -125,14 +146,40 @@ class _Search:
         for transform, sign, h, slope in applicable(self.problem.core, self.operators):
             if time.monotonic() >= deadline:
                 break
+            if self.scale != 1.0 and not transform.is_of_any_size:
+                continue
             weight = slope * self.problem.weight
-            for of_size in self.sums(self.table.values, h, weight, deadline):
+            for of_size in self.sums(self.fitting(transform), h, weight, deadline):
                 for places in islice(of_size, KEPT):
+                    of = [*map(self.table.dimension, places)]
                     for constant in (False, True):
-                        found.append(self.sum(transform, sign, places, h, weight, constant))
+                        if self.goes_together(transform, of, constant):
+                            found.append(self.sum(transform, sign, places, h, weight, constant))
         if time.monotonic() < deadline:
             found += self.products(deadline)
         return [s for s in found if s is not None and math.isfinite(s.error)]
+
+    def fitting(self, transform: Transform) -> Array:
+        """Values of the forms [n_forms, n_rows]; no numbers for those that no sum may hold."""
+        table = self.table
+        good = np.array([self.goes_together(transform, [of], True) for of in table.vectors])
+        good |= [self.goes_together(transform, [of], False) for of in table.vectors]
+        if good.all():
+            return table.values
+        return np.where(good[table.kinds][:, None], table.values, np.nan)
+
+    def goes_together(self, transform: Transform, of: Sequence[Vector], constant: bool) -> bool:
+        """Whether an inverse of a sum of multiples of forms of these dimensions may be the core."""
+        rules = self.problem.dimensions
+        factor = rules.of_constant
+        total, *terms = [rules.combine("*", factor, one) for one in of] + [factor] * constant
+        for term in terms:
+            if total is None or term is None:
+                return False
+            total = rules.combine("+", total, term)
+        if total is not None:
+            total = transform.dimension(total, constant, rules)
+        return total is not None and rules.fits(total)
 
     def sums(
         self, values: Array, h: Array, weight: Array, deadline: float
@@ -170,10 +217,16 @@ class _Search:
 
         def build() -> sympy.Expr:
             exprs = [*map(self.table.expr, places), sympy.S.One]
-            terms = zip(coefficients.tolist(), exprs, strict=False)
-            return sign * transform.build(sympy.Add(*(sympy.Float(c) * e for c, e in terms)))
+            units = [*(self.unit(self.table.dimension(place)) for place in places), 1.0]
+            terms = zip((coefficients / units[: len(coefficients)]).tolist(), exprs, strict=False)
+            total = sympy.Add(*(sympy.Float(c) * e for c, e in terms))
+            return self.in_units(sign * transform.build(total))
 
         return Solution(self.share(errors), size, build, transform.loses_sign)
+
+    def in_units(self, expr: sympy.Expr) -> sympy.Expr:
+        """An expression of the core as it was given."""
+        return expr if self.scale == 1.0 else sympy.Float(self.scale) * expr
 
     def size(self, places: tuple[int, ...]) -> int:
         return sum(int(self.table.sizes[p]) for p in places) + len(places)
@@ -201,6 +254,8 @@ class _Search:
         halves = [round(2.0 * float(power)) for power in fitted[:-1]]
         if not all(halves) or max(map(abs, halves)) > _HALVES or not self.roots(places, halves):
             return None
+        if not self.is_core(places, halves):
+            return None
         # A form and its negative are one in the table; of a root only one of them has values.
         signs = [
             -1 if half % 2 and (c < 0).all() else 1 for c, half in zip(columns, halves, strict=True)
@@ -212,17 +267,46 @@ class _Search:
         factor = float(linear(value[:, None], core, self.problem.weight**2)[0])
 
         def build() -> sympy.Expr:
+            of = [
+                (self.table.dimension(place), half / 2)
+                for place, half in zip(places, halves, strict=True)
+            ]
             factors = (
                 (sign * self.table.expr(place)) ** sympy.Rational(half, 2)
                 for sign, place, half in zip(signs, places, halves, strict=True)
             )
-            return sympy.Float(factor) * sympy.Mul(*factors)
+            unit = math.prod(self.unit(vector) ** power for vector, power in of)
+            return self.in_units(sympy.Float(factor / unit) * sympy.Mul(*factors))
 
         size = self.size(places) + sum(half != 2 for half in halves)
         return Solution(self.share(factor * value - core), size, build)
+
+    def is_core(self, places: tuple[int, ...], halves: list[int]) -> bool:
+        """Whether a multiple of this product may be the core, by its units."""
+        rules = self.problem.dimensions
+        total: Vector | None = rules.of_constant
+        for place, half in zip(places, halves, strict=True):
+            of = rules.power(self.table.dimension(place), Fraction(half, 2))
+            total = None if total is None or of is None else rules.combine("*", total, of)
+        return total is not None and rules.fits(total)
 
     def roots(self, places: tuple[int, ...], halves: list[int]) -> bool:
         """Whether the roots among these powers can be spelled, and none is that of a square."""
         odd = [self.table.forms[p].name for p, half in zip(places, halves, strict=True) if half % 2]
         allowed = "sqrt" in self.operators or "pow" in self.operators
         return not odd or (allowed and "square" not in odd)
+
+
+def _power_of_two(values: Array) -> float:
+    """A size of values that are not of an ordinary one, else 1."""
+    size = math.log(max(float(np.median(np.abs(values))), 1e-300))
+    return 1.0 if abs(size) < _ORDINARY else 2.0 ** round(size / math.log(2.0))
+
+
+def _bases(columns: Array, of: Sequence[Vector]) -> Array:
+    """Logarithm of a unit for each base dimension, for one of its twelfths [n_bases], such that
+    columns [n_columns, n_rows] come to about one; none where they do already."""
+    sizes = np.log(np.maximum(np.median(np.abs(columns), axis=1), 1e-300))
+    if FREE in of or np.abs(sizes).max(initial=0.0) < _ORDINARY:
+        return np.empty(0)
+    return np.asarray(np.linalg.lstsq(np.array(of, dtype=float), sizes, rcond=None)[0])

@@ -1,7 +1,9 @@
 """Table: all small forms over some variables, as values on a few rows, each function once.
 
 Forms are made smallest first, a node counting one whatever an operator costs, until there are as
-many as asked for. One whose values are there already, up to its sign, is another spelling.
+many as asked for. One whose values are there already, up to its sign, is another spelling. None is
+made of what does not go together in its units: each form has a dimension, by the rules of
+`expressions.dimensions`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import sympy
 
+from symcompile.expressions.dimensions import FREE, UNITLESS, Dimensions, Vector
 from symcompile.expressions.evaluation import VALUES, Array
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.expressions.operators import VOCABULARY
@@ -46,8 +49,10 @@ class Table:
 
     Attributes:
         numbers: exact numbers that stand beside the variables.
+        rules, of_columns: what goes together, and the dimension of each variable; none for any.
         values: of each form [n_forms, n_rows].
         sizes: nodes of each form [n_forms].
+        vectors, kinds: dimensions of forms, each once, and which of them each form has [n_forms].
     """
 
     columns: Array
@@ -55,9 +60,13 @@ class Table:
     operators: OperatorSet
     limit: int
     numbers: Sequence[sympy.Expr] = (sympy.S.One,)
+    rules: Dimensions = UNITLESS
+    of_columns: Sequence[Vector] = ()
     forms: list[Form] = field(default_factory=list, init=False)
     values: Array = field(init=False)
     sizes: Array = field(init=False)
+    vectors: list[Vector] = field(default_factory=list, init=False)
+    kinds: list[int] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         rows = self.columns.shape[1]
@@ -67,6 +76,7 @@ class Table:
         self._by_size: dict[int, list[int]] = {}
         self._curved: list[bool] = []
         self._exprs: dict[int, sympy.Expr] = {}
+        self._known: dict[tuple[str, tuple[int, ...]], int] = {}
         n = len(self.columns)
         numbers = [np.full(rows, float(number)) for number in self.numbers]
         leaves = np.array([*self.columns, *numbers])
@@ -97,12 +107,43 @@ class Table:
                 continue
             self._seen.add((a, b, s))
             form = forms[sound[k]]
+            self.kinds.append(self._kind(form))
             self._by_size.setdefault(size, []).append(len(self.forms))
             self.forms.append(form)
             self._rows.append(values[k])
             curved = bool(form.name) and VOCABULARY[form.name].arity == 1
             curved = curved and form.name not in _PLAIN
             self._curved.append(curved or any(self._curved[arg] for arg in form.args))
+
+    def dimension(self, place: int) -> Vector:
+        return self.vectors[self.kinds[place]]
+
+    def _kind(self, form: Form) -> int:
+        """Which of the dimensions a form has; -1 for none, where its arguments do not go
+        together."""
+        if form.name:
+            return self._combined(form.name, tuple(self.kinds[arg] for arg in form.args))
+        if form.leaf >= len(self.columns):
+            return self._number_of(self.rules.none)
+        return self._number_of(self.of_columns[form.leaf] if self.of_columns else FREE)
+
+    def _combined(self, name: str, kinds: tuple[int, ...]) -> int:
+        key = name, kinds
+        if key not in self._known:
+            vector = self.rules.combine(name, *(self.vectors[kind] for kind in kinds))
+            self._known[key] = -1 if vector is None else self._number_of(vector)
+        return self._known[key]
+
+    def _number_of(self, vector: Vector) -> int:
+        if vector not in self.vectors:
+            self.vectors.append(vector)
+        return self.vectors.index(vector)
+
+    def _together(self, name: str, places: Sequence[int], *first: int) -> list[int]:
+        """Of places in a list those whose forms an operator takes, after `first`."""
+        given = tuple(self.kinds[place] for place in first)
+        good = [self._combined(name, (*given, k)) >= 0 for k in range(len(self.vectors))]
+        return [k for k, place in enumerate(places) if good[self.kinds[place]]]
 
     def is_number(self, place: int) -> bool:
         return self.forms[place].leaf >= len(self.columns)
@@ -114,6 +155,7 @@ class Table:
                 continue
             places = below if name in _PLAIN else [p for p in below if not self._curved[p]]
             places = [p for p in places if not (name == "inv" and self.forms[p].name == "inv")]
+            places = [places[k] for k in self._together(name, places)]
             if places:
                 function = _BY_HAND.get(name) or VALUES[VOCABULARY[name].op]
                 values = function(np.array([self._rows[p] for p in places]))
@@ -142,10 +184,12 @@ class Table:
     def _combine(self, place: int, others: Sequence[int], values: Array, size: int) -> None:
         """One form with others: their sums, differences, products and quotients."""
         own = self._rows[place]
+        like = self._together("+", others, place)
+        alike = values if len(like) == len(others) else values[like]
         if "+" in self.operators:
-            self._add(own + values, [Form("+", (place, p)) for p in others], size)
+            self._add(own + alike, [Form("+", (place, others[k])) for k in like], size)
         if "-" in self.operators or "*" in self.operators:
-            self._add(own - values, [Form("-", (place, p)) for p in others], size)
+            self._add(own - alike, [Form("-", (place, others[k])) for k in like], size)
         if "*" in self.operators and not self.is_number(place):
             self._add(own * values, [Form("*", (place, p)) for p in others], size)
         if "/" in self.operators or "inv" in self.operators:

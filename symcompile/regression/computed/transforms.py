@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import sympy
 
+from symcompile.expressions.dimensions import Dimensions, Vector
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 
@@ -27,16 +28,33 @@ class Transform:
         needs: operators that spell the inverse, of which one must be allowed; none for y itself.
         h, slope: of y, numpy.
         inverse: of h, numpy and sympy; `sign` of y where h has lost it.
+        functions: operators that the inverse is made of, in turn.
         domain: which y it is for.
     """
 
     name: str
     needs: tuple[str, ...]
+    functions: tuple[str, ...]
     h: Callable[[Array], Array]
     slope: Callable[[Array], Array]
     inverse: Callable[[Array], Array]
     build: Callable[[sympy.Expr], sympy.Expr]
     domain: str = "any"
+
+    def dimension(self, of_sum: Vector, constant: bool, rules: Dimensions) -> Vector | None:
+        """Of y for such a sum, with a constant among its terms or not; None where it has none."""
+        of: Vector | None = of_sum
+        for name in self.functions:
+            of = None if of is None else rules.combine(name, of)
+        # exp(a + c) is written exp(c)*exp(a): the constant is a factor.
+        if of is not None and constant and self.functions == ("exp",):
+            return rules.combine("*", rules.of_constant, of)
+        return of
+
+    @property
+    def is_of_any_size(self) -> bool:
+        """Whether y may be measured by any unit: a factor of y is one of the sum, or moves it."""
+        return not set(self.functions) - {"inv", "sqrt", "square", "exp"}
 
     @property
     def loses_sign(self) -> bool:
@@ -66,10 +84,11 @@ _DOMAINS: dict[str, Callable[[Array], bool]] = {
 }
 
 TRANSFORMS = (
-    Transform("y", (), lambda y: y, np.ones_like, lambda h: h, lambda h: h),
+    Transform("y", (), (), lambda y: y, np.ones_like, lambda h: h, lambda h: h),
     Transform(
         "1/y",
         ("/", "inv"),
+        ("inv",),
         lambda y: 1 / y,
         lambda y: 1 / y**2,
         lambda h: 1 / h,
@@ -78,6 +97,7 @@ TRANSFORMS = (
     ),
     Transform(
         "y**2",
+        ("sqrt",),
         ("sqrt",),
         np.square,
         lambda y: 2 * np.abs(y),
@@ -88,6 +108,7 @@ TRANSFORMS = (
     Transform(
         "1/y**2",
         ("sqrt",),
+        ("sqrt", "inv"),
         lambda y: y**-2.0,
         lambda y: 2 * np.abs(y) ** -3.0,
         lambda h: 1 / np.sqrt(np.maximum(h, 0)),
@@ -97,17 +118,19 @@ TRANSFORMS = (
     Transform(
         "sqrt y",
         ("square", "*"),
+        ("square",),
         lambda y: np.sqrt(np.abs(y)),
         lambda y: 0.5 / np.sqrt(np.maximum(np.abs(y), 1e-12)),
         np.square,
         lambda h: h**2,
         "signed",
     ),
-    Transform("log y", ("exp",), np.log, lambda y: 1 / y, np.exp, sympy.exp, "positive"),
-    Transform("exp y", ("log",), np.exp, np.exp, np.log, sympy.log, "small"),
-    Transform("sin y", ("asin",), np.sin, np.cos, np.arcsin, sympy.asin, "turn"),
+    Transform("log y", ("exp",), ("exp",), np.log, lambda y: 1 / y, np.exp, sympy.exp, "positive"),
+    Transform("exp y", ("log",), ("log",), np.exp, np.exp, np.log, sympy.log, "small"),
+    Transform("sin y", ("asin",), ("asin",), np.sin, np.cos, np.arcsin, sympy.asin, "turn"),
     Transform(
         "atanh y",
+        ("tanh",),
         ("tanh",),
         np.arctanh,
         lambda y: 1 / (1 - y * y),
@@ -116,7 +139,14 @@ TRANSFORMS = (
         "within one",
     ),
     Transform(
-        "tan y", ("atan",), np.tan, lambda y: 1 / np.cos(y) ** 2, np.arctan, sympy.atan, "turn"
+        "tan y",
+        ("atan",),
+        ("atan",),
+        np.tan,
+        lambda y: 1 / np.cos(y) ** 2,
+        np.arctan,
+        sympy.atan,
+        "turn",
     ),
 )
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import numpy as np
 
 from symcompile.expressions.evaluation import Array
-from symcompile.regression.structure.problem import Problem, Variable
-from symcompile.regression.structure.questions import Hypothesis, hypotheses, scalings
+from symcompile.regression.structure.problem import Problem
+from symcompile.regression.structure.questions import (
+    Hypothesis,
+    hypotheses,
+    in_groups,
+    scalings,
+    sums,
+)
 from symcompile.regression.structure.surrogate import error, fitting
 
 # A finding is tried where a surrogate errs by less than this share of the spread more: networks err
@@ -113,40 +121,79 @@ def floor(problem: Problem, spread: float, deadline: float = math.inf) -> float:
 def _step(
     problem: Problem, terms: int, spread: float, deadline: float
 ) -> tuple[Finding, Problem] | None:
-    """What is borne out best of one variable or two; of many where none of these is. None past the
+    """What is borne out best of the first questions that anything is borne out of. None past the
     deadline too."""
     problem, logarithmic = _in_best_coordinates(problem, terms, deadline)
     errors = problem.errors(terms, logarithmic)
     full = max(error(errors), _NEGLIGIBLE * spread)
     before = error(errors) / spread
     likeliest: list[tuple[float, Hypothesis]] = []
-    for asked in (hypotheses(problem, terms), scalings(problem, terms, logarithmic)):
+    for asked in _questions(problem, terms, logarithmic, before <= _KNOWN, deadline):
         trials = []
-        for hypothesis in asked:
+        for hypothesis, own in asked:
             if time.monotonic() >= deadline:
                 return None
             if hypothesis.reduced.is_finite:
-                trial = hypothesis.reduced.errors(terms, logarithmic)
+                trial = hypothesis.reduced.errors(terms, own)
                 trials.append((error(trial), trial, hypothesis))
         trials.sort(key=lambda trial: trial[0])
         likeliest += [(found, hypothesis) for found, _, hypothesis in trials[:1]]
         for found, trial, hypothesis in trials:
+            certain, reduced = before <= _KNOWN, hypothesis.reduced
+            if _must_be(hypothesis, problem):
+                return Finding(hypothesis, before, found / spread, True), reduced
             if found > NEAR * full:
                 break
             if time.monotonic() >= deadline:
                 return None
-            reduced = hypothesis.reduced
             if not _as_good(trial, errors, full):
                 reduced, own = _in_best_coordinates(reduced, terms, deadline)
                 trial = reduced.errors(terms, own)
                 if not _as_good(trial, errors, full):
                     continue
-            certain = before <= _KNOWN
             return Finding(hypothesis, before, error(trial) / spread, certain), reduced
     for found, hypothesis in likeliest:
         if found <= TENTATIVE * spread and before > _EXACT:
             return Finding(hypothesis, before, found / spread, False), hypothesis.reduced
     return None
+
+
+Question = tuple[Hypothesis, bool]
+
+
+def _questions(
+    problem: Problem, terms: int, logarithmic: bool, known: bool, deadline: float
+) -> Iterator[Iterator[Question]]:
+    """One lot after the other, each question with whether the logarithm of what it leaves is to be
+    looked at: of one variable or two, then of many.
+
+    Where there are units first what is added in them, then what they leave; of a surrogate that
+    does not know the function both, since to it much is as good.
+    """
+    if problem.has_units:
+        added = ((one, logarithmic) for one in sums(problem, terms))
+        left = (_in_own_coordinates(one, terms, deadline) for one in in_groups(problem))
+        if known:
+            yield added
+        else:
+            yield chain(added, islice(left, 1))
+        yield from (iter([one]) for one in left)
+    yield ((one, logarithmic) for one in hypotheses(problem, terms))
+    yield ((one, logarithmic) for one in scalings(problem, terms, logarithmic))
+
+
+def _in_own_coordinates(hypothesis: Hypothesis, terms: int, deadline: float) -> Question:
+    """What many variables are replaced by at once may need quite others."""
+    if not hypothesis.reduced.is_finite:
+        return hypothesis, False
+    reduced, logarithmic = _in_best_coordinates(hypothesis.reduced, terms, deadline)
+    return replace(hypothesis, reduced=reduced), logarithmic
+
+
+def _must_be(hypothesis: Hypothesis, problem: Problem) -> bool:
+    """Whether no law with constants that are pure numbers could be other."""
+    pure = problem.has_units and problem.dimensions.dimensionless_constants
+    return pure and hypothesis.kind == "scaling" and not hypothesis.reduced.has_units
 
 
 def _as_good(trial: Array, errors: Array, full: float) -> bool:
@@ -167,7 +214,7 @@ def _in_best_coordinates(
         target = np.log(size) if logarithmic else problem.core
         weight = problem.weight * size if logarithmic else problem.weight
         columns = fitting(problem.columns, target, weight, terms, deadline)
-        variables = [Variable(v.expr, c) for v, c in zip(problem.variables, columns, strict=True)]
+        variables = [replace(v, column=c) for v, c in zip(problem.variables, columns, strict=True)]
         trial = replace(problem, variables=tuple(variables))
         trials.append((error(trial.errors(terms, logarithmic)), logarithmic, trial))
     _, logarithmic, best = min(trials, key=lambda trial: trial[:2])

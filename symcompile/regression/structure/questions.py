@@ -2,20 +2,22 @@
 
 Each answer is a symmetry: the core stays the same, or is multiplied by a power, when variables are
 scaled, shifted or turned together. Laws have many: units can be chosen freely (Buckingham's
-theorem), and only differences of places, times and phases matter.
+theorem), and only differences of places, times and phases matter. Where units are known, only what
+is of one dimension is added, and what they leave of a problem is one question more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import combinations, permutations, product
 
 import numpy as np
 import sympy
 
 from symcompile.expressions.evaluation import Array
+from symcompile.regression.structure.powers import Powers, products
 from symcompile.regression.structure.problem import Problem, Variable
 from symcompile.regression.structure.surrogate import basis, orthonormal
 
@@ -29,6 +31,8 @@ _SURE, _ROUNDING = 3.0, 1e-12
 _WHOLE = tuple(map(sympy.Integer, (1, -1, 2, -2, 3, -3)))
 # Of the ways to scale many variables together so many are tried.
 _LIKELIEST = 12
+# Of the simplest products that have the output's unit so many, those that vary least.
+_UNITS, _WAYS = 6, 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,60 @@ def hypotheses(problem: Problem, terms: int) -> Iterator[Hypothesis]:
             yield from _of_two(problem, a, b, rest)
 
 
+def sums(problem: Problem, terms: int) -> Iterator[Hypothesis]:
+    """What is asked of each variable and of each two in the units that they have: what is no
+    question any more once variables are measured in units of each other."""
+    with np.errstate(all="ignore"):
+        for k, variable in enumerate(problem.variables):
+            rest = problem.variables[:k] + problem.variables[k + 1 :]
+            if variable.dimension == problem.dimensions.output:
+                yield from _term(problem, variable, rest, terms)
+        for pair in combinations(range(len(problem.variables)), 2):
+            rest = tuple(v for k, v in enumerate(problem.variables) if k not in pair)
+            a, b = (problem.variables[k] for k in pair)
+            if a.dimension == b.dimension:
+                yield from _grouped(problem, _sums(a, b), rest)
+
+
+def in_groups(problem: Problem) -> Iterator[Hypothesis]:
+    """The core is a product of powers that has its unit, times a function of products that have
+    none: so it is if constants have none. None where units leave all of the problem.
+
+    What comes near zero is divided by only where there is nothing else.
+    """
+    rules = problem.dimensions
+    variables = sorted(problem.variables, key=lambda v: -_decades(v))
+    vectors = tuple(v.dimension for v in variables if v.dimension is not None)
+    if rules.output is None or len(vectors) < len(variables):
+        return
+    zero = tuple(bool((v.values == 0).any()) for v in variables)
+    scales, groups = products(vectors, rules.output, zero)
+    if len(groups) >= len(variables):
+        return
+    with np.errstate(all="ignore"):
+        pure = [_product(variables, powers) for powers in groups]
+        if scales and not any(scales[0]):
+            yield Hypothesis(problem.on(*pure), "scaling", tuple(pure))
+            return
+        units = [(_product(variables, powers), powers) for powers in scales[:_UNITS]]
+        for unit, _ in sorted(units, key=lambda one: _rank(*one))[:_WAYS]:
+            yield Hypothesis(problem.on(*pure).over(unit), "scaling", (unit, *pure))
+
+
+def _rank(unit: Variable, powers: Powers) -> tuple[float, ...]:
+    """What varies over fewer decades first, then what is simple."""
+    return _decades(unit), sum(map(bool, powers)), sum(map(abs, powers)), unit.column.span
+
+
+def _decades(variable: Variable) -> int:
+    return int(np.log10(variable.column.span))
+
+
+def _product(variables: Sequence[Variable], powers: Powers) -> Variable:
+    factors = [v.power(sympy.Integer(p)) for v, p in zip(variables, powers, strict=True) if p]
+    return reduce(Variable.times, factors)
+
+
 def _of_one(
     problem: Problem, variable: Variable, rest: tuple[Variable, ...], terms: int
 ) -> Iterator[Hypothesis]:
@@ -63,11 +121,19 @@ def _of_one(
     for exponent in _POWERS:
         if variable.column.is_positive or (exponent.is_Integer and variable.column.has_sign):
             factor = variable.power(exponent)
-            yield Hypothesis(problem.on(*rest).over(factor), "factor", (factor,))
-    if rest:
-        coefficient = _coefficient(problem, variable, rest, terms)
-        if not coefficient:
-            return
+            if factor.dimension is not None:
+                yield Hypothesis(problem.on(*rest).over(factor), "factor", (factor,))
+    yield from _term(problem, variable, rest, terms)
+
+
+def _term(
+    problem: Problem, variable: Variable, rest: tuple[Variable, ...], terms: int
+) -> Iterator[Hypothesis]:
+    """A multiple of it is added."""
+    if not rest or not problem.may_hold(variable):
+        return
+    coefficient = _coefficient(problem, variable, rest, terms)
+    if coefficient:
         yield Hypothesis(problem.on(*rest).less(variable, coefficient), "term", (variable,))
 
 
@@ -91,16 +157,13 @@ def _of_two(
 ) -> Iterator[Hypothesis]:
     """They matter through a product of powers, a sum or difference, or of their squares, alone; or
     so but for a power of one of them."""
-    groups = [a.plus(b), a.plus(b, -1)]
-    squares = a.power(sympy.Integer(2)), b.power(sympy.Integer(2))
-    groups += [squares[0].plus(squares[1]), squares[0].plus(squares[1], -1), a.times(b)]
+    groups = [*_sums(a, b), a.times(b)]
     for first, second in permutations((a, b)):
         exponents = (2, -2) if second.column.has_sign else (2,)
         groups += [first.times(second.power(sympy.Integer(e))) for e in exponents]
     ratio = _ratio(a, b)
     groups += [] if ratio is None else [ratio]
-    for group in groups:
-        yield Hypothesis(problem.on(*rest, group), "group", (group,))
+    yield from _grouped(problem, groups, rest)
     scaled = [group for group in (a.times(b), ratio) if group is not None]
     for group in scaled:
         for unit in (a, b):
@@ -108,6 +171,19 @@ def _of_two(
                 factor = unit.power(exponent)
                 reduced = problem.on(*rest, group).over(factor)
                 yield Hypothesis(reduced, "scaling", (factor, group))
+
+
+def _sums(a: Variable, b: Variable) -> list[Variable]:
+    squares = a.power(sympy.Integer(2)), b.power(sympy.Integer(2))
+    return [sum_ for x, y in ((a, b), squares) for sum_ in (x.plus(y), x.plus(y, -1))]
+
+
+def _grouped(
+    problem: Problem, groups: Iterable[Variable], rest: tuple[Variable, ...]
+) -> Iterator[Hypothesis]:
+    for group in groups:
+        if group.dimension is not None:
+            yield Hypothesis(problem.on(*rest, group), "group", (group,))
 
 
 def _ratio(a: Variable, b: Variable) -> Variable | None:
