@@ -283,7 +283,7 @@ def test_the_study_counts_what_breaks_them(study: SimpleNamespace) -> None:
         Equation.of(sympy.sympify(text, locals={}), given.law.names, OPERATORS)
         for text in ("m/sqrt(1 - v**2/c**2)", "m + v")
     )
-    assert study.script.broken([right, wrong, right], given) == 1
+    assert study.script.broken([right, wrong, right], study.script.dimensions(given)) == 1
 
 
 def test_the_table_of_the_study(study: SimpleNamespace) -> None:
