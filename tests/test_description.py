@@ -116,22 +116,22 @@ def test_independent_errors_count_in_full(n_inputs: int) -> None:
     for n in (6, 50, 2000):
         rng = np.random.default_rng(n)
         X = rng.uniform(-1.0, 1.0, (n, n_inputs))
-        assert effective_sample_size(X, rng.normal(size=n)) == n
+        assert effective_sample_size(Directions.of(X), rng.normal(size=n)) == n
 
 
 def test_a_smooth_error_counts_for_a_few_however_many_rows() -> None:
     sizes = []
     for n in (200, 800, 3200):
         X = np.random.default_rng(n).uniform(0.0, 1.0, (n, 1))
-        sizes.append(effective_sample_size(X, wave(X)))
+        sizes.append(effective_sample_size(Directions.of(X), wave(X)))
     assert max(sizes) < 6.0
     assert max(sizes) < 1.5 * min(sizes)
 
 
 def test_no_error_and_no_numbers_count_in_full() -> None:
     X = np.arange(300.0)[:, None]
-    assert effective_sample_size(X, np.zeros(300)) == 300.0
-    assert effective_sample_size(X, np.full(300, np.nan)) == 300.0
+    assert effective_sample_size(Directions.of(X), np.zeros(300)) == 300.0
+    assert effective_sample_size(Directions.of(X), np.full(300, np.nan)) == 300.0
 
 
 # --- spectra -------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_directions_are_orthonormal_and_no_more_than_rows_allow() -> None:
 def test_inputs_that_do_not_vary_do_no_harm() -> None:
     X = np.column_stack([np.ones(200), np.linspace(0.0, 1.0, 200)])
     rng = np.random.default_rng(0)
-    assert effective_sample_size(X, rng.normal(size=200)) == 200
+    assert effective_sample_size(Directions.of(X), rng.normal(size=200)) == 200
 
 
 def test_spectra_of_independent_errors_are_flat() -> None:

@@ -169,6 +169,23 @@ def test_restarts_merge_and_the_front_is_on_held_out_loss() -> None:
     np.testing.assert_allclose(front.variance, np.var(values[800:]))
 
 
+def test_what_is_nearly_one_is_left_out_where_that_describes_the_outputs_as_well() -> None:
+    """A network's smooth error moves constants by more than chance; independent errors do not."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.5, 2.0, (2000, 1))
+    u = X[:, 0]
+    law, smooth = u * np.exp(-u), 0.003 * np.sin(5.0 * u)
+    noise = 0.002 * rng.normal(size=2000)
+    form = Equation.of(1.01 * x * exp(-1.02 * x), ("x",), OPERATORS)
+    for values, exact in ((law + smooth, True), (1.02 * law + noise, False)):
+        fit, holdout = Dataset(X[:1600], values[:1600]), Dataset(X[1600:], values[1600:])
+        found = refine([form], fit, holdout, Limits(OPERATORS, 30), Refine(prune=False))
+        longest = max((e for e in found if e.sympy.has(exp)), key=lambda e: len(e.constants))
+        shortest = min((e for e in found if e.sympy.has(exp)), key=lambda e: len(e.constants))
+        assert (len(shortest.constants) == 0) == exact, shortest
+        assert longest.complexity >= shortest.complexity
+
+
 def test_of_few_rows_one_spelling_of_a_function_stays() -> None:
     """Forms that no row can tell apart are one; what differs by a part of the noise is another."""
     X = np.linspace(1.0, 4.0, 9)[:, None]

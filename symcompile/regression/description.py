@@ -69,7 +69,7 @@ def description_length(
     """
     n, k = data.count, len(equation.constants)
     rows = float(n) if rows is None else min(float(rows), float(n))
-    loss = float(np.mean(np.square(_errors(equation, data)))) if n else math.inf
+    loss = float(np.mean(np.square(errors_of(equation, data)))) if n else math.inf
     if not math.isfinite(loss):
         return math.inf
     free = max(n - k, 0)
@@ -78,9 +78,9 @@ def description_length(
     return outputs + 0.5 * k * math.log(rows) + price * equation.complexity
 
 
-def effective_sample_size(X: Array, residual: Array) -> float:
+def effective_sample_size(directions: Directions, residual: Array) -> float:
     """How many independent errors say as much as these [n_samples], which may go together with the
-    inputs [n_samples, n_inputs].
+    inputs.
 
     The number of directions that share their power, (sum v)^2 / (sum v^2) over the variances of
     the spectrum (Bretherton et al. 1999, J. Climate 12, 1990): a few of a smooth function, however
@@ -89,7 +89,7 @@ def effective_sample_size(X: Array, residual: Array) -> float:
     residual = np.asarray(residual, dtype=float)
     if not np.isfinite(residual).all() or not residual.any():
         return float(len(residual))
-    spectrum = Directions.of(X).spectrum(residual)
+    spectrum = directions.spectrum(residual)
     return float(len(residual)) if spectrum.is_flat else spectrum.size
 
 
@@ -177,6 +177,11 @@ class Directions:
                 band.append(max(total - 1, 0))
         return cls(np.linalg.qr(np.column_stack(products))[0], np.array(band))
 
+    @classmethod
+    def that_say(cls, data: Dataset) -> Directions:
+        """Those of the samples that say anything."""
+        return cls.of(data.X if data.weights is None else data.X[data.weights > 0])
+
     def spectrum(self, residual: Array) -> Spectrum:
         """That of errors [n_samples]; the last band is what no direction has."""
         power = np.square(self.basis.T @ residual)
@@ -199,14 +204,23 @@ class Comparison:
     savings: Array
 
     @classmethod
-    def of(cls, equations: Sequence[Equation], data: Dataset, price: float = PRICE) -> Comparison:
+    def of(
+        cls,
+        equations: Sequence[Equation],
+        data: Dataset,
+        price: float = PRICE,
+        directions: Directions | None = None,
+    ) -> Comparison:
         """Of equations by ascending complexity, with constants fitted to the data. Of few rows no
-        spectrum can be told: their errors are taken as independent."""
+        spectrum can be told: their errors are taken as independent. `directions`: of all rows of
+        these data, where they are known."""
         count = len(equations)
         savings = np.full((count, count), -np.inf)
-        data = _looked_at(data)
-        compared = _few if data.count < SMALL else _many
-        for i, j, saved in compared(equations, data, price):
+        if directions is None:
+            data = _looked_at(data)
+        few = data.count < SMALL
+        pairs = _few(equations, data, price) if few else _many(equations, data, price, directions)
+        for i, j, saved in pairs:
             savings[i, j] = saved
         return cls(savings)
 
@@ -248,15 +262,15 @@ def _few(
 
 
 def _many(
-    equations: Sequence[Equation], data: Dataset, price: float
+    equations: Sequence[Equation], data: Dataset, price: float, directions: Directions | None
 ) -> Iterator[tuple[int, int, float]]:
     """The same by the spectrum of what the shorter one leaves; a flat one where what the best one
     leaves is independent."""
-    errors = [_errors(equation, data) for equation in equations]
+    errors = [errors_of(equation, data) for equation in equations]
     floor = ROUNDING * data.constant_loss * data.count
     left = [max(float(error @ error), floor) for error in errors]
     finite = [j for j, power in enumerate(left) if math.isfinite(power)]
-    directions = Directions.of(data.X if data.weights is None else data.X[data.weights > 0])
+    directions = directions or Directions.that_say(data)
     spectra = {j: directions.spectrum(errors[j]) for j in finite}
     best = min(finite, key=left.__getitem__, default=0)
     if finite and (left[best] <= floor or spectra[best].is_flat):
@@ -275,7 +289,7 @@ def _cost(longer: Equation, shorter: Equation, rows: int, price: float) -> float
     return price * (longer.complexity - shorter.complexity) + 0.5 * constants * math.log(rows)
 
 
-def _errors(equation: Equation, data: Dataset) -> Array:
+def errors_of(equation: Equation, data: Dataset) -> Array:
     """Error on each row that says anything; their squares are the losses, weighted to mean one."""
     residual = replace(data, folds=None).residual(equation)
     with np.errstate(all="ignore"):

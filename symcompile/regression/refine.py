@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -20,9 +21,15 @@ from symcompile.expressions.complexity import allowed, complexity, spellable
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.light_code import numbered, replaced
-from symcompile.expressions.light_tree import LightTree, slot
+from symcompile.expressions.light_tree import MINUS_ONE, ONE, LightTree, slot
 from symcompile.expressions.slots import renumber
 from symcompile.regression.dataset import Dataset
+from symcompile.regression.description import (
+    Comparison,
+    Directions,
+    effective_sample_size,
+    errors_of,
+)
 from symcompile.regression.forms import (
     candidate,
     exact_values,
@@ -43,6 +50,9 @@ _OFFER_SHARE, _SNAP_SECONDS = 0.5, 0.2
 # Two equations are one where they differ, on all rows, by less than these shares of the error and
 # of the spread.
 _SAME, _ROUNDING = 1e-3, 1e-9
+# A constant this near to one, or minus one, may be no constant: whole numbers are ten times as far
+# apart.
+_NEAR_ONE = 0.1
 
 
 @dataclass(frozen=True)
@@ -236,10 +246,10 @@ class _Pool:
 
     def finished(self) -> list[Equation]:
         """The front fitted to all rows, measured on held-out samples, constants snapped."""
-        # Losses on n rows differ by chance by a factor exp(sqrt(2 / n)): where these are also the
-        # rows to rank on, more than the closest form of each complexity has to be ranked.
+        # Losses on n rows differ by chance by a factor exp(sqrt(2 / n)): more than the closest form
+        # of each complexity has to be ranked, where rows are few or say as little as few.
         small = self.holdout.is_small
-        slack = math.expm1(2.0 * math.sqrt(2.0 / self.holdout.count)) if small else 0.1
+        slack = math.expm1(2.0 * math.sqrt(2.0 / self.effective_rows))
         result = []
         for equation in self.front(slack, self.limits.max_complexity):
             fitted = self.fitted(equation, self.fit, 30)
@@ -253,6 +263,14 @@ class _Pool:
         operators = self.limits.operators
         shown = [e for e in map(self.shown, result) if allowed(e.form, operators)]
         return self.distinct(shown) if small else shown
+
+    @property
+    def effective_rows(self) -> float:
+        """How many independent errors say as much as those of the best equation."""
+        if self.holdout.is_small or not self.fit.loss.is_squared:
+            return self.holdout.count
+        best = min(self.equations.values(), key=lambda equation: equation.loss)
+        return effective_sample_size(self.directions, errors_of(best, self.sample))
 
     def distinct(self, equations: Iterable[Equation]) -> list[Equation]:
         """Without what no row can tell from a shorter one: it is another spelling."""
@@ -292,14 +310,21 @@ class _Pool:
     def snap_one(self, equation: Equation) -> Equation | None:
         fit = fit_constants(equation, self.fit, 5, deadline=self.end)
         for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
-            for exact in exact_values(value, self.options.snap_sigma * error):
+            near = [(exact, self.as_good) for exact in exact_values(value, self.sigma * error)]
+            if abs(abs(value) - 1.0) < _NEAR_ONE:
+                near.append((ONE if value > 0 else MINUS_ONE, self.as_likely))
+            for exact, accepts in near:
                 trial = None if self.past_snapping else self.with_exact(equation, index, exact)
-                if trial is not None:
+                if trial is not None and accepts(trial, equation):
                     return trial
         return None
 
+    @property
+    def sigma(self) -> float:
+        return self.options.snap_sigma
+
     def with_exact(self, equation: Equation, index: int, exact: LightTree) -> Equation | None:
-        """The other constants fitted again; None if the held-out loss gets worse beyond noise."""
+        """The other constants fitted again; None where that is no equation."""
         tree, constants = equation.tree
         form, kept = numbered(replaced(tree, {slot(index): exact}), constants)
         operators = self.limits.operators
@@ -309,10 +334,21 @@ class _Pool:
         if trial.complexity > equation.complexity:
             return None
         try:
-            measured = self.measured(self.fitted(trial, self.fit, 20))
+            return self.measured(self.fitted(trial, self.fit, 20))
         except UNUSABLE:
             return None
-        return measured if measured is not None and self.as_good(measured, equation) else None
+
+    def as_likely(self, trial: Equation, equation: Equation) -> bool:
+        """Whether it takes no more to describe the outputs without a factor or term that is nearly
+        one: what a network has learned differs from the law, smoothly, by more than chance."""
+        if not self.fit.loss.is_squared:
+            return False
+        compared = Comparison.of([trial, equation], self.sample, directions=self.directions)
+        return float(compared.savings[0, 1]) <= 0.0
+
+    @cached_property
+    def directions(self) -> Directions:
+        return Directions.that_say(self.sample)
 
     def as_good(self, trial: Equation, equation: Equation) -> bool:
         """Whether held-out errors of the two differ by no more than their noise."""
