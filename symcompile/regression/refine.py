@@ -266,8 +266,9 @@ class _Pool:
 
     @property
     def effective_rows(self) -> float:
-        """How many independent errors say as much as those of the best equation."""
-        if self.holdout.is_small or not self.fit.loss.is_squared:
+        """How many independent errors say as much as those of the best equation; all where units
+        allow none."""
+        if self.holdout.is_small or not self.fit.loss.is_squared or not self.equations:
             return self.holdout.count
         best = min(self.equations.values(), key=lambda equation: equation.loss)
         return effective_sample_size(self.directions, errors_of(best, self.sample))
