@@ -3,13 +3,15 @@
     python examples/laws.py                          34 laws, three seeds
     python examples/laws.py --modes noise --laws hill morse --seeds 0
     python examples/laws.py --resume                 go on where a run was stopped
+    python examples/laws.py --others                 44 laws that nobody had developed it on
     python examples/laws.py --operon                 pyoperon beside it, as long for each law
     python examples/laws.py --quick                  two easy laws, one seed
 
-The laws are those of `laws_data.py`, `laws_judge.py` says when one is found. Each search is what
-`distill` or `symcompile` does for a user with its defaults, in a process of its own with one thread
-of BLAS and torch. Finished searches are kept in laws.jsonl beside the other results, fronts and
-all, and trained networks in a folder of their own. `laws_summary.py` prints the totals.
+The laws are those of `laws_data.py`, or `laws_others.py`; `laws_judge.py` says when one is found.
+Each search is what `distill` or `symcompile` does for a user with its defaults, in a process of its
+own with one thread of BLAS and torch. Finished searches are kept in laws.jsonl beside the other
+results, fronts and all, and trained networks in a folder of their own. `laws_summary.py` prints the
+totals.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 
 from laws_data import LAWS
 from laws_networks import cache
+from laws_others import EVERY, OTHERS
 from laws_run import NOISE, SAMPLES, Outcome, Settings, Task, from_json, run, to_json
 from laws_table import draw, table
 from study import Study
@@ -43,7 +46,7 @@ def main() -> None:
     tasks = plan(options)
     settings = Settings(options.limit, options.cache)
     outcomes = search_all(tasks, settings, options)
-    shown = [name for name in LAWS if name in {outcome.law for outcome in outcomes}]
+    shown = [name for name in EVERY if name in {outcome.law for outcome in outcomes}]
     draw(study.picture, outcomes, shown)
     study.finish(
         table(outcomes, shown),
@@ -56,7 +59,11 @@ def main() -> None:
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Study.parser(__doc__, "two easy laws, one of them through a network too, one seed")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--laws", nargs="+", choices=LAWS, metavar="NAME", default=tuple(LAWS))
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--laws", nargs="+", choices=EVERY, metavar="NAME", default=tuple(LAWS))
+    which.add_argument(
+        "--others", dest="laws", action="store_const", const=tuple(OTHERS), help="44 more laws"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument(
         "--distract", action="store_true", help="allow sqrt, square, exp, log and sin as well"
@@ -109,7 +116,7 @@ def search_all(
 
 def _place(task: Task) -> tuple[object, ...]:
     """Where a task stands among all: by column, law and seed."""
-    law = list(LAWS).index(task.law)
+    law = list(EVERY).index(task.law)
     return task.by == "operon", task.distract, MODES.index(task.mode), law, task.seed
 
 

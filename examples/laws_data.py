@@ -9,6 +9,7 @@ are at a pole, where a single point would decide for all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -103,6 +104,11 @@ def _ranges(text: str) -> dict[str, tuple[float, float]]:
     return ranges
 
 
+def laws_of(rows: Iterable[tuple[str, str, str, str]]) -> dict[str, Law]:
+    """By name, of rows of name, text, ranges ("a b 1..5, t 0..6") and more operators."""
+    return {name: Law(name, text, _ranges(limits), more) for name, text, limits, more in rows}
+
+
 _ROWS = (
     ("distance", "sqrt((a - b)**2 + (c - d)**2)", "a b c d 1..5", ""),
     ("lorentz mass", "m/sqrt(1 - v**2/c**2)", "m 1..5, v 1..2, c 3..10", ""),
@@ -149,4 +155,4 @@ _ROWS = (
     ("morse", "D*(1 - exp(-a*(r - s)))**2", "D 1..5, a 1..2, r 0.8..3, s 1..1.5", "exp"),
     ("gaussian beam", "w*sqrt(1 + (z/R)**2)", "w 1..3, z 0..5, R 1..3", ""),
 )
-LAWS = {name: Law(name, text, _ranges(limits), more) for name, text, limits, more in _ROWS}
+LAWS = laws_of(_ROWS)

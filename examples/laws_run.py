@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from laws_data import LAWS, Law
+from laws_data import Law
 from laws_judge import HAS, Judge, Verdict, relative_l2
 from laws_networks import ENOUGH, cache, outputs, trained
 from laws_networks import SAMPLES as NETWORK_SAMPLES
 from laws_operon import bred
+from laws_others import EVERY
 from torch import nn
 
 from symcompile import Equation, SymCompileError, Target, distill, symcompile
@@ -122,7 +123,7 @@ def run(task: Task, settings: Settings, budget: float = 0.0) -> Outcome:
     """Search in this process, one thread of BLAS and torch, and judge. `budget` is in CPU seconds,
     for operon."""
     torch.set_num_threads(1)
-    law = LAWS[task.law]
+    law = EVERY[task.law]
     model = trained(law, task.seed, settings.networks)[0] if task.mode == "network" else None
     judge = Judge(law)
     if model is not None:

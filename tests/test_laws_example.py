@@ -34,6 +34,7 @@ def example() -> Iterator[SimpleNamespace]:
         import laws_judge
         import laws_networks
         import laws_operon
+        import laws_others
         import laws_run
         import laws_summary
         import laws_table
@@ -44,6 +45,7 @@ def example() -> Iterator[SimpleNamespace]:
             judge=laws_judge,
             networks=laws_networks,
             operon=laws_operon,
+            others=laws_others,
             run=laws_run,
             summary=laws_summary,
             table=laws_table,
@@ -64,7 +66,8 @@ def test_every_law_is_defined_inside_and_nearly_everywhere_around(
     example: SimpleNamespace,
 ) -> None:
     assert len(example.data.LAWS) == 34
-    for law in example.data.LAWS.values():
+    assert len(example.others.EVERY) == 34 + len(example.others.OTHERS) == 78
+    for law in example.others.EVERY.values():
         assert np.isfinite(law.samples(1, 2000)[1]).all(), law.name
         X = law.draw_wide(np.random.default_rng(0), 1000)
         assert X.shape == (1000, len(law.names)), law.name
