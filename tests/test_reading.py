@@ -249,9 +249,11 @@ def test_control_characters_of_a_file_are_never_printed(
     seen = set()
     stored = json.loads(forging_member(good["symc"], member))
     for way in texts_of(stored):
-        if way in seen or "equations" in way[:3] or "members" in way:
+        # Of a front's many programs and names one of each kind.
+        kind = tuple(key for key in way if not str(key).isdigit()) if "fronts" in way else way
+        if kind in seen or "equations" in way[:3] or "members" in way:
             continue
-        seen.add(way)
+        seen.add(kind)
         bad = forged(good["symc"], tmp_path / "bad.symc", {member: set_at(*way, to=EVIL)})
         for command in (["show"], ["show", "--lines"]):
             shown_safely([*command, str(bad)], capsys)
