@@ -85,17 +85,10 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
         least = contest.solve(found)
         if contest.over:
             break
-    core = found.core
     # Of three terms many come near: only what leaves nothing is a reason not to search.
-    for problem in {id(p): p for p in (core, found.problems[found.certain])}.values():
-        if not contest.over and problem.variables:
-            longer = solutions(problem, limits.operators, THREE, limits.deadline, terms=3)
-            contest.enter(problem, (solution.build() for solution in longer))
-            contest.judge(0.0)
-    if not contest.over and core.variables:
-        larger = solutions(core, limits.operators, LARGE, limits.deadline)
-        contest.enter(core, (solution.build() for solution in larger))
-        contest.judge(least)
+    for problem in {id(p): p for p in (found.core, found.problems[found.certain])}.values():
+        contest.look_up(problem, THREE, 0.0, terms=3)
+    contest.look_up(found.core, LARGE, least)
     told = statements(found, names)
     return Computed(tuple(contest.best()), told, contest.complete, contest.exact)
 
@@ -160,6 +153,14 @@ class _Contest:
             self.enter(problem, _exprs(problem, self.limits, least))
             self.judge(least)
         return of_core
+
+    def look_up(self, problem: Problem, sizes: Sequence[int], least: float, terms: int = 2) -> None:
+        """Enter sums of so many terms from tables of such sizes, unless it is over."""
+        if not self.over and problem.variables:
+            operators, deadline = self.limits.operators, self.limits.deadline
+            found = solutions(problem, operators, sizes, deadline, terms)
+            self.enter(problem, (solution.build() for solution in found))
+            self.judge(least)
 
     def judge(self, least: float) -> None:
         """Whether nothing is to be gained over what no smooth function gets below, see `floor`."""
