@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,8 @@ def _run(
     tables: tuple[Sequence[int], ...],
 ) -> None:
     laws.SMALL, laws.THREE, laws.LARGE = tables
+    # A shell starts what is in its background deaf to interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY), descriptor)
     os.chdir(folder)

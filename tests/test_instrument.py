@@ -359,11 +359,11 @@ def test_a_setting_without_dimensions_belongs_to_every_row() -> None:
 
 
 def test_one_row_at_a_time() -> None:
-    found = observe(Net(), *X[:50].split(1))
+    found = observe(Net(), *X[:100].split(1))
     samples = found.regions["block"].samples
     assert samples is not None
     assert found.batches_are == HELD_OUT_BATCHES
-    assert (len(samples.X_holdout), len(samples.X_fit)) == (10, 40)
+    assert (len(samples.X_holdout), len(samples.X_fit)) == (20, 80)
 
 
 # --- streams ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from symcompile.pipeline import Request
 from symcompile.storage.recording import Recording
 from symcompile.target import Target, as_targets
 
-X = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+X = torch.randn(120, 2, generator=torch.Generator().manual_seed(0))
 
 
 def record(model: nn.Module, *targets: str | Target, data: Any = X) -> Recording:
@@ -32,7 +32,7 @@ def test_regions_know_what_they_replace() -> None:
     assert (region.names, region.variables) == (("u", "v"), ("r",))
     assert (region.parameters, region.calls, region.dtype) == (21, 1, "float32")
     assert (found.capture, found.note, found.batches_are) == ("fx", "", "held-out rows")
-    assert found["block"].X.shape == (60, 2)
+    assert found["block"].X.shape == (100, 2)
     found.check(model)
 
 

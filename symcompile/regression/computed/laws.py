@@ -142,14 +142,15 @@ class _Contest:
         spread, deadline = found.problems[0].spread, self.limits.deadline
         of_core = floor(found.core, spread, deadline)
         certain = found.certain if self.sample.count >= _SURE else 0
-        before = [finding.before for finding in found.findings]
-        for k in reversed(range(certain, len(found.problems))):
-            problem = found.problems[k]
+        # Noise that is known before a finding that may not be so is no more after it.
+        noise = math.inf
+        if certain < len(found.findings):
+            noise = floor(found.problems[certain], spread, deadline) or math.inf
+        for problem in reversed(found.problems[certain:]):
             if self.over:
                 break
             least = of_core if problem is found.core else floor(problem, spread, deadline)
-            # What a surrogate knew before a finding that may not be so is no noise after it.
-            least = min([least, *before[certain:k]])
+            least = min(least, noise)
             self.enter(problem, _exprs(problem, self.limits, least))
             self.judge(least)
         return of_core
