@@ -213,7 +213,7 @@ def draw(path: Path, outcomes: Sequence[Outcome]) -> None:
     axes.set_ylim(0.0, 1.0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("Laws of small tables", fontsize=11, loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
     figure.savefig(path, dpi=150)
 
 
