@@ -32,8 +32,7 @@ def network(rows: int, inputs: int, budget: float | None, block: str = "") -> Fi
     return Fit("edge[0]", *halves, names, ENGINE, budget=budget, block=block)
 
 
-@pytest.mark.parametrize(("rows", "inputs"), [(2_000, 5), (50_000, 12)])
-@pytest.mark.parametrize("budget", [0.5, 2.0])
+@pytest.mark.parametrize(("rows", "inputs", "budget"), [(2_000, 5, 2.0), (50_000, 12, 0.5)])
 def test_every_stage_ends_in_its_time(
     monkeypatch: pytest.MonkeyPatch, rows: int, inputs: int, budget: float
 ) -> None:
