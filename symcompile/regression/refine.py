@@ -310,8 +310,9 @@ class _Pool:
 
     def snap_one(self, equation: Equation) -> Equation | None:
         fit = fit_constants(equation, self.fit, 5, deadline=self.end)
+        sigma = self.options.snap_sigma
         for index, (value, error) in enumerate(zip(fit.constants, fit.errors, strict=True)):
-            near = [(exact, self.as_good) for exact in exact_values(value, self.sigma * error)]
+            near = [(exact, self.as_good) for exact in exact_values(value, sigma * error)]
             if abs(abs(value) - 1.0) < _NEAR_ONE:
                 near.append((ONE if value > 0 else MINUS_ONE, self.as_likely))
             for exact, accepts in near:
@@ -319,10 +320,6 @@ class _Pool:
                 if trial is not None and accepts(trial, equation):
                     return trial
         return None
-
-    @property
-    def sigma(self) -> float:
-        return self.options.snap_sigma
 
     def with_exact(self, equation: Equation, index: int, exact: LightTree) -> Equation | None:
         """The other constants fitted again; None where that is no equation."""

@@ -50,13 +50,11 @@ def best_sums(
     noise: up to `keep` of each two sizes, the best first. Of pairs those that are looked at by the
     deadline.
     """
-    constant = weight / np.linalg.norm(weight)
-    aim = target * weight
-    aim = aim - constant * (constant @ aim)
+    aim = _centred(target * weight, weight)
     size = float(np.linalg.norm(aim))
     columns = values * weight
     norms = np.linalg.norm(columns, axis=1)
-    columns -= np.outer(columns @ constant, constant)
+    columns = _centred(columns, weight)
     lengths = np.linalg.norm(columns, axis=1)
     places = np.flatnonzero(np.isfinite(lengths) & (lengths > 1e-7 * norms))
     varies = size > _ROUNDING * float(np.linalg.norm(target * weight))
@@ -90,12 +88,8 @@ def best_thirds(
 ) -> dict[int, list[Found]]:
     """The best sums of three forms of which two are one of these pairs, as `best_sums` has them: by
     the sum of their sizes, of each pair and size of a third the best."""
-    constant = weight / np.linalg.norm(weight)
-    columns = values * weight
-    columns -= np.outer(columns @ constant, constant)
+    columns, aim = _centred(values * weight, weight), _centred(target * weight, weight)
     columns /= np.linalg.norm(columns, axis=1, keepdims=True)
-    aim = target * weight
-    aim = aim - constant * (constant @ aim)
     aim /= np.linalg.norm(aim)
     usable = np.isfinite(columns).all(axis=1)
     columns[~usable] = 0.0
@@ -114,6 +108,12 @@ def best_thirds(
                 three = Found(places, left - float(explained[k]))
                 found[size + int(sizes[list(pair.places)].sum())][places] = three
     return {s: sorted(found[s].values(), key=lambda f: f.left)[:keep] for s in sorted(found)}
+
+
+def _centred(weighted: Array, weight: Array) -> Array:
+    """Values times their weights [..., n_rows], without what is a constant's."""
+    constant = weight / np.linalg.norm(weight)
+    return np.asarray(weighted - (weighted @ constant)[..., None] * constant)
 
 
 def _blocks(sizes: Array) -> list[tuple[int, int, int]]:

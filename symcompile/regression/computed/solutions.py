@@ -99,10 +99,10 @@ def solutions(
 def best_of_each_size(found: list[_Sized], rows: int) -> list[_Sized]:
     """The few best of each size, of those that no smaller one is better than beyond chance: the log
     of an error is known from n rows to within sqrt(1 / (2 * n))."""
-    chance, few = math.exp(2.0 * math.sqrt(1.0 / rows)), KEPT
+    chance = math.exp(2.0 * math.sqrt(1.0 / rows))
     kept, count, low = [], Counter[int](), math.inf
     for solution in sorted(found, key=lambda s: (s.size, s.error)):
-        if count[solution.size] < few and solution.error < chance * max(low, EXACT):
+        if count[solution.size] < KEPT and solution.error < chance * max(low, EXACT):
             count[solution.size] += 1
             kept.append(solution)
         low = min(low, solution.error)
