@@ -278,6 +278,26 @@ def test_rows_say_what_they_cannot_decide() -> None:
         assert {equations[i].text(2) for i in named[1:]} == others
 
 
+def test_to_save_less_than_a_node_costs_is_to_save_nothing() -> None:
+    """Rows that tell two forms apart by less are not decided: the shorter is taken. Of forms of one
+    length it is the nearer."""
+    data = Dataset(PLANETS[:, None], PERIODS)
+    equations = fitted(data, "365.0*x*sqrt(x)", "365.0*x*sqrt(x) + x**2")
+    shorter, longer = (description_length(equation, data) for equation in equations)
+    assert 0.5 < shorter - longer < 1.0
+    comparison = Comparison.of(equations, data)
+    assert comparison.shortest == 0
+    assert comparison.behind.tolist() == [0.0, 0.0]
+    assert credible(comparison.behind) == [0, 1]
+    assert Comparison.of(equations, data, price=0.9).shortest == 1
+
+    X = np.linspace(1.0, 2.0, 4)[:, None]
+    between = Dataset(X, 0.45 * np.exp(X[:, 0]) + 0.55 * np.sin(X[:, 0]))
+    alike = [equation("exp(x)"), equation("sin(x)")]
+    assert 0.5 < Comparison.of(alike, between).savings[0, 1] < 1.0
+    assert Comparison.of(alike, between).shortest == 1
+
+
 def test_very_many_rows_are_looked_at_evenly() -> None:
     X = np.linspace(0.0, 1.0, 40_000)[:, None]
     y = np.where(X[:, 0] < 0.5, X[:, 0], X[:, 0] ** 2 + 0.25)

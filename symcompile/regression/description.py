@@ -198,7 +198,8 @@ class Comparison:
 
     Attributes:
         savings: [n_equations, n_equations], nats that equation j saves over the shorter i, its own
-            cost taken off, above the diagonal; below it, and where one is not finite, -inf.
+            cost taken off, above the diagonal; below it, and where one is not finite, -inf. To save
+            no more than a node costs is to save nothing: what forms cost is not known any better.
     """
 
     savings: Array
@@ -221,7 +222,8 @@ class Comparison:
         few = data.count < SMALL
         pairs = _few(equations, data, price) if few else _many(equations, data, price, directions)
         for i, j, saved in pairs:
-            savings[i, j] = saved
+            longer = equations[j].complexity > equations[i].complexity
+            savings[i, j] = 0.0 if longer and 0.0 < saved <= price else saved
         return cls(savings)
 
     @property
