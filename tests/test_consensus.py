@@ -20,7 +20,7 @@ from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.computed.laws import Computed
-from symcompile.regression.consensus import form_chosen, searches_needed
+from symcompile.regression.consensus import Named, form_chosen, searches_needed
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import SearchProgress
 from symcompile.regression.fit import Fit, named_task, search_task
@@ -105,12 +105,12 @@ def searched(script: str, workers: int = 1, **options: Any) -> ParetoFront:
 
 def test_the_shortest_description_is_named_whatever_constants_it_came_with() -> None:
     law, longer = equation(FORMS["p"], 9.0), equation(FORMS["p"] + 0.001 * B, 1e-9)
-    assert form_chosen(fit(Scripted("p")), [longer, law]) == law.tree[0]
+    assert form_chosen(fit(Scripted("p")), [longer, law]) == (law.tree[0], 1.0)
 
 
 def test_what_nobody_has_measured_is_measured() -> None:
     law = equation(FORMS["p"], np.nan)
-    assert form_chosen(fit(Scripted("p")), [equation(FORMS["q"]), law]) == law.tree[0]
+    assert form_chosen(fit(Scripted("p")), [equation(FORMS["q"]), law]) == (law.tree[0], 1.0)
 
 
 def test_rows_without_weight_are_not_looked_at() -> None:
@@ -119,7 +119,7 @@ def test_rows_without_weight_are_not_looked_at() -> None:
     y = np.where(weights > 0, 2.0 * rows[:, 0], 3.0 * rows[:, 1])
     one = replace(fit(Scripted("p")), data=Dataset(rows, y, weights))
     forms = [equation(1.0 * A), equation(1.0 * B)]
-    assert form_chosen(one, forms) == forms[0].tree[0]
+    assert form_chosen(one, forms) == (forms[0].tree[0], 1.0)
 
 
 def test_of_nothing_finite_nothing_is_named() -> None:
@@ -128,34 +128,48 @@ def test_of_nothing_finite_nothing_is_named() -> None:
     assert form_chosen(fit(Scripted("p")), []) is None
 
 
-def test_a_poor_form_is_not_named() -> None:
+def test_a_poor_form_counts_for_half() -> None:
     """It is but the best that there is so far."""
-    one = fit(Scripted("p"))
-    assert form_chosen(one, [equation(FORMS["w"]), equation(0.9 * B)]) is None
-    assert form_chosen(one, [equation(FORMS["w"]), equation(FORMS["q"])]) is not None
-    searched("wwww")
+    one, poor, law = fit(Scripted("p")), equation(FORMS["w"]), equation(FORMS["q"])
+    assert form_chosen(one, [poor]) == (poor.tree[0], 0.5)
+    assert form_chosen(one, [poor, law]) == (law.tree[0], 1.0)
+    searched("wwwwww")
     assert BEGUN == [0, 1, 2, 3]
 
 
 def test_what_was_computed_is_named_where_a_search_finds_nothing_better() -> None:
     computed = Computed((equation(FORMS["p"]),))
     one = fit(Scripted("qqq"))
-    assert search_task(one, 0, computed).form == computed.equations[0].tree[0]
-    assert search_task(one, 0, Computed()).form == equation(FORMS["q"]).tree[0]
+    assert search_task(one, 0, computed).named == (computed.equations[0].tree[0], 1.0)
+    assert search_task(one, 0, Computed()).named == (equation(FORMS["q"]).tree[0], 1.0)
     better = named_task(one, Computed((equation(FORMS["q"]),)), [equation(FORMS["p"])])
-    assert better.form == equation(FORMS["p"]).tree[0]
+    assert better.named == (equation(FORMS["p"]).tree[0], 1.0)
 
 
 def test_under_a_budget_and_of_a_few_searches_nothing_is_named() -> None:
-    assert search_task(fit(Scripted("qqq"), budget=1.0), 0, Computed()).form is None
-    assert search_task(fit(Scripted("qq")), 0, Computed()).form is None
+    assert search_task(fit(Scripted("qqq"), budget=1.0), 0, Computed()).named is None
+    assert search_task(fit(Scripted("qq")), 0, Computed()).named is None
 
 
 @pytest.mark.parametrize(
-    ("named", "needed"), [("", None), ("pq", None), ("pp", 2), ("pqrq", 4), ("pqrqp", 4)]
+    ("named", "needed"),
+    [
+        ("", None),
+        ("pq", None),
+        ("pp", 2),
+        ("pqrq", 4),
+        ("pqrqp", 4),
+        ("www", None),
+        ("wwww", 4),
+        ("wpwqww", 6),
+        ("wpwp", 4),
+    ],
 )
 def test_how_many_searches_are_needed(named: str, needed: int | None) -> None:
-    assert searches_needed(equation(FORMS[letter]).tree[0] for letter in named) == needed
+    """A poor one counts for half."""
+    forms = {letter: equation(expr).tree[0] for letter, expr in FORMS.items()}
+    counts = (Named(forms[letter], 0.5 if letter == "w" else 1.0) for letter in named)
+    assert searches_needed(counts) == needed
 
 
 def test_searches_that_name_nothing_agree_in_nothing() -> None:

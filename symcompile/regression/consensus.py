@@ -6,7 +6,7 @@ it is not luck that both come to it, and a third would hardly come to a better o
 computed, two have found nothing to take in its place; where none was, two have found the same.
 
 That holds for what explains an output but for a network's own error. A form that leaves more than
-that is named for want of a better one, which the search after next may find: it counts for nothing.
+that is named for want of a better one, which the search after next may find: it counts for half.
 
 Searches count in the order of their numbers, not in that in which they end. So what is found does
 not depend on how many of them run at a time.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,17 +31,23 @@ from symcompile.regression.pareto import ParetoFront
 if TYPE_CHECKING:
     from symcompile.regression.fit import Fit
 
-# How many searches have to name one form.
-ENOUGH = 2
+# How many searches have to name one form, and what one counts for that names a poor one.
+ENOUGH, _POORLY = 2, 0.5
 # Rows that are looked at, and steps that constants are fitted in, which a search has fitted to
 # other rows.
 _ROWS, _STEPS = 1000, 10
 
 
+class Named(NamedTuple):
+    """The form that a search names, and for how many searches that counts."""
+
+    form: LightTree
+    voices: float
+
+
 @np.errstate(all="ignore")
-def form_chosen(fit: Fit, equations: Iterable[Equation]) -> LightTree | None:
-    """The form that is chosen of equations before they are refined; None where it is a poor one, or
-    none is finite."""
+def form_chosen(fit: Fit, equations: Iterable[Equation]) -> Named | None:
+    """The form that is chosen of equations before they are refined; None where none is finite."""
     data = fit.data if fit.data.weights is None else fit.data.rows(fit.data.weights > 0)
     sample = data.rows(slice(_ROWS))
     front = _front(equations, sample)
@@ -49,10 +55,8 @@ def form_chosen(fit: Fit, equations: Iterable[Equation]) -> LightTree | None:
     if not front.equations:
         return None
     best = replace(fit, data=sample, holdout=sample).chosen(front).best
-    if best.loss > POOR**2 * sample.constant_loss:
-        return None
     form, _ = best.tree
-    return form
+    return Named(form, _POORLY if best.loss > POOR**2 * sample.constant_loss else 1.0)
 
 
 def _front(equations: Iterable[Equation], sample: Dataset) -> ParetoFront:
@@ -67,17 +71,17 @@ def _fitted(equation: Equation, sample: Dataset) -> Equation:
         return equation
 
 
-def searches_needed(named: Iterable[LightTree | None]) -> int | None:
+def searches_needed(named: Iterable[Named | None]) -> int | None:
     """How many of the first searches it took until enough of them named one form; None if they
     have not.
 
     Args:
         named: by each search, in their order.
     """
-    times: dict[LightTree, int] = {}
-    for count, form in enumerate(named, 1):
-        if form is not None:
-            times[form] = times.get(form, 0) + 1
-            if times[form] >= ENOUGH:
+    voices: dict[LightTree, float] = {}
+    for count, one in enumerate(named, 1):
+        if one is not None:
+            voices[one.form] = voices.get(one.form, 0.0) + one.voices
+            if voices[one.form] >= ENOUGH:
                 return count
     return None

@@ -16,10 +16,9 @@ import numpy as np
 
 from symcompile.errors import EngineError
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.light_tree import LightTree
 from symcompile.regression.choice import knee
 from symcompile.regression.computed.laws import Computed, computed_laws
-from symcompile.regression.consensus import ENOUGH, form_chosen
+from symcompile.regression.consensus import ENOUGH, Named, form_chosen
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.description import Comparison
 from symcompile.regression.engines import Engine, ProgressCallback
@@ -136,11 +135,11 @@ class Fit:
 
 
 class Searched(NamedTuple):
-    """What a search found, and the form that is chosen of that and of what was computed; None where
-    it is of no account, see `named_task`."""
+    """What a search found, and what it names, which is chosen of that and of what was computed;
+    None where that is of no account, see `named_task`."""
 
     equations: list[Equation]
-    form: LightTree | None = None
+    named: Named | None = None
 
 
 def search_task(

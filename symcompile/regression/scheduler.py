@@ -309,7 +309,7 @@ class Scheduler:
         refinement."""
         state = self.fits[key]
         done = state.in_order
-        needed = searches_needed(search.form for search in done)
+        needed = searches_needed(search.named for search in done)
         if needed is None and (reason := state.failures.get(len(done))):
             self.fail(key, reason)
         elif needed is not None or len(done) == state.searches:
