@@ -12,6 +12,7 @@ from symcompile.regression.executors import (
     Threads,
     WorkerPool,
     available_cores,
+    in_threads,
     number_of_workers,
 )
 
@@ -76,6 +77,35 @@ class Client:
 )
 def test_the_number_of_workers(executor: Executor, count: int | None) -> None:
     assert number_of_workers(executor) == count
+
+
+@pytest.mark.parametrize(
+    ("executor", "tasks", "threads"),
+    [
+        (Threads(8), 1, 8),
+        (Threads(8), 3, 2),
+        (Threads(2), 5, 1),
+        (ThreadPoolExecutor(8), 1, 1),
+        (InThisThread(), 1, 1),
+        (Told(), 1, 1),
+    ],
+)
+def test_threads_of_our_own_share_the_cores(executor: Executor, tasks: int, threads: int) -> None:
+    """Whoever gives an executor has said what it may take."""
+    assert WorkerPool(executor).threads(tasks) == threads
+
+
+def test_what_threads_do_comes_in_order() -> None:
+    meet = threading.Barrier(3)
+
+    def together(item: int) -> int:
+        meet.wait(60)
+        return -item
+
+    assert list(in_threads(together, [1, 2, 3], 3)) == [-1, -2, -3]
+    assert list(in_threads(lambda item: -item, [1, 2], 1)) == [-1, -2]
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda item: 1 / item, [1, 0], 2))
 
 
 def test_a_crew_of_unknown_size_has_room_for_everything() -> None:

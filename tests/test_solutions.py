@@ -80,6 +80,17 @@ def test_a_law_under_noise_is_the_shortest_that_leaves_noise_only(text: str) -> 
     assert near
 
 
+@pytest.mark.parametrize("terms", [2, 3])
+def test_several_threads_find_the_same(terms: int) -> None:
+    problem = Known("a*b + exp(-a)", 0, AB).problem(200, 0.01)
+    alone, together = (
+        [(one.error, one.build()) for one in solutions(problem, OPERATORS, FEW, terms=terms, **how)]
+        for how in ({}, {"threads": 3})
+    )
+    assert alone
+    assert together == alone
+
+
 def test_errors_are_those_of_the_output() -> None:
     """Whatever transform they were found by, in units of the spread."""
     law = Known("1/sqrt(1 + a**2/b)", 0, AB)

@@ -17,7 +17,7 @@ from concurrent.futures import (
 )
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from symcompile.errors import EngineError
@@ -25,6 +25,8 @@ from symcompile.errors import EngineError
 # Seconds that a thread gets to end after it was told to, and again before the interpreter exits: if
 # one is in C++ then, the process ends with an error.
 _GRACE, _LAST_GRACE = 1.0, 1.5
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _started: WeakSet[threading.Thread] = WeakSet()
 
 
@@ -140,6 +142,14 @@ def number_of_workers(executor: Executor) -> int | None:
     return None
 
 
+def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterable[_R]:
+    """Work done on each of some items, in their order."""
+    if threads < 2:
+        return map(work, items)
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -170,6 +180,11 @@ class WorkerPool:
     def searches(self) -> int:
         """How many searches run at a time, as far as it is known."""
         return available_cores() if self.size == math.inf else int(self.size)
+
+    def threads(self, tasks: int) -> int:
+        """How many threads each of so many tasks may have: cores of this process that would have
+        nothing else to do."""
+        return max(1, self.searches // tasks) if isinstance(self.executor, Threads) else 1
 
     @property
     def shares_memory(self) -> bool:

@@ -225,10 +225,10 @@ def _bred(
 
 
 @np.errstate(all="ignore")
-def compute_task(fit: Fit) -> Computed:
+def compute_task(fit: Fit, threads: int = 1) -> Computed:
     """The laws of one fit that need no search."""
     start = time.monotonic()
-    computed = computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE))
+    computed = computed_laws(fit.data, fit.names, fit.limits(_COMPUTE_SHARE), threads)
     return replace(computed, seconds=time.monotonic() - start)
 
 

@@ -193,7 +193,7 @@ class Scheduler:
             self.computed(key)
             return
         if stage == "compute":
-            call = compute_task, state.fit
+            call = compute_task, state.fit, self.pool.threads(len(self.fits))
         elif stage == "refine":
             searches = state.in_order[: state.searches]
             found = [equation for search in searches for equation in search.equations]

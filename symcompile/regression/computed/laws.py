@@ -68,8 +68,10 @@ class Computed:
     seconds: float = 0.0
 
 
-def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Computed:
-    """Laws of an output, without a search.
+def computed_laws(
+    data: Dataset, names: Sequence[str], limits: Limits, threads: int = 1
+) -> Computed:
+    """Laws of an output, without a search, the same for any number of threads.
 
     Empty for an output that does not vary.
     """
@@ -77,7 +79,7 @@ def computed_laws(data: Dataset, names: Sequence[str], limits: Limits) -> Comput
         data = data.rows(data.weights > 0)
     if not np.ptp(data.y) > 0:
         return Computed()
-    contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)))
+    contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)), threads)
     if data.count < _LEAST:
         return _of_few(contest)
     found, least = Structure((), (), 1.0), 0.0
@@ -109,6 +111,7 @@ class _Contest:
     names: Sequence[str]
     limits: Limits
     sample: Dataset
+    threads: int = 1
 
     def __post_init__(self) -> None:
         self.equations: dict[LightTree, Equation] = {}
@@ -159,7 +162,7 @@ class _Contest:
         """Enter sums of so many terms from tables of such sizes, unless it is over."""
         if not self.over and problem.variables:
             operators, deadline = self.limits.operators, self.limits.deadline
-            found = solutions(problem, operators, sizes, deadline, terms)
+            found = solutions(problem, operators, sizes, deadline, terms, self.threads)
             self.enter(problem, (solution.build() for solution in found))
             self.judge(least)
 

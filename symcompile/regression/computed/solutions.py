@@ -24,6 +24,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.computed.pairs import best_sums, best_thirds
 from symcompile.regression.computed.table import Table
 from symcompile.regression.computed.transforms import Transform, applicable
+from symcompile.regression.executors import in_threads
 from symcompile.regression.least_squares import linear
 from symcompile.regression.structure.problem import Problem
 from symcompile.regression.structure.surrogate import error
@@ -80,14 +81,16 @@ def solutions(
     sizes: Iterable[int] = SMALL,
     deadline: float = math.inf,
     terms: int = 2,
+    threads: int = 1,
 ) -> list[Solution]:
     """Laws of a core with variables, the best few of each size, from tables of so many forms; ends
-    with the table that has an exact one. Sums and products have up to two `terms`, or three."""
+    with the table that has an exact one. Sums and products have up to two `terms`, or three; so
+    many `threads` look for them, which find the same."""
     found: list[Solution] = []
     for size in sizes:
         if time.monotonic() >= deadline:
             break
-        found += _Search(problem, operators, size, terms).found(deadline)
+        found += _Search(problem, operators, size, terms).found(deadline, threads)
         # A square has lost the sign that the core may have elsewhere. What errs no more than noise
         # may be a shorter sum of a larger table.
         errors = (s.error for s in found if not s.loses_sign)
@@ -141,16 +144,23 @@ class _Search:
         return math.exp(float(np.dot(vector, self.bases))) if len(self.bases) else 1.0
 
     @np.errstate(all="ignore")
-    def found(self, deadline: float) -> list[Solution]:
+    def found(self, deadline: float, threads: int) -> list[Solution]:
+        transforms = [
+            (transform, sign, h, slope * self.problem.weight)
+            for transform, sign, h, slope in applicable(self.problem.core, self.operators)
+            if self.scale == 1.0 or transform.is_of_any_size
+        ]
+
+        def look(which: tuple[Transform, float, Array, Array]) -> list[list[tuple[int, ...]]]:
+            transform, _, h, weight = which
+            return self.sums(self.fitting(transform), h, weight, deadline)
+
         found = list[Solution | None]()
-        for transform, sign, h, slope in applicable(self.problem.core, self.operators):
-            if time.monotonic() >= deadline:
-                break
-            if self.scale != 1.0 and not transform.is_of_any_size:
-                continue
-            weight = slope * self.problem.weight
-            for of_size in self.sums(self.fitting(transform), h, weight, deadline):
-                for places in islice(of_size, KEPT):
+        for (transform, sign, h, weight), sums in zip(
+            transforms, in_threads(look, transforms, threads), strict=True
+        ):
+            for of_size in sums:
+                for places in of_size[:KEPT]:
                     of = [*map(self.table.dimension, places)]
                     for constant in (False, True):
                         if self.goes_together(transform, of, constant):
@@ -183,8 +193,11 @@ class _Search:
 
     def sums(
         self, values: Array, h: Array, weight: Array, deadline: float
-    ) -> Iterator[Iterator[tuple[int, ...]]]:
-        """For each size, places of the best sums of forms, the best first."""
+    ) -> list[list[tuple[int, ...]]]:
+        """For each size, places of the best sums of forms, the best first; none after the
+        deadline."""
+        if time.monotonic() >= deadline:
+            return []
         rows, sizes = self.rows, self.table.sizes
         target, weight = h[rows], weight[rows]
         keep = _BESIDE_A_THIRD if self.terms > 2 else _LOOKED_AT
@@ -192,8 +205,7 @@ class _Search:
         if self.terms > 2:
             pairs = [sum_ for of_size in found.values() for sum_ in of_size if len(sum_.places) > 1]
             found = best_thirds(values, sizes, target, weight, pairs, _LOOKED_AT)
-        for of_size in found.values():
-            yield (sum_.places for sum_ in of_size)
+        return [[sum_.places for sum_ in of_size] for of_size in found.values()]
 
     def sum(
         self,
