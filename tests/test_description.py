@@ -70,14 +70,6 @@ def test_length_by_hand() -> None:
     assert description_length(constant, data, price=2.5) == pytest.approx(expected + 1.5)
 
 
-def test_fewer_effective_rows_say_less_of_outputs() -> None:
-    data = line(40, 0.1)
-    law = fitted(data, "3.0*x")[0]
-    whole, half = (description_length(law, data, 0.0, rows) for rows in (40.0, 20.0))
-    assert whole - 0.5 * math.log(40) == pytest.approx(2.0 * (half - 0.5 * math.log(20)))
-    assert description_length(law, data, rows=1e9) == description_length(law, data)
-
-
 def test_what_is_exact_ends_at_rounding() -> None:
     data = line(40, 0.0)
     law = equation("3.0*x")

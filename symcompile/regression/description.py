@@ -53,9 +53,7 @@ _HIGHEST_DEGREE = 40
 _MOST_ROWS = 5000
 
 
-def description_length(
-    equation: Equation, data: Dataset, price: float = PRICE, rows: float | None = None
-) -> float:
+def description_length(equation: Equation, data: Dataset, price: float = PRICE) -> float:
     """Nats that it takes to write down the outputs by an equation whose errors are independent.
 
     n outputs to within their errors take n / 2 * ln(loss), the loss as a share of that of the best
@@ -65,17 +63,14 @@ def description_length(
         equation: with constants fitted to the data.
         data: of which `folds` are not regarded.
         price: nats for a unit of complexity.
-        rows: how many rows the data count for, see `effective_sample_size`; None for all.
     """
     n, k = data.count, len(equation.constants)
-    rows = float(n) if rows is None else min(float(rows), float(n))
     loss = float(np.mean(np.square(errors_of(equation, data)))) if n else math.inf
     if not math.isfinite(loss):
         return math.inf
     free = max(n - k, 0)
     share = max(loss * n / max(free, 1) / max(data.constant_loss, 1e-300), ROUNDING)
-    outputs = 0.5 * free * rows / n * math.log(share)
-    return outputs + 0.5 * k * math.log(rows) + price * equation.complexity
+    return 0.5 * free * math.log(share) + 0.5 * k * math.log(n) + price * equation.complexity
 
 
 def effective_sample_size(directions: Directions, residual: Array) -> float:

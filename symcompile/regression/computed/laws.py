@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import sympy
@@ -143,20 +144,18 @@ class _Contest:
         """Enter laws of what is left, and as long as none is complete, of what was before the last
         finding that may not be so. The floor of what is left."""
         spread, deadline = found.problems[0].spread, self.limits.deadline
-        of_core = floor(found.core, spread, deadline)
+        floors = cache(lambda number: floor(found.problems[number], spread, deadline))
         certain = found.certain if self.sample.count >= _SURE else 0
+        last = len(found.findings)
         # Noise that is known before a finding that may not be so is no more after it.
-        noise = math.inf
-        if certain < len(found.findings):
-            noise = floor(found.problems[certain], spread, deadline) or math.inf
-        for problem in reversed(found.problems[certain:]):
+        noise = (floors(certain) or math.inf) if certain < last else math.inf
+        for number in range(last, certain - 1, -1):
             if self.over:
                 break
-            least = of_core if problem is found.core else floor(problem, spread, deadline)
-            least = min(least, noise)
+            problem, least = found.problems[number], min(floors(number), noise)
             self.enter(problem, _exprs(problem, self.limits, least))
             self.judge(least)
-        return of_core
+        return floors(last)
 
     def look_up(self, problem: Problem, sizes: Sequence[int], least: float, terms: int = 2) -> None:
         """Enter sums of so many terms from tables of such sizes, unless it is over."""
