@@ -12,8 +12,7 @@ that a PINN learns beside its weights stands next to the one that its equation i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -41,19 +40,6 @@ def train_all(cases: Sequence[Case]) -> dict[Case, Pinn]:
     """All networks, in two processes: their training is NumPy in one thread."""
     with processes() as pool:
         return dict(zip(cases, pool.map(train, *zip(*cases, strict=True)), strict=True))
-
-
-def judge_all(cases: Sequence[Case], models: Mapping[Case, Pinn]) -> list[Result]:
-    """Compile and judge each, two at a time in one thread: twice two threads would get in each
-    other's way."""
-    with processes() as pool:
-        return list(pool.map(_judge, cases, [models[case] for case in cases]))
-
-
-def _judge(case: Case, model: Pinn) -> Result:
-    torch.set_num_threads(1)
-    with ThreadPoolExecutor(1) as executor:
-        return judge(*case, model, train=True, executor=executor)
 
 
 def run(name: str, seed: int, kind: str = "PINN", **options: Any) -> Result:
@@ -178,7 +164,8 @@ def main() -> None:
         results = [judge(*case, models[case], **options) for case in cases]
     else:
         models = train_all(cases)
-        results = judge_all(cases, models)
+        # One after the other, with all cores: the seconds are those of a user who compiles one.
+        results = [judge(*case, models[case], train=True) for case in cases]
     shown = {(r.problem, r.kind): r for r in results if r.seed == SEEDS[0]}
     draw(study.picture, shown, models, SEEDS[0])
     settings = {"beyond": BEYOND, "engine": "operon", "engine_options": options}
