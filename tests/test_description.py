@@ -242,6 +242,20 @@ def test_what_a_few_rows_say_loudly_is_no_evidence(power: int, taken: bool) -> N
     assert bool(Comparison.of(equations, data).savings[0, 1] > 0.0) is taken
 
 
+def test_what_makes_all_errors_smaller_is_told_by_all_rows() -> None:
+    """Of errors with heavy tails, too: a few rows make up their power, but not the evidence."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(600, 2))
+    errors = rng.normal(size=600) ** 3
+    errors *= 0.1 / errors.std()
+    X[:, 1] = errors + 0.001 * rng.normal(size=600)
+    data, names = Dataset(X, 3.0 * X[:, 0] + errors), ("x", "u")
+    equations = fitted(data, "3.0*x", "3.0*x + 1.0*u", names=names)
+    independent = 300.0 * math.log(data.loss_of(equations[0]) / data.loss_of(equations[1]))
+    assert float(np.mean(errors**4)) > 10.0 * float(np.mean(errors**2)) ** 2
+    assert 0.5 < Comparison.of(equations, data).savings[0, 1] / independent < 1.0
+
+
 def test_what_is_not_finite_is_never_chosen() -> None:
     data = line(100, 0.1)
     equations = [equation("1.5"), equation("3.0*x"), equation("sqrt(x - 0.5)*3.0*x")]

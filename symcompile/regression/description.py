@@ -18,8 +18,13 @@ The spectrum is taken over polynomials of the inputs, by degree: an error's powe
 shared by the directions of that degree, and what is left by all the other rows. Errors of unlike
 size, such as those near a pole, are told by a few of the rows: the log of a variance is known from
 n rows of kurtosis k as from 2 n / (k - 1) normal ones (Box 1953, Biometrika 40, 318), and what is
-saved counts for that share. Nothing has to be known of the noise, nor whether it is noise: errors
-are independent where no degree holds more of them than chance gives it.
+saved counts for that share. But what makes the errors of all rows smaller is told by all of them,
+whatever their sizes. Where each has a scale of its own of which nothing is known, its likelihood is
+1 / |error| (Jeffreys 1946), and an equation saves the mean of ln |error|: what is saved counts for
+the share that this falls by of what the logarithm of the root mean square does, if that is more.
+
+Nothing has to be known of the noise, nor whether it is noise: errors are independent where no
+degree holds more of them than chance gives it.
 
 Studied beside other scores on 650 fronts of known laws (tables of six rows to 4,000 samples, exact,
 noisy, and through networks): constants priced by their own Fisher information and size (Bartlett,
@@ -41,7 +46,6 @@ from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.choice import ROUNDING
 from symcompile.regression.dataset import Dataset
-from symcompile.regression.folds import SMALL
 
 # Nats for a unit of complexity.
 PRICE = 1.0
@@ -49,8 +53,8 @@ PRICE = 1.0
 # and 250 of them nothing changes.
 _DIRECTIONS, _ROWS_EACH = 120, 4
 _HIGHEST_DEGREE = 40
-# Rows that are looked at.
-_MOST_ROWS = 5000
+# Rows that are looked at, and fewer than which have no spectrum.
+_MOST_ROWS, _FEW = 5000, 40
 
 
 def description_length(equation: Equation, data: Dataset, price: float = PRICE) -> float:
@@ -214,7 +218,7 @@ class Comparison:
         savings = np.full((count, count), -np.inf)
         if directions is None:
             data = _looked_at(data)
-        few = data.count < SMALL
+        few = data.count < _FEW
         pairs = _few(equations, data, price) if few else _many(equations, data, price, directions)
         for i, j, saved in pairs:
             longer = equations[j].complexity > equations[i].complexity
@@ -264,7 +268,8 @@ def _many(
     """The same by the spectrum of what the shorter one leaves; a flat one where what the best one
     leaves is independent."""
     errors = [errors_of(equation, data) for equation in equations]
-    floor = ROUNDING * data.constant_loss * data.count
+    rounding = max(ROUNDING * data.constant_loss, 1e-300)
+    floor = rounding * data.count
     left = [max(float(error @ error), floor) for error in errors]
     finite = [j for j, power in enumerate(left) if math.isfinite(power)]
     directions = directions or Directions.that_say(data)
@@ -274,9 +279,10 @@ def _many(
         spectra = {j: spectrum.flattened() for j, spectrum in spectra.items()}
     for i, j in combinations(range(len(equations)), 2):
         if j in spectra:
+            saved = spectra[i].rate(left[j]) if i in spectra else math.inf
             # A robust loss has told errors of unlike size apart already.
-            share = _telling(errors[i]) if data.loss.is_squared else 1.0
-            saved = share * spectra[i].rate(left[j]) if i in spectra else math.inf
+            if data.loss.is_squared and 0.0 < saved < math.inf:
+                saved *= _telling(errors[i], errors[j], rounding)
             yield i, j, saved - _cost(equations[j], equations[i], data.count, price)
 
 
@@ -297,14 +303,16 @@ def errors_of(equation: Equation, data: Dataset) -> Array:
         return np.asarray(errors[says] * np.sqrt(data.weights[says] / data.weights[says].mean()))
 
 
-def _telling(errors: Array) -> float:
-    """The share of the rows that tell how large errors are: 2 / (kurtosis - 1), at most all."""
-    squares = np.square(errors / max(float(np.abs(errors).max(initial=0.0)), 1e-300))
-    power = float(squares.mean())
-    if not 0.0 < power < math.inf:
-        return 1.0
-    kurtosis = float(np.square(squares).mean()) / power**2
-    return min(1.0, 2.0 / max(kurtosis - 1.0, 1e-300))
+def _telling(before: Array, after: Array, rounding: float) -> float:
+    """The share that counts of what smaller errors save: of the rows that tell how large errors
+    are, 2 / (kurtosis - 1), or of their fall what is that of a single row on average. No error is
+    below `rounding`, in its square."""
+    squares, others = (np.maximum(np.square(errors), rounding) for errors in (before, after))
+    power, other = float(squares.mean()), float(others.mean())
+    kurtosis = float(np.square(squares / power).mean())
+    fall = math.log(power / other)
+    typical = float(np.mean(np.log(squares / others))) / fall if fall > 0.0 else 1.0
+    return min(1.0, max(2.0 / max(kurtosis - 1.0, 1e-300), typical))
 
 
 def _looked_at(data: Dataset) -> Dataset:
