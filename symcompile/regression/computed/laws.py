@@ -48,7 +48,7 @@ _COMPLETE = 1.1
 # A constant that is one, but for noise.
 _ONE = 0.01
 # A surrogate that errs by more than this share of the spread is a poor one. It gets more rows.
-POOR, _MORE_ROWS = 0.05, 2000
+POOR, _MORE_ROWS = 0.05, 2 * ROWS
 # Fewer rows than this are no surrogate's: nothing is asked of them. What fewer than these answer is
 # certain of nothing: surrogates have a term for each eight rows.
 _LEAST, _SURE = 40, 200
