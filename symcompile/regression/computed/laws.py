@@ -83,8 +83,11 @@ def computed_laws(
     contest = _Contest(names, limits, data.rows(slice(_FIT_ROWS)), threads)
     if data.count < _LEAST:
         return _of_few(contest)
-    found = _structure(data, names, limits)
-    least = contest.solve(found)
+    found, least = Structure((), (), 1.0), 0.0
+    for found in _structures(data, names, limits):
+        least = contest.solve(found)
+        if contest.over:
+            break
     # Of three terms many come near: only what leaves nothing is a reason not to search.
     for problem in {id(p): p for p in (found.core, found.problems[found.certain])}.values():
         contest.look_up(problem, THREE, 0.0, terms=3)
@@ -201,12 +204,14 @@ def _problem(sample: Dataset, names: Sequence[str], limits: Limits) -> Problem:
     return Problem.of(sample.X, sample.y, names, root, limits.operators.dimensions or UNITLESS)
 
 
-def _structure(data: Dataset, names: Sequence[str], limits: Limits) -> Structure:
-    """Of some rows, or where a surrogate of them is poor of more."""
-    found = structure(_problem(data.rows(slice(ROWS)), names, limits), limits.deadline)
-    if found.error < POOR or data.count <= ROWS:
-        return found
-    return structure(_problem(data.rows(slice(_MORE_ROWS)), names, limits), limits.deadline)
+def _structures(data: Dataset, names: Sequence[str], limits: Limits) -> Iterator[Structure]:
+    """Of some rows, and where a surrogate of them is poor of more."""
+    for rows in (ROWS, _MORE_ROWS):
+        some = data.rows(slice(rows))
+        found = structure(_problem(some, names, limits), limits.deadline)
+        yield found
+        if found.error < POOR or len(some.y) < rows:
+            return
 
 
 def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Expr]:
