@@ -16,7 +16,7 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.computed import Computed, computed_laws, laws
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.engines import create
-from symcompile.regression.fit import Fit
+from symcompile.regression.fit import Fit, compute_task, refine_task
 from symcompile.regression.limits import Limits
 from symcompile.regression.losses import loss_for
 
@@ -235,3 +235,17 @@ def test_a_fit_of_a_computed_law_has_it_on_its_front(noise: float) -> None:
     halves = Dataset(X[:300], y[:300]), Dataset(X[300:], y[300:])
     front = distill([Fit("y", *halves, QUOTIENT.names, engine)])["y"]
     check_right(QUOTIENT, front.best, 0.003 if noise else 1e-9)
+
+
+@pytest.mark.parametrize("text", ["b*(1.45 + a*(2.27/c - 1.37))", "a*c*(1 - 2/(exp(b*c/a) + 1))"])
+def test_who_looks_at_candidates_changes_nothing(text: str) -> None:
+    """An executor may name tasks by all that their arguments hold, as Dask's does."""
+    law = Known(text, 0, dict.fromkeys("abc", (1, 3)))
+    X, y = law.samples(300, 0.01)
+    engine = create("operon", operators=OPERATORS, options=SHORT)
+    fit = Fit("y", Dataset(X[:250], y[:250]), Dataset(X[250:], y[250:]), law.names, engine)
+    found = compute_task(fit)
+    moved = pickle.loads(pickle.dumps(found))
+    assert all(equation.form.free_symbols is not None for equation in found.equations)
+    seen, unseen = (refine_task(fit, one, []) for one in (found, moved))
+    assert seen.to_json(text=False) == unseen.to_json(text=False)

@@ -177,9 +177,10 @@ def test_a_form_is_made_of_a_tree_when_it_is_asked_for(monkeypatch: pytest.Monke
     np.testing.assert_allclose(moved.predict(X), 2.0 * X[:, 0] * X[:, 1])
     assert (moved.loss, moved.complexity, one.loss) == (0.1, one.complexity, 0.5)
     assert made == []
-    product = slot(0) * x * sympy.Symbol("y")
+    product, tree = slot(0) * x * sympy.Symbol("y"), one.tree
     assert one.form == product
-    assert not one.is_canonical
+    assert one.is_canonical
+    assert one.tree == tree
     assert one == Equation(product, ("x", "y"), (11.25,), 5, 0.5)
     assert one.form is one.form
     assert len(made) == 1

@@ -27,17 +27,26 @@ from symcompile.expressions.printing import as_latex, as_python, as_text
 from symcompile.expressions.program import Program, from_sympy, to_sympy
 from symcompile.expressions.recognition import recognized
 
+# Where an equation that was made of a tree keeps its sympy form, once it was asked for.
+_SHOWN = "_shown_form"
+
 
 class _Form:
-    """The form of an equation: of one that was made of a light tree, built when it is asked for."""
+    """The form of an equation: of one that was made of a light tree, built when it is asked for.
+
+    The tree stays: who looks at an equation, such as an executor that names tasks by their
+    arguments, must not change what is made of it.
+    """
 
     def __get__(self, equation: Equation | None, owner: type) -> Any:
         if equation is None:
             return self
         held = equation.__dict__["form"]
-        if isinstance(held, LightTree):
-            held = equation.__dict__["form"] = as_expression(held, equation.symbols)
-        return held
+        if not isinstance(held, LightTree):
+            return held
+        if _SHOWN not in equation.__dict__:
+            equation.__dict__[_SHOWN] = as_expression(held, equation.symbols)
+        return equation.__dict__[_SHOWN]
 
     def __set__(self, equation: Equation, form: sympy.Expr | LightTree) -> None:
         equation.__dict__["form"] = form
@@ -131,7 +140,7 @@ class Equation:
 
     @property
     def is_canonical(self) -> bool:
-        """Whether it is known to be: it was made of a tree, and no sympy form was asked for."""
+        """Whether it is known to be: it was made of a tree."""
         return isinstance(self.__dict__["form"], LightTree)
 
     @property
@@ -276,7 +285,7 @@ class Equation:
 
 Equation.form = _Form()
 # What `updated` keeps: fields, and what does not depend on the numbers.
-_KEPT = (*(field.name for field in fields(Equation)), "program")
+_KEPT = (*(field.name for field in fields(Equation)), _SHOWN, "program")
 
 
 def _finite(value: float) -> float | None:
