@@ -258,7 +258,7 @@ def test_what_is_not_is_searched_from_what_was_computed() -> None:
 def test_computing_is_given_a_part_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds: list[float] = []
 
-    def computed(data: Dataset, names: Any, limits: Any) -> Computed:
+    def computed(data: Dataset, names: Any, limits: Any, threads: int) -> Computed:
         seconds.append(limits.seconds)
         return Computed()
 

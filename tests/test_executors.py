@@ -12,9 +12,9 @@ from symcompile.regression.executors import (
     Threads,
     WorkerPool,
     available_cores,
-    in_threads,
     number_of_workers,
 )
+from symcompile.regression.threads import in_threads
 
 
 def test_nobody_waits_for_a_thread_that_hangs() -> None:

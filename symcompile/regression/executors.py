@@ -17,7 +17,7 @@ from concurrent.futures import (
 )
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakSet
 
 from symcompile.errors import EngineError
@@ -25,8 +25,6 @@ from symcompile.errors import EngineError
 # Seconds that a thread gets to end after it was told to, and again before the interpreter exits: if
 # one is in C++ then, the process ends with an error.
 _GRACE, _LAST_GRACE = 1.0, 1.5
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _started: WeakSet[threading.Thread] = WeakSet()
 
 
@@ -140,14 +138,6 @@ def number_of_workers(executor: Executor) -> int | None:
         if type(size) is int and size > 0:
             return size
     return None
-
-
-def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterable[_R]:
-    """Work done on each of some items, in their order."""
-    if threads < 2:
-        return map(work, items)
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
 
 
 def available_cores() -> int:

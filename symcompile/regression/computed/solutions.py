@@ -24,10 +24,10 @@ from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.computed.pairs import best_sums, best_thirds
 from symcompile.regression.computed.table import Table
 from symcompile.regression.computed.transforms import Transform, applicable
-from symcompile.regression.executors import in_threads
 from symcompile.regression.least_squares import linear
 from symcompile.regression.structure.problem import Problem
 from symcompile.regression.structure.surrogate import error
+from symcompile.regression.threads import in_threads
 
 # Forms of a table; rows on which they are compared; sums of one size and transform that are kept.
 SMALL, LARGE, ROWS, KEPT = (400, 3000), (12000,), 96, 3
