@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -155,19 +155,26 @@ class _Search:
             transform, _, h, weight = which
             return self.sums(self.fitting(transform), h, weight, deadline)
 
-        found = list[Solution | None]()
-        for (transform, sign, h, weight), sums in zip(
-            transforms, in_threads(look, transforms, threads), strict=True
-        ):
-            for of_size in sums:
-                for places in of_size[:KEPT]:
-                    of = [*map(self.table.dimension, places)]
-                    for constant in (False, True):
-                        if self.goes_together(transform, of, constant):
-                            found.append(self.sum(transform, sign, places, h, weight, constant))
+        looked = zip(transforms, in_threads(look, transforms, threads), strict=True)
+        found = [solution for which, sums in looked for solution in self.of_sums(*which, sums)]
         if time.monotonic() < deadline:
             found += self.products(deadline)
         return [s for s in found if s is not None and math.isfinite(s.error)]
+
+    def of_sums(
+        self,
+        transform: Transform,
+        sign: float,
+        h: Array,
+        weight: Array,
+        sums: list[list[tuple[int, ...]]],
+    ) -> Iterator[Solution | None]:
+        """Of the few best sums of each size, with and without a constant, if that goes together."""
+        for places in chain.from_iterable(of_size[:KEPT] for of_size in sums):
+            of = [*map(self.table.dimension, places)]
+            for constant in (False, True):
+                if self.goes_together(transform, of, constant):
+                    yield self.sum(transform, sign, places, h, weight, constant)
 
     def fitting(self, transform: Transform) -> Array:
         """Values of the forms [n_forms, n_rows]; no numbers for those that no sum may hold."""
