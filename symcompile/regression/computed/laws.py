@@ -223,7 +223,10 @@ def _exprs(problem: Problem, limits: Limits, least: float) -> Iterator[sympy.Exp
         low = min(low, solution.error)
         yield solution.build()
     has = limits.operators.__contains__
-    if low > max(least, EXACT) and has("+") and has("*") and (has("/") or has("inv")):
+    # Of one variable quotients are few, and among them may be the shorter way to say the same.
+    quick = low > EXACT and len(problem.variables) == 1
+    can_divide = has("+") and has("*") and (has("/") or has("inv"))
+    if can_divide and (quick or low > max(least, EXACT)):
         found = list(quotients(problem, EXACT, deadline=limits.deadline))
         low = min((quotient.error for quotient in found), default=low)
         yield from (quotient.build() for quotient in best_of_each_size(found, len(problem.core)))

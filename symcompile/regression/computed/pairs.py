@@ -64,17 +64,18 @@ def best_sums(
     r = unit @ (aim / size).astype(np.float32)
     found: dict[int, list[Found]] = defaultdict(list)
     blocks = _blocks(sizes[places])
+    most = max(end - start for _, start, end in blocks)
+    room = np.empty((2, most * most), dtype=np.float32)
     for first, (s, i, j) in enumerate(blocks):
         for k in i + _largest(r[i:j] ** 2, keep):
             found[s].append(Found((int(places[k]),), 1.0 - float(r[k]) ** 2))
         for t, m, n in blocks[first:]:
             if time.monotonic() >= deadline:
                 break
-            explained = _pairs(unit[i:j], unit[m:n], r[i:j], r[m:n])
+            explained = _pairs(unit[i:j], unit[m:n], r[i:j], r[m:n], room)
             if i == m:
-                explained[np.tril_indices(len(explained))] = 0.0
-            for k in _largest(explained.ravel(), keep):
-                a, b = divmod(int(k), explained.shape[1])
+                explained[np.tri(j - i, dtype=bool)] = 0.0
+            for a, b in _largest_of_all(explained, keep):
                 if i == m and a >= b:
                     continue
                 pair = int(places[i + a]), int(places[m + b])
@@ -126,10 +127,13 @@ def _blocks(sizes: Array) -> list[tuple[int, int, int]]:
     return blocks
 
 
-def _pairs(left: Array, right: Array, r: Array, s: Array) -> Array:
-    gram = left @ right.T
-    r, s = r[:, None], s[None, :]
-    more = r - gram * s
+def _pairs(left: Array, right: Array, r: Array, s: Array, room: Array) -> Array:
+    """What each two explain [n_left, n_right], in the second half of `room`: fresh memory for every
+    block is given back by some allocators, and costs more than the arithmetic."""
+    gram, more = (half[: len(r) * len(s)].reshape(len(r), len(s)) for half in room)
+    np.matmul(left, right.T, out=gram)
+    np.multiply(gram, s, out=more)
+    np.subtract(r[:, None], more, out=more)
     more *= more
     gram *= gram
     np.subtract(1.0, gram, out=gram)
@@ -137,6 +141,14 @@ def _pairs(left: Array, right: Array, r: Array, s: Array) -> Array:
     more /= gram
     more += s * s
     return np.asarray(more)
+
+
+def _largest_of_all(values: Array, keep: int) -> Array:
+    """Rows and columns [n, 2] of the largest of a matrix: all are in the rows with the largest."""
+    rows = _largest(values.max(axis=1), keep)
+    best = values[rows]
+    row, column = np.divmod(_largest(best.ravel(), keep), values.shape[1])
+    return np.stack([rows[row], column], axis=1)
 
 
 def _largest(values: Array, keep: int) -> Array:

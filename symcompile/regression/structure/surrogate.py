@@ -120,7 +120,7 @@ def _products(columns: Sequence[Column], factors: Sequence[Array], terms: int) -
     indices = _indices(tuple(column.resolution for column in columns), terms)
     result = factors[0][:, indices[:, 0]]
     for k, factor in enumerate(factors[1:], 1):
-        result = result * factor[:, indices[:, k]]
+        result *= factor[:, indices[:, k]]
     return result
 
 
