@@ -211,6 +211,24 @@ def test_the_limit_holds_and_the_mean_is_always_there() -> None:
     assert front[0].complexity == 1
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_limit_is_for_what_is_left_when_factors_of_one_are_gone(sign: float) -> None:
+    operators = OperatorSet.of(("+", "-", "*", "/", "sin"))
+    values = 3 * POINTS[:, 0] * (np.sin(POINTS[:, 1]) + sign * POINTS[:, 1] ** 2)
+    law = slot(0) * x * (sin(y) + slot(1) * y**2)
+    long = Equation.of(law.subs({slot(0): 2.9, slot(1): 1.02 * sign}), ["x", "y"], operators)
+    fit, holdout = samples(values)
+    best = refine([long], fit, holdout, Limits(operators, long.complexity - 2)).equations[-1]
+    assert best.complexity == long.complexity - 2
+    assert best.loss < 1e-20
+    # What is no factor of one stays beyond the limit.
+    values = values + 0.5 * POINTS[:, 0] * POINTS[:, 1] ** 2
+    fit, holdout = samples(values)
+    front = refine([long], fit, holdout, Limits(operators, long.complexity - 2))
+    assert front.complexities[-1] <= long.complexity - 2
+    assert front.losses[-1] > 1e-6
+
+
 def test_weights_count() -> None:
     X = POINTS
     values = np.where(np.arange(1000) % 2 == 0, 2.0, -1.0) * X[:, 0]

@@ -62,6 +62,12 @@ def _forms(tree: LightTree, algebra: Algebra) -> Iterator[Form]:
             yield from _forms(some("add", varying), inner)
 
 
+def least_complexity(equation: Equation, near: float) -> int:
+    """What is left of the complexity where factors that are one, to within `near`, are left out."""
+    ones = sum(abs(abs(value) - 1.0) < near for value in equation.constants)
+    return equation.complexity - 2 * ones
+
+
 def reductions(tree: LightTree) -> Iterator[LightTree]:
     """Each expression that leaves out one term of a sum, one factor of a product or one power,
     anywhere."""

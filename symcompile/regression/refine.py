@@ -33,6 +33,7 @@ from symcompile.regression.description import (
 from symcompile.regression.forms import (
     candidate,
     exact_values,
+    least_complexity,
     reductions,
     reopen,
     with_tree,
@@ -233,12 +234,13 @@ class _Pool:
             self.keep(smaller)
 
     def front(self, slack: float, limit: int | None = None) -> list[Equation]:
-        """Equations that no simpler one matches within a share `slack` of the loss."""
+        """Equations that no simpler one matches within a share `slack` of the loss; those that may
+        come to be within a limit, where there is one."""
         kept: list[Equation] = []
         best = math.inf
         for equation in sorted(self.equations.values(), key=lambda e: (e.complexity, e.loss)):
-            if limit is not None and equation.complexity > limit:
-                break
+            if limit is not None and least_complexity(equation, _NEAR_ONE) > limit:
+                continue
             if equation.loss < best * (1.0 + slack):
                 kept.append(equation)
                 best = min(best, equation.loss)
@@ -250,7 +252,7 @@ class _Pool:
         # of each complexity has to be ranked, where rows are few or say as little as few.
         small = self.holdout.is_small
         slack = math.expm1(2.0 * math.sqrt(2.0 / self.effective_rows))
-        result = []
+        result: list[Equation] = []
         for equation in self.front(slack, self.limits.max_complexity):
             fitted = self.fitted(equation, self.fit, 30)
             measured = self.measured(without_dead_terms(fitted, self.sample, self.limits.operators))
@@ -260,6 +262,7 @@ class _Pool:
             result.append(snapped)
             if snapped.complexity < measured.complexity:
                 result.append(measured)
+        result = [e for e in result if e.complexity <= self.limits.max_complexity]
         operators = self.limits.operators
         shown = [e for e in map(self.shown, result) if allowed(e.form, operators)]
         return self.distinct(shown) if small else shown

@@ -27,7 +27,7 @@ from symcompile.regression.computed.solutions import (
 from symcompile.regression.computed.transforms import applicable
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.description import description_length
-from symcompile.regression.forms import candidate
+from symcompile.regression.forms import candidate, least_complexity
 from symcompile.regression.least_squares import fit_constants
 from symcompile.regression.limits import Limits
 from symcompile.regression.pareto import layers
@@ -122,12 +122,8 @@ class _Contest:
     @property
     def short(self) -> list[Equation]:
         """What a front can hold: a factor of one will be left out."""
-
-        def cost(equation: Equation) -> int:
-            ones = sum(abs(abs(value) - 1.0) < _ONE for value in equation.constants)
-            return equation.complexity - 2 * ones
-
-        return [e for e in self.equations.values() if cost(e) <= self.limits.max_complexity]
+        most = self.limits.max_complexity
+        return [e for e in self.equations.values() if least_complexity(e, _ONE) <= most]
 
     @property
     def exact(self) -> bool:
