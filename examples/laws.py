@@ -3,7 +3,7 @@
     python examples/laws.py                          34 laws, three seeds
     python examples/laws.py --modes noise --laws hill morse --seeds 0
     python examples/laws.py --resume                 go on where a run was stopped
-    python examples/laws.py --others                 44 laws that nobody had developed it on
+    python examples/laws.py --others                 73 laws that nobody had developed it on
     python examples/laws.py --operon                 pyoperon beside it, as long for each law
     python examples/laws.py --quick                  two easy laws, one seed
 
@@ -62,7 +62,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--laws", nargs="+", choices=EVERY, metavar="NAME", default=tuple(LAWS))
     which.add_argument(
-        "--others", dest="laws", action="store_const", const=tuple(OTHERS), help="44 more laws"
+        "--others", dest="laws", action="store_const", const=tuple(OTHERS), help="73 more laws"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument(

@@ -66,7 +66,7 @@ def test_every_law_is_defined_inside_and_nearly_everywhere_around(
     example: SimpleNamespace,
 ) -> None:
     assert len(example.data.LAWS) == 34
-    assert len(example.others.EVERY) == 34 + len(example.others.OTHERS) == 78
+    assert len(example.others.EVERY) == 34 + len(example.others.OTHERS) == 107
     for law in example.others.EVERY.values():
         assert np.isfinite(law.samples(1, 2000)[1]).all(), law.name
         X = law.draw_wide(np.random.default_rng(0), 1000)
