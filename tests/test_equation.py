@@ -176,6 +176,8 @@ def test_a_form_is_made_of_a_tree_when_it_is_asked_for(monkeypatch: pytest.Monke
     moved = pickle.loads(pickle.dumps(one.updated(constants=(2.0,), loss=0.1)))
     np.testing.assert_allclose(moved.predict(X), 2.0 * X[:, 0] * X[:, 1])
     assert (moved.loss, moved.complexity, one.loss) == (0.1, one.complexity, 0.5)
+    named = [e.__dask_tokenize__() for e in (one, light("2.5*(3.0*x + 1.5*x)*y"), moved)]
+    assert named[0] == named[1] != named[2]
     assert made == []
     product, tree = slot(0) * x * sympy.Symbol("y"), one.tree
     assert one.form == product

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -273,6 +274,11 @@ class Equation:
         if (program.n_inputs, program.n_slots) != (len(symbols), len(constants)):
             raise ExpressionError("stored equation: inputs or constants do not fit its program")
         return cls(to_sympy(program, symbols)[0], symbols, constants, cost, *losses)
+
+    def __dask_tokenize__(self) -> bytes:
+        """What Dask names tasks by: on its own it would have the sympy form of each equation built,
+        and look at every node."""
+        return pickle.dumps([self.__dict__[field.name] for field in fields(self)])
 
     @property
     def form_text(self) -> str:
