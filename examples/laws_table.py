@@ -130,8 +130,9 @@ def _draw_seconds(
         axes.collections[-1].set_label(heading(column))
     axes.set_xscale("log")
     most = max([o.cpu for o in outcomes], default=0.0)
+    least = min([o.cpu for o in outcomes], default=TICKS[0])
     ticks = [tick for tick in TICKS if tick <= max(2.0 * most, TICKS[4])]
-    axes.set_xlim(0.8 * TICKS[0], 1.25 * max(most, ticks[-1]))
+    axes.set_xlim(0.8 * min(TICKS[0], least), 1.25 * max(most, ticks[-1]))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
     axes.minorticks_off()
     axes.set_xlabel("CPU seconds of a search", fontsize=8)

@@ -33,13 +33,16 @@ class _Kind:
     share: float | None
 
 
+def _pseudo_huber(z: Array) -> Array:
+    infinite = np.isposinf(z)  # and not infinity by infinity
+    return np.divide(2.0 * z, 1.0 + np.sqrt(1.0 + z), out=np.array(z, dtype=float), where=~infinite)
+
+
 # At 0.3 of the typical deviation of an output, an error is counted as half a surprise: a network's
 # errors where it has learned its task are well below, those where it has not are far above.
 _KINDS = {
     "squared": _Kind(lambda z: z, np.ones_like, None),
-    "absolute": _Kind(
-        lambda z: 2.0 * z / (1.0 + np.sqrt(1.0 + z)), lambda z: 1.0 / np.sqrt(1.0 + z), 0.001
-    ),
+    "absolute": _Kind(_pseudo_huber, lambda z: 1.0 / np.sqrt(1.0 + z), 0.001),
     "cauchy": _Kind(np.log1p, lambda z: 1.0 / (1.0 + z), 0.3),
 }
 LOSSES = ("auto", *_KINDS)
