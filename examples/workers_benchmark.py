@@ -2,10 +2,10 @@
 
 `python examples/workers_benchmark.py` distills 240 outputs: textbook laws (`laws_data.py`) of five
 inputs, every fourth with 1 % of noise, with a small search. One worker, and then two threads, two
-processes, two workers of a Dask cluster on this machine (`pip install distributed`), and eight
-processes on two cores; BLAS has one thread everywhere. It prints a row for each: seconds, their
-share of one worker's, CPU seconds of all processes, whether every number of every equation is the
-same, and the most memory that a worker held (RSS with pages that it shares, USS without). A run
+processes, one and two workers of a Dask cluster on this machine (`pip install distributed`), and
+eight processes on two cores; BLAS has one thread everywhere. It prints a row for each: seconds,
+their share of one worker's, CPU seconds of all processes, whether every number of every equation is
+the same, and the most memory that a worker held (RSS with pages that it shares, USS without). A run
 that takes far longer than one worker ends with an error that says so. Linux only.
 """
 
@@ -104,6 +104,7 @@ WORKERS: dict[str, Callable[[], AbstractContextManager[Executor]]] = {
     "1 thread": lambda: ThreadPoolExecutor(1),
     "2 threads": lambda: ThreadPoolExecutor(2),
     "2 processes": lambda: processes(2),
+    "1 Dask worker": lambda: dask(1),
     "2 Dask workers": lambda: dask(2),
     "8 processes on 2 cores": lambda: pinned(8, 2),
 }

@@ -15,8 +15,12 @@ from symcompile.regression.computed import laws, solutions
 SLOWEST = (
     "test_diff_matrix.py",
     "test_physics.py",
+    "test_batches.py",
     "test_examples.py",
     "test_onnx_exporter.py",
+    "test_workflow.py",
+    "test_distill_run.py",
+    "test_computed.py",
 )
 # Ends of the names of torch's dispatch keys.
 DEVICES = ("CPU", "CUDA", "Meta")
