@@ -129,10 +129,9 @@ def _draw_seconds(
         axes.scatter(*zip(*rows, strict=True), s=14, alpha=0.7, marker=next(marks), linewidths=0)
         axes.collections[-1].set_label(heading(column))
     axes.set_xscale("log")
-    most = max([o.cpu for o in outcomes], default=0.0)
-    least = min([o.cpu for o in outcomes], default=TICKS[0])
-    ticks = [tick for tick in TICKS if tick <= max(2.0 * most, TICKS[4])]
-    axes.set_xlim(0.8 * min(TICKS[0], least), 1.25 * max(most, ticks[-1]))
+    seconds = [o.cpu for o in outcomes] or [TICKS[0]]
+    ticks = [tick for tick in TICKS if tick <= max(2.0 * max(seconds), TICKS[4])]
+    axes.set_xlim(0.8 * min(TICKS[0], *seconds), 1.25 * max(*seconds, ticks[-1]))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
     axes.minorticks_off()
     axes.set_xlabel("CPU seconds of a search", fontsize=8)

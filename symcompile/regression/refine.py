@@ -252,7 +252,7 @@ class _Pool:
         # of each complexity has to be ranked, where rows are few or say as little as few.
         small = self.holdout.is_small
         slack = math.expm1(2.0 * math.sqrt(2.0 / self.effective_rows))
-        result: list[Equation] = []
+        result = []
         for equation in self.front(slack, self.limits.max_complexity):
             fitted = self.fitted(equation, self.fit, 30)
             measured = self.measured(without_dead_terms(fitted, self.sample, self.limits.operators))
