@@ -1,0 +1,170 @@
+"""The black box: a torch module, an estimator, one of its methods, or any function of rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symcompile.errors import DataError, SymCompileError, described
+from symcompile.explanation.features import Features
+from symcompile.expressions.evaluation import Array
+from symcompile.modules.arrays import is_frame, real_numbers
+
+# Rows of one call.
+_ROWS = 10_000
+# Below this share of their spread two answers to the same row are the same.
+_SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class BlackBox:
+    """What is explained, as a function of numbers.
+
+    Attributes:
+        call: gets rows as its user holds them.
+        rows: makes these of numbers [n_rows, n_columns].
+        classes: names of the outputs, if it has such.
+    """
+
+    call: Callable[[Any], Any]
+    rows: Callable[[Array], Any]
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, fn: Any, features: Features, data: Any) -> BlackBox:
+        """Raises DataError for what can't be called."""
+        call, owner = _callable(fn)
+        classes = getattr(owner, "classes_", ())
+        if _is_module(fn):
+            return cls(_without_gradients(fn), _tensors(fn, features))
+        named = is_frame(data) and (owner is None or hasattr(owner, "feature_names_in_"))
+        return cls(call, _rows_like(data, features, named), tuple(map(str, classes)))
+
+    def __call__(self, X: Array, outputs: int | None = None) -> Array:
+        """Outputs [n_rows, n_outputs] of rows X [n_rows, n_columns], of which fn is asked for ten
+        thousand at a time.
+
+        Raises DataError where fn raises, gives something else than a number for each row or, if
+        that is known, for each of its `outputs`, or NaN.
+        """
+        parts = [self._asked(X[start : start + _ROWS]) for start in range(0, len(X), _ROWS)]
+        columns = [part if part.ndim == 2 else part[:, None] for part in parts]
+        other = next((c.shape[1] for c in columns if c.shape[1] != (outputs or c.shape[1])), None)
+        if other is not None:
+            raise DataError(f"fn gave {other} outputs, and {outputs} when it was called first")
+        return np.vstack(columns)
+
+    def is_flat(self, x: Array) -> bool:
+        """Whether fn gives one number for a row [n_columns], and not a list of one."""
+        return self._asked(np.vstack([x, x])).ndim == 1
+
+    def _asked(self, X: Array) -> Array:
+        """As fn gives it: [n_rows] or [n_rows, n_outputs]."""
+        rows = self.rows(X)
+        try:
+            result = self.call(rows)
+        except SymCompileError:
+            raise
+        except Exception as error:  # whatever a user's function raises
+            raise DataError(
+                f"fn can't be called with {len(X)} rows ({type(rows).__name__}): {described(error)}"
+            ) from error
+        Y = real_numbers(result, "what fn gives")
+        if Y.ndim not in (1, 2) or len(Y) != len(X) or not Y.size:
+            raise DataError(
+                f"fn gave {list(Y.shape)} for {len(X)} rows: expected [{len(X)}] or"
+                f" [{len(X)}, n_outputs]"
+            )
+        bad = int((~np.isfinite(Y)).reshape(len(Y), -1).any(axis=1).sum())
+        if bad:
+            raise DataError(f"fn gives NaN or infinity for {bad} of {len(X)} rows around x")
+        return Y
+
+    def check_repeats(self, X: Array, Y: Array) -> None:
+        """DataError where fn answers differently when it is asked the same again."""
+        again = self(X[:2], Y.shape[1])
+        spread = float(np.abs(Y).max())
+        if float(np.abs(again - Y[:2]).max()) > _SAME * max(spread, math.ulp(1.0)):
+            raise DataError(
+                "fn gives different outputs for the same rows: a torch module that has dropout or"
+                " batch norm wants model.eval(), anything random a seed"
+            )
+
+
+def _callable(fn: Any) -> tuple[Callable[[Any], Any], Any]:
+    """How fn is called, and whose method it is, if any."""
+    for method in ("predict_proba", "predict"):
+        if not _is_module(fn) and hasattr(fn, method):
+            return getattr(fn, method), fn
+    if not callable(fn):
+        raise DataError(
+            f"fn is a {type(fn).__name__}: expected a function of rows, a torch.nn.Module, or an"
+            " estimator with predict or predict_proba"
+        )
+    return fn, getattr(fn, "__self__", None)
+
+
+def _is_module(fn: Any) -> bool:
+    """Without an import of torch, which is there if this is one."""
+    return any(base.__module__.startswith("torch.nn") for base in type(fn).__mro__)
+
+
+def _without_gradients(module: Any) -> Callable[[Any], Any]:
+    import torch
+
+    def call(rows: Any) -> Any:
+        with torch.no_grad():
+            return module(rows)
+
+    return call
+
+
+def _tensors(module: Any, features: Features) -> Callable[[Array], Any]:
+    """Rows as a module wants them, in the dtype and on the device of its parameters."""
+    import torch
+
+    text = [column.name for column in features.columns if column.levels is not None]
+    if text:
+        raise DataError(
+            f"column {text[0]!r} of data holds text or codes, which a torch module can't take:"
+            " give a function that turns rows into tensors"
+        )
+    floating = (p for p in module.parameters() if p.is_floating_point())
+    like = next(floating, torch.zeros(0))
+    return lambda X: torch.from_numpy(np.ascontiguousarray(X)).to(like.device, like.dtype)
+
+
+def _rows_like(data: Any, features: Features, named: bool) -> Callable[[Array], Any]:
+    """Rows as the user's own are: as a data frame with its types, a tensor, or an array."""
+    if named:
+        names, kind = [column.name for column in features.columns], type(data)
+        types = getattr(data, "dtypes", None)
+        own = dict(zip(names, types, strict=True)) if hasattr(data, "iloc") else None
+
+        def frame(X: Array) -> Any:
+            values = zip(names, features.decode(X), strict=True)
+            made = kind(dict(values))
+            return made if own is None else made.astype(own)
+
+        return frame
+    if type(data).__module__.startswith("torch"):
+        import torch
+
+        like = data[:0].detach()
+        return lambda X: torch.from_numpy(np.column_stack(features.decode(X))).to(like)
+    dtype = np.asarray(data).dtype if isinstance(data, np.ndarray) else np.dtype(float)
+
+    def array(X: Array) -> Any:
+        columns = features.decode(X)
+        if dtype.kind in "OUS":
+            table = np.empty((len(X), len(columns)), dtype=object)
+            for k, column in enumerate(columns):
+                table[:, k] = column
+            return table
+        return np.column_stack(columns).astype(dtype if dtype.kind in "iuf" else float)
+
+    return array

@@ -1,0 +1,362 @@
+"""Features: what the columns of a table are, and its rows as numbers and back.
+
+A black box wants rows as its user holds them: a data frame with text in it, an array, a tensor.
+Equations are of numbers: a category is one column of 0 and 1 for each of its levels, whether the
+table holds it as such columns already, as text, or as codes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from keyword import iskeyword
+from typing import Any
+
+import numpy as np
+
+from symcompile.errors import DataError, shown
+from symcompile.expressions.evaluation import Array
+from symcompile.modules.arrays import as_array, column_names, is_frame
+
+NUMBER, WHOLE, CATEGORY = "number", "whole number", "category"
+# Signs that tell levels apart, as parts of a name.
+_SIGNS = {"<=": "_le_", ">=": "_ge_", "<": "_lt_", ">": "_gt_", "%": "_percent_", "?": "_unknown_"}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One thing that is known of every row.
+
+    Attributes:
+        name: as the table calls it; of columns of 0 and 1 what their names have in common.
+        kind: NUMBER, WHOLE or CATEGORY.
+        columns: its columns among the numbers.
+        low, high: the lowest and highest value of a number.
+    """
+
+    name: str
+    kind: str
+    columns: tuple[int, ...]
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table as it is given.
+
+    Attributes:
+        name: its own, else "x" and its number.
+        levels: what it holds, where that is text or codes of a category; None for numbers.
+    """
+
+    name: str
+    levels: tuple[Any, ...] | None = None
+
+    @property
+    def width(self) -> int:
+        return 1 if self.levels is None else len(self.levels)
+
+    def titles(self) -> list[str]:
+        if self.levels is None:
+            return [self.name]
+        return [f"{self.name}={level}" for level in self.levels]
+
+    def encoded(self, values: Any, what: str) -> Array:
+        """Its numbers [n_rows, width]; DataError for what it has never held."""
+        if self.levels is None:
+            numbers = np.asarray(as_array(values, f"column {self.name!r} of {what}"), dtype=float)
+            bad = int((~np.isfinite(numbers)).sum())
+            if bad:
+                raise DataError(
+                    f"column {self.name!r} of {what} holds NaN or infinity in {bad} of"
+                    f" {len(numbers)} rows: leave these rows out, or fill them in"
+                )
+            return numbers[:, None]
+        found = np.asarray(values, dtype=object).tolist()
+        unknown = next((value for value in found if value not in self.levels), None)
+        if any(value not in self.levels for value in found):
+            listed = ", ".join(map(repr, self.levels[:8])) + ", ..." * (len(self.levels) > 8)
+            raise DataError(
+                f"column {self.name!r} of {what} holds {shown(unknown)}, which data does not have:"
+                f" expected one of {listed}"
+            )
+        numbers = np.zeros((len(found), len(self.levels)))
+        numbers[np.arange(len(found)), [self.levels.index(value) for value in found]] = 1.0
+        return numbers
+
+    def decoded(self, numbers: Array) -> Array:
+        """Its values [n_rows] from its numbers."""
+        if self.levels is None:
+            return numbers[:, 0]
+        levels = np.empty(len(self.levels), dtype=object)
+        levels[:] = self.levels
+        return np.asarray(levels[numbers.argmax(axis=1)])
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a table, and how its rows become numbers [n_rows, n_columns] and back.
+
+    Attributes:
+        columns: of the table as it is given.
+        features: in the order of their columns.
+        by_name: whether rows may be given by the names of columns.
+    """
+
+    columns: tuple[Column, ...]
+    features: tuple[Feature, ...]
+    by_name: bool
+
+    @classmethod
+    def of(
+        cls, data: Any, names: Sequence[str] | None = None, categories: Iterable[Any] = ()
+    ) -> tuple[Features, Array]:
+        """The features of a table, and its numbers [n_rows, n_columns].
+
+        Args:
+            data: a data frame, an array or a tensor [n_rows, n_features].
+            names: of the columns, if not those of the data frame.
+            categories: columns, by name or number, that hold codes; or several columns in a list,
+                which are the levels of one category. Text and truth values are categories anyhow,
+                as are columns of 0 and 1, and neighbouring ones of which one is 1 in each row.
+
+        Raises DataError for what is no table, holds NaN, or never changes in a column.
+        """
+        values, own = _columns_of(data, "data")
+        titles = _titles(names, own, len(values))
+        coded, groups = _categories(categories, titles)
+        columns = tuple(
+            Column(title, _levels(column, coded=title in coded))
+            for title, column in zip(titles, values, strict=True)
+        )
+        numbers = np.hstack(
+            [c.encoded(v, "data") for c, v in zip(columns, values, strict=True)]
+        )
+        features = tuple(_features(columns, numbers, groups))
+        return cls(columns, features, by_name=own is not None), numbers
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """What each column of numbers is, in the words of the table."""
+        return tuple(title for column in self.columns for title in column.titles())
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """What equations call each column of numbers."""
+        return _symbols(self.titles)
+
+    def encode(self, rows: Any, what: str) -> Array:
+        """Rows as numbers [n_rows, n_columns]; one row may come as a series, a dict or a list."""
+        values, own = _columns_of(rows, what)
+        expected = [column.name for column in self.columns]
+        if own is not None and self.by_name:
+            missing = [name for name in expected if name not in own]
+            if missing:
+                raise DataError(f"{what} has no column {missing[0]!r}: data has it")
+            values = [values[own.index(name)] for name in expected]
+        if len(values) != len(expected):
+            raise DataError(
+                f"{what} has {len(values)} features, and data {len(expected)}: give one value for"
+                f" each of {', '.join(expected[:6])}{', ...' * (len(expected) > 6)}"
+            )
+        parts = zip(self.columns, values, strict=True)
+        return np.hstack([column.encoded(value, what) for column, value in parts])
+
+    def decode(self, numbers: Array) -> list[Array]:
+        """The values of each column of the table [n_rows], from numbers [n_rows, n_columns]."""
+        ends = np.cumsum([column.width for column in self.columns])
+        parts = np.split(numbers, ends[:-1], axis=1)
+        return [column.decoded(part) for column, part in zip(self.columns, parts, strict=True)]
+
+    def feature_of(self, column: int) -> Feature:
+        return next(feature for feature in self.features if column in feature.columns)
+
+
+def _columns_of(rows: Any, what: str) -> tuple[list[Any], list[str] | None]:
+    """The columns of rows, each [n_rows], and their names where they have such."""
+    if hasattr(rows, "index") and hasattr(rows, "to_dict") and getattr(rows, "ndim", 2) == 1:
+        rows = rows.to_dict()  # a row of a data frame
+    if isinstance(rows, Mapping):
+        rows = {name: np.atleast_1d(np.asarray(value)) for name, value in rows.items()}
+    if is_frame(rows):
+        names = [str(name) for name in column_names(rows)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(f"{what} has two columns {twice!r}: rename one")
+        named = any(isinstance(name, str) for name in column_names(rows))
+        return [_values(rows, name) for name in column_names(rows)], names if named else None
+    array = rows if _holds_objects(rows) else as_array(rows, what)
+    array = np.atleast_2d(np.asarray(array))
+    if array.ndim != 2 or array.size == 0:
+        raise DataError(f"{what} has shape {list(array.shape)}: expected [n_rows, n_features]")
+    return list(array.T), None
+
+
+def _values(frame: Any, name: Any) -> Array:
+    column = frame[name]
+    return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+
+
+def _holds_objects(rows: Any) -> bool:
+    """Whether rows are of text and other objects, which no array of numbers is made of."""
+    if isinstance(rows, np.ndarray):
+        return rows.dtype.kind in "OUS"
+    if not isinstance(rows, (list, tuple)):
+        return False
+    return np.asarray(rows, dtype=object).dtype == object and any(
+        isinstance(value, str) for value in np.ravel(np.asarray(rows, dtype=object))
+    )
+
+
+def _titles(names: Sequence[str] | None, own: list[str] | None, count: int) -> list[str]:
+    if names is None:
+        return own or [f"x{k}" for k in range(count)]
+    titles = [str(name) for name in names]
+    if len(titles) != count or len(set(titles)) < count:
+        raise DataError(f"names has {len(set(titles))} different names: data has {count} features")
+    return titles
+
+
+def _categories(given: Iterable[Any], titles: Sequence[str]) -> tuple[set[str], list[list[str]]]:
+    """Columns that hold codes, and groups of columns that are one category."""
+    coded, groups = set[str](), list[list[str]]()
+    for entry in [given] if isinstance(given, str) else given:
+        if isinstance(entry, (list, tuple, set, frozenset)):
+            groups.append([title_of(part, titles, "categories") for part in entry])
+        else:
+            coded.add(title_of(entry, titles, "categories"))
+    return coded, groups
+
+
+def title_of(entry: Any, titles: Sequence[str], option: str, what: str = "feature") -> str:
+    """The one that is meant by its name or number; DataError names the option otherwise."""
+    if isinstance(entry, str) and entry in titles:
+        return entry
+    if isinstance(entry, (int, np.integer)) and 0 <= entry < len(titles):
+        return titles[entry]
+    listed = ", ".join(titles[:8]) + ", ..." * (len(titles) > 8)
+    raise DataError(f"{option} names {shown(entry)}, which is no {what}: there are {listed}")
+
+
+def _levels(values: Any, coded: bool) -> tuple[Any, ...] | None:
+    """What a column of text or codes holds; None for one of numbers and truth values."""
+    array = np.asarray(values)
+    if not coded and array.dtype.kind in "biuf":
+        return None
+    if not coded and array.dtype.kind == "O" and all(map(_is_number, array.tolist())):
+        return None
+    found = np.asarray(values, dtype=object).tolist()
+    if any(value is None or value != value for value in found):
+        raise DataError("a category of data has missing values: fill them in, as a level of its own")
+    return tuple(sorted(set(found), key=lambda level: (str(type(level)), level)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number, np.bool_))
+
+
+def _features(
+    columns: Sequence[Column], numbers: Array, groups: list[list[str]]
+) -> Iterator[Feature]:
+    """Features in the order of their first columns."""
+    starts = np.cumsum([0, *(column.width for column in columns)])
+    place = {column.name: int(start) for column, start in zip(columns, starts, strict=False)}
+    binary = np.isin(numbers, (0.0, 1.0)).all(axis=0)
+    member: dict[int, tuple[int, ...]] = {}
+    for group in groups:
+        found = tuple(sorted(place[name] for name in group))
+        _check_group(group, numbers[:, found])
+        member |= dict.fromkeys(found, found)
+    single = [int(s) for c, s in zip(columns, starts, strict=False) if c.levels is None]
+    for run in _one_hot_runs([k for k in single if binary[k] and k not in member], numbers):
+        member |= dict.fromkeys(run, run)
+    for column, start in zip(columns, starts, strict=False):
+        own = tuple(range(int(start), int(start) + column.width))
+        if column.levels is not None:
+            yield _checked(Feature(column.name, CATEGORY, own), numbers)
+        elif own[0] in member:
+            group = member[own[0]]
+            if own[0] == group[0]:
+                titles = [title for c in columns for title in c.titles()]
+                yield Feature(_common([titles[k] for k in group]), CATEGORY, group)
+        else:
+            kind = CATEGORY if binary[own[0]] else _number_kind(numbers[:, own[0]])
+            low, high = float(numbers[:, own[0]].min()), float(numbers[:, own[0]].max())
+            yield _checked(Feature(column.name, kind, own, low, high), numbers)
+
+
+def _number_kind(values: Array) -> str:
+    return WHOLE if (values == np.round(values)).all() else NUMBER
+
+
+def _checked(feature: Feature, numbers: Array) -> Feature:
+    values = numbers[:, feature.columns]
+    if len(values) > 1 and not np.ptp(values, axis=0).any():
+        raise DataError(
+            f"feature {feature.name!r} is the same in all {len(values)} rows of data, so nothing can"
+            " be told of it: leave the column out, and let fn fill it in; or give more rows"
+        )
+    return feature
+
+
+def _check_group(names: Sequence[str], values: Array) -> None:
+    if not (np.isin(values, (0.0, 1.0)).all() and (values.sum(axis=1) == 1.0).all()):
+        raise DataError(
+            f"categories joins {', '.join(names)}: expected one 1 among them in each row, and else 0"
+        )
+
+
+def _one_hot_runs(binary: Sequence[int], numbers: Array) -> Iterator[tuple[int, ...]]:
+    """Neighbouring columns of 0 and 1 of which one is 1 in each row, as few together as can be."""
+    start = 0
+    while start < len(binary):
+        total, stop = np.zeros(len(numbers)), start
+        while stop < len(binary) and binary[stop] - binary[start] == stop - start:
+            total = total + numbers[:, binary[stop]]
+            stop += 1
+            if total.max() > 1.0 or total.min() == 1.0:
+                break
+        if stop - start > 1 and total.min() == total.max() == 1.0:
+            stop = _with_empty(binary, start, stop, numbers)
+            yield tuple(binary[start:stop])
+            start = stop
+        else:
+            start += 1
+
+
+def _with_empty(binary: Sequence[int], start: int, stop: int, numbers: Array) -> int:
+    """Levels behind a group that no row has belong to it."""
+    while (
+        stop < len(binary)
+        and binary[stop] - binary[start] == stop - start
+        and not numbers[:, binary[stop]].any()
+    ):
+        stop += 1
+    return stop
+
+
+def _common(titles: Sequence[str]) -> str:
+    """What names of levels have in common: "color" of color=red and color=blue."""
+    first, last = min(titles), max(titles)
+    length = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    return first[:length].rstrip("=_:- .") or "/".join(titles)
+
+
+def _symbols(titles: Sequence[str]) -> tuple[str, ...]:
+    """Names that equations, and Python code printed of them, can use."""
+    result: list[str] = []
+    for title in titles:
+        for sign, word in _SIGNS.items():
+            title = title.replace(sign, word)
+        name = re.sub(r"\W+", "_", title)
+        name = re.sub(r"_+", "_", name).strip("_") or "x"
+        if not name.isidentifier() or iskeyword(name):
+            name = f"x_{name}"
+        number, unique = 2, name
+        while unique in result:
+            unique, number = f"{name}_{number}", number + 1
+        result.append(unique)
+    return tuple(result)

@@ -1,0 +1,93 @@
+"""Linear laws: what an equation has to beat around x, and falls back on where it does not.
+
+`ridge` is what LIME would find on the same samples: the linear map of all columns that is nearest
+to the outputs, the honest one of `fidelity.controls`. Of probabilities the one of their log-odds is
+the stronger one, a logistic regression, and is shown as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+
+from symcompile.explanation.features import Features
+from symcompile.explanation.link import Link, Part
+from symcompile.expressions.evaluation import Array
+from symcompile.fidelity.controls import LinearMap, controls
+
+# Rounds in which a logistic regression settles, and the share of its deviance that none saves.
+_ROUNDS, _SETTLED = 25, 1e-3
+
+
+@dataclass(frozen=True)
+class LinearLaw:
+    """Linear maps of the columns, one for each output, or for each log-odds.
+
+    Attributes:
+        map: weights [n_equations, n_columns] and biases.
+        link: None for one of the outputs, or probabilities, themselves.
+    """
+
+    features: Features
+    map: LinearMap
+    titles: tuple[str, ...]
+    link: Link | None = None
+    flat: bool = False
+
+    def predict(self, X: Any) -> Array:
+        """Outputs [n_rows, n_outputs] of rows as the user's own are; [n_rows] where fn gives one
+        number for a row."""
+        values = self.chosen(self.features.encode(X, "X"))
+        outputs = values if self.link is None else self.link.outputs_of(values)
+        return outputs[:, 0] if self.flat else outputs
+
+    def chosen(self, X: Array) -> Array:
+        """Outputs, or probabilities of all classes that are told [n_rows, n_classes], of numbers X
+        [n_rows, n_columns]."""
+        values = self.map.predict(X)
+        return values if self.link is None else self.link.inverse(list(values.T))
+
+    def coefficients(self, equation: int = 0) -> dict[str, float]:
+        """By column, those that are not zero, the largest in the units of the column first."""
+        found = zip(self.features.titles, self.map.weight[equation].tolist(), strict=True)
+        return dict(sorted(((n, c) for n, c in found if c), key=lambda pair: -abs(pair[1])))
+
+    def expression(self, equation: int = 0) -> sympy.Expr:
+        return linear_expression(self.map, self.features.symbols, equation)
+
+
+def linear_expression(law: LinearMap, symbols: tuple[str, ...], equation: int = 0) -> sympy.Expr:
+    """bias + weights, without columns of weight zero."""
+    weights = zip(symbols, law.weight[equation].tolist(), strict=True)
+    terms = (sympy.Float(weight) * sympy.Symbol(name) for name, weight in weights if weight)
+    return sympy.Add(sympy.Float(float(law.bias[equation])), *terms)
+
+
+def linear_law(part: Part, X: Array, weights: Array) -> LinearMap:
+    """The linear map [1, n_columns] that is nearest to what an equation is of: a ridge regression,
+    of log-odds by iterated reweighting."""
+    weights = weights * part.share
+    if not part.is_odds:
+        return controls(X, part.y[:, None], weights).linear
+    eta = np.full(len(X), part.start(weights))
+    lowest = float(np.average(part.deviance(eta), weights=weights))
+    best = LinearMap(np.zeros((1, X.shape[1])), eta[:1])
+    for _ in range(_ROUNDS):
+        target, curvature = part.working(eta)
+        law = controls(X, target[:, None], weights * curvature).linear
+        eta = law.predict(X)[:, 0]
+        deviance = float(np.average(part.deviance(eta), weights=weights))
+        settled = deviance > (1.0 - _SETTLED) * lowest
+        if deviance < lowest:
+            best, lowest = law, deviance
+        if settled:
+            break
+    return best
+
+
+def joined(laws: list[LinearMap]) -> LinearMap:
+    """The maps of several equations as one."""
+    return LinearMap(np.vstack([law.weight for law in laws]), np.r_[*(law.bias for law in laws)])

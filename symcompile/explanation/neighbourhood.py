@@ -1,0 +1,246 @@
+"""The neighbourhood of a row: its nearest rows of the data, new points around it, their weights.
+
+The set-up is that of SLIME (Tan, Soubki and Cranmer 2026, arXiv 2602.21307): J neighbours, and
+Gaussian points around x whose variance is half of the neighbours', weighed by
+pi(z) = exp(-|x - z|^2 / bandwidth^2). In d dimensions the weights of a bandwidth that does not grow
+with d all but vanish: of 500 points that say as much as 300 at d = 2, those that say as much as 1.5
+at d = 30. So the bandwidth is chosen by what it leaves, the effective sample size
+(sum pi)^2 / (sum pi^2) (Kish 1965): the share that it is at d = 2.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from symcompile.errors import DataError, described
+from symcompile.explanation.features import CATEGORY, NUMBER, WHOLE, Features
+from symcompile.expressions.evaluation import Array
+
+# Effective sample size as a share of the points, and points that the bandwidth is chosen on.
+SHARE, _PILOT = 0.6, 2000
+# Neighbours: a twentieth of the rows, in these bounds.
+_FEWEST, _MOST, _NEIGHBOUR_SHARE = 10, 100, 0.05
+# Variance of new points as a share of the neighbours'; of a category it is the chance that a point
+# takes the level of one of these.
+_VARIANCE_SHARE = 0.5
+# Rows whose distance to their nearest row is looked at, where it is asked whether x is far out.
+_LOOKED_AT = 500
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows X [n_rows, n_columns], and what each of them weighs [n_rows]."""
+
+    X: Array
+    weights: Array
+
+    def joined(self, other: Sample) -> Sample:
+        return Sample(np.vstack([self.X, other.X]), np.r_[self.weights, other.weights])
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Where an explanation holds.
+
+    Attributes:
+        features: of the columns.
+        x: the row that is explained [n_columns].
+        neighbours: its nearest rows of the data, the nearest first [n_neighbors, n_columns].
+        deviation: standard deviation of new points around x; 0 for what is drawn from the
+            neighbours, or does not vary [n_columns].
+        low, high: what new points do not leave [n_columns].
+        scale: what distances are measured in [n_columns]: the standard deviation of the data, for
+            all levels of a category together.
+        metric: of distances, a name that scikit-learn knows or a function of two rows.
+        bandwidth: of the kernel, in the units of `scale`.
+    """
+
+    features: Features
+    x: Array
+    neighbours: Array
+    deviation: Array
+    low: Array
+    high: Array
+    scale: Array
+    metric: Any = "euclidean"
+    bandwidth: float = np.inf
+
+    def draw(self, count: int, rng: np.random.Generator) -> Sample:
+        """New points around x, weighed by the kernel; one after the other for more of them."""
+        X = self.x + rng.standard_normal((count, len(self.x))) * self.deviation
+        X = np.clip(X, self.low, self.high)
+        for feature in self.features.features:
+            columns = list(feature.columns)
+            if feature.kind == WHOLE:
+                X[:, columns] = np.round(X[:, columns])
+            if not self.deviation[columns].any():
+                # As it is at x, or as it is at one of the neighbours.
+                taken = rng.random(count) < _VARIANCE_SHARE
+                whose = rng.integers(len(self.neighbours), size=count)
+                drawn = self.neighbours[whose][:, columns]
+                X[:, columns] = np.where(taken[:, None], drawn, self.x[columns])
+        return Sample(X, self.kernel(X))
+
+    def kernel(self, X: Array) -> Array:
+        """pi [n_rows] of rows X [n_rows, n_columns]."""
+        return np.asarray(np.exp(-np.square(self.distances(X) / self.bandwidth)))
+
+    def distances(self, X: Array) -> Array:
+        """Of each row to x [n_rows], in the units of `scale`."""
+        return _distances(self.x / self.scale, X / self.scale, self.metric)
+
+    @property
+    def mean(self) -> Array:
+        """Of the neighbours [n_columns]: what contributions are told from."""
+        return np.asarray(self.neighbours.mean(axis=0))
+
+
+def effective_sample_size(weights: Array) -> float:
+    """How many samples of equal weight say as much as these [n_samples] (Kish 1965)."""
+    return float(weights.sum() ** 2 / max(float(weights @ weights), 1e-300))
+
+
+def default_neighbours(rows: int) -> int:
+    """A twentieth of the rows, at least 10 and at most 100, and no more than there are."""
+    return min(rows, _MOST, max(_FEWEST, int(_NEIGHBOUR_SHARE * rows)))
+
+
+def neighbourhood(
+    features: Features,
+    x: Array,
+    data: Array,
+    *,
+    n_neighbors: int,
+    metric: str | Callable[[Array, Array], float] = "euclidean",
+    variance: Array | None = None,
+    bandwidth: float | None = None,
+    fixed: Sequence[int] = (),
+    seed: int = 0,
+) -> Neighbourhood:
+    """The neighbourhood of x [n_columns] in the data [n_rows, n_columns].
+
+    Args:
+        variance: of new points [n_columns], NaN for half of the neighbours'.
+        bandwidth: of the kernel; None for one that leaves 60 % of the sample size.
+        fixed: columns that stay as they are at x.
+
+    Raises DataError where scikit-learn does not know the metric, or nothing varies around x.
+    """
+    scale = _scale(features, data)
+    nearest = _nearest(x / scale, data / scale, n_neighbors, metric)
+    neighbours = data[nearest]
+    neighbours[:, list(fixed)] = x[list(fixed)]
+    deviation = np.sqrt(_VARIANCE_SHARE * neighbours.var(axis=0))
+    if variance is not None:
+        deviation = np.where(np.isnan(variance), deviation, np.sqrt(np.nan_to_num(variance)))
+    for feature in features.features:
+        columns = list(feature.columns)
+        # To be rounded, a step has to be of one or more.
+        too_small = feature.kind == WHOLE and deviation[columns[0]] < 1.0
+        if feature.kind == CATEGORY or too_small:
+            deviation[columns] = 0.0
+    deviation[list(fixed)] = 0.0
+    low, high = np.minimum(data.min(axis=0), x), np.maximum(data.max(axis=0), x)
+    place = Neighbourhood(features, x, neighbours, deviation, low, high, scale, metric)
+    pilot = place.draw(_PILOT, np.random.default_rng(seed)).X
+    distances = place.distances(pilot)
+    if not distances.any():
+        raise DataError(
+            f"nothing varies around x: its {n_neighbors} nearest rows of data are like it; give more"
+            " n_neighbors, or a variance"
+        )
+    return replace(place, bandwidth=_bandwidth(distances) if bandwidth is None else bandwidth)
+
+
+def check_inside(features: Features, x: Array, data: Array, metric: Any) -> None:
+    """DataError where x is farther from its nearest row of the data than any row that is looked at
+    is from its own.
+
+    That is a rank test: of a row that comes from where the data comes from it is true once in as
+    many times as rows are looked at.
+    """
+    scale = _scale(features, data)
+    rows = np.unique(data, axis=0) / scale
+    rng = np.random.default_rng(0)
+    some = rows[rng.permutation(len(rows))[:_LOOKED_AT]]
+    apart = _nearest_distances(some, rows, metric)
+    own = float(_distances(x / scale, rows, metric).min())
+    if len(rows) > 2 and own > float(apart.max()):
+        raise DataError(
+            f"x is outside of the data: {own:.3g} standard deviations from the nearest row, and no"
+            f" row of data is farther than {apart.max():.3g} from its own nearest{_farthest(features, x, data)};"
+            " what fn says there rests on no data: give extrapolate=True to explain it all the same"
+        )
+
+
+def _farthest(features: Features, x: Array, data: Array) -> str:
+    """The number that is farthest out of its range, in words; "" where none is out."""
+    out, words = 0.0, ""
+    for feature in features.features:
+        value = float(x[feature.columns[0]])
+        if feature.kind in (NUMBER, WHOLE) and feature.high > feature.low:
+            beyond = max(value - feature.high, feature.low - value) / (feature.high - feature.low)
+            if beyond > out:
+                out = beyond
+                words = f" ({feature.name} is {value:.4g}, in data {feature.low:.4g} to {feature.high:.4g})"
+    return words
+
+
+def _scale(features: Features, data: Array) -> Array:
+    scale = np.ones(data.shape[1])
+    for feature in features.features:
+        columns = list(feature.columns)
+        variance = float(data[:, columns].var(axis=0).sum())
+        scale[columns] = np.sqrt(variance) if variance > 0.0 else 1.0
+    return scale
+
+
+def _nearest(x: Array, rows: Array, count: int, metric: Any) -> Array:
+    """Numbers of the nearest rows, the nearest first."""
+    from sklearn.neighbors import NearestNeighbors
+
+    try:
+        # One question: a tree would take longer to build.
+        found = NearestNeighbors(n_neighbors=count, metric=metric, algorithm="brute").fit(rows)
+        return np.asarray(found.kneighbors(x[None], return_distance=False)[0])
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"metric={metric!r} is none that scikit-learn can measure these rows by:"
+            f" {described(error)}"
+        ) from None
+
+
+def _nearest_distances(some: Array, rows: Array, metric: Any) -> Array:
+    """Of some of the rows to the nearest other one [n_some]."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=min(2, len(rows)), metric=metric, algorithm="brute")
+    return np.asarray(found.fit(rows).kneighbors(some)[0][:, -1])
+
+
+def _distances(x: Array, rows: Array, metric: Any) -> Array:
+    """Of each row to x [n_rows]."""
+    from sklearn.metrics import pairwise_distances
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that rows become truth values, where a metric is of those
+        return np.asarray(pairwise_distances(rows, x[None], metric=metric)[:, 0])
+
+
+def _bandwidth(distances: Array) -> float:
+    """Of the kernel that leaves this share of the sample size, by bisection: the share rises with
+    the bandwidth."""
+    low, high = (factor * float(distances.max()) for factor in (1e-4, 1e4))
+    for _ in range(100):
+        middle = float(np.sqrt(low * high))
+        weights = np.exp(-np.square(distances / middle))
+        if effective_sample_size(weights) < SHARE * len(distances):
+            low = middle
+        else:
+            high = middle
+    return high
