@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy as np
 from symcompile.errors import DataError
 from symcompile.explanation.explanation import (
     EQUATION,
-    LIME,
     LOGISTIC,
     MEAN,
     RIDGE,
@@ -20,6 +19,7 @@ from symcompile.explanation.explanation import (
 )
 from symcompile.explanation.features import Feature
 from symcompile.explanation.fidelity import measured
+from symcompile.explanation.lime_control import is_wanted, lime_surrogates
 from symcompile.explanation.linear import LinearLaw, joined, linear_law
 from symcompile.explanation.link import Link, link_of
 from symcompile.explanation.neighbourhood import (
@@ -57,6 +57,7 @@ def explain(
     outputs: Any = None,
     link: str = "auto",
     names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
     categories: Sequence[Any] = (),
     fixed: Sequence[Any] = (),
     n_features: int = 10,
@@ -99,6 +100,8 @@ def explain(
         link: "logit" for probabilities, "identity" for values, "auto" for "logit" where two or
             more outputs are probabilities that add up to one.
         names: of the features, if data has none.
+        output_names: of all outputs of fn, such as its classes; those that an estimator knows when
+            left out.
         categories: columns of data, by name or number, that hold codes of categories, or lists of
             columns of 0 and 1 that are one category. Text is a category in any case, and so are
             neighbouring columns of 0 and 1 of which one is 1 in each row.
@@ -135,6 +138,7 @@ def explain(
         outputs,
         link,
         names,
+        output_names,
         categories,
         fixed,
         n_features,
@@ -206,9 +210,7 @@ def _points(case: Case, place: Neighbourhood) -> _Points:
     samples = [fitted.X, judged.X, fresh.X, case.x[None]]
     Y = case.black_box(np.vstack(samples))
     case.black_box.check_repeats(fitted.X, Y)
-    names = case.black_box.classes
-    if len(names) != Y.shape[1]:
-        names = ("y",) if flat else tuple(f"y[{k}]" for k in range(Y.shape[1]))
+    names = case.output_names(Y.shape[1], flat)
     link = link_of(request.link, Y, Y[-1], case.output_numbers(names), names)
     _check_varies(link, Y, case.black_box.classes)
     ends = np.cumsum([len(sample) for sample in samples])[:-1]
@@ -258,9 +260,11 @@ def _told(
         kept.append(own)
         chosen |= {feature.name: feature for feature in own}
         columns = [c for feature in own for c in feature.columns if varying[c]]
+        at_x = [len(case.features.feature_of(c).columns) > 1 and case.x[c] == 1.0 for c in columns]
         problems.append(
             Problem(
                 np.array(columns, dtype=int),
+                ~np.array(at_x, dtype=bool),
                 (points.fitted, part),
                 (points.judged, judged[number]),
             )
@@ -308,12 +312,13 @@ def _measured(
     Y = np.vstack(points.Y[:2])
     both = controls(seen.X, link.chosen(Y), seen.weights)
     titles = tuple(link.name(k) for k in link.classes)
-    linear = LinearLaw(case.features, both.linear, titles, flat=points.flat)
+    spread = seen.X.std(axis=0)
+    linear = LinearLaw(case.features, both.linear, titles, spread, flat=points.flat)
     logistic = None
     if link.is_odds:
         maps = joined([linear_law(part, seen.X, seen.weights) for part in link.parts(Y)])
         told_titles = tuple(link.title(k) for k in link.told)
-        logistic = LinearLaw(case.features, maps, told_titles, link, points.flat)
+        logistic = LinearLaw(case.features, maps, told_titles, spread, link, points.flat)
     explanation = Explanation(
         told,
         case.features,
@@ -340,6 +345,10 @@ def _measured(
     }
     if logistic is not None:
         surrogates[LOGISTIC] = logistic.chosen
+    if is_wanted(case.request.lime):
+        surrogates |= lime_surrogates(
+            case.black_box, case.features, link, case.x, case.rows, case.request.seed
+        )
     return _compared(case, points, explanation, surrogates)
 
 
@@ -349,8 +358,6 @@ def _compared(
     explanation: Explanation,
     surrogates: dict[str, Callable[[Array], Array]],
 ) -> Explanation:
-    from dataclasses import replace
-
     link, fresh = points.link, points.fresh
     truth, at_x = link.chosen(points.Y[2]), link.chosen(points.Y[3])[0]
     fidelity = {
@@ -375,6 +382,3 @@ def _is_better(errors: Array, others: Array, weights: Array) -> bool:
     if not np.isfinite(gain).all():
         return bool(np.isfinite(errors).all())
     return bool(gain.mean() > _BEYOND_CHANCE * gain.std() / np.sqrt(len(gain)))
-
-
-__all__ = ["LIME", "explain", "explained"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,13 +28,8 @@ if TYPE_CHECKING:
     from symcompile.explanation.report import ExplanationReport
     from symcompile.explanation.stability import Stability
 
-EQUATION, MEAN, RIDGE, LOGISTIC, LIME = (
-    "equation",
-    "mean",
-    "ridge",
-    "logistic ridge",
-    "LIME",
-)
+# Of surrogates, beside those of `lime_control`.
+EQUATION, MEAN, RIDGE, LOGISTIC = "equation", "mean", "ridge", "logistic ridge"
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +187,14 @@ class Explanation:
 
         return compiled(self)
 
-    def export(self, path: Any, **options: Any) -> None:
+    def export(self, path: str | os.PathLike[str], **options: Any) -> Any:
         """Write the equations as ONNX (.onnx) or manifest (.json), see `Compiled.export`."""
-        self.compiled.export(path, **options)
+        return self.compiled.export(path, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the equations as a `.symc` artifact, which `symcompile.load` reads as a compiled
+        model; the black box is not in it."""
+        return self.compiled.save(path, original=False)
 
     def asked(self, why: str) -> Request:
         """The function and the data that it was made with."""
@@ -210,6 +212,3 @@ class Explanation:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-
-    def with_fidelity(self, name: str, measures: Mapping[str, float]) -> Explanation:
-        return replace(self, fidelity={**self.fidelity, name: measures})

@@ -7,6 +7,7 @@ the stronger one, a logistic regression, and is shown as well.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from symcompile.fidelity.controls import LinearMap, controls
 
 # Rounds in which a logistic regression settles, and the share of its deviance that none saves.
 _ROUNDS, _SETTLED = 25, 1e-3
+# How often a step that goes too far is halved.
+_HALVINGS = 6
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,16 @@ class LinearLaw:
 
     Attributes:
         map: weights [n_equations, n_columns] and biases.
+        titles: what each is of.
+        spread: standard deviation of each column around x [n_columns].
         link: None for one of the outputs, or probabilities, themselves.
+        flat: whether the black box gives one number for a row.
     """
 
     features: Features
     map: LinearMap
     titles: tuple[str, ...]
+    spread: Array
     link: Link | None = None
     flat: bool = False
 
@@ -66,26 +73,55 @@ def linear_expression(law: LinearMap, symbols: tuple[str, ...], equation: int = 
     return sympy.Add(sympy.Float(float(law.bias[equation])), *terms)
 
 
-def linear_law(part: Part, X: Array, weights: Array) -> LinearMap:
+def linear_law(
+    part: Part, X: Array, weights: Array, start: LinearMap | None = None
+) -> LinearMap:
     """The linear map [1, n_columns] that is nearest to what an equation is of: a ridge regression,
-    of log-odds by iterated reweighting."""
+    of log-odds by iterated reweighting, from a map of the same columns or a constant on."""
     weights = weights * part.share
     if not part.is_odds:
         return controls(X, part.y[:, None], weights).linear
-    eta = np.full(len(X), part.start(weights))
-    lowest = float(np.average(part.deviance(eta), weights=weights))
-    best = LinearMap(np.zeros((1, X.shape[1])), eta[:1])
+    constant = LinearMap(np.zeros((1, X.shape[1])), np.array([part.start(weights)]))
+    best = start or constant
+    eta = best.predict(X)[:, 0]
+    lowest = _mean_deviance(part, best, X, weights)
+    if start is not None and lowest > _mean_deviance(part, constant, X, weights):
+        best, eta = constant, constant.predict(X)[:, 0]
+        lowest = _mean_deviance(part, best, X, weights)
     for _ in range(_ROUNDS):
         target, curvature = part.working(eta)
         law = controls(X, target[:, None], weights * curvature).linear
-        eta = law.predict(X)[:, 0]
-        deviance = float(np.average(part.deviance(eta), weights=weights))
+        for _ in range(_HALVINGS):
+            deviance = _mean_deviance(part, law, X, weights)
+            if deviance < lowest:
+                break
+            law = LinearMap((law.weight + best.weight) / 2.0, (law.bias + best.bias) / 2.0)
+        if deviance >= lowest:
+            break
         settled = deviance > (1.0 - _SETTLED) * lowest
-        if deviance < lowest:
-            best, lowest = law, deviance
+        best, lowest, eta = law, deviance, law.predict(X)[:, 0]
         if settled:
             break
     return best
+
+
+def _mean_deviance(part: Part, law: LinearMap, X: Array, weights: Array) -> float:
+    return float(np.average(part.deviance(law.predict(X)[:, 0]), weights=weights))
+
+
+def shorter_laws(part: Part, X: Array, weights: Array) -> Iterator[tuple[LinearMap, Array]]:
+    """Linear maps of all columns and of fewer and fewer, and the columns of each: the one that
+    moves what is told least is left out, of many a tenth, and the others are fitted again."""
+    columns = np.arange(X.shape[1])
+    law = linear_law(part, X, weights)
+    while len(columns):
+        yield law, columns
+        moves = np.abs(law.weight[0]) * X[:, columns].std(axis=0)
+        gone = -(-len(columns) // 10)
+        kept = np.sort(np.argsort(-moves, kind="stable")[: len(columns) - gone])
+        start = LinearMap(law.weight[:, kept], law.bias)
+        columns = columns[kept]
+        law = linear_law(part, X[:, columns], weights, start) if len(columns) else law
 
 
 def joined(laws: list[LinearMap]) -> LinearMap:

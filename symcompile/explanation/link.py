@@ -27,8 +27,8 @@ from symcompile.regression.losses import SQUARED, Loss
 EPSILON = 1e-6
 # Rows whose probabilities add up to one but for so much are probabilities.
 _SUM = 1e-4
-# Below this share of a probability's variance a difference is rounding.
-_SMALL = 1e-4
+# A difference below this share of a probability's variance, and a deviance of rounding.
+_SMALL, _ROUNDING = 1e-4, 1e-12
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Part:
             return self.y, np.ones(len(self.y))
         q, half = expit(eta), self.deviance(eta) / 2.0
         slope, curvature = q - self.y, np.maximum(q * (1.0 - q), 1e-12)
-        near = np.abs(slope) < _SMALL * curvature
+        # Where the deviance is rounding, its parabola is that of the black box's own probability.
+        near = (np.abs(slope) < _SMALL * curvature) | (half < _ROUNDING)
         with np.errstate(all="ignore"):
             weights = np.where(near, curvature, slope * slope / (2.0 * half))
             steps = np.where(near, slope / curvature, 2.0 * half / slope)

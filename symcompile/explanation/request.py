@@ -46,6 +46,7 @@ class Request:
     outputs: Any = None
     link: str = "auto"
     names: Sequence[str] | None = None
+    output_names: Sequence[str] | None = None
     categories: Sequence[Any] = ()
     fixed: Sequence[Any] = ()
     n_features: int = 10
@@ -166,6 +167,21 @@ class Case:
                 " features, or a dict by their names"
             )
         return dict(zip(names, values.tolist(), strict=True))
+
+    def output_names(self, count: int, flat: bool) -> tuple[str, ...]:
+        """What all outputs are called; of classes of an unknown name their numbers."""
+        given = self.request.output_names
+        if given is not None:
+            names = tuple(map(str, given))
+            if len(set(names)) != count or len(names) != count:
+                raise DataError(
+                    f"output_names is {shown(given)}: fn has {count} outputs, which want as many"
+                    " different names"
+                )
+            return names
+        if len(self.black_box.classes) == count:
+            return self.black_box.classes
+        return ("y",) if flat else tuple(f"y{k}" for k in range(count))
 
     def output_numbers(self, names: Sequence[str]) -> tuple[int, ...]:
         """The outputs that are asked for, of all there are."""

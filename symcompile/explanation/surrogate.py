@@ -3,24 +3,25 @@
 Searches see squared errors. Of log-odds these are the errors of a parabola that has the deviance's
 value and slope at the linear law of the selected features. The constants of whatever was found are
 then fitted to the deviance itself, and equations compete by it on points of their own: the simplest
-of those within 5 % of the lowest. So does the linear law of the selected features: where nothing is
-better it is the equation.
+of those within 5 % of the lowest. So do linear laws of the selected features: where nothing is
+better, one of them is the equation, whatever the limit of complexity is.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import sympy
 
-from symcompile.explanation.linear import linear_expression, linear_law
+from symcompile.explanation.linear import linear_expression, linear_law, shorter_laws
 from symcompile.explanation.link import Part
 from symcompile.explanation.neighbourhood import Sample
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
+from symcompile.fidelity.controls import LinearMap
 from symcompile.regression.choice import LEVEL
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.distillation import Searches
@@ -39,10 +40,13 @@ class Problem:
 
     Attributes:
         columns: those that it may hold.
+        added: which of them a linear law holds: not the level of a category that x has, so that
+            the others say what would be different.
         fitted, judged: rows for the constants, and others to choose by; each with its part.
     """
 
     columns: Array
+    added: Array
     fitted: tuple[Sample, Part]
     judged: tuple[Sample, Part]
 
@@ -96,6 +100,14 @@ def found(
     ]
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """An equation in the columns of a problem; of a linear law the numbers of those that it has."""
+
+    equation: Equation
+    linear: Array | None = None
+
+
 def _chosen(
     problem: Problem,
     front: Iterable[Equation],
@@ -103,43 +115,58 @@ def _chosen(
     symbols: tuple[str, ...],
     places: Array,
 ) -> Found:
-    names = tuple(symbols[column] for column in problem.columns)
+    """The simplest of all candidates within 5 % of the lowest loss on rows of their own."""
     fitted = problem.dataset(problem.fitted, deviance=True)
     judged = problem.dataset(problem.judged, deviance=True)
+    names = tuple(symbols[column] for column in problem.columns)
+    candidates = [_Candidate(_refitted(equation, fitted)) for equation in front]
+    candidates += _linear_candidates(problem, names, engine)
+    part, columns = problem.fitted[1], problem.columns
+    sane = [one for one in candidates if _is_sane(one.equation, part, places[:, columns])]
+    losses = [judged.loss_of(one.equation) for one in sane]
+    limit = (1.0 + LEVEL) * min(losses)
+    near = [one for one, loss in zip(sane, losses, strict=True) if loss <= limit]
+    best = min(near, key=lambda one: one.equation.complexity)
+    return Found(_completed(best, problem, symbols, engine), best.linear is not None)
+
+
+def _linear_candidates(
+    problem: Problem, names: tuple[str, ...], engine: Engine
+) -> Iterator[_Candidate]:
+    """Linear laws, down to a constant."""
     sample, part = problem.fitted
-    law = linear_law(part, fitted.X, sample.weights)
-    linear = Equation.of(linear_expression(law, names), names, engine.operators)
-    candidates = [(_refitted(equation, fitted), False) for equation in front]
-    candidates.append((linear, True))
-    sane = [one for one in candidates if _is_sane(one[0], part, places[:, problem.columns])]
-    losses = [judged.loss_of(equation) for equation, _ in sane]
-    lowest = min(losses, default=math.inf)
-    near = [one for one, loss in zip(sane, losses, strict=True) if loss <= (1.0 + LEVEL) * lowest]
-    equation, is_linear = min(near or [(linear, True)], key=lambda one: one[0].complexity)
-    return Found(_completed(equation, is_linear, problem, symbols, engine), is_linear)
+    X = sample.X[:, problem.columns[problem.added]]
+    for law, kept in shorter_laws(part, X, sample.weights):
+        columns = np.flatnonzero(problem.added)[kept]
+        yield _Candidate(_linear_equation(law, columns, names, engine), columns)
+    constant = sympy.Float(part.start(sample.weights))
+    yield _Candidate(Equation.of(constant, names, engine.operators), np.zeros(0, dtype=int))
+
+
+def _linear_equation(
+    law: LinearMap, columns: Array, names: tuple[str, ...], engine: Engine
+) -> Equation:
+    expr = linear_expression(law, tuple(names[column] for column in columns))
+    return Equation.of(expr, names, engine.operators)
 
 
 def _completed(
-    equation: Equation,
-    is_linear: bool,
-    problem: Problem,
-    symbols: tuple[str, ...],
-    engine: Engine,
+    best: _Candidate, problem: Problem, symbols: tuple[str, ...], engine: Engine
 ) -> Equation:
     """With constants fitted to all rows, and in the names of all columns."""
     (sample, part), (more, other) = problem.fitted, problem.judged
     whole = sample.joined(more)
-    part = replace(
-        part, y=np.r_[part.y, other.y], share=np.r_[part.share, other.share]
+    part = replace(part, y=np.r_[part.y, other.y], share=np.r_[part.share, other.share])
+    if best.linear is None:
+        equation = _refitted(best.equation, problem.dataset((whole, part), deviance=True))
+        return Equation.of(equation.sympy, symbols, engine.operators)
+    if not len(best.linear):
+        constant = sympy.Float(part.start(whole.weights))
+        return Equation.of(constant, symbols, engine.operators)
+    columns = problem.columns[best.linear]
+    return _linear_equation(
+        linear_law(part, whole.X[:, columns], whole.weights), columns, symbols, engine
     )
-    names = equation.symbols
-    if is_linear:
-        law = linear_law(part, whole.X[:, problem.columns], whole.weights)
-        equation = Equation.of(linear_expression(law, names), names, engine.operators)
-    else:
-        data = problem.dataset((whole, part), deviance=True)
-        equation = _refitted(equation, data)
-    return Equation.of(equation.sympy, symbols, engine.operators)
 
 
 def _refitted(equation: Equation, data: Dataset) -> Equation:
