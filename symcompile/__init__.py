@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from symcompile.diff import diff
     from symcompile.driver import distill, load, record, symcompile
     from symcompile.errors import SymCompileError
+    from symcompile.explanation import Explanation, explain
     from symcompile.expressions.equation import Equation
     from symcompile.regression.engines import Engine
     from symcompile.regression.pareto import ParetoFront
@@ -27,12 +28,14 @@ else:
         "Compiled": "compiled",
         "Engine": "regression.engines",
         "Equation": "expressions.equation",
+        "Explanation": "explanation.explanation",
         "ParetoFront": "regression.pareto",
         "Recording": "storage.recording",
         "SymCompileError": "errors",
         "Target": "target",
         "diff": "diff.compare",
         "distill": "driver",
+        "explain": "explanation.explaining",
         "load": "driver",
         "record": "driver",
         "symcompile": "driver",
@@ -65,6 +68,7 @@ __all__ = [
     "Compiled",
     "Engine",
     "Equation",
+    "Explanation",
     "ParetoFront",
     "Recording",
     "SymCompileError",
@@ -72,6 +76,7 @@ __all__ = [
     "__version__",
     "diff",
     "distill",
+    "explain",
     "load",
     "record",
     "symcompile",

@@ -23,6 +23,7 @@ LINKED = ("passes", "exporters")
 LOADED_ON_USE = (
     "jinja2",
     "juliacall",
+    "lime",
     "matplotlib",
     "onnx",
     "onnx_ir",
@@ -31,6 +32,7 @@ LOADED_ON_USE = (
     "pint",
     "pyoperon",
     "pysr",
+    "sklearn",
 )
 
 # The pytest plugin is imported by every run of pytest in the same environment.
@@ -57,6 +59,7 @@ FLOORS = (
     "report",
     "compiled",
     "driver",
+    "explanation",
     "pinns",
     "diff",
     "testing",

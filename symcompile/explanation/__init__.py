@@ -3,7 +3,7 @@
 May import every room up to `report`, and what lies flat up to `compiled`.
 """
 
-from symcompile.explanation.explain import explain
+from symcompile.explanation.explaining import explain
 from symcompile.explanation.explanation import Explanation
 
 __all__ = ["Explanation", "explain"]

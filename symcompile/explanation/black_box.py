@@ -142,8 +142,7 @@ def _rows_like(data: Any, features: Features, named: bool) -> Callable[[Array], 
     """Rows as the user's own are: as a data frame with its types, a tensor, or an array."""
     if named:
         names, kind = [column.name for column in features.columns], type(data)
-        types = getattr(data, "dtypes", None)
-        own = dict(zip(names, types, strict=True)) if hasattr(data, "iloc") else None
+        own = dict(zip(names, data.dtypes, strict=True)) if hasattr(data, "iloc") else None
 
         def frame(X: Array) -> Any:
             values = zip(names, features.decode(X), strict=True)

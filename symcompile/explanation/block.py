@@ -94,4 +94,3 @@ def compiled(explanation: Explanation) -> Compiled:
     state, log = passes.run(CompileRequest(box, (target,), torch.from_numpy(sample.X)))
     refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
     return Compiled(state.assembly, state.blocks, refused, log)
-

@@ -1,4 +1,4 @@
-"""The explanation of one prediction: equations that hold around it, and everything known of them."""
+"""The explanation of one prediction: equations that hold around it, and what is known of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,24 @@ from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from symcompile.compiled import Compiled
     from symcompile.explanation.report import ExplanationReport
     from symcompile.explanation.stability import Stability
 
 # Of surrogates, beside those of `lime_control`.
 EQUATION, MEAN, RIDGE, LOGISTIC = "equation", "mean", "ridge", "logistic ridge"
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """Points around x that nothing was fitted to: what the black box and the equations say of the
+    outputs, or classes, that are told [n_points, n_classes], and weights [n_points]."""
+
+    truth: Array
+    prediction: Array
+    weights: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +68,9 @@ class Explanation:
         selected: names of the features that equations may hold.
         left_out: mean deviance by which all others move what is told, by its title; and
         explained: the same of all features.
+        fresh: what `fidelity` was measured on.
+        flat: whether the black box gives one number for a row, and not a list of one.
+        request: what it was asked for; None once it was pickled.
     """
 
     told: Mapping[int, Found]
@@ -73,6 +88,7 @@ class Explanation:
     selected: tuple[str, ...]
     left_out: Mapping[str, float]
     explained: Mapping[str, float]
+    fresh: Fresh
     flat: bool
     request: Request | None
 
@@ -155,14 +171,20 @@ class Explanation:
 
         return latex(self, digits)
 
-    def plot(self, path: Any = None) -> Any:
-        """Contributions of features beside predictions on fresh points, as a matplotlib figure.
+    def plot(self, output: int | None = None, path: str | os.PathLike[str] | None = None) -> Figure:
+        """What features contribute to an output, and predictions on fresh points beside the black
+        box's, as a matplotlib figure.
 
-        Raises SymCompileError if matplotlib is missing, ExportError if the file can't be written.
+        Args:
+            output: its number; of classes the one that is most probable at x when left out.
+            path: file to write as well (.png, .svg, .pdf).
+
+        Raises DataError if the output is not explained, SymCompileError if matplotlib is missing,
+        ExportError if the file can't be written.
         """
         from symcompile.explanation.plot import plot
 
-        return plot(self, path)
+        return plot(self, output, path)
 
     # --- what it does ------------------------------------------------------------------------
 
@@ -200,8 +222,8 @@ class Explanation:
         """The function and the data that it was made with."""
         if self.request is None:
             raise DataError(
-                f"this explanation has been pickled, and its function is not in it: {why} before, or"
-                " explain again"
+                "this explanation has been pickled, and its function is not in it:"
+                f" {why} before, or explain again"
             )
         return self.request
 

@@ -132,9 +132,7 @@ class Features:
             Column(title, _levels(column, coded=title in coded))
             for title, column in zip(titles, values, strict=True)
         )
-        numbers = np.hstack(
-            [c.encoded(v, "data") for c, v in zip(columns, values, strict=True)]
-        )
+        numbers = np.hstack([c.encoded(v, "data") for c, v in zip(columns, values, strict=True)])
         features = tuple(_features(columns, numbers, groups))
         return cls(columns, features, by_name=own is not None), numbers
 
@@ -236,7 +234,7 @@ def title_of(entry: Any, titles: Sequence[str], option: str, what: str = "featur
     if isinstance(entry, str) and entry in titles:
         return entry
     if isinstance(entry, (int, np.integer)) and 0 <= entry < len(titles):
-        return titles[entry]
+        return titles[int(entry)]
     listed = ", ".join(titles[:8]) + ", ..." * (len(titles) > 8)
     raise DataError(f"{option} names {shown(entry)}, which is no {what}: there are {listed}")
 
@@ -250,7 +248,9 @@ def _levels(values: Any, coded: bool) -> tuple[Any, ...] | None:
         return None
     found = np.asarray(values, dtype=object).tolist()
     if any(value is None or value != value for value in found):
-        raise DataError("a category of data has missing values: fill them in, as a level of its own")
+        raise DataError(
+            "a category of data has missing values: fill them in, as a level of its own"
+        )
     return tuple(sorted(set(found), key=lambda level: (str(type(level)), level)))
 
 
@@ -262,50 +262,65 @@ def _features(
     columns: Sequence[Column], numbers: Array, groups: list[list[str]]
 ) -> Iterator[Feature]:
     """Features in the order of their first columns."""
-    starts = np.cumsum([0, *(column.width for column in columns)])
-    place = {column.name: int(start) for column, start in zip(columns, starts, strict=False)}
-    binary = np.isin(numbers, (0.0, 1.0)).all(axis=0)
-    member: dict[int, tuple[int, ...]] = {}
-    for group in groups:
-        found = tuple(sorted(place[name] for name in group))
-        _check_group(group, numbers[:, found])
-        member |= dict.fromkeys(found, found)
-    single = [int(s) for c, s in zip(columns, starts, strict=False) if c.levels is None]
-    for run in _one_hot_runs([k for k in single if binary[k] and k not in member], numbers):
-        member |= dict.fromkeys(run, run)
-    for column, start in zip(columns, starts, strict=False):
-        own = tuple(range(int(start), int(start) + column.width))
-        if column.levels is not None:
-            yield _checked(Feature(column.name, CATEGORY, own), numbers)
-        elif own[0] in member:
-            group = member[own[0]]
-            if own[0] == group[0]:
-                titles = [title for c in columns for title in c.titles()]
-                yield Feature(_common([titles[k] for k in group]), CATEGORY, group)
+    ends = np.cumsum([column.width for column in columns]).tolist()
+    places = [tuple(range(e - c.width, e)) for c, e in zip(columns, ends, strict=True)]
+    titles = [title for column in columns for title in column.titles()]
+    single = {c.name: p[0] for c, p in zip(columns, places, strict=True) if c.levels is None}
+    joined = _joined(single, numbers, groups)
+    for column, place in zip(columns, places, strict=True):
+        if place[0] in joined:
+            together = joined[place[0]]
+            if place[0] == together[0]:
+                yield Feature(_common([titles[k] for k in together]), CATEGORY, together)
         else:
-            kind = CATEGORY if binary[own[0]] else _number_kind(numbers[:, own[0]])
-            low, high = float(numbers[:, own[0]].min()), float(numbers[:, own[0]].max())
-            yield _checked(Feature(column.name, kind, own, low, high), numbers)
+            yield _alone(column, place, numbers)
+
+
+def _joined(
+    single: Mapping[str, int], numbers: Array, groups: list[list[str]]
+) -> dict[int, tuple[int, ...]]:
+    """Columns of 0 and 1 that are levels of one category, by each of them."""
+    result: dict[int, tuple[int, ...]] = {}
+    for group in groups:
+        text = next((name for name in group if name not in single), None)
+        if text is not None:
+            raise DataError(
+                f"categories joins {', '.join(group)}: {text!r} is a category by itself"
+            )
+        found = tuple(sorted(single[name] for name in group))
+        _check_group(group, numbers[:, found])
+        result |= dict.fromkeys(found, found)
+    free = [k for k in single.values() if k not in result and _is_binary(numbers[:, k])]
+    for run in _one_hot_runs(free, numbers):
+        result |= dict.fromkeys(run, run)
+    return result
+
+
+def _alone(column: Column, place: tuple[int, ...], numbers: Array) -> Feature:
+    values = numbers[:, place]
+    if len(values) > 1 and not np.ptp(values, axis=0).any():
+        raise DataError(
+            f"feature {column.name!r} is the same in all {len(values)} rows of data, so nothing"
+            " can be told of it: leave the column out, and let fn fill it in; or give more rows"
+        )
+    if column.levels is not None or _is_binary(values):
+        return Feature(column.name, CATEGORY, place)
+    low, high = float(values.min()), float(values.max())
+    return Feature(column.name, _number_kind(values), place, low, high)
+
+
+def _is_binary(values: Array) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())
 
 
 def _number_kind(values: Array) -> str:
     return WHOLE if (values == np.round(values)).all() else NUMBER
 
 
-def _checked(feature: Feature, numbers: Array) -> Feature:
-    values = numbers[:, feature.columns]
-    if len(values) > 1 and not np.ptp(values, axis=0).any():
-        raise DataError(
-            f"feature {feature.name!r} is the same in all {len(values)} rows of data, so nothing can"
-            " be told of it: leave the column out, and let fn fill it in; or give more rows"
-        )
-    return feature
-
-
 def _check_group(names: Sequence[str], values: Array) -> None:
-    if not (np.isin(values, (0.0, 1.0)).all() and (values.sum(axis=1) == 1.0).all()):
+    if not (_is_binary(values) and (values.sum(axis=1) == 1.0).all()):
         raise DataError(
-            f"categories joins {', '.join(names)}: expected one 1 among them in each row, and else 0"
+            f"categories joins {', '.join(names)}: expected one 1 among them in each row, else 0"
         )
 
 

@@ -36,7 +36,11 @@ def measured(
         and "mse", in the units of the output, means over outputs; R2 about the weighted mean.
     """
     if not np.isfinite(prediction).all():
-        names = ("kl_at_x", "cross_entropy", "mse", "agreement") if link.is_odds else ("r2", "mae", "mse")
+        names = (
+            ("kl_at_x", "cross_entropy", "mse", "agreement")
+            if link.is_odds
+            else ("r2", "mae", "mse")
+        )
         return {name: float("nan") for name in names}
     if link.is_odds:
         P, Q = _probabilities(truth), _probabilities(prediction)

@@ -73,9 +73,7 @@ def linear_expression(law: LinearMap, symbols: tuple[str, ...], equation: int = 
     return sympy.Add(sympy.Float(float(law.bias[equation])), *terms)
 
 
-def linear_law(
-    part: Part, X: Array, weights: Array, start: LinearMap | None = None
-) -> LinearMap:
+def linear_law(part: Part, X: Array, weights: Array, start: LinearMap | None = None) -> LinearMap:
     """The linear map [1, n_columns] that is nearest to what an equation is of: a ridge regression,
     of log-odds by iterated reweighting, from a map of the same columns or a constant on."""
     weights = weights * part.share

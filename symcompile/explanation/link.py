@@ -237,4 +237,3 @@ def are_probabilities(Y: Array) -> bool:
     """Whether outputs [n_samples, n_outputs] are two or more that add up to one."""
     inside = Y.min() >= -_SUM and Y.max() <= 1.0 + _SUM
     return Y.shape[1] > 1 and bool(inside and np.abs(Y.sum(axis=1) - 1.0).max() <= _SUM)
-

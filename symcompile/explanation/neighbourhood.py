@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from symcompile.errors import DataError, described
-from symcompile.explanation.features import CATEGORY, NUMBER, WHOLE, Features
+from symcompile.explanation.features import CATEGORY, NUMBER, WHOLE, Feature, Features
 from symcompile.expressions.evaluation import Array
 
 # Effective sample size as a share of the points, and points that the bandwidth is chosen on.
@@ -151,8 +151,8 @@ def neighbourhood(
     distances = place.distances(pilot)
     if not distances.any():
         raise DataError(
-            f"nothing varies around x: its {n_neighbors} nearest rows of data are like it; give more"
-            " n_neighbors, or a variance"
+            f"nothing varies around x: its {n_neighbors} nearest rows of data are like it; give"
+            " more n_neighbors, or a variance"
         )
     return replace(place, bandwidth=_bandwidth(distances) if bandwidth is None else bandwidth)
 
@@ -173,22 +173,25 @@ def check_inside(features: Features, x: Array, data: Array, metric: Any) -> None
     if len(rows) > 2 and own > float(apart.max()):
         raise DataError(
             f"x is outside of the data: {own:.3g} standard deviations from the nearest row, and no"
-            f" row of data is farther than {apart.max():.3g} from its own nearest{_farthest(features, x, data)};"
-            " what fn says there rests on no data: give extrapolate=True to explain it all the same"
+            f" row of data is farther than {apart.max():.3g} from its own nearest"
+            f"{_farthest(features, x)}; what fn says there rests on no data: give extrapolate=True"
+            " to explain it all the same"
         )
 
 
-def _farthest(features: Features, x: Array, data: Array) -> str:
+def _farthest(features: Features, x: Array) -> str:
     """The number that is farthest out of its range, in words; "" where none is out."""
-    out, words = 0.0, ""
-    for feature in features.features:
+    numbers = [f for f in features.features if f.kind in (NUMBER, WHOLE) and f.high > f.low]
+
+    def beyond(feature: Feature) -> float:
         value = float(x[feature.columns[0]])
-        if feature.kind in (NUMBER, WHOLE) and feature.high > feature.low:
-            beyond = max(value - feature.high, feature.low - value) / (feature.high - feature.low)
-            if beyond > out:
-                out = beyond
-                words = f" ({feature.name} is {value:.4g}, in data {feature.low:.4g} to {feature.high:.4g})"
-    return words
+        return max(value - feature.high, feature.low - value) / (feature.high - feature.low)
+
+    worst = max(numbers, key=beyond, default=None)
+    if worst is None or beyond(worst) <= 0.0:
+        return ""
+    value = float(x[worst.columns[0]])
+    return f" ({worst.name} is {value:.4g}, in data {worst.low:.4g} to {worst.high:.4g})"
 
 
 def _scale(features: Features, data: Array) -> Array:

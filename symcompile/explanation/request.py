@@ -25,7 +25,7 @@ _FEWEST = 20
 # products around a point need no long one. With all of operon's own, 0.3 of the errors' variance
 # is found more, in ten times the time.
 _QUICK: dict[str, dict[str, Any]] = {
-    "operon": {"restarts": 2, "population": 300},
+    "operon": {"restarts": 1, "population": 400},
     "pysr": {"niterations": 10, "populations": 8},
 }
 
@@ -62,12 +62,18 @@ class Request:
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._check("n_neighbors", self.n_neighbors is None or is_count(self.n_neighbors), "a whole number from 1 up")
+        self._check(
+            "n_neighbors",
+            self.n_neighbors is None or is_count(self.n_neighbors),
+            "a whole number from 1 up",
+        )
         count = is_count(self.n_synthetic) and self.n_synthetic >= _FEWEST
         self._check("n_synthetic", count, f"a whole number from {_FEWEST} up")
         weight = is_number(self.real_weight) and 0.0 <= self.real_weight < np.inf
         self._check("real_weight", weight, "a number from 0 up")
-        self._check("bandwidth", self.bandwidth is None or is_positive(self.bandwidth), "a number above 0")
+        self._check(
+            "bandwidth", self.bandwidth is None or is_positive(self.bandwidth), "a number above 0"
+        )
         self._check("n_features", is_count(self.n_features), "a whole number from 1 up")
         self._check("link", self.link in LINKS, " or ".join(map(repr, LINKS)))
         object.__setattr__(self, "search", self._engine())
@@ -189,7 +195,9 @@ class Case:
         if given is None:
             return tuple(range(len(names)))
         entries = given if isinstance(given, (list, tuple, range, np.ndarray)) else [given]
-        numbers = [list(names).index(title_of(entry, names, "outputs", "output")) for entry in entries]
+        numbers = [
+            list(names).index(title_of(entry, names, "outputs", "output")) for entry in entries
+        ]
         if not numbers or len(set(numbers)) < len(numbers):
             raise DataError(f"outputs is {given!r}: expected different outputs, at least one")
         return tuple(numbers)

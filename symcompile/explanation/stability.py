@@ -52,7 +52,7 @@ class Stability:
 
 def stability(explanation: Explanation, seeds: int) -> Stability:
     """See `Explanation.stability`."""
-    from symcompile.explanation.explain import explained
+    from symcompile.explanation.explaining import explained
 
     if not is_count(seeds) or seeds < 2:
         raise DataError(f"seeds is {seeds!r}: expected a whole number from 2 up")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import sympy
@@ -28,10 +29,13 @@ from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.fit import Fit
 from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.refine import Refine
 from symcompile.storage.journal import Journal
 
 # Steps in which constants are fitted to the deviance.
 _STEPS = 30
+# A front that is chosen from by other rows: constants are fitted again, so that none is snapped.
+_REFINE = Refine(snap=False, max_fits=100)
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """An equation in all columns, and whether it is the linear law of those it holds."""
+    """An equation in all columns."""
 
     equation: Equation
-    is_linear: bool
+
+    @cached_property
+    def is_linear(self) -> bool:
+        """Whether it is a sum of inputs, each with a coefficient."""
+        terms = self.equation.sympy.as_coefficients_dict()
+        return all(term.is_Symbol or term.is_number for term in terms)
 
 
 def found(
@@ -91,7 +100,8 @@ def found(
         data = problem.dataset(problem.fitted, deviance=False)
         names = tuple(symbols[column] for column in problem.columns)
         key = f"explanation[{number}]"
-        fits.append(Fit(key, data, data, names, engine, seed, budget, compute=False))
+        fit = Fit(key, data, data, names, engine, seed, budget, _REFINE, compute=False)
+        fits.append(replace(fit, monomials=False))
     searched = [fit for fit in fits if fit.data.X.shape[1] and np.ptp(fit.data.y) > 0.0]
     fronts = Searches(searched, Journal(None), executor).refined() if searched else {}
     return [
@@ -127,7 +137,7 @@ def _chosen(
     limit = (1.0 + LEVEL) * min(losses)
     near = [one for one, loss in zip(sane, losses, strict=True) if loss <= limit]
     best = min(near, key=lambda one: one.equation.complexity)
-    return Found(_completed(best, problem, symbols, engine), best.linear is not None)
+    return Found(_completed(best, problem, symbols, engine))
 
 
 def _linear_candidates(

@@ -59,6 +59,8 @@ class Fit:
             samples get it, scaled by the outputs that equations are fitted to.
         compute: whether what needs no search is tried before anything is searched, and ends the fit
             where it leaves nothing to be gained.
+        monomials: whether sums of monomials are among what needs no search; with ten inputs they
+            take as long as a short search.
         block: fits of one block try each other's forms; they have the same columns. Empty for a fit
             on its own.
         guesses: equations to start from, see `guesses`.
@@ -76,6 +78,7 @@ class Fit:
     refine: Refine = field(default_factory=Refine)
     loss: str = "squared"
     compute: bool = True
+    monomials: bool = True
     block: str = ""
     rule: str = ""
     guesses: tuple[Equation, ...] = ()
@@ -239,7 +242,8 @@ def unsearched(fit: Fit, complete: bool) -> list[Equation]:
     alone = dimensions is not None and dimensions.dimensionless_constants
     found: list[Equation] = []
     if not smaller or not (alone or complete):
-        found += without_search(fit.data, fit.names, fit.limits(_UNSEARCHED_SHARE))
+        limits = fit.limits(_UNSEARCHED_SHARE)
+        found += without_search(fit.data, fit.names, limits, monomials=fit.monomials)
     for one in smaller[:1] if complete else smaller:
         of = one.reduced()
         limits = of.limits(_UNSEARCHED_SHARE / WAYS)

@@ -44,10 +44,13 @@ def without_search(
     fit: Dataset,
     names: Sequence[str],
     limits: Limits,
+    *,
+    monomials: bool = True,
 ) -> list[Equation]:
-    """Sums of inputs and of their products, products of sums, and sums of monomials, with one name
-    for each column; those that were found by the deadline."""
-    return sparse_candidates(fit, names, limits) + monomial_candidates(fit, names, limits)
+    """Sums of inputs and of their products, products of sums, and if they are wanted sums of
+    monomials, with one name for each column; those that were found by the deadline."""
+    found = sparse_candidates(fit, names, limits)
+    return found + monomial_candidates(fit, names, limits) if monomials else found
 
 
 def sparse_candidates(

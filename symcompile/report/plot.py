@@ -69,7 +69,7 @@ def pareto(
     axes.set(xlabel="complexity", ylabel=f"{name}{' on held-out samples' if held_out else ''}")
     if chosen in front.equations:
         axes.legend(frameon=False, loc="upper right")
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def prediction(
@@ -103,10 +103,14 @@ def prediction(
     )  # fmt: skip
     axes.set(xlabel="neural block", ylabel="equation")
     axes.legend(frameon=False, loc="upper left")
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
-def _canvas(title: str, equation: Equation | None = None) -> tuple[Figure, Any]:
+def blank(title: str, size: tuple[float, float] = (7.2, 4.6)) -> Figure:
+    """A figure of this size in inches that needs no display, under a title.
+
+    Raises SymCompileError if matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -116,10 +120,15 @@ def _canvas(title: str, equation: Equation | None = None) -> tuple[Figure, Any]:
             "plots need matplotlib, which is not installed: pip install symcompile[plot]"
         ) from error
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    figure = Figure(figsize=(7.2, 4.6), dpi=110, layout=layout, facecolor="white")
+    figure = Figure(figsize=size, dpi=110, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", parse_math=False)
+    return figure
+
+
+def _canvas(title: str, equation: Equation | None = None) -> tuple[Figure, Any]:
+    figure = blank(title)
+    axes = figure.add_subplot()
     below = "" if equation is None else _in_words(equation)
     axes.set_title(below, loc="left", fontsize=10.5, color=_CHOICE, pad=10)
     axes.spines[["top", "right"]].set_visible(False)
@@ -158,7 +167,8 @@ def _room(axes: Any, complexities: tuple[int, ...], losses: list[float]) -> None
     axes.set_ylim(low * 10**-spare, high * 10 ** (spare + 0.08 * decades))
 
 
-def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+def saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    """The figure, written to a file if one is named; ExportError if it can't be."""
     if path is not None:
         try:
             figure.savefig(path, dpi=150)

@@ -193,6 +193,7 @@ def _search_settings(fit: Fit) -> dict[str, Any]:
         "seed": fit.seed,
         "budget": fit.budget,
         "compute": fit.compute,
+        **({} if fit.monomials else {"monomials": False}),
         "loss": fit.loss,
     }
 

@@ -16,6 +16,7 @@ from symcompile.explanation.explanation import (
     MEAN,
     RIDGE,
     Explanation,
+    Fresh,
 )
 from symcompile.explanation.features import Feature
 from symcompile.explanation.fidelity import measured
@@ -36,6 +37,7 @@ from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import controls
 from symcompile.options import Operators
 from symcompile.regression.engines import Engine
+from symcompile.regression.tasks import one_thread
 
 # Standard errors beyond which one surrogate is better than another.
 _BEYOND_CHANCE = 2.0
@@ -157,7 +159,12 @@ def explain(
 
 def explained(request: Request) -> Explanation:
     """The same for a request."""
-    case = Case.of(request)
+    with one_thread():
+        return _explained(Case.of(request))
+
+
+def _explained(case: Case) -> Explanation:
+    request = case.request
     if not request.extrapolate:
         check_inside(case.features, case.x, case.rows, request.metric)
     place = neighbourhood(
@@ -335,6 +342,7 @@ def _measured(
         tuple(feature.name for feature in selected),
         {title: left for title, (left, _) in moved.items()},
         {title: whole for title, (_, whole) in moved.items()},
+        Fresh(np.empty((0, 0)), np.empty((0, 0)), np.empty(0)),
         points.flat,
         case.request,
     )
@@ -361,13 +369,16 @@ def _compared(
     link, fresh = points.link, points.fresh
     truth, at_x = link.chosen(points.Y[2]), link.chosen(points.Y[3])[0]
     fidelity = {
-        name: measured(link, truth, predict(fresh.X), fresh.weights, (at_x, predict(case.x[None])[0]))
+        name: measured(
+            link, truth, predict(fresh.X), fresh.weights, (at_x, predict(case.x[None])[0])
+        )
         for name, predict in surrogates.items()
     }
     rivals = [name for name in (RIDGE, LOGISTIC) if name in surrogates]
     errors = {name: _errors(truth, surrogates[name](fresh.X)) for name in (EQUATION, *rivals)}
     as_good = not all(_is_better(errors[EQUATION], errors[name], fresh.weights) for name in rivals)
-    return replace(explanation, fidelity=fidelity, linear_is_as_good=as_good)
+    seen = Fresh(truth, explanation.chosen(fresh.X), fresh.weights)
+    return replace(explanation, fidelity=fidelity, linear_is_as_good=as_good, fresh=seen)
 
 
 def _errors(truth: Array, prediction: Array) -> Array:
