@@ -101,7 +101,7 @@ def german_credit() -> Table:
     text = member(PYSUBGROUP, "pysubgroup/data/credit-g.arff").decode()
     rows, _ = arff.loadarff(io.StringIO(text))
     frame = pd.DataFrame(rows)
-    for name in frame.columns[frame.dtypes == object]:
+    for name in frame.select_dtypes(exclude="number"):
         frame[name] = frame[name].str.decode("utf-8")
     return _of_classes("German Credit", frame, "class")
 

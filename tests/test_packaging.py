@@ -331,6 +331,7 @@ ROOMS = {
     "aten": (),
     "cli": ("main",),
     "diff": ("GraphDiff", "Rules", "diff"),
+    "explanation": ("Explanation", "explain"),
     "exporters": ("graph_module", "manifest", "onnx"),
     "expressions": (),
     "fidelity": (),

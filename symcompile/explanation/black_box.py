@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,9 @@ class BlackBox:
         classes = getattr(owner, "classes_", ())
         if _is_module(fn):
             return cls(_without_gradients(fn), _tensors(fn, features))
-        named = is_frame(data) and (owner is None or hasattr(owner, "feature_names_in_"))
+        # An estimator that was fitted to arrays would warn of names.
+        plain = hasattr(owner, "n_features_in_") and not hasattr(owner, "feature_names_in_")
+        named = is_frame(data) and not plain
         return cls(call, _rows_like(data, features, named), tuple(map(str, classes)))
 
     def __call__(self, X: Array, outputs: int | None = None) -> Array:
@@ -53,9 +55,10 @@ class BlackBox:
         """
         parts = [self._asked(X[start : start + _ROWS]) for start in range(0, len(X), _ROWS)]
         columns = [part if part.ndim == 2 else part[:, None] for part in parts]
-        other = next((c.shape[1] for c in columns if c.shape[1] != (outputs or c.shape[1])), None)
+        first = outputs or columns[0].shape[1]
+        other = next((c.shape[1] for c in columns if c.shape[1] != first), None)
         if other is not None:
-            raise DataError(f"fn gave {other} outputs, and {outputs} when it was called first")
+            raise DataError(f"fn gave {other} outputs, and {first} when it was called first")
         return np.vstack(columns)
 
     def is_flat(self, x: Array) -> bool:
@@ -88,7 +91,7 @@ class BlackBox:
         """DataError where fn answers differently when it is asked the same again."""
         again = self(X[:2], Y.shape[1])
         spread = float(np.abs(Y).max())
-        if float(np.abs(again - Y[:2]).max()) > _SAME * max(spread, math.ulp(1.0)):
+        if float(np.abs(again - Y[:2]).max()) > _SAME * max(spread, 1e-300):
             raise DataError(
                 "fn gives different outputs for the same rows: a torch module that has dropout or"
                 " batch norm wants model.eval(), anything random a seed"
@@ -141,29 +144,32 @@ def _tensors(module: Any, features: Features) -> Callable[[Array], Any]:
 def _rows_like(data: Any, features: Features, named: bool) -> Callable[[Array], Any]:
     """Rows as the user's own are: as a data frame with its types, a tensor, or an array."""
     if named:
-        names, kind = [column.name for column in features.columns], type(data)
-        own = dict(zip(names, data.dtypes, strict=True)) if hasattr(data, "iloc") else None
-
-        def frame(X: Array) -> Any:
-            values = zip(names, features.decode(X), strict=True)
-            made = kind(dict(values))
-            return made if own is None else made.astype(own)
-
-        return frame
+        return partial(_frame_of, data[:0] if hasattr(data, "iloc") else None, type(data), features)
     if type(data).__module__.startswith("torch"):
         import torch
 
         like = data[:0].detach()
-        return lambda X: torch.from_numpy(np.column_stack(features.decode(X))).to(like)
+        return lambda X: torch.from_numpy(_stacked(features, X)).to(like)
     dtype = np.asarray(data).dtype if isinstance(data, np.ndarray) else np.dtype(float)
 
     def array(X: Array) -> Any:
-        columns = features.decode(X)
         if dtype.kind in "OUS":
-            table = np.empty((len(X), len(columns)), dtype=object)
-            for k, column in enumerate(columns):
-                table[:, k] = column
-            return table
-        return np.column_stack(columns).astype(dtype if dtype.kind in "iuf" else float)
+            columns = [np.asarray(column, dtype=object) for column in features.decode(X)]
+            return np.stack(columns, axis=1)
+        return _stacked(features, X).astype(dtype if dtype.kind in "iuf" else float)
 
     return array
+
+
+def _stacked(features: Features, X: Array) -> Array:
+    """Columns of numbers and codes [n_rows, n_features]."""
+    return np.column_stack([column.astype(float) for column in features.decode(X)])
+
+
+def _frame_of(like: Any, kind: Any, features: Features, X: Array) -> Any:
+    """A data frame of a kind; of pandas with the types that one without rows has."""
+    keys = [column.key for column in features.columns]
+    columns = dict(zip(keys, features.decode(X), strict=True))
+    if like is None:
+        return getattr(kind, "from_pydict", kind)(columns)
+    return kind(columns).astype(dict(zip(keys, like.dtypes, strict=True)))

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import sympy
 from scipy.integrate import quad_vec
 
 from symcompile.explanation.features import Features
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array, evaluate
-from symcompile.expressions.program import from_sympy
+from symcompile.expressions.evaluation import Array, evaluate, slopes
 
 # Of an integral, as a share of its size.
 _TOLERANCE = 1e-9
@@ -42,7 +40,8 @@ class Contributions:
     """Of all features that an equation holds, by name, the largest first.
 
     Attributes:
-        at_x, at_mean: the equation there: the integrated ones add up to their difference.
+        at_x, at_mean: the equation there: the integrated ones add up to their difference, but for
+            what it jumps by on the way, where it has steps.
     """
 
     by_feature: dict[str, Contribution]
@@ -53,15 +52,12 @@ class Contributions:
 def contributions(equation: Equation, features: Features, x: Array, mean: Array) -> Contributions:
     """Those of an equation in the columns of `features`, at x, from the mean [n_columns]."""
     used = [k for k, name in enumerate(equation.symbols) if name in equation.uses]
-    expr = equation.sympy
-    slopes = [sympy.diff(expr, sympy.Symbol(equation.symbols[k])) for k in used]
     there = evaluate(equation.program, np.vstack([x, mean]), equation.constants)[:, 0]
     if not used:
         return Contributions({}, float(there[0]), float(there[1]))
-    program = from_sympy(slopes, equation.symbols, 0)
 
     def gradient(t: float) -> Array:
-        return evaluate(program, (mean + t * (x - mean))[None], ())[0]
+        return slopes(equation.program, (mean + t * (x - mean))[None], equation.constants)[0, used]
 
     with np.errstate(all="ignore"):
         at_x = gradient(1.0)

@@ -41,8 +41,9 @@ from symcompile.regression.tasks import one_thread
 
 # Standard errors beyond which one surrogate is better than another.
 _BEYOND_CHANCE = 2.0
-# A change of an output below this share of its size is rounding.
-_ROUNDING = 1e-9
+# A change of an output below this share of its size is rounding; and of the variance that a better
+# surrogate explains more, nobody would notice this share.
+_ROUNDING, _NOTICED = 1e-9, 1e-6
 
 
 def explain(
@@ -62,7 +63,7 @@ def explain(
     output_names: Sequence[str] | None = None,
     categories: Sequence[Any] = (),
     fixed: Sequence[Any] = (),
-    n_features: int = 10,
+    n_features: int = 15,
     extrapolate: bool = False,
     operators: Operators = ("+", "*", "inv"),
     max_complexity: int = 40,
@@ -77,7 +78,8 @@ def explain(
 
     Equations s are fitted to the nearest rows of the data, and to new points z around x: what is
     small is sum_z pi(z) [fn(z) - s(z)]^2 + real_weight * sum_rows [fn - s]^2, where
-    pi(z) = exp(-|x - z|^2 / bandwidth^2); of probabilities the deviance takes the place of squares.
+    pi(z) = exp(-|x - z|^2 / bandwidth^2), scaled so that the new points count as many as say as
+    much with equal weights; of probabilities the deviance takes the place of squares.
 
     Args:
         fn: what is explained: a torch module, an estimator with `predict_proba` or `predict`, one
@@ -88,13 +90,14 @@ def explain(
         n_neighbors: nearest rows of the data; a twentieth of them, 10 to 100, when left out.
         n_synthetic: new points that constants are fitted to. As many are drawn to choose an
             equation by, and as many to measure it.
-        real_weight: what each of the nearest rows weighs; a new point at x weighs 1.
+        real_weight: what each of the nearest rows weighs; new points weigh 1 on average, as far as
+            their weights are equal.
         metric: of distances, in standard deviations of the data: a name that scikit-learn knows,
             or a function of two rows.
         variance: of new points, in squared units: a number, one for each feature, or a dict by
             name. Half of the variance of the nearest rows when left out. Whole numbers are rounded,
-            nothing leaves the range of the data, and categories take the level of a nearest row as
-            often as not.
+            and nothing leaves the range of the data. A category is as at x in half of the points,
+            and else as in one of the nearest rows, or in any.
         bandwidth: of the kernel, in standard deviations of the data. Chosen so that 60 % of the
             sample size is left when left out.
         outputs: which to explain, by number or name; all when left out. Of some classes of
@@ -382,14 +385,22 @@ def _compared(
 
 
 def _errors(truth: Array, prediction: Array) -> Array:
-    """Squared error of each point, of all outputs, each as a share of its spread [n_points]."""
-    spread = np.maximum(truth.var(axis=0), 1e-300)
-    return np.asarray((np.square(prediction - truth) / spread).sum(axis=1))
+    """Squared error of each point, of all outputs, each as a share of its spread [n_points]; of
+    outputs that vary."""
+    spread, size = truth.var(axis=0), np.abs(truth).max(axis=0)
+    varies = np.sqrt(spread) > _ROUNDING * np.maximum(size, 1e-300)
+    with np.errstate(all="ignore"):
+        shares = np.square(prediction - truth)[:, varies] / spread[varies]
+    return np.asarray(shares.sum(axis=1))
 
 
 def _is_better(errors: Array, others: Array, weights: Array) -> bool:
     """Whether errors [n_points] are smaller, beyond chance."""
-    gain = (others - errors) * weights / weights.mean()
-    if not np.isfinite(gain).all():
+    if not np.isfinite(errors).all() or not np.isfinite(others).all():
         return bool(np.isfinite(errors).all())
+    gain = (others - errors) * weights / weights.mean()
+    if gain.mean() <= _NOTICED:
+        return False
+    largest = float(np.abs(gain).max())
+    gain = gain / (largest or 1.0)  # so that no square overflows
     return bool(gain.mean() > _BEYOND_CHANCE * gain.std() / np.sqrt(len(gain)))

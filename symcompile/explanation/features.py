@@ -8,6 +8,7 @@ table holds it as such columns already, as text, or as codes.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from symcompile.errors import DataError, shown
+from symcompile.explanation.columns import Column, Given, levels_of
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.arrays import as_array, column_names, is_frame
 
 NUMBER, WHOLE, CATEGORY = "number", "whole number", "category"
-# Signs that tell levels apart, as parts of a name.
+# Signs that part the name of a category from its levels; signs that tell levels apart, as parts of
+# a name.
+_PARTING = "=_:- ."
 _SIGNS = {"<=": "_le_", ">=": "_ge_", "<": "_lt_", ">": "_gt_", "%": "_percent_", "?": "_unknown_"}
 
 
@@ -41,59 +44,6 @@ class Feature:
     columns: tuple[int, ...]
     low: float = 0.0
     high: float = 1.0
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table as it is given.
-
-    Attributes:
-        name: its own, else "x" and its number.
-        levels: what it holds, where that is text or codes of a category; None for numbers.
-    """
-
-    name: str
-    levels: tuple[Any, ...] | None = None
-
-    @property
-    def width(self) -> int:
-        return 1 if self.levels is None else len(self.levels)
-
-    def titles(self) -> list[str]:
-        if self.levels is None:
-            return [self.name]
-        return [f"{self.name}={level}" for level in self.levels]
-
-    def encoded(self, values: Any, what: str) -> Array:
-        """Its numbers [n_rows, width]; DataError for what it has never held."""
-        if self.levels is None:
-            numbers = np.asarray(as_array(values, f"column {self.name!r} of {what}"), dtype=float)
-            bad = int((~np.isfinite(numbers)).sum())
-            if bad:
-                raise DataError(
-                    f"column {self.name!r} of {what} holds NaN or infinity in {bad} of"
-                    f" {len(numbers)} rows: leave these rows out, or fill them in"
-                )
-            return numbers[:, None]
-        found = np.asarray(values, dtype=object).tolist()
-        unknown = next((value for value in found if value not in self.levels), None)
-        if any(value not in self.levels for value in found):
-            listed = ", ".join(map(repr, self.levels[:8])) + ", ..." * (len(self.levels) > 8)
-            raise DataError(
-                f"column {self.name!r} of {what} holds {shown(unknown)}, which data does not have:"
-                f" expected one of {listed}"
-            )
-        numbers = np.zeros((len(found), len(self.levels)))
-        numbers[np.arange(len(found)), [self.levels.index(value) for value in found]] = 1.0
-        return numbers
-
-    def decoded(self, numbers: Array) -> Array:
-        """Its values [n_rows] from its numbers."""
-        if self.levels is None:
-            return numbers[:, 0]
-        levels = np.empty(len(self.levels), dtype=object)
-        levels[:] = self.levels
-        return np.asarray(levels[numbers.argmax(axis=1)])
 
 
 @dataclass(frozen=True)
@@ -125,16 +75,21 @@ class Features:
 
         Raises DataError for what is no table, holds NaN, or never changes in a column.
         """
-        values, own = _columns_of(data, "data")
-        titles = _titles(names, own, len(values))
+        given = Given.of(data, "data")
+        titles = _titles(names, given)
         coded, groups = _categories(categories, titles)
         columns = tuple(
-            Column(title, _levels(column, coded=title in coded))
-            for title, column in zip(titles, values, strict=True)
+            Column(
+                title,
+                given.keys[k] if given.keys else title,
+                levels_of(values, title, coded=title in coded or k in given.coded),
+            )
+            for k, (title, values) in enumerate(zip(titles, given.values, strict=True))
         )
-        numbers = np.hstack([c.encoded(v, "data") for c, v in zip(columns, values, strict=True)])
+        pairs = zip(columns, given.values, strict=True)
+        numbers = np.hstack([column.encoded(values, "data") for column, values in pairs])
         features = tuple(_features(columns, numbers, groups))
-        return cls(columns, features, by_name=own is not None), numbers
+        return cls(columns, features, given.by_name), numbers
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
@@ -148,13 +103,14 @@ class Features:
 
     def encode(self, rows: Any, what: str) -> Array:
         """Rows as numbers [n_rows, n_columns]; one row may come as a series, a dict or a list."""
-        values, own = _columns_of(rows, what)
-        expected = [column.name for column in self.columns]
-        if own is not None and self.by_name:
-            missing = [name for name in expected if name not in own]
+        given, expected = Given.of(rows, what), [column.name for column in self.columns]
+        values = given.values
+        if given.keys is not None and given.by_name and self.by_name:
+            keys = [column.key for column in self.columns]
+            missing = [key for key in keys if key not in given.keys]
             if missing:
                 raise DataError(f"{what} has no column {missing[0]!r}: data has it")
-            values = [values[own.index(name)] for name in expected]
+            values = [values[given.keys.index(key)] for key in keys]
         if len(values) != len(expected):
             raise DataError(
                 f"{what} has {len(values)} features, and data {len(expected)}: give one value for"
@@ -173,45 +129,12 @@ class Features:
         return next(feature for feature in self.features if column in feature.columns)
 
 
-def _columns_of(rows: Any, what: str) -> tuple[list[Any], list[str] | None]:
-    """The columns of rows, each [n_rows], and their names where they have such."""
-    if hasattr(rows, "index") and hasattr(rows, "to_dict") and getattr(rows, "ndim", 2) == 1:
-        rows = rows.to_dict()  # a row of a data frame
-    if isinstance(rows, Mapping):
-        rows = {name: np.atleast_1d(np.asarray(value)) for name, value in rows.items()}
-    if is_frame(rows):
-        names = [str(name) for name in column_names(rows)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise DataError(f"{what} has two columns {twice!r}: rename one")
-        named = any(isinstance(name, str) for name in column_names(rows))
-        return [_values(rows, name) for name in column_names(rows)], names if named else None
-    array = rows if _holds_objects(rows) else as_array(rows, what)
-    array = np.atleast_2d(np.asarray(array))
-    if array.ndim != 2 or array.size == 0:
-        raise DataError(f"{what} has shape {list(array.shape)}: expected [n_rows, n_features]")
-    return list(array.T), None
-
-
-def _values(frame: Any, name: Any) -> Array:
-    column = frame[name]
-    return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
-
-
-def _holds_objects(rows: Any) -> bool:
-    """Whether rows are of text and other objects, which no array of numbers is made of."""
-    if isinstance(rows, np.ndarray):
-        return rows.dtype.kind in "OUS"
-    if not isinstance(rows, (list, tuple)):
-        return False
-    return np.asarray(rows, dtype=object).dtype == object and any(
-        isinstance(value, str) for value in np.ravel(np.asarray(rows, dtype=object))
-    )
-
-
-def _titles(names: Sequence[str] | None, own: list[str] | None, count: int) -> list[str]:
+def _titles(names: Sequence[str] | None, given: Given) -> list[str]:
+    count = len(given.values)
     if names is None:
-        return own or [f"x{k}" for k in range(count)]
+        return (
+            [str(k) for k in given.keys or []] if given.by_name else [f"x{k}" for k in range(count)]
+        )
     titles = [str(name) for name in names]
     if len(titles) != count or len(set(titles)) < count:
         raise DataError(f"names has {len(set(titles))} different names: data has {count} features")
@@ -239,25 +162,6 @@ def title_of(entry: Any, titles: Sequence[str], option: str, what: str = "featur
     raise DataError(f"{option} names {shown(entry)}, which is no {what}: there are {listed}")
 
 
-def _levels(values: Any, coded: bool) -> tuple[Any, ...] | None:
-    """What a column of text or codes holds; None for one of numbers and truth values."""
-    array = np.asarray(values)
-    if not coded and array.dtype.kind in "biuf":
-        return None
-    if not coded and array.dtype.kind == "O" and all(map(_is_number, array.tolist())):
-        return None
-    found = np.asarray(values, dtype=object).tolist()
-    if any(value is None or value != value for value in found):
-        raise DataError(
-            "a category of data has missing values: fill them in, as a level of its own"
-        )
-    return tuple(sorted(set(found), key=lambda level: (str(type(level)), level)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number, np.bool_))
-
-
 def _features(
     columns: Sequence[Column], numbers: Array, groups: list[list[str]]
 ) -> Iterator[Feature]:
@@ -271,7 +175,7 @@ def _features(
         if place[0] in joined:
             together = joined[place[0]]
             if place[0] == together[0]:
-                yield Feature(_common([titles[k] for k in together]), CATEGORY, together)
+                yield Feature(_name_of([titles[k] for k in together], titles), CATEGORY, together)
         else:
             yield _alone(column, place, numbers)
 
@@ -287,6 +191,9 @@ def _joined(
             raise DataError(
                 f"categories joins {', '.join(group)}: {text!r} is a category by itself"
             )
+        twice = next((name for name in group if single[name] in result), None)
+        if twice is not None:
+            raise DataError(f"categories has {twice!r} in two lists: expected it in one")
         found = tuple(sorted(single[name] for name in group))
         _check_group(group, numbers[:, found])
         result |= dict.fromkeys(found, found)
@@ -353,11 +260,14 @@ def _with_empty(binary: Sequence[int], start: int, stop: int, numbers: Array) ->
     return stop
 
 
-def _common(titles: Sequence[str]) -> str:
-    """What names of levels have in common: "color" of color=red and color=blue."""
-    first, last = min(titles), max(titles)
+def _name_of(levels: Sequence[str], titles: Sequence[str]) -> str:
+    """What names of levels have in common, "color" of color=red and color=rose: up to a sign that
+    parts words, if nothing else is called that."""
+    first, last = min(levels), max(levels)
     length = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
-    return first[:length].rstrip("=_:- .") or "/".join(titles)
+    end = max(first.rfind(sign, 0, length) for sign in _PARTING)
+    name = first[: max(end, 0)].rstrip(_PARTING)
+    return name if name and name not in titles else "/".join(levels)
 
 
 def _symbols(titles: Sequence[str]) -> tuple[str, ...]:
@@ -366,7 +276,8 @@ def _symbols(titles: Sequence[str]) -> tuple[str, ...]:
     for title in titles:
         for sign, word in _SIGNS.items():
             title = title.replace(sign, word)
-        name = re.sub(r"\W+", "_", title)
+        title = unicodedata.normalize("NFKC", title)
+        name = "".join(c if f"a{c}".isidentifier() else "_" for c in title)
         name = re.sub(r"_+", "_", name).strip("_") or "x"
         if not name.isidentifier() or iskeyword(name):
             name = f"x_{name}"

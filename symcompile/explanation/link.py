@@ -20,6 +20,7 @@ import numpy as np
 import sympy
 from scipy.special import expit, logit, xlogy
 
+from symcompile.errors import DataError
 from symcompile.expressions.evaluation import Array
 from symcompile.regression.losses import SQUARED, Loss
 
@@ -226,6 +227,12 @@ def link_of(
     if kind == "identity" or (kind == "auto" and not are_probabilities(Y)):
         return Link(outputs, names)
     count = len(names)
+    inside = Y.min() >= -_SUM and Y.max() <= 1.0 + _SUM
+    if not (inside and count == 1) and not are_probabilities(Y):
+        raise DataError(
+            f"link='logit' is for probabilities, and fn gives {Y.min():.4g} to {Y.max():.4g} in"
+            f" {count} columns: expected numbers from 0 to 1 that add up to one, or one column"
+        )
     if len(outputs) < count or count == 1:
         return Link(outputs, names, REST)
     # Of two, the second one against the first, as in logistic regression; else against what fn

@@ -25,9 +25,12 @@ from symcompile.expressions.evaluation import Array
 SHARE, _PILOT = 0.6, 2000
 # Neighbours: a twentieth of the rows, in these bounds.
 _FEWEST, _MOST, _NEIGHBOUR_SHARE = 10, 100, 0.05
-# Variance of new points as a share of the neighbours'; of a category it is the chance that a point
-# takes the level of one of these.
+# Variance of new points as a share of the neighbours'. Of a category it is the chance that a point
+# does not have the level of x: half of these points take that of a neighbour, half that of any row.
+# Neighbours mostly have the levels of x, and nothing could be said of what others would do.
 _VARIANCE_SHARE = 0.5
+# Below this share of the largest distance a point is as x.
+_SAME = 1e-6
 # Rows whose distance to their nearest row is looked at, where it is asked whether x is far out.
 _LOOKED_AT = 500
 
@@ -51,8 +54,10 @@ class Neighbourhood:
         features: of the columns.
         x: the row that is explained [n_columns].
         neighbours: its nearest rows of the data, the nearest first [n_neighbors, n_columns].
-        deviation: standard deviation of new points around x; 0 for what is drawn from the
-            neighbours, or does not vary [n_columns].
+        deviation: standard deviation of new points around x [n_columns].
+        drawn: whether points are drawn from the rows there are instead: categories, and whole
+            numbers that hardly vary [n_columns].
+        frequency: of each level of a category among all rows [n_columns].
         low, high: what new points do not leave [n_columns].
         scale: what distances are measured in [n_columns]: the standard deviation of the data, for
             all levels of a category together.
@@ -64,6 +69,8 @@ class Neighbourhood:
     x: Array
     neighbours: Array
     deviation: Array
+    drawn: Array
+    frequency: Array
     low: Array
     high: Array
     scale: Array
@@ -71,20 +78,30 @@ class Neighbourhood:
     bandwidth: float = np.inf
 
     def draw(self, count: int, rng: np.random.Generator) -> Sample:
-        """New points around x, weighed by the kernel; one after the other for more of them."""
+        """New points around x, weighed by the kernel. Their weights add up to their effective
+        sample size: in many dimensions all of them are far from x, and would weigh nothing beside
+        rows of the data."""
         X = self.x + rng.standard_normal((count, len(self.x))) * self.deviation
         X = np.clip(X, self.low, self.high)
         for feature in self.features.features:
             columns = list(feature.columns)
             if feature.kind == WHOLE:
                 X[:, columns] = np.round(X[:, columns])
-            if not self.deviation[columns].any():
-                # As it is at x, or as it is at one of the neighbours.
-                taken = rng.random(count) < _VARIANCE_SHARE
-                whose = rng.integers(len(self.neighbours), size=count)
-                drawn = self.neighbours[whose][:, columns]
-                X[:, columns] = np.where(taken[:, None], drawn, self.x[columns])
-        return Sample(X, self.kernel(X))
+            if self.drawn[columns].any():
+                X[:, columns] = self._drawn(feature, count, rng)
+        weights = self.kernel(X)
+        return Sample(X, weights * (weights.sum() / max(float(weights @ weights), 1e-300)))
+
+    def _drawn(self, feature: Feature, count: int, rng: np.random.Generator) -> Array:
+        """Columns of a feature [count, n_columns] as at x, as often as not; else as at one of the
+        neighbours, or of a category as at any row."""
+        columns = list(feature.columns)
+        chance = rng.random(count)
+        values = self.neighbours[rng.integers(len(self.neighbours), size=count)][:, columns]
+        if feature.kind == CATEGORY:
+            levels = _levels(self.frequency[columns], count, rng)
+            values = np.where((chance < _VARIANCE_SHARE / 2.0)[:, None], levels, values)
+        return np.where((chance < _VARIANCE_SHARE)[:, None], values, self.x[columns])
 
     def kernel(self, X: Array) -> Array:
         """pi [n_rows] of rows X [n_rows, n_columns]."""
@@ -98,6 +115,13 @@ class Neighbourhood:
     def mean(self) -> Array:
         """Of the neighbours [n_columns]: what contributions are told from."""
         return np.asarray(self.neighbours.mean(axis=0))
+
+
+def _levels(frequency: Array, count: int, rng: np.random.Generator) -> Array:
+    """Levels of a category by their frequency [n_levels], as columns of 0 and 1."""
+    if len(frequency) == 1:
+        return (rng.random((count, 1)) < frequency).astype(float)
+    return np.eye(len(frequency))[rng.choice(len(frequency), count, p=frequency / frequency.sum())]
 
 
 def effective_sample_size(weights: Array) -> float:
@@ -138,23 +162,28 @@ def neighbourhood(
     deviation = np.sqrt(_VARIANCE_SHARE * neighbours.var(axis=0))
     if variance is not None:
         deviation = np.where(np.isnan(variance), deviation, np.sqrt(np.nan_to_num(variance)))
+    drawn = np.zeros(len(x), dtype=bool)
     for feature in features.features:
         columns = list(feature.columns)
         # To be rounded, a step has to be of one or more.
         too_small = feature.kind == WHOLE and deviation[columns[0]] < 1.0
-        if feature.kind == CATEGORY or too_small:
-            deviation[columns] = 0.0
-    deviation[list(fixed)] = 0.0
+        drawn[columns] = feature.kind == CATEGORY or (too_small and deviation[columns].any())
+    frequency = data.mean(axis=0)
+    drawn[list(fixed)] = False
+    deviation[[*fixed, *np.flatnonzero(drawn)]] = 0.0
     low, high = np.minimum(data.min(axis=0), x), np.maximum(data.max(axis=0), x)
-    place = Neighbourhood(features, x, neighbours, deviation, low, high, scale, metric)
+    place = Neighbourhood(
+        features, x, neighbours, deviation, drawn, frequency, low, high, scale, metric
+    )
     pilot = place.draw(_PILOT, np.random.default_rng(seed)).X
-    distances = place.distances(pilot)
-    if not distances.any():
+    if not np.ptp(pilot, axis=0).any():
         raise DataError(
             f"nothing varies around x: its {n_neighbors} nearest rows of data are like it; give"
             " more n_neighbors, or a variance"
         )
-    return replace(place, bandwidth=_bandwidth(distances) if bandwidth is None else bandwidth)
+    if bandwidth is None:
+        bandwidth = _bandwidth(place.distances(pilot))
+    return replace(place, bandwidth=bandwidth)
 
 
 def check_inside(features: Features, x: Array, data: Array, metric: Any) -> None:
@@ -205,25 +234,30 @@ def _scale(features: Features, data: Array) -> Array:
 
 def _nearest(x: Array, rows: Array, count: int, metric: Any) -> Array:
     """Numbers of the nearest rows, the nearest first."""
+    return np.asarray(_neighbours(x[None], rows, count, metric)[1][0])
+
+
+def _nearest_distances(some: Array, rows: Array, metric: Any) -> Array:
+    """Of some of the rows to the nearest other one [n_some]."""
+    return np.asarray(_neighbours(some, rows, min(2, len(rows)), metric)[0][:, -1])
+
+
+def _neighbours(some: Array, rows: Array, count: int, metric: Any) -> tuple[Array, Array]:
+    """Distances and numbers of the rows that are nearest to some [n_some, count]."""
     from sklearn.neighbors import NearestNeighbors
 
     try:
         # One question: a tree would take longer to build.
-        found = NearestNeighbors(n_neighbors=count, metric=metric, algorithm="brute").fit(rows)
-        return np.asarray(found.kneighbors(x[None], return_distance=False)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that rows become truth values, of some metrics
+            found = NearestNeighbors(n_neighbors=count, metric=metric, algorithm="brute").fit(rows)
+            distances, numbers = found.kneighbors(some)
     except (ValueError, TypeError) as error:
         raise DataError(
             f"metric={metric!r} is none that scikit-learn can measure these rows by:"
             f" {described(error)}"
         ) from None
-
-
-def _nearest_distances(some: Array, rows: Array, metric: Any) -> Array:
-    """Of some of the rows to the nearest other one [n_some]."""
-    from sklearn.neighbors import NearestNeighbors
-
-    found = NearestNeighbors(n_neighbors=min(2, len(rows)), metric=metric, algorithm="brute")
-    return np.asarray(found.fit(rows).kneighbors(some)[0][:, -1])
+    return distances, numbers
 
 
 def _distances(x: Array, rows: Array, metric: Any) -> Array:
@@ -237,12 +271,16 @@ def _distances(x: Array, rows: Array, metric: Any) -> Array:
 
 def _bandwidth(distances: Array) -> float:
     """Of the kernel that leaves this share of the sample size, by bisection: the share rises with
-    the bandwidth."""
-    low, high = (factor * float(distances.max()) for factor in (1e-4, 1e4))
+    the bandwidth. It is told of points that differ from x; where some do not, it is no smaller than
+    the distance of the nearest others, which would weigh nothing beside them."""
+    other = distances[distances > _SAME * distances.max()]
+    low, high = (factor * float(other.max()) for factor in (1e-4, 1e4))
+    if len(other) < len(distances):
+        low = float(other.min())
     for _ in range(100):
         middle = float(np.sqrt(low * high))
-        weights = np.exp(-np.square(distances / middle))
-        if effective_sample_size(weights) < SHARE * len(distances):
+        weights = np.exp(-np.square(other / middle))
+        if effective_sample_size(weights) < SHARE * len(other):
             low = middle
         else:
             high = middle

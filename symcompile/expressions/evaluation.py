@@ -78,6 +78,21 @@ def jacobian(program: Program, X: Array, constants: Constants) -> tuple[Array, A
     return np.broadcast_to(value, (X.shape[0],)).astype(float), J
 
 
+def slopes(program: Program, X: Array, constants: Constants) -> Array:
+    """Derivative of the first output by each input column [n_samples, n_inputs], in the same way;
+    0 where there is a step."""
+    leaves: dict[str, Callable[[int], _Dual]] = {
+        "input": lambda place: (X[:, place], {place: 1.0}),
+        "slot": lambda slot: (np.float64(constants[slot]), {}),
+    }
+    with np.errstate(all="ignore"):
+        duals = fold(program.instructions, {**_DUALS, **leaves})
+    result = np.zeros(X.shape)
+    for place, slope in duals[program.outputs[0]][1].items():
+        result[:, place] = slope
+    return result
+
+
 def _chain_rule(op: str) -> Callable[..., _Dual]:
     function, slope = VALUES[op], OPERATORS[op].slope
 
