@@ -4,6 +4,7 @@ PYTEST_ARGS ?=
 PHYSICS_ARGS ?=
 LAWS_ARGS ?=
 TABLES_ARGS ?=
+SLIME_ARGS ?=
 RESULTS ?= examples/results
 
 BIN := .venv/bin
@@ -11,7 +12,7 @@ ENVIRONMENT := .venv/.complete
 ANOTHER := name another Python: make PYTHON=python3.12 $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test physics laws tables lint format clean
+.PHONY: help demo test physics laws tables slime lint format clean
 
 help:
 	@echo "make demo    compile a small model end to end and show the result"
@@ -20,6 +21,7 @@ help:
 	@echo "             PHYSICS_ARGS=--quick for a minute of them, RESULTS=folder for another folder"
 	@echo "make laws    34 textbook laws, three seeds, into examples/results; LAWS_ARGS='--processes 2'"
 	@echo "make tables  37 tables of six to sixty rows, two seeds, into examples/results; TABLES_ARGS='--seeds 0'"
+	@echo "make slime   explanations of predictions on eight data sets beside LIME; SLIME_ARGS=--quick"
 	@echo "make lint    ruff (lint and format) and mypy"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove .venv, caches and build products"
@@ -43,6 +45,9 @@ laws: $(ENVIRONMENT)
 
 tables: $(ENVIRONMENT)
 	$(BIN)/python examples/small_tables.py --output $(RESULTS) $(TABLES_ARGS)
+
+slime: $(ENVIRONMENT)
+	$(BIN)/python examples/slime_benchmark.py --output $(RESULTS) $(SLIME_ARGS)
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -14,9 +16,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_quickstart_is_the_example() -> None:
-    source = (ROOT / "examples" / "quickstart.py").read_text(encoding="utf-8")
-    assert source.split('"""\n', 1)[1].strip() == blocks("python")[0].strip()
+@pytest.mark.parametrize("name", ["quickstart", "explain_prediction"])
+def test_an_example_is_what_can_be_run(name: str) -> None:
+    source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+    assert source.split('"""\n', 1)[1].strip() in {block.strip() for block in blocks("python")}
 
 
 def test_every_python_block_can_be_read() -> None:
