@@ -4,46 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from symcompile.errors import DataError
-from symcompile.explanation.explanation import (
-    EQUATION,
-    LOGISTIC,
-    MEAN,
-    RIDGE,
-    Explanation,
-    Fresh,
-)
+from symcompile.explanation.comparison import compared
+from symcompile.explanation.explanation import Explanation
 from symcompile.explanation.features import Feature
-from symcompile.explanation.fidelity import measured
-from symcompile.explanation.lime_control import is_wanted, lime_surrogates
-from symcompile.explanation.linear import LinearLaw, joined, linear_law
-from symcompile.explanation.link import Link, link_of
-from symcompile.explanation.neighbourhood import (
-    Neighbourhood,
-    Sample,
-    check_inside,
-    effective_sample_size,
-    neighbourhood,
-)
+from symcompile.explanation.neighbourhood import Neighbourhood, check_inside, neighbourhood
+from symcompile.explanation.points import Points, asked
 from symcompile.explanation.request import Case, Request
 from symcompile.explanation.selection import effects
 from symcompile.explanation.surrogate import Found, Problem, found
 from symcompile.expressions.evaluation import Array
-from symcompile.fidelity.controls import controls
 from symcompile.options import Operators
 from symcompile.regression.engines import Engine
 from symcompile.regression.tasks import one_thread
-
-# Standard errors beyond which one surrogate is better than another.
-_BEYOND_CHANCE = 2.0
-# A change of an output below this share of its size is rounding; and of the variance that a better
-# surrogate explains more, nobody would notice this share.
-_ROUNDING, _NOTICED = 1e-9, 1e-6
 
 
 def explain(
@@ -181,75 +157,13 @@ def _explained(case: Case) -> Explanation:
         fixed=case.fixed,
         seed=request.seed,
     )
-    points = _points(case, place)
+    points = asked(case, place)
     told, selected, moved = _told(case, place, points)
-    return _measured(case, place, points, told, selected, moved)
-
-
-@dataclass(frozen=True)
-class _Points:
-    """What the black box was asked, and says.
-
-    Attributes:
-        synthetic: new points that constants are fitted to; `fitted` has the nearest rows as well.
-        judged, fresh: points to choose by, and to measure on.
-        Y: outputs of fitted, judged and fresh points, and of x.
-    """
-
-    synthetic: Sample
-    fitted: Sample
-    judged: Sample
-    fresh: Sample
-    Y: tuple[Array, Array, Array, Array]
-    link: Link
-    flat: bool
-
-    @property
-    def seen(self) -> Sample:
-        """All that anything is fitted to."""
-        return self.fitted.joined(self.judged)
-
-
-def _points(case: Case, place: Neighbourhood) -> _Points:
-    request = case.request
-    streams = np.random.default_rng(request.seed).spawn(3)
-    synthetic, judged, fresh = (place.draw(request.n_synthetic, stream) for stream in streams)
-    real = Sample(place.neighbours, np.full(len(place.neighbours), request.real_weight))
-    fitted = synthetic.joined(real)
-    flat = case.black_box.is_flat(case.x)
-    samples = [fitted.X, judged.X, fresh.X, case.x[None]]
-    Y = case.black_box(np.vstack(samples))
-    case.black_box.check_repeats(fitted.X, Y)
-    names = case.output_names(Y.shape[1], flat)
-    link = link_of(request.link, Y, Y[-1], case.output_numbers(names), names)
-    _check_varies(link, Y, case.black_box.classes)
-    ends = np.cumsum([len(sample) for sample in samples])[:-1]
-    return _Points(synthetic, fitted, judged, fresh, tuple(np.split(Y, ends)), link, flat)  # type: ignore[arg-type]
-
-
-def _check_varies(link: Link, Y: Array, classes: tuple[str, ...]) -> None:
-    """DataError where fn says the same of all points."""
-    chosen = link.chosen(Y)
-    size = np.maximum(np.abs(chosen).max(axis=0), 1e-300)
-    if (np.ptp(chosen, axis=0) > _ROUNDING * size).any():
-        return
-    if classes and Y.shape[1] == 1:
-        said = f"fn knows one class only, {classes[0]!r}"
-    elif link.is_odds:
-        likely = int(chosen[0].argmax())
-        said = (
-            f"fn says class {link.name(link.classes[likely])!r} with probability"
-            f" {chosen[0, likely]:.6g} for all {len(Y)} rows around x"
-        )
-    else:
-        said = f"fn gives {', '.join(f'{value:.6g}' for value in chosen[0])} for all {len(Y)} rows"
-    raise DataError(
-        f"{said}, so there is nothing to explain: give more n_neighbors, or a larger variance"
-    )
+    return compared(case, place, points, told, selected, moved)
 
 
 def _told(
-    case: Case, place: Neighbourhood, points: _Points
+    case: Case, place: Neighbourhood, points: Points
 ) -> tuple[dict[int, Found], list[Feature], dict[str, tuple[float, float]]]:
     """The equations, the features that they may hold, and by how much all others, and all, move
     what is told."""
@@ -262,23 +176,12 @@ def _told(
 
     moves = effects(place, points.synthetic, ask, link, [[f] for f in candidates])
     fitted, judged = link.parts(points.Y[0]), link.parts(points.Y[1])
-    problems, chosen = list[Problem](), dict[str, Feature]()
-    kept = []
-    for number, part in enumerate(fitted):
-        order = np.argsort(-moves[:, number], kind="stable")[: request.n_features]
-        own = [candidates[k] for k in sorted(order.tolist())]
-        kept.append(own)
-        chosen |= {feature.name: feature for feature in own}
-        columns = [c for feature in own for c in feature.columns if varying[c]]
-        at_x = [len(case.features.feature_of(c).columns) > 1 and case.x[c] == 1.0 for c in columns]
-        problems.append(
-            Problem(
-                np.array(columns, dtype=int),
-                ~np.array(at_x, dtype=bool),
-                (points.fitted, part),
-                (points.judged, judged[number]),
-            )
-        )
+    order = np.argsort(-moves, axis=0, kind="stable")[: request.n_features]
+    kept = [[candidates[k] for k in sorted(numbers)] for numbers in order.T.tolist()]
+    problems = [
+        Problem.of(own, varying, case.x, (points.fitted, part), (points.judged, other))
+        for own, part, other in zip(kept, fitted, judged, strict=True)
+    ]
     moved = _moved(place, points, ask, candidates, kept)
     places = np.vstack([points.fitted.X, points.judged.X, case.x, place.mean])
     results = found(
@@ -290,12 +193,13 @@ def _told(
         budget=request.budget,
         executor=request.executor,
     )
-    return dict(zip(link.told, results, strict=True)), list(chosen.values()), moved
+    selected = {feature.name: feature for own in kept for feature in own}
+    return dict(zip(link.told, results, strict=True)), list(selected.values()), moved
 
 
 def _moved(
     place: Neighbourhood,
-    points: _Points,
+    points: Points,
     ask: Callable[[Array], Array],
     candidates: list[Feature],
     kept: list[list[Feature]],
@@ -307,100 +211,3 @@ def _moved(
         points.link.title(k): (float(moves[number, number]), float(moves[-1, number]))
         for number, k in enumerate(points.link.told)
     }
-
-
-def _measured(
-    case: Case,
-    place: Neighbourhood,
-    points: _Points,
-    told: dict[int, Found],
-    selected: list[Feature],
-    moved: dict[str, tuple[float, float]],
-) -> Explanation:
-    """The explanation, with its controls, on fresh points."""
-    link, seen = points.link, points.seen
-    Y = np.vstack(points.Y[:2])
-    both = controls(seen.X, link.chosen(Y), seen.weights)
-    titles = tuple(link.name(k) for k in link.classes)
-    spread = seen.X.std(axis=0)
-    linear = LinearLaw(case.features, both.linear, titles, spread, flat=points.flat)
-    logistic = None
-    if link.is_odds:
-        maps = joined([linear_law(part, seen.X, seen.weights) for part in link.parts(Y)])
-        told_titles = tuple(link.title(k) for k in link.told)
-        logistic = LinearLaw(case.features, maps, told_titles, spread, link, points.flat)
-    explanation = Explanation(
-        told,
-        case.features,
-        link,
-        place,
-        case.request.search.operators,
-        points.Y[3][0],
-        {},
-        effective_sample_size(points.synthetic.weights),
-        case.request.n_synthetic,
-        linear,
-        logistic,
-        False,
-        tuple(feature.name for feature in selected),
-        {title: left for title, (left, _) in moved.items()},
-        {title: whole for title, (_, whole) in moved.items()},
-        Fresh(np.empty((0, 0)), np.empty((0, 0)), np.empty(0)),
-        points.flat,
-        case.request,
-    )
-    surrogates: dict[str, Callable[[Array], Array]] = {
-        EQUATION: explanation.chosen,
-        MEAN: both.mean.predict,
-        RIDGE: linear.chosen,
-    }
-    if logistic is not None:
-        surrogates[LOGISTIC] = logistic.chosen
-    if is_wanted(case.request.lime):
-        surrogates |= lime_surrogates(
-            case.black_box, case.features, link, case.x, case.rows, case.request.seed
-        )
-    return _compared(case, points, explanation, surrogates)
-
-
-def _compared(
-    case: Case,
-    points: _Points,
-    explanation: Explanation,
-    surrogates: dict[str, Callable[[Array], Array]],
-) -> Explanation:
-    link, fresh = points.link, points.fresh
-    truth, at_x = link.chosen(points.Y[2]), link.chosen(points.Y[3])[0]
-    fidelity = {
-        name: measured(
-            link, truth, predict(fresh.X), fresh.weights, (at_x, predict(case.x[None])[0])
-        )
-        for name, predict in surrogates.items()
-    }
-    rivals = [name for name in (RIDGE, LOGISTIC) if name in surrogates]
-    errors = {name: _errors(truth, surrogates[name](fresh.X)) for name in (EQUATION, *rivals)}
-    as_good = not all(_is_better(errors[EQUATION], errors[name], fresh.weights) for name in rivals)
-    seen = Fresh(truth, explanation.chosen(fresh.X), fresh.weights)
-    return replace(explanation, fidelity=fidelity, linear_is_as_good=as_good, fresh=seen)
-
-
-def _errors(truth: Array, prediction: Array) -> Array:
-    """Squared error of each point, of all outputs, each as a share of its spread [n_points]; of
-    outputs that vary."""
-    spread, size = truth.var(axis=0), np.abs(truth).max(axis=0)
-    varies = np.sqrt(spread) > _ROUNDING * np.maximum(size, 1e-300)
-    with np.errstate(all="ignore"):
-        shares = np.square(prediction - truth)[:, varies] / spread[varies]
-    return np.asarray(shares.sum(axis=1))
-
-
-def _is_better(errors: Array, others: Array, weights: Array) -> bool:
-    """Whether errors [n_points] are smaller, beyond chance."""
-    if not np.isfinite(errors).all() or not np.isfinite(others).all():
-        return bool(np.isfinite(errors).all())
-    gain = (others - errors) * weights / weights.mean()
-    if gain.mean() <= _NOTICED:
-        return False
-    largest = float(np.abs(gain).max())
-    gain = gain / (largest or 1.0)  # so that no square overflows
-    return bool(gain.mean() > _BEYOND_CHANCE * gain.std() / np.sqrt(len(gain)))

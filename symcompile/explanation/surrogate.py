@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 import sympy
 
+from symcompile.explanation.features import Feature
 from symcompile.explanation.linear import linear_expression, linear_law, shorter_laws
 from symcompile.explanation.link import Part
 from symcompile.explanation.neighbourhood import Sample
@@ -53,6 +54,21 @@ class Problem:
     added: Array
     fitted: tuple[Sample, Part]
     judged: tuple[Sample, Part]
+
+    @classmethod
+    def of(
+        cls,
+        features: Sequence[Feature],
+        varying: Array,
+        x: Array,
+        fitted: tuple[Sample, Part],
+        judged: tuple[Sample, Part],
+    ) -> Problem:
+        """In the columns of these features that vary [n_columns] around x [n_columns]."""
+        pairs = [(c, len(f.columns) > 1) for f in features for c in f.columns if varying[c]]
+        columns = np.array([column for column, _ in pairs], dtype=int)
+        of_x = np.array([is_level and x[column] == 1.0 for column, is_level in pairs], dtype=bool)
+        return cls(columns, ~of_x, fitted, judged)
 
     def dataset(self, which: tuple[Sample, Part], *, deviance: bool) -> Dataset:
         """Of log-odds with the deviance as loss, or a parabola in its place."""

@@ -1,0 +1,74 @@
+"""Memory of many explanations, one after the other through the workers of an executor.
+
+    python examples/slime_memory.py     200 explanations on two threads, and 200 on two processes
+
+What is printed is the resident memory of all processes together, in MiB, whenever some explanations
+more are done; each is dropped once its probabilities were looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from workers_benchmark import descendants, size
+
+from symcompile import explain
+
+COUNT, PART, QUICK = 200, 25, 4
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "threads": partial(ThreadPoolExecutor, 2),
+    "processes": partial(ProcessPoolExecutor, 2, mp_context=get_context("spawn")),
+}
+
+
+def memory() -> float:
+    """Resident memory of this process and of its children, in MiB."""
+    gc.collect()
+    pids = [os.getpid(), *descendants(os.getpid())]
+    return sum(size(pid, "status", "VmRSS") for pid in pids)
+
+
+def explained(pool: Executor, count: int, part: int) -> list[float]:
+    """Memory after each part of so many explanations."""
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=500))
+    model.fit(X, y)
+    options = {"lime": False, "extrapolate": True}
+    waiting = {pool.submit(explain, model, X.iloc[k], X, **options) for k in range(count)}
+    reached: list[float] = []
+    for done, future in enumerate(as_completed(waiting), 1):
+        waiting.discard(future)
+        assert future.result().fidelity
+        if done % part == 0:
+            reached.append(memory())
+    return reached
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="four explanations on threads")
+    parser.add_argument("--count", type=int, default=COUNT)
+    options = parser.parse_args(arguments)
+    count, part = (QUICK, QUICK // 2) if options.quick else (options.count, PART)
+    for name in ["threads"] if options.quick else EXECUTORS:
+        start = time.perf_counter()
+        with EXECUTORS[name]() as pool:
+            reached = explained(pool, count, part)
+        seconds = time.perf_counter() - start
+        after = ", ".join(f"{mib:.0f}" for mib in reached)
+        print(f"{name}: {count} explanations in {seconds:.0f} s; MiB after each {part}: {after}")
+
+
+if __name__ == "__main__":
+    main()
