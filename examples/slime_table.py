@@ -162,6 +162,28 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join(f"{title}:\n\n{text}" for title, text in parts.items() if text)
 
 
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """As the README shows it: the error of each method, and what the equation is ahead of."""
+    rows = []
+    for name, own in by_table(outcomes).items():
+        found = means(own)
+        errors = [
+            min((found[rival][ERROR] for rival in there(found, RIVALS[group])), default=math.nan)
+            for group in ("better LIME", "ridge", "logistic ridge")
+        ]
+        cells = [f"{value:.2g}" if math.isfinite(value) else "-" for value in errors]
+        ahead = [
+            _words(not_ahead(found, RIVALS[group])) or "yes" if there(found, RIVALS[group]) else "-"
+            for group in ("better LIME", "ridge", "logistic ridge")
+        ]
+        seconds = f"{max(one.seconds for one in own):.1f}"
+        error = f"{found[EQUATION][ERROR]:.2g}"
+        rows.append([name, own[0].n_features, *cells, error, *ahead, seconds])
+    columns = ["data set", "features", "MSE: LIME", "ridge", "logistic", "equation"]
+    columns += ["ahead of LIME", "of the ridge", "of the logistic one", "seconds, at most"]
+    return markdown(columns, rows)
+
+
 def fidelity_table(outcomes: Sequence[Outcome]) -> str:
     """A block for each data set: a line for each measure, a column for each method."""
     columns, rows = methods(outcomes), list[list[str]]()

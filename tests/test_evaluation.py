@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import sympy
 
-from symcompile.expressions.evaluation import evaluate, jacobian
+from symcompile.expressions.evaluation import evaluate, jacobian, slopes
 from symcompile.expressions.fold import Instruction
 from symcompile.expressions.operators import OPERATORS
 from symcompile.expressions.program import Program, from_sympy
@@ -106,3 +106,22 @@ def test_a_constant_equation_fills_every_row() -> None:
     value, J = jacobian(program, np.zeros((5, 1)), [2.5])
     assert value.tolist() == [2.5] * 5
     assert J.tolist() == [[1.0]] * 5
+
+
+def test_slopes_by_inputs_are_those_of_differences() -> None:
+    x, y, z = sympy.symbols("x y z")
+    form = sympy.sin(slot(0) * x) * y**2 + sympy.Abs(x - 1) / y + sympy.Max(x, y)
+    program = from_sympy([form], ["x", "y", "z"], 1)
+    X = np.random.default_rng(2).uniform(0.3, 0.9, (30, 3))
+    expected = np.zeros(X.shape)
+    for column in range(3):
+        step = np.zeros(3)
+        step[column] = 1e-6
+        ends = (evaluate(program, X + sign * step, [1.7])[:, 0] for sign in (1, -1))
+        expected[:, column] = np.subtract(*ends) / 2e-6
+    np.testing.assert_allclose(slopes(program, X, [1.7]), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_step_has_no_slope() -> None:
+    program = from_sympy([sympy.floor(sympy.Symbol("x")) + 2.0], ["x"], 0)
+    assert slopes(program, np.array([[0.4], [1.6]]), ()).tolist() == [[0.0], [0.0]]

@@ -29,7 +29,8 @@ from symcompile.expressions.evaluation import Array
 RNG = np.random.default_rng(0)
 ROWS = RNG.uniform(0.5, 2.0, size=(300, 3))
 AT = np.array([1.0, 1.5, 1.2])
-QUICK: dict[str, Any] = {"lime": False, "n_synthetic": 200}
+SHORT = {"restarts": 1, "population": 100, "generations": 10}
+QUICK: dict[str, Any] = {"lime": False, "n_synthetic": 200, "engine_options": SHORT}
 
 
 def law(X: Array) -> Array:

@@ -396,3 +396,11 @@ def test_the_quick_run_leaves_its_results(
         assert set(one.selected) <= set(example.data.breast_cancer().X) | set(example.data.iris().X)
         assert 50 < one.effective_sample_size < 200
         assert all(told.text and told.complexity > 0 for told in one.equations)
+
+
+def test_the_readme_shows_what_was_measured(example: SimpleNamespace) -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    outcomes = example.table.stored(EXAMPLES / "results")
+    assert example.table.summary(outcomes) in readme
+    told = (EXAMPLES / "results" / "slime.md").read_text(encoding="utf-8")
+    assert example.table.table(outcomes) in told

@@ -6,7 +6,7 @@ import pytest
 from symcompile.expressions.operator_set import OperatorSet
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.limits import Limits
-from symcompile.regression.sparse import sparse_candidates
+from symcompile.regression.sparse import sparse_candidates, without_search
 
 OPERATORS = OperatorSet.of(["+", "*"])
 NAMES = ("x0", "x1", "x2", "x3", "x4", "x5")
@@ -49,3 +49,16 @@ def test_candidates_keep_near_the_limit() -> None:
     found = sparse_candidates(Dataset(X, y), NAMES, Limits(OPERATORS, 12))
     assert found
     assert max(e.complexity for e in found) <= 18
+
+
+def test_sums_of_monomials_are_tried_where_they_are_wanted() -> None:
+    positive, limits = np.abs(X) + 0.5, Limits(OperatorSet.of(["+", "*", "inv"]), 20)
+    data = Dataset(positive, positive[:, 0] ** 3 / positive[:, 1])
+    losses = [
+        min(
+            float(np.mean((e.predict(positive) - data.y) ** 2))
+            for e in without_search(data, NAMES, limits, monomials=monomials)
+        )
+        for monomials in (True, False)
+    ]
+    assert losses[0] < 1e-12 < 1e-3 < losses[1]
