@@ -109,7 +109,7 @@ def test_a_constant_equation_fills_every_row() -> None:
 
 
 def test_slopes_by_inputs_are_those_of_differences() -> None:
-    x, y, z = sympy.symbols("x y z")
+    x, y = sympy.symbols("x y")
     form = sympy.sin(slot(0) * x) * y**2 + sympy.Abs(x - 1) / y + sympy.Max(x, y)
     program = from_sympy([form], ["x", "y", "z"], 1)
     X = np.random.default_rng(2).uniform(0.3, 0.9, (30, 3))
