@@ -164,9 +164,11 @@ def test_what_needs_no_search_is_looked_for_in_groups(monkeypatch: pytest.Monkey
     fit = made("m*(v/c + 0.3*v**2/c**2 + 0.2)", MASS, "kg")
     asked: list[tuple[str, ...]] = []
 
-    def noting(data: Dataset, names: tuple[str, ...], limits: Limits) -> list[Equation]:
+    def noting(
+        data: Dataset, names: tuple[str, ...], limits: Limits, *, monomials: bool = True
+    ) -> list[Equation]:
         asked.append(names)
-        return without_search(data, names, limits) if names == ("g0",) else []
+        return without_search(data, names, limits, monomials=monomials) if names == ("g0",) else []
 
     monkeypatch.setattr("symcompile.regression.fit.without_search", noting)
     front = refine_task(fit, Computed(), [])

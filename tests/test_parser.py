@@ -191,7 +191,8 @@ def test_huge_is_answered_at_once(text: str) -> None:
     except ExpressionError:
         size = 0
     assert size < 10_000
-    assert time.process_time() - start < 2.0
+    # It takes a second, where it ran away minutes: processors differ.
+    assert time.process_time() - start < 20.0
 
 
 def test_nothing_is_executed() -> None:
