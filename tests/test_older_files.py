@@ -56,7 +56,7 @@ def same_but_for_rounding(found: Any, before: Any) -> bool:
         pairs = zip(found, before, strict=False)
         return len(found) == len(before) and all(same_but_for_rounding(*pair) for pair in pairs)
     if isinstance(found, float) and isinstance(before, float):
-        return math.isclose(found, before, rel_tol=1e-6)
+        return math.isclose(found, before, rel_tol=1e-5)
     return type(found) is type(before) and bool(found == before)
 
 
