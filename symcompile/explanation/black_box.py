@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from symcompile.errors import DataError, SymCompileError, described
+from symcompile.errors import DataError
 from symcompile.explanation.features import Features
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.arrays import is_frame, real_numbers
+from symcompile.modules.arrays import called, is_frame, real_numbers
 
 # Rows of one call.
 _ROWS = 10_000
@@ -39,8 +41,8 @@ class BlackBox:
         """Raises DataError for what can't be called."""
         call, owner = _callable(fn)
         classes = getattr(owner, "classes_", ())
-        if _is_module(fn):
-            return cls(_without_gradients(fn), _tensors(fn, features))
+        if isinstance(fn, nn.Module):
+            return cls(fn, _tensors(fn, features))
         # An estimator that was fitted to arrays would warn of names.
         plain = hasattr(owner, "n_features_in_") and not hasattr(owner, "feature_names_in_")
         named = is_frame(data) and not plain
@@ -67,15 +69,7 @@ class BlackBox:
 
     def _asked(self, X: Array) -> Array:
         """As fn gives it: [n_rows] or [n_rows, n_outputs]."""
-        rows = self.rows(X)
-        try:
-            result = self.call(rows)
-        except SymCompileError:
-            raise
-        except Exception as error:  # whatever a user's function raises
-            raise DataError(
-                f"fn can't be called with {len(X)} rows ({type(rows).__name__}): {described(error)}"
-            ) from error
+        result = called(self.call, self.rows(X), f"fn can't be called with {len(X)} rows")
         Y = real_numbers(result, "what fn gives")
         if Y.ndim not in (1, 2) or len(Y) != len(X) or not Y.size:
             raise DataError(
@@ -101,7 +95,7 @@ class BlackBox:
 def _callable(fn: Any) -> tuple[Callable[[Any], Any], Any]:
     """How fn is called, and whose method it is, if any."""
     for method in ("predict_proba", "predict"):
-        if not _is_module(fn) and hasattr(fn, method):
+        if not isinstance(fn, nn.Module) and hasattr(fn, method):
             return getattr(fn, method), fn
     if not callable(fn):
         raise DataError(
@@ -111,25 +105,8 @@ def _callable(fn: Any) -> tuple[Callable[[Any], Any], Any]:
     return fn, getattr(fn, "__self__", None)
 
 
-def _is_module(fn: Any) -> bool:
-    """Without an import of torch, which is there if this is one."""
-    return any(base.__module__.startswith("torch.nn") for base in type(fn).__mro__)
-
-
-def _without_gradients(module: Any) -> Callable[[Any], Any]:
-    import torch
-
-    def call(rows: Any) -> Any:
-        with torch.no_grad():
-            return module(rows)
-
-    return call
-
-
 def _tensors(module: Any, features: Features) -> Callable[[Array], Any]:
     """Rows as a module wants them, in the dtype and on the device of its parameters."""
-    import torch
-
     text = [column.name for column in features.columns if column.levels is not None]
     if text:
         raise DataError(
@@ -145,9 +122,7 @@ def _rows_like(data: Any, features: Features, named: bool) -> Callable[[Array], 
     """Rows as the user's own are: as a data frame with its types, a tensor, or an array."""
     if named:
         return partial(_frame_of, data[:0] if hasattr(data, "iloc") else None, type(data), features)
-    if type(data).__module__.startswith("torch"):
-        import torch
-
+    if isinstance(data, torch.Tensor):
         like = data[:0].detach()
         return lambda X: torch.from_numpy(_stacked(features, X)).to(like)
     dtype = np.asarray(data).dtype if isinstance(data, np.ndarray) else np.dtype(float)

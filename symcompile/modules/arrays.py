@@ -201,15 +201,19 @@ def read_arrays(fn: Any, X: Any, y: Any) -> tuple[Array, Array]:
 
 
 def _call(fn: Callable[[Any], Any], X: Any) -> Any:
+    return called(fn, X, "the function can't be called with X")
+
+
+def called(fn: Callable[[Any], Any], X: Any, complaint: str) -> Any:
+    """What a user's function gives, of tensors without gradients; a DataError with the complaint
+    and its own reason where it raises."""
     try:
         with torch.no_grad() if isinstance(X, torch.Tensor) else nullcontext():
             return fn(X)
     except SymCompileError:
         raise
     except Exception as error:  # whatever a user's function raises
-        raise DataError(
-            f"the function can't be called with X ({type(X).__name__}): {described(error)}"
-        ) from error
+        raise DataError(f"{complaint} ({type(X).__name__}): {described(error)}") from error
 
 
 def as_function(fn: Any, X: Any) -> Callable[[Array], Array] | None:
