@@ -5,23 +5,18 @@ No scripts, no outside assets; colours are the page's own, so light and dark the
 
 from __future__ import annotations
 
-from symcompile.errors import one_line
 from symcompile.report import notes
 from symcompile.report.metrics import LEGEND
 from symcompile.report.report import Report
-from symcompile.report.templates import asset, environment
+from symcompile.report.templates import fragment
 
 # An equation longer than this is folded.
 LONG = 240
 
 
 def render(report: Report) -> str:
-    template = environment(__package__, one_line, folded=_folded).get_template("report.html.j2")
-    style = asset(__package__, "report.css")
-    page = template.render(report=report, notes=notes, legend=LEGEND)
-    # Lines of the template; whatever it shows is on one.
-    lines = "".join(line.strip() for line in page.split("\n"))
-    return f'<div class="symcompile-report"><style>\n{style}</style>{lines}</div>'
+    values = {"report": report, "notes": notes, "legend": LEGEND}
+    return fragment(__package__, "report.html.j2", {"folded": _folded}, values)
 
 
 def _folded(equation: str) -> tuple[str, str]:

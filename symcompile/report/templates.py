@@ -12,6 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from symcompile.errors import one_line
+
 
 def environment(package: str, shown: Callable[[str], str], **filters: Any) -> Environment:
     """The templates of a package; what one reads and was not given is an error.
@@ -35,6 +37,20 @@ def environment(package: str, shown: Callable[[str], str], **filters: Any) -> En
     )
     templates.filters |= filters
     return templates
+
+
+def fragment(package: str, name: str, filters: dict[str, Any], values: dict[str, Any]) -> str:
+    """A template filled as self-contained HTML for notebooks, with the style of reports.
+
+    Args:
+        package: that has it in its folder `pages`.
+        filters, values: for the template, by name.
+    """
+    template = environment(package, one_line, **filters).get_template(name)
+    # Lines of the template; whatever it shows is on one.
+    lines = "".join(line.strip() for line in template.render(**values).split("\n"))
+    style = asset(__package__, "report.css")
+    return f'<div class="symcompile-report"><style>\n{style}</style>{lines}</div>'
 
 
 def asset(package: str, name: str) -> str:
