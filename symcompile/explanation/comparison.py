@@ -93,16 +93,15 @@ def _with_fidelity(
 ) -> Explanation:
     link, fresh = points.link, points.fresh
     truth, at_x = link.chosen(points.Y[2]), link.chosen(points.Y[3])[0]
+    said = {name: predict(fresh.X) for name, predict in surrogates.items()}
     fidelity = {
-        name: measured(
-            link, truth, predict(fresh.X), fresh.weights, (at_x, predict(case.x[None])[0])
-        )
+        name: measured(link, truth, said[name], fresh.weights, (at_x, predict(case.x[None])[0]))
         for name, predict in surrogates.items()
     }
     rivals = [name for name in (RIDGE, LOGISTIC) if name in surrogates]
-    errors = {name: _errors(truth, surrogates[name](fresh.X)) for name in (EQUATION, *rivals)}
+    errors = {name: _errors(truth, said[name]) for name in (EQUATION, *rivals)}
     as_good = not all(_is_better(errors[EQUATION], errors[name], fresh.weights) for name in rivals)
-    seen = Fresh(truth, explanation.chosen(fresh.X), fresh.weights)
+    seen = Fresh(truth, said[EQUATION], fresh.weights)
     return replace(explanation, fidelity=fidelity, linear_is_as_good=as_good, fresh=seen)
 
 

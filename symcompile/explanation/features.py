@@ -24,7 +24,7 @@ from symcompile.expressions.evaluation import Array
 NUMBER, WHOLE, CATEGORY = "number", "whole number", "category"
 # Signs that part the name of a category from its levels; signs that tell levels apart, as parts of
 # a name.
-_PARTING = "=_:- ."
+PARTING = "=_:- ."
 _SIGNS = {"<=": "_le_", ">=": "_ge_", "<": "_lt_", ">": "_gt_", "%": "_percent_", "?": "_unknown_"}
 
 
@@ -265,8 +265,8 @@ def _name_of(levels: Sequence[str], titles: Sequence[str]) -> str:
     parts words, if nothing else is called that."""
     first, last = min(levels), max(levels)
     length = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
-    end = max(first.rfind(sign, 0, length) for sign in _PARTING)
-    name = first[: max(end, 0)].rstrip(_PARTING)
+    end = max(first.rfind(sign, 0, length) for sign in PARTING)
+    name = first[: max(end, 0)].rstrip(PARTING)
     return name if name and name not in titles else "/".join(levels)
 
 

@@ -80,14 +80,11 @@ def linear_law(part: Part, X: Array, weights: Array, start: LinearMap | None = N
     if not part.is_odds:
         return controls(X, part.y[:, None], weights).linear
     constant = LinearMap(np.zeros((1, X.shape[1])), np.array([part.start(weights)]))
-    best = start or constant
-    eta = best.predict(X)[:, 0]
+    starts = [constant] if start is None else [start, constant]
+    best = min(starts, key=lambda law: _mean_deviance(part, law, X, weights))
     lowest = _mean_deviance(part, best, X, weights)
-    if start is not None and lowest > _mean_deviance(part, constant, X, weights):
-        best, eta = constant, constant.predict(X)[:, 0]
-        lowest = _mean_deviance(part, best, X, weights)
     for _ in range(_ROUNDS):
-        target, curvature = part.working(eta)
+        target, curvature = part.working(best.predict(X)[:, 0])
         law = controls(X, target[:, None], weights * curvature).linear
         for _ in range(_HALVINGS):
             deviance = _mean_deviance(part, law, X, weights)
@@ -97,7 +94,7 @@ def linear_law(part: Part, X: Array, weights: Array, start: LinearMap | None = N
         if deviance >= lowest:
             break
         settled = deviance > (1.0 - _SETTLED) * lowest
-        best, lowest, eta = law, deviance, law.predict(X)[:, 0]
+        best, lowest = law, deviance
         if settled:
             break
     return best

@@ -116,8 +116,8 @@ def found(
         data = problem.dataset(problem.fitted, deviance=False)
         names = tuple(symbols[column] for column in problem.columns)
         key = f"explanation[{number}]"
-        fit = Fit(key, data, data, names, engine, seed, budget, _REFINE, compute=False)
-        fits.append(replace(fit, monomials=False))
+        options = (engine, seed, budget, _REFINE)
+        fits.append(Fit(key, data, data, names, *options, compute=False, monomials=False))
     searched = [fit for fit in fits if fit.data.X.shape[1] and np.ptp(fit.data.y) > 0.0]
     fronts = Searches(searched, Journal(None), executor).refined() if searched else {}
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from symcompile.explanation.features import CATEGORY, Feature
+from symcompile.explanation.features import CATEGORY, PARTING, Feature
 from symcompile.explanation.fidelity import MEASURES
 from symcompile.report.metrics import figure
 from symcompile.report.plain_text import count, cut
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _MOST_OUTPUTS, _MOST_ROWS, _MOST_TERMS, _LONGEST_NAME = 6, 12, 12, 40
 # What is left out is told from this share of what all features move on.
 _WORTH_TELLING = 0.005
-# Signs that part the name of a category from that of its level.
-_SIGNS = "=_:- ."
 
 
 class Table(NamedTuple):
@@ -118,7 +116,7 @@ def _term(weight: float, symbol: str) -> str:
 
 def level(title: str, feature: Feature) -> str:
     """The level of a category that a column is of."""
-    return title.removeprefix(feature.name).lstrip(_SIGNS) or title
+    return title.removeprefix(feature.name).lstrip(PARTING) or title
 
 
 def fidelity(explanation: Explanation) -> Table:

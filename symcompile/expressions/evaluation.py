@@ -69,12 +69,7 @@ def jacobian(program: Program, X: Array, constants: Constants) -> tuple[Array, A
         "input": lambda column: (X[:, column], {}),
         "slot": lambda slot: (np.float64(constants[slot]), {slot: 1.0}),
     }
-    with np.errstate(all="ignore"):
-        duals = fold(program.instructions, {**_DUALS, **leaves})
-    value, slopes = duals[program.outputs[0]]
-    J = np.zeros((X.shape[0], program.n_slots))
-    for slot, slope in slopes.items():
-        J[:, slot] = slope
+    value, J = _differentiated(program, leaves, (X.shape[0], program.n_slots))
     return np.broadcast_to(value, (X.shape[0],)).astype(float), J
 
 
@@ -82,15 +77,23 @@ def slopes(program: Program, X: Array, constants: Constants) -> Array:
     """Derivative of the first output by each input column [n_samples, n_inputs], in the same way;
     0 where there is a step."""
     leaves: dict[str, Callable[[int], _Dual]] = {
-        "input": lambda place: (X[:, place], {place: 1.0}),
+        "input": lambda column: (X[:, column], {column: 1.0}),
         "slot": lambda slot: (np.float64(constants[slot]), {}),
     }
+    return _differentiated(program, leaves, X.shape)[1]
+
+
+def _differentiated(
+    program: Program, leaves: dict[str, Callable[[int], _Dual]], shape: tuple[int, ...]
+) -> tuple[Any, Array]:
+    """Value of the first output, and its derivatives by what the leaves count, of this shape."""
     with np.errstate(all="ignore"):
         duals = fold(program.instructions, {**_DUALS, **leaves})
-    result = np.zeros(X.shape)
-    for place, slope in duals[program.outputs[0]][1].items():
-        result[:, place] = slope
-    return result
+    value, found = duals[program.outputs[0]]
+    J = np.zeros(shape)
+    for place, slope in found.items():
+        J[:, place] = slope
+    return value, J
 
 
 def _chain_rule(op: str) -> Callable[..., _Dual]:
