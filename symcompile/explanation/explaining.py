@@ -174,7 +174,7 @@ def _told(
     def ask(X: Array) -> Array:
         return case.black_box(X, points.Y[0].shape[1])
 
-    moves = effects(place, points.synthetic, ask, link, [[f] for f in candidates])
+    moves = effects(place, points.synthetic, points.Y[0], ask, link, [[f] for f in candidates])
     fitted, judged = link.parts(points.Y[0]), link.parts(points.Y[1])
     order = np.argsort(-moves, axis=0, kind="stable")[: request.n_features]
     kept = [[candidates[k] for k in sorted(numbers)] for numbers in order.T.tolist()]
@@ -206,7 +206,7 @@ def _moved(
 ) -> dict[str, tuple[float, float]]:
     """By the title of what is told: what features that are left out move, and what all do."""
     others = [[f for f in candidates if f not in own] for own in kept]
-    moves = effects(place, points.synthetic, ask, points.link, [*others, candidates])
+    moves = effects(place, points.synthetic, points.Y[0], ask, points.link, [*others, candidates])
     return {
         points.link.title(k): (float(moves[number, number]), float(moves[-1, number]))
         for number, k in enumerate(points.link.told)

@@ -24,14 +24,15 @@ _POINTS = 200
 def effects(
     place: Neighbourhood,
     sample: Sample,
+    known: Array,
     ask: Callable[[Array], Array],
     link: Link,
     groups: Sequence[Sequence[Feature]],
 ) -> Array:
     """What putting the features of each group back to what they are at x moves [n_groups, n_parts]:
-    the weighted mean deviance between what fn says before and after."""
+    the weighted mean deviance between what fn says before, as is known of the sample, and after."""
     X, weights = sample.X[:_POINTS], sample.weights[:_POINTS]
-    before = link.parts(ask(X))
+    before = link.parts(known[: len(X)])
     moved = []
     for group in groups:
         columns = [column for feature in group for column in feature.columns]
