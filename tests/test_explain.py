@@ -242,6 +242,11 @@ def test_some_classes_against_all_others(outputs: Any, columns: list[int]) -> No
     assert P.min() >= 0.0
     assert (P.sum(axis=1) <= 1.0 + 1e-12).all()
     assert explanation.fidelity["equation"]["mse"] < 1e-3
+    for linear in (explanation.linear, explanation.logistic):
+        assert linear is not None
+        said = linear.predict(ROWS[:50])
+        assert said.shape == P.shape
+        assert np.abs(said - three(ROWS[:50])[:, columns]).mean() < 0.1
 
 
 def test_a_probability_alone_stays_in_its_bounds_where_it_is_said_to_be_one() -> None:

@@ -21,11 +21,11 @@ THREE = softmax(2.0 * RNG.normal(size=(50, 3)), axis=1)
 
 
 def part(y: Array, share: Array | None = None) -> Part:
-    return Part("p", 1, y, np.ones(len(y)) if share is None else share, True)
+    return Part(y, np.ones(len(y)) if share is None else share, is_odds=True)
 
 
 def values(y: Array) -> Part:
-    return Part("y", 0, y, np.ones(len(y)), False)
+    return Part(y, np.ones(len(y)), is_odds=False)
 
 
 def twice_kullback_leibler(p: float, q: float) -> float:
@@ -160,9 +160,9 @@ def test_of_three_classes_all_are_told_against_the_one_at_x() -> None:
         assert link.reference == likely
         assert link.classes == (0, 1, 2)
         assert link.told == tuple(k for k in range(3) if k != likely)
-        for one in link.parts(THREE):
-            both = THREE[:, one.output] + THREE[:, likely]
-            np.testing.assert_allclose(one.y, THREE[:, one.output] / both)
+        for k, one in zip(link.told, link.parts(THREE), strict=True):
+            both = THREE[:, k] + THREE[:, likely]
+            np.testing.assert_allclose(one.y, THREE[:, k] / both)
             np.testing.assert_allclose(one.share, both)
 
 
@@ -177,6 +177,16 @@ def test_of_some_classes_all_others_are_one(outputs: tuple[int, ...]) -> None:
     np.testing.assert_allclose(chosen[:, :-1], THREE[:, list(outputs)])
     np.testing.assert_allclose(chosen.sum(axis=1), 1.0)
     np.testing.assert_array_equal(link.outputs_of(chosen), chosen[:, :-1])
+    np.testing.assert_array_equal(link.answer(chosen), chosen[:, :-1])
+
+
+def test_answers_are_as_the_black_box_gives_them() -> None:
+    """One number for a row, or a list of one; of a probability alone not the other one."""
+    Y = PROBABILITIES[:, None]
+    for kind in ("identity", "logit"):
+        flat, listed = (link_of(kind, Y, Y[0], (0,), ("p",), flat=flat) for flat in (True, False))
+        np.testing.assert_array_equal(flat.answer(flat.chosen(Y)), PROBABILITIES)
+        np.testing.assert_array_equal(listed.answer(listed.chosen(Y)), Y)
 
 
 def test_one_column_is_a_probability_where_that_is_said() -> None:
@@ -196,8 +206,8 @@ def test_values_are_told_as_they_are(kind: str) -> None:
     assert [link.title(k) for k in link.told] == ["c", "a"]
     np.testing.assert_array_equal(link.chosen(Y), Y[:, [2, 0]])
     np.testing.assert_array_equal(link.inverse([Y[:, 2], Y[:, 0]]), Y[:, [2, 0]])
-    for one in link.parts(Y):
-        np.testing.assert_array_equal(one.y, Y[:, one.output])
+    for k, one in zip(link.told, link.parts(Y), strict=True):
+        np.testing.assert_array_equal(one.y, Y[:, k])
 
 
 def test_probabilities_are_values_where_that_is_said() -> None:

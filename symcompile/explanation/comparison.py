@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from symcompile.explanation.linear import LinearLaw, joined, linear_law
 from symcompile.explanation.neighbourhood import Neighbourhood, effective_sample_size
 from symcompile.explanation.points import ROUNDING, Points
 from symcompile.explanation.request import Case
-from symcompile.explanation.surrogate import Found
+from symcompile.explanation.surrogate import Found, predicted
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import controls
 
@@ -40,40 +40,11 @@ def compared(
     moved: dict[str, tuple[float, float]],
 ) -> Explanation:
     """The explanation: what is told, and how near it is on fresh points, beside its controls."""
-    link, seen = points.link, points.seen
-    Y = np.vstack(points.Y[:2])
-    both = controls(seen.X, link.chosen(Y), seen.weights)
-    titles = tuple(link.name(k) for k in link.classes)
-    spread = seen.X.std(axis=0)
-    linear = LinearLaw(case.features, both.linear, titles, spread, flat=points.flat)
-    logistic = None
-    if link.is_odds:
-        maps = joined([linear_law(part, seen.X, seen.weights) for part in link.parts(Y)])
-        told_titles = tuple(link.title(k) for k in link.told)
-        logistic = LinearLaw(case.features, maps, told_titles, spread, link, points.flat)
-    explanation = Explanation(
-        told,
-        case.features,
-        link,
-        place,
-        case.request.search.operators,
-        points.Y[3][0],
-        {},
-        effective_sample_size(points.synthetic.weights),
-        case.request.n_synthetic,
-        linear,
-        logistic,
-        False,
-        tuple(feature.name for feature in selected),
-        {title: left for title, (left, _) in moved.items()},
-        {title: whole for title, (_, whole) in moved.items()},
-        Fresh(np.empty((0, 0)), np.empty((0, 0)), np.empty(0)),
-        points.flat,
-        case.request,
-    )
+    link, fresh = points.link, points.fresh
+    mean, linear, logistic = _laws(case, points)
     surrogates: dict[str, Callable[[Array], Array]] = {
-        EQUATION: explanation.chosen,
-        MEAN: both.mean.predict,
+        EQUATION: partial(predicted, told, link),
+        MEAN: mean,
         RIDGE: linear.chosen,
     }
     if logistic is not None:
@@ -82,27 +53,54 @@ def compared(
         surrogates |= lime_surrogates(
             case.black_box, case.features, link, case.x, case.rows, case.request.seed
         )
-    return _with_fidelity(case, points, explanation, surrogates)
-
-
-def _with_fidelity(
-    case: Case,
-    points: Points,
-    explanation: Explanation,
-    surrogates: dict[str, Callable[[Array], Array]],
-) -> Explanation:
-    link, fresh = points.link, points.fresh
-    truth, at_x = link.chosen(points.Y[2]), link.chosen(points.Y[3])[0]
     said = {name: predict(fresh.X) for name, predict in surrogates.items()}
-    fidelity = {
-        name: measured(link, truth, said[name], fresh.weights, (at_x, predict(case.x[None])[0]))
-        for name, predict in surrogates.items()
+    truth, at_x = link.chosen(points.Y[2]), link.chosen(points.Y[3])[0]
+    return Explanation(
+        told=told,
+        features=case.features,
+        link=link,
+        neighbourhood=place,
+        operators=case.request.search.operators,
+        output_at_x=points.Y[3][0],
+        fidelity={
+            name: measured(link, truth, said[name], fresh.weights, (at_x, predict(case.x[None])[0]))
+            for name, predict in surrogates.items()
+        },
+        effective_sample_size=effective_sample_size(points.synthetic.weights),
+        n_synthetic=case.request.n_synthetic,
+        linear=linear,
+        logistic=logistic,
+        linear_is_as_good=_linear_is_as_good(said, truth, fresh.weights),
+        selected=tuple(feature.name for feature in selected),
+        left_out={title: left for title, (left, _) in moved.items()},
+        explained={title: whole for title, (_, whole) in moved.items()},
+        fresh=Fresh(truth, said[EQUATION], fresh.weights),
+        request=case.request,
+    )
+
+
+def _laws(
+    case: Case, points: Points
+) -> tuple[Callable[[Array], Array], LinearLaw, LinearLaw | None]:
+    """The mean, the ridge, and of probabilities the ridge of log-odds, of all that was seen."""
+    link, seen = points.link, points.seen
+    Y, spread = np.vstack(points.Y[:2]), seen.X.std(axis=0)
+    both = controls(seen.X, link.chosen(Y), seen.weights)
+    linear = LinearLaw(case.features, both.linear, link, of_odds=False, spread=spread)
+    if not link.is_odds:
+        return both.mean.predict, linear, None
+    maps = joined([linear_law(part, seen.X, seen.weights) for part in link.parts(Y)])
+    logistic = LinearLaw(case.features, maps, link, of_odds=True, spread=spread)
+    return both.mean.predict, linear, logistic
+
+
+def _linear_is_as_good(said: dict[str, Array], truth: Array, weights: Array) -> bool:
+    """Whether the equation is no better than the better one of the linear laws."""
+    errors = {
+        name: _errors(truth, said[name]) for name in (EQUATION, RIDGE, LOGISTIC) if name in said
     }
-    rivals = [name for name in (RIDGE, LOGISTIC) if name in surrogates]
-    errors = {name: _errors(truth, said[name]) for name in (EQUATION, *rivals)}
-    as_good = not all(_is_better(errors[EQUATION], errors[name], fresh.weights) for name in rivals)
-    seen = Fresh(truth, said[EQUATION], fresh.weights)
-    return replace(explanation, fidelity=fidelity, linear_is_as_good=as_good, fresh=seen)
+    own = errors.pop(EQUATION)
+    return not all(_is_better(own, other, weights) for other in errors.values())
 
 
 def _errors(truth: Array, prediction: Array) -> Array:

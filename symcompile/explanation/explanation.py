@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from symcompile.errors import DataError
 from symcompile.explanation.contributions import Contributions, contributions
 from symcompile.explanation.features import Features
@@ -18,7 +16,7 @@ from symcompile.explanation.linear import LinearLaw
 from symcompile.explanation.link import Link
 from symcompile.explanation.neighbourhood import Neighbourhood
 from symcompile.explanation.request import Request
-from symcompile.explanation.surrogate import Found
+from symcompile.explanation.surrogate import Found, predicted
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.expressions.operator_set import OperatorSet
@@ -69,7 +67,6 @@ class Explanation:
         left_out: mean deviance by which all others move what is told, by its title; and
         explained: the same of all features.
         fresh: what `fidelity` was measured on.
-        flat: whether the black box gives one number for a row, and not a list of one.
         request: what it was asked for; None once it was pickled.
     """
 
@@ -89,7 +86,6 @@ class Explanation:
     left_out: Mapping[str, float]
     explained: Mapping[str, float]
     fresh: Fresh
-    flat: bool
     request: Request | None
 
     @cached_property
@@ -124,14 +120,11 @@ class Explanation:
 
         Raises DataError for other features, or a category that data does not have.
         """
-        outputs = self.link.outputs_of(self.chosen(self.features.encode(X, "X")))
-        return outputs[:, 0] if self.flat else outputs
+        return self.link.answer(self.chosen(self.features.encode(X, "X")))
 
     def chosen(self, X: Array) -> Array:
         """The same for numbers X [n_rows, n_columns], of all classes that are told."""
-        with np.errstate(all="ignore"):
-            etas = [self.told[k].equation.predict(X) for k in self.link.told]
-        return self.link.inverse(etas)
+        return predicted(self.told, self.link, X)
 
     @cached_property
     def contributions(self) -> dict[int, Contributions]:

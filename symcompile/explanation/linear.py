@@ -31,31 +31,34 @@ class LinearLaw:
 
     Attributes:
         map: weights [n_equations, n_columns] and biases.
-        titles: what each is of.
+        link: how outputs follow.
+        of_odds: whether it is of log-odds, and not of the outputs, or probabilities, themselves.
         spread: standard deviation of each column around x [n_columns].
-        link: None for one of the outputs, or probabilities, themselves.
-        flat: whether the black box gives one number for a row.
     """
 
     features: Features
     map: LinearMap
-    titles: tuple[str, ...]
+    link: Link
+    of_odds: bool
     spread: Array
-    link: Link | None = None
-    flat: bool = False
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What each map is of."""
+        if self.of_odds:
+            return tuple(self.link.title(k) for k in self.link.told)
+        return tuple(self.link.name(k) for k in self.link.classes)
 
     def predict(self, X: Any) -> Array:
         """Outputs [n_rows, n_outputs] of rows as the user's own are; [n_rows] where fn gives one
         number for a row."""
-        values = self.chosen(self.features.encode(X, "X"))
-        outputs = values if self.link is None else self.link.outputs_of(values)
-        return outputs[:, 0] if self.flat else outputs
+        return self.link.answer(self.chosen(self.features.encode(X, "X")))
 
     def chosen(self, X: Array) -> Array:
         """Outputs, or probabilities of all classes that are told [n_rows, n_classes], of numbers X
         [n_rows, n_columns]."""
         values = self.map.predict(X)
-        return values if self.link is None else self.link.inverse(list(values.T))
+        return self.link.inverse(list(values.T)) if self.of_odds else values
 
     def coefficients(self, equation: int = 0) -> dict[str, float]:
         """By column, those that are not zero, the largest in the units of the column first."""

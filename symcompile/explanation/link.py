@@ -37,15 +37,11 @@ class Part:
     """What one equation is of.
 
     Attributes:
-        title: in words.
-        output: the number of the class, or of the output.
         y: values, or probabilities of the class where it is this or the reference [n_samples].
         share: by which rows count [n_samples].
         is_odds: whether the equation is of log-odds.
     """
 
-    title: str
-    output: int
     y: Array
     share: Array
     is_odds: bool
@@ -129,11 +125,13 @@ class Link:
         names: what all outputs are called.
         reference: the class that others are told against, or None for values; REST for all that
             are not explained.
+        flat: whether the black box gives one number for a row, and not a list of one.
     """
 
     outputs: tuple[int, ...]
     names: tuple[str, ...]
     reference: int | None = None
+    flat: bool = False
 
     @property
     def is_odds(self) -> bool:
@@ -162,12 +160,12 @@ class Link:
         """What equations are fitted to, of outputs Y [n_samples, n_outputs] of the black box."""
         every = np.ones(len(Y))
         if self.reference is None:
-            return [Part(self.title(k), k, Y[:, k], every, False) for k in self.told]
+            return [Part(Y[:, k], every, is_odds=False) for k in self.told]
         P = dict(zip(self.classes, self.chosen(Y).T, strict=True))
         parts = []
         for k in self.told:
             both = np.maximum(P[k] + P[self.reference], 1e-12)
-            parts.append(Part(self.title(k), k, P[k] / both, both, True))
+            parts.append(Part(P[k] / both, both, is_odds=True))
         return parts
 
     def chosen(self, Y: Array) -> Array:
@@ -196,8 +194,13 @@ class Link:
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
     def outputs_of(self, chosen: Array) -> Array:
-        """Without what is not asked for."""
+        """Without the class that is all others [n_samples, n_outputs], of what `chosen` gives."""
         return chosen[:, : len(self.outputs)]
+
+    def answer(self, chosen: Array) -> Array:
+        """The same as the black box gives it: [n_samples] where it gives one number for a row."""
+        outputs = self.outputs_of(chosen)
+        return outputs[:, 0] if self.flat else outputs
 
     def expressions(self, told: Sequence[sympy.Expr]) -> list[sympy.Expr]:
         """The outputs as closed forms, of those of each equation."""
@@ -216,16 +219,23 @@ REST = -1
 
 
 def link_of(
-    kind: str, Y: Array, at_x: Array, outputs: tuple[int, ...], names: tuple[str, ...]
+    kind: str,
+    Y: Array,
+    at_x: Array,
+    outputs: tuple[int, ...],
+    names: tuple[str, ...],
+    *,
+    flat: bool = False,
 ) -> Link:
     """The link of outputs Y [n_samples, n_outputs], of which `at_x` [n_outputs] are those at x.
 
     Args:
         kind: "identity", "logit", or "auto": "logit" for two and more columns that are
             probabilities on every row, else "identity".
+        flat: whether the black box gives one number for a row.
     """
     if kind == "identity" or (kind == "auto" and not are_probabilities(Y)):
-        return Link(outputs, names)
+        return Link(outputs, names, flat=flat)
     count = len(names)
     inside = Y.min() >= -_SUM and Y.max() <= 1.0 + _SUM
     if not (inside and count == 1) and not are_probabilities(Y):
@@ -234,10 +244,10 @@ def link_of(
             f" {count} columns: expected numbers from 0 to 1 that add up to one, or one column"
         )
     if len(outputs) < count or count == 1:
-        return Link(outputs, names, REST)
+        return Link(outputs, names, REST, flat)
     # Of two, the second one against the first, as in logistic regression; else against what fn
     # says at x, which is what is asked about.
-    return Link(outputs, names, 0 if count == 2 else int(at_x.argmax()))
+    return Link(outputs, names, 0 if count == 2 else int(at_x.argmax()), flat)
 
 
 def are_probabilities(Y: Array) -> bool:

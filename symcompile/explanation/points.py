@@ -32,7 +32,6 @@ class Points:
     fresh: Sample
     Y: tuple[Array, Array, Array, Array]
     link: Link
-    flat: bool
 
     @property
     def seen(self) -> Sample:
@@ -52,10 +51,10 @@ def asked(case: Case, place: Neighbourhood) -> Points:
     Y = case.black_box(np.vstack(samples))
     case.black_box.check_repeats(fitted.X, Y)
     names = case.output_names(Y.shape[1], flat)
-    link = link_of(request.link, Y, Y[-1], case.output_numbers(names), names)
+    link = link_of(request.link, Y, Y[-1], case.output_numbers(names), names, flat=flat)
     _check_varies(link, Y, case.black_box.classes)
     ends = np.cumsum([len(sample) for sample in samples])[:-1]
-    return Points(synthetic, fitted, judged, fresh, tuple(np.split(Y, ends)), link, flat)  # type: ignore[arg-type]
+    return Points(synthetic, fitted, judged, fresh, tuple(np.split(Y, ends)), link)  # type: ignore[arg-type]
 
 
 def _check_varies(link: Link, Y: Array, classes: tuple[str, ...]) -> None:

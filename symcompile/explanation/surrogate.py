@@ -9,7 +9,7 @@ better, one of them is the equation, whatever the limit of complexity is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ import sympy
 
 from symcompile.explanation.features import Feature
 from symcompile.explanation.linear import linear_expression, linear_law, shorter_laws
-from symcompile.explanation.link import Part
+from symcompile.explanation.link import Link, Part
 from symcompile.explanation.neighbourhood import Sample
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
@@ -92,6 +92,12 @@ class Found:
         """Whether it is a sum of inputs, each with a coefficient."""
         terms = self.equation.sympy.as_coefficients_dict()
         return all(term.is_Symbol or term.is_number for term in terms)
+
+
+def predicted(told: Mapping[int, Found], link: Link, X: Array) -> Array:
+    """What equations say of rows X [n_rows, n_columns], as `Link.chosen` gives it."""
+    with np.errstate(all="ignore"):
+        return link.inverse([told[k].equation.predict(X) for k in link.told])
 
 
 def found(
