@@ -244,9 +244,9 @@ def test_some_classes_against_all_others(outputs: Any, columns: list[int]) -> No
     assert explanation.fidelity["equation"]["mse"] < 1e-3
     for linear in (explanation.linear, explanation.logistic):
         assert linear is not None
-        said = linear.predict(ROWS[:50])
+        said, truth = linear.predict(ROWS[:50]), three(ROWS[:50])[:, columns]
         assert said.shape == P.shape
-        assert np.abs(said - three(ROWS[:50])[:, columns]).mean() < 0.1
+        assert all(np.corrcoef(a, b)[0, 1] > 0.8 for a, b in zip(said.T, truth.T, strict=True))
 
 
 def test_a_probability_alone_stays_in_its_bounds_where_it_is_said_to_be_one() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from symcompile import explain
 from symcompile.errors import DataError, EngineError
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import VALUES
@@ -509,6 +510,37 @@ def test_ctrl_c_ends_the_whole_compile_not_one_search(search, monkeypatch):
     search.interrupt = True
     with pytest.raises(KeyboardInterrupt):
         fit(PySREngine())
+
+
+def test_a_prediction_is_explained_by_what_pysr_finds(search):
+    """In a short search with weights; constants are fitted again."""
+    X = np.random.default_rng(0).uniform(0.5, 2.0, (200, 3))
+
+    def fn(rows):
+        return 3.0 * np.exp(-1.3 * rows[:, 0] * rows[:, 2]) + rows[:, 1]
+
+    search.rows = [(1, 0.5, "1.9"), (9, 0.01, "(exp((x0 * x2) * -1.2) * 2.5) + x1")]
+    explanation = explain(fn, X[5], X, engine="pysr", operators=["+", "*", "exp"], lime=False)
+    assert np.allclose(explanation.predict(X), fn(X))
+    assert explanation.told[0].equation.complexity < 15
+    assert not explanation.linear_is_as_good
+    assert np.ptp(search.call["weights"]) > 0.0
+    assert search.call["niterations"] == 10
+
+
+def test_classes_are_explained_by_what_pysr_finds(search):
+    """Each against the others, in one search after the other."""
+    X = np.random.default_rng(0).uniform(0.5, 2.0, (200, 2))
+
+    def classes(rows):
+        scores = np.column_stack([2.0 * rows[:, 0] * rows[:, 1], 3.0 * rows[:, 1], rows[:, 0]])
+        return special.softmax(scores, axis=1)
+
+    search.rows = [(1, 0.5, "0.5"), (7, 0.01, "(x0 * x1) + (x0 * -0.5)")]
+    explanation = explain(classes, X[5], X, engine="pysr", lime=False)
+    assert len(search.calls) == len(explanation.told) == 2
+    assert all(np.ptp(call["weights"]) > 0.0 for call in search.calls)
+    assert np.allclose(explanation.predict(X).sum(axis=1), 1.0)
 
 
 # ---------------------------------------------------------------- data that needs no search
