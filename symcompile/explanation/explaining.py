@@ -42,7 +42,7 @@ def explain(
     n_features: int = 15,
     extrapolate: bool = False,
     operators: Operators = ("+", "*", "inv"),
-    max_complexity: int = 40,
+    max_complexity: int | None = None,
     engine: str | Engine = "auto",
     engine_options: Mapping[str, Any] | None = None,
     budget: float | None = None,
@@ -90,8 +90,10 @@ def explain(
         n_features: features that equations may hold: those that move fn most around x, see
             `symcompile.explanation.selection`. A category counts once.
         extrapolate: explain an x as well that is outside of the data.
-        operators, max_complexity, engine, engine_options, executor: as for `symcompile`; without
-            options, a search is a short one.
+        max_complexity: of equations. When left out, 40 for what is searched for, and linear laws
+            may be longer.
+        operators, engine, engine_options, executor: as for `symcompile`; without options, a search
+            is a short one.
         budget: seconds of search for each equation, see `symcompile`.
         lime: whether LIME is measured beside it, by the package `lime`; None for if it is there.
         seed: same seed, same machine, same explanation, as long as no budget ends the search.
@@ -189,6 +191,7 @@ def _told(
         case.features.symbols,
         places,
         request.search,
+        longest=request.max_complexity,
         seed=request.seed,
         budget=request.budget,
         executor=request.executor,

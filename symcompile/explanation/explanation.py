@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from symcompile.compiled import Compiled
     from symcompile.explanation.report import ExplanationReport
     from symcompile.explanation.stability import Stability
+    from symcompile.regression.pareto import ParetoFront
 
 # Of surrogates, beside those of `lime_control`.
 EQUATION, MEAN, RIDGE, LOGISTIC = "equation", "mean", "ridge", "logistic ridge"
@@ -96,6 +97,13 @@ class Explanation:
             k: Equation.of(expr, self.features.symbols, self.operators)
             for k, expr in zip(self.link.outputs, expressions, strict=True)
         }
+
+    @property
+    def fronts(self) -> dict[int, ParetoFront]:
+        """Of each output, or class, the equations that what is told was chosen from, the shortest
+        first: each with a lower mean deviance than all before it on the rows to choose by. `r2`
+        of the front is the share that an equation explains; `max_complexity` asks for another."""
+        return {k: found.front for k, found in self.told.items()}
 
     @property
     def log_odds(self) -> dict[int, Equation]:

@@ -113,8 +113,10 @@ class Neighbourhood:
 
     @property
     def mean(self) -> Array:
-        """Of the neighbours [n_columns]: what contributions are told from."""
-        return np.asarray(self.neighbours.mean(axis=0))
+        """Of the neighbours [n_columns]: what contributions are told from. Where all have the same,
+        that itself: a mean would differ by rounding."""
+        same = np.ptp(self.neighbours, axis=0) == 0.0
+        return np.where(same, self.neighbours[0], self.neighbours.mean(axis=0))
 
 
 def _levels(frequency: Array, count: int, rng: np.random.Generator) -> Array:

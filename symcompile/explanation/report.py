@@ -73,6 +73,14 @@ def _told(explanation: Explanation) -> Iterator[dict[str, Any]]:
             "text": found.equation.text(6),
             "complexity": found.equation.complexity,
             "linear": found.is_linear,
+            "front": [
+                {
+                    "complexity": equation.complexity,
+                    "explained": _number(found.front.r2(equation)),
+                    "text": equation.text(6),
+                }
+                for equation in found.front
+            ],
             "left_out": _number(explanation.left_out[title]),
             "explained": _number(explanation.explained[title]),
         }

@@ -21,6 +21,8 @@ from symcompile.target import is_count, is_number, is_positive
 LINKS = ("auto", "identity", "logit")
 # Fewer points than this tell nothing.
 _FEWEST = 20
+# Complexity of what is searched for where nothing else is asked for.
+LONGEST = 40
 # What a search may take where nothing else is asked for, by the name of the engine: what holds
 # around a point is short, and whoever asks waits for it.
 _QUICK: dict[str, dict[str, Any]] = {
@@ -51,7 +53,7 @@ class Request:
     n_features: int = 15
     extrapolate: bool = False
     operators: Operators = ("+", "*", "inv")
-    max_complexity: int = 40
+    max_complexity: int | None = None
     engine: str | Engine = "auto"
     engine_options: Mapping[str, Any] | None = None
     budget: float | None = None
@@ -87,7 +89,7 @@ class Request:
         def options(own: Mapping[str, Any] | None) -> Options:
             return Options(
                 self.operators if isinstance(self.engine, str) else None,
-                self.max_complexity,
+                LONGEST if self.max_complexity is None else self.max_complexity,
                 self.engine,
                 own,
                 seed=self.seed,

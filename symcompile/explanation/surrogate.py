@@ -4,7 +4,8 @@ Searches see squared errors. Of log-odds these are the errors of a parabola that
 value and slope at the linear law of the selected features. The constants of whatever was found are
 then fitted to the deviance itself, and equations compete by it on points of their own: the simplest
 of those within 5 % of the lowest. So do linear laws of the selected features: where nothing is
-better, one of them is the equation, whatever the limit of complexity is.
+better, one of them is the equation. They may be longer than what is searched for, since a sum of
+many terms still reads term by term; but not longer than what was asked for.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
 from symcompile.regression.fit import Fit
 from symcompile.regression.least_squares import fit_constants
+from symcompile.regression.pareto import ParetoFront
 from symcompile.regression.refine import Refine
 from symcompile.storage.journal import Journal
 
@@ -83,15 +85,26 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """An equation in all columns."""
+    """An equation in all columns.
+
+    Attributes:
+        front: what it was chosen from, with mean deviances on the rows to choose by (of values
+            squared errors) in the place of squared errors, and that of a constant in the place of
+            the variance.
+    """
 
     equation: Equation
+    front: ParetoFront
 
     @cached_property
     def is_linear(self) -> bool:
-        """Whether it is a sum of inputs, each with a coefficient."""
-        terms = self.equation.sympy.as_coefficients_dict()
-        return all(term.is_Symbol or term.is_number for term in terms)
+        return is_linear(self.equation)
+
+
+def is_linear(equation: Equation) -> bool:
+    """Whether it is a sum of inputs, each with a coefficient."""
+    terms = equation.sympy.as_coefficients_dict()
+    return all(term.is_Symbol or term.is_number for term in terms)
 
 
 def predicted(told: Mapping[int, Found], link: Link, X: Array) -> Array:
@@ -106,6 +119,7 @@ def found(
     places: Array,
     engine: Engine,
     *,
+    longest: int | None,
     seed: int,
     budget: float | None,
     executor: Executor | None,
@@ -114,6 +128,7 @@ def found(
 
     Args:
         symbols: names of all columns.
+        longest: complexity that no equation has more than; None for any linear law.
         places: rows [n_rows, n_columns] on which an equation has to be finite, and if it is of
             values no farther out than these are from each other.
     """
@@ -127,7 +142,7 @@ def found(
     searched = [fit for fit in fits if fit.data.X.shape[1] and np.ptp(fit.data.y) > 0.0]
     fronts = Searches(searched, Journal(None), executor).refined() if searched else {}
     return [
-        _chosen(problem, fronts.get(fit.key, ()), engine, symbols, places)
+        _chosen(problem, fronts.get(fit.key, ()), engine, symbols, places, longest)
         for problem, fit in zip(problems, fits, strict=True)
     ]
 
@@ -146,6 +161,7 @@ def _chosen(
     engine: Engine,
     symbols: tuple[str, ...],
     places: Array,
+    longest: int | None,
 ) -> Found:
     """The simplest of all candidates within 5 % of the lowest loss on rows of their own."""
     fitted = problem.dataset(problem.fitted, deviance=True)
@@ -154,12 +170,23 @@ def _chosen(
     candidates = [_Candidate(_refitted(equation, fitted)) for equation in front]
     candidates += _linear_candidates(problem, names, engine)
     part, columns = problem.fitted[1], problem.columns
-    sane = [one for one in candidates if _is_sane(one.equation, part, places[:, columns])]
+    sane = [
+        one
+        for one in candidates
+        if (longest is None or one.equation.complexity <= longest)
+        and _is_sane(one.equation, part, places[:, columns])
+    ]
     losses = [judged.loss_of(one.equation) for one in sane]
     limit = (1.0 + LEVEL) * min(losses)
     near = [one for one, loss in zip(sane, losses, strict=True) if loss <= limit]
     best = min(near, key=lambda one: one.equation.complexity)
-    return Found(_completed(best, problem, symbols, engine))
+    of_constant = losses[-1]  # the shortest linear law
+    ranked = ParetoFront.of(
+        (replace(one.equation, loss=x) for one, x in zip(sane, losses, strict=True)), of_constant
+    )
+    shown = tuple(replace(equation, symbols=symbols) for equation in ranked)
+    front = replace(ranked, equations=shown)
+    return Found(_completed(best, problem, symbols, engine), front)
 
 
 def _linear_candidates(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from symcompile.explanation.features import CATEGORY, PARTING, Feature
 from symcompile.explanation.fidelity import MEASURES
+from symcompile.explanation.request import LONGEST
+from symcompile.explanation.surrogate import Found, is_linear
+from symcompile.expressions.equation import Equation
+from symcompile.expressions.evaluation import Array
 from symcompile.report.metrics import figure
 from symcompile.report.plain_text import count, cut
 
@@ -54,33 +61,39 @@ def setting(explanation: Explanation) -> list[str]:
 def laws(explanation: Explanation) -> list[tuple[str, str]]:
     """What each equation is of, and the equation."""
     return [
-        (
-            explanation.link.title(k),
-            sum_text(explanation, k) if found.is_linear else found.equation.text(4),
-        )
+        (explanation.link.title(k), _law(explanation, found.equation, linear=found.is_linear))
         for k, found in explanation.told.items()
     ]
 
 
-def sum_text(explanation: Explanation, output: int) -> str:
-    """A linear law; levels of a category in brackets, with what they add to the one of x."""
-    equation, features = explanation.told[output].equation, explanation.features
+def _law(explanation: Explanation, equation: Equation, *, linear: bool) -> str:
+    if not linear:
+        return equation.text(4)
     terms = equation.sympy.as_coefficients_dict()
     weights = {term.name: float(value) for term, value in terms.items() if term.is_Symbol}
     constant = sum(float(value * term) for term, value in terms.items() if term.is_number)
+    row = np.array([weights.get(symbol, 0.0) for symbol in explanation.features.symbols])
+    return _sum_text(explanation.linear, constant, row)
+
+
+def _sum_text(law: LinearLaw, constant: float, weights: Array, most: int | None = None) -> str:
+    """A sum of terms, or those that move it most around x; features that move it most first, levels
+    of a category in brackets, each with what it adds."""
+    features, moves = law.features, np.square(weights * law.spread)
+    order = sorted(np.flatnonzero(weights).tolist(), key=lambda column: -moves[column])
+    shown = set(order[:most])
+    held = [f for f in features.features if shown & set(f.columns)]
+    held.sort(key=lambda feature: -float(moves[list(feature.columns)].sum()))
     parts = [f"{constant:.4g}"]
-    for feature in features.features:
-        own = [
-            (c, weights[features.symbols[c]])
-            for c in feature.columns
-            if features.symbols[c] in weights
-        ]
-        if len(feature.columns) > 1 and own:
+    for feature in held:
+        own = [(c, float(weights[c])) for c in feature.columns if c in shown]
+        if len(feature.columns) > 1:
             levels = (f"{level(features.titles[c], feature)} {w:+.4g}" for c, w in own)
             parts.append(f"+ {feature.name}[{', '.join(levels)}]")
         else:
-            parts += (_term(w, features.symbols[c]) for c, w in own)
-    return " ".join(parts)
+            parts += [f"{'-' if w < 0 else '+'} {abs(w):.4g}*{features.symbols[c]}" for c, w in own]
+    left = len(order) - len(shown)
+    return " ".join(parts) + f" and {count(left, 'term')} more" * (left > 0)
 
 
 def remarks(explanation: Explanation) -> Iterator[str]:
@@ -92,26 +105,31 @@ def remarks(explanation: Explanation) -> Iterator[str]:
         whole = explanation.explained[title]
         if left > _WORTH_TELLING * whole:
             yield f"features that are left out move {title} by {left / whole:.1%} of what all do"
+    for k, found in explanation.told.items():
+        if found.equation.complexity > LONGEST:
+            yield from _shorter(explanation, link.title(k), found)
     if explanation.linear_is_as_good:
         law = explanation.logistic or explanation.linear
         yield f"a linear law of all features is as good, or better: {law_text(law)}"
 
 
+def _shorter(explanation: Explanation, title: str, found: Found) -> Iterator[str]:
+    """Of a long equation the most accurate one that is not."""
+    short = [equation for equation in found.front if equation.complexity <= LONGEST]
+    if not short:
+        return
+    law = _law(explanation, short[-1], linear=is_linear(short[-1]))
+    share, best = (found.front.r2(e) for e in (short[-1], found.front.most_accurate))
+    yield (
+        f"a shorter one, of complexity {short[-1].complexity}, explains {share:.1%} and not"
+        f" {best:.1%}: {title} = {law}"
+    )
+
+
 def law_text(law: LinearLaw) -> str:
     """A linear law of all features, by the terms that move it most."""
-    texts = []
-    for number, title in enumerate(law.titles):
-        weights = law.map.weight[number]
-        order = sorted(range(len(weights)), key=lambda k: -abs(weights[k] * law.spread[k]))
-        used = [k for k in order if weights[k]]
-        terms = [_term(weights[k], law.features.symbols[k]) for k in used[:_MOST_TERMS]]
-        more = f" and {len(used) - len(terms)} terms more" * (len(used) > len(terms))
-        texts.append(" ".join([f"{title} = {law.map.bias[number]:.4g}", *terms]) + more)
-    return "; ".join(texts)
-
-
-def _term(weight: float, symbol: str) -> str:
-    return f"{'-' if weight < 0 else '+'} {abs(weight):.4g}*{symbol}"
+    laws = zip(law.titles, law.map.bias.tolist(), law.map.weight, strict=True)
+    return "; ".join(f"{t} = {_sum_text(law, bias, row, _MOST_TERMS)}" for t, bias, row in laws)
 
 
 def level(title: str, feature: Feature) -> str:
@@ -146,7 +164,8 @@ def contribution_tables(explanation: Explanation) -> Iterator[Table]:
         own = of_output.by_feature
         shown = list(own.items())[:_MOST_ROWS]
         rows = [_contribution_row(explanation, name, one) for name, one in shown]
-        more = f"and {len(own) - len(rows)} features more" * (len(own) > len(rows))
+        left = len(own) - len(rows)
+        more = f"and {count(left, 'feature')} more" * (left > 0)
         yield Table(title, [["feature", "at x", "slope", "contribution"], *rows], more)
 
 
@@ -172,17 +191,9 @@ def value_at_x(explanation: Explanation, feature: Feature) -> str:
 
 
 def legend(explanation: Explanation) -> str:
-    """What symbols stand for, where that is not their name, as far as they are shown as such."""
+    """What symbols stand for, where that is not their name, as far as they are shown."""
     features = explanation.features
-    shown: set[str] = set()
-    for found in explanation.told.values():
-        used = found.equation.uses
-        for feature in features.features:
-            own = {features.symbols[c] for c in feature.columns} & used
-            if not (found.is_linear and len(feature.columns) > 1):
-                shown |= own
+    said = [*(law for _, law in laws(explanation)), *remarks(explanation)]
+    shown = set(re.findall(r"\w+", " ".join(said)))
     pairs = zip(features.symbols, features.titles, strict=True)
-    other = [
-        f"{symbol} is {title}" for symbol, title in pairs if symbol in shown and symbol != title
-    ]
-    return "; ".join(other)
+    return "; ".join(f"{symbol} is {t}" for symbol, t in pairs if symbol in shown and symbol != t)
