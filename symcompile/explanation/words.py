@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _MOST_OUTPUTS, _MOST_ROWS, _MOST_TERMS, _LONGEST_NAME = 6, 12, 12, 40
 # What is left out is told from this share of what all features move on.
 _WORTH_TELLING = 0.005
+# A contribution below this share of the largest one is none.
+_ROUNDING = 1e-9
 
 
 class Table(NamedTuple):
@@ -163,21 +165,26 @@ def contribution_tables(explanation: Explanation) -> Iterator[Table]:
         )
         own = of_output.by_feature
         shown = list(own.items())[:_MOST_ROWS]
-        rows = [_contribution_row(explanation, name, one) for name, one in shown]
+        largest = max((abs(one.integrated) for one in own.values()), default=0.0)
+        rows = [_contribution_row(explanation, name, one, largest) for name, one in shown]
         left = len(own) - len(rows)
         more = f"and {count(left, 'feature')} more" * (left > 0)
         yield Table(title, [["feature", "at x", "slope", "contribution"], *rows], more)
 
 
-def _contribution_row(explanation: Explanation, name: str, one: Contribution) -> list[str]:
+def _contribution_row(
+    explanation: Explanation, name: str, one: Contribution, largest: float
+) -> list[str]:
     feature = next(f for f in explanation.features.features if f.name == name)
     # A category can't change a little.
     slope = "-" if feature.kind == CATEGORY else figure(one.gradient)
+    # x as its neighbours are on average, but for rounding.
+    integrated = one.integrated if abs(one.integrated) > _ROUNDING * largest else 0.0
     return [
         cut(name, _LONGEST_NAME),
         value_at_x(explanation, feature),
         slope,
-        f"{one.integrated:+.4g}",
+        f"{integrated:+.4g}",
     ]
 
 
