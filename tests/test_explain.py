@@ -383,6 +383,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "points": (lambda: explain(law, AT, ROWS, n_synthetic=3), "n_synthetic is 3"),
     "weight": (lambda: explain(law, AT, ROWS, real_weight=-1), "real_weight is -1"),
     "variance": (lambda: explain(law, AT, ROWS, variance=[1.0, 2.0]), "one for each of 3 features"),
+    "bandwidth": (
+        lambda: explain(law, AT, ROWS, bandwidth=1e-6),
+        r"bandwidth is 1e-06 .* too far from it to count: give a larger one",
+    ),
     "metric": (lambda: explain(law, AT, ROWS, metric="mine"), "metric='mine'"),
     "link": (lambda: explain(law, AT, ROWS, link="probit"), "link is 'probit'"),
     "fixed": (lambda: explain(law, AT, ROWS, fixed=["age"]), "fixed names 'age'"),

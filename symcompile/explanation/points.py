@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from symcompile.errors import DataError
 from symcompile.explanation.link import Link, link_of
-from symcompile.explanation.neighbourhood import Neighbourhood, Sample
+from symcompile.explanation.neighbourhood import Neighbourhood, Sample, effective_sample_size
 from symcompile.explanation.request import Case
 from symcompile.expressions.evaluation import Array
 
 # A change of an output below this share of its size is rounding.
 ROUNDING = 1e-9
+# Points that have to count.
+_FEWEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def asked(case: Case, place: Neighbourhood) -> Points:
     request = case.request
     streams = np.random.default_rng(request.seed).spawn(3)
     synthetic, judged, fresh = (place.draw(request.n_synthetic, stream) for stream in streams)
+    _check_counts(place, (synthetic, judged, fresh))
     real = Sample(place.neighbours, np.full(len(place.neighbours), request.real_weight))
     fitted = synthetic.joined(real)
     flat = case.black_box.is_flat(case.x)
@@ -55,6 +59,15 @@ def asked(case: Case, place: Neighbourhood) -> Points:
     _check_varies(link, Y, case.black_box.classes)
     ends = np.cumsum([len(sample) for sample in samples])[:-1]
     return Points(synthetic, fitted, judged, fresh, tuple(np.split(Y, ends)), link)  # type: ignore[arg-type]
+
+
+def _check_counts(place: Neighbourhood, samples: Sequence[Sample]) -> None:
+    """DataError where the kernel leaves next to no point."""
+    if min(effective_sample_size(sample.weights) for sample in samples) < _FEWEST:
+        raise DataError(
+            f"bandwidth is {place.bandwidth:.3g} standard deviations, and the new points around x"
+            " are too far from it to count: give a larger one, or leave it out"
+        )
 
 
 def _check_varies(link: Link, Y: Array, classes: tuple[str, ...]) -> None:
