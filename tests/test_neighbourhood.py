@@ -110,6 +110,14 @@ def test_the_mean_is_that_of_the_neighbours() -> None:
     np.testing.assert_allclose(place.mean, place.neighbours.mean(axis=0))
 
 
+def test_what_all_neighbours_have_is_their_mean() -> None:
+    """To the last digit, so that it contributes nothing."""
+    data = np.column_stack([NUMBERS, np.where(np.arange(400) % 7, 0.1, 5.0)])
+    place = around(data, 1)
+    assert (place.neighbours[:, 4] == 0.1).all()
+    assert place.neighbours.mean(axis=0)[4] != 0.1 == place.mean[4]
+
+
 # --- new points ----------------------------------------------------------------------------------
 
 
