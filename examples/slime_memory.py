@@ -1,6 +1,7 @@
 """Memory of many explanations, one after the other through the workers of an executor.
 
-    python examples/slime_memory.py     200 explanations on two threads, and 200 on two processes
+    python examples/slime_memory.py     200 explanations on two threads, 200 on two processes, and
+                                        200 one by one whose searches are on two threads
 
 What is printed is the resident memory of all processes together, in MiB, whenever some explanations
 more are done; each is dropped once its probabilities were looked at.
@@ -12,7 +13,7 @@ import argparse
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
@@ -23,12 +24,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from workers_benchmark import descendants, size
 
-from symcompile import explain
+from symcompile import Explanation, explain
 
 COUNT, PART, QUICK = 200, 25, 4
-EXECUTORS: dict[str, Callable[[], Executor]] = {
-    "threads": partial(ThreadPoolExecutor, 2),
-    "processes": partial(ProcessPoolExecutor, 2, mp_context=get_context("spawn")),
+# Executors, and whether explanations are their tasks, or searches.
+MODES: dict[str, tuple[Callable[[], Executor], bool]] = {
+    "threads": (partial(ThreadPoolExecutor, 2), True),
+    "processes": (partial(ProcessPoolExecutor, 2, mp_context=get_context("spawn")), True),
+    "searches on threads": (partial(ThreadPoolExecutor, 2), False),
 }
 
 
@@ -39,20 +42,28 @@ def memory() -> float:
     return sum(size(pid, "status", "VmRSS") for pid in pids)
 
 
-def explained(pool: Executor, count: int, part: int) -> list[float]:
-    """Memory after each part of so many explanations."""
+def explanations(pool: Executor, count: int, *, whole: bool) -> Iterator[Explanation]:
+    """So many, each a task of the executor, or with its searches as tasks."""
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     model = make_pipeline(StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=500))
     model.fit(X, y)
     options = {"lime": False, "extrapolate": True}
+    if not whole:
+        for k in range(count):
+            yield explain(model, X.iloc[k], X, executor=pool, **options)
+        return
     waiting = {pool.submit(explain, model, X.iloc[k], X, **options) for k in range(count)}
-    reached: list[float] = []
-    for done, future in enumerate(as_completed(waiting), 1):
+    for future in as_completed(waiting):
         waiting.discard(future)
-        assert future.result().fidelity
+        yield future.result()
+
+
+def reached(pool: Executor, count: int, part: int, *, whole: bool) -> Iterator[float]:
+    """Memory after each part of so many explanations."""
+    for done, explanation in enumerate(explanations(pool, count, whole=whole), 1):
+        assert explanation.fidelity
         if done % part == 0:
-            reached.append(memory())
-    return reached
+            yield memory()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,12 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=COUNT)
     options = parser.parse_args(arguments)
     count, part = (QUICK, QUICK // 2) if options.quick else (options.count, PART)
-    for name in ["threads"] if options.quick else EXECUTORS:
+    for name in ["threads"] if options.quick else MODES:
+        executor, whole = MODES[name]
         start = time.perf_counter()
-        with EXECUTORS[name]() as pool:
-            reached = explained(pool, count, part)
+        with executor() as pool:
+            sizes = list(reached(pool, count, part, whole=whole))
         seconds = time.perf_counter() - start
-        after = ", ".join(f"{mib:.0f}" for mib in reached)
+        after = ", ".join(f"{mib:.0f}" for mib in sizes)
         print(f"{name}: {count} explanations in {seconds:.0f} s; MiB after each {part}: {after}")
 
 
