@@ -13,10 +13,11 @@ import argparse
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
@@ -26,7 +27,8 @@ from workers_benchmark import descendants, size
 
 from symcompile import Explanation, explain
 
-COUNT, PART, QUICK = 200, 25, 4
+COUNT, PART = 200, 25
+SHORT = {"n_synthetic": 100, "engine_options": {"restarts": 1, "population": 50}}
 # Executors, and whether explanations are their tasks, or searches.
 MODES: dict[str, tuple[Callable[[], Executor], bool]] = {
     "threads": (partial(ThreadPoolExecutor, 2), True),
@@ -42,12 +44,14 @@ def memory() -> float:
     return sum(size(pid, "status", "VmRSS") for pid in pids)
 
 
-def explanations(pool: Executor, count: int, *, whole: bool) -> Iterator[Explanation]:
+def explanations(
+    pool: Executor, count: int, given: Mapping[str, Any], *, whole: bool
+) -> Iterator[Explanation]:
     """So many, each a task of the executor, or with its searches as tasks."""
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     model = make_pipeline(StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=500))
     model.fit(X, y)
-    options = {"lime": False, "extrapolate": True}
+    options = {"lime": False, "extrapolate": True, **given}
     if not whole:
         for k in range(count):
             yield explain(model, X.iloc[k], X, executor=pool, **options)
@@ -58,25 +62,21 @@ def explanations(pool: Executor, count: int, *, whole: bool) -> Iterator[Explana
         yield future.result()
 
 
-def reached(pool: Executor, count: int, part: int, *, whole: bool) -> Iterator[float]:
-    """Memory after each part of so many explanations."""
-    for done, explanation in enumerate(explanations(pool, count, whole=whole), 1):
-        assert explanation.fidelity
-        if done % part == 0:
-            yield memory()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="four explanations on threads")
+    parser.add_argument("--quick", action="store_true", help="two short ones, none on processes")
     parser.add_argument("--count", type=int, default=COUNT)
     options = parser.parse_args(arguments)
-    count, part = (QUICK, QUICK // 2) if options.quick else (options.count, PART)
-    for name in ["threads"] if options.quick else MODES:
-        executor, whole = MODES[name]
-        start = time.perf_counter()
+    count, part, given = (2, 1, SHORT) if options.quick else (options.count, PART, {})
+    for name, (executor, whole) in MODES.items():
+        if options.quick and name == "processes":
+            continue
+        start, sizes = time.perf_counter(), []
         with executor() as pool:
-            sizes = list(reached(pool, count, part, whole=whole))
+            for done, explanation in enumerate(explanations(pool, count, given, whole=whole), 1):
+                assert explanation.fidelity
+                if done % part == 0:
+                    sizes.append(memory())
         seconds = time.perf_counter() - start
         after = ", ".join(f"{mib:.0f}" for mib in sizes)
         print(f"{name}: {count} explanations in {seconds:.0f} s; MiB after each {part}: {after}")

@@ -29,11 +29,16 @@ def example() -> Iterator[SimpleNamespace]:
         patch.syspath_prepend(str(EXAMPLES))
         import slime_benchmark
         import slime_data
+        import slime_memory
         import slime_network
         import slime_table
 
         yield SimpleNamespace(
-            script=slime_benchmark, data=slime_data, network=slime_network, table=slime_table
+            script=slime_benchmark,
+            data=slime_data,
+            memory=slime_memory,
+            network=slime_network,
+            table=slime_table,
         )
 
 
@@ -396,6 +401,18 @@ def test_the_quick_run_leaves_its_results(
         assert set(one.selected) <= set(example.data.breast_cancer().X) | set(example.data.iris().X)
         assert 50 < one.effective_sample_size < 200
         assert all(told.text and told.complexity > 0 for told in one.equations)
+
+
+def test_memory_is_measured_as_explanations_are_done(
+    example: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example.memory.main(["--quick"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["threads", "searches on threads"]
+    for line in lines:
+        sizes = [float(size) for size in line.rpartition(": ")[2].split(", ")]
+        assert len(sizes) == 2
+        assert min(sizes) > 50.0
 
 
 def test_the_readme_shows_what_was_measured(example: SimpleNamespace) -> None:
