@@ -21,7 +21,7 @@ help:
 	@echo "             PHYSICS_ARGS=--quick for a minute of them, RESULTS=folder for another folder"
 	@echo "make laws    34 textbook laws, three seeds, into examples/results; LAWS_ARGS='--processes 2'"
 	@echo "make tables  37 tables of six to sixty rows, two seeds, into examples/results; TABLES_ARGS='--seeds 0'"
-	@echo "make slime   explanations of predictions on eight data sets beside LIME; SLIME_ARGS=--quick"
+	@echo "make slime   explanations of predictions on eight data sets beside LIME, three seeds; SLIME_ARGS=--quick"
 	@echo "make lint    ruff (lint and format) and mypy"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove .venv, caches and build products"
