@@ -19,7 +19,7 @@ from symcompile.explanation.linear import (
     linear_law,
     shorter_laws,
 )
-from symcompile.explanation.link import Part, link_of
+from symcompile.explanation.link import Link, Part, link_of
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import LinearMap, controls
 
@@ -30,11 +30,11 @@ TRUE, BIAS = np.array([1.5, -8.0, 0.05, 0.0]), 0.4
 
 
 def odds(y: Array, share: Array | None = None) -> Part:
-    return Part("p", 1, y, np.ones(len(y)) if share is None else share, True)
+    return Part(y, np.ones(len(y)) if share is None else share, is_odds=True)
 
 
 def values(y: Array) -> Part:
-    return Part("y", 0, y, np.ones(len(y)), False)
+    return Part(y, np.ones(len(y)), is_odds=False)
 
 
 def mean_deviance(part: Part, law: LinearMap, rows: Array) -> float:
@@ -171,7 +171,8 @@ def test_rows_of_a_data_frame_are_predicted_by_their_names() -> None:
     table = rooms()
     features, numbers = Features.of(table)
     weight = np.array([[2.0, 0.0, 5.0, -0.1]])
-    law = LinearLaw(features, LinearMap(weight, np.ones(1)), ("y",), numbers.std(axis=0))
+    maps, link = LinearMap(weight, np.ones(1)), Link((0,), ("y",))
+    law = LinearLaw(features, maps, link, of_odds=False, spread=numbers.std(axis=0))
     expected = 1.0 + 2.0 * X[:, 0] + 5.0 * (np.arange(300) % 2) - 0.1 * X[:, 2]
     found = law.predict(table[["age", "kind", "size (m)"]])
     assert found.shape == (300, 1)
@@ -187,7 +188,8 @@ def test_rows_of_a_data_frame_are_predicted_by_their_names() -> None:
 def test_one_number_for_a_row_stays_one() -> None:
     features, numbers = Features.of(X)
     maps = LinearMap(TRUE[None], np.array([BIAS]))
-    law = LinearLaw(features, maps, ("y",), numbers.std(axis=0), flat=True)
+    link = Link((0,), ("y",), flat=True)
+    law = LinearLaw(features, maps, link, of_odds=False, spread=numbers.std(axis=0))
     np.testing.assert_allclose(law.predict(X), X @ TRUE + BIAS)
 
 
@@ -198,6 +200,20 @@ def test_laws_of_log_odds_predict_probabilities_of_what_is_asked_for() -> None:
     for outputs, columns in (((0, 1), P), ((1,), P[:, 1:])):
         link = link_of("auto", P, P[0], outputs, ("no", "yes"))
         maps = LinearMap(TRUE[None], np.array([BIAS]))
-        law = LinearLaw(features, maps, ("odds",), numbers.std(axis=0), link)
+        law = LinearLaw(features, maps, link, of_odds=True, spread=numbers.std(axis=0))
+        assert law.titles == (link.title(1),)
         np.testing.assert_allclose(law.predict(X), columns)
         np.testing.assert_allclose(law.chosen(numbers).sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("outputs", [(0, 1, 2), (2,), (2, 0)])
+def test_laws_of_probabilities_predict_what_is_asked_for(outputs: tuple[int, ...]) -> None:
+    """And not what is left for all other classes, which has a map as well."""
+    features, numbers = Features.of(X)
+    P = 0.2 + 0.01 * numbers[:, :2] * [1.0, 10.0]
+    P = np.column_stack([P, 1.0 - P.sum(axis=1)])
+    link = link_of("logit", P, P[0], outputs, ("a", "b", "c"))
+    maps = controls(numbers, link.chosen(P), np.ones(300)).linear
+    law = LinearLaw(features, maps, link, of_odds=False, spread=numbers.std(axis=0))
+    assert law.titles == (*("abc"[k] for k in outputs), *["any other"] * (len(outputs) < 3))
+    np.testing.assert_allclose(law.predict(X), P[:, list(outputs)], atol=1e-6)
