@@ -35,6 +35,7 @@ QUICK = Sizes(
     edges=600,
     restarts=1,
     population=250,
+    max_complexity=18,
 )
 
 

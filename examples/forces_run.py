@@ -31,7 +31,6 @@ from symcompile import Compiled, Target, symcompile
 
 DATA_SEED = 290402
 OPERATORS = ("+", "-", "*", "inv", "exp", "log")
-MAX_COMPLEXITY = 25
 # What the edge model gets are the states of the receiver, x0 to x5, and of the sender.
 EXPRESSIONS = {
     "dx": "x0 - x6",
@@ -63,7 +62,8 @@ class Sizes:
     training, pruning: of a network, and of one that is pruned while it trains.
     adapting: of what is around the equations, for each trial.
     edges: samples of each message.
-    restarts, population: searches for each message, and their size.
+    restarts, population, max_complexity: searches for each message, their size, and that of an
+        equation.
     """
 
     train: int = 2000
@@ -74,6 +74,7 @@ class Sizes:
     edges: int = 5000
     restarts: int = 2
     population: int = 1000
+    max_complexity: int = 25
 
     def length(self, variant: Variant) -> Training:
         return self.pruning if variant.prune else self.training
@@ -192,7 +193,7 @@ def compile_edges(model: GraphNetwork, path: str, states: Tensor, case: Case) ->
             model,
             target,
             batches,
-            max_complexity=MAX_COMPLEXITY,
+            max_complexity=case.sizes.max_complexity,
             engine="operon",
             engine_options={
                 "restarts": case.sizes.restarts,
