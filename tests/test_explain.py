@@ -107,6 +107,25 @@ def test_log_odds_are_told_against_the_class_at_x() -> None:
         assert np.allclose(equation.predict(ROWS), np.log(P[:, k] / P[:, reference]))
 
 
+def test_fronts_hold_what_was_chosen_from() -> None:
+    """By what is explained of the deviance on rows that constants were not fitted to."""
+    explanation = of_three()
+    X = explanation.neighbourhood.draw(2000, np.random.default_rng(9)).X
+    for k, front in explanation.fronts.items():
+        assert front.best.form == explanation.log_odds[k].form
+        assert front.complexities[0] == 1
+        assert front.r2(front[0]) == pytest.approx(0.0, abs=0.05)
+        assert front.r2(front.best) > 0.99
+        P = three(X)
+        part = explanation.link.parts(P)[explanation.link.told.index(k)]
+        weights = explanation.neighbourhood.kernel(X) * part.share
+        for equation in front:
+            loss = np.average(part.deviance(equation.predict(X)), weights=weights)
+            assert np.log10(max(loss, 1e-6)) == pytest.approx(
+                np.log10(max(equation.loss, 1e-6)), abs=0.7
+            )
+
+
 def test_a_linear_model_is_told_by_a_linear_law() -> None:
     explanation = explain(odds, AT, ROWS, **QUICK)
     equation = explanation.log_odds[1]
@@ -155,6 +174,7 @@ def test_long_laws_come_with_shorter_ones() -> None:
     front = explanation.fronts[0]
     assert front.complexities == tuple(sorted(set(front.complexities)))
     assert front.most_accurate.predict(rows) == pytest.approx(wide(rows), abs=0.01)
+    assert front.best.uses == explanation.equations[0].uses
     short = explain(wide, rows[0], rows, max_complexity=7, **options)
     assert short.equations[0].complexity <= 7
     assert "x0" in short.equations[0].uses

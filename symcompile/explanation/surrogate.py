@@ -25,7 +25,6 @@ from symcompile.explanation.neighbourhood import Sample
 from symcompile.expressions.equation import Equation
 from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.controls import LinearMap
-from symcompile.regression.choice import LEVEL
 from symcompile.regression.dataset import Dataset
 from symcompile.regression.distillation import Searches
 from symcompile.regression.engines import Engine
@@ -37,6 +36,8 @@ from symcompile.storage.journal import Journal
 
 # Steps in which constants are fitted to the deviance.
 _STEPS = 30
+# What chooses by the loss on rows to judge by: the simplest within 5 % of the lowest.
+_RULE = "plateau"
 # A front that is chosen from by other rows: constants are fitted again, so that none is snapped.
 _REFINE = Refine(snap=False, max_fits=100)
 
@@ -88,7 +89,8 @@ class Found:
     """An equation in all columns.
 
     Attributes:
-        front: what it was chosen from, with mean deviances on the rows to choose by (of values
+        front: what it was chosen from, before its constants were fitted to all rows, with mean
+            deviances on the rows to choose by (of values
             squared errors) in the place of squared errors, and that of a constant in the place of
             the variance.
     """
@@ -163,30 +165,26 @@ def _chosen(
     places: Array,
     longest: int | None,
 ) -> Found:
-    """The simplest of all candidates within 5 % of the lowest loss on rows of their own."""
+    """The candidate that is chosen by its loss on rows of their own."""
     fitted = problem.dataset(problem.fitted, deviance=True)
     judged = problem.dataset(problem.judged, deviance=True)
     names = tuple(symbols[column] for column in problem.columns)
     candidates = [_Candidate(_refitted(equation, fitted)) for equation in front]
     candidates += _linear_candidates(problem, names, engine)
-    part, columns = problem.fitted[1], problem.columns
-    sane = [
-        one
+    part, places = problem.fitted[1], places[:, problem.columns]
+    scored = [
+        replace(one, equation=one.equation.updated(loss=judged.loss_of(one.equation)))
         for one in candidates
         if (longest is None or one.equation.complexity <= longest)
-        and _is_sane(one.equation, part, places[:, columns])
+        and _is_sane(one.equation, part, places)
     ]
-    losses = [judged.loss_of(one.equation) for one in sane]
-    limit = (1.0 + LEVEL) * min(losses)
-    near = [one for one, loss in zip(sane, losses, strict=True) if loss <= limit]
-    best = min(near, key=lambda one: one.equation.complexity)
-    of_constant = losses[-1]  # the shortest linear law
-    ranked = ParetoFront.of(
-        (replace(one.equation, loss=x) for one, x in zip(sane, losses, strict=True)), of_constant
-    )
+    of_constant = scored[-1].equation.loss  # the shortest linear law
+    ranked = ParetoFront.of((one.equation for one in scored), of_constant)
+    ranked = replace(ranked, rule=_RULE)
+    chosen = ranked.best
+    best = next(one for one in scored if one.equation is chosen)
     shown = tuple(replace(equation, symbols=symbols) for equation in ranked)
-    front = replace(ranked, equations=shown)
-    return Found(_completed(best, problem, symbols, engine), front)
+    return Found(_completed(best, problem, symbols, engine), replace(ranked, equations=shown))
 
 
 def _linear_candidates(
