@@ -164,6 +164,22 @@ def wide(X: Array) -> Array:
     return np.asarray(X @ np.r_[9.0, np.arange(1.0, 12.0) / 10.0] + 1.0)
 
 
+def test_what_says_nearly_all_in_less_is_told_too() -> None:
+    """A product explains nine tenths, and a sum of small terms what is left."""
+
+    def fn(X: Array) -> Array:
+        return np.asarray(X[:, 0] * X[:, 1] + 0.2 / X[:, 2] + 0.05 * X[:, 0] / X[:, 1])
+
+    explanation = explain(fn, AT, ROWS, **QUICK)
+    front = explanation.fronts[0]
+    assert front.best.complexity <= 40
+    short = front.select("price")
+    assert 0.8 < front.r2(short) < front.r2(front.best)
+    text = " ".join(str(explanation).split())
+    assert f"a shorter one, of complexity {short.complexity}, explains" in text
+    assert f"y = {short.text(4)}" in text
+
+
 def test_long_laws_come_with_shorter_ones() -> None:
     rows = np.random.default_rng(1).normal(size=(200, 12))
     options = QUICK | {"extrapolate": True}

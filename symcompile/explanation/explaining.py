@@ -99,8 +99,9 @@ def explain(
         seed: same seed, same machine, same explanation, as long as no budget ends the search.
 
     Returns:
-        The explanation; `print` shows its equations, how near they are to fn, beside what linear
-        laws of the same samples come to, and what each feature contributes.
+        The explanation; `print` shows its equations, the shortest of those that err nearly as
+        little as any, and shorter ones that say most of it; how near they are to fn, beside what
+        linear laws of the same samples come to; and what each feature contributes.
 
     Raises:
         DataError: data or x hold NaN, other features, or a feature that never changes; x is outside

@@ -108,24 +108,26 @@ def remarks(explanation: Explanation) -> Iterator[str]:
         if left > _WORTH_TELLING * whole:
             yield f"features that are left out move {title} by {left / whole:.1%} of what all do"
     for k, found in explanation.told.items():
-        if found.equation.complexity > LONGEST:
-            yield from _shorter(explanation, link.title(k), found)
+        yield from _shorter(explanation, link.title(k), found)
     if explanation.linear_is_as_good:
         law = explanation.logistic or explanation.linear
         yield f"a linear law of all features is as good, or better: {law_text(law)}"
 
 
 def _shorter(explanation: Explanation, title: str, found: Found) -> Iterator[str]:
-    """Of a long equation the most accurate one that is not."""
-    short = [equation for equation in found.front if equation.complexity <= LONGEST]
-    if not short:
-        return
-    law = _law(explanation, short[-1], linear=is_linear(short[-1]))
-    share, best = (found.front.r2(e) for e in (short[-1], found.front.most_accurate))
-    yield (
-        f"a shorter one, of complexity {short[-1].complexity}, explains {share:.1%} and not"
-        f" {best:.1%}: {title} = {law}"
-    )
+    """An equation that is easier to read, if there is one that says something: the longest of those
+    that pay for their length, or of a long equation the most accurate one that is not."""
+    front = found.front
+    if front.best.complexity > LONGEST:
+        short = [equation for equation in front if equation.complexity <= LONGEST][-1]
+    else:
+        short = front.select("price")
+    if short.complexity < front.best.complexity and short.uses:
+        law = _law(explanation, short, linear=is_linear(short))
+        yield (
+            f"a shorter one, of complexity {short.complexity}, explains {front.r2(short):.1%} and"
+            f" not {front.r2(front.best):.1%}: {title} = {law}"
+        )
 
 
 def law_text(law: LinearLaw) -> str:
