@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from children import Child
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "examples" / "workers_benchmark.py"
@@ -24,6 +22,21 @@ from symcompile.regression import executors, scheduler
 from symcompile.regression.engines import operon
 import pyoperon
 print(*sorted(sys.modules))
+"""
+
+# A run that waits for a process of its own.
+LATE = f"""
+import os, subprocess, sys
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+from workers_benchmark import descendants, time_limit
+sleeper = subprocess.Popen(["sleep", "1000"])
+print(sleeper.pid in descendants(os.getpid()))
+try:
+    with time_limit(0.2, "8 processes"):
+        sleeper.wait()
+except RuntimeError as error:
+    print(error)
+print(sleeper.wait(timeout=60))
 """
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
@@ -50,15 +63,11 @@ def test_processes_find_what_a_thread_finds_within_their_memory() -> None:
 
 
 @linux
-def test_a_run_that_does_not_end_is_an_error(script: ModuleType) -> None:
-    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(1000,))
-    child.start()
-    assert child.pid in script.descendants(os.getpid())
-    late = pytest.raises(RuntimeError, match="8 processes: not through after 0 s")
-    with late, script.time_limit(0.2, "8 processes"):
-        child.join()
-    child.join(timeout=60)
-    assert child.exitcode is not None
+def test_a_run_that_does_not_end_is_an_error() -> None:
+    """In a process of its own: all that it started is killed, and a test has started more."""
+    with Child(LATE) as child:
+        done = child.finished()
+    assert done.stdout.splitlines() == ["True", "8 processes: not through after 0 s", "-9"]
 
 
 def test_the_outputs_are_laws_of_some_of_the_inputs(script: ModuleType) -> None:
