@@ -4,7 +4,7 @@
                                         200 one by one whose searches are on two threads
 
 What is printed is the resident memory of all processes together, in MiB, whenever some explanations
-more are done; each is dropped once its probabilities were looked at.
+more are done; each is dropped once its fidelity was looked at.
 """
 
 from __future__ import annotations

@@ -164,18 +164,15 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """As the README shows it: the error of each method, and what the equation is ahead of."""
-    rows = []
+    groups, rows = [RIVALS[key] for key in ("better LIME", "ridge", "logistic ridge")], []
     for name, own in by_table(outcomes).items():
         found = means(own)
+        rivals = [there(found, group) for group in groups]
         errors = [
-            min((found[rival][ERROR] for rival in there(found, RIVALS[group])), default=math.nan)
-            for group in ("better LIME", "ridge", "logistic ridge")
+            min((found[rival][ERROR] for rival in known), default=math.nan) for known in rivals
         ]
         cells = [f"{value:.2g}" if math.isfinite(value) else "-" for value in errors]
-        ahead = [
-            _words(not_ahead(found, RIVALS[group])) or "yes" if there(found, RIVALS[group]) else "-"
-            for group in ("better LIME", "ridge", "logistic ridge")
-        ]
+        ahead = [_words(not_ahead(found, known)) or "yes" if known else "-" for known in rivals]
         seconds = f"{max(one.seconds for one in own):.1f}"
         error = f"{found[EQUATION][ERROR]:.2g}"
         rows.append([name, own[0].n_features, *cells, error, *ahead, seconds])

@@ -150,11 +150,15 @@ class Link:
     def name(self, output: int) -> str:
         return "any other" if output == REST else self.names[output]
 
+    def said(self, output: int) -> str:
+        """What the black box says: a value by its name, of a class its probability."""
+        return f"p[{self.name(output)}]" if self.is_odds else self.name(output)
+
     def title(self, output: int) -> str:
         """What the equation of an output is of."""
         if self.reference is None:
-            return self.name(output)
-        return f"log(p[{self.name(output)}] / p[{self.name(self.reference)}])"
+            return self.said(output)
+        return f"log({self.said(output)} / {self.said(self.reference)})"
 
     def parts(self, Y: Array) -> list[Part]:
         """What equations are fitted to, of outputs Y [n_samples, n_outputs] of the black box."""

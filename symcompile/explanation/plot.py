@@ -35,7 +35,7 @@ def plot(
         )
     if output not in link.outputs:
         raise DataError(f"output is {shown(output)}: explained are {list(link.outputs)}")
-    name = f"p[{link.name(output)}]" if link.is_odds else link.name(output)
+    name = link.said(output)
     figure = blank(words.headline(explanation), (10.4, 4.8))
     laws = "; ".join(f"{title} = {law}" for title, law in words.laws(explanation))
     below = textwrap.wrap(laws, _TITLE_WIDTH, max_lines=_TITLE_LINES, placeholder=" ...")

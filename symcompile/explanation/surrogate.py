@@ -90,9 +90,8 @@ class Found:
 
     Attributes:
         front: what it was chosen from, before its constants were fitted to all rows, with mean
-            deviances on the rows to choose by (of values
-            squared errors) in the place of squared errors, and that of a constant in the place of
-            the variance.
+            deviances on the rows to choose by (of values squared errors) in the place of squared
+            errors, and that of a constant in the place of the variance.
     """
 
     equation: Equation
@@ -159,7 +158,7 @@ class _Candidate:
 
 def _chosen(
     problem: Problem,
-    front: Iterable[Equation],
+    searched: Iterable[Equation],
     engine: Engine,
     symbols: tuple[str, ...],
     places: Array,
@@ -169,7 +168,7 @@ def _chosen(
     fitted = problem.dataset(problem.fitted, deviance=True)
     judged = problem.dataset(problem.judged, deviance=True)
     names = tuple(symbols[column] for column in problem.columns)
-    candidates = [_Candidate(_refitted(equation, fitted)) for equation in front]
+    candidates = [_Candidate(_refitted(equation, fitted)) for equation in searched]
     candidates += _linear_candidates(problem, names, engine)
     part, places = problem.fitted[1], places[:, problem.columns]
     scored = [
@@ -180,11 +179,11 @@ def _chosen(
     ]
     of_constant = scored[-1].equation.loss  # the shortest linear law
     ranked = ParetoFront.of((one.equation for one in scored), of_constant)
-    ranked = replace(ranked, rule=_RULE)
-    chosen = ranked.best
+    chosen = ranked.select(_RULE)
     best = next(one for one in scored if one.equation is chosen)
     shown = tuple(replace(equation, symbols=symbols) for equation in ranked)
-    return Found(_completed(best, problem, symbols, engine), replace(ranked, equations=shown))
+    front = replace(ranked, equations=shown, rule=_RULE)
+    return Found(_completed(best, problem, symbols, engine), front)
 
 
 def _linear_candidates(

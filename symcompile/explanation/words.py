@@ -63,13 +63,13 @@ def setting(explanation: Explanation) -> list[str]:
 def laws(explanation: Explanation) -> list[tuple[str, str]]:
     """What each equation is of, and the equation."""
     return [
-        (explanation.link.title(k), _law(explanation, found.equation, linear=found.is_linear))
+        (explanation.link.title(k), _law(explanation, found.equation))
         for k, found in explanation.told.items()
     ]
 
 
-def _law(explanation: Explanation, equation: Equation, *, linear: bool) -> str:
-    if not linear:
+def _law(explanation: Explanation, equation: Equation) -> str:
+    if not is_linear(equation):
         return equation.text(4)
     terms = equation.sympy.as_coefficients_dict()
     weights = {term.name: float(value) for term, value in terms.items() if term.is_Symbol}
@@ -111,7 +111,7 @@ def remarks(explanation: Explanation) -> Iterator[str]:
         yield from _shorter(explanation, link.title(k), found)
     if explanation.linear_is_as_good:
         law = explanation.logistic or explanation.linear
-        yield f"a linear law of all features is as good, or better: {law_text(law)}"
+        yield f"a linear law of all features is as good, or better: {_law_text(law)}"
 
 
 def _shorter(explanation: Explanation, title: str, found: Found) -> Iterator[str]:
@@ -123,14 +123,13 @@ def _shorter(explanation: Explanation, title: str, found: Found) -> Iterator[str
     else:
         short = front.select("price")
     if short.complexity < front.best.complexity and short.uses:
-        law = _law(explanation, short, linear=is_linear(short))
         yield (
             f"a shorter one, of complexity {short.complexity}, explains {front.r2(short):.1%} and"
-            f" not {front.r2(front.best):.1%}: {title} = {law}"
+            f" not {front.r2(front.best):.1%}: {title} = {_law(explanation, short)}"
         )
 
 
-def law_text(law: LinearLaw) -> str:
+def _law_text(law: LinearLaw) -> str:
     """A linear law of all features, by the terms that move it most."""
     laws = zip(law.titles, law.map.bias.tolist(), law.map.weight, strict=True)
     return "; ".join(f"{t} = {_sum_text(law, bias, row, _MOST_TERMS)}" for t, bias, row in laws)
@@ -160,9 +159,8 @@ def contribution_tables(explanation: Explanation) -> Iterator[Table]:
     for k, of_output in explanation.contributions.items():
         if link.is_odds and len(link.outputs) == 2 == len(link.classes) and k == link.reference:
             continue
-        name = f"p[{link.name(k)}]" if link.is_odds else link.name(k)
         title = (
-            f"{name}: {of_output.at_x:.4g} at x, {of_output.at_mean:.4g} at the mean of its"
+            f"{link.said(k)}: {of_output.at_x:.4g} at x, {of_output.at_mean:.4g} at the mean of its"
             " neighbours; contributions add up to the difference"
         )
         own = of_output.by_feature
