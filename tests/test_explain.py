@@ -25,6 +25,7 @@ from torch import nn
 from symcompile import Explanation, SymCompileError, explain, load
 from symcompile.errors import ChoiceError, DataError, EngineError
 from symcompile.expressions.evaluation import Array
+from symcompile.fidelity.controls import LinearMap
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.uniform(0.5, 2.0, size=(300, 3))
@@ -133,6 +134,18 @@ def test_a_linear_model_is_told_by_a_linear_law() -> None:
     assert np.allclose(equation.predict(ROWS), 4.0 * ROWS[:, 0] - 3.0 * ROWS[:, 1], atol=0.05)
     assert explanation.linear_is_as_good
     assert "a linear law of all features is as good" in str(explanation)
+
+
+def test_a_coefficient_of_one_is_not_spelled_out() -> None:
+    explanation = explain(lambda X: X[:, 0] - X[:, 1] + 2.5 * X[:, 2], AT, ROWS, **QUICK)
+    exact = LinearMap(np.array([[1.0, -1.0, 2.5]]), np.array([3.0]))
+    explanation = replace(
+        explanation, linear=replace(explanation.linear, map=exact), linear_is_as_good=True
+    )
+    said = " ".join(str(explanation).split()).partition("as good, or better: ")[2]
+    assert said.startswith("y = 3 + 2.5*x2 ")
+    assert "+ x0 " in said
+    assert "- x1 " in said
 
 
 def test_what_is_held_against_it_is_the_ridge_of_the_same_samples() -> None:

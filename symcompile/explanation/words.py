@@ -93,9 +93,14 @@ def _sum_text(law: LinearLaw, constant: float, weights: Array, most: int | None 
             levels = (f"{level(features.titles[c], feature)} {w:+.4g}" for c, w in own)
             parts.append(f"+ {feature.name}[{', '.join(levels)}]")
         else:
-            parts += [f"{'-' if w < 0 else '+'} {abs(w):.4g}*{features.symbols[c]}" for c, w in own]
+            parts += [_term(w, features.symbols[c]) for c, w in own]
     left = len(order) - len(shown)
     return " ".join(parts) + f" and {count(left, 'term')} more" * (left > 0)
+
+
+def _term(weight: float, symbol: str) -> str:
+    size = "" if abs(weight) == 1.0 else f"{abs(weight):.4g}*"
+    return f"{'-' if weight < 0 else '+'} {size}{symbol}"
 
 
 def remarks(explanation: Explanation) -> Iterator[str]:
