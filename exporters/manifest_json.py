@@ -64,7 +64,7 @@ def manifest(hybrid: Hybrid, path: str | os.PathLike[str] | None = None) -> Json
     data = {
         "manifest": MANIFEST_FORMAT,
         "symcompile": __version__,
-        "model": model_row(module, example, hybrid.capture, stored),
+        "model": model_row(module, example, hybrid.capture, stored, outcomes),
         "regions": {
             path: region_row(outcome, block_digest(module, path, outcome))
             for path, outcome in outcomes.items()

@@ -93,7 +93,8 @@ def _symbolic(rewrite: Rewrite) -> TargetRow:
 
 def _model(hybrid: Hybrid, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     module = hybrid.module
-    row = model_row(module, example_of(hybrid.example, outcomes, module), hybrid.capture, None)
+    example = example_of(hybrid.example, outcomes, module)
+    row = model_row(module, example, hybrid.capture, None, outcomes)
     kept = ("class", "capture", "parameters", "results", "probes")
     weights = weight_rows(module, outcomes, None)
     return {

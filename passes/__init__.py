@@ -26,7 +26,7 @@ def recording_passes(options: Options, *, sharing: bool = False) -> Pipeline[Req
     return (
         Pipeline.of(CapturePass(sharing))
         .then(PartitionPass())
-        .then(InstrumentPass(options.n_samples, options.holdout, options.seed))
+        .then(InstrumentPass(options.n_samples, options.holdout, options.seed, options.objective))
     )
 
 
@@ -34,7 +34,7 @@ def compiling_passes(options: Options) -> Pipeline[Request, Verified]:
     """From a model to a hybrid and what became of each region."""
     return (
         recording_passes(options)
-        .then(ReducePass())
+        .then(ReducePass(options.seed))
         .then(DistillPass(options))
         .then(RefinePass(options.progress))
         .then(ChoosePass(options.tolerance, options.beat_linear))

@@ -36,6 +36,8 @@ class DistillPass:
         engines = {path: of_region.engine for path, of_region in asked.items()}
         fits: list[Fit] = []
         for path, region in regions.items():
+            if path in state.known:
+                continue
             samples = region.equation_samples(state.recording.samples[path])
             _require_finite_features(region, samples.X)
             outputs, names = region.equation_outputs, region.variables

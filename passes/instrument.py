@@ -16,7 +16,7 @@ from torch import nn
 from symcompile.errors import DataError, TargetError
 from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch
-from symcompile.modules.recorder import RecordedModel, RecordedRegion, Recorder
+from symcompile.modules.recorder import Objective, RecordedModel, RecordedRegion, Recorder
 from symcompile.modules.region import Interface, Region
 from symcompile.modules.results import Results
 from symcompile.modules.state import put_back, same_random_state
@@ -34,6 +34,7 @@ class InstrumentPass:
     n_samples: int
     holdout: float
     seed: int
+    objective: Objective | None = None
     name: ClassVar[str] = "instrument"
 
     def run(self, state: Partitioned) -> Instrumented:
@@ -89,7 +90,8 @@ class InstrumentPass:
         or there are too few samples. A region that can't be an equation is no error: `refused` says
         why.
         """
-        recorder = Recorder(root, tuple(paths), self.n_samples, self.holdout, self.seed)
+        options = (self.n_samples, self.holdout, self.seed, self.objective)
+        recorder = Recorder(root, tuple(paths), *options)
         with recorder.attached():
             for batch in batches:
                 recorder.feed(batch)

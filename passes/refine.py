@@ -29,7 +29,9 @@ class RefinePass:
         with ProgressBar(len(state.searches.keys), enabled=self.progress) as bar:
             fronts = state.searches.refined(bar)
         by_output = {
-            path: {k: fronts[fit_key(path, k)] for k in region.equation_outputs}
+            path: state.known[path].fronts
+            if path in state.known
+            else {k: fronts[fit_key(path, k)] for k in region.equation_outputs}
             for path, region in state.recording.regions.items()
         }
         return Refined(**vars(state), fronts=by_output)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from symcompile.assembly import Assembly, InstalledBlock
+from symcompile.expressions.operator_set import OperatorSet
 from symcompile.fidelity.measuring import does_not_run
 from symcompile.fidelity.outcome import OVERRULED, RULE, Outcome, Refusal, Rewrite
 from symcompile.modules.results import Results
@@ -64,7 +65,10 @@ class VerifyPass:
         if judged is not None and judged.fidelity is not None:
             module = (lowered or judged.lowered).module
             fidelity = comparison.complete(judged.fidelity, module)
-        provenance = _provenance(engine.describe(), self.seed, state.recording.samples[path])
+        known = state.known.get(path)
+        described = engine.describe() if known is None else known.described
+        operators = engine.operators if known is None else OperatorSet.described(described)
+        provenance = _provenance(described, self.seed, state.recording.samples[path])
         rules = [front.rule for front in fronts.values() if front.rule]
         provenance |= {RULE: rules[0]} if rules else {}
         if lowered is None or fidelity is None:
@@ -72,7 +76,7 @@ class VerifyPass:
         else:
             provenance |= {OVERRULED: choice.overruled} if choice.overruled else {}
             outcome = assembly.rewrite(region, lowered, fidelity, fronts, provenance)
-        return InstalledBlock(region, engine.operators, outcome, lowered)
+        return InstalledBlock(region, operators, outcome, lowered)
 
 
 def _provenance(engine: Mapping[str, Any], seed: int, samples: Samples) -> dict[str, Any]:

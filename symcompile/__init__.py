@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from symcompile.regression.engines import Engine
     from symcompile.regression.pareto import ParetoFront
     from symcompile.storage.recording import Recording
-    from symcompile.target import Target
+    from symcompile.target import PCA, Gates, ReducedRank, Target
 else:
     # Hidden from type checkers, which would take every misspelt name for one of these.
     _HOME = {
@@ -29,8 +29,11 @@ else:
         "Engine": "regression.engines",
         "Equation": "expressions.equation",
         "Explanation": "explanation.explanation",
+        "Gates": "target",
+        "PCA": "target",
         "ParetoFront": "regression.pareto",
         "Recording": "storage.recording",
+        "ReducedRank": "target",
         "SymCompileError": "errors",
         "Target": "target",
         "diff": "diff.compare",
@@ -65,12 +68,15 @@ else:
 
 
 __all__ = [
+    "PCA",
     "Compiled",
     "Engine",
     "Equation",
     "Explanation",
+    "Gates",
     "ParetoFront",
     "Recording",
+    "ReducedRank",
     "SymCompileError",
     "Target",
     "__version__",

@@ -26,6 +26,7 @@ from symcompile.fidelity.outcome import EndToEnd, Fidelity, Outcome, Refusal, Re
 from symcompile.fidelity.precision import lower_in_range
 from symcompile.fidelity.reference import Reference
 from symcompile.lowering.block import Lowered, inner_types, lower, read_constants
+from symcompile.lowering.layers import with_layers_of
 from symcompile.modules.calling import (
     dtype_name,
     evaluating,
@@ -42,6 +43,7 @@ from symcompile.modules.surgery import copy_block, install
 from symcompile.regression.losses import SQUARED
 from symcompile.regression.pareto import ParetoFront
 from symcompile.storage.artifact import Loaded
+from symcompile.storage.older import as_layers
 from symcompile.storage.recording import Recording
 
 
@@ -130,14 +132,22 @@ class Assembly:
         )
 
     def measured_again(self, block: InstalledBlock) -> InstalledBlock:
-        """The same after its constants were trained; as it is where they were not."""
-        equations = self.equations(block)
-        if block.lowered is None or equations == block.equations:
+        """The same after its constants or its layers were trained; as it is where they were not."""
+        now, equations = self.as_trained(block), self.equations(block)
+        if block.lowered is None or (now is block and equations == block.equations):
             return block
         assert isinstance(block.outcome, Rewrite)
-        fidelity = self.comparison(block.region).measure(equations, block.lowered)
-        outcome = replace(block.outcome, equations=equations, fidelity=fidelity)
-        return replace(block, outcome=outcome)
+        fidelity = self.comparison(now.region).measure(equations, block.lowered)
+        outcome = replace(block.outcome, region=now.region, equations=equations, fidelity=fidelity)
+        return replace(now, outcome=outcome)
+
+    def as_trained(self, block: InstalledBlock) -> InstalledBlock:
+        """The block with projections and affine map as they are now; the same where nothing has
+        changed them."""
+        if block.lowered is None:
+            return block
+        region = with_layers_of(block.region, block.lowered.module)
+        return block if region is block.region else replace(block, region=region)
 
     def restore(
         self, block: InstalledBlock, reason: str, fidelity: Fidelity | None = None
@@ -160,11 +170,12 @@ class Assembly:
         """The equations in a region's place, with constants as trained."""
         if block.lowered is None:
             return {}
-        constants = read_constants(block.lowered)
+        constants, now = read_constants(block.lowered), self.as_trained(block)
         return {
             output: equation
-            if np.array_equal(constants[output], equation.constants, equal_nan=True)
-            else self.scored(block, output, equation.with_constants(constants[output]))
+            if now is block
+            and np.array_equal(constants[output], equation.constants, equal_nan=True)
+            else self.scored(now, output, equation.with_constants(constants[output]))
             for output, equation in block.equations.items()
         }
 
@@ -284,7 +295,8 @@ def _lowered_again(
     inner = getattr(torch, stored.computes_in) if stored.computes_in else usual
     lowered = assembly.lower(stored.region, equations, inner)
     # Earlier versions stored whole exponents among them.
-    used = {name: value for name, value in constants.items() if name not in lowered.unplaced}
+    kept = as_layers(constants).items()
+    used = {name: value for name, value in kept if name not in lowered.unplaced}
     try:
         lowered.module.load_state_dict(used)
     except RuntimeError as error:

@@ -288,7 +288,7 @@ class Compiled:
 
     def _install(self, path: str, equations: Mapping[int, Equation]) -> None:
         """Lower, measure, and only then change the hybrid."""
-        block = self._blocks[path]
+        block = self._assembly.as_trained(self._blocks[path])
         equations = {k: equation.with_exact_exponents() for k, equation in equations.items()}
         lowered = self._assembly.lower(block.region, equations)
         fidelity = self._assembly.comparison(block.region).measure(equations, lowered)

@@ -66,6 +66,7 @@ def symcompile(
     dimensionless_constants: bool = False,
     guesses: Guesses | None = None,
     warm_start: Any = None,
+    objective: Callable[..., torch.Tensor] | None = None,
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -125,6 +126,10 @@ def symcompile(
             with a point in them are constants, which are fitted again.
         warm_start: an earlier Compiled, or fronts by target and output: their equations are guesses
             for the same outputs, in the same inputs.
+        objective: what the model is to minimise, as a function of its results and of what it was
+            called with: `lambda logits, tokens: ...`, the mean over a batch. Targets that are
+            reduced in a supervised way (`ReducedRank`, `Gates`, `affine=`) then count their errors
+            by what the model loses by them, as far as gradients on the recorded data tell.
 
     Returns:
         The compiled model. A target that can't be replaced faithfully stays neural, and
@@ -165,6 +170,7 @@ def symcompile(
         dimensionless_constants,
         guesses,
         warm_start,
+        objective,
     )
     from symcompile.compiled import Compiled
     from symcompile.fidelity.outcome import Refusal
@@ -184,6 +190,7 @@ def record(
     holdout: float = 0.2,
     n_samples: int = 5000,
     seed: int = 0,
+    objective: Callable[..., torch.Tensor] | None = None,
 ) -> Recording:
     """Run the model once and record what the targets receive and give.
 
@@ -191,7 +198,7 @@ def record(
     the weights it was made with: a model with others is refused. Arguments and errors are those of
     `symcompile`.
     """
-    options = Options(holdout=holdout, n_samples=n_samples, seed=seed)
+    options = Options(holdout=holdout, n_samples=n_samples, seed=seed, objective=objective)
     from symcompile.passes import recording_passes
     from symcompile.pipeline import Request
 

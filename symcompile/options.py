@@ -49,6 +49,12 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], type[SymCompileError], str]] = {
         "a concurrent.futures.Executor, such as ThreadPoolExecutor(4) or a Dask client's"
         " get_executor()",
     ),
+    "objective": (
+        callable,
+        DataError,
+        "a function of the model's results and of what the model is called with, which gives what"
+        " it is to minimise",
+    ),
     "engine_options": (
         lambda value: isinstance(value, Mapping),
         EngineError,
@@ -61,7 +67,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], type[SymCompileError], str]] = {
     ),
 }
 # Of these the type is told, and not the value.
-_BY_TYPE = ("executor", "engine_options")
+_BY_TYPE = ("executor", "engine_options", "objective")
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class Options:
     dimensionless_constants: bool = False
     guesses: Guesses | None = None
     warm_start: Any = None
+    objective: Callable[..., Any] | None = None
     search: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

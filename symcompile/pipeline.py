@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Generic, Never, Protocol, TypeAlias, TypeVar, cast, get_type_hints
+from typing import Any, Generic, Never, Protocol, TypeAlias, TypeVar, cast, get_type_hints
 
 import torch
 from torch import nn
@@ -121,8 +121,27 @@ class Instrumented(Partitioned):
 
 
 @dataclass(frozen=True)
+class Known:
+    """The equations of a region that need no search.
+
+    Attributes:
+        fronts: by output.
+        described: what made them, as an engine describes itself.
+    """
+
+    fronts: Mapping[int, ParetoFront]
+    described: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Reduced(Instrumented):
-    """Regions have the projections that their targets ask for."""
+    """Regions have the projections and affine maps that their targets ask for.
+
+    Attributes:
+        known: equations of the regions that need no search, by path.
+    """
+
+    known: Mapping[str, Known]
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,8 @@ class Distilled(Reduced):
     def problems_of(self, region: Region) -> Iterator[str]:
         yield from super().problems_of(region)
         fits = self.searches.keys
+        if region.path in self.known:
+            return
         lost = [k for k in region.equation_outputs if fit_key(region.path, k) not in fits]
         if lost:
             yield f"has no search for outputs {lost}"

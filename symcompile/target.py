@@ -7,13 +7,63 @@ import math
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 from symcompile.errors import ChoiceError, EngineError, ExpressionError, TargetError
 from symcompile.expressions.operator_set import LIMITS, OperatorSet
 from symcompile.expressions.units import check_units
 from symcompile.regression.choice import rule_of
 from symcompile.regression.guesses import Guesses, check_guesses
+
+
+class PCA(NamedTuple):
+    """Principal components: what varies most, whatever the block does with it.
+
+    Attributes:
+        inputs, outputs: number of components; None leaves that side as it is.
+    """
+
+    inputs: int | None
+    outputs: int | None = None
+
+
+@dataclass(frozen=True)
+class ReducedRank:
+    """Reduced-rank regression: the coordinates that the best linear map of that rank reads, and
+    the directions that it writes (Izenman 1975, https://doi.org/10.1016/0047-259X(75)90042-1).
+
+    Best is measured in what the model loses, where `symcompile.symcompile` is given an objective,
+    else in the block's outputs as they are.
+
+    Attributes:
+        inputs, outputs: number of coordinates; None leaves that side as it is.
+    """
+
+    inputs: int | None
+    outputs: int | None = None
+
+
+@dataclass(frozen=True)
+class Gates:
+    """A sum of gated coordinates, found without a search: the block becomes an affine map and
+    `terms` products `a*gate(b)`, each of two coordinates of its own and in a direction of its own.
+
+    Coordinates start from those that the block itself reads, where it has Linear layers of its
+    inputs, and are fitted together with the directions by gradient descent.
+
+    Attributes:
+        terms: number of products.
+        form: "silu" (`a*b*sigmoid(b)`), "sigmoid" (`a*sigmoid(b)`) or "product" (`a*b`).
+        steps: of gradient descent.
+    """
+
+    terms: int
+    form: str = "silu"
+    steps: int = 600
+
+
+Reduction: TypeAlias = PCA | ReducedRank | Gates
+GATES = ("silu", "sigmoid", "product")
 
 
 @dataclass(frozen=True)
@@ -29,8 +79,11 @@ class Target:
             Samples are drawn uniformly from it where no data is given.
         features: named expressions of the inputs that the search sees instead of the inputs,
             `{"dx": "x0 - x6", "r": "sqrt(dx**2 + 1)"}`; later ones may use earlier ones.
-        reduce: number of principal components to project the inputs, and, as a second number,
-            the outputs to, before the search; None leaves them as they are.
+        reduce: how wide inputs and outputs are brought down to a few coordinates before the search:
+            `PCA(32, 8)`, `ReducedRank(32, 8)`, or `Gates(64)`, which needs no search. Numbers are
+            those of principal components, of the inputs and, as a second one, of the outputs.
+        affine: rank of an affine map of the block's own inputs that the equations are added to:
+            they are then fitted to what the best such map leaves over. None for none.
         outputs: which output features to replace; the others stay neural. None means all.
         operators: operators for this target, see `OperatorSet.of`.
         max_complexity: the most complex equation allowed for this target.
@@ -50,7 +103,7 @@ class Target:
     names: tuple[str, ...] | None = None
     domain: Mapping[str, tuple[float, float]] | None = None
     features: Mapping[str, str] | None = None
-    reduce: int | tuple[int | None, int | None] | None = None
+    reduce: Reduction | int | tuple[int | None, int | None] | None = None
     outputs: tuple[int, ...] | None = None
     operators: OperatorSet | Iterable[str] | Mapping[str, Any] | None = None
     max_complexity: int | None = None
@@ -65,6 +118,7 @@ class Target:
     output_units: str | Mapping[int, str] | Iterable[str] | None = None
     dimensionless_constants: bool | None = None
     guesses: Guesses | None = None
+    affine: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str) or not self.path:
@@ -86,6 +140,8 @@ class Target:
             object.__setattr__(self, "names", tuple(self.domain))
         if self.max_complexity is not None and not is_count(self.max_complexity):
             raise self._bad("max_complexity", self.max_complexity, "a whole number from 1")
+        if self.affine is not None and not is_count(self.affine):
+            raise self._bad("affine", self.affine, "a rank, a whole number from 1")
         if self.tolerance is not None and not is_positive(self.tolerance):
             raise self._bad("tolerance", self.tolerance, "a number above 0, such as 0.05")
         try:
@@ -156,11 +212,21 @@ class Target:
             raise self._bad("outputs", value, "numbers of output features, such as (0, 2)")
         return tuple(sorted(set(outputs)))
 
-    def _reduce(self, value: Any) -> tuple[int | None, int | None]:
-        numbers = (value, None) if isinstance(value, int) else self._tuple("reduce", value)
-        if len(numbers) != 2 or not all(n is None or is_count(n) for n in numbers):
-            raise self._bad("reduce", value, "a number of components, or (inputs, outputs)")
-        return numbers[0], numbers[1]
+    def _reduce(self, value: Any) -> Reduction:
+        if isinstance(value, Gates):
+            if not is_count(value.terms) or not is_count(value.steps) or value.form not in GATES:
+                expected = f"whole numbers of terms and steps, and a form of {', '.join(GATES)}"
+                raise self._bad("reduce", value, expected)
+            return value
+        if not isinstance(value, (PCA, ReducedRank)):
+            numbers = (value, None) if isinstance(value, int) else self._tuple("reduce", value)
+            if len(numbers) != 2:
+                expected = "a number of components, (inputs, outputs), or PCA(inputs, outputs)"
+                raise self._bad("reduce", value, expected)
+            value = PCA(*numbers)
+        if not all(n is None or is_count(n) for n in (value.inputs, value.outputs)):
+            raise self._bad("reduce", value, "whole numbers of components from 1, or None")
+        return value
 
 
 def as_targets(targets: str | Target | Iterable[str | Target]) -> tuple[Target, ...]:

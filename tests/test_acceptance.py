@@ -58,7 +58,8 @@ def recorded(model: nn.Module, target: Target | None = None, data: Any = DATA) -
 def front(state: Reduced, output: int, choice: int, *texts: str) -> ParetoFront:
     """Equations by ascending complexity; `choice` is the default one."""
     region, samples = state.recording.regions["block"], state.recording.samples["block"]
-    V, y = region.variable_values(samples.X_holdout), region.equation_values(samples.Y_holdout)
+    X, Y = samples.X_holdout, samples.Y_holdout
+    V, y = region.variable_values(X), region.equation_values(X, Y)
     found = []
     for text in texts:
         one = Equation.of(parse(text, region.variables), region.variables, OPERATORS)

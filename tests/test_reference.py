@@ -198,7 +198,7 @@ def test_projected_outputs_are_compared_in_real_ones() -> None:
         assert found.outputs[0].gradient < 1e-13
     wrong = measured(of, equations(of, "0*x0", second))
     assert wrong.total is not None
-    truth, z = true(X_HOLDOUT), of.equation_values(true(X_HOLDOUT))
+    truth, z = true(X_HOLDOUT), of.equation_values(X_HOLDOUT, true(X_HOLDOUT))
     expected = np.linalg.norm(z[:, 0]) / np.linalg.norm(truth)  # components are orthonormal
     assert wrong.total.equation.relative_l2 == pytest.approx(expected, rel=1e-12)
     assert wrong.outputs[0].equation.relative_l2 == 1.0

@@ -40,7 +40,7 @@ def test_without_options_the_variables_are_the_inputs() -> None:
     assert one.variables == one.base_names == ("a", "b", "t")
     assert one.features == tuple(sympy.symbols("a b t"))
     np.testing.assert_array_equal(one.variable_values(X), X)
-    np.testing.assert_array_equal(one.equation_values(X), X)
+    np.testing.assert_array_equal(one.equation_values(X, X), X)
     assert one.equation_outputs == (0, 1, 2)
 
 
@@ -64,7 +64,7 @@ def test_projections_stand_before_features_and_after_equations() -> None:
     z = (X - projection.mean) @ components.T
     assert (one.base_names, one.variables, one.n_equations) == (("z0",), ("s",), 1)
     np.testing.assert_allclose(one.variable_values(X), z**2, rtol=1e-14)
-    np.testing.assert_allclose(one.equation_values(X), z, rtol=1e-14)
+    np.testing.assert_allclose(one.equation_values(X, X), z, rtol=1e-14)
     np.testing.assert_allclose(projection.project(projection.reconstruct(z)), z, rtol=1e-12)
 
 

@@ -18,6 +18,12 @@ from symcompile.storage.schema import Span
 
 # Comparing two equations takes some hundredths of a second.
 _MOST_PAIRS = 100
+# In the words of a comparison, by the key in Block.projections.
+_LINEAR_PARTS = {
+    "in": "the projection of the inputs",
+    "out": "the projection of the outputs",
+    "affine": "the affine map",
+}
 
 
 def compare_blocks(
@@ -217,9 +223,12 @@ def signature_changes(old: Block, new: Block) -> Iterator[str]:
     """What of a block's inputs, features, projections, outputs and dtype is different."""
     yield from _inputs(list(old.inputs), list(new.inputs))
     yield from _features(old.features, new.features)
-    for side, word in (("in", "inputs"), ("out", "outputs")):
-        if old.projections.get(side) != new.projections.get(side):
-            yield f"the projection of the {word} is another one"
+    for side, word in _LINEAR_PARTS.items():
+        before, after = old.projections.get(side), new.projections.get(side)
+        if None in (before, after) and before != after:
+            yield f"{word} is {'new' if before is None else 'gone'}"
+        elif before != after:
+            yield f"{word} is another one"
     for name, a, b in (
         ("dtype", old.dtype, new.dtype),
         ("outputs", old.n_outputs, new.n_outputs),

@@ -57,7 +57,8 @@ class Block:
         inputs: recorded range of each input by name, in order; None where it is not known.
         n_outputs: columns that the block gives; None where unknown.
         features: definitions of the variables, where they are not the inputs themselves.
-        projections: digests of the projections of inputs and outputs, by "in" and "out".
+        projections: digests of the projections of inputs and outputs, and of the affine map, by
+            "in", "out" and "affine".
         outputs: the equations by number.
         probes: values of the equations' variables, [n_probes, n_variables] in float64.
         digest: of the weights of a neural block.

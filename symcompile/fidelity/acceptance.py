@@ -123,6 +123,9 @@ class _Search:
         self.region = reference.region
         self.chosen = default_choice(self.region, fronts)
         self.truth = reference.equation_values
+        projection = self.region.projection_out
+        directions = np.eye(1) if projection is None else projection.directions
+        self.sizes = np.square(directions).sum(axis=1)
         self._values: dict[tuple[int, Equation], Array] = {}
         self._defined: dict[tuple[int, Equation], bool] = {}
         self._left = {output: self._alone(output) for output in self.chosen}
@@ -169,7 +172,8 @@ class _Search:
         error = self._error(output, equation)
         if self.region.projection_out is not None:
             return math.isfinite(error) and self._is_defined(output, equation)
-        linear = relative_l2(self.reference.control_outputs[1][:, output], self.truth[:, output])
+        real = self.reference.Y[:, output]
+        linear = relative_l2(self.reference.control_outputs[1][:, output], real)
         return self.conditions.met(error, linear) and self._is_defined(output, equation)
 
     def _value(self, output: int, equation: Equation) -> Array:
@@ -180,7 +184,12 @@ class _Search:
         return self._values[key]
 
     def _error(self, output: int, equation: Equation) -> float:
-        return relative_l2(self._value(output, equation), self.truth[:, output])
+        """Relative L2 of an output, or after a projection of a component."""
+        value, truth = self._value(output, equation), self.truth[:, output]
+        if self.region.projection_out is not None:
+            return relative_l2(value, truth)
+        real = self.reference.Y[:, output]
+        return relative_l2(value + (real - truth), real)
 
     def _is_defined(self, output: int, equation: Equation) -> bool:
         key = (output, equation)
@@ -229,21 +238,21 @@ class _Search:
                 return True
 
     def _gain(self, output: int, equation: Equation) -> float:
-        """Components are orthonormal, so their squared errors add up to that of real outputs."""
+        """By how much a component lowers the squared error of real outputs, as if these components
+        were orthogonal: principal ones are."""
         before, after = (
             float(np.square(self._value(output, e) - self.truth[:, output]).sum())
             for e in (self.chosen[output], equation)
         )
-        gain = before - after if math.isfinite(before) else math.inf
+        gain = (before - after) * self.sizes[output] if math.isfinite(before) else math.inf
         return gain / max(equation.complexity - self.chosen[output].complexity, 1)
 
     def _together(self, chosen: Mapping[int, Equation]) -> float:
         """Relative L2 of real outputs; components that stay neural are exact."""
-        projection = self.region.projection_out
-        assert projection is not None
         components = self.truth.copy()
         for output, equation in chosen.items():
             components[:, output] = self._value(output, equation)
         real = self.reference.Y
         with np.errstate(all="ignore"):
-            return agreement(projection.reconstruct(components), real).relative_l2
+            rebuilt = self.region.output_values(self.reference.X, components)
+            return agreement(rebuilt, real).relative_l2

@@ -143,9 +143,11 @@ def _expected(region: Region, equations: Mapping[int, Equation], X: Array, Y: Ar
             variables = region.variable_values(X[rows])
             values = np.stack([equations[key].predict(variables) for key in keys], axis=1)
             if projection is not None:
-                components = region.equation_values(Y[rows]).copy()
+                components = region.equation_values(X[rows], Y[rows]).copy()
                 components[:, keys] = values
-                values = projection.reconstruct(components)
+                values = region.output_values(X[rows], components)
+            elif region.affine is not None:
+                values = values + region.affine.predict(X[rows])[:, keys]
         pieces.append(values)
     return np.concatenate(pieces)
 

@@ -30,7 +30,7 @@ from symcompile.fidelity.outcome import (
     Projected,
 )
 from symcompile.fidelity.precision import Examined
-from symcompile.modules.region import Region
+from symcompile.modules.region import Projection, Region
 from symcompile.modules.samples import Samples
 from symcompile.regression.dataset import Dataset
 
@@ -128,7 +128,7 @@ class Reference:
     @cached_property
     def equation_values(self) -> Array:
         """What equations have to give on judged samples [n, n_equations]."""
-        return self.region.equation_values(self.Y)
+        return self.region.equation_values(self.X, self.Y)
 
     def fold_shift_of(self, output: int, equation: Equation) -> Array:
         """What leaving out the fold of each judged sample adds to the equation's values [n]; zero
@@ -146,7 +146,7 @@ class Reference:
             added[:, output] = self.fold_shift_of(output, equation)
         projection = self.region.projection_out
         with np.errstate(all="ignore"):
-            return values + (added if projection is None else added @ projection.components)
+            return values + (added if projection is None else added @ projection.directions)
 
     @cached_property
     def beyond(self) -> tuple[Array, Array]:
@@ -161,15 +161,15 @@ class Reference:
 
     @cached_property
     def projections(self) -> dict[str, Projected]:
-        """What projections keep of judged inputs and outputs."""
-        sides = {"inputs": (self.region.projection_in, self.X)}
-        sides["outputs"] = (self.region.projection_out, self.Y)
-        kept = {}
-        for side, (projection, values) in sides.items():
-            if projection is not None:
-                rebuilt = agreement(projection.reconstruct(projection.project(values)), values)
-                lost = rebuilt.relative_l2 if side == "outputs" else math.nan
-                kept[side] = Projected(rebuilt.r2, lost)
+        """What projections keep of judged inputs, and of what an affine map leaves of outputs."""
+        kept, affine = {}, self.region.affine
+        if self.region.projection_in is not None:
+            kept["inputs"] = Projected(_kept_by(self.region.projection_in, self.X))
+        if self.region.projection_out is not None:
+            rest = self.Y if affine is None else self.Y - affine.predict(self.X)
+            rebuilt = self.region.output_values(self.X, self.equation_values)
+            lost = relative_l2(rebuilt, self.Y)
+            kept["outputs"] = Projected(_kept_by(self.region.projection_out, rest), lost)
         return kept
 
     @cached_property
@@ -234,7 +234,7 @@ class Reference:
         region, keys = self.region, sorted(equations)
         values = self.left_out(equations, block.values(self.X))
         equation, mean, linear = (
-            self._agreements(keys, each, self.Y) for each in (values, *self.control_outputs)
+            self._agreements(keys, self.X, each, self.Y) for each in (values, *self.control_outputs)
         )
         rows = {k: OutputFidelity(equation[k], mean[k], linear[k]) for k in (*keys, _TOTAL)}
         total = rows.pop(_TOTAL)
@@ -259,7 +259,7 @@ class Reference:
 
         def extrapolations() -> dict[int, Agreement]:
             X, Y = self.beyond
-            return self._agreements(keys, block.values(X), Y) if len(X) else {}
+            return self._agreements(keys, X, block.values(X), Y) if len(X) else {}
 
         beyond = optional.get("extrapolation", extrapolations) or {}
         slopes = optional.get("gradients", lambda: self._gradients(keys, block)) or {}
@@ -280,14 +280,19 @@ class Reference:
             total=None if total is None else completed(_TOTAL, total),
         )
 
-    def _agreements(self, keys: Sequence[int], values: Array, Y: Array) -> dict[int, Agreement]:
+    def _agreements(
+        self, keys: Sequence[int], X: Array, values: Array, Y: Array
+    ) -> dict[int, Agreement]:
         """Agreement by equation, and of the real outputs they stand for together.
 
         Args:
-            values, Y: outputs of a stand-in and of the neural block, [n, n_outputs].
+            X: inputs [n, n_inputs].
+            values, Y: outputs of a stand-in and of the neural block there, [n, n_outputs].
         """
-        with np.errstate(all="ignore"):
-            predicted, truth = (self.region.equation_values(each) for each in (values, Y))
+        predicted, truth = values, Y
+        if self.region.projection_out is not None:
+            with np.errstate(all="ignore"):
+                predicted, truth = (self.region.equation_values(X, each) for each in (values, Y))
         rows = {key: agreement(predicted[:, key], truth[:, key]) for key in keys}
         rows[_TOTAL] = agreement(self._real(keys, values), self._real(keys, Y))
         return rows
@@ -304,11 +309,17 @@ class Reference:
             slopes = block.gradient(X) @ self.directions
             sides = slopes, truth
             if self.region.projection_out is not None:
-                components = self.region.projection_out.components
-                sides = tuple(np.einsum("ko,noi->nki", components, side) for side in sides)
+                components, affine = self.region.projection_out.components, self.region.affine
+                known = 0.0 if affine is None else affine.up @ (affine.down @ self.directions)
+                sides = tuple(np.einsum("ko,noi->nki", components, s - known) for s in sides)
         figures = {key: relative_l2(*(side[:, key] for side in sides)) for key in keys}
         figures[_TOTAL] = relative_l2(self._real(keys, slopes), self._real(keys, truth))
         return figures
+
+
+def _kept_by(projection: Projection, values: Array) -> float:
+    """Share of the variance of values [n, d] that a projection holds."""
+    return agreement(projection.reconstruct(projection.project(values)), values).r2
 
 
 def shell(X: Array, n_samples: int, seed: int = 0) -> Array:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
-from functools import partial, reduce
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +13,20 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from symcompile.expressions.equation import Equation
-from symcompile.expressions.evaluation import Array
 from symcompile.expressions.fold import Instruction
 from symcompile.lowering import joint
 from symcompile.lowering.affine import Entries, Gather, plan
+from symcompile.lowering.bundles import Bundle, bundles_of
 from symcompile.lowering.emission import Emitter, GraphWriter, Value
+from symcompile.lowering.layers import (
+    AFFINE_DOWN,
+    AFFINE_UP,
+    PROJECT_IN,
+    PROJECT_OUT,
+    layers_of,
+    linear_layer,
+    of_input,
+)
 from symcompile.lowering.upcast import Upcast
 from symcompile.modules.arguments import call_like, placeholders
 from symcompile.modules.region import Key, Region
@@ -56,8 +65,12 @@ class Generator:
         neural: nn.Module | None,
     ) -> None:
         self.region, self.device = region, device
+        self.layers = layers_of(region)
         self.equations = {k: equations[k] for k in sorted(equations)}
-        self.joint = joint.combine(region, self.equations)
+        self.bundles = bundles_of(region, self.equations)
+        bundled = {number for bundle in self.bundles for number in bundle.numbers}
+        alone = {k: equation for k, equation in self.equations.items() if k not in bundled}
+        self.joint = joint.combine(region, alone)
         self.upcast = inner != dtype
         self.dtype = inner
         self.complete = len(self.equations) == region.n_equations
@@ -81,7 +94,7 @@ class Generator:
         emitter = Emitter(
             self.writer,
             program,
-            self.joint.outputs,
+            [(number,) for number in self.joint.outputs],
             leaf=self._leaf,
             rows=self._rows,
             rest=self.plan.rest,
@@ -124,19 +137,32 @@ class Generator:
             columns = list(self.region.interface.input_columns)
             return tensors, columns, [tensor.features for tensor in inputs]
         width = len(projection.components)
-        total = self._project(projection.components, projection.mean)
-        return [(total, False)], [(0, k) for k in range(width)], [width]
+        return [(self._of_inputs(PROJECT_IN), False)], [(0, k) for k in range(width)], [width]
 
-    def _project(self, components: Array, mean: Array) -> fx.Node:
-        """`(x - mean) @ components.T` for x side by side in several tensors: a product for each, so
-        that their sample shapes may differ."""
-        interface, parts = self.region.interface, []
-        for k, columns in enumerate(interface.input_slices):
-            weight = self._buffer(f"projection_in{k}_weight", components[:, columns])
-            bias = None if k else self._buffer("projection_in_bias", -components @ mean)
-            node = self._featured(self.inputs[k], interface.inputs[k].scalar)
-            parts.append(self._linear(node, weight, bias))
+    # Layers
+
+    def _of_inputs(self, name: str) -> fx.Node:
+        """What the layers of this name make of the inputs together."""
+        parts = []
+        for k, tensor in enumerate(self.region.interface.inputs):
+            node = self._featured(self.inputs[k], tensor.scalar)
+            parts.append(self._layer(of_input(name, k), node))
         return reduce(partial(self.writer.call, operator.add), parts)
+
+    def _layer(self, name: str, node: fx.Node) -> fx.Node:
+        self.root.add_module(name, linear_layer(self.layers[name], self.dtype, self.device))
+        if self.upcast:  # .double() reaches the layer, but not what is made of the inputs
+            like = self.writer.attribute(f"{name}.weight")
+            node = self.writer.call(torch.ops.aten.type_as.default, node, like)
+        return self.writer.module(name, node)
+
+    @cached_property
+    def _affine(self) -> fx.Node | None:
+        """What the equations are added to."""
+        if self.region.affine is None:
+            return None
+        self.writer.equations = ()
+        return self._layer(AFFINE_UP, self._of_inputs(AFFINE_DOWN))
 
     def _featured(self, node: fx.Node, scalar: bool) -> fx.Node:
         return self.writer.call(torch.unsqueeze, node, -1) if scalar else node
@@ -263,8 +289,13 @@ class Generator:
     def _output(self, equations: dict[int, fx.Node]) -> None:
         self.writer.equations = ()
         neural = [] if self.complete else [self._raised(node) for node in self._neural()]
-        build = self._stacked if self.region.projection_out is None else self._reconstructed
-        outputs = build(equations, neural)
+        if self.region.projection_out is not None:
+            outputs = self._divided(self._reconstructed(equations, neural))
+        elif self.region.affine is not None:
+            stacked = self.writer.call(torch.stack, [equations[k] for k in sorted(equations)], -1)
+            outputs = self._divided(stacked)
+        else:
+            outputs = self._stacked(equations, neural)
         if self.upcast:
             back = torch.ops.aten.type_as.default
             outputs = [self.writer.call(back, node, self.raw[0]) for node in outputs]
@@ -313,10 +344,8 @@ class Generator:
                 outputs.append(call(torch.stack, nodes, -1))
         return outputs
 
-    def _reconstructed(
-        self, equations: Mapping[int, fx.Node], neural: list[fx.Node]
-    ) -> list[fx.Node]:
-        """Outputs from their principal coordinates: equations, else those of the neural outputs."""
+    def _reconstructed(self, equations: Mapping[int, fx.Node], neural: list[fx.Node]) -> fx.Node:
+        """Outputs from their coordinates: equations, else those of the neural outputs."""
         projection, interface = self.region.projection_out, self.region.interface
         assert projection is not None
         call = self.writer.call
@@ -332,11 +361,60 @@ class Generator:
             for k in range(self.region.n_equations):
                 if k not in coordinates:
                     coordinates[k] = call(operator.getitem, projected, (Ellipsis, k))
-        stacked = call(torch.stack, [coordinates[k] for k in sorted(coordinates)], -1)
-        weight = self._buffer("projection_out_weight", projection.components.T)
-        bias = self._buffer("projection_out_bias", projection.mean)
-        features = self._linear(stacked, weight, bias)
-        outputs = []
+        return self._layer(PROJECT_OUT, self._side_by_side(coordinates))
+
+    def _side_by_side(self, coordinates: Mapping[int, fx.Node]) -> fx.Node:
+        """Components in their order: those of a bundle are so already."""
+        call, bundles = self.writer.call, {b.numbers[0]: b for b in self.bundles}
+        parts, alone = list[fx.Node](), list[fx.Node]()
+        for k in sorted({*coordinates, *bundles}):
+            if k in bundles:
+                parts += [call(torch.stack, alone, -1)] if alone else []
+                parts, alone = [*parts, self._bundle(bundles[k])], []
+            else:
+                alone.append(coordinates[k])
+        parts += [call(torch.stack, alone, -1)] if alone else []
+        return call(torch.cat, parts, -1) if len(parts) > 1 else parts[0]
+
+    def _bundle(self, bundle: Bundle) -> fx.Node:
+        """The equations of a bundle side by side."""
+        ((coordinates, _),) = self.sources
+        self.writer.equations = bundle.numbers
+        lanes = [
+            self._columns(coordinates, columns, f"y{bundle.numbers[0]}_columns{k}")
+            for k, columns in enumerate(bundle.columns)
+        ]
+        count = len(lanes)
+        emitter = Emitter(
+            self.writer,
+            bundle.program,
+            (bundle.numbers,),
+            leaf=lambda instruction: lanes[instruction.value],
+            rows=lambda root: [],
+            rest=plan(bundle.program, [(k, 0) for k in range(count)], [1] * count).rest,
+            anchor=lambda: self.writer.call(torch.zeros_like, lanes[0]),
+        )
+        value = emitter.value(bundle.program.outputs[0])
+        self.writer.equations = bundle.numbers
+        assert isinstance(value, fx.Node)  # it is of at least one column
+        return value
+
+    def _columns(self, node: fx.Node, columns: Sequence[int], name: str) -> fx.Node:
+        """Some features of a tensor: a view of it where they follow each other."""
+        first = columns[0]
+        if tuple(columns) == tuple(range(first, first + len(columns))):
+            place = (Ellipsis, slice(first, first + len(columns)))
+            return self.writer.call(operator.getitem, node, place)
+        # No file needs to hold them: they are those of the equations.
+        index = torch.tensor(columns, device=self.device)
+        self.root.register_buffer(name, index, persistent=False)
+        return self.writer.call(torch.index_select, node, -1, self.writer.attribute(name))
+
+    def _divided(self, features: fx.Node) -> list[fx.Node]:
+        """Each output of all that stand side by side, the affine map added."""
+        call, interface, outputs = self.writer.call, self.region.interface, []
+        if self._affine is not None:
+            features = call(operator.add, self._affine, features)
         for tensor, columns in zip(interface.outputs, interface.output_slices, strict=True):
             place = columns.start if tensor.scalar else columns
             only = tensor.features == interface.n_outputs and not tensor.scalar

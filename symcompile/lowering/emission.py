@@ -38,6 +38,9 @@ class GraphWriter:
         node = self.graph.call_function(function, args)
         return self._mark(node, {} if guard is None else {"guard": guard})
 
+    def module(self, name: str, *args: Any) -> fx.Node:
+        return self._mark(self.graph.call_module(name, args), {})
+
     def attribute(self, name: str) -> fx.Node:
         return self._mark(self.graph.get_attr(name), {})
 
@@ -58,7 +61,7 @@ class Emitter:
     """Emits the instructions of a program, each when it is first needed.
 
     Args:
-        numbers: equation number of each output of the program.
+        numbers: of the equations that each output of the program is.
         leaf: node for an `input` or `slot` instruction.
         rows: for a sum, the nodes that hold its gathered parts.
         rest: for a sum, the terms that are left.
@@ -69,7 +72,7 @@ class Emitter:
         self,
         writer: GraphWriter,
         program: Program,
-        numbers: Sequence[int],
+        numbers: Sequence[tuple[int, ...]],
         *,
         leaf: Callable[[Instruction], fx.Node],
         rows: Callable[[int], list[fx.Node]],
@@ -78,7 +81,10 @@ class Emitter:
     ) -> None:
         self.writer, self.code = writer, program.instructions
         self.leaf, self.rows, self.rest, self.anchor = leaf, rows, rest, anchor
-        self.owners = [tuple(sorted(numbers[k] for k in outputs)) for outputs in owners(program)]
+        self.owners = [
+            tuple(sorted(number for k in outputs for number in numbers[k]))
+            for outputs in owners(program)
+        ]
         # Whether it depends on an input; where its value or slope can overflow or be undefined, by
         # which argument, and a safe one; and whether that is so of it or of what it is made of.
         self.varies: list[bool] = []

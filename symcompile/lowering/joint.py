@@ -24,7 +24,7 @@ from symcompile.expressions.program import Program
 from symcompile.lowering.torch_rules import FUNCTIONS, SPELLED
 from symcompile.modules.region import Region
 
-_COMMUTATIVE = frozenset(op for op, row in OPERATORS.items() if row.nary)
+COMMUTATIVE = frozenset(op for op, row in OPERATORS.items() if row.nary)
 # Operations that are done at once where all arguments are numbers.
 _FOLDABLE = {op for op, row in OPERATORS.items() if not row.truth and op != "where"}
 # Pairs of factors are looked for only in programs of up to this many instructions.
@@ -174,7 +174,7 @@ class _Sharing(Code):
         )
 
     def add(self, op: str, args: Sequence[int] = (), value: Any = None) -> int:
-        return super().add(op, sorted(args) if op in _COMMUTATIVE else args, value)
+        return super().add(op, sorted(args) if op in COMMUTATIVE else args, value)
 
     def inline(self, program: Program, inputs: Sequence[int], first_slot: int) -> list[int]:
         """Append a program over instructions `inputs`; where its outputs stand."""

@@ -9,6 +9,8 @@ import torch
 from torch import fx, nn
 from torch.fx.graph_module import reduce_graph_module
 
+from symcompile.lowering.layers import is_layer
+
 _INNER = "symcompile.inner"
 
 
@@ -37,16 +39,15 @@ class Upcast(fx.GraphModule):
         return self.meta[_INNER]  # type: ignore[no-any-return]
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Upcast:
-        if recurse:
-            for child in self.children():
-                child._apply(fn)
-
         def wide(tensor: torch.Tensor) -> torch.Tensor:
             moved = fn(tensor)
             if not moved.is_floating_point() or _bits(moved.dtype) >= _bits(self.inner):
                 return moved
             return tensor.to(moved.device, self.inner)
 
+        if recurse:
+            for name, child in self.named_children():
+                child._apply(wide if is_layer(name) else fn)
         super()._apply(wide, recurse=False)
         return self
 

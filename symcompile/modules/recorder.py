@@ -9,10 +9,10 @@ Samples that are too few to set any aside are put together again, see `symcompil
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ from symcompile.modules.samples import (
 )
 from symcompile.modules.state import deepcopy, preserving
 from symcompile.regression.folds import SMALL
+
+# Of a model's results and of what it was called with: what it is to minimise.
+Objective: TypeAlias = Callable[..., torch.Tensor]
 
 # End-to-end figures need a model run per control and choice: that many elements are plenty.
 MAX_KEPT_ELEMENTS = 20_000_000
@@ -105,9 +108,23 @@ class _OngoingRegion:
     untouched: nn.Module | None = None
     pending: list[tuple[Array, Array]] = field(default_factory=list)
     arguments: list[dict[str, Any]] = field(default_factory=list)
+    # What each call returned, to be differentiated by; sums of g g^T, and of how many samples.
+    returned: list[Any] = field(default_factory=list)
+    losses: Array | None = None
+    counted: int = 0
 
     def clear(self) -> None:
-        self.pending, self.arguments = [], []
+        self.pending, self.arguments, self.returned = [], [], []
+
+    def lost(self, gradients: Array) -> None:
+        """Take in gradients of what the model is to minimise by the outputs [n, n_outputs]."""
+        squares = gradients.T @ gradients
+        self.losses = squares if self.losses is None else self.losses + squares
+        self.counted += len(gradients)
+
+    @property
+    def metric(self) -> Array | None:
+        return None if self.losses is None else self.losses / self.counted
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
@@ -123,9 +140,16 @@ class Recorder:
     """Records the regions at `paths` while `attached`; rows wait until their batch has run."""
 
     def __init__(
-        self, root: nn.Module, paths: tuple[str, ...], n_samples: int, holdout: float, seed: int
+        self,
+        root: nn.Module,
+        paths: tuple[str, ...],
+        n_samples: int,
+        holdout: float,
+        seed: int,
+        objective: Objective | None = None,
     ) -> None:
-        self.root, self.holdout, self.seed = root, holdout, seed
+        self.root, self.holdout, self.seed, self.objective = root, holdout, seed, objective
+        self._differentiates = False
         self.random = torch.Generator().manual_seed(seed)
         self.every = max(2, round(1 / holdout)) if holdout else sys.maxsize
         self.by_rows: bool | None = None
@@ -218,7 +242,8 @@ class Recorder:
 
     def _run(self, batch: Batch, held: bool) -> None:
         try:
-            result = self._forward(batch)
+            differentiated = self.objective is not None and not held
+            result = self._differentiated(batch) if differentiated else self._forward(batch)
         except SymCompileError:
             raise
         except Exception as error:  # whatever a user's forward raises
@@ -247,6 +272,29 @@ class Recorder:
                 self.without_grad = False
         with torch.enable_grad(), preserving(self.root):
             return map_tensors(torch.Tensor.detach, run(self.root, batch))
+
+    def _differentiated(self, batch: Batch) -> Any:
+        """A run whose objective is differentiated by what the regions give."""
+        assert self.objective is not None
+        self._differentiates = True
+        try:
+            with torch.enable_grad(), preserving(self.root):
+                result = run(self.root, batch)
+                loss = _scalar(self.objective(result, *batch.args, **batch.kwargs))
+            regions = [region for region in self.ongoing.values() if region.returned]
+            outputs = [tensors(output) for region in regions for output in region.returned]
+            flat = [tensor for of_call in outputs for tensor in of_call]
+            gradients = iter(_gradients(loss, flat))
+            for region in regions:
+                for (X, _), output in zip(region.pending, region.returned, strict=True):
+                    interface = region.recorded.interface
+                    assert interface is not None
+                    of_call = map_tensors(lambda _: next(gradients), output)
+                    # The objective is a mean, as far as anybody knows: of each sample's share.
+                    region.lost(len(X) * _array(matrix_out(interface, of_call, len(X))))
+        finally:
+            self._differentiates = False
+        return map_tensors(torch.Tensor.detach, result)
 
     def _rows_are_independent(self, batch: Batch) -> bool:
         size = rows(batch)
@@ -301,10 +349,17 @@ class Recorder:
                 bound = bind(parameters(module), args, kwargs)
                 region.arguments.append(map_tensors(lambda t: t.detach().clone(), bound))
 
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            if self._listening and not region.recorded.refused:
-                with region.refusing():
-                    self._note(region, Call(region.arguments.pop(), output))
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
+            if not self._listening or region.recorded.refused:
+                return None
+            with region.refusing():
+                before = len(region.pending)
+                self._note(region, Call(region.arguments.pop(), output))
+                if self._differentiates and len(region.pending) > before:
+                    region.returned.append(map_tensors(_differentiable, output))
+                    # The model may write into what it is given back.
+                    return map_tensors(torch.clone, region.returned[-1])
+            return None
 
         return (
             region.module.register_forward_pre_hook(before, with_kwargs=True),
@@ -349,7 +404,36 @@ class Recorder:
         else:  # what to hold out was not decided before the model ran
             mask = random_holdout(len(X), self.holdout, self.seed)
         _require_enough(region.path, X)
-        return Samples(X, Y, mask)
+        return Samples(X, Y, mask, metric=region.metric)
+
+
+def _differentiable(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.requires_grad or not tensor.is_floating_point():
+        return tensor
+    return tensor.detach().requires_grad_()
+
+
+def _scalar(loss: Any) -> torch.Tensor:
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+        found = list(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise DataError(
+            f"objective= gave {found}: expected a tensor of one number, the mean loss of the batch"
+        )
+    return loss.reshape(())
+
+
+def _gradients(loss: torch.Tensor, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Of the loss by each of these; zero where it does not depend on one."""
+    sources = [tensor for tensor in outputs if tensor.requires_grad]
+    if not sources or not loss.requires_grad:
+        raise DataError(
+            "objective= does not depend on what the targets give, as far as autograd can see: it"
+            " has to be computed of the model's results, outside of torch.no_grad()"
+        )
+    found = iter(torch.autograd.grad(loss, sources, allow_unused=True))
+    gradients = [next(found) if tensor.requires_grad else None for tensor in outputs]
+    pairs = zip(gradients, outputs, strict=True)
+    return [torch.zeros_like(out) if gradient is None else gradient for gradient, out in pairs]
 
 
 def _detached(batch: Batch) -> Batch:

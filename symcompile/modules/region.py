@@ -133,20 +133,51 @@ def _slices(tensors: Sequence[TensorInput | TensorOutput]) -> tuple[slice, ...]:
 
 @dataclass(frozen=True)
 class Projection:
-    """An orthonormal projection found by principal component analysis.
+    """A linear map to a few coordinates, and the one that goes back.
 
-    Coordinates are `(v - mean) @ components.T`, reconstruction is `z @ components + mean`, for
-    v [n, d], mean [d], components [k, d].
+    Coordinates are `(v - mean) @ components.T + offset`, reconstruction is
+    `(z - offset) @ basis + mean`, for v [n, d], mean [d], components and basis [k, d], offset [k].
+
+    Attributes:
+        basis: left out where it is the components, which are orthonormal then: those of a principal
+            component analysis.
+        offset: left out where it is zero.
     """
 
     mean: Array
     components: Array
+    basis: Array | None = None
+    offset: Array | None = None
+
+    @property
+    def directions(self) -> Array:
+        """What a unit of each coordinate adds to the reconstruction [k, d]."""
+        return self.components if self.basis is None else self.basis
 
     def project(self, values: Array) -> Array:
-        return np.asarray((values - self.mean) @ self.components.T)
+        z = np.asarray((values - self.mean) @ self.components.T)
+        return z if self.offset is None else z + self.offset
 
     def reconstruct(self, coordinates: Array) -> Array:
-        return np.asarray(coordinates @ self.components + self.mean)
+        z = coordinates if self.offset is None else coordinates - self.offset
+        return np.asarray(z @ self.directions + self.mean)
+
+
+@dataclass(frozen=True)
+class LowRankMap:
+    """An affine map of low rank: `x @ down.T @ up.T + bias`, for x [n, n_inputs], down
+    [rank, n_inputs], up [n_outputs, rank], bias [n_outputs]."""
+
+    down: Array
+    up: Array
+    bias: Array
+
+    @property
+    def rank(self) -> int:
+        return len(self.down)
+
+    def predict(self, X: Array) -> Array:
+        return np.asarray(X @ self.down.T @ self.up.T + self.bias)
 
 
 @dataclass(frozen=True)
@@ -164,6 +195,7 @@ class Region:
         settings: arguments that are no tensors, by parameter, as every recorded call had them.
         projection_in: reduces X before the features are computed, or None.
         projection_out: Y is reconstructed from the equations' outputs by it, or None.
+        affine: what the equations are added to, before or without a projection of Y; or None.
     """
 
     path: str
@@ -176,6 +208,7 @@ class Region:
     settings: Mapping[str, Any] = field(default_factory=dict)
     projection_in: Projection | None = None
     projection_out: Projection | None = None
+    affine: LowRankMap | None = None
 
     @cached_property
     def base_names(self) -> tuple[str, ...]:
@@ -218,13 +251,20 @@ class Region:
             X = self.projection_in.project(X)
         return evaluate(self.feature_program, X, ()) if self.target.features else X
 
-    def equation_values(self, Y: Array) -> Array:
-        """What the equations have to give [n_samples, n_equations] for outputs Y."""
-        return Y if self.projection_out is None else self.projection_out.project(Y)
+    def equation_values(self, X: Array, Y: Array) -> Array:
+        """What the equations have to give [n_samples, n_equations] for inputs X and outputs Y."""
+        rest = Y if self.affine is None else Y - self.affine.predict(X)
+        return rest if self.projection_out is None else self.projection_out.project(rest)
+
+    def output_values(self, X: Array, values: Array) -> Array:
+        """Outputs [n_samples, n_outputs] where the equations give `values` [n_samples, n_equations]
+        for inputs X."""
+        Y = values if self.projection_out is None else self.projection_out.reconstruct(values)
+        return Y if self.affine is None else Y + self.affine.predict(X)
 
     def equation_samples(self, samples: Samples) -> Samples:
         """Samples of the variables, and of what the equations have to give."""
-        V, Y = self.variable_values(samples.X), self.equation_values(samples.Y)
+        V, Y = self.variable_values(samples.X), self.equation_values(samples.X, samples.Y)
         return replace(samples, X=V, Y=Y)
 
 

@@ -31,12 +31,15 @@ class Samples:
         holdout: which samples no fit may see [n_samples], bool; none of them where there are few,
             see `folds`.
         weights: weight of each sample's squared error [n_samples], or None.
+        metric: mean of `g g^T` [n_outputs, n_outputs] for gradients g of what the model is to
+            minimise by the outputs of a sample; None where nobody has said what that is.
     """
 
     X: Array
     Y: Array
     holdout: Array
     weights: Array | None = None
+    metric: Array | None = None
 
     @property
     def folds(self) -> Array | None:

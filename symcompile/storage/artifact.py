@@ -149,7 +149,7 @@ def _contents(
         with at(f"block {path!r}"):
             rows[path] = outcome_to_json(outcome)
     facts = {
-        "about": model_row(module, batch, capture, graph),
+        "about": model_row(module, batch, capture, graph, outcomes),
         "neural": list(neural),
         "original": root is not None,
         "differences": differences(module, graph, regions, batch),

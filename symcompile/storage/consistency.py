@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from symcompile.errors import ArtifactError
 from symcompile.fidelity.outcome import Outcome, Rewrite
-from symcompile.modules.region import Interface, Projection, Region, leaves
+from symcompile.modules.region import Interface, LowRankMap, Projection, Region, leaves
 
 MAX_FEATURES = 1_000_000  # of all tensors on one side of a block
 MAX_ITEMS = 10_000  # positional arguments behind a star
@@ -46,6 +46,7 @@ def _in_region(region: Region) -> Contradictions:
     yield len(set(names)) < len(names), "two of its inputs have the same name"
     yield from _in_projection("inputs", region.projection_in, face.n_inputs)
     yield from _in_projection("outputs", region.projection_out, face.n_outputs)
+    yield from _in_affine(region.affine, face)
     count = region.n_equations
     yield max(outputs, default=-1) >= count, f"outputs {list(outputs)}, of {count} that there are"
 
@@ -82,7 +83,29 @@ def _in_projection(side: str, projection: Projection | None, count: int) -> Cont
         f"the arrays of the projection of its {side} have shapes {list(mean)} and {list(shape)},"
         f" expected [{count}] and [k, {count}]",
     )
-    yield not 1 <= shape[0] <= count, f"{shape[0]} components of {count} {side}"
+    orthonormal = projection.basis is None
+    most = count if orthonormal else MAX_FEATURES
+    yield not 1 <= shape[0] <= most, f"{shape[0]} components of {count} {side}"
+    for name, array, expected in (
+        ("basis", projection.basis, shape),
+        ("offset", projection.offset, shape[:1]),
+    ):
+        yield (
+            array is not None and array.shape != expected,
+            f"the {name} of the projection of its {side} is not of shape {list(expected)}",
+        )
+
+
+def _in_affine(affine: LowRankMap | None, face: Interface) -> Contradictions:
+    if affine is None:
+        return
+    shapes = [list(array.shape) for array in (affine.down, affine.up, affine.bias)]
+    n_in, n_out, rank = face.n_inputs, face.n_outputs, (shapes[0] or [0])[0]
+    yield (
+        shapes != [[rank, n_in], [n_out, rank], [n_out]] or rank < 1,
+        f"the arrays of its affine map have shapes {', '.join(map(str, shapes))}, expected"
+        f" [rank, {n_in}], [{n_out}, rank] and [{n_out}]",
+    )
 
 
 def _in_outcome(region: Region, outcome: Outcome) -> Contradictions:

@@ -45,9 +45,13 @@ _HALF_DIGITS = 3
 
 
 def model_row(
-    module: nn.Module, example: Batch | None, capture: str, graph: StoredGraph | None
+    module: nn.Module,
+    example: Batch | None,
+    capture: str,
+    graph: StoredGraph | None,
+    outcomes: Mapping[str, Outcome],
 ) -> Json:
-    """Class, arguments, results and probes of a model.
+    """Class, arguments, results and probes of a model, and how many parameters are neural in it.
 
     Sizes have names where `graph` leaves them free; without one, where the model runs on fewer
     rows. Inputs, outputs and probes are None or left out where there is no example, or the model
@@ -55,7 +59,7 @@ def model_row(
     """
     shapes = {} if graph is None else graph.document["shapes"]
     row: Json = {"class": type(module).__name__, "capture": capture}
-    row["parameters"] = sum(parameter.numel() for parameter in module.parameters())
+    row["parameters"] = _neural_parameters(module, outcomes)
     if example is None:
         return row | {"inputs": None, "outputs": None}
     count, results = rows(example), _results(module, example)
@@ -84,6 +88,18 @@ def model_row(
     row["results"] = None if outputs is None else list(outputs)
     probes = _probes(module, example, count, results)
     return row if probes is None else {**row, "probes": probes}
+
+
+def _neural_parameters(module: nn.Module, outcomes: Mapping[str, Outcome]) -> int:
+    """Scalars in the parameters outside of the equations and of what belongs to them."""
+    blocks = [submodule_path(p) for p, one in outcomes.items() if isinstance(one, Rewrite)]
+    inside = tuple(f"{block}." for block in blocks)
+    left = tuple(f"{block}.{NEURAL}." for block in blocks)
+    return sum(
+        parameter.numel()
+        for name, parameter in module.named_parameters()
+        if not name.startswith(inside) or name.startswith(left)
+    )
 
 
 def example_of(

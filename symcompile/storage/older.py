@@ -6,6 +6,7 @@ every reader, see `reading`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,6 +59,24 @@ def _fidelity(row: Json) -> Json:
         "extrapolation": row["extrapolation"],
         "controls": {"mean": row["mean"], "linear": row["linear"]},
     }
+
+
+# --- blocks whose projections were buffers -------------------------------------------------------
+
+_BUFFERS = re.compile(r"projection_(in|out)(\d*)_(weight|bias)")
+
+
+def as_layers(state: Mapping[str, Any]) -> Json:
+    """Parameters and buffers of a block, those of projections by the names of Linear layers."""
+    return {_of_layer(name): tensor for name, tensor in state.items()}
+
+
+def _of_layer(name: str) -> str:
+    found = _BUFFERS.fullmatch(name)
+    if found is None:
+        return name
+    side, number, kind = found.groups()
+    return f"project_{side}{number.lstrip('0')}.{kind}"
 
 
 # --- ONNX metadata of before it was a manifest's -------------------------------------------------

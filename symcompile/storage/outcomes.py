@@ -31,6 +31,7 @@ from symcompile.fidelity.outcome import (
 )
 from symcompile.modules.region import (
     Interface,
+    LowRankMap,
     Parameter,
     Projection,
     Region,
@@ -70,7 +71,7 @@ from symcompile.storage.consistency import check_outcome, check_region
 from symcompile.storage.equations import EQUATION_ROW, FINDINGS, LOSS, EquationRow
 from symcompile.storage.reading import MisfitError, at, placed
 from symcompile.storage.schema import MAX_PROBES
-from symcompile.target import Target
+from symcompile.target import GATES, PCA, Gates, ReducedRank, Reduction, Target
 
 FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 
@@ -196,9 +197,35 @@ UNITS_OF_OUTPUTS = Codec(
     ),
     lambda data: by_number(TEXT).read(data) if type(data) is dict else DATA.read(data),
 )
+_SIDES = pair(optional(COUNT), optional(COUNT))
+_REDUCTIONS = {
+    "reduced rank": record(ReducedRank, inputs=optional(COUNT), outputs=optional(COUNT)),
+    "gates": record(Gates, form=one_of(*GATES)),
+}
+
+
+def _write_reduction(value: Reduction) -> Any:
+    """Principal components are their numbers, as they were before there was anything else."""
+    if isinstance(value, PCA):
+        return _SIDES.write(value)
+    kind = "gates" if isinstance(value, Gates) else "reduced rank"
+    return {kind: _REDUCTIONS[kind].write(value)}
+
+
+def _read_reduction(data: Any) -> Reduction:
+    if type(data) is not dict:
+        return PCA(*_SIDES.read(data))
+    if len(data) != 1 or not set(data) <= set(_REDUCTIONS):
+        raise wrong(data, f"one of {', '.join(_REDUCTIONS)}")
+    ((kind, row),) = data.items()
+    reduction: Reduction = _REDUCTIONS[kind].read(row)
+    return reduction
+
+
+REDUCTION = Codec(_write_reduction, _read_reduction)
 record(
     Target,
-    later=("rule", "prefer", *LIMITS, *UNITS, "guesses"),
+    later=("rule", "prefer", *LIMITS, *UNITS, "guesses", "affine"),
     **dict.fromkeys((*LIMITS, "units"), DATA),
     output_units=UNITS_OF_OUTPUTS,
     dimensionless_constants=optional(FLAG),
@@ -206,7 +233,7 @@ record(
     names=optional(many(IDENTIFIER)),
     domain=optional(ordered(pair(NUMBER, NUMBER))),
     features=optional(ordered(TEXT)),
-    reduce=optional(pair(optional(COUNT), optional(COUNT))),
+    reduce=optional(REDUCTION),
     operators=optional(OPERATORS),
     tolerance=optional(NUMBER),
 )
@@ -214,8 +241,16 @@ record(Parameter, name=PARAMETER, default=LITERAL)
 record(TensorInput, parameter=PARAMETER, keys=many(KEY))
 record(TensorOutput)
 record(Interface, structure=STRUCTURE, sample_dims=integer(0, MAX_RANK))
-record(Projection, mean=ARRAY, components=ARRAY)
-REGION = record(Region, names=many(IDENTIFIER), dtype=one_of(*FLOATING), settings=by_name(SETTING))
+_ONE_SIDED = dict.fromkeys(("basis", "offset"), optional(ARRAY))
+record(Projection, later=("basis", "offset"), mean=ARRAY, components=ARRAY, **_ONE_SIDED)
+record(LowRankMap, down=ARRAY, up=ARRAY, bias=ARRAY)
+REGION = record(
+    Region,
+    later=("affine",),
+    names=many(IDENTIFIER),
+    dtype=one_of(*FLOATING),
+    settings=by_name(SETTING),
+)
 
 
 # --- outcomes ------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from symcompile.storage.reading import at, from_json, reading
 from symcompile.storage.tensors import read_tensors
 
 FORMAT = 1
-_ARRAYS = ("X", "Y", "holdout", "weights")  # of each region's samples; the last may be missing
+# Of each region's samples; the last two may be missing.
+_ARRAYS = ("X", "Y", "holdout", "weights", "metric")
 _KEY = "symcompile.recording"
 _HEADER = {
     "regions": by_name(Codec(region_to_json, region_from_json), place="{}"),
@@ -186,9 +187,10 @@ def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tenso
         if name not in arrays:
             raise ArtifactError(f"it does not hold {shown(places[name])}")
     count = len(arrays["X"]) if arrays["X"].ndim else 0
-    widths = {"X": [region.interface.n_inputs], "Y": [region.interface.n_outputs]}
+    n_in, n_out = region.interface.n_inputs, region.interface.n_outputs
+    shapes = {"X": [count, n_in], "Y": [count, n_out], "metric": [n_out, n_out]}
     for name, array in arrays.items():
-        shape = [count, *widths.get(name, ())]
+        shape = shapes.get(name, [count])
         kind = np.dtype(np.bool_ if name == "holdout" else np.float64)
         if list(array.shape) != shape or array.dtype != kind or not np.isfinite(array).all():
             raise ArtifactError(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 import numpy as np
 
+from symcompile.expressions.evaluation import Array
 from symcompile.fidelity.outcome import (
     EndToEnd,
     Fidelity,
@@ -24,7 +25,7 @@ from symcompile.fidelity.outcome import (
     Refusal,
     Rewrite,
 )
-from symcompile.modules.region import Projection, Region
+from symcompile.modules.region import LowRankMap, Projection, Region
 from symcompile.storage.codecs import (
     COUNT,
     DATA,
@@ -125,15 +126,29 @@ def _projection_row(projection: Projection | None) -> tuple[int, int, str] | Non
     """Shape of the components, and digest."""
     if projection is None:
         return None
-    digest = hashlib.sha256()
-    for array in (projection.mean, projection.components):
-        digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    own = (projection.basis, projection.offset)
+    arrays = (projection.mean, projection.components, *(a for a in own if a is not None))
     count, width = projection.components.shape
-    return count, width, digest.hexdigest()[:16]
+    return count, width, _digest_of(arrays)
+
+
+def _affine_row(affine: LowRankMap | None) -> tuple[int, str] | None:
+    """Rank, and digest."""
+    if affine is None:
+        return None
+    return affine.rank, _digest_of((affine.down, affine.up, affine.bias))
+
+
+def _digest_of(arrays: Iterable[Array]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    return digest.hexdigest()[:16]
 
 
 _SPAN = Codec(lambda span: None if span is None else list(map(float, span)), _read_span)
 _PROJECTION = row("the shape of the components and a digest", COUNT, COUNT, LINE)
+_AFFINE = row("the rank of the affine map and a digest", COUNT, LINE)
 _VECTOR = many(NUMBER)
 _MATRIX = many(_VECTOR, MAX_PROBES)
 
@@ -180,6 +195,7 @@ class RegionRow:
     variables: Annotated[tuple[str, ...] | None, many(NAME)] = None
     projection_in: Annotated[tuple[int, int, str] | None, _PROJECTION] = None
     projection_out: Annotated[tuple[int, int, str] | None, _PROJECTION] = None
+    affine: Annotated[tuple[int, str] | None, _AFFINE] = None
     equations: Annotated[Mapping[int, EquationRow] | None, by_number(EQUATION_ROW, "output {}")] = (
         None
     )
@@ -226,6 +242,7 @@ def _face(region: Region) -> dict[str, Any]:
         "variables": region.variables if features else None,
         "projection_in": _projection_row(region.projection_in),
         "projection_out": _projection_row(region.projection_out),
+        "affine": _affine_row(region.affine),
     }
 
 

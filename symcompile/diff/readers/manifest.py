@@ -126,7 +126,7 @@ def block(path: str, row: RegionRow) -> Block:
     """A region, its equations built; ArtifactError if these do not fit what is said of them."""
     inputs = ordered(row.inputs or {}, row.columns)
     features = ordered(row.features or {}, row.variables)
-    projections = {"in": row.projection_in, "out": row.projection_out}
+    projections = {"in": row.projection_in, "out": row.projection_out, "affine": row.affine}
     with at(f"region {path!r}"):
         base = _base_names(row, tuple(inputs))
         if features:
