@@ -16,6 +16,7 @@ from typing import Any
 from symcompile._version import __version__
 from symcompile.exporters.onnx_operators import Signature
 from symcompile.fidelity.outcome import Hybrid, Outcome, Refusal, Rewrite
+from symcompile.modules.region import Projection
 from symcompile.storage.codecs import without_nan
 from symcompile.storage.equations import DIGITS
 from symcompile.storage.model_rows import block_digest, example_of, model_row, weight_rows
@@ -72,11 +73,16 @@ def model_metadata(
     return entries
 
 
+def _is_told(projection: Projection) -> bool:
+    """Whether the metadata hold a projection: principal components, unless they are many."""
+    return projection.basis is None and projection.components.size <= _MOST_COMPONENTS
+
+
 def _symbolic(rewrite: Rewrite) -> TargetRow:
     """With what a reader needs to compute the block from its function."""
     interface, projection = rewrite.region.interface, rewrite.region.projection_out
     reconstruction = None
-    if projection is not None and projection.components.size <= _MOST_COMPONENTS:
+    if projection is not None and _is_told(projection):
         reconstruction = Reconstruction(projection.mean.tolist(), projection.components.tolist())
     row = TargetRow.of(rewrite)
     equations = {

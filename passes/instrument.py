@@ -140,7 +140,8 @@ def _region(
         seen.settings,
     )
     _check_outputs(region)
-    region.features  # noqa: B018  (reads the feature expressions, so that a typo is found now)
+    if target.reduce is None:  # else they are of coordinates that there are not yet
+        region.features  # noqa: B018  (reads the feature expressions, so that a typo is found now)
     return region
 
 

@@ -1,7 +1,7 @@
 """Reduce: bring wide inputs and outputs down to a few coordinates before the search.
 
-Affine maps are fitted here, too, whose rest the equations explain; and sums of gated coordinates,
-which leave nothing to be searched for.
+Affine maps are fitted here, too, whose rest the equations explain; and sums of products, which
+leave nothing to be searched for.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from symcompile.expressions.parser import parse
 from symcompile.modules.region import LowRankMap, Projection, Region
 from symcompile.modules.samples import Samples
 from symcompile.pipeline import Instrumented, Known, Reduced
-from symcompile.reduction.gates import GatedFit, equations_of
 from symcompile.reduction.linear import Metric, Regression, principal
 from symcompile.reduction.neurons import units_of
+from symcompile.reduction.products import ProductsFit, texts_of
 from symcompile.regression.pareto import ParetoFront
-from symcompile.target import PCA, Gates, ReducedRank, Reduction
+from symcompile.target import PCA, Products, ReducedRank, Reduction
 
-# What gated terms are made of.
+# What products and their gates are made of.
 _OPERATORS = ("+", "*", "sigmoid")
 
 
@@ -46,7 +46,8 @@ class ReducePass:
         for path, region in recording.regions.items():
             block = state.root if path == "." else state.root.get_submodule(path)
             regions[path] = reduce(region, recording.samples[path], block, self.seed)
-            if isinstance(asked := _reduction(region), Gates):
+            regions[path].features  # noqa: B018  (they may be of coordinates that are there now)
+            if isinstance(asked := _reduction(region), Products):
                 known[path] = _known(regions[path], recording.samples[path], asked)
         if any(regions[path] is not region for path, region in recording.regions.items()):
             recording = replace(recording, regions=regions)
@@ -70,9 +71,9 @@ def reduce(
     _check(region, samples)
     metric = Metric.of(samples.metric, region.interface.n_outputs)
     X, Y = samples.X_fit, samples.Y_fit
-    if isinstance(asked, Gates):
+    if isinstance(asked, Products):
         units = [] if block is None else units_of(region, block, X)
-        found = GatedFit(X, Y, asked, rank or 0, units, metric, seed).run()
+        found = ProductsFit(X, Y, asked, rank or 0, units, metric, seed).run()
         return _with(region, found.coordinates, found.directions, found.affine)
     affine = None if rank is None else Regression(X, Y, metric).of_rank(rank)
     if asked is None:
@@ -123,13 +124,13 @@ def _with(
 def _check(region: Region, samples: Samples) -> None:
     """TargetError where the target asks for what there is not."""
     asked, target, path = _reduction(region), region.target, region.path
-    projected = asked is not None and (isinstance(asked, Gates) or asked.outputs is not None)
+    projected = asked is not None and (isinstance(asked, Products) or asked.outputs is not None)
     for option, given in (("reduce= of the outputs", projected), ("affine=", target.affine)):
         if given and target.outputs is not None:
             raise TargetError(f"target {path!r}: outputs= and {option} exclude each other")
-    if isinstance(asked, Gates) and target.features:
+    if isinstance(asked, Products) and target.features:
         raise TargetError(
-            f"target {path!r}: features= are for a search, and Gates({asked.terms}) needs none:"
+            f"target {path!r}: features= are for a search, and Products({asked.terms}) needs none:"
             " leave out one of the two"
         )
     n, (n_in, n_out) = len(samples.X_fit), (samples.X.shape[1], samples.Y.shape[1])
@@ -157,17 +158,17 @@ def _check(region: Region, samples: Samples) -> None:
         )
 
 
-def _known(region: Region, samples: Samples, gates: Gates) -> Known:
+def _known(region: Region, samples: Samples, products: Products) -> Known:
     """The terms of a block, each a front of one."""
     operators = OperatorSet.of(_OPERATORS)
     names, of_terms = region.variables, region.equation_samples(samples)
     fronts = {}
-    for number, text in enumerate(equations_of(gates.terms, gates.form)):
+    for number, text in enumerate(texts_of(products)):
         equation = Equation.of(parse(text, names), names, operators)
         fit, judged = of_terms.datasets(number)
         holdout, squares = judged.losses_of(equation)
         loss = fit.loss_of(equation)
         scored = replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
         fronts[number] = ParetoFront((scored,), judged.variance)
-    described = {"name": "gates", "operators": operators.to_dict(), "form": gates.form}
+    described = {"name": "products", "operators": operators.to_dict()}
     return Known(fronts, described)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from symcompile.regression.engines import Engine
     from symcompile.regression.pareto import ParetoFront
     from symcompile.storage.recording import Recording
-    from symcompile.target import PCA, Gates, ReducedRank, Target
+    from symcompile.target import PCA, Products, ReducedRank, Target
 else:
     # Hidden from type checkers, which would take every misspelt name for one of these.
     _HOME = {
@@ -29,9 +29,9 @@ else:
         "Engine": "regression.engines",
         "Equation": "expressions.equation",
         "Explanation": "explanation.explanation",
-        "Gates": "target",
         "PCA": "target",
         "ParetoFront": "regression.pareto",
+        "Products": "target",
         "Recording": "storage.recording",
         "ReducedRank": "target",
         "SymCompileError": "errors",
@@ -73,8 +73,8 @@ __all__ = [
     "Engine",
     "Equation",
     "Explanation",
-    "Gates",
     "ParetoFront",
+    "Products",
     "Recording",
     "ReducedRank",
     "SymCompileError",

@@ -128,7 +128,7 @@ def symcompile(
             for the same outputs, in the same inputs.
         objective: what the model is to minimise, as a function of its results and of what it was
             called with: `lambda logits, tokens: ...`, the mean over a batch. Targets that are
-            reduced in a supervised way (`ReducedRank`, `Gates`, `affine=`) then count their errors
+            reduced in a supervised way (`ReducedRank`, `Products`, `affine=`) then count errors
             by what the model loses by them, as far as gradients on the recorded data tell.
 
     Returns:

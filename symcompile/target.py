@@ -44,26 +44,27 @@ class ReducedRank:
 
 
 @dataclass(frozen=True)
-class Gates:
-    """A sum of gated coordinates, found without a search: the block becomes an affine map and
-    `terms` products `a*gate(b)`, each of two coordinates of its own and in a direction of its own.
+class Products:
+    """A sum of products of coordinates, found without a search: each is of two coordinates of its
+    own, and moves the outputs in a direction of its own. With `Target(affine=...)` it is added to
+    an affine map, and both are fitted together.
 
     Coordinates start from those that the block itself reads, where it has Linear layers of its
     inputs, and are fitted together with the directions by gradient descent.
 
     Attributes:
         terms: number of products.
-        form: "silu" (`a*b*sigmoid(b)`), "sigmoid" (`a*sigmoid(b)`) or "product" (`a*b`).
+        gate: None (`a*b`), "sigmoid" (`a*sigmoid(b)`) or "silu" (`a*b*sigmoid(b)`).
         steps: of gradient descent.
     """
 
     terms: int
-    form: str = "silu"
+    gate: str | None = None
     steps: int = 600
 
 
-Reduction: TypeAlias = PCA | ReducedRank | Gates
-GATES = ("silu", "sigmoid", "product")
+Reduction: TypeAlias = PCA | ReducedRank | Products
+GATES = ("sigmoid", "silu")
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ class Target:
             Samples are drawn uniformly from it where no data is given.
         features: named expressions of the inputs that the search sees instead of the inputs,
             `{"dx": "x0 - x6", "r": "sqrt(dx**2 + 1)"}`; later ones may use earlier ones.
-        reduce: how wide inputs and outputs are brought down to a few coordinates before the search:
-            `PCA(32, 8)`, `ReducedRank(32, 8)`, or `Gates(64)`, which needs no search. Numbers are
-            those of principal components, of the inputs and, as a second one, of the outputs.
+        reduce: how wide inputs and outputs are brought down to a few coordinates before the
+            search: `PCA(32, 8)`, `ReducedRank(32, 8)`, or `Products(64)`, which needs no search.
+            Numbers are those of principal components, of the inputs and, as a second one, of the
+            outputs.
         affine: rank of an affine map of the block's own inputs that the equations are added to:
             they are then fitted to what the best such map leaves over. None for none.
         outputs: which output features to replace; the others stay neural. None means all.
@@ -213,9 +215,10 @@ class Target:
         return tuple(sorted(set(outputs)))
 
     def _reduce(self, value: Any) -> Reduction:
-        if isinstance(value, Gates):
-            if not is_count(value.terms) or not is_count(value.steps) or value.form not in GATES:
-                expected = f"whole numbers of terms and steps, and a form of {', '.join(GATES)}"
+        if isinstance(value, Products):
+            counts = is_count(value.terms) and is_count(value.steps)
+            if not counts or value.gate not in (None, *GATES):
+                expected = f"whole numbers of terms and steps, and a gate of {', '.join(GATES)}"
                 raise self._bad("reduce", value, expected)
             return value
         if not isinstance(value, (PCA, ReducedRank)):

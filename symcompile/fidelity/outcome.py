@@ -192,7 +192,10 @@ class Fidelity:
         total: all replaced output columns of the block together, after reconstruction where there
             is a projection, its controls without any; None where nothing was measured.
         unmeasured: why a side measurement has no figure, by what could not be measured.
-        projections: what is lost by projecting "inputs" and "outputs", as far as the region does.
+        projections: what is lost by projecting "inputs" and "outputs", as far as the region does,
+            and beside an "affine" map what that explains of the outputs by itself.
+        shares: after a projection of the outputs, the variance that each equation adds to them, as
+            a share of all that they have.
         shortfalls: equations that the block itself does not compute; none for most blocks.
     """
 
@@ -205,6 +208,7 @@ class Fidelity:
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     projections: Mapping[str, Projected] = field(default_factory=dict)
     shortfalls: tuple[Shortfall, ...] = ()
+    shares: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

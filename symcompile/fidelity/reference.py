@@ -170,6 +170,9 @@ class Reference:
             rebuilt = self.region.output_values(self.X, self.equation_values)
             lost = relative_l2(rebuilt, self.Y)
             kept["outputs"] = Projected(_kept_by(self.region.projection_out, rest), lost)
+        if affine is not None:
+            alone = agreement(affine.predict(self.X), self.Y)
+            kept["affine"] = Projected(alone.r2, alone.relative_l2)
         return kept
 
     @cached_property
@@ -249,7 +252,21 @@ class Reference:
             total=total,
             projections=self.projections,
             shortfalls=() if examined is None else examined.shortfalls,
+            shares=self._shares(equations),
         )
+
+    def _shares(self, equations: Mapping[int, Equation]) -> dict[int, float]:
+        """Of the outputs' variance, what each component adds to them alone."""
+        projection = self.region.projection_out
+        spread = float(self.Y.var(axis=0).sum())
+        if projection is None or not spread > 0:
+            return {}
+        sizes = np.square(projection.directions).sum(axis=1) / spread
+        with np.errstate(all="ignore"):
+            return {
+                key: float(equation.predict(self.variables).var() * sizes[key])
+                for key, equation in equations.items()
+            }
 
     def complete(
         self, fidelity: Fidelity, block: Function, optional: OptionalMeasurements

@@ -5,7 +5,7 @@ No scripts, no outside assets; colours are the page's own, so light and dark the
 
 from __future__ import annotations
 
-from symcompile.report import notes
+from symcompile.report import equations, notes
 from symcompile.report.metrics import LEGEND
 from symcompile.report.report import Report
 from symcompile.report.templates import fragment
@@ -15,7 +15,7 @@ LONG = 240
 
 
 def render(report: Report) -> str:
-    values = {"report": report, "notes": notes, "legend": LEGEND}
+    values = {"report": report, "notes": notes, "equations": equations, "legend": LEGEND}
     return fragment(__package__, "report.html.j2", {"folded": _folded}, values)
 
 

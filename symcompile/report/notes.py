@@ -21,10 +21,8 @@ from symcompile.fidelity.outcome import (
     Refusal,
     Rewrite,
 )
-from symcompile.modules.region import Region
-from symcompile.regression.choice import RunnerUp
 from symcompile.regression.pareto import in_odds
-from symcompile.regression.structure.statement import in_one_line
+from symcompile.report.equations import RUNNERS_UP, chosen, label, shown, undecided
 from symcompile.report.metrics import CONTROLS, METRICS, figure, r2
 from symcompile.report.plain_text import count, cut
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from symcompile.report.report import Report
 
 WORSE = "worse than linear"
-RUNNERS_UP = 3
 DOMAIN_ISSUES = 4
 
 _LEFT_OUT = (
@@ -94,77 +91,6 @@ def title(path: str, outcome: Outcome) -> tuple[str, str, str]:
     return name, "replaced", f", {sizes}, {count(removed, 'parameter')} removed"
 
 
-def chosen(outcome: Outcome) -> dict[int, Equation]:
-    """The equations of an outcome; of a refusal those that were refused."""
-    if isinstance(outcome, Rewrite):
-        return dict(sorted(outcome.equations.items()))
-    fronts = sorted(outcome.fronts.items())
-    return {output: front.best for output, front in fronts if len(front)}
-
-
-def label(region: Region | None, output: int) -> str:
-    """What an equation is called: y[0] is output 0, component[0] the first component of
-    projected outputs."""
-    projected = region is not None and region.projection_out is not None
-    return f"component[{output}]" if projected else f"y[{output}]"
-
-
-def equations(outcome: Outcome) -> list[tuple[str, str, str]]:
-    """What stands before each equation, the equation, and what is known of its output."""
-    sign = "=" if isinstance(outcome, Rewrite) else "~"
-    return [
-        (f"{label(outcome.region, output)} {sign} ", equation.text(), structure(outcome, output))
-        for output, equation in chosen(outcome).items()
-    ]
-
-
-def structure(outcome: Outcome, output: int) -> str:
-    """What is known of an output's structure, and how well; "" for nothing."""
-    front = outcome.fronts.get(output)
-    return "" if front is None else in_one_line(front.findings)
-
-
-def undecided(outcome: Outcome, output: int) -> tuple[RunnerUp, ...]:
-    """The equations that the samples can't tell from the one that was chosen, the nearest first;
-    none where a user or a rule chose."""
-    front, equation = outcome.fronts.get(output), chosen(outcome).get(output)
-    if front is None or len(front) == 0 or equation != front.best:
-        return ()
-    return front.undecided
-
-
-def doubts(outcome: Outcome) -> list[str]:
-    """What is said under the equations where samples do not decide."""
-    used = chosen(outcome)
-    lines = []
-    for output in used:
-        others = undecided(outcome, output)
-        named = [f"{cut(e.equation.text(), 60)} (odds {in_odds(e)})" for e in others[:RUNNERS_UP]]
-        if len(others) > RUNNERS_UP:
-            named.append(f"and {len(others) - RUNNERS_UP} more")
-        it = label(outcome.region, output) if len(used) > 1 else "this"
-        if named:
-            lines.append(f"the samples can't decide between {it} and: {'; '.join(named)}")
-    return lines
-
-
-def where_from(outcome: Outcome) -> list[str]:
-    """What the equations' symbols stand for, where they are not the inputs themselves."""
-    region = outcome.region
-    if region is None or not chosen(outcome):
-        return []
-    lines = []
-    if region.projection_in is not None:
-        n, size = region.projection_in.components.shape
-        lines.append(f"where z0..z{n - 1}: {n} principal components of the {size} inputs")
-    for name, definition in (region.target.features or {}).items():
-        lines.append(f"where {name} = {definition}")
-    if region.projection_out is not None:
-        n, size = region.projection_out.components.shape
-        lines.append(f"where components: {n} principal components of the {size} outputs")
-    return lines
-
-
 # --- its figures -----------------------------------------------------------------------------
 
 
@@ -207,8 +133,9 @@ def table(outcome: Outcome) -> Table | None:
     fidelity, region, used = outcome.fidelity, outcome.region, chosen(outcome)
     if fidelity is None:
         return None
-    rows = {label(region, output): row for output, row in sorted(fidelity.outputs.items())}
-    costs = [str(used[k].complexity) if k in used else "" for k in sorted(fidelity.outputs)]
+    order = [k for k in shown(outcome) if k in fidelity.outputs] or sorted(fidelity.outputs)
+    rows = {label(region, output): fidelity.outputs[output] for output in order}
+    costs = [str(used[k].complexity) if k in used else "" for k in order]
     projected = region is not None and region.projection_out is not None
     if fidelity.total is not None and (len(rows) > 1 or projected):
         rows["together"] = fidelity.total
@@ -308,10 +235,14 @@ def _projections(fidelity: Fidelity) -> Iterator[str]:
         "inputs": "; on inputs rebuilt from them, the neural block itself is off by {} (relative"
         " L2)",
     }
-    for side, kept in fidelity.projections.items():
-        # Rounded down, so that what is lost shows.
-        share = kept.variance
-        part = f"{math.floor(share * 1e4) / 1e2:.4g} %" if math.isfinite(share) else figure(share)
+    sides = {side: kept for side, kept in fidelity.projections.items() if side in lost}
+    if (alone := fidelity.projections.get("affine")) is not None:
+        yield (
+            f"the affine map explains {_share(alone.variance)} of the variance of the outputs;"
+            f" alone it is off by {figure(alone.relative_l2)} (relative L2)"
+        )
+    for side, kept in sides.items():
+        part = _share(kept.variance)
         text = "" if math.isnan(kept.relative_l2) else lost[side].format(figure(kept.relative_l2))
         yield f"components hold {part} of the variance of the {side}{text}"
     if "outputs" in fidelity.projections:
@@ -319,6 +250,13 @@ def _projections(fidelity: Fidelity) -> Iterator[str]:
             "mean and linear map of a component are projected onto it; together, real outputs are"
             " compared, and the map is that of the block itself"
         )
+
+
+def _share(variance: float) -> str:
+    """Rounded down, so that what is lost shows."""
+    if not math.isfinite(variance):
+        return figure(variance)
+    return f"{math.floor(variance * 1e4) / 1e2:.4g} %"
 
 
 def _precision(outcome: Outcome, fidelity: Fidelity) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from symcompile.fidelity.outcome import Fidelity, Outcome, OutputFidelity, Refusal, Rewrite
 from symcompile.regression.structure.statement import Statement
-from symcompile.report.notes import chosen, runner_up, undecided
+from symcompile.report.equations import chosen, undecided
+from symcompile.report.notes import runner_up
 
 
 @dataclass(frozen=True)

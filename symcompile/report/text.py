@@ -7,13 +7,11 @@ from functools import partial
 
 from symcompile.errors import one_line
 from symcompile.fidelity.outcome import Outcome, Refusal, Rewrite
+from symcompile.report.equations import chosen, doubts, equations, where_from
 from symcompile.report.metrics import LEGEND, figure
 from symcompile.report.notes import (
     WORSE,
     Table,
-    chosen,
-    doubts,
-    equations,
     headline,
     notes,
     origin,
@@ -21,7 +19,6 @@ from symcompile.report.notes import (
     table,
     title,
     together,
-    where_from,
 )
 from symcompile.report.plain_text import aligned, cut, wrapped
 from symcompile.report.report import Report
@@ -113,7 +110,7 @@ def _equations(path: str, outcome: Outcome) -> list[str]:
         found = _wrapped(structure, "    structure: ", "      ")
         cut_off = found[EQUATION_LINES:] and "      ..."
         lines += [*found[:EQUATION_LINES], *([cut_off] if cut_off else [])]
-    for line in [*doubts(outcome), *where_from(outcome)]:
+    for line in [*doubts(outcome), *where_from(path, outcome)]:
         lines += _wrapped(line, "    ", "      ")
     if not all(whole for _, whole in shown):
         place = "equations" if isinstance(outcome, Rewrite) else "fronts"

@@ -71,7 +71,7 @@ from symcompile.storage.consistency import check_outcome, check_region
 from symcompile.storage.equations import EQUATION_ROW, FINDINGS, LOSS, EquationRow
 from symcompile.storage.reading import MisfitError, at, placed
 from symcompile.storage.schema import MAX_PROBES
-from symcompile.target import GATES, PCA, Gates, ReducedRank, Reduction, Target
+from symcompile.target import GATES, PCA, Products, ReducedRank, Reduction, Target
 
 FLOATING = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 
@@ -200,7 +200,7 @@ UNITS_OF_OUTPUTS = Codec(
 _SIDES = pair(optional(COUNT), optional(COUNT))
 _REDUCTIONS = {
     "reduced rank": record(ReducedRank, inputs=optional(COUNT), outputs=optional(COUNT)),
-    "gates": record(Gates, form=one_of(*GATES)),
+    "products": record(Products, gate=optional(one_of(*GATES))),
 }
 
 
@@ -208,7 +208,7 @@ def _write_reduction(value: Reduction) -> Any:
     """Principal components are their numbers, as they were before there was anything else."""
     if isinstance(value, PCA):
         return _SIDES.write(value)
-    kind = "gates" if isinstance(value, Gates) else "reduced rank"
+    kind = "products" if isinstance(value, Products) else "reduced rank"
     return {kind: _REDUCTIONS[kind].write(value)}
 
 
@@ -258,7 +258,7 @@ REGION = record(
 record(DomainIssue, where=by_name(NUMBER))
 record(Latency)
 record(Shortfall)
-record(Fidelity, later=("unmeasured", "projections", "shortfalls"))
+record(Fidelity, later=("unmeasured", "projections", "shortfalls", "shares"))
 
 
 def _read_provenance(data: Any) -> Any:

@@ -121,6 +121,8 @@ def _expected(block: Block, row: TargetRow) -> tuple[Array, dict[int, Array]]:
         number: evaluate(output.equation.program, points, output.equation.constants)[:, 0]
         for number, output in sorted(block.outputs.items())
     }
+    if "affine" in block.projections:
+        raise NotComputedError("its affine map is not in the metadata")
     if "out" not in block.projections:
         return X, values
     mean, components = _reconstruction(block, row)

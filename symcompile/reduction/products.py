@@ -1,4 +1,4 @@
-"""Sums of gated coordinates: `affine(x) + sum_j w_j a_j(x) gate(b_j(x))`, fitted without a search.
+"""Sums of products of coordinates: `affine(x) + sum_j w_j a_j(x) gate(b_j(x))`, without a search.
 
 The block's own units are where it starts, as many of them as are asked for: those that explain most
 of what a linear map leaves over. All coordinates are then fitted together by gradient descent, and
@@ -21,10 +21,10 @@ from symcompile.modules.region import LowRankMap, Projection
 from symcompile.modules.state import same_random_state
 from symcompile.reduction.linear import Metric, Regression
 from symcompile.reduction.neurons import Units
-from symcompile.target import Gates
+from symcompile.target import Products
 
 # Rows of a step, and the largest step, in inputs and outputs of standard deviation one.
-_BATCH, _STEP = 2048, 2e-3
+_BATCH, _STEP = 2048, 1e-2
 # Share of the rows that tell when to stop, and how often they are asked.
 _ASKED, _EVERY = 0.1, 50
 # Rows that units are chosen on.
@@ -32,16 +32,16 @@ _CHOOSING = 20_000
 # Rows that go through at once.
 _AT_ONCE = 16_384
 
-_GATES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "silu": nn.functional.silu,
+_GATES: dict[str | None, Callable[[torch.Tensor], torch.Tensor]] = {
+    None: lambda b: b,
     "sigmoid": torch.sigmoid,
-    "product": lambda b: b,
+    "silu": nn.functional.silu,
 }
 # The term of two coordinates as an equation.
-SPELLED = {"silu": "{a}*{b}*sigmoid({b})", "sigmoid": "{a}*sigmoid({b})", "product": "{a}*{b}"}
+_SPELLED = {None: "{a}*{b}", "sigmoid": "{a}*sigmoid({b})", "silu": "{a}*{b}*sigmoid({b})"}
 
 
-class Gated(NamedTuple):
+class Fitted(NamedTuple):
     """Of a block: coordinates a_1, ..., a_m, b_1, ..., b_m, directions of the terms, and what these
     are added to; the last is None without a rank."""
 
@@ -50,14 +50,15 @@ class Gated(NamedTuple):
     affine: LowRankMap | None
 
 
-def equations_of(terms: int, form: str) -> list[str]:
+def texts_of(products: Products) -> list[str]:
     """The terms over z0, z1, ..., in their order."""
-    return [SPELLED[form].format(a=f"z{k}", b=f"z{k + terms}") for k in range(terms)]
+    count, spelled = products.terms, _SPELLED[products.gate]
+    return [spelled.format(a=f"z{k}", b=f"z{k + count}") for k in range(count)]
 
 
 @dataclass(frozen=True)
-class GatedFit:
-    """A fit of `gates` terms beside an affine map of `rank`, 0 for a constant alone.
+class ProductsFit:
+    """A fit of products beside an affine map of `rank`, 0 for a constant alone.
 
     Attributes:
         X, Y: what is fitted, [n_samples, n_inputs] and [n_samples, n_outputs].
@@ -67,27 +68,27 @@ class GatedFit:
 
     X: Array
     Y: Array
-    gates: Gates
+    products: Products
     rank: int
     units: Sequence[Units]
     metric: Metric
     seed: int = 0
 
-    def run(self) -> Gated:
+    def run(self) -> Fitted:
         linear = Regression(self.X, self.Y, self.metric)
         std = self.X.std(axis=0)
         std = np.where(std > 0, std, 1.0)
         scaled = _Scaled(self.X, self.Y, linear.x_mean, std, linear.y_mean, self.metric)
-        network = _Network(self._start(linear, scaled), self.gates.form)
+        network = _Network(self._start(linear, scaled), self.products.gate)
         with same_random_state():
-            _train(network, scaled, self.gates.steps, self.seed)
+            _train(network, scaled, self.products.steps, self.seed)
         return self._solved(network, scaled, linear)
 
     # --- where it starts ---------------------------------------------------------------------
 
     def _start(self, linear: Regression, scaled: _Scaled) -> dict[str, Array]:
         """Parameters of the network, of standardised inputs."""
-        terms, std = self.gates.terms, scaled.std
+        terms, std = self.products.terms, scaled.std
         affine = linear.of_rank(max(self.rank, 1))
         spread = linear.directions[1][: max(self.rank, 1)]
         spread = np.where(spread > 0, spread, 1.0)[:, None]
@@ -114,13 +115,13 @@ class GatedFit:
         best, explained = list[_Pair](), 0.0
         for gate, value in self._pairings():
             a, b = (X @ units.weight.T + units.bias for units in (value, gate))
-            H = a * _GATES[self.gates.form](torch.from_numpy(b)).numpy()
+            H = a * _GATES[self.products.gate](torch.from_numpy(b)).numpy()
             H -= (X - linear.x_mean) @ Regression(X, H, Metric.of(None, H.shape[1])).weight
             weight = Regression(H, left, Metric.of(None, left.shape[1])).weight
             alone = H.var(axis=0) * np.square(weight).sum(axis=1)
             total = float(np.square((H - H.mean(axis=0)) @ weight).sum())
             if total > explained:
-                order = np.argsort(-alone, kind="stable")[: self.gates.terms]
+                order = np.argsort(-alone, kind="stable")[: self.products.terms]
                 best, explained = [_Pair.of(value, gate, int(k)) for k in order], total
         return best
 
@@ -134,7 +135,7 @@ class GatedFit:
 
     # --- where it ends -----------------------------------------------------------------------
 
-    def _solved(self, network: _Network, scaled: _Scaled, linear: Regression) -> Gated:
+    def _solved(self, network: _Network, scaled: _Scaled, linear: Regression) -> Fitted:
         """Directions and affine map by least squares, for the coordinates that were found."""
         parts = {name: _array(value) for name, value in network.state_dict().items()}
         features = network.features_of(scaled)
@@ -150,7 +151,7 @@ class GatedFit:
         affine = LowRankMap(down, up, bias - up @ (down @ mean)) if self.rank else None
         rest = np.zeros(len(bias)) if self.rank else bias
         written = Projection(rest, np.linalg.pinv(directions).T, directions)
-        return Gated(coordinates, written, affine)
+        return Fitted(coordinates, written, affine)
 
 
 class _Pair(NamedTuple):
@@ -200,9 +201,9 @@ class _Network(nn.Module):
     out: torch.Tensor
     out0: torch.Tensor
 
-    def __init__(self, start: dict[str, Array], form: str) -> None:
+    def __init__(self, start: dict[str, Array], gate: str | None) -> None:
         super().__init__()
-        self.form = form
+        self.gate = gate
         for name, value in start.items():
             tensor = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
             self.register_parameter(name, nn.Parameter(tensor))
@@ -213,7 +214,7 @@ class _Network(nn.Module):
         zeros = self.a0.new_zeros(len(self.down))
         z = nn.functional.linear(X, weight, torch.cat([zeros, self.a0, self.b0]))
         linear, a, b = z.split([len(self.down), len(self.a), len(self.b)], dim=-1)
-        return torch.cat([linear, a * _GATES[self.form](b)], dim=-1)
+        return torch.cat([linear, a * _GATES[self.gate](b)], dim=-1)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(self.features(X), self.out, self.out0)
