@@ -15,10 +15,11 @@ from symcompile.passes.prune import Pruning
 from symcompile.passes.reduce import ReducePass
 from symcompile.passes.refine import RefinePass
 from symcompile.passes.rewrite import RewritePass
+from symcompile.passes.select import Selection
 from symcompile.passes.verify import VerifyPass
 from symcompile.pipeline import Instrumented, Pipeline, Request, Verified
 
-__all__ = ["Pruning", "compiling_passes", "recording_passes"]
+__all__ = ["Pruning", "Selection", "compiling_passes", "recording_passes"]
 
 
 def recording_passes(options: Options, *, sharing: bool = False) -> Pipeline[Request, Instrumented]:

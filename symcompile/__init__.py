@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from symcompile.errors import SymCompileError
     from symcompile.explanation import Explanation, explain
     from symcompile.expressions.equation import Equation
+    from symcompile.passes.select import Selection
     from symcompile.regression.engines import Engine
     from symcompile.regression.pareto import ParetoFront
     from symcompile.storage.recording import Recording
@@ -34,6 +35,7 @@ else:
         "Products": "target",
         "Recording": "storage.recording",
         "ReducedRank": "target",
+        "Selection": "passes.select",
         "SymCompileError": "errors",
         "Target": "target",
         "diff": "diff.compare",
@@ -77,6 +79,7 @@ __all__ = [
     "Products",
     "Recording",
     "ReducedRank",
+    "Selection",
     "SymCompileError",
     "Target",
     "__version__",

@@ -20,6 +20,7 @@ from symcompile.fidelity.outcome import OVERRULED, RULE, Outcome, Refusal, Rewri
 from symcompile.lowering.block import trainable
 from symcompile.modules.batches import as_batch
 from symcompile.modules.calling import Batch
+from symcompile.passes.select import Ranking
 from symcompile.passes.simplify import Adapt, Trial, check, simplified
 from symcompile.pipeline import LogEntry
 from symcompile.regression.pareto import ParetoFront
@@ -40,6 +41,7 @@ class Compiled:
         capture: how the model was captured: "fx", "module boundaries", "whole model" or "artifact".
         example: a batch of the model's inputs, or None.
         log: the passes that made it, with the seconds that each took; empty after loading.
+        selection: how targets were ranked by `select=`; None without, and after loading.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Compiled:
         self._assembly = assembly
         self._blocks = dict(blocks)
         self._refused = dict(refused)
+        self.selection: Ranking | None = None
         self._trainable = False
         self._source: str | None = None  # the file that it was loaded from
 

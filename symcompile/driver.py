@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from symcompile.compiled import Compiled
+    from symcompile.passes.select import Selection
     from symcompile.storage.recording import Recording
 
 # Where torch.compile keeps the module that it wraps.
@@ -67,6 +68,7 @@ def symcompile(
     guesses: Guesses | None = None,
     warm_start: Any = None,
     objective: Callable[..., torch.Tensor] | None = None,
+    select: Selection | None = None,
 ) -> Compiled:
     """Replace parts of a trained model by closed-form equations.
 
@@ -130,6 +132,8 @@ def symcompile(
             called with: `lambda logits, tokens: ...`, the mean over a batch. Targets that are
             reduced in a supervised way (`ReducedRank`, `Products`, `affine=`) then count errors
             by what the model loses by them, as far as gradients on the recorded data tell.
+        select: which of the targets to replace, by what the whole model loses: see
+            `symcompile.Selection`. `compiled.selection` then has how they were ranked.
 
     Returns:
         The compiled model. A target that can't be replaced faithfully stays neural, and
@@ -175,11 +179,20 @@ def symcompile(
     from symcompile.compiled import Compiled
     from symcompile.fidelity.outcome import Refusal
     from symcompile.passes import compiling_passes
+    from symcompile.passes.select import Selection, selected
     from symcompile.pipeline import Request
 
-    state, log = compiling_passes(options).run(Request(*_checked(model, targets), data))
+    request, ranking = Request(*_checked(model, targets), data), None
+    if select is None:
+        state, log = compiling_passes(options).run(request)
+    elif isinstance(select, Selection):
+        state, log, ranking = selected(request, options, select)
+    else:
+        raise TargetError(f"select is a {type(select).__name__}: expected a symcompile.Selection")
     refused = {path: Refusal(path, reason) for path, reason in state.recording.refused.items()}
-    return Compiled(state.assembly, state.blocks, refused, log)
+    compiled = Compiled(state.assembly, state.blocks, refused, log)
+    compiled.selection = ranking
+    return compiled
 
 
 def record(

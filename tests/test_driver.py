@@ -47,6 +47,7 @@ def test_public_names() -> None:
         "Products",
         "Recording",
         "ReducedRank",
+        "Selection",
         "SymCompileError",
         "Target",
         "__version__",

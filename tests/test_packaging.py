@@ -338,7 +338,7 @@ ROOMS = {
     "fidelity": (),
     "lowering": (),
     "modules": (),
-    "passes": ("Pruning", "compiling_passes", "recording_passes"),
+    "passes": ("Pruning", "Selection", "compiling_passes", "recording_passes"),
     "pruning": (),
     "reduction": (),
     "regression": (),

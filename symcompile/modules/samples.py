@@ -91,6 +91,19 @@ class Samples:
         folds = None if self.folds is None else self.folds[rows[1]]
         return fit, replace(judged, folds=folds)
 
+    def thinned(self, count: int) -> Samples:
+        """So many of them, evenly spread, in the same proportion held out; all if they are few."""
+        if len(self.X) <= count:
+            return self
+        kept = np.zeros(len(self.X), dtype=bool)
+        for mask in (self.holdout, ~self.holdout):
+            rows = np.flatnonzero(mask)
+            share = round(count * len(rows) / len(self.X))
+            kept[rows[np.unique(np.linspace(0, len(rows) - 1, share).astype(int))]] = True
+        weights = None if self.weights is None else self.weights[kept]
+        X, Y, holdout = self.X[kept], self.Y[kept], self.holdout[kept]
+        return replace(self, X=X, Y=Y, holdout=holdout, weights=weights)
+
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:
         """Lowest and highest value of each input."""
