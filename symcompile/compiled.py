@@ -17,9 +17,11 @@ from symcompile.expressions.equation import Equation
 from symcompile.fidelity.acceptance import default_choice
 from symcompile.fidelity.measuring import does_not_run
 from symcompile.fidelity.outcome import OVERRULED, RULE, Outcome, Refusal, Rewrite, check_constants
-from symcompile.lowering.block import trainable
+from symcompile.lowering.block import own_parameters, trainable
 from symcompile.modules.batches import as_batch
 from symcompile.modules.calling import Batch
+from symcompile.modules.recorder import Objective
+from symcompile.passes.finetune import finetune
 from symcompile.passes.select import Ranking
 from symcompile.passes.simplify import Adapt, Trial, check, simplified
 from symcompile.pipeline import LogEntry
@@ -29,6 +31,7 @@ from symcompile.storage import artifact
 from symcompile.storage.files import path_text
 from symcompile.storage.reading import reading, wall
 from symcompile.storage.recording import Recording
+from symcompile.target import is_count, is_positive
 
 
 class Compiled:
@@ -205,6 +208,47 @@ class Compiled:
         # A copy of a traced module stores constants of its graph which the module itself does not.
         self.module.load_state_dict({key: best.state[key] for key in self.module.state_dict()})
         return trials
+
+    def finetune(
+        self,
+        data: Any,
+        objective: Objective,
+        *,
+        steps: int = 100,
+        learning_rate: float = 2e-4,
+        lora: Any = None,
+    ) -> tuple[float, ...]:
+        """Train all that stands in the regions' places together: projections, affine maps and
+        constants, and nothing else of the model.
+
+        Args:
+            data: batches as for `symcompile`, one for each step, gone through again where they are
+                fewer.
+            objective: what the model is to minimise, as for `symcompile`.
+            steps: of Adam, with one cycle of step sizes up to `learning_rate`.
+            lora: a `peft.LoraConfig`: low-rank updates of the layers that it names are trained
+                along, and merged into the hybrid.
+
+        Returns the loss of each step, before it was made.
+
+        Raises ChoiceError if no target is replaced, an option makes no sense, or a loss is not
+        finite (equations and layers are then as they were), DataError for no data or an objective
+        that gives no number of what is trained, EngineError if peft is missing.
+        """
+        if not is_count(steps) or not is_positive(learning_rate):
+            raise ChoiceError(
+                f"finetune with steps={steps!r} and learning_rate={learning_rate!r}: expected a"
+                " whole number from 1 and a number above 0"
+            )
+        trains = self._trainable
+        self.trainable_constants(True)
+        try:
+            blocks = [one.lowered.module for one in self._blocks.values() if one.lowered]
+            own = [parameter for block in blocks for parameter in own_parameters(block)]
+            options = {"steps": steps, "learning_rate": learning_rate, "lora": lora}
+            return finetune(self.module, own, data, objective, **options)
+        finally:
+            self.trainable_constants(trains)
 
     def restore(self, path: str) -> None:
         """Put a copy of the neural block back in a region's place.

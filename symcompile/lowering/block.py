@@ -24,7 +24,7 @@ from torch import fx, nn
 
 from symcompile.errors import LoweringError
 from symcompile.expressions.equation import Equation
-from symcompile.lowering.codegen import Generator, Place, name_of
+from symcompile.lowering.codegen import NEURAL, Generator, Place, name_of
 from symcompile.modules.region import Region
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -126,6 +126,13 @@ def trainable(module: nn.Module, enabled: bool) -> list[nn.Parameter]:
             delattr(module, name)
             module.register_buffer(name, tensor.detach())
     return [p for _, p in _tensors(module) if isinstance(p, nn.Parameter)]
+
+
+def own_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """What is trained of a block: its layers, and its constants where these are parameters; nothing
+    of what stays neural in it."""
+    named = module.named_parameters()
+    return [one for name, one in named if not name.startswith(f"{NEURAL}.") and one.requires_grad]
 
 
 def without_guards(module: fx.GraphModule) -> fx.GraphModule:

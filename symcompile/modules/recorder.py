@@ -280,7 +280,7 @@ class Recorder:
         try:
             with torch.enable_grad(), preserving(self.root):
                 result = run(self.root, batch)
-                loss = _scalar(self.objective(result, *batch.args, **batch.kwargs))
+                loss = scalar_of(self.objective(result, *batch.args, **batch.kwargs))
             regions = [region for region in self.ongoing.values() if region.returned]
             outputs = [tensors(output) for region in regions for output in region.returned]
             flat = [tensor for of_call in outputs for tensor in of_call]
@@ -413,7 +413,8 @@ def _differentiable(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().requires_grad_()
 
 
-def _scalar(loss: Any) -> torch.Tensor:
+def scalar_of(loss: Any) -> torch.Tensor:
+    """What an objective gave, as a tensor without dimensions; DataError if it is no number."""
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.is_floating_point():
         found = list(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
         raise DataError(

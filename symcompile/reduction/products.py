@@ -18,6 +18,7 @@ from torch import nn
 
 from symcompile.expressions.evaluation import Array
 from symcompile.modules.region import LowRankMap, Projection
+from symcompile.modules.schedule import one_cycle
 from symcompile.modules.state import same_random_state
 from symcompile.reduction.linear import Metric, Regression
 from symcompile.reduction.neurons import Units
@@ -238,16 +239,15 @@ class _Network(nn.Module):
 
 
 def _train(network: _Network, scaled: _Scaled, steps: int, seed: int) -> None:
-    """Gradient descent by Adam with one cycle of step sizes (Smith and Topin 2017,
-    https://arxiv.org/abs/1708.07120); the network is left as it was when rows that it was not
-    trained on were fitted best, its start included."""
+    """Gradient descent by Adam; the network is left as it was when rows that it was not trained on
+    were fitted best, its start included."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(scaled.X), generator=generator)
     count = max(1, round(_ASKED * len(order)))
     asked, rows = order[:count], order[count:]
     network.solve(scaled, rows)
     optimizer = torch.optim.Adam(network.parameters(), lr=_STEP, betas=(0.9, 0.98))
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, _STEP, total_steps=steps, pct_start=0.1)
+    cycle = one_cycle(optimizer, steps)
     best, state = _loss(network, scaled, asked), _copied(network)
     for step in range(1, steps + 1):
         some = rows[torch.randint(len(rows), (min(_BATCH, len(rows)),), generator=generator)]
