@@ -308,8 +308,7 @@ def run_passes(
         # What is made under inference mode could never be trained.
         with torch.inference_mode(False):
             result = cast("Pass[Request, Request]", step).run(state)
-        changed = any(value is not vars(state).get(key) for key, value in vars(result).items())
-        entry = LogEntry(step.name, time.perf_counter() - start, changed)
+        entry = LogEntry(step.name, time.perf_counter() - start, _changed(state, result))
         _require(step.name, "did not provide", contract["return"], result)
         for problem in result.problems():
             raise PassError(f"after pass {step.name!r}: {problem}")
@@ -318,6 +317,14 @@ def run_passes(
             watch(entry, result)
         state = result
     return state, tuple(log)
+
+
+def _changed(before: Request, after: Request) -> bool:
+    """Whether there is anything new: a field that has come and is empty says nothing."""
+    was = vars(before)
+    return any(
+        value is not was[key] if key in was else value != {} for key, value in vars(after).items()
+    )
 
 
 def _require(name: str, verb: str, kind: type[Request], state: Request) -> None:
