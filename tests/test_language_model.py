@@ -118,13 +118,15 @@ def test_the_check_of_its_onnx_file_asks_for_a_bounded_number_of_bytes(
             np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)
 
 
-def test_the_example_says_what_it_needs(tmp_path) -> None:
-    """Its model is no dependency of the tests: where transformers is missing it says so."""
+@pytest.mark.parametrize("script", ["smollm2.py", "transformer_mlps.py"])
+def test_the_examples_say_what_they_need(script, tmp_path) -> None:
+    """Their model is no dependency of the tests: where transformers is missing they say so."""
     code = (
-        "import sys; sys.modules['transformers'] = None; sys.argv = ['smollm2.py', '--quick'];"
+        f"import sys; sys.modules['transformers'] = None; sys.argv = [{script!r}, '--quick'];"
+        f"sys.path.insert(0, {str(EXAMPLES)!r});"
         "import importlib.util as u; find = u.find_spec;"
         "u.find_spec = lambda name, *a: None if name == 'transformers' else find(name, *a);"
-        f"import runpy; runpy.run_path({str(EXAMPLES / 'smollm2.py')!r}, run_name='__main__')"
+        f"import runpy; runpy.run_path({str(EXAMPLES / script)!r}, run_name='__main__')"
     )
     with Child(code, folder=tmp_path) as child:
         done = child.finished()

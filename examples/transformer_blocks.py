@@ -1,0 +1,114 @@
+"""What stands in the place of an MLP in transformer_mlps.py: the controls, from samples of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from symcompile.modules.region import LowRankMap, Projection
+from symcompile.modules.samples import Samples
+from symcompile.reduction.linear import Metric, Regression, principal
+
+# Components of inputs and outputs in the paper.
+INPUTS, OUTPUTS = 32, 8
+
+
+class Case(NamedTuple):
+    """An MLP and what it was seen to do."""
+
+    mlp: nn.Module
+    samples: Samples
+
+    @property
+    def width(self) -> int:
+        return self.samples.Y.shape[1]
+
+    @property
+    def regression(self) -> Regression:
+        X, Y = self.samples.X_fit, self.samples.Y_fit
+        return Regression(X, Y, Metric.of(None, self.width))
+
+
+class Constant(nn.Module):
+    """The same output whatever comes in."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value, dtype=torch.float32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.value.expand(*x.shape[:-1], -1)
+
+
+class Passed(nn.Module):
+    """The input as it is: the normalised one, which the paper calls a skip."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+class Kept(nn.Module):
+    """The MLP itself between projections of its inputs and outputs."""
+
+    def __init__(self, mlp: nn.Module, inputs: Projection, outputs: Projection) -> None:
+        super().__init__()
+        self.mlp = mlp
+        self.before, self.after = onto(inputs), onto(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(self.mlp(self.before(x)))
+
+
+def onto(projection: Projection) -> nn.Sequential:
+    """To a few coordinates and back."""
+    down, up = projection.components, projection.directions
+    return nn.Sequential(affine(down, -down @ projection.mean), affine(up.T, projection.mean))
+
+
+def affine(weight: np.ndarray, bias: np.ndarray | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
+        if bias is not None:
+            layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias)))
+    return layer
+
+
+def low_rank(found: LowRankMap) -> nn.Module:
+    """One layer, or two where these have fewer weights."""
+    n_out, n_in = len(found.up), found.down.shape[1]
+    if found.rank * (n_in + n_out) >= n_in * n_out:
+        return affine(found.up @ found.down, found.bias)
+    return nn.Sequential(affine(found.down, None), affine(found.up, found.bias))
+
+
+def between(case: Case) -> nn.Module:
+    """Principal components of inputs and outputs, and the best linear map between them."""
+    X, Y = case.samples.X_fit, case.samples.Y_fit
+    inputs, outputs = principal(X, INPUTS), principal(Y, OUTPUTS)
+    found = Regression(inputs.project(X), outputs.project(Y), Metric.of(None, OUTPUTS))
+    small = found.of_rank(OUTPUTS)
+    down = small.up @ small.down
+    first = affine(down @ inputs.components, small.bias - down @ inputs.components @ inputs.mean)
+    return nn.Sequential(first, affine(outputs.components.T, outputs.mean))
+
+
+def kept(case: Case) -> nn.Module:
+    X, Y = case.samples.X_fit, case.samples.Y_fit
+    return Kept(case.mlp, principal(X, INPUTS), principal(Y, OUTPUTS))
+
+
+CONTROLS: dict[str, Callable[[Case], nn.Module]] = {
+    "zero output": lambda case: Constant(np.zeros(case.width)),
+    "input passed through": lambda case: Passed(),
+    "mean output": lambda case: Constant(case.samples.Y_fit.mean(axis=0)),
+    f"PCA {INPUTS}->{OUTPUTS}, MLP kept": kept,
+    f"PCA {INPUTS}->{OUTPUTS}, linear between": between,
+    f"linear map of rank {OUTPUTS}": lambda case: low_rank(case.regression.of_rank(OUTPUTS)),
+    f"linear map of rank {INPUTS}": lambda case: low_rank(case.regression.of_rank(INPUTS)),
+    "full linear map": lambda case: low_rank(case.regression.of_rank(case.width)),
+}
