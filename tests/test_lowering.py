@@ -21,6 +21,7 @@ from symcompile.lowering.block import lower, read_constants, trainable, without_
 from symcompile.lowering.torch_rules import STEEP
 from symcompile.modules.region import (
     Interface,
+    LowRankMap,
     Parameter,
     Projection,
     Region,
@@ -745,3 +746,16 @@ def test_slots_are_numbered_alike_in_every_process():
     equation = Equation.of(expr, [f"x{k}" for k in range(9)], OPERATORS)
     in_order = [float(n) for one in expr.args for n in one.atoms(sympy.Float)]
     assert list(equation.constants) == in_order
+
+
+def test_outputs_stay_neural_only_without_an_affine_map() -> None:
+    rng = np.random.default_rng(0)
+    whole = LowRankMap(rng.normal(size=(2, 3)), rng.normal(size=(2, 2)), rng.normal(size=2))
+    region = region_of(3, 2, affine=whole)
+    given = equations_of(region, sympy.Symbol("x0") ** 2, sympy.Integer(1))
+    block = lower(region, given, dtype=torch.float64).module
+    x = samples(7, 3)
+    expected_values = whole.predict(x.numpy()) + np.stack([x[:, 0].numpy() ** 2, np.ones(7)], 1)
+    np.testing.assert_allclose(block(x).detach().numpy(), expected_values, rtol=1e-12)
+    with pytest.raises(LoweringError, match="can't stay neural beside an affine map"):
+        lower(region, {0: given[0]}, dtype=torch.float64, neural=nn.Linear(3, 2))

@@ -1,5 +1,6 @@
 """Regions and outcomes come back from JSON as they were; nothing else is accepted."""
 
+import base64
 import dataclasses
 import json
 import math
@@ -28,6 +29,7 @@ from symcompile.fidelity.outcome import (
 )
 from symcompile.modules.region import (
     Interface,
+    LowRankMap,
     Parameter,
     Projection,
     Region,
@@ -44,7 +46,7 @@ from symcompile.storage.outcomes import (
     region_from_json,
     region_to_json,
 )
-from symcompile.target import Target
+from symcompile.target import PCA, Products, ReducedRank, Target
 
 x, t = sympy.symbols("x t")
 OPERATORS = OperatorSet.of({"+": 1, "*": 2, "exp": 5})
@@ -428,3 +430,85 @@ def test_files_from_before_a_front_named_its_loss_are_read() -> None:
     stored["loss"] = {"name": "squared", "scale": "1"}
     with pytest.raises(ArtifactError, match=r"loss: .*no loss"):
         outcome_from_json(data)
+
+
+# --- arrays, and what belongs to reduced regions -------------------------------------------------
+
+
+def wide(n: int = 40) -> Region:
+    """A region of many inputs and outputs, with everything that a reduction brings."""
+    rng = np.random.default_rng(0)
+    face = Interface((Parameter("x"),), (TensorInput("x", (), n),), (TensorOutput(n),))
+    into, out = rng.normal(size=(6, n)), rng.normal(size=(3, n))
+    return Region(
+        "mlp",
+        Target("mlp", reduce=Products(3, "silu"), affine=30),
+        face,
+        tuple(f"x{k}" for k in range(n)),
+        projection_in=Projection(rng.normal(size=n), into, into + 1.0, rng.normal(size=6)),
+        projection_out=Projection(np.zeros(n), out, out - 1.0),
+        affine=LowRankMap(rng.normal(size=(30, n)), rng.normal(size=(n, 30)), rng.normal(size=n)),
+    )
+
+
+def test_large_arrays_come_back_to_the_bit() -> None:
+    region = wide()
+    data = json.loads(json.dumps(region_to_json(region)))
+    assert "float64" in data["affine"]["down"]
+    assert "values" in data["affine"]["bias"]  # small ones can be read
+    again = region_from_json(data)
+    assert again.target == region.target
+    for part in ("projection_in", "projection_out", "affine"):
+        for field in dataclasses.fields(getattr(region, part)):
+            ours, theirs = (getattr(getattr(one, part), field.name) for one in (region, again))
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("packed", "found"),
+    [
+        ("not base64!", "numbers in base64"),
+        (5, "numbers in base64"),
+        ("AAAA", "numbers in base64"),
+        ("AAAAAAAAAAA=", "expected that of 1 values"),
+        (base64.b64encode(np.full(1200, np.nan).tobytes()).decode(), "not finite"),
+    ],
+)
+def test_damaged_arrays(packed: Any, found: str) -> None:
+    data = json.loads(json.dumps(region_to_json(wide())))
+    data["affine"]["down"]["float64"] = packed
+    with pytest.raises(ArtifactError, match=found):
+        region_from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "shape", "found"),
+    [
+        ("affine", "up", [2, 2], "affine map have shapes"),
+        ("projection_in", "basis", [2, 2], "basis of the projection of its inputs"),
+        ("projection_in", "offset", [4], "offset of the projection of its inputs"),
+        ("projection_out", "components", [4, 1], "projection of its outputs have shapes"),
+    ],
+)
+def test_arrays_that_do_not_fit(part: str, name: str, shape: list[int], found: str) -> None:
+    data = json.loads(json.dumps(region_to_json(wide())))
+    data[part][name] = {"shape": shape, "values": [1.0] * 4}
+    with pytest.raises(ArtifactError, match=found):
+        region_from_json(data)
+
+
+@pytest.mark.parametrize("reduce", [PCA(3), ReducedRank(3, 2), Products(3), None, (None, 2)])
+def test_reductions_come_back(reduce: Any) -> None:
+    region = dataclasses.replace(wide(), target=Target("mlp", reduce=reduce))
+    again = region_from_json(json.loads(json.dumps(region_to_json(region))))
+    assert again.target == region.target
+
+
+@pytest.mark.parametrize("data", [{"other": {}}, {}, {"products": {"terms": 2, "gate": "tanh"}}])
+def test_unknown_reductions(data: Any) -> None:
+    stored = json.loads(json.dumps(region_to_json(wide())))
+    stored["target"]["reduce"] = data
+    with pytest.raises(ArtifactError, match="reduce"):
+        region_from_json(stored)

@@ -84,6 +84,11 @@ def lower(
             f"region {region.path!r}: no equation for outputs {missing}, and no neural block to"
             " compute them: pass neural="
         )
+    if missing and region.affine is not None:
+        raise LoweringError(
+            f"region {region.path!r}: no equation for outputs {missing}, which can't stay neural"
+            " beside an affine map: give equations for all outputs"
+        )
     wide = inner or inner_types(dtype)[0]
     generator = Generator(region, equations, dtype, wide, torch.device(device), neural)
     return Lowered(generator.run(), generator.equations, generator.places, generator.dtype)

@@ -6,6 +6,7 @@ raises ArtifactError that names the place.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -137,23 +138,43 @@ def _front(equation: Codec) -> Codec:
 
 # --- regions -------------------------------------------------------------------------------------
 
+# Larger arrays are packed: spelled out they would take three times the room, and be for nobody.
+_SPELLED_OUT = 1000
+
 
 def _write_array(value: Any) -> Any:
     array = np.asarray(value, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ArtifactError("can't store an array that is not finite")
-    return {"shape": list(array.shape), "values": array.ravel().tolist()}
+    if array.size <= _SPELLED_OUT:
+        return {"shape": list(array.shape), "values": array.ravel().tolist()}
+    packed = base64.b64encode(array.astype("<f8").tobytes()).decode("ascii")
+    return {"shape": list(array.shape), "float64": packed}
 
 
 def _read_array(data: Any) -> Any:
     try:
-        shape, values = data["shape"], [FINITE.read(value) for value in data["values"]]
+        shape, values = data["shape"], _read_values(data)
         sound = len(shape) <= MAX_RANK and all(type(size) is int and size >= 0 for size in shape)
         if not sound or math.prod(shape) != len(values):
             raise placed("its shape", wrong(shape, f"that of {len(values)} values"))
-        return np.array(values, dtype=np.float64).reshape(shape)
+        return values.reshape(shape)
     except (KeyError, TypeError) as error:
         raise wrong(data, "an array") from error
+
+
+def _read_values(data: Any) -> Any:
+    """The numbers of an array, one by one or packed."""
+    if "float64" not in data:
+        return np.array([FINITE.read(value) for value in data["values"]], dtype=np.float64)
+    try:
+        raw = base64.b64decode(data["float64"], validate=True)
+        values = np.frombuffer(raw, dtype="<f8").astype(np.float64)
+    except (TypeError, ValueError) as error:  # no base64, or no whole number of numbers
+        raise wrong(data["float64"], "numbers in base64") from error
+    if not np.isfinite(values).all():
+        raise MisfitError("holds a number that is not finite")
+    return values
 
 
 ARRAY = Codec(_write_array, _read_array)
