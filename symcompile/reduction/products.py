@@ -139,7 +139,7 @@ class ProductsFit:
     def _solved(self, network: _Network, scaled: _Scaled, linear: Regression) -> Fitted:
         """Directions and affine map by least squares, for the coordinates that were found."""
         parts = {name: _array(value) for name, value in network.state_dict().items()}
-        features = network.features_of(scaled)
+        features = network.features_of(scaled.X)
         fitted = Regression(features, self.Y, self.metric)
         weight = (fitted.weight @ self.metric.inverse).T
         bias = fitted.y_mean - weight @ fitted.x_mean
@@ -221,17 +221,13 @@ class _Network(nn.Module):
         return nn.functional.linear(self.features(X), self.out, self.out0)
 
     @torch.no_grad()
-    def features_of(self, scaled: _Scaled) -> Array:
-        return np.concatenate([_array(self.features(rows)) for rows in scaled.X.split(_AT_ONCE)])
+    def features_of(self, X: torch.Tensor) -> Array:
+        return np.concatenate([_array(self.features(rows)) for rows in X.split(_AT_ONCE)])
 
     def solve(self, scaled: _Scaled, rows: torch.Tensor) -> None:
         """Put directions and constant where least squares have them."""
-        with torch.no_grad():
-            features = np.concatenate(
-                [_array(self.features(scaled.X[some])) for some in rows.split(_AT_ONCE)]
-            )
         Y = _array(scaled.Y[rows])
-        fitted = Regression(features, Y, Metric.of(None, Y.shape[1]))
+        fitted = Regression(self.features_of(scaled.X[rows]), Y, Metric.of(None, Y.shape[1]))
         constant = fitted.y_mean - fitted.x_mean @ fitted.weight
         for name, value in (("out", fitted.weight.T), ("out0", constant)):
             tensor = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
