@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from symcompile.reduction.linear import Metric, Regression, principal
 INPUTS, OUTPUTS = 32, 8
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """An MLP and what it was seen to do."""
 
     mlp: nn.Module
@@ -27,10 +29,16 @@ class Case(NamedTuple):
     def width(self) -> int:
         return self.samples.Y.shape[1]
 
-    @property
+    @cached_property
     def regression(self) -> Regression:
+        """All linear maps are of one decomposition."""
         X, Y = self.samples.X_fit, self.samples.Y_fit
         return Regression(X, Y, Metric.of(None, self.width))
+
+    @cached_property
+    def components(self) -> tuple[Projection, Projection]:
+        """Principal ones of inputs and of outputs, as many as in the paper."""
+        return principal(self.samples.X_fit, INPUTS), principal(self.samples.Y_fit, OUTPUTS)
 
 
 class Constant(nn.Module):
@@ -88,9 +96,9 @@ def low_rank(found: LowRankMap) -> nn.Module:
 
 def between(case: Case) -> nn.Module:
     """Principal components of inputs and outputs, and the best linear map between them."""
-    X, Y = case.samples.X_fit, case.samples.Y_fit
-    inputs, outputs = principal(X, INPUTS), principal(Y, OUTPUTS)
-    found = Regression(inputs.project(X), outputs.project(Y), Metric.of(None, OUTPUTS))
+    samples, (inputs, outputs) = case.samples, case.components
+    X, Y = inputs.project(samples.X_fit), outputs.project(samples.Y_fit)
+    found = Regression(X, Y, Metric.of(None, OUTPUTS))
     small = found.of_rank(OUTPUTS)
     down = small.up @ small.down
     first = affine(down @ inputs.components, small.bias - down @ inputs.components @ inputs.mean)
@@ -98,17 +106,24 @@ def between(case: Case) -> nn.Module:
 
 
 def kept(case: Case) -> nn.Module:
-    X, Y = case.samples.X_fit, case.samples.Y_fit
-    return Kept(case.mlp, principal(X, INPUTS), principal(Y, OUTPUTS))
+    return Kept(case.mlp, *case.components)
 
 
-CONTROLS: dict[str, Callable[[Case], nn.Module]] = {
-    "zero output": lambda case: Constant(np.zeros(case.width)),
-    "input passed through": lambda case: Passed(),
-    "mean output": lambda case: Constant(case.samples.Y_fit.mean(axis=0)),
-    f"PCA {INPUTS}->{OUTPUTS}, MLP kept": kept,
-    f"PCA {INPUTS}->{OUTPUTS}, linear between": between,
-    f"linear map of rank {OUTPUTS}": lambda case: low_rank(case.regression.of_rank(OUTPUTS)),
-    f"linear map of rank {INPUTS}": lambda case: low_rank(case.regression.of_rank(INPUTS)),
-    "full linear map": lambda case: low_rank(case.regression.of_rank(case.width)),
-}
+LINEAR = "full linear map"
+
+
+def controls(rank: int) -> dict[str, Callable[[Case], nn.Module]]:
+    """By name; `rank` is that of the affine map in the symbolic blocks."""
+
+    def of_rank(number: int) -> Callable[[Case], nn.Module]:
+        return lambda case: low_rank(case.regression.of_rank(number))
+
+    return {
+        "zero output": lambda case: Constant(np.zeros(case.width)),
+        "input passed through": lambda case: Passed(),
+        "mean output": lambda case: Constant(case.samples.Y_fit.mean(axis=0)),
+        f"PCA {INPUTS}->{OUTPUTS}, MLP kept": kept,
+        f"PCA {INPUTS}->{OUTPUTS}, linear between": between,
+        **{f"linear map of rank {r}": of_rank(r) for r in (OUTPUTS, INPUTS, rank)},
+        LINEAR: lambda case: low_rank(case.regression.of_rank(case.width)),
+    }

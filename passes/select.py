@@ -21,40 +21,19 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from symcompile.assembly import Assembly
 from symcompile.errors import DataError, TargetError
-from symcompile.fidelity.acceptance import default_choice
-from symcompile.lowering.block import Lowered
-from symcompile.modules.calling import Batch, evaluating
-from symcompile.modules.region import Region
+from symcompile.modules.calling import evaluating
 from symcompile.modules.results import Results
-from symcompile.modules.samples import NO_BATCHES, Samples
+from symcompile.modules.samples import NO_BATCHES
 from symcompile.modules.state import same_random_state
 from symcompile.modules.surgery import install, private_copy
 from symcompile.options import Options
-from symcompile.passes.capture import CapturePass
-from symcompile.passes.choose import ChoosePass
-from symcompile.passes.distill import DistillPass
-from symcompile.passes.instrument import InstrumentPass
-from symcompile.passes.partition import PartitionPass
-from symcompile.passes.reduce import ReducePass
-from symcompile.passes.refine import RefinePass
-from symcompile.passes.rewrite import RewritePass
-from symcompile.passes.verify import VerifyPass
-from symcompile.pipeline import (
-    Known,
-    LogEntry,
-    Partitioned,
-    Pipeline,
-    Refined,
-    Request,
-    Verified,
-)
+from symcompile.passes.candidates import Candidate, Candidates
+from symcompile.passes.chains import capturing_passes, replacing_passes
+from symcompile.pipeline import LogEntry, Refined, Request, Verified
 from symcompile.regression.distillation import Searches
-from symcompile.regression.engines import Engine
 from symcompile.storage.journal import Journal
 from symcompile.storage.recording import Recording
-from symcompile.target import Target
 
 Metric = Callable[[nn.Module], float]
 
@@ -150,18 +129,6 @@ class Selected(NamedTuple):
     ranking: Ranking
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A region with equations, fitted on some model."""
-
-    region: Region
-    samples: Samples
-    known: Known
-    engine: Engine
-    batches: tuple[Batch, ...]
-    batches_are: str
-
-
 def selected(request: Request, options: Options, selection: Selection) -> Selected:
     """Fit, rank, replace and measure; errors as of a compile.
 
@@ -180,102 +147,73 @@ class _Selecting:
     """One run of `select`."""
 
     def __init__(self, request: Request, options: Options, selection: Selection) -> None:
-        self.request, self.options, self.selection = request, options, selection
-        self.refused: dict[str, str] = {}
+        self.options, self.selection = options, selection
+        self.candidates = Candidates(request, options, selection.kept, selection.kept_batches)
+        self.captured, _ = capturing_passes().run(request)
+        if "." in self.captured.places:
+            raise TargetError("a Selection is among regions: '.' is the whole model")
+        # What becomes of the model, one region after the other.
+        self.working = private_copy(self.captured.root)
 
     def run(self) -> Selected:
-        captured, _ = Pipeline.of(CapturePass()).then(PartitionPass()).run(self.request)
-        if "." in captured.places:
-            raise TargetError("a Selection is among regions: '.' is the whole model")
-        working = private_copy(captured.root)
-        baseline = self._measured(working)
+        baseline = self._measured()
         if not math.isfinite(baseline):
             raise DataError(f"metric gives {baseline} for the original: expected a finite number")
-        candidates = self._all_fitted(captured)
-        alone = {path: self._alone(working, one) for path, one in candidates.items()}
+        fitted = self._all_fitted()
+        alone = {path: self._alone(one) for path, one in fitted.items()}
         order = sorted(alone, key=lambda path: (math.isnan(alone[path]), alone[path]))
         tried = {path: Tried(path, alone[path]) for path in order}
-        chosen: dict[str, _Candidate] = {}
-        for path in order:
-            if len(chosen) == self.selection.max_regions:
-                break
-            one = candidates[path]
-            if chosen and self.selection.refit:
-                one = self._fitted(working, {path: captured.places[path]}).get(path, one)
-            before = working.get_submodule(path)
-            install(working, one.region, self._lowered(working, one).module)
-            together = self._measured(working)
-            bound = self.selection.tolerance
-            too_far = bound is not None and not together - baseline <= bound
-            tried[path] = Tried(path, alone[path], together, not too_far)
-            if too_far:
-                install(working, one.region, before)
+        chosen: dict[str, Candidate] = {}
+        for path in order[: self.selection.max_regions]:
+            one = self._again(fitted[path]) if chosen else fitted[path]
+            tried[path] = Tried(path, alone[path], *self._together(one, baseline))
+            if not tried[path].selected:
                 break
             chosen[path] = one
-        self._say_why(tried, baseline)
-        state, log = self._built(captured, chosen)
+        state, log = self._built(chosen, self._reasons(tried, baseline))
         return Selected(state, log, Ranking(baseline, tuple(tried.values())))
 
-    # --- candidates --------------------------------------------------------------------------
-
-    def _all_fitted(self, captured: Partitioned) -> dict[str, _Candidate]:
-        places = iter(captured.places.items())
-        found: dict[str, _Candidate] = {}
+    def _all_fitted(self) -> dict[str, Candidate]:
+        places = iter(self.captured.places.items())
+        found: dict[str, Candidate] = {}
         while group := dict(islice(places, self.selection.at_once)):
-            found |= self._fitted(captured.root, group)
+            found |= self.candidates.fitted(self.captured.root, group)
         return found
 
-    def _fitted(self, model: nn.Module, places: Mapping[str, Target]) -> dict[str, _Candidate]:
-        """Regions with their equations, as this model has them."""
-        options = self.options
-        targets = tuple(replace(target, path=path) for path, target in places.items())
-        instrument = InstrumentPass(
-            options.n_samples, options.holdout, options.seed, options.objective
-        )
-        state, _ = (
-            Pipeline.of(CapturePass())
-            .then(PartitionPass())
-            .then(instrument)
-            .then(ReducePass(options.seed))
-            .then(DistillPass(options))
-            .then(RefinePass(options.progress))
-            .run(Request(model, targets, self.request.data))
-        )
-        self.refused |= state.recording.refused
-        found = {}
-        for path, region in state.recording.regions.items():
-            engine, fronts = state.engines[path], state.fronts[path]
-            if set(default_choice(region, fronts)) != set(region.equation_outputs):
-                why = next((front.reason for front in fronts.values() if not front), "")
-                self.refused[path] = why or "the search found no usable equation"
-                continue
-            known = state.known.get(path) or Known(fronts, engine.describe())
-            samples = state.recording.samples[path].thinned(self.selection.kept)
-            held = state.recording.batches[: self.selection.kept_batches]
-            found[path] = _Candidate(
-                region, samples, known, engine, held, state.recording.batches_are
-            )
-        return found
+    def _again(self, one: Candidate) -> Candidate:
+        """Fitted to what the model does by now, if that can be done."""
+        if not self.selection.refit:
+            return one
+        path = one.region.path
+        place = {path: self.captured.places[path]}
+        return self.candidates.fitted(self.working, place).get(path, one)
 
-    def _lowered(self, root: nn.Module, one: _Candidate) -> Lowered:
-        recording = Recording({one.region.path: one.region}, {one.region.path: one.samples})
-        equations = default_choice(one.region, one.known.fronts)
-        equations = {k: equation.with_exact_exponents() for k, equation in equations.items()}
-        return Assembly(root, root, recording).lower(one.region, equations)
-
-    # --- what the model loses ----------------------------------------------------------------
-
-    def _alone(self, working: nn.Module, one: _Candidate) -> float:
-        before = working.get_submodule(one.region.path)
-        install(working, one.region, self._lowered(working, one).module)
+    def _alone(self, one: Candidate) -> float:
+        before = self._put(one)
         try:
-            return self._measured(working)
+            return self._measured()
         finally:
-            install(working, one.region, before)
+            install(self.working, one.region, before)
 
-    def _measured(self, model: nn.Module) -> float:
-        with torch.no_grad(), evaluating(model), same_random_state():
-            value = self.selection.metric(model)
+    def _together(self, one: Candidate, baseline: float) -> tuple[float, bool]:
+        """The metric with this and all before it, and whether that is tolerated; if not, the model
+        is as it was."""
+        before = self._put(one)
+        value, bound = self._measured(), self.selection.tolerance
+        tolerated = bound is None or value - baseline <= bound
+        if not tolerated:
+            install(self.working, one.region, before)
+        return value, tolerated
+
+    def _put(self, one: Candidate) -> nn.Module:
+        """Put it in its place; gives what was there."""
+        before = self.working.get_submodule(one.region.path)
+        install(self.working, one.region, one.lowered(self.working).module)
+        return before
+
+    def _measured(self) -> float:
+        with torch.no_grad(), evaluating(self.working), same_random_state():
+            value = self.selection.metric(self.working)
         try:
             return float(value)
         except (TypeError, ValueError, RuntimeError):
@@ -283,27 +221,29 @@ class _Selecting:
                 f"metric gave a {type(value).__name__}: expected a number, lower is better"
             ) from None
 
-    def _say_why(self, tried: Mapping[str, Tried], baseline: float) -> None:
+    def _reasons(self, tried: Mapping[str, Tried], baseline: float) -> dict[str, str]:
+        """Why each region that is not selected is not."""
+        reasons = dict(self.candidates.refused)
         for rank, one in enumerate(tried.values(), start=1):
             if one.selected:
+                reasons.pop(one.path, None)
                 continue
             alone = f"the metric is {one.alone:.5g} with it alone, {baseline:.5g} without"
             reason = f"not selected: number {rank} of {len(tried)} by harm ({alone}"
             if not math.isnan(one.together):
                 reason += f", {one.together:.5g} with it and those before it"
-            self.refused[one.path] = f"{reason})"
-
-    # --- the hybrid --------------------------------------------------------------------------
+            reasons[one.path] = f"{reason})"
+        return reasons
 
     def _built(
-        self, captured: Partitioned, chosen: Mapping[str, _Candidate]
+        self, chosen: Mapping[str, Candidate], refused: dict[str, str]
     ) -> tuple[Verified, tuple[LogEntry, ...]]:
         """The hybrid of what was chosen, measured as any other."""
-        first = next(iter(chosen.values()), None)
+        captured, first = self.captured, next(iter(chosen.values()), None)
         recording = Recording(
             {path: one.region for path, one in chosen.items()},
             {path: one.samples for path, one in chosen.items()},
-            {path: why for path, why in self.refused.items() if path not in chosen},
+            refused,
             first.batches if first else (),
             first.batches_are if first else NO_BATCHES,
             fingerprint=captured.fingerprint,
@@ -320,9 +260,4 @@ class _Selecting:
             searches=Searches([], Journal(None)),
             fronts={path: one.known.fronts for path, one in chosen.items()},
         )
-        return (
-            Pipeline.of(ChoosePass(self.options.tolerance, self.options.beat_linear))
-            .then(RewritePass())
-            .then(VerifyPass(self.options.seed))
-            .run(state)
-        )
+        return replacing_passes(self.options).run(state)

@@ -283,6 +283,9 @@ class Pipeline(Generic[Start, End]):
     def then(self, following: Pass[End, Next]) -> Pipeline[Start, Next]:
         return Pipeline((*self.passes, following))
 
+    def followed_by(self, others: Pipeline[End, Next]) -> Pipeline[Start, Next]:
+        return Pipeline(self.passes + others.passes)
+
     def run(self, state: Start) -> tuple[End, tuple[LogEntry, ...]]:
         """What all passes come to, and what each of them did; errors as `run_passes`."""
         result, log = run_passes(self.passes, state)

@@ -277,7 +277,12 @@ def fingerprint(model: nn.Module) -> str:
             continue  # extra state: its printed form may differ from one process to the next
         if tensor.is_meta:
             raise DataError(f"{name!r} is on the meta device: load the model's weights first")
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}:{plain.dtype}:{list(plain.shape)}".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest_tensor(digest, name, tensor)
     return digest.hexdigest()
+
+
+def digest_tensor(digest: Any, name: str, tensor: Tensor) -> None:
+    """Add name, type, shape and bytes of a tensor to a hash."""
+    plain = tensor.detach().cpu().contiguous()
+    digest.update(f"{name}:{plain.dtype}:{list(plain.shape)}".encode())
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -47,14 +47,14 @@ class Journal:
         self.run_dir = None if run_dir is None else Path(run_dir)
         if self.run_dir is not None:
             for folder in (self.run_dir / kind for kind in ("searches", "fronts", "shared")):
-                with _writing(self.run_dir):
+                with writing(self.run_dir):
                     folder.mkdir(parents=True, exist_ok=True)
-                _remove_stale(folder)
+                remove_stale(folder)
 
     def check_writable(self) -> None:
         """Raises ArtifactError before anything is searched that could not be kept."""
         if self.run_dir is not None:
-            with _writing(self.run_dir), tempfile.TemporaryFile(dir=self.run_dir):
+            with writing(self.run_dir), tempfile.TemporaryFile(dir=self.run_dir):
                 pass
 
     def find_search(self, fit: Fit, restart: int) -> list[Equation] | None:
@@ -103,7 +103,9 @@ class Journal:
             _check(json.loads(body))
         except (ValueError, SymCompileError):  # the former for a constant that is no number
             return
-        _write(self.run_dir / kind / f"{name()}.json", f"{_sha256(body)}\n{body}")
+        text = f"{_sha256(body)}\n{body}"
+        path = self.run_dir / kind / f"{name()}.json"
+        put(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def _sha256(text: str) -> str:
@@ -116,12 +118,16 @@ def _read(path: Path, *, ascending: bool = True) -> ParetoFront:
         seal, _, body = content(path, _LARGEST).decode().partition("\n")
         if seal != _sha256(body):
             raise ArtifactError("it was damaged")
-        data = from_json(body.encode())
-        _check(data)
-        front = ParetoFront.from_json(data)
-        if ascending:
-            check_front(front)
-        return front
+        return read_front(from_json(body.encode()), ascending=ascending)
+
+
+def read_front(data: Any, *, ascending: bool = True) -> ParetoFront:
+    """What `ParetoFront.to_json` gave; an error of whatever kind if it can't be that."""
+    _check(data)
+    front = ParetoFront.from_json(data)
+    if ascending:
+        check_front(front)
+    return front
 
 
 def _check(data: Any) -> None:
@@ -129,20 +135,21 @@ def _check(data: Any) -> None:
         raise ArtifactError("the equations of a journal take too long to build")
 
 
-def _write(path: Path, text: str) -> None:
-    """In the place of what is there, unless another process reads that (Windows), or owns it: then
-    it says the same; or it is a folder, which says nothing and is left alone."""
-    with _writing(path.parent):
+def put(path: Path, write: Callable[[Path], object]) -> None:
+    """A file of a `run_dir`, which `write` makes at the path that it is given, in the place of what
+    is there; unless another process reads that (Windows), or owns it: then it says the same; or it
+    is a folder, which says nothing and is left alone."""
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with drafted(path) as draft:
-                draft.write_text(text, encoding="utf-8")
+                write(draft)
         except (PermissionError, IsADirectoryError):
             if not path.exists():
                 raise
 
 
-def _remove_stale(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
     with suppress(OSError):  # another process may be about the same
         for draft in folder.glob(f"*{PART}"):
             if time.time() - draft.lstat().st_mtime > _STALE:
@@ -150,7 +157,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 @contextmanager
-def _writing(directory: Path) -> Iterator[None]:
+def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # the latter for a name with a null character

@@ -136,6 +136,8 @@ def _front(equation: Codec) -> Codec:
     return Codec(write, read)
 
 
+FRONT = _front(_OF_FRONT)
+
 # --- regions -------------------------------------------------------------------------------------
 
 # Larger arrays are packed: spelled out they would take three times the room, and be for nobody.
@@ -318,7 +320,7 @@ def _outcomes(front: Codec) -> dict[str, Codec]:
     return {"symbolic": rewrite, "neural": refusal}
 
 
-_OUTCOMES, _WITHOUT_FRONTS = _outcomes(_front(_OF_FRONT)), _outcomes(_front(_UNBUILT))
+_OUTCOMES, _WITHOUT_FRONTS = _outcomes(FRONT), _outcomes(_front(_UNBUILT))
 
 
 def region_to_json(region: Region) -> Any:
