@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformer_blocks import LINEAR, Case, controls
+from transformer_blocks import LINEAR, Case, between, controls, of_rank
 from transformer_data import Language, as_batches, fast, loss, losses, perplexity
 
 from symcompile import PCA, Products, Selection, Target, load, record, symcompile
@@ -38,9 +39,11 @@ class Sizes:
         samples: of each MLP that fits see.
         at_once: layers that are recorded together.
         rank, terms: of the symbolic block.
+        components: of inputs and outputs in the paper's recipe.
+        swept_in, swept_out: numbers of them that are tried, at `swept_at` layers.
         steps: of its fit.
         tuning: steps of the joint training.
-        search: options of the search in the paper's recipe.
+        search: options of the compile in the paper's recipe.
         rounds: of the measurement of speed.
     """
 
@@ -54,16 +57,42 @@ class Sizes:
     at_once: int = 6
     rank: int = 191
     terms: int = 64
+    components: tuple[int, int] = (32, 8)
+    swept_in: tuple[int, ...] = (8, 32, 128, 512)
+    swept_out: tuple[int, ...] = (2, 8, 32, 128)
+    swept_at: int = 3
     steps: int = 600
     tuning: int = 100
     search: dict[str, Any] = field(
-        default_factory=lambda: {"restarts": 1, "population": 100, "generations": 10}
+        default_factory=lambda: {
+            "engine_options": {"restarts": 1, "population": 100, "generations": 10}
+        }
     )
     rounds: int = 5
 
 
 QUICK = Sizes(
-    32, 40, 4, 8, (1, 2), 2, 1200, 4, 20, 6, 60, 6, {"population": 50, "generations": 2}, 1
+    length=32,
+    fit=40,
+    validation=4,
+    test=8,
+    counts=(1, 2),
+    searched_for=2,
+    samples=1200,
+    at_once=4,
+    rank=20,
+    terms=6,
+    components=(4, 2),
+    swept_in=(4, 16),
+    swept_out=(2, 8),
+    swept_at=1,
+    steps=60,
+    tuning=6,
+    search={
+        "engine_options": {"restarts": 1, "population": 50, "generations": 2},
+        "budget": 1.0,
+    },
+    rounds=1,
 )
 
 
@@ -94,6 +123,7 @@ class Bench:
         self.more = text.fit[sizes.fit :]
         self.validation, self.test = text.validation[: sizes.validation], text.test[: sizes.test]
         self.paths = [name for name, _ in self.model.named_modules() if name.endswith(".mlp")]
+        self.made = controls(sizes.rank, *sizes.components)
         self.work = work / f"seed{seed}"
         self.work.mkdir(parents=True, exist_ok=True)
         self._file = self.work / "results.json"
@@ -147,12 +177,11 @@ class Bench:
         """Each fitted on the original model, ranked, and measured."""
         if all(f"row {name}" in self.known for name in names):
             return
-        made = controls(self.sizes.rank)
         blocks: dict[str, Blocks] = {name: {} for name in names}
         for start in range(0, len(self.paths), self.sizes.at_once):
             for path, case in self.recorded(self.paths[start : start + self.sizes.at_once]):
                 for name in names:
-                    blocks[name][path] = made[name](case)
+                    blocks[name][path] = self.made[name](case)
         for name, of_method in blocks.items():
             alone = {path: self.harm_of({path: block}) for path, block in of_method.items()}
             order = sorted(alone, key=lambda path: alone[path])[: max(self.sizes.counts)]
@@ -160,6 +189,31 @@ class Bench:
             if name == LINEAR:
                 self.keep_linear(series)
             self.row(series)
+
+    def sweep(self) -> None:
+        """Rises by the number of principal components, with linear maps between them; and of the
+        best linear maps of the same rank, which have no such inputs."""
+        n_in, n_out = self.sizes.components
+        name = f"PCA {n_in}->{n_out}, linear between"
+
+        def compute() -> dict[str, dict[str, float]]:
+            order = self.known[f"row {name}"]["order"][: self.sizes.swept_at]
+            cases = list(self.recorded(order))
+            made: dict[str, Callable[..., nn.Module]] = {
+                str(inputs): partial(between, n_in=inputs) for inputs in self.sizes.swept_in
+            }
+            made["all, reduced-rank regression"] = of_rank
+            return {
+                inputs: {
+                    str(outputs): self.rise(
+                        {path: make(case, n_out=outputs) for path, case in cases}
+                    )
+                    for outputs in self.sizes.swept_out
+                }
+                for inputs, make in made.items()
+            }
+
+        self.once("sweep", compute)
 
     def linear(self, *, refit: bool) -> Series:
         """Full linear maps of the layers; of each on the model with those before it."""
@@ -172,7 +226,7 @@ class Bench:
         blocks = dict(known.blocks)
         for path in order[len(blocks) :]:
             case = self._in_place(path, blocks)
-            blocks[path] = controls(self.sizes.rank)[LINEAR](case)
+            blocks[path] = self.made[LINEAR](case)
             self.keep_linear(Series(name, blocks))
         return Series(name, blocks)
 
@@ -203,18 +257,18 @@ class Bench:
     # --- what the compiler makes ---------------------------------------------------------------
 
     def products(self, *, refit: bool) -> Series:
-        sizes = self.sizes
-        asked = {"reduce": Products(sizes.terms, steps=sizes.steps), "affine": sizes.rank}
         name = "affine map and products" + (IN_SEQUENCE if refit else "")
-        options = {"n_samples": sizes.samples, "holdout": 0.05, "objective": loss}
+        asked, options = asked_of_products(self.sizes)
         return self.compiled(name, self.fit, refit=refit, asked=asked, **options)
 
     def recipe(self) -> Series:
         """The paper's: 6,000 samples, equations among principal components."""
-        asked = {"reduce": PCA(32, 8)}
-        options = {"n_samples": min(6000, self.sizes.samples), "engine_options": self.sizes.search}
+        n_in, n_out = self.sizes.components
+        asked = {"reduce": PCA(n_in, n_out)}
+        options = {"n_samples": min(6000, self.sizes.samples), **self.sizes.search}
         tokens = self.fit[: max(1, self.sizes.fit // 5)]
-        return self.compiled("PCA 32->8, equations", tokens, refit=False, asked=asked, **options)
+        name = f"PCA {n_in}->{n_out}, equations"
+        return self.compiled(name, tokens, refit=False, asked=asked, **options)
 
     def compiled(
         self, name: str, tokens: torch.Tensor, *, refit: bool, asked: dict[str, Any], **options: Any
@@ -354,12 +408,18 @@ class Bench:
         few = as_batches(self.fit[:2])
         path = self.paths[0]
         recording = record(self.model, path, few, n_samples=2 * self.sizes.length, holdout=0.05)
-        made, many = controls(self.sizes.rank), []
+        many = []
         for name in names:
             order = self.known[f"row {name}"]["order"]
             case = {p: Case(self.model.get_submodule(p), recording.samples[path]) for p in order}
-            many.append(Series(name, {p: made[name](one) for p, one in case.items()}))
+            many.append(Series(name, {p: self.made[name](one) for p, one in case.items()}))
         return many
+
+
+def asked_of_products(sizes: Sizes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the targets and of the compile for the symbolic block."""
+    asked = {"reduce": Products(sizes.terms, steps=sizes.steps), "affine": sizes.rank}
+    return asked, {"n_samples": sizes.samples, "holdout": 0.05, "objective": loss}
 
 
 def label(series: Series, count: int) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -13,9 +13,6 @@ from torch import nn
 from symcompile.modules.region import LowRankMap, Projection
 from symcompile.modules.samples import Samples
 from symcompile.reduction.linear import Metric, Regression, principal
-
-# Components of inputs and outputs in the paper.
-INPUTS, OUTPUTS = 32, 8
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,15 @@ class Case:
 
     @cached_property
     def components(self) -> tuple[Projection, Projection]:
-        """Principal ones of inputs and of outputs, as many as in the paper."""
-        return principal(self.samples.X_fit, INPUTS), principal(self.samples.Y_fit, OUTPUTS)
+        """All principal ones of inputs and of outputs."""
+        X, Y = self.samples.X_fit, self.samples.Y_fit
+        return principal(X, X.shape[1]), principal(Y, self.width)
+
+    def projections(self, n_in: int, n_out: int) -> tuple[Projection, Projection]:
+        """The first so many of inputs and outputs."""
+        inputs, outputs = self.components
+        first = replace(inputs, components=inputs.components[:n_in])
+        return first, replace(outputs, components=outputs.components[:n_out])
 
 
 class Constant(nn.Module):
@@ -86,6 +90,11 @@ def affine(weight: np.ndarray, bias: np.ndarray | None) -> nn.Linear:
     return layer
 
 
+def of_rank(case: Case, n_out: int) -> nn.Module:
+    """The best linear map of a rank."""
+    return low_rank(case.regression.of_rank(n_out))
+
+
 def low_rank(found: LowRankMap) -> nn.Module:
     """One layer, or two where these have fewer weights."""
     n_out, n_in = len(found.up), found.down.shape[1]
@@ -94,36 +103,37 @@ def low_rank(found: LowRankMap) -> nn.Module:
     return nn.Sequential(affine(found.down, None), affine(found.up, found.bias))
 
 
-def between(case: Case) -> nn.Module:
+def between(case: Case, n_in: int, n_out: int) -> nn.Module:
     """Principal components of inputs and outputs, and the best linear map between them."""
-    samples, (inputs, outputs) = case.samples, case.components
+    samples, (inputs, outputs) = case.samples, case.projections(n_in, n_out)
     X, Y = inputs.project(samples.X_fit), outputs.project(samples.Y_fit)
-    found = Regression(X, Y, Metric.of(None, OUTPUTS))
-    small = found.of_rank(OUTPUTS)
+    small = Regression(X, Y, Metric.of(None, n_out)).of_rank(n_out)
     down = small.up @ small.down
     first = affine(down @ inputs.components, small.bias - down @ inputs.components @ inputs.mean)
     return nn.Sequential(first, affine(outputs.components.T, outputs.mean))
 
 
-def kept(case: Case) -> nn.Module:
-    return Kept(case.mlp, *case.components)
+def kept(case: Case, n_in: int, n_out: int) -> nn.Module:
+    return Kept(case.mlp, *case.projections(n_in, n_out))
 
 
 LINEAR = "full linear map"
 
 
-def controls(rank: int) -> dict[str, Callable[[Case], nn.Module]]:
-    """By name; `rank` is that of the affine map in the symbolic blocks."""
+def controls(rank: int, n_in: int, n_out: int) -> dict[str, Callable[[Case], nn.Module]]:
+    """By name.
 
-    def of_rank(number: int) -> Callable[[Case], nn.Module]:
-        return lambda case: low_rank(case.regression.of_rank(number))
-
+    Args:
+        rank: of the affine map in the symbolic blocks.
+        n_in, n_out: principal components in the paper's recipe.
+    """
+    pca = f"PCA {n_in}->{n_out}"
     return {
         "zero output": lambda case: Constant(np.zeros(case.width)),
         "input passed through": lambda case: Passed(),
         "mean output": lambda case: Constant(case.samples.Y_fit.mean(axis=0)),
-        f"PCA {INPUTS}->{OUTPUTS}, MLP kept": kept,
-        f"PCA {INPUTS}->{OUTPUTS}, linear between": between,
-        **{f"linear map of rank {r}": of_rank(r) for r in (OUTPUTS, INPUTS, rank)},
-        LINEAR: lambda case: low_rank(case.regression.of_rank(case.width)),
+        f"{pca}, MLP kept": partial(kept, n_in=n_in, n_out=n_out),
+        f"{pca}, linear between": partial(between, n_in=n_in, n_out=n_out),
+        **{f"linear map of rank {r}": partial(of_rank, n_out=r) for r in (n_out, n_in, rank)},
+        LINEAR: lambda case: of_rank(case, case.width),
     }

@@ -24,7 +24,7 @@ from typing import Any
 
 from study import Study
 from transformer_bench import QUICK, Bench, Sizes
-from transformer_blocks import LINEAR, controls
+from transformer_blocks import LINEAR
 from transformer_data import read, small
 from transformer_table import figure, table
 
@@ -33,7 +33,7 @@ MISSING = "transformers is not installed: pip install '.[language]'"
 
 def measured(bench: Bench, *, everything: bool) -> dict[str, Any]:
     """All rows of one split; without everything, those of the claim."""
-    names = list(controls(bench.sizes.rank)) if everything else [LINEAR]
+    names = list(bench.made) if everything else [LINEAR]
     bench.controls(names)
     linear = bench.linear(refit=True)
     recipe = [bench.recipe()] if everything else []
@@ -44,6 +44,7 @@ def measured(bench: Bench, *, everything: bool) -> dict[str, Any]:
     for series in (linear, refitted, bench.originals(refitted)):
         bench.tuned(series)
     if everything:
+        bench.sweep()
         bench.speeds([*bench.stand_ins(names), *recipe, products])
     return bench.known
 

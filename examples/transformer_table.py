@@ -28,7 +28,17 @@ def table(model: str, seed: str, found: dict[str, Any]) -> str:
     most = counts[-1]
     heads = ["parameters of a layer", f"tokens a second at {most}", f"MB of weights at {most}"]
     title = f"{model}, split {seed}: the perplexity of {found['base']:.4g} rises by"
-    return f"{title}\n\n{markdown(['replaced by', *counts, *heads], lines)}"
+    return f"{title}\n\n{markdown(['replaced by', *counts, *heads], lines)}{swept(found)}"
+
+
+def swept(found: dict[str, Any]) -> str:
+    """Rises by the number of components."""
+    if "sweep" not in found:
+        return ""
+    outputs = list(next(iter(found["sweep"].values())))
+    lines = [[inputs, *cells(rises, outputs)] for inputs, rises in found["sweep"].items()]
+    heads = ["components of the inputs", *(f"{n} of the outputs" for n in outputs)]
+    return f"\n\nLinear maps between principal components\n\n{markdown(heads, lines)}"
 
 
 def cells(rises: dict[str, float], counts: list[str]) -> list[str]:
