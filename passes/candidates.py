@@ -23,7 +23,7 @@ from symcompile.fidelity.acceptance import default_choice
 from symcompile.lowering.block import Lowered
 from symcompile.modules.batches import as_batches
 from symcompile.modules.calling import Batch, evaluating, run, without_gradients
-from symcompile.modules.recorder import scalar_of
+from symcompile.modules.objective import loss_of
 from symcompile.modules.region import Region
 from symcompile.modules.results import floats
 from symcompile.modules.samples import Samples
@@ -195,8 +195,7 @@ class Candidates:
                 result: Any = without_gradients(lambda: run(model, first))
                 found = floats(result)
                 if self.options.objective is not None:
-                    loss = self.options.objective(result, *first.args, **first.kwargs)
-                    found = [*found, scalar_of(loss)]
+                    found = [*found, loss_of(self.options.objective, result, first)]
             for tensor in found:
                 digest_tensor(digest, "", tensor)
         return digest.hexdigest()

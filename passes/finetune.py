@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 import torch
 from torch import nn
 
-from symcompile.errors import ChoiceError, DataError, EngineError
+from symcompile.errors import ChoiceError, EngineError
 from symcompile.modules.batches import as_batches
 from symcompile.modules.calling import Batch, run
-from symcompile.modules.recorder import Objective, scalar_of
+from symcompile.modules.objective import Objective, independent, loss_of
 from symcompile.modules.schedule import one_cycle
 
 # Of the gradient of all parameters together, so that no single batch throws the blocks off.
@@ -44,30 +44,38 @@ def finetune(
             merged into them.
 
     Returns the loss of each step. Raises DataError for no data or an objective that gives no number
-    of what is trained, ChoiceError if the loss is not finite (the parameters are then as they were
-    before), EngineError if peft is missing.
+    of what is trained, ChoiceError if the loss is not finite, EngineError if peft is missing.
+    Whatever ends the training before its end, the module is then as it was.
     """
     _, batches = as_batches(data, module)
     before = [parameter.detach().clone() for parameter in parameters]
-    losses: list[float] = []
     with _adapted(module, lora) as (adapted, added):
         trained = [*parameters, *added]
         if not trained:
             raise ChoiceError("there is nothing to train: no target was replaced")
         optimizer = torch.optim.Adam(trained, lr=learning_rate)
         schedule = one_cycle(optimizer, steps)
-        for batch, _ in zip(_again(batches), range(steps), strict=False):
-            loss = _loss(adapted, batch, objective)
-            losses.append(float(loss.detach()))
-            if not math.isfinite(losses[-1]):
-                _put(parameters, before)
-                raise ChoiceError(
-                    f"the loss of step {len(losses)} is {losses[-1]}: train with a lower"
-                    " learning_rate; the equations are as they were"
-                )
-            _step(loss, trained, optimizer)
-            schedule.step()
+        losses: list[float] = []
+        try:
+            for batch in islice(_again(batches), steps):
+                loss = _loss(adapted, batch, objective)
+                losses.append(_finite(loss, len(losses) + 1))
+                _step(loss, trained, optimizer)
+                schedule.step()
+        except BaseException:
+            _put(parameters, before)
+            raise
     return tuple(losses)
+
+
+def _finite(loss: torch.Tensor, step: int) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise ChoiceError(
+            f"the loss of step {step} is {value}: train with a lower learning_rate; the equations"
+            " are as they were"
+        )
+    return value
 
 
 def _again(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -83,12 +91,9 @@ def _again(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 def _loss(module: nn.Module, batch: Batch, objective: Callable[..., Any]) -> torch.Tensor:
     with torch.enable_grad():
-        loss = scalar_of(objective(run(module, batch), *batch.args, **batch.kwargs))
+        loss = loss_of(objective, run(module, batch), batch)
     if not loss.requires_grad:
-        raise DataError(
-            "objective= does not depend on what is trained, as far as autograd can see: it has to"
-            " be computed of the model's results, outside of torch.no_grad()"
-        )
+        raise independent("what is trained")
     return loss
 
 
@@ -112,8 +117,8 @@ def _put(parameters: list[nn.Parameter], values: list[torch.Tensor]) -> None:
 
 @contextmanager
 def _adapted(module: nn.Module, lora: Any) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
-    """The module with low-rank updates, and their parameters; afterwards these are merged, and what
-    needs gradients is what did before."""
+    """The module with low-rank updates, and their parameters; afterwards these are merged, or gone
+    where training failed, and what needs gradients is what did before."""
     if lora is None:
         yield module, []
         return
@@ -123,12 +128,14 @@ def _adapted(module: nn.Module, lora: Any) -> Iterator[tuple[nn.Module, list[nn.
         raise EngineError("lora= needs the peft library: pip install peft") from error
     needed = {name: one.requires_grad for name, one in module.named_parameters()}
     wrapped = LoraModel(module, {"default": lora}, "default")
+    finish = wrapped.unload
     try:
         added = [one for name, one in module.named_parameters() if "lora_" in name]
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(needed.get(name.replace(".base_layer.", "."), True))
         yield module, added
+        finish = wrapped.merge_and_unload
     finally:
-        wrapped.merge_and_unload()
+        finish()
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(needed[name])

@@ -16,7 +16,8 @@ from torch import nn
 from symcompile.errors import DataError, TargetError
 from symcompile.modules.batches import Columns, sampled_batch
 from symcompile.modules.calling import Batch
-from symcompile.modules.recorder import Objective, RecordedModel, RecordedRegion, Recorder
+from symcompile.modules.objective import Objective
+from symcompile.modules.recorder import RecordedModel, RecordedRegion, Recorder
 from symcompile.modules.region import Interface, Region
 from symcompile.modules.results import Results
 from symcompile.modules.state import put_back, same_random_state

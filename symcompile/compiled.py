@@ -20,7 +20,7 @@ from symcompile.fidelity.outcome import OVERRULED, RULE, Outcome, Refusal, Rewri
 from symcompile.lowering.block import own_parameters, trainable
 from symcompile.modules.batches import as_batch
 from symcompile.modules.calling import Batch
-from symcompile.modules.recorder import Objective
+from symcompile.modules.objective import Objective
 from symcompile.passes.finetune import finetune
 from symcompile.passes.select import Ranking
 from symcompile.passes.simplify import Adapt, Trial, check, simplified

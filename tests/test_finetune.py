@@ -97,8 +97,34 @@ def test_a_loss_that_breaks_changes_nothing() -> None:
 
     with pytest.raises(ChoiceError, match="the loss of step 5 is nan"):
         made.finetune(inputs(), broken, steps=20)
-    for name, value in made.module.state_dict().items():
+    unchanged(made, before)
+
+
+def unchanged(made: Compiled, before: dict[str, torch.Tensor]) -> None:
+    state = made.module.state_dict()
+    assert list(state) == list(before)
+    for name, value in state.items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError])
+def test_whatever_ends_it_changes_nothing(kind) -> None:
+    made = compiled()
+    before = {name: value.clone() for name, value in made.module.state_dict().items()}
+    with pytest.raises(kind):
+        made.finetune(inputs(), ending(kind), steps=20)
+    unchanged(made, before)
+
+
+def ending(kind: type[BaseException]):
+    steps = iter(range(100))
+
+    def objective_that_fails(result: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        if next(steps) > 3:
+            raise kind
+        return objective(result, x)
+
+    return objective_that_fails
 
 
 def test_mistakes() -> None:
@@ -137,4 +163,17 @@ def test_low_rank_updates_are_merged() -> None:
     change = rest(made)["head.weight"] - before["head.weight"]
     assert torch.linalg.matrix_rank(change, tol=1e-5) == 1
     torch.testing.assert_close(rest(made)["head.bias"], before["head.bias"], rtol=0, atol=0)
+    assert all(parameter.requires_grad for parameter in made.module.parameters())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs peft")
+def test_low_rank_updates_of_a_training_that_failed_are_gone() -> None:
+    from peft import LoraConfig
+
+    made = compiled()
+    before = {name: value.clone() for name, value in made.module.state_dict().items()}
+    config = LoraConfig(r=1, target_modules=["head"])
+    with pytest.raises(ZeroDivisionError):
+        made.finetune(inputs(), ending(ZeroDivisionError), steps=20, lora=config)
+    unchanged(made, before)
     assert all(parameter.requires_grad for parameter in made.module.parameters())

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.calling import without_gradients
+from symcompile.modules.calling import to_float64, without_gradients
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import on_rows
 
@@ -58,14 +58,14 @@ def autograd(
 
     def values(X: Array) -> Array:
         pieces = map(tensor, _pieces(X, n_outputs))
-        return np.concatenate([_to_array(without_gradients(partial(call, p))) for p in pieces])
+        return np.concatenate([to_float64(without_gradients(partial(call, p))) for p in pieces])
 
     def gradient(X: Array) -> Array:
         with torch.enable_grad():
             rows = tensor(X).clone().requires_grad_()
             outputs = call(rows.clone())  # a block may write into its inputs
             slopes = [_slope(outputs[:, k], rows, constant) for k in range(outputs.shape[1])]
-        return np.stack([_to_array(slope) for slope in slopes], axis=1)
+        return np.stack([to_float64(slope) for slope in slopes], axis=1)
 
     return Function(values, gradient)
 
@@ -112,7 +112,3 @@ def _slope(output: torch.Tensor, rows: torch.Tensor, constant: float) -> torch.T
         return torch.full_like(rows, constant)
     (slope,) = torch.autograd.grad(output.sum(), rows, retain_graph=True, allow_unused=True)
     return torch.zeros_like(rows) if slope is None else slope
-
-
-def _to_array(tensor: torch.Tensor) -> Array:
-    return np.asarray(tensor.detach().cpu().to(torch.float64).numpy())

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from symcompile.expressions.evaluation import Array
+from symcompile.modules.calling import to_float64
 from symcompile.modules.region import LowRankMap, Projection, Region
 
 PROJECT_IN, PROJECT_OUT = "project_in", "project_out"
@@ -120,7 +121,7 @@ def _read(layer: nn.Module, before: Weights) -> Weights:
     now = [own.get(name) for name in ("weight", "bias")]
     if all(_holds(a, b) for a, b in zip(now, before, strict=True)):
         return before
-    weight, bias = (None if a is None else _array(a) for a in now)
+    weight, bias = (None if a is None else to_float64(a) for a in now)
     assert weight is not None
     return Weights(weight, bias)
 
@@ -136,7 +137,3 @@ def _holds(tensor: torch.Tensor | None, values: Array | None) -> bool:
 
 def _tensor(values: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    return np.asarray(tensor.detach().cpu().to(torch.float64).numpy())

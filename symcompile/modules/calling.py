@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
+
+from symcompile.expressions.evaluation import Array
 
 # Where a region for the whole model (".") sits in the hybrid.
 WHOLE = "body"
@@ -152,6 +155,11 @@ def rows(batch: Batch) -> int | None:
 def take(batch: Batch, index: torch.Tensor) -> Batch:
     """The rows `index` of every tensor that has rows."""
     return map_tensors(lambda t: t[index.to(t.device)] if t.ndim else t, batch)
+
+
+def to_float64(tensor: torch.Tensor) -> Array:
+    """The values of a real tensor on any device."""
+    return np.asarray(tensor.detach().to("cpu", torch.float64).numpy())
 
 
 def dtype_name(dtype: torch.dtype) -> str:

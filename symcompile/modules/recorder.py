@@ -9,10 +9,10 @@ Samples that are too few to set any aside are put together again, see `symcompil
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +40,10 @@ from symcompile.modules.calling import (
     same,
     take,
     tensors,
+    to_float64,
 )
 from symcompile.modules.interface import Call, matrix_in, matrix_out, read_interface
+from symcompile.modules.objective import Objective, independent, loss_of
 from symcompile.modules.region import Interface
 from symcompile.modules.results import Results
 from symcompile.modules.samples import (
@@ -55,9 +57,6 @@ from symcompile.modules.samples import (
 )
 from symcompile.modules.state import deepcopy, preserving
 from symcompile.regression.folds import SMALL
-
-# Of a model's results and of what it was called with: what it is to minimise.
-Objective: TypeAlias = Callable[..., torch.Tensor]
 
 # End-to-end figures need a model run per control and choice: that many elements are plenty.
 MAX_KEPT_ELEMENTS = 20_000_000
@@ -280,7 +279,7 @@ class Recorder:
         try:
             with torch.enable_grad(), preserving(self.root):
                 result = run(self.root, batch)
-                loss = scalar_of(self.objective(result, *batch.args, **batch.kwargs))
+                loss = loss_of(self.objective, result, batch)
             regions = [region for region in self.ongoing.values() if region.returned]
             outputs = [tensors(output) for region in regions for output in region.returned]
             flat = [tensor for of_call in outputs for tensor in of_call]
@@ -413,24 +412,11 @@ def _differentiable(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().requires_grad_()
 
 
-def scalar_of(loss: Any) -> torch.Tensor:
-    """What an objective gave, as a tensor without dimensions; DataError if it is no number."""
-    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.is_floating_point():
-        found = list(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
-        raise DataError(
-            f"objective= gave {found}: expected a tensor of one number, the mean loss of the batch"
-        )
-    return loss.reshape(())
-
-
 def _gradients(loss: torch.Tensor, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
     """Of the loss by each of these; zero where it does not depend on one."""
     sources = [tensor for tensor in outputs if tensor.requires_grad]
     if not sources or not loss.requires_grad:
-        raise DataError(
-            "objective= does not depend on what the targets give, as far as autograd can see: it"
-            " has to be computed of the model's results, outside of torch.no_grad()"
-        )
+        raise independent("what the targets give")
     found = iter(torch.autograd.grad(loss, sources, allow_unused=True))
     gradients = [next(found) if tensor.requires_grad else None for tensor in outputs]
     pairs = zip(gradients, outputs, strict=True)
@@ -448,7 +434,7 @@ def _autocast() -> tuple[bool, ...]:
 
 def _array(tensor: torch.Tensor) -> Array:
     try:
-        return tensor.detach().to("cpu", torch.float64).numpy()
+        return to_float64(tensor)
     except RuntimeError:
         raise UnsupportedError(
             "its tensors hold no values of their own: it is called inside of a transform such as"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from symcompile.expressions.evaluation import Array
-from symcompile.modules.calling import evaluating, home
+from symcompile.modules.calling import evaluating, home, to_float64
 from symcompile.modules.region import Region
 from symcompile.modules.region_call import on_rows
 from symcompile.modules.state import same_random_state
@@ -44,8 +44,8 @@ def units_of(region: Region, block: nn.Module, X: Array) -> list[Units]:
         if not isinstance(layer, nn.Linear) or not isinstance(given, torch.Tensor):
             return
         if given.numel() == rows.numel() and torch.equal(given.reshape(rows.shape), rows):
-            weight = _array(layer.weight)
-            bias = np.zeros(len(weight)) if layer.bias is None else _array(layer.bias)
+            weight = to_float64(layer.weight)
+            bias = np.zeros(len(weight)) if layer.bias is None else to_float64(layer.bias)
             found.append(Units(weight, bias))
 
     layers = [module for module in block.modules() if isinstance(module, nn.Linear)]
@@ -57,7 +57,3 @@ def units_of(region: Region, block: nn.Module, X: Array) -> list[Units]:
         for hook in hooks:
             hook.remove()
     return found
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    return np.asarray(tensor.detach().cpu().to(torch.float64).numpy())

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from symcompile.expressions.evaluation import Array
+from symcompile.modules.calling import to_float64
 from symcompile.modules.region import LowRankMap, Projection
 from symcompile.modules.schedule import one_cycle
 from symcompile.modules.state import same_random_state
@@ -138,7 +139,7 @@ class ProductsFit:
 
     def _solved(self, network: _Network, scaled: _Scaled, linear: Regression) -> Fitted:
         """Directions and affine map by least squares, for the coordinates that were found."""
-        parts = {name: _array(value) for name, value in network.state_dict().items()}
+        parts = {name: to_float64(value) for name, value in network.state_dict().items()}
         features = network.features_of(scaled.X)
         fitted = Regression(features, self.Y, self.metric)
         weight = (fitted.weight @ self.metric.inverse).T
@@ -222,11 +223,11 @@ class _Network(nn.Module):
 
     @torch.no_grad()
     def features_of(self, X: torch.Tensor) -> Array:
-        return np.concatenate([_array(self.features(rows)) for rows in X.split(_AT_ONCE)])
+        return np.concatenate([to_float64(self.features(rows)) for rows in X.split(_AT_ONCE)])
 
     def solve(self, scaled: _Scaled, rows: torch.Tensor) -> None:
         """Put directions and constant where least squares have them."""
-        Y = _array(scaled.Y[rows])
+        Y = to_float64(scaled.Y[rows])
         fitted = Regression(self.features_of(scaled.X[rows]), Y, Metric.of(None, Y.shape[1]))
         constant = fitted.y_mean - fitted.x_mean @ fitted.weight
         for name, value in (("out", fitted.weight.T), ("out0", constant)):
@@ -269,7 +270,3 @@ def _loss(network: _Network, scaled: _Scaled, rows: torch.Tensor) -> float:
 
 def _copied(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    return np.asarray(tensor.detach().to(torch.float64).numpy())
