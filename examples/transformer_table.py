@@ -55,8 +55,24 @@ def speed(speeds: dict[str, Any], name: str, count: str) -> list[str]:
     return [f"x {faster:.3f}", f"{found['MB']:.1f}"]
 
 
+# What a line looks like, by how its name begins: constants in grey, the paper's in orange, linear
+# maps in blue, ours in red.
+STYLES = {
+    "zero output": ("0.75", "o"),
+    "input passed through": ("0.75", "x"),
+    "mean output": ("0.55", "o"),
+    "PCA": ("tab:orange", "o"),
+    "linear map": ("tab:cyan", "o"),
+    "full linear map": ("tab:blue", "o"),
+    "affine map and products": ("tab:red", "o"),
+    "the MLPs themselves": ("tab:green", "o"),
+}
+# Among lines of one colour, by the order in which they come.
+MARKERS = "osv^D"
+
+
 def figure(found: dict[str, Any], path: Path) -> None:
-    """Rises by the number of layers."""
+    """Rises by the number of layers, speed by the same, and rises by the number of components."""
     if importlib.util.find_spec("matplotlib") is None:
         return
     import matplotlib
@@ -64,19 +80,52 @@ def figure(found: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawn, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    drawn, (rises, speeds, components) = plt.subplots(
+        1, 3, figsize=(16, 5.5), layout="constrained", width_ratios=(1.5, 1, 1)
+    )
+    seen: dict[str, int] = {}
     for key, row in found.items():
         kind, _, name = key.partition(" ")
         if kind not in ("row", "tuned"):
             continue
-        style = {"linestyle": "--", "marker": "s"} if kind == "tuned" else {"marker": "o"}
+        color, marker = style(name)
+        if kind == "row" and marker == "o":
+            marker = MARKERS[seen.get(color, 0) % len(MARKERS)]
+            seen[color] = seen.get(color, 0) + 1
+        given = {"linestyle": "--", "marker": "*"} if kind == "tuned" else {"marker": marker}
         shown = name + (", trained" if kind == "tuned" else "")
-        rises = {int(count): rise for count, rise in row["rises"].items()}
-        axes.plot(list(rises), list(rises.values()), label=shown, markersize=4, **style)
-    axes.set_yscale("symlog", linthresh=1.0)
-    axes.set_xlabel("MLPs replaced")
-    axes.set_ylabel("rise of the perplexity")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    drawn.savefig(path, dpi=130)
+        counts = [int(count) for count in row["rises"]]
+        rises.plot(counts, row["rises"].values(), label=shown, color=color, markersize=5, **given)
+    rises.set(yscale="symlog", xticks=counts, xlabel="MLPs replaced", ylabel="rise of perplexity")
+    rises.legend(fontsize=7, loc="upper left", frameon=False)
+    original = found["speeds"]["none"]["tokens a second"]
+    for name in ("full linear map", "affine map and products", recipe(found)):
+        of_count = [found["speeds"][f"{name} {k}"]["tokens a second"] / original for k in counts]
+        color, _ = style(name)
+        speeds.plot(counts, of_count, label=name, color=color, marker="o", markersize=5)
+    speeds.set(xticks=counts, xlabel="MLPs replaced", ylabel="tokens a second, original: 1")
+    speeds.legend(fontsize=7, frameon=False)
+    for inputs, row in found["sweep"].items():
+        outputs = [int(k) for k in row]
+        label = f"{inputs} of the inputs" if inputs.isdecimal() else inputs
+        components.plot(outputs, row.values(), label=label, marker="o", markersize=5)
+    components.set(xscale="log", xlabel="components of the outputs", ylabel="rise of perplexity")
+    components.set_xticks(outputs, row, minor=False)
+    components.minorticks_off()
+    components.set_title("linear maps between principal components", fontsize=9)
+    components.legend(fontsize=7, frameon=False)
+    for axes in (rises, speeds, components):
+        axes.grid(alpha=0.3)
+    drawn.savefig(path, dpi=110)
     plt.close(drawn)
+
+
+def style(name: str) -> tuple[str, str]:
+    """Colour and marker."""
+    return next(given for start, given in STYLES.items() if name.startswith(start))
+
+
+def recipe(found: dict[str, Any]) -> str:
+    """The name of the paper's."""
+    rows = (key.removeprefix("row ") for key in found if key.startswith("row PCA"))
+    return next(name for name in rows if name.endswith("equations"))
