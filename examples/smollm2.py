@@ -32,7 +32,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformer_bench import QUICK, Sizes, asked_of_products
+from transformer_bench import QUICK, Sizes
+from transformer_compiled import asked_of_products
 from transformer_data import Language, as_batches, fast, loss, losses, perplexity, read, small
 
 from symcompile import Compiled, Selection, Target, load, symcompile

@@ -25,8 +25,12 @@ from typing import Any
 from study import Study
 from transformer_bench import QUICK, Bench, Sizes
 from transformer_blocks import LINEAR
+from transformer_compiled import products, recipe
 from transformer_data import read, small
+from transformer_fits import controls, linear, sweep
+from transformer_speed import speeds, stand_ins
 from transformer_table import figure, table
+from transformer_training import originals, tuned
 
 MISSING = "transformers is not installed: pip install '.[language]'"
 
@@ -34,18 +38,18 @@ MISSING = "transformers is not installed: pip install '.[language]'"
 def measured(bench: Bench, *, everything: bool) -> dict[str, Any]:
     """All rows of one split; without everything, those of the claim."""
     names = list(bench.made) if everything else [LINEAR]
-    bench.controls(names)
-    linear = bench.linear(refit=True)
-    recipe = [bench.recipe()] if everything else []
-    products = bench.products(refit=False)
-    refitted = bench.products(refit=True)
-    for series in (linear, *recipe, products, refitted):
+    controls(bench, names)
+    maps = linear(bench, refit=True)
+    of_paper = [recipe(bench)] if everything else []
+    ours = products(bench, refit=False)
+    refitted = products(bench, refit=True)
+    for series in (maps, *of_paper, ours, refitted):
         bench.row(series)
-    for series in (linear, refitted, bench.originals(refitted)):
-        bench.tuned(series)
+    for series in (maps, refitted, originals(bench, refitted)):
+        tuned(bench, series)
     if everything:
-        bench.sweep()
-        bench.speeds([*bench.stand_ins(names), *recipe, products])
+        sweep(bench)
+        speeds(bench, [*stand_ins(bench, names), *of_paper, ours])
     return bench.known
 
 
