@@ -100,8 +100,8 @@ def symcompile(
         executor: runs the searches; None for threads of this process. An interrupt (Ctrl-C) ends
             these within seconds, whatever an engine does. A worker that dies gets a second chance:
             where the whole process pool broke, in a process like those of the pool.
-        run_dir: journal of finished searches and fronts; a killed compile resumes from it. Several
-            processes may share it.
+        run_dir: journal of finished searches and fronts, and of regions that a selection has
+            fitted; a killed compile resumes from it. Several processes may share it.
         progress: show a progress bar where there is a terminal.
         loss: what equations are fitted and ranked by: "squared"; "absolute" or "cauchy", for which
             a few outliers count little; "auto" is "cauchy" for outputs with heavy tails and
