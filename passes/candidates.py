@@ -89,11 +89,13 @@ class Candidates:
     def fitted(self, model: nn.Module, places: Mapping[str, Target]) -> dict[str, Candidate]:
         """Those of some regions that could be fitted, as this model has them; errors as of a
         compile."""
-        names = self._names(model, places)
+        # A place is a target of its own, whatever pattern it was met by.
+        targets = {path: replace(target, path=path) for path, target in places.items()}
+        names = self._names(model, targets)
         known = {path: self._store.find(name) for path, name in names.items()}
-        if missing := {path: places[path] for path, found in known.items() if found is None}:
-            targets = tuple(replace(target, path=path) for path, target in missing.items())
-            request = Request(model, targets, self.request.data)
+        if missing := [path for path, found in known.items() if found is None]:
+            asked = tuple(targets[path] for path in missing)
+            request = Request(model, asked, self.request.data)
             state, _ = fitting_passes(self.options).run(request)
             for path in missing:
                 known[path] = found = self._found(path, state)
@@ -136,20 +138,19 @@ class Candidates:
 
     # --- names ---------------------------------------------------------------------------------
 
-    def _names(self, model: nn.Module, places: Mapping[str, Target]) -> dict[str, str | None]:
+    def _names(self, model: nn.Module, targets: Mapping[str, Target]) -> dict[str, str | None]:
         """What determines the fit of each place, hashed; None where that can't be told."""
         if self._data is None:
-            return dict.fromkeys(places)
+            return dict.fromkeys(targets)
         of_model = [__version__, str(_FORMAT), fingerprint(model), self._data, self._probe(model)]
-        return {path: self._name(path, target, of_model) for path, target in places.items()}
+        return {path: self._name(target, of_model) for path, target in targets.items()}
 
-    def _name(self, path: str, target: Target, of_model: list[str]) -> str | None:
+    def _name(self, target: Target, of_model: list[str]) -> str | None:
         options = self.options
         # A warm start is an object: what it holds can't be told from what it is printed as.
         if options.warm_start is not None or options.guesses_for(target) is not None:
             return None
         settings = [
-            path,
             repr(target),
             options.engine_for(target).describe(),
             options.rule_for(target),

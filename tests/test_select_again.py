@@ -89,6 +89,19 @@ def test_an_ended_run_goes_on(fits, tmp_path) -> None:
     assert str(found.selection) == str(whole.selection)
 
 
+def test_it_does_not_matter_what_is_recorded_together_nor_how_it_is_named(fits, tmp_path) -> None:
+    first = made(model(), tmp_path)
+    fits.clear()
+    targets = [Target(path, reduce=TARGET.reduce, affine=TARGET.affine) for path in LAYERS]
+    selection = Selection(metric_of(model()), max_regions=2, at_once=1)
+    asked = {"progress": False, "objective": squares}
+    for folder, expected in ((tmp_path, []), (tmp_path / "another", [*LAYERS, "layers.3"])):
+        fits.clear()
+        found = symcompile(model(), targets, batches(), select=selection, run_dir=folder, **asked)
+        assert fits == expected
+        assert str(found.selection) == str(first.selection)
+
+
 class Changed(Model):
     """The same weights, another forward."""
 
@@ -119,7 +132,7 @@ OTHERS: dict[str, Callable[[], dict]] = {
     "rule": lambda: {"options": Options(rule="knee", objective=squares)},
     "target": lambda: {"target": Target("layers.0", reduce=Products(2, steps=60), affine=6)},
     "steps": lambda: {"target": Target("layers.0", reduce=Products(3, steps=61), affine=6)},
-    "path": lambda: {"path": "layers.1"},
+    "path": lambda: {"target": Target("layers.1", reduce=Products(3, steps=60), affine=6)},
     "weights": lambda: {"model": moved()},
     "code": lambda: {"model": changed()},
     "data": lambda: {"data": batches(seed=9)},
@@ -143,11 +156,13 @@ def changed() -> nn.Module:
 def name(folder: Path, **given) -> str | None:
     options = given.get("options") or Options(objective=squares)
     object.__setattr__(options, "run_dir", folder)
-    one, path = given.get("model") or model(), given.get("path", "layers.0")
+    one = given.get("model") or model()
     target = given.get("target") or Target("layers.0", reduce=Products(3, steps=60), affine=6)
     request = Request(one, (target,), given.get("data") or batches())
-    found = Candidates(request, options, given.get("kept", 5000), 2)._names(one, {path: target})
-    return found[path]
+    found = Candidates(request, options, given.get("kept", 5000), 2)._names(
+        one, {target.path: target}
+    )
+    return found[target.path]
 
 
 @pytest.mark.parametrize("changed", OTHERS)
