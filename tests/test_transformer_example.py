@@ -1,0 +1,223 @@
+"""The controls of `examples/transformer_mlps.py`, its splits, its rates and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from symcompile.modules.samples import Samples
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+D = 12
+
+
+@pytest.fixture(scope="module")
+def example():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        import transformer_bench
+        import transformer_blocks
+        import transformer_data
+        import transformer_fits
+        import transformer_table
+        import transformer_training
+
+        yield SimpleNamespace(
+            bench=transformer_bench,
+            blocks=transformer_blocks,
+            data=transformer_data,
+            fits=transformer_fits,
+            table=transformer_table,
+            training=transformer_training,
+        )
+
+
+# --- controls ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def case(example):
+    """A block that is linear but for a little."""
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(D, D)) * np.logspace(0, -2, D)
+    X = random.normal(size=(800, D)) @ random.normal(size=(D, D)) + 1.0
+    Y = X @ weight + 0.5 + 0.01 * np.sin(X)
+    held = np.arange(800) % 4 == 0
+    mlp = nn.Linear(D, D)
+    with torch.no_grad():
+        mlp.weight.copy_(torch.from_numpy(weight.T))
+        mlp.bias.fill_(0.5)
+    return example.blocks.Case(mlp, Samples(X, Y, held))
+
+
+def values(block: nn.Module, case) -> np.ndarray:
+    x = torch.from_numpy(case.samples.X_holdout).float()
+    with torch.no_grad():
+        return block(x[None])[0].numpy()
+
+
+def errors(example, case) -> dict[str, float]:
+    made = example.blocks.controls(5, 6, 3)
+    Y = case.samples.Y_holdout
+    return {
+        name: float(np.linalg.norm(values(make(case), case) - Y) / np.linalg.norm(Y - Y.mean(0)))
+        for name, make in made.items()
+    }
+
+
+def test_every_control_is_what_its_name_says(example, case) -> None:
+    made = {name: make(case) for name, make in example.blocks.controls(5, 6, 3).items()}
+    assert list(made) == [
+        "zero output",
+        "input passed through",
+        "mean output",
+        "PCA 6->3, MLP kept",
+        "PCA 6->3, linear between",
+        "linear map of rank 3",
+        "linear map of rank 6",
+        "linear map of rank 5",
+        "full linear map",
+    ]
+    assert not values(made["zero output"], case).any()
+    np.testing.assert_allclose(
+        values(made["input passed through"], case), case.samples.X_holdout, rtol=1e-6
+    )
+    mean = case.samples.Y_fit.mean(axis=0)
+    np.testing.assert_allclose(values(made["mean output"], case)[7], mean, rtol=1e-6)
+    for name, rank in (("PCA 6->3, MLP kept", 3), ("linear map of rank 5", 5)):
+        found = values(made[name], case)
+        assert np.linalg.matrix_rank(found - found.mean(axis=0), tol=1e-3) == rank
+
+
+def test_the_more_a_control_may_the_better_it_is(example, case) -> None:
+    error = errors(example, case)
+    assert error["full linear map"] < 0.02
+    assert (
+        error["full linear map"]
+        < error["linear map of rank 6"]
+        < error["linear map of rank 5"]
+        < error["linear map of rank 3"]
+        < error["PCA 6->3, linear between"]
+        < error["mean output"] + 0.02
+    )
+    # Of a block that is all but linear, the map between components is as good as the block itself.
+    assert error["PCA 6->3, linear between"] < error["PCA 6->3, MLP kept"] + 0.02
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def test_no_document_is_in_two_parts(example) -> None:
+    documents = [[number] * 10 for number in range(100)]
+    language = example.data.Language("none", nn.Identity(), None, documents)
+    text = language.split(0, 16)
+    parts = [set(part.flatten().tolist()) for part in (text.fit, text.validation, text.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert len(parts[0]) >= 79
+    assert text.fit.shape == (50, 16)
+    another = language.split(1, 16)
+    assert not torch.equal(text.test, another.test)
+
+
+def test_perplexity_is_that_of_all_tokens(example) -> None:
+    class Uniform(nn.Module):
+        def forward(self, input_ids):
+            return {"logits": torch.zeros(*input_ids.shape, 50)}
+
+    tokens = torch.arange(48).reshape(3, 16)
+    found = example.data.perplexity(example.data.losses(Uniform(), tokens))
+    assert found == pytest.approx(50.0, rel=1e-5)
+
+
+# --- learning rates ----------------------------------------------------------------------------
+
+
+class Bench:
+    """Stands where training is: what a rate comes to is known."""
+
+    def __init__(self, best: float) -> None:
+        self.sizes = SimpleNamespace(searched_for=7, counts=(1, 7))
+        self.best, self.known = best, {}
+        self.trained: list[tuple[int, float]] = []
+
+    def keep(self, key, value) -> None:
+        self.known[key] = value
+
+
+@pytest.mark.parametrize("best", [1e-5, 3e-4, 1e-3, 3e-2])
+def test_the_best_learning_rate_is_found(example, monkeypatch, best) -> None:
+    def trained(bench, series, count, rate):
+        bench.trained.append((count, rate))
+        off = abs(np.log(rate / bench.best))
+        return {"validation": off, "test": count + off}
+
+    monkeypatch.setattr(example.training, "_trained", trained)
+    bench = Bench(best)
+    example.training.tuned(bench, SimpleNamespace(name="some"))
+    assert bench.known["tuned some"] == {"rate": best, "rises": {"1": 1.0, "7": 7.0}}
+    searched = [rate for count, rate in bench.trained if count == 7]
+    assert len(searched) <= 7
+
+
+# --- what is kept ------------------------------------------------------------------------------
+
+
+def test_linear_maps_are_kept_in_their_order(example, tmp_path) -> None:
+    torch.manual_seed(0)
+    bench = SimpleNamespace(work=tmp_path)
+    paths = [f"layers.{k}.mlp" for k in (7, 11, 2, 0, 9, 10, 3, 4, 5, 6, 1)]
+    series = example.bench.Series("full linear map", {path: nn.Linear(3, 2) for path in paths})
+    example.fits.keep_linear(bench, series)
+    found = example.fits.kept_linear(bench, "full linear map")
+    assert list(found.blocks) == paths
+    assert found.parameters == series.parameters == 8
+    for path, block in found.blocks.items():
+        assert torch.equal(block.weight, series.blocks[path].weight)
+        assert torch.equal(block.bias, series.blocks[path].bias)
+
+
+def test_blocks_go_back_whatever_happens(example) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    before = list(model)
+    with example.bench.replaced(model, {"1": nn.Identity()}):
+        assert isinstance(model[1], nn.Identity)
+    assert list(model) == before
+
+    def failing() -> None:
+        with example.bench.replaced(model, {"0": nn.Identity()}):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert list(model) == before
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+def test_the_table_tells_rises_rates_and_speed(example) -> None:
+    found = {
+        "base": 15.362,
+        "row full linear map": {"parameters": 332352, "rises": {"1": 0.4, "7": 123.4}},
+        "row affine map and products": {"parameters": 331904, "rises": {"1": -0.2, "7": 3.9}},
+        "tuned affine map and products": {"rate": 0.001, "rises": {"1": -0.3, "7": 1.0}},
+        "tuned the MLPs themselves": {"rate": 1e-05, "rises": {"1": -1.0, "7": -1.5}},
+        "speeds": {
+            "none": {"tokens a second": 600.0, "MB": 538.0},
+            "full linear map 7": {"tokens a second": 690.0, "MB": 473.0},
+        },
+        "sweep": {"8": {"2": 1.0, "8": 0.5}, "all": {"2": 0.75, "8": 0.25}},
+    }
+    lines = example.table.table("SmolLM2", "0", found).splitlines()
+    assert lines[0] == "SmolLM2, split 0: the perplexity of 15.36 rises by"
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert ["full linear map", "0.40", "123", "332,352", "x 1.150", "473.0"] in cells
+    trained = "affine map and products, then trained at 0.001"
+    assert [trained, "-0.30", "1.00", "331,904", "", ""] in cells
+    assert ["the MLPs themselves, trained at 1e-05", "-1.00", "-1.50", "", "", ""] in cells
+    assert ["all", "0.75", "0.25"] in cells
