@@ -26,6 +26,7 @@ from symcompile.fidelity.outcome import (
     Refusal,
     Rewrite,
     Shortfall,
+    StandIn,
 )
 from symcompile.modules.region import (
     Interface,
@@ -114,6 +115,7 @@ FIDELITY = Fidelity(
     unmeasured={"latency": "ValueError: one row is too few"},
     projections={"inputs": Projected(0.9), "outputs": Projected(0.99, 0.1)},
     shortfalls=(Shortfall(1, "overflows", "float32 (float64 inside)", 3, 40, 1e-3),),
+    stand_ins={"zero output": StandIn(1.25, 0.5), "linear map of rank 3": StandIn(0.1 + 0.2)},
 )
 PROVENANCE = {
     "engine": {"name": "operon", "options": {"pool": 1000, "rates": (0.1, 0.2)}},

@@ -23,15 +23,18 @@ from symcompile.fidelity.controls import LinearMap
 from symcompile.fidelity.derivatives import of_block
 from symcompile.fidelity.end_to_end import end_to_end, of_original, with_replaced
 from symcompile.fidelity.latency import latency
-from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency
+from symcompile.fidelity.metrics import relative_l2
+from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency, StandIn
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
 from symcompile.fidelity.reference import OptionalMeasurements, Reference
+from symcompile.fidelity.stand_ins import StandInBlock, stand_ins
 from symcompile.fidelity.structure import with_answers_of_block
 from symcompile.lowering.block import Lowered
-from symcompile.modules.calling import Batch, evaluating, home
+from symcompile.modules.calling import Batch, evaluating, home, to_float64
 from symcompile.modules.region_call import Rows, in_place_of, on_rows
 from symcompile.modules.results import Results
 from symcompile.modules.state import preserving, same_random_state
+from symcompile.modules.surgery import private_copy
 from symcompile.regression.pareto import ParetoFront
 
 LATENCY_BATCHES = (1, 1024)
@@ -98,7 +101,33 @@ class Comparison:
             function = of_block(self.reference.region, block, self._device(block), constant=0.0)
             completed = self.reference.complete(fidelity, function, optional)
             times = optional.get("latency", lambda: self._latency(block)) or ()
-        return replace(completed, latency=times, unmeasured=optional.unmeasured)
+            instead = self._stand_ins(optional)
+        unmeasured = optional.unmeasured
+        return replace(completed, latency=times, unmeasured=unmeasured, stand_ins=instead)
+
+    def _stand_ins(self, optional: OptionalMeasurements) -> dict[str, StandIn]:
+        """What else could be in the block's place."""
+        reference, found = self.reference, {}
+        made = partial(stand_ins, reference.region, reference.samples, self._copied)
+        for name, block in (optional.get("stand-ins", made) or {}).items():
+            measured = optional.get(name, partial(self._stand_in, block))
+            if measured is not None:
+                found[name] = measured
+        return found
+
+    def _copied(self) -> StandInBlock:
+        """The neural block once more: in the model it is what calls of it are led away from."""
+        assert self.original is not None
+        block = private_copy(self.original)
+        return of_block(self.reference.region, block, self._device(block)).values
+
+    def _stand_in(self, block: StandInBlock) -> StandIn:
+        reference = self.reference
+        error = relative_l2(block(reference.X), reference.Y)
+        if self.root is None or not self.batches:
+            return StandIn(error)
+        rows = in_place_of(reference.region, _as_rows(block))
+        return StandIn(error, self._change({"equation": rows}).equation)
 
     def asked(self, fronts: Mapping[int, ParetoFront]) -> dict[int, ParetoFront]:
         """Fronts with those of their findings that the original keeps; as they are where it can't
@@ -175,6 +204,10 @@ def does_not_run(path: str, error: Exception) -> ChoiceError:
     return ChoiceError(
         f"the model does not run with an equation in the place of {path!r} ({text}){why}"
     )
+
+
+def _as_rows(block: StandInBlock) -> Rows:
+    return lambda rows: torch.from_numpy(block(to_float64(rows))).to(rows.device)
 
 
 def _as_block(control: LinearMap) -> Rows:

@@ -99,6 +99,19 @@ class EndToEnd:
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """What else could be in the place of a wide block.
+
+    Attributes:
+        relative_l2: of the block's outputs.
+        end_to_end: relative L2 change of the whole model's output; NaN where there is no data.
+    """
+
+    relative_l2: float
+    end_to_end: float = math.nan
+
+
+@dataclass(frozen=True)
 class DomainIssue:
     """An operation of an equation that is undefined somewhere inside the recorded range.
 
@@ -197,6 +210,8 @@ class Fidelity:
         shares: after a projection of the outputs, the variance that each equation adds to them, as
             a share of all that they have.
         shortfalls: equations that the block itself does not compute; none for most blocks.
+        stand_ins: of a block with projections or an affine map, what else could be in its place,
+            by name.
     """
 
     outputs: Mapping[int, OutputFidelity]
@@ -209,6 +224,7 @@ class Fidelity:
     projections: Mapping[str, Projected] = field(default_factory=dict)
     shortfalls: tuple[Shortfall, ...] = ()
     shares: Mapping[int, float] = field(default_factory=dict)
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ def notes(path: str, outcome: Outcome) -> Iterator[Note]:
             yield "judged by", f"{outcome.provenance['judged_by']}{_LEFT_OUT}"
         if fidelity.end_to_end is not None:
             yield "end to end", _end_to_end(fidelity.end_to_end)
+        yield from _named("instead", list(_stand_ins(fidelity)))
         for what, why in fidelity.unmeasured.items():
             yield "not measured", f"{what} ({cut(why, 120)})"
     if isinstance(outcome, Rewrite):
@@ -250,6 +251,13 @@ def _projections(fidelity: Fidelity) -> Iterator[str]:
             "mean and linear map of a component are projected onto it; together, real outputs are"
             " compared, and the map is that of the block itself"
         )
+
+
+def _stand_ins(fidelity: Fidelity) -> Iterator[str]:
+    for name, instead in fidelity.stand_ins.items():
+        moved = instead.end_to_end
+        whole = "" if math.isnan(moved) else f", the model's by {figure(moved)}"
+        yield f"{name}: the block's outputs are off by {figure(instead.relative_l2)}{whole}"
 
 
 def _share(variance: float) -> str:

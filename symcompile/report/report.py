@@ -69,8 +69,9 @@ class Report:
         see below), `total` (metrics of all replaced outputs together), `end_to_end`, `latency`,
         `domain` (fields of the types of these names in `fidelity.outcome`), `unmeasured` (why, by
         what could not be measured), `projections` (what projected inputs and outputs keep),
-        `shortfalls` (equations that the block itself does not compute), `computes_in` (the wider
-        type inside of it, "" where there is none).
+        `shortfalls` (equations that the block itself does not compute), `stand_ins` (of a block
+        with projections, what else could be in its place), `computes_in` (the wider type inside of
+        it, "" where there is none).
 
         Each of `outputs` has `output`, `equation` (text), `latex`, `complexity`, `constant` (if
         nothing moves it), `constants` (values), `runner_up` (text, or None), `undecided` (a list
@@ -105,7 +106,7 @@ def _target(path: str, outcome: Outcome) -> dict[str, Any]:
         "outputs": [_output(output, outcome) for output in chosen(outcome)],
         "total": None if fidelity.total is None else _metrics(fidelity.total),
         **{key: measured[key] for key in ("end_to_end", "latency", "projections", "unmeasured")},
-        "shortfalls": measured["shortfalls"],
+        **{key: measured[key] for key in ("shortfalls", "stand_ins")},
         "computes_in": outcome.computes_in if isinstance(outcome, Rewrite) else "",
         "domain": measured["domain"],
     }

@@ -29,6 +29,7 @@ from symcompile.fidelity.outcome import (
     Refusal,
     Rewrite,
     Shortfall,
+    StandIn,
 )
 from symcompile.modules.region import (
     Interface,
@@ -281,7 +282,8 @@ REGION = record(
 record(DomainIssue, where=by_name(NUMBER))
 record(Latency)
 record(Shortfall)
-record(Fidelity, later=("unmeasured", "projections", "shortfalls", "shares"))
+record(StandIn)
+record(Fidelity, later=("unmeasured", "projections", "shortfalls", "shares", "stand_ins"))
 
 
 def _read_provenance(data: Any) -> Any:

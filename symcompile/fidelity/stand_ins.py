@@ -1,0 +1,59 @@
+"""Stand-ins: what else could be in the place of a wide block, so that its figures have a context.
+
+Equations of a few coordinates are judged beside what costs no more than they do: nothing, the
+block's own input, the best linear map of their rank; and beside what the coordinates alone lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from symcompile.expressions.evaluation import Array
+from symcompile.modules.region import Projection, Region
+from symcompile.modules.samples import Samples
+from symcompile.reduction.linear import Metric, Regression
+
+# From inputs [n, n_inputs] to outputs [n, n_outputs].
+StandInBlock = Callable[[Array], Array]
+
+
+def stand_ins(
+    region: Region, samples: Samples, neural: Callable[[], StandInBlock]
+) -> dict[str, StandInBlock]:
+    """Those of a region that has projections or an affine map, by name; none for others.
+
+    Args:
+        neural: gives the block itself.
+    """
+    if not (region.projection_in or region.projection_out or region.affine):
+        return {}
+    n_outputs = region.interface.n_outputs
+    found: dict[str, StandInBlock] = {"zero output": lambda X: np.zeros((len(X), n_outputs))}
+    if region.interface.n_inputs == n_outputs:
+        found["input passed through"] = lambda X: X
+    rank = _rank(region)
+    if rank is not None:
+        metric = Metric.of(samples.metric, n_outputs)
+        best = Regression(samples.X_fit, samples.Y_fit, metric).of_rank(rank)
+        found[f"linear map of rank {rank}"] = best.predict
+    if region.affine is None:
+        found["the block between its projections"] = _between(region, neural())
+    return found
+
+
+def _rank(region: Region) -> int | None:
+    """Of what linear part the region's equations stand beside, or could be."""
+    if region.affine is not None:
+        return region.affine.rank
+    sides = [side for side in (region.projection_in, region.projection_out) if side is not None]
+    sizes = [len(side.components) for side in sides]
+    return min(sizes) if sizes else None
+
+
+def _between(region: Region, neural: StandInBlock) -> StandInBlock:
+    def rebuilt(projection: Projection | None, values: Array) -> Array:
+        return values if projection is None else projection.reconstruct(projection.project(values))
+
+    return lambda X: rebuilt(region.projection_out, neural(rebuilt(region.projection_in, X)))
