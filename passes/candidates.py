@@ -27,7 +27,7 @@ from symcompile.modules.objective import loss_of
 from symcompile.modules.region import Region
 from symcompile.modules.results import floats
 from symcompile.modules.samples import Samples
-from symcompile.modules.state import digest_tensor, fingerprint, same_random_state
+from symcompile.modules.state import digest_tensor, fingerprint, preserving, same_random_state
 from symcompile.options import Options
 from symcompile.passes.chains import fitting_passes
 from symcompile.pipeline import Known, Refined, Request
@@ -192,7 +192,7 @@ class Candidates:
         digest = hashlib.sha256()
         if self.request.data is not None:
             first, _ = as_batches(self.request.data, model)
-            with evaluating(model), same_random_state():
+            with evaluating(model), preserving(model), same_random_state():
                 result: Any = without_gradients(lambda: run(model, first))
                 found = floats(result)
                 if self.options.objective is not None:

@@ -171,6 +171,22 @@ def test_whatever_determines_a_fit_is_in_its_name(changed, tmp_path) -> None:
     assert name(tmp_path, **OTHERS[changed]()) not in (None, name(tmp_path))
 
 
+def test_a_model_that_counts_its_calls_has_one_name(tmp_path) -> None:
+    class Counting(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x) + self.calls
+
+    torch.manual_seed(0)
+    one = Counting().eval()
+    assert name(tmp_path, model=one) == name(tmp_path, model=one)
+    assert float(one.calls) == 0.0
+
+
 def test_what_does_not_is_not(tmp_path) -> None:
     quiet = Options(objective=squares, progress=False, tolerance=0.1)
     assert name(tmp_path, options=quiet) == name(tmp_path)
