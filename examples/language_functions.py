@@ -8,8 +8,9 @@
 A model is shown a few questions with their answers and asked another one; it decodes greedily, and
 the first number of its answer counts. This is a callable from numbers to numbers, which `distill`
 takes as any other. Printed are how many of its answers are right, the equation that describes them
-beside the truth, how far each is from the answers on questions that no fit has seen (relative L2),
-and by how much the answers are off on the average, which no single wrong answer shows.
+beside the truth, how far each is from the answers on questions that no fit has seen (the median,
+and in brackets relative L2), and by how much the answers are off in the median, which no single
+wrong answer shows.
 
 --quick asks a calculator for degrees Fahrenheit that takes 9/4 for 9/5, so that questions, parser
 and search are tried without a model.
@@ -134,21 +135,25 @@ def measured(task: Task, complete: Complete, count: int) -> dict[str, Any]:
         return found
     # The callable itself, on questions that it has a number for.
     front = distill(answers, X[unseen:], names=task.names, seed=SEED, progress=False)[0]
-    fitted = front.law.predict(X)
+    stand_ins = {
+        "equation": front.law.predict(X[:unseen]),
+        "truth": truth[:unseen],
+        "linear": linear(X[unseen:], Y[unseen:], X[:unseen]),
+    }
     return found | {
-        "equation": front.law.text(),
-        "equation L2": off(fitted[:unseen], Y[:unseen]),
-        "truth L2": off(truth[:unseen], Y[:unseen]),
-        "linear L2": off(linear(X[unseen:], Y[unseen:], X[:unseen]), Y[:unseen]),
-        "mean error": float(np.mean(Y - truth)),
-        "median of errors": float(np.median(np.abs(Y - truth))),
+        "text": front.law.text(),
+        **{name: off(values, Y[:unseen]) for name, values in stand_ins.items()},
+        "median error": float(np.median(Y - truth)),
     }
 
 
-def off(values: np.ndarray, answers: np.ndarray) -> float:
-    """Relative L2, of the answers about their mean."""
+def off(values: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    """Relative L2, of the answers about their mean; and the median of the distances, which a few
+    wild answers do not move."""
     spread = float(np.linalg.norm(answers - answers.mean()))
-    return float(np.linalg.norm(values - answers)) / (spread or 1.0)
+    apart = values - answers
+    l2 = float(np.linalg.norm(apart)) / (spread or 1.0)
+    return {"L2": l2, "median": float(np.median(np.abs(apart)))}
 
 
 def linear(X: np.ndarray, Y: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -219,15 +224,15 @@ def main() -> None:
 
 def table(name: str, results: dict[str, dict[str, Any]]) -> str:
     heads = ["asked for", "answered", "right", "equation of the answers"]
-    heads += ["its error", "the truth's", "a linear map's", "mean error of the answers"]
+    heads += ["off by", "the truth", "a linear map", "median error of the answers"]
     rows = []
     for task, found in results.items():
         answered = f"{found['answered']} of {found['questions']}"
         row = [task, answered, str(found["right"])]
-        if "equation" in found:
-            errors = (found[f"{key} L2"] for key in ("equation", "truth", "linear"))
-            row += [f"`{found['equation']}`", *(f"{error:.3g}" for error in errors)]
-            row.append(f"{found['mean error']:.3g}")
+        if "text" in found:
+            apart = (found[key] for key in ("equation", "truth", "linear"))
+            row += [f"`{found['text']}`", *(f"{a['median']:.3g} ({a['L2']:.2g})" for a in apart)]
+            row.append(f"{found['median error']:.3g}")
         else:
             row += ["too few answers", "", "", "", ""]
         rows.append(row)
