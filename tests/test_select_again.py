@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_select import TARGET, Model, inputs, metric_of, model
 from torch import nn
 
@@ -269,3 +270,17 @@ def test_samples_are_kept_to_the_bit(tmp_path) -> None:
             np.testing.assert_array_equal(
                 getattr(again.samples[path], part), getattr(samples, part)
             )
+
+
+@pytest.mark.parametrize(("dtype", "bytes_of_a_number"), [(torch.float32, 4), (torch.float64, 8)])
+def test_a_file_has_no_more_digits_than_the_block(tmp_path, dtype, bytes_of_a_number) -> None:
+    one = model().to(dtype)
+    generator = torch.Generator().manual_seed(1)
+    data = [torch.randn((200, 6), generator=generator, dtype=dtype) for _ in range(6)]
+    selection = Selection(lambda made: 0.0, max_regions=1)
+    symcompile(one, TARGET, data, select=selection, run_dir=tmp_path, progress=False)
+    files = list((tmp_path / "regions").iterdir())
+    assert len(files) == 4
+    for file in files:
+        sizes = {tensor.element_size() for tensor in load_file(file).values()}
+        assert sizes == {bytes_of_a_number, 1}

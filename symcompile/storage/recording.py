@@ -29,6 +29,8 @@ FORMAT = 1
 # Of each region's samples; the last two may be missing.
 _ARRAYS = ("X", "Y", "holdout", "weights", "metric")
 _KEY = "symcompile.recording"
+# How the names of their tensors begin.
+SAMPLES = "samples/"
 _HEADER = {
     "regions": by_name(Codec(region_to_json, region_from_json), place="{}"),
     "refused": by_name(TEXT),
@@ -111,7 +113,7 @@ class Recording:
                 array = getattr(samples, name)
                 if array is not None:
                     tensor = torch.from_numpy(np.ascontiguousarray(array))
-                    tensors[f"samples/{path}/{name}"] = tensor
+                    tensors[f"{SAMPLES}{path}/{name}"] = tensor
         batches = [
             {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
             for batch in self.batches
@@ -181,7 +183,7 @@ def _unpack_batch(data: Any, tensors: Mapping[str, torch.Tensor]) -> Batch:
 
 
 def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tensor]) -> Samples:
-    places = {name: f"samples/{path}/{name}" for name in _ARRAYS}
+    places = {name: f"{SAMPLES}{path}/{name}" for name in _ARRAYS}
     arrays = {name: tensors[key].numpy() for name, key in places.items() if key in tensors}
     for name in ("X", "Y", "holdout"):
         if name not in arrays:
