@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -169,16 +171,7 @@ def sizes_and_speeds(
 ) -> dict[str, tuple[float, float]]:
     """Of the neural model and the hybrid; speeds in turn, so that all see the same machine."""
     original = file.with_name("neural.onnx")
-    torch.onnx.export(
-        Logits(model).eval(),
-        (tokens[:, :8],),
-        original,
-        dynamo=True,
-        input_names=["input_ids"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("n"), 1: torch.export.Dim("length", min=2)},),
-        verbose=False,
-    )
+    in_onnx(model, original, tokens)
     one = tokens[:1]
     runs = {
         "torch": [partial(logits, made) for made in (model, compiled.module)],
@@ -204,6 +197,24 @@ def sizes_and_speeds(
     )
     print(f"the hybrid, loaded by a process of its own: {own.stdout.strip()}")
     return found
+
+
+def in_onnx(model: nn.Module, file: Path, tokens: torch.Tensor) -> None:
+    """The neural model as torch writes it, without what torch says about itself meanwhile."""
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Logits(model).eval(),
+            (tokens[:, :8],),
+            file,
+            dynamo=True,
+            input_names=["input_ids"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("n"), 1: torch.export.Dim("length", min=2)},),
+            verbose=False,
+        )
+    logging.disable(logging.NOTSET)
 
 
 class Logits(nn.Module):
