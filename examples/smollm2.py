@@ -99,8 +99,9 @@ def run(language: Language, sizes: Sizes, layers: int, output: Path, fits: Path)
     print(f"and choose the same token for      {same:.0%}")
     for name, module in (("neural", model), ("hybrid", compiled.module)):
         print(f"perplexity of the {name} model {perplexity(losses(module, tokens)):14.2f}")
+    rows = sizes_and_speeds(model, compiled, file, str(exported), few)
     print(f"\n{'':24}{'neural':>10}{'hybrid':>10}")
-    for name, values in sizes_and_speeds(model, compiled, file, str(exported), few).items():
+    for name, values in rows.items():
         print(f"{name:24}" + "".join(f"{value:10.1f}" for value in values))
     if language.tokenizer is not None:
         write(language, compiled.module)
