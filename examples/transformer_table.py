@@ -17,16 +17,17 @@ def table(model: str, seed: str, found: dict[str, Any]) -> str:
     counts = list(next(iter(rows.values()))["rises"])
     lines = []
     for name, row in rows.items():
-        cost = [f"{row['parameters']:,}", *speed(found.get("speeds", {}), name, counts[-1])]
+        cost = [f"{row['parameters']:,}", *speed(found, name, counts[-1])]
         lines.append([name, *cells(row["rises"], counts), *cost])
         if name in tuned:
             rate = f", then trained at {tuned[name]['rate']:g}"
             lines.append([name + rate, *cells(tuned[name]["rises"], counts), *cost])
     for name in tuned.keys() - rows.keys():
         rate = f", trained at {tuned[name]['rate']:g}"
-        lines.append([name + rate, *cells(tuned[name]["rises"], counts), "", "", ""])
+        lines.append([name + rate, *cells(tuned[name]["rises"], counts), *[""] * len(cost)])
     most = counts[-1]
     heads = ["parameters of a layer", f"tokens a second at {most}", f"MB of weights at {most}"]
+    heads = heads[: len(cost)]
     title = f"{model}, split {seed}: the perplexity of {found['base']:.4g} rises by"
     return f"{title}\n\n{markdown(['replaced by', *counts, *heads], lines)}{swept(found)}"
 
@@ -45,14 +46,17 @@ def cells(rises: dict[str, float], counts: list[str]) -> list[str]:
     return [f"{rises[k]:.2f}" if abs(rises[k]) < 10 else f"{rises[k]:.3g}" for k in counts]
 
 
-def speed(speeds: dict[str, Any], name: str, count: str) -> list[str]:
+def speed(found: dict[str, Any], name: str, count: str) -> list[str]:
     """Of a row, relative to the original, and the weights; of a series that was fitted again, those
-    of the series itself."""
-    found = speeds.get(f"{name.removesuffix(', fitted in sequence')} {count}")
-    if found is None:
+    of the series itself. Nothing where it was not measured."""
+    if "speeds" not in found:
+        return []
+    speeds = found["speeds"]
+    row = speeds.get(f"{name.removesuffix(', fitted in sequence')} {count}")
+    if row is None:
         return ["", ""]
-    faster = found["tokens a second"] / speeds["none"]["tokens a second"]
-    return [f"x {faster:.3f}", f"{found['MB']:.1f}"]
+    faster = row["tokens a second"] / speeds["none"]["tokens a second"]
+    return [f"x {faster:.3f}", f"{row['MB']:.1f}"]
 
 
 # What a line looks like, by how its name begins: constants in grey, the paper's in orange, linear
