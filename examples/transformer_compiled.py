@@ -76,7 +76,7 @@ def _selected(
         **options,
     )
     assert found.selection is not None
-    found.save(file)
+    found.save(file, original=False)
     bench.keep(f"order {name}", [one.path for one in found.selection.tried if one.selected])
     bench.keep(f"seconds {name}", round(time.perf_counter() - start))
     print(f"{name}: {time.perf_counter() - start:.0f} s\n{found.selection}", flush=True)
