@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from study import Study, markdown
+from transformer_data import MISSING, loaded_model
 
 from symcompile import distill
 
-MISSING = "transformers is not installed: pip install '.[language]'"
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 SHOWN, AT_ONCE, NEW_TOKENS, SEED = 4, 25, 12, 0
 
@@ -58,7 +59,8 @@ class Task:
     def draw(self, count: int, random: np.random.Generator) -> np.ndarray:
         """Different questions [n, n_arguments], as many as there are and at most `count`."""
         many = random.integers(self.lowest, self.highest + 1, (20 * count, len(self.names)))
-        return np.unique(many, axis=0)[random.permutation(len(np.unique(many, axis=0)))][:count]
+        rows = np.unique(many, axis=0)
+        return rows[random.permutation(len(rows))][:count]
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         return np.array([float(self.truth(*map(int, row))) for row in rows])
@@ -167,9 +169,6 @@ def linear(X: np.ndarray, Y: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def language_model(path: Path | None) -> tuple[str, Complete]:
     """Greedy decoding; the prompts of a batch are padded on their left."""
-    import torch
-    from transformer_data import loaded_model
-
     name, model, tokenizer = loaded_model(path)
     tokenizer.padding_side = "left"
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token

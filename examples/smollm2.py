@@ -36,11 +36,21 @@ import torch
 from torch import nn
 from transformer_bench import QUICK, Sizes
 from transformer_compiled import asked_of_products
-from transformer_data import Language, as_batches, fast, loss, losses, perplexity, read, small
+from transformer_data import (
+    MISSING,
+    Language,
+    as_batches,
+    fast,
+    loss,
+    losses,
+    perplexity,
+    read,
+    small,
+)
+from transformer_speed import megabytes
 
 from symcompile import Compiled, Selection, Target, load, symcompile
 
-MISSING = "transformers is not installed: pip install '.[language]'"
 # That of transformer_mlps.py for these blocks.
 RATE = 1e-3
 PROMPT = "The Battle of Hastings was fought"
@@ -227,10 +237,6 @@ class Logits(nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         return self.model(input_ids=input_ids)["logits"]
-
-
-def megabytes(module: nn.Module) -> float:
-    return sum(one.numel() * one.element_size() for one in module.parameters()) / 1e6
 
 
 def on_disk(file: Path) -> float:

@@ -130,6 +130,11 @@ class Bench:
             print(f"{key}: {time.perf_counter() - start:.0f} s", flush=True)
         return self.known[key]
 
+    def file(self, name: str, ending: str) -> Path:
+        """Where blocks of a series are kept."""
+        stem = name.replace(" ", "-").replace(",", "").replace(">", "")
+        return self.work / f"{stem}{ending}"
+
     def keep(self, key: str, value: Any) -> None:
         self.known[key] = value
         self._file.write_text(json.dumps(self.known, indent=1))

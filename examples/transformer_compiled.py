@@ -40,7 +40,7 @@ def compiled(
     **options: Any,
 ) -> Series:
     """What the compiler selects, the least harmful first."""
-    file = bench.work / f"{name.replace(' ', '-').replace(',', '').replace('>', '')}.symc"
+    file = bench.file(name, ".symc")
     if file.exists() and f"order {name}" in bench.known:
         module = load(file).module
     else:

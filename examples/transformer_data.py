@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+MISSING = "transformers is not installed: pip install '.[language]'"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SUMMARIES = "data/summaries_en-us.json"
 # Of the documents of a text.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformer_bench import IN_SEQUENCE, Bench, Blocks, Series, replaced
 from transformer_blocks import LINEAR, Case, between, of_rank
+
+# The files of linear maps.
+MAPS = ".safetensors"
 
 
 def controls(bench: Bench, names: Sequence[str]) -> None:
@@ -61,7 +63,7 @@ def linear(bench: Bench, *, refit: bool) -> Series:
         return kept_linear(bench, LINEAR)
     name = LINEAR + IN_SEQUENCE
     order = bench.known[f"row {LINEAR}"]["order"]
-    known = kept_linear(bench, name) if _file(bench, name).exists() else Series(name, {})
+    known = kept_linear(bench, name) if bench.file(name, MAPS).exists() else Series(name, {})
     blocks = dict(known.blocks)
     for path in order[len(blocks) :]:
         case = _in_place(bench, path, blocks)
@@ -76,19 +78,15 @@ def _in_place(bench: Bench, path: str, blocks: Blocks) -> Case:
     return case
 
 
-def _file(bench: Bench, name: str) -> Path:
-    return bench.work / f"{name.replace(' ', '-').replace(',', '')}.safetensors"
-
-
 def keep_linear(bench: Bench, series: Series) -> None:
     """One layer each, in the order of their numbers."""
     blocks = enumerate(series.blocks.items())
     states = {f"{k}/{p}/{n}": t for k, (p, b) in blocks for n, t in b.state_dict().items()}
-    save_file(states, _file(bench, series.name))
+    save_file(states, bench.file(series.name, MAPS))
 
 
 def kept_linear(bench: Bench, name: str) -> Series:
-    states = load_file(_file(bench, name))
+    states = load_file(bench.file(name, MAPS))
     places = sorted({tuple(key.split("/")[:2]) for key in states}, key=lambda one: int(one[0]))
     blocks: Blocks = {}
     for number, path in places:

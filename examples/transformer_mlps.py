@@ -25,13 +25,11 @@ from typing import Any
 from study import Study
 from transformer_bench import QUICK, Bench, Sizes
 from transformer_compiled import products, recipe
-from transformer_data import read, small
+from transformer_data import MISSING, read, small
 from transformer_fits import controls, linear, sweep
 from transformer_speed import speeds, stand_ins
 from transformer_table import figure, table
 from transformer_training import originals, tuned
-
-MISSING = "transformers is not installed: pip install '.[language]'"
 
 
 def measured(bench: Bench) -> dict[str, Any]:

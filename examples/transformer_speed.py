@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from transformer_bench import Bench, Series, replaced
 from transformer_blocks import Case
 from transformer_data import as_batches
@@ -28,17 +29,21 @@ def speeds(bench: Bench, many: Sequence[Series]) -> None:
                     took = _seconds(bench)
                 if warm >= 0:
                     seconds.setdefault(label(one, count), []).append(took)
-        return {
-            name: {"tokens a second": bench.sizes.length / sorted(some)[len(some) // 2]}
-            for name, some in seconds.items()
-        }
+        found = {}
+        for one, count in every:
+            some = sorted(seconds[label(one, count)])
+            rate = bench.sizes.length / some[len(some) // 2]
+            with replaced(bench.model, one.first(count)):
+                size = round(megabytes(bench.model), 1)
+            found[label(one, count)] = {"tokens a second": rate, "MB": size}
+        return found
 
-    found = bench.once("speeds", compute)
-    for one, count in every:
-        with replaced(bench.model, one.first(count)):
-            size = sum(p.numel() * p.element_size() for p in bench.model.parameters())
-        found[label(one, count)]["MB"] = round(size / 1e6, 1)
-    bench.keep("speeds", found)
+    bench.once("speeds", compute)
+
+
+def megabytes(module: nn.Module) -> float:
+    """Of all weights."""
+    return sum(one.numel() * one.element_size() for one in module.parameters()) / 1e6
 
 
 @torch.no_grad()

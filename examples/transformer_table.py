@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study import markdown
+from transformer_bench import IN_SEQUENCE
 
 
 def table(model: str, seed: str, found: dict[str, Any]) -> str:
@@ -52,7 +53,7 @@ def speed(found: dict[str, Any], name: str, count: str) -> list[str]:
     if "speeds" not in found:
         return []
     speeds = found["speeds"]
-    row = speeds.get(f"{name.removesuffix(', fitted in sequence')} {count}")
+    row = speeds.get(f"{name.removesuffix(IN_SEQUENCE)} {count}")
     if row is None:
         return ["", ""]
     faster = row["tokens a second"] / speeds["none"]["tokens a second"]

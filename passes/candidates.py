@@ -115,18 +115,18 @@ class Candidates:
             batches=recording.batches[: self.kept_batches],
             batches_are=recording.batches_are,
         )
-        return Fitted(alone, {path: known.fronts}, {path: known.described})
+        return Fitted(alone, known.fronts, known.described)
 
     def _candidate(self, path: str, found: Fitted) -> Candidate | None:
         if path in found.recording.refused:
             self.refused[path] = found.recording.refused[path]
             return None
-        region, fronts = found.recording.regions[path], found.fronts[path]
+        region, fronts = found.recording.regions[path], found.fronts
         if set(default_choice(region, fronts)) != set(region.equation_outputs):
             why = next((front.reason for front in fronts.values() if not front), "")
             self.refused[path] = why or "the search found no usable equation"
             return None
-        recording, known = found.recording, Known(fronts, found.described[path])
+        recording, known = found.recording, Known(fronts, found.described)
         return Candidate(
             region,
             recording.samples[path],

@@ -33,23 +33,20 @@ def stand_ins(
     found: dict[str, StandInBlock] = {"zero output": lambda X: np.zeros((len(X), n_outputs))}
     if region.interface.n_inputs == n_outputs:
         found["input passed through"] = lambda X: X
-    rank = _rank(region)
-    if rank is not None:
-        metric = Metric.of(samples.metric, n_outputs)
-        best = Regression(samples.X_fit, samples.Y_fit, metric).of_rank(rank)
-        found[f"linear map of rank {rank}"] = best.predict
+    rank, metric = _rank(region), Metric.of(samples.metric, n_outputs)
+    best = Regression(samples.X_fit, samples.Y_fit, metric).of_rank(rank)
+    found[f"linear map of rank {rank}"] = best.predict
     if region.affine is None:
         found["the block between its projections"] = _between(region, neural())
     return found
 
 
-def _rank(region: Region) -> int | None:
+def _rank(region: Region) -> int:
     """Of what linear part the region's equations stand beside, or could be."""
     if region.affine is not None:
         return region.affine.rank
-    sides = [side for side in (region.projection_in, region.projection_out) if side is not None]
-    sizes = [len(side.components) for side in sides]
-    return min(sizes) if sizes else None
+    sides = (region.projection_in, region.projection_out)
+    return min(len(side.components) for side in sides if side is not None)
 
 
 def _between(region: Region, neural: StandInBlock) -> StandInBlock:

@@ -20,9 +20,9 @@ import torch
 from symcompile.errors import ArtifactError
 from symcompile.modules.state import digest_tensor
 from symcompile.regression.pareto import ParetoFront
-from symcompile.storage.codecs import Codec, by_name, by_number
+from symcompile.storage.codecs import Codec, by_number
 from symcompile.storage.files import opened, size
-from symcompile.storage.journal import put, read_front, remove_stale, writing
+from symcompile.storage.journal import prepare, put, read_front
 from symcompile.storage.outcomes import PROVENANCE
 from symcompile.storage.reading import from_json, or_none, reading
 from symcompile.storage.recording import SAMPLES, Recording
@@ -30,8 +30,7 @@ from symcompile.storage.tensors import read_tensors
 
 _KEY, _SEAL = "symcompile.fitted", "sha256"
 # Whole, as in the journal: an outcome's leaves out what its findings ask the block.
-_FRONTS = by_name(by_number(Codec(lambda front: front.to_json(text=False), read_front)))
-_DESCRIBED = by_name(PROVENANCE)
+_FRONTS = by_number(Codec(lambda front: front.to_json(text=False), read_front))
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class Fitted:
 
     Attributes:
         recording: of one region, or of why it was refused.
-        fronts: by output, of each region of the recording.
-        described: what made them, as an engine describes itself, of each region.
+        fronts: by output; none of a region that was refused.
+        described: what made them, as an engine describes itself.
     """
 
     recording: Recording
-    fronts: Mapping[str, Mapping[int, ParetoFront]]
-    described: Mapping[str, Mapping[str, Any]]
+    fronts: Mapping[int, ParetoFront]
+    described: Mapping[str, Any]
 
 
 class FittedRegions:
@@ -56,9 +55,7 @@ class FittedRegions:
         """Raises ArtifactError if the folder can't be made."""
         self.folder = None if run_dir is None else Path(run_dir) / "regions"
         if self.folder is not None:
-            with writing(self.folder.parent):
-                self.folder.mkdir(parents=True, exist_ok=True)
-            remove_stale(self.folder)
+            prepare(self.folder)
 
     def find(self, key: str | None) -> Fitted | None:
         """What was kept under a key; None for no key, and where there is no sound file."""
@@ -91,7 +88,7 @@ def _packed(fitted: Fitted) -> tuple[str, dict[str, torch.Tensor]]:
     found = {
         "recording": header,
         "fronts": _FRONTS.write(fitted.fronts),
-        "described": _DESCRIBED.write(fitted.described),
+        "described": PROVENANCE.write(fitted.described),
     }
     return json.dumps(found, allow_nan=False), {n: _narrow(n, t) for n, t in tensors.items()}
 
@@ -107,7 +104,7 @@ def _read(path: Path) -> Fitted:
         return Fitted(
             Recording.unpack(found["recording"], wide),
             _FRONTS.read(found["fronts"]),
-            _DESCRIBED.read(found["described"]),
+            PROVENANCE.read(found["described"]),
         )
 
 

@@ -46,15 +46,13 @@ class Journal:
         """Raises ArtifactError if the folder can't be made."""
         self.run_dir = None if run_dir is None else Path(run_dir)
         if self.run_dir is not None:
-            for folder in (self.run_dir / kind for kind in ("searches", "fronts", "shared")):
-                with writing(self.run_dir):
-                    folder.mkdir(parents=True, exist_ok=True)
-                remove_stale(folder)
+            for kind in ("searches", "fronts", "shared"):
+                prepare(self.run_dir / kind)
 
     def check_writable(self) -> None:
         """Raises ArtifactError before anything is searched that could not be kept."""
         if self.run_dir is not None:
-            with writing(self.run_dir), tempfile.TemporaryFile(dir=self.run_dir):
+            with _writing(self.run_dir), tempfile.TemporaryFile(dir=self.run_dir):
                 pass
 
     def find_search(self, fit: Fit, restart: int) -> list[Equation] | None:
@@ -139,7 +137,7 @@ def put(path: Path, write: Callable[[Path], object]) -> None:
     """A file of a `run_dir`, which `write` makes at the path that it is given, in the place of what
     is there; unless another process reads that (Windows), or owns it: then it says the same; or it
     is a folder, which says nothing and is left alone."""
-    with writing(path.parent):
+    with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with drafted(path) as draft:
@@ -149,7 +147,14 @@ def put(path: Path, write: Callable[[Path], object]) -> None:
                 raise
 
 
-def remove_stale(folder: Path) -> None:
+def prepare(folder: Path) -> None:
+    """Make a folder of a `run_dir`, if need be, and remove from it what nobody writes any more."""
+    with _writing(folder.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder)
+
+
+def _remove_stale(folder: Path) -> None:
     with suppress(OSError):  # another process may be about the same
         for draft in folder.glob(f"*{PART}"):
             if time.time() - draft.lstat().st_mtime > _STALE:
@@ -157,7 +162,7 @@ def remove_stale(folder: Path) -> None:
 
 
 @contextmanager
-def writing(directory: Path) -> Iterator[None]:
+def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # the latter for a name with a null character
