@@ -218,14 +218,13 @@ def test_products_are_computed_at_once(compiled) -> None:
     assert sum("mul" in str(node.target) for node in compiled.module.mlp.graph.nodes) == 1
 
 
+def untrained() -> Compiled:
+    target = Target("mlp", reduce=Products(6, steps=20), affine=4)
+    return symcompile(model(), target, data(), n_samples=3000, progress=False)
+
+
 def trained() -> Compiled:
-    again = symcompile(
-        model(),
-        Target("mlp", reduce=Products(6, steps=20), affine=4),
-        data(),
-        n_samples=3000,
-        progress=False,
-    )
+    again = untrained()
     optimizer = torch.optim.Adam(again.module.mlp.parameters(), lr=1e-2)
     x = data(200)
     with torch.no_grad():
@@ -238,13 +237,7 @@ def trained() -> Compiled:
 
 
 def test_trained_layers_are_read_back_saved_and_measured(tmp_path) -> None:
-    start = symcompile(
-        model(),
-        Target("mlp", reduce=Products(6, steps=20), affine=4),
-        data(),
-        n_samples=3000,
-        progress=False,
-    )
+    start = untrained()
     again = trained()
     before, after = (one.outcomes["mlp"] for one in (start, again))
     assert after.fidelity.total.equation.r2 > before.fidelity.total.equation.r2
