@@ -47,7 +47,7 @@ class Sizes:
     counts: tuple[int, ...] = (1, 3, 5, 7, 10)
     searched_for: int = 7
     samples: int = 60_000
-    at_once: int = 6
+    at_once: int = 10
     rank: int = 191
     terms: int = 64
     components: tuple[int, int] = (32, 8)

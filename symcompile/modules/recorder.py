@@ -209,8 +209,11 @@ class Recorder:
         """
         if not self.batches:
             raise DataError("data is empty: give at least one batch")
-        for region in self.ongoing.values():
-            recorded = region.recorded
+        regions: dict[str, RecordedRegion] = {}
+        for path in list(self.ongoing):
+            # Out of here, so that no samples are held twice but those of one region.
+            region = self.ongoing.pop(path)
+            regions[path] = recorded = region.recorded
             if not recorded.refused and not region.fit.seen and not region.held.seen:
                 recorded.refused = (
                     "it was never called while the data ran through the model (or only through its"
@@ -218,7 +221,6 @@ class Recorder:
                 )
             if not recorded.refused:
                 recorded.samples = self._samples(region)
-        regions = {path: region.recorded for path, region in self.ongoing.items()}
         recordings = (region.samples for region in regions.values())
         held_out = all(samples is None or samples.holdout.any() for samples in recordings)
         if held_out and self.held:

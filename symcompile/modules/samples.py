@@ -122,36 +122,59 @@ class Reservoir:
     """Keeps `size` rows of a stream of (X, Y) rows, each row with equal probability.
 
     Every row draws one random key, and the rows with the smallest keys stay: the sample depends on
-    the seed and the order of the rows, not on how they are cut into batches.
+    the seed and the order of the rows, not on how they are cut into batches. A row that is kept is
+    written once, in the place of one that is not kept any more.
     """
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.seen = 0
         self._random = np.random.default_rng(seed)
+        # Of each row that is kept: its key, and its number in the stream.
         self._keys: Array = np.empty(0)
-        self._rows: list[Array] = []
+        self._numbers: Array = np.empty(0, dtype=np.int64)
+        # With room for more, all of the same length.
+        self._kept: list[Array] = []
 
     def add(self, *rows: Array) -> None:
         """Offer arrays with the same number of rows."""
-        count = len(rows[0])
-        self.seen += count
-        keys = self._random.random(count)
-        if self._rows:
-            low = keys < (self._keys.max() if len(self._keys) == self.size else np.inf)
-            if not low.any():
-                return
-            keys = np.concatenate([self._keys, keys[low]])
-            pairs = zip(self._rows, rows, strict=True)
-            rows = tuple(np.concatenate([old, new[low]]) for old, new in pairs)
-        if len(keys) > self.size:
-            # In the order of the stream, so that equal seeds give equal samples.
-            keep = np.sort(np.argpartition(keys, self.size - 1)[: self.size])
-            keys, rows = keys[keep], tuple(array[keep] for array in rows)
-        self._keys, self._rows = keys, list(rows)
+        new = np.arange(len(rows[0]))
+        keys = self._random.random(len(new))
+        if len(self) == self.size:
+            new = new[keys < self._keys.max()]
+        every = np.concatenate([self._keys, keys[new]])
+        lost = np.empty(0, dtype=np.int64)
+        if len(every) > self.size:
+            lost = np.argpartition(every, self.size - 1)[self.size :]
+            new = np.delete(new, lost[lost >= len(self)] - len(self))
+        grown = min(self.size, len(every))
+        places = np.concatenate([lost[lost < len(self)], np.arange(len(self), grown)])
+        self._make_room(rows, grown)
+        self._keys[places], self._numbers[places] = keys[new], self.seen + new
+        for kept, offered in zip(self._kept, rows, strict=True):
+            kept[places] = offered[new]
+        self.seen += len(rows[0])
+
+    def _make_room(self, rows: tuple[Array, ...], count: int) -> None:
+        """For so many rows: twice as many as before, so that none is moved often."""
+        self._keys = np.resize(self._keys, count)
+        self._numbers = np.resize(self._numbers, count)
+        have = len(self._kept[0]) if self._kept else 0
+        if count <= have and self._kept:
+            return
+        room = min(self.size, max(count, 2 * have))
+        more = [np.empty((room - have, *array.shape[1:])) for array in rows]
+        before = self._kept or [array[:0] for array in rows]
+        self._kept = [np.concatenate(pair) for pair in zip(before, more, strict=True)]
 
     def rows(self) -> list[Array]:
-        return self._rows
+        """Those that are kept, in the order of the stream, so that equal seeds give equal
+        samples; none before any were offered."""
+        count = len(self)
+        if (np.diff(self._numbers) > 0).all():
+            return [kept[:count] for kept in self._kept]
+        order = np.argsort(self._numbers)
+        return [kept[order] for kept in self._kept]
 
     def __len__(self) -> int:
         return len(self._keys)
