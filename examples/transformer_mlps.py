@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def main() -> None:
         results[str(seed)] = measured(bench) if number == 0 else compared(bench)
     text = "\n\n".join(table(language.name, seed, found) for seed, found in results.items())
     figure(results[str(options.seeds[0])], study.picture)
-    study.finish(text, results, seeds=options.seeds)
+    study.finish(text, results, seeds=options.seeds, settings=asdict(sizes))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,36 @@ def table(model: str, seed: str, found: dict[str, Any]) -> str:
     heads = ["parameters of a layer", f"tokens a second at {most}", f"MB of weights at {most}"]
     heads = heads[: len(cost)]
     title = f"{model}, split {seed}: the perplexity of {found['base']:.4g} rises by"
-    return f"{title}\n\n{markdown(['replaced by', *counts, *heads], lines)}{swept(found)}"
+    return f"{title}\n\n{markdown(['replaced by', *counts, *heads], lines)}" + "".join(
+        part(found) for part in (took, paces, swept)
+    )
+
+
+def took(found: dict[str, Any]) -> str:
+    """How long it took to fit all layers, to rank and to replace them."""
+    lines = [
+        f"\n{key.removeprefix('seconds ')}: {of['layers']} layers fitted, ranked, and the best of"
+        f" them replaced in {of['seconds'] / 60:.1f} minutes."
+        for key, of in found.items()
+        if key.startswith("seconds ")
+    ]
+    return "".join(["\n", *lines]) if lines else ""
+
+
+def paces(found: dict[str, Any]) -> str:
+    """Speed and size by the number of layers, as far as they were measured."""
+    if "speeds" not in found:
+        return ""
+    original = found["speeds"]["none"]
+    names = list(dict.fromkeys(key.rpartition(" ")[0] for key in found["speeds"]))
+    names = [name for name in names if f"row {name}" in found]
+    counts = list(found[f"row {names[0]}"]["rises"]) if names else []
+    lines = [[name, *(", ".join(speed(found, name, k)) for k in counts)] for name in names]
+    title = (
+        f"Tokens a second of one chunk, by the {original['tokens a second']:.0f} of the original,"
+        f" and MB of weights, of which it has {original['MB']:.1f}"
+    )
+    return f"\n\n{title}\n\n{markdown(['replaced by', *counts], lines)}"
 
 
 def swept(found: dict[str, Any]) -> str:
@@ -85,10 +114,21 @@ def figure(found: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawn, (rises, speeds, components) = plt.subplots(
+    drawn, panels = plt.subplots(
         1, 3, figsize=(16, 5.5), layout="constrained", width_ratios=(1.5, 1, 1)
     )
+    for axes, draw in zip(panels, (draw_rises, draw_speeds, draw_sweep), strict=True):
+        draw(axes, found)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7, frameon=False)
+    drawn.savefig(path, dpi=110)
+    plt.close(drawn)
+
+
+def draw_rises(axes: Any, found: dict[str, Any]) -> None:
+    """Of every row, before and after training."""
     seen: dict[str, int] = {}
+    counts: list[int] = []
     for key, row in found.items():
         kind, _, name = key.partition(" ")
         if kind not in ("row", "tuned"):
@@ -100,29 +140,30 @@ def figure(found: dict[str, Any], path: Path) -> None:
         given = {"linestyle": "--", "marker": "*"} if kind == "tuned" else {"marker": marker}
         shown = name + (", trained" if kind == "tuned" else "")
         counts = [int(count) for count in row["rises"]]
-        rises.plot(counts, row["rises"].values(), label=shown, color=color, markersize=5, **given)
-    rises.set(yscale="symlog", xticks=counts, xlabel="MLPs replaced", ylabel="rise of perplexity")
-    rises.legend(fontsize=7, loc="upper left", frameon=False)
-    original = found["speeds"]["none"]["tokens a second"]
-    for name in ("full linear map", "affine map and products", recipe(found)):
-        of_count = [found["speeds"][f"{name} {k}"]["tokens a second"] / original for k in counts]
-        color, _ = style(name)
-        speeds.plot(counts, of_count, label=name, color=color, marker="o", markersize=5)
-    speeds.set(xticks=counts, xlabel="MLPs replaced", ylabel="tokens a second, original: 1")
-    speeds.legend(fontsize=7, frameon=False)
+        axes.plot(counts, row["rises"].values(), label=shown, color=color, markersize=5, **given)
+    axes.set(yscale="symlog", xticks=counts, xlabel="MLPs replaced", ylabel="rise of perplexity")
+
+
+def draw_speeds(axes: Any, found: dict[str, Any]) -> None:
+    """Of what is compared in the end."""
+    speeds, ours = found["speeds"], "affine map and products"
+    counts = [int(count) for count in found[f"row {ours}"]["rises"]]
+    for name in ("full linear map", ours, recipe(found)):
+        many = [speeds[f"{name} {k}"]["tokens a second"] for k in counts]
+        of_original = [one / speeds["none"]["tokens a second"] for one in many]
+        axes.plot(counts, of_original, label=name, color=style(name)[0], marker="o", markersize=5)
+    axes.set(xticks=counts, xlabel="MLPs replaced", ylabel="tokens a second, original: 1")
+
+
+def draw_sweep(axes: Any, found: dict[str, Any]) -> None:
     for inputs, row in found["sweep"].items():
         outputs = [int(k) for k in row]
         label = f"{inputs} of the inputs" if inputs.isdecimal() else inputs
-        components.plot(outputs, row.values(), label=label, marker="o", markersize=5)
-    components.set(xscale="log", xlabel="components of the outputs", ylabel="rise of perplexity")
-    components.set_xticks(outputs, row, minor=False)
-    components.minorticks_off()
-    components.set_title("linear maps between principal components", fontsize=9)
-    components.legend(fontsize=7, frameon=False)
-    for axes in (rises, speeds, components):
-        axes.grid(alpha=0.3)
-    drawn.savefig(path, dpi=110)
-    plt.close(drawn)
+        axes.plot(outputs, row.values(), label=label, marker="o", markersize=5)
+    axes.set(xscale="log", xlabel="components of the outputs", ylabel="rise of perplexity")
+    axes.set_xticks(outputs, row, minor=False)
+    axes.minorticks_off()
+    axes.set_title("linear maps between principal components", fontsize=9)
 
 
 def style(name: str) -> tuple[str, str]:

@@ -210,8 +210,10 @@ def test_the_table_tells_rises_rates_and_speed(example) -> None:
         "tuned the MLPs themselves": {"rate": 1e-05, "rises": {"1": -1.0, "7": -1.5}},
         "speeds": {
             "none": {"tokens a second": 600.0, "MB": 538.0},
+            "full linear map 1": {"tokens a second": 612.0, "MB": 528.0},
             "full linear map 7": {"tokens a second": 690.0, "MB": 473.0},
         },
+        "seconds affine map and products": {"layers": 30, "seconds": 1710},
         "sweep": {"8": {"2": 1.0, "8": 0.5}, "all": {"2": 0.75, "8": 0.25}},
     }
     lines = example.table.table("SmolLM2", "0", found).splitlines()
@@ -222,3 +224,7 @@ def test_the_table_tells_rises_rates_and_speed(example) -> None:
     assert [trained, "-0.30", "1.00", "331,904", "", ""] in cells
     assert ["the MLPs themselves, trained at 1e-05", "-1.00", "-1.50", "", "", ""] in cells
     assert ["all", "0.75", "0.25"] in cells
+    assert ["full linear map", "x 1.020, 528.0", "x 1.150, 473.0"] in cells
+    (time,) = [line for line in lines if "minutes" in line]
+    assert time.startswith("affine map and products: 30 layers fitted")
+    assert "28.5 minutes" in time
