@@ -58,8 +58,8 @@ def _selected(
     asked: dict[str, Any],
     options: dict[str, Any],
 ) -> nn.Module:
-    # Of a run that goes on from what there was, nobody knows what all of it takes.
-    whole = f"begun {name}" not in bench.known
+    # Of a run that goes on from fits that there are, nobody knows what all of it takes.
+    whole = not refit and f"begun {name}" not in bench.known
     bench.keep(f"begun {name}", True)
     start = time.perf_counter()
     selection = Selection(
