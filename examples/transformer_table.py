@@ -11,6 +11,13 @@ from transformer_bench import IN_SEQUENCE
 
 
 def table(model: str, seed: str, found: dict[str, Any]) -> str:
+    """All that was measured on one split."""
+    title = f"{model}, split {seed}: the perplexity of {found['base']:.4g} rises by"
+    parts = "".join(part(found) for part in (took, paces, swept))
+    return f"{title}\n\n{rises(found)}{parts}"
+
+
+def rises(found: dict[str, Any]) -> str:
     """Rises of the perplexity by the number of layers; at the most layers, what the model then
     weighs and how fast it is beside the original."""
     rows = {key.removeprefix("row "): row for key, row in found.items() if key.startswith("row ")}
@@ -28,11 +35,7 @@ def table(model: str, seed: str, found: dict[str, Any]) -> str:
         lines.append([name + rate, *cells(tuned[name]["rises"], counts), *[""] * len(cost)])
     most = counts[-1]
     heads = ["parameters of a layer", f"tokens a second at {most}", f"MB of weights at {most}"]
-    heads = heads[: len(cost)]
-    title = f"{model}, split {seed}: the perplexity of {found['base']:.4g} rises by"
-    return f"{title}\n\n{markdown(['replaced by', *counts, *heads], lines)}" + "".join(
-        part(found) for part in (took, paces, swept)
-    )
+    return markdown(["replaced by", *counts, *heads[: len(cost)]], lines)
 
 
 def took(found: dict[str, Any]) -> str:
