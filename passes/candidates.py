@@ -37,7 +37,7 @@ from symcompile.storage.recording import Recording
 from symcompile.target import Target
 
 # Raise it when fits change what they give for equal settings.
-_FORMAT = 1
+_FORMAT = 2
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
 

@@ -15,7 +15,7 @@ from symcompile.errors import TargetError
 from symcompile.fidelity.outcome import Refusal, Rewrite
 from symcompile.modules.region import Interface, Parameter, Region, TensorInput, TensorOutput
 from symcompile.reduction.linear import Metric, Regression
-from symcompile.reduction.neurons import units_of
+from symcompile.reduction.neurons import Units, units_of
 from symcompile.reduction.products import ProductsFit
 
 D = 10
@@ -100,6 +100,28 @@ def test_it_is_never_worse_than_the_linear_map_in_it() -> None:
     linear = Regression(X, Y, Metric.of(None, 3)).of_rank(3).predict(fresh)
     size = float(np.square(linear).mean())
     assert float(np.square(again - linear).mean()) < 0.1 * size
+
+
+@pytest.mark.parametrize(("outputs", "size"), [(32, 1.0), (32, 20.0), (200, 5.0)])
+def test_steps_suit_any_width_and_scale(outputs: int, size: float) -> None:
+    """A good start, of the block's own units, is not trained away but made better."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(5000, 32))
+    gate, value = (size * random.normal(size=(64, 32)) / np.sqrt(32) for _ in range(2))
+    Y = (X @ value.T) * (X @ gate.T) / (1.0 + np.exp(-(X @ gate.T)))
+    Y = Y @ random.normal(size=(64, outputs))
+    units = [Units(weight, np.zeros(64)) for weight in (gate, value)]
+
+    def error(steps: int) -> float:
+        metric = Metric.of(None, outputs)
+        fit = ProductsFit(X[:2500], Y[:2500], Products(32, steps=steps), 16, units, metric)
+        found = fit.run()
+        z = found.coordinates.project(X[2500:])
+        assert found.affine is not None
+        again = found.directions.reconstruct(z[:, :32] * z[:, 32:]) + found.affine.predict(X[2500:])
+        return float(np.square(Y[2500:] - again).mean())
+
+    assert error(100) < 0.98 * error(1)
 
 
 def test_same_seed_same_fit() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from symcompile.reduction.linear import Metric, Regression
 from symcompile.reduction.neurons import Units
 from symcompile.target import Products
 
-# Rows of a step, and the largest step, in inputs and outputs of standard deviation one.
+# Rows of a step, and the largest step, in inputs, features and outputs of standard deviation one.
 _BATCH, _STEP = 2048, 1e-2
 # Share of the rows that tell when to stop, and how often they are asked.
 _ASKED, _EVERY = 0.1, 50
@@ -178,7 +178,7 @@ def _of_standardised(weights: Array, mean: Array, std: Array) -> Array:
 
 class _Scaled:
     """Samples as the network sees them: float32, inputs standardised, outputs in the metric's
-    coordinates and of mean square one."""
+    coordinates and all together of variance one."""
 
     def __init__(
         self, X: Array, Y: Array, x_mean: Array, std: Array, y_mean: Array, metric: Metric
@@ -186,7 +186,7 @@ class _Scaled:
         self.std = std
         self.X = torch.from_numpy(((X - x_mean) / std).astype(np.float32))
         Z = (Y - y_mean) @ metric.root
-        size = float(np.sqrt(np.square(Z).sum(axis=1).mean()))
+        size = float(np.sqrt(np.square(Z).mean()))
         self.Y = torch.from_numpy((Z / (size or 1.0)).astype(np.float32))
 
 
@@ -225,6 +225,23 @@ class _Network(nn.Module):
     def features_of(self, X: torch.Tensor) -> Array:
         return np.concatenate([to_float64(self.features(rows)) for rows in X.split(_AT_ONCE)])
 
+    @torch.no_grad()
+    def standardise(self, X: torch.Tensor) -> None:
+        """Scale the terms to standard deviation one, of which each is linear in its a."""
+        spread = self.features(X)[:, len(self.down) :].std(dim=0)
+        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        self.a /= spread[:, None]
+        self.a0 /= spread
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters with the largest steps of each: Adam moves all weights of a sum alike, and
+        what is their sum, of things of standard deviation one, is to move by no more than that."""
+        inner = [self.down, self.a, self.a0, self.b, self.b0]
+        return [
+            {"params": some, "lr": min(_STEP, 1.0 / matrix.shape[1])}
+            for some, matrix in ((inner, self.a), ([self.out, self.out0], self.out))
+        ]
+
     def solve(self, scaled: _Scaled, rows: torch.Tensor) -> None:
         """Put directions and constant where least squares have them."""
         Y = to_float64(scaled.Y[rows])
@@ -242,8 +259,9 @@ def _train(network: _Network, scaled: _Scaled, steps: int, seed: int) -> None:
     order = torch.randperm(len(scaled.X), generator=generator)
     count = max(1, round(_ASKED * len(order)))
     asked, rows = order[:count], order[count:]
+    network.standardise(scaled.X[rows[:_CHOOSING]])
     network.solve(scaled, rows)
-    optimizer = torch.optim.Adam(network.parameters(), lr=_STEP, betas=(0.9, 0.98))
+    optimizer = torch.optim.Adam(network.groups(), betas=(0.9, 0.98))
     cycle = one_cycle(optimizer, steps)
     best, state = _loss(network, scaled, asked), _copied(network)
     for step in range(1, steps + 1):
