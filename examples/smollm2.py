@@ -20,12 +20,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import os
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -50,6 +48,7 @@ from transformer_data import (
 from transformer_speed import megabytes
 
 from symcompile import Compiled, Selection, Target, load, symcompile
+from symcompile.exporters.onnx_translation import quiet
 
 # That of transformer_mlps.py for these blocks.
 RATE = 1e-3
@@ -211,10 +210,8 @@ def sizes_and_speeds(
 
 
 def in_onnx(model: nn.Module, file: Path, tokens: torch.Tensor) -> None:
-    """The neural model as torch writes it, without what torch says about itself meanwhile."""
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """The neural model as torch writes it."""
+    with quiet():
         torch.onnx.export(
             Logits(model).eval(),
             (tokens[:, :8],),
@@ -225,7 +222,6 @@ def in_onnx(model: nn.Module, file: Path, tokens: torch.Tensor) -> None:
             dynamic_shapes=({0: torch.export.Dim("n"), 1: torch.export.Dim("length", min=2)},),
             verbose=False,
         )
-    logging.disable(logging.NOTSET)
 
 
 class Logits(nn.Module):

@@ -80,7 +80,7 @@ def _functions(
 
 def _translated(exported: Exported, names: Mapping[Signature, str], opset: int) -> Any:
     """torch.onnx's translation of a program, optimized."""
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 exported.program,
@@ -117,7 +117,7 @@ def _forget_origin(model: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the exporter's progress notes and torch's warnings about its own internals."""
     levels = {logger: logger.level for logger in map(logging.getLogger, _NOISY)}
     try:

@@ -29,7 +29,7 @@ from symcompile.target import Products
 _BATCH, _STEP = 2048, 1e-2
 # Share of the rows that tell when to stop, and how often they are asked.
 _ASKED, _EVERY = 0.1, 50
-# Rows that units are chosen on.
+# Rows that units are chosen and terms are scaled on.
 _CHOOSING = 20_000
 # Rows that go through at once.
 _AT_ONCE = 16_384
