@@ -62,6 +62,39 @@ def test_saved_and_loaded_equal(tmp_path: Path) -> None:
     assert Recording.unpack(json.loads(json.dumps(header)), tensors).regions == record.regions
 
 
+def test_samples_of_float32_take_half_the_bytes(tmp_path: Path) -> None:
+    """As the block gave them: nothing is rounded."""
+    found = make()[1]
+    block = found["block"]
+    third = {"X": block.X / 3, "Y": block.Y / 3}
+    kept = {}
+    for name, samples in (("narrow", block), ("wide", replace(block, **third))):
+        made = replace(found, samples={"block": samples})
+        again = Recording.load(made.save(tmp_path / name))["block"]
+        for field in ("X", "Y"):
+            np.testing.assert_array_equal(getattr(again, field), getattr(samples, field))
+            assert getattr(again, field).dtype == np.float64
+        tensors = load_file(tmp_path / name)
+        kept[name] = {field: tensors[f"samples/block/{field}"].dtype for field in ("X", "Y")}
+    assert kept["narrow"] == dict.fromkeys(("X", "Y"), torch.float32)
+    assert kept["wide"] == dict.fromkeys(("X", "Y"), torch.float64)
+
+
+def test_samples_of_before_are_read(tmp_path: Path) -> None:
+    """Format 1: all of them in float64."""
+    found = make()[1]
+    header, tensors = found.pack()
+    wide = {
+        n: t.double() if n[:8] == "samples/" and t.is_floating_point() else t
+        for n, t in tensors.items()
+    }
+    again = Recording.unpack(json.loads(json.dumps(header | {"format": 1})), wide)
+    for field in ("X", "Y", "weights"):
+        np.testing.assert_array_equal(
+            getattr(again["block"], field), getattr(found["block"], field)
+        )
+
+
 def test_samples_are_told_apart() -> None:
     samples = Samples(
         np.array([[0.0, 5.0], [1.0, 3.0], [2.0, 4.0]]),
@@ -128,11 +161,12 @@ def _tensor(name: str, change: Any) -> Any:
 
 
 TAMPERED: dict[str, tuple[Any, str]] = {
-    "format": (_set("format", to=99), "recording of format 99: expected 1"),
+    "format": (_set("format", to=99), "recording of format 99: expected up to 2"),
     "X missing": (_tensor("X", lambda t: None), "samples/block/X"),
     "X narrow": (_tensor("X", lambda t: t[:, :1]), r"X of 'block'.*expected finite"),
     "X flat": (_tensor("X", lambda t: t.flatten()), "X of 'block'"),
-    "X in float32": (_tensor("X", lambda t: t.float()), "X of 'block' is float32"),
+    "X in float16": (_tensor("X", lambda t: t.half()), "X of 'block' is float16"),
+    "X of whole numbers": (_tensor("X", lambda t: t.long()), "X of 'block' is int64"),
     "X not finite": (_tensor("X", lambda t: t / 0), "X of 'block'"),
     "Y short": (_tensor("Y", lambda t: t[:5]), "Y of 'block'"),
     "holdout long": (_tensor("holdout", lambda t: t.repeat(2)), "holdout of 'block'"),

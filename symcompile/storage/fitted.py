@@ -25,7 +25,7 @@ from symcompile.storage.files import opened, size
 from symcompile.storage.journal import prepare, put, read_front
 from symcompile.storage.outcomes import PROVENANCE
 from symcompile.storage.reading import from_json, or_none, reading
-from symcompile.storage.recording import SAMPLES, Recording
+from symcompile.storage.recording import Recording
 from symcompile.storage.tensors import read_tensors
 
 _KEY, _SEAL = "symcompile.fitted", "sha256"
@@ -90,7 +90,7 @@ def _packed(fitted: Fitted) -> tuple[str, dict[str, torch.Tensor]]:
         "fronts": _FRONTS.write(fitted.fronts),
         "described": PROVENANCE.write(fitted.described),
     }
-    return json.dumps(found, allow_nan=False), {n: _narrow(n, t) for n, t in tensors.items()}
+    return json.dumps(found, allow_nan=False), tensors
 
 
 def _read(path: Path) -> Fitted:
@@ -100,25 +100,11 @@ def _read(path: Path) -> Fitted:
         if metadata[_SEAL] != _seal(text, tensors):
             raise ArtifactError("it was damaged")
         found = from_json(text.encode())
-        wide = {name: _widened(name, tensor) for name, tensor in tensors.items()}
         return Fitted(
-            Recording.unpack(found["recording"], wide),
+            Recording.unpack(found["recording"], tensors),
             _FRONTS.read(found["fronts"]),
             PROVENANCE.read(found["described"]),
         )
-
-
-def _narrow(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Samples of a float32 block in that type, which is half as large and loses nothing."""
-    if not name.startswith(SAMPLES) or tensor.dtype != torch.float64:
-        return tensor
-    narrow = tensor.float()
-    return narrow if torch.equal(narrow.double(), tensor) else tensor
-
-
-def _widened(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    kept = name.startswith(SAMPLES) and tensor.dtype == torch.float32
-    return tensor.double() if kept else tensor
 
 
 def _seal(text: str, tensors: Mapping[str, torch.Tensor]) -> str:

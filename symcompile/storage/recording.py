@@ -25,12 +25,13 @@ from symcompile.storage.outcomes import region_from_json, region_to_json
 from symcompile.storage.reading import at, from_json, reading
 from symcompile.storage.tensors import read_tensors
 
-FORMAT = 1
+# 1 had samples of float32 blocks in float64; both are read.
+FORMAT = 2
 # Of each region's samples; the last two may be missing.
 _ARRAYS = ("X", "Y", "holdout", "weights", "metric")
 _KEY = "symcompile.recording"
 # How the names of their tensors begin.
-SAMPLES = "samples/"
+_SAMPLES = "samples/"
 _HEADER = {
     "regions": by_name(Codec(region_to_json, region_from_json), place="{}"),
     "refused": by_name(TEXT),
@@ -112,8 +113,7 @@ class Recording:
             for name in _ARRAYS:
                 array = getattr(samples, name)
                 if array is not None:
-                    tensor = torch.from_numpy(np.ascontiguousarray(array))
-                    tensors[f"{SAMPLES}{path}/{name}"] = tensor
+                    tensors[f"{_SAMPLES}{path}/{name}"] = _narrow(array)
         batches = [
             {"args": _store(batch.args, tensors), "kwargs": _store(batch.kwargs, tensors)}
             for batch in self.batches
@@ -154,9 +154,9 @@ class Recording:
 
 
 def _unpack(header: Any, tensors: Mapping[str, torch.Tensor]) -> Recording:
-    if type(header) is not dict or header.get("format") != FORMAT:
+    if type(header) is not dict or header.get("format") not in range(1, FORMAT + 1):
         version = header.get("format") if type(header) is dict else header
-        raise ArtifactError(f"recording of format {shown(version)}: expected {FORMAT}")
+        raise ArtifactError(f"recording of format {shown(version)}: expected up to {FORMAT}")
     members = {}
     for key, codec in _HEADER.items():
         with at(key):
@@ -183,8 +183,8 @@ def _unpack_batch(data: Any, tensors: Mapping[str, torch.Tensor]) -> Batch:
 
 
 def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tensor]) -> Samples:
-    places = {name: f"{SAMPLES}{path}/{name}" for name in _ARRAYS}
-    arrays = {name: tensors[key].numpy() for name, key in places.items() if key in tensors}
+    places = {name: f"{_SAMPLES}{path}/{name}" for name in _ARRAYS}
+    arrays = {n: _widened(tensors[key]) for n, key in places.items() if key in tensors}
     for name in ("X", "Y", "holdout"):
         if name not in arrays:
             raise ArtifactError(f"it does not hold {shown(places[name])}")
@@ -200,6 +200,19 @@ def _unpack_samples(path: str, region: Region, tensors: Mapping[str, torch.Tenso
                 f" {kind.name} {shape}"
             )
     return Samples(**arrays)
+
+
+def _narrow(array: Array) -> torch.Tensor:
+    """Of a float32 block in that type, which is half as large and loses nothing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if tensor.dtype != torch.float64:
+        return tensor
+    narrow = tensor.float()
+    return narrow if torch.equal(narrow.double(), tensor) else tensor
+
+
+def _widened(tensor: torch.Tensor) -> Array:
+    return (tensor.double() if tensor.dtype == torch.float32 else tensor).numpy()
 
 
 def _store(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
