@@ -23,19 +23,20 @@ def rises(found: dict[str, Any]) -> str:
     rows = {key.removeprefix("row "): row for key, row in found.items() if key.startswith("row ")}
     tuned = {key.removeprefix("tuned "): v for key, v in found.items() if key.startswith("tuned ")}
     counts = list(next(iter(rows.values()))["rises"])
+    heads = ["parameters of a layer"]
+    if "speeds" in found:
+        heads += [f"tokens a second at {counts[-1]}", f"MB of weights at {counts[-1]}"]
     lines = []
-    for name, row in rows.items():
-        cost = [f"{row['parameters']:,}", *speed(found, name, counts[-1])]
-        lines.append([name, *cells(row["rises"], counts), *cost])
+    for name in dict.fromkeys([*rows, *tuned]):
+        cost, then = [""] * len(heads), ""
+        if name in rows:
+            cost = [f"{rows[name]['parameters']:,}", *speed(found, name, counts[-1])]
+            lines.append([name, *cells(rows[name]["rises"], counts), *cost])
+            then = "then "
         if name in tuned:
-            rate = f", then trained at {tuned[name]['rate']:g}"
-            lines.append([name + rate, *cells(tuned[name]["rises"], counts), *cost])
-    for name in tuned.keys() - rows.keys():
-        rate = f", trained at {tuned[name]['rate']:g}"
-        lines.append([name + rate, *cells(tuned[name]["rises"], counts), *[""] * len(cost)])
-    most = counts[-1]
-    heads = ["parameters of a layer", f"tokens a second at {most}", f"MB of weights at {most}"]
-    return markdown(["replaced by", *counts, *heads[: len(cost)]], lines)
+            shown = f"{name}, {then}trained at {tuned[name]['rate']:g}"
+            lines.append([shown, *cells(tuned[name]["rises"], counts), *cost])
+    return markdown(["replaced by", *counts, *heads], lines)
 
 
 def took(found: dict[str, Any]) -> str:
