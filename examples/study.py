@@ -22,7 +22,7 @@ from typing import Any
 
 from symcompile import __version__
 
-PACKAGES = ("torch", "pyoperon", "sympy", "numpy", "scipy", "pysindy")
+PACKAGES = ("torch", "pyoperon", "sympy", "numpy", "scipy", "pysindy", "transformers")
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,9 @@ def _selected(
     options: dict[str, Any],
 ) -> nn.Module:
     # Of a run that goes on from fits that there are, nobody knows what all of it takes.
-    whole = not refit and f"begun {name}" not in bench.known
-    bench.keep(f"begun {name}", True)
+    begun = bench.file(name, ".begun")
+    whole = not refit and not begun.exists()
+    begun.touch()
     start = time.perf_counter()
     selection = Selection(
         bench.harm,
