@@ -18,12 +18,9 @@ def tuned(bench: Bench, series: Series) -> None:
     searched for at one number of layers, from the middle on, until both its neighbours are
     worse, and kept for the others."""
     at = bench.sizes.searched_for
-    harms: dict[float, float] = {}
 
     def harm(rate: float) -> float:
-        if rate not in harms:
-            harms[rate] = _trained(bench, series, at, rate)["validation"]
-        return harms[rate]
+        return _trained(bench, series, at, rate)["validation"]
 
     best = len(RATES) // 2
     while True:
@@ -40,6 +37,8 @@ def tuned(bench: Bench, series: Series) -> None:
 
 
 def _trained(bench: Bench, series: Series, count: int, rate: float) -> dict[str, float]:
+    """Perplexity of validation text, and the rise of that of test text; each trained once."""
+
     def compute() -> dict[str, float]:
         blocks = {path: copy.deepcopy(block) for path, block in series.first(count).items()}
         parameters = [one for block in blocks.values() for one in block.parameters()]
