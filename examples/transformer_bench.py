@@ -17,7 +17,8 @@ from transformer_data import Language, as_batches, fast, losses, perplexity
 from symcompile import record
 
 Blocks = dict[str, nn.Module]
-IN_SEQUENCE = ", fitted in sequence"
+# The symbolic block, and what is added to the names of series that are fitted in sequence.
+OURS, IN_SEQUENCE = "affine map and products", ", fitted in sequence"
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformer_bench import IN_SEQUENCE, Bench, Series, Sizes
+from transformer_bench import IN_SEQUENCE, OURS, Bench, Series, Sizes
 from transformer_data import as_batches, loss
 
 from symcompile import PCA, Products, Selection, Target, load, symcompile
 
 
 def products(bench: Bench, *, refit: bool) -> Series:
-    name = "affine map and products" + (IN_SEQUENCE if refit else "")
+    name = OURS + (IN_SEQUENCE if refit else "")
     asked, options = asked_of_products(bench.sizes)
     return compiled(bench, name, bench.fit, refit=refit, asked=asked, **options)
 

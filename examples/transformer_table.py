@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from study import markdown
-from transformer_bench import IN_SEQUENCE
+from transformer_bench import IN_SEQUENCE, OURS
+from transformer_blocks import LINEAR
 
 
 def table(model: str, seed: str, found: dict[str, Any]) -> str:
     """All that was measured on one split."""
     title = f"{model}, split {seed}: the perplexity of {found['base']:.4g} rises by"
-    parts = "".join(part(found) for part in (took, paces, swept))
+    parts = "".join(part(found) for part in (ratios, took, paces, swept))
     return f"{title}\n\n{rises(found)}{parts}"
 
 
@@ -37,6 +38,25 @@ def rises(found: dict[str, Any]) -> str:
             shown = f"{name}, {then}trained at {tuned[name]['rate']:g}"
             lines.append([shown, *cells(tuned[name]["rises"], counts), *cost])
     return markdown(["replaced by", *counts, *heads], lines)
+
+
+def ratios(found: dict[str, Any]) -> str:
+    """What the rises of symbolic blocks are of those of full linear maps that were fitted and
+    trained in the same way, where both were measured."""
+    lines, counts = [], []
+    for kind, then in (("row ", ""), ("tuned ", ", then trained")):
+        for suffix in ("", IN_SEQUENCE):
+            ours, maps = (found.get(f"{kind}{name}{suffix}") for name in (OURS, LINEAR))
+            if ours and maps:
+                counts = [k for k in ours["rises"] if k in maps["rises"]]
+                pairs = [(ours["rises"][k], maps["rises"][k]) for k in counts]
+                of_maps = [f"{mine / theirs:.2f}" if theirs > 0 else "-" for mine, theirs in pairs]
+                lines.append([(suffix or ", fitted alone").removeprefix(", ") + then, *of_maps])
+    if not lines:
+        return ""
+    return (
+        f"\n\nRises with {OURS}, by those with full linear maps\n\n{markdown(['', *counts], lines)}"
+    )
 
 
 def took(found: dict[str, Any]) -> str:
@@ -101,8 +121,8 @@ STYLES = {
     "mean output": ("0.55", "o"),
     "PCA": ("tab:orange", "o"),
     "linear map": ("tab:cyan", "o"),
-    "full linear map": ("tab:blue", "o"),
-    "affine map and products": ("tab:red", "o"),
+    LINEAR: ("tab:blue", "o"),
+    OURS: ("tab:red", "o"),
     "the MLPs themselves": ("tab:green", "o"),
 }
 # Among lines of one colour, by the order in which they come.
@@ -150,9 +170,9 @@ def draw_rises(axes: Any, found: dict[str, Any]) -> None:
 
 def draw_speeds(axes: Any, found: dict[str, Any]) -> None:
     """Of what is compared in the end."""
-    speeds, ours = found["speeds"], "affine map and products"
-    counts = [int(count) for count in found[f"row {ours}"]["rises"]]
-    for name in ("full linear map", ours, recipe(found)):
+    speeds = found["speeds"]
+    counts = [int(count) for count in found[f"row {OURS}"]["rises"]]
+    for name in (LINEAR, OURS, recipe(found)):
         many = [speeds[f"{name} {k}"]["tokens a second"] for k in counts]
         of_original = [one / speeds["none"]["tokens a second"] for one in many]
         axes.plot(counts, of_original, label=name, color=style(name)[0], marker="o", markersize=5)

@@ -206,6 +206,7 @@ def test_the_table_tells_rises_rates_and_speed(example) -> None:
         "base": 15.362,
         "row full linear map": {"parameters": 332352, "rises": {"1": 0.4, "7": 123.4}},
         "row affine map and products": {"parameters": 331904, "rises": {"1": -0.2, "7": 3.9}},
+        "tuned full linear map": {"rate": 0.003, "rises": {"1": -0.2, "7": 2.5}},
         "tuned affine map and products": {"rate": 0.001, "rises": {"1": -0.3, "7": 1.0}},
         "tuned the MLPs themselves": {"rate": 1e-05, "rises": {"1": -1.0, "7": -1.5}},
         "speeds": {
@@ -224,6 +225,8 @@ def test_the_table_tells_rises_rates_and_speed(example) -> None:
     assert [trained, "-0.30", "1.00", "331,904", "", ""] in cells
     assert ["the MLPs themselves, trained at 1e-05", "-1.00", "-1.50", "", "", ""] in cells
     assert ["all", "0.75", "0.25"] in cells
+    assert ["fitted alone", "-0.50", "0.03"] in cells
+    assert ["fitted alone, then trained", "-", "0.40"] in cells
     assert ["full linear map", "x 1.020, 528.0", "x 1.150, 473.0"] in cells
     (time,) = [line for line in lines if "minutes" in line]
     assert time.startswith("affine map and products: 30 layers fitted")
