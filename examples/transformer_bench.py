@@ -19,6 +19,7 @@ from symcompile import record
 Blocks = dict[str, nn.Module]
 # The symbolic block, and what is added to the names of series that are fitted in sequence.
 OURS, IN_SEQUENCE = "affine map and products", ", fitted in sequence"
+THEMSELVES = "the MLPs themselves"
 
 
 @dataclass(frozen=True)

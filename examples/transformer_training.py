@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from transformer_bench import Bench, Series, replaced
+from transformer_bench import THEMSELVES, Bench, Series, replaced
 from transformer_data import as_batches, fast, loss
 
 from symcompile.passes.finetune import finetune
@@ -55,4 +55,4 @@ def _trained(bench: Bench, series: Series, count: int, rate: float) -> dict[str,
 def originals(bench: Bench, series: Series) -> Series:
     """The MLPs of the same layers, to be given the same training."""
     blocks = {path: bench.model.get_submodule(path) for path in series.blocks}
-    return Series("the MLPs themselves", blocks)
+    return Series(THEMSELVES, blocks)

@@ -227,6 +227,8 @@ def test_the_table_tells_rises_rates_and_speed(example) -> None:
     assert ["all", "0.75", "0.25"] in cells
     assert ["fitted alone", "-0.50", "0.03"] in cells
     assert ["fitted alone, then trained", "-", "0.40"] in cells
+    above = "fitted alone, then trained, above the MLPs themselves"
+    assert [above, "0.87", "0.62"] in cells
     assert ["full linear map", "x 1.020, 528.0", "x 1.150, 473.0"] in cells
     (time,) = [line for line in lines if "minutes" in line]
     assert time.startswith("affine map and products: 30 layers fitted")
