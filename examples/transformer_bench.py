@@ -63,7 +63,7 @@ class Sizes:
             "engine_options": {"restarts": 1, "population": 100, "generations": 10}
         }
     )
-    rounds: int = 5
+    rounds: int = 7
 
 
 QUICK = Sizes(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformer_bench import Bench, Series, replaced
@@ -13,32 +14,41 @@ from transformer_blocks import Case
 from transformer_data import as_batches
 
 from symcompile import record
+from symcompile.expressions.evaluation import Array
 
 
 def speeds(bench: Bench, many: Sequence[Series]) -> None:
     """Tokens per second of one chunk: of every series and the original in turn, so that all see
-    the same machine; medians over the rounds. And the bytes of all weights."""
+    the same machine. And the bytes of all weights."""
     every = [(Series("none", {}), 0)]
     every += [(one, count) for one in many for count in bench.sizes.counts]
 
     def compute() -> dict[str, Any]:
-        seconds: dict[str, list[float]] = {}
-        for warm in range(-1, bench.sizes.rounds):
-            for one, count in every:
+        taken = np.empty((1 + bench.sizes.rounds, len(every)))
+        sizes = []
+        for seconds in taken:
+            for k, (one, count) in enumerate(every):
                 with replaced(bench.model, one.first(count)):
-                    took = _seconds(bench)
-                if warm >= 0:
-                    seconds.setdefault(label(one, count), []).append(took)
-        found = {}
+                    seconds[k] = _seconds(bench)
         for one, count in every:
-            some = sorted(seconds[label(one, count)])
-            rate = bench.sizes.length / some[len(some) // 2]
             with replaced(bench.model, one.first(count)):
-                size = round(megabytes(bench.model), 1)
-            found[label(one, count)] = {"tokens a second": rate, "MB": size}
-        return found
+                sizes.append(round(megabytes(bench.model), 1))
+        # The first round is to warm up.
+        rates = bench.sizes.length / typical(taken[1:])
+        return {
+            label(one, count): {"tokens a second": float(rate), "MB": size}
+            for (one, count), rate, size in zip(every, rates, sizes, strict=True)
+        }
 
     bench.once("speeds", compute)
+
+
+def typical(seconds: Array) -> Array:
+    """Of each column of rounds [n_rounds, n]: medians of what they are of their round, since a
+    machine that is slower for a while is so for all of a round."""
+    rounds = np.median(seconds, axis=1, keepdims=True)
+    found: Array = np.median(seconds / rounds, axis=0) * np.median(rounds)
+    return found
 
 
 def megabytes(module: nn.Module) -> float:

@@ -146,12 +146,14 @@ def figure(found: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     drawn, panels = plt.subplots(
-        1, 3, figsize=(16, 5.5), layout="constrained", width_ratios=(1.5, 1, 1)
+        1, 3, figsize=(16, 6.5), layout="constrained", width_ratios=(1.5, 1, 1)
     )
     for axes, draw in zip(panels, (draw_rises, draw_speeds, draw_sweep), strict=True):
         draw(axes, found)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(
+            fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1)
+        )
     drawn.savefig(path, dpi=110)
     plt.close(drawn)
 

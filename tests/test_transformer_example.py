@@ -24,6 +24,7 @@ def example():
         import transformer_blocks
         import transformer_data
         import transformer_fits
+        import transformer_speed
         import transformer_table
         import transformer_training
 
@@ -32,6 +33,7 @@ def example():
             blocks=transformer_blocks,
             data=transformer_data,
             fits=transformer_fits,
+            speed=transformer_speed,
             table=transformer_table,
             training=transformer_training,
         )
@@ -196,6 +198,16 @@ def test_blocks_go_back_whatever_happens(example) -> None:
     with pytest.raises(ZeroDivisionError):
         failing()
     assert list(model) == before
+
+
+# --- speed -------------------------------------------------------------------------------------
+
+
+def test_a_slow_round_moves_no_speed(example) -> None:
+    seconds = np.outer([1.0, 1.0, 3.0, 1.0, 2.0], [1.0, 0.9, 0.8])
+    assert example.speed.typical(seconds) == pytest.approx([1.0, 0.9, 0.8])
+    seconds[0, 1], seconds[3, 2] = 5.0, 0.1
+    assert example.speed.typical(seconds) == pytest.approx([1.0, 0.9, 0.8], rel=0.15)
 
 
 # --- the table ---------------------------------------------------------------------------------
