@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +51,27 @@ def ratios(found: dict[str, Any]) -> str:
     ]
     if kept := found.get(f"tuned {THEMSELVES}"):
         ways.append(("tuned ", f", then trained, above {THEMSELVES}", kept["rises"]))
-    lines, counts = [], []
-    for kind, then, base in ways:
-        for suffix in ("", IN_SEQUENCE):
-            ours, maps = (found.get(f"{kind}{name}{suffix}") for name in (OURS, LINEAR))
-            if ours and maps:
-                ours, maps = ours["rises"], maps["rises"]
-                counts = [k for k in ours if k in maps]
-                pairs = [(ours[k] - base.get(k, 0.0), maps[k] - base.get(k, 0.0)) for k in counts]
-                of_maps = [f"{mine / theirs:.2f}" if theirs > 0 else "-" for mine, theirs in pairs]
-                lines.append([(suffix or ", fitted alone").removeprefix(", ") + then, *of_maps])
-    if not lines:
+    shares = {}
+    for (kind, then, base), suffix in itertools.product(ways, ("", IN_SEQUENCE)):
+        ours, maps = (found.get(f"{kind}{name}{suffix}") for name in (OURS, LINEAR))
+        if ours and maps:
+            way = f"{suffix or ', fitted alone'}{then}".removeprefix(", ")
+            shares[way] = share(ours["rises"], maps["rises"], base)
+    if not shares:
         return ""
+    lines = [[way, *of_way.values()] for way, of_way in shares.items()]
+    counts = next(iter(shares.values()))
     title = f"Rises with {OURS}, by those with full linear maps"
     return f"\n\n{title}\n\n{markdown(['', *counts], lines)}"
+
+
+def share(ours: dict[str, float], maps: dict[str, float], base: dict[str, float]) -> dict[str, str]:
+    """What rises are of others, both from a base on; nothing of what did not rise."""
+    found = {}
+    for count in ours:
+        mine, theirs = (rises[count] - base.get(count, 0.0) for rises in (ours, maps))
+        found[count] = f"{mine / theirs:.2f}" if theirs > 0 else "-"
+    return found
 
 
 def took(found: dict[str, Any]) -> str:

@@ -38,18 +38,19 @@ def tuned(bench: Bench, series: Series) -> None:
 
 def _trained(bench: Bench, series: Series, count: int, rate: float) -> dict[str, float]:
     """Perplexity of validation text, and the rise of that of test text; each trained once."""
-
-    def compute() -> dict[str, float]:
-        blocks = {path: copy.deepcopy(block) for path, block in series.first(count).items()}
-        parameters = [one for block in blocks.values() for one in block.parameters()]
-        batches = as_batches(bench.more.reshape(-1, bench.sizes.length // 2))
-        with replaced(bench.model, blocks), fast():
-            options = {"steps": bench.sizes.tuning, "learning_rate": rate}
-            finetune(bench.model, parameters, batches, loss, **options)
-        return {"validation": bench.harm_of(blocks), "test": bench.rise(blocks)}
-
-    found: dict[str, float] = bench.once(f"train {series.name}, {count} at {rate:g}", compute)
+    key = f"train {series.name}, {count} at {rate:g}"
+    found: dict[str, float] = bench.once(key, lambda: _training(bench, series, count, rate))
     return found
+
+
+def _training(bench: Bench, series: Series, count: int, rate: float) -> dict[str, float]:
+    blocks = {path: copy.deepcopy(block) for path, block in series.first(count).items()}
+    parameters = [one for block in blocks.values() for one in block.parameters()]
+    batches = as_batches(bench.more.reshape(-1, bench.sizes.length // 2))
+    with replaced(bench.model, blocks), fast():
+        options = {"steps": bench.sizes.tuning, "learning_rate": rate}
+        finetune(bench.model, parameters, batches, loss, **options)
+    return {"validation": bench.harm_of(blocks), "test": bench.rise(blocks)}
 
 
 def originals(bench: Bench, series: Series) -> Series:
