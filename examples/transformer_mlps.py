@@ -43,7 +43,7 @@ def measured(bench: Bench) -> dict[str, Any]:
     for series in (maps, refitted, originals(bench, refitted)):
         tuned(bench, series)
     sweep(bench)
-    speeds(bench, [*stand_ins(bench, names), of_paper, ours])
+    speeds(bench, stand_ins(bench, names), of_paper, ours)
     return bench.known
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformer_bench import Bench, Series, replaced
+from transformer_bench import BESIDE_RECIPE, Bench, Blocks, Series, replaced
 from transformer_blocks import Case
 from transformer_data import as_batches
 
@@ -17,38 +18,51 @@ from symcompile import record
 from symcompile.expressions.evaluation import Array
 
 
-def speeds(bench: Bench, many: Sequence[Series]) -> None:
-    """Tokens per second of one chunk: of every series and the original in turn, so that all see
-    the same machine. And the bytes of all weights."""
-    every = [(Series("none", {}), 0)]
-    every += [(one, count) for one in many for count in bench.sizes.counts]
+def speeds(bench: Bench, controls: Sequence[Series], of_paper: Series, ours: Series) -> None:
+    """Of every series, how many times the tokens per second of the original it gives, and the bytes
+    of all weights; of ours, how many times those of the paper's recipe as well."""
+    none: Blocks = {}
+    turns, more = bench.sizes.turns, bench.sizes.turns_beside_recipe
 
-    def compute() -> dict[str, Any]:
-        taken = np.empty((1 + bench.sizes.rounds, len(every)))
-        sizes = []
-        for seconds in taken:
-            for k, (one, count) in enumerate(every):
-                with replaced(bench.model, one.first(count)):
-                    seconds[k] = _seconds(bench)
-        for one, count in every:
-            with replaced(bench.model, one.first(count)):
-                sizes.append(round(megabytes(bench.model), 1))
-        # The first round is to warm up.
-        rates = bench.sizes.length / typical(taken[1:])
-        return {
-            label(one, count): {"tokens a second": float(rate), "MB": size}
-            for (one, count), rate, size in zip(every, rates, sizes, strict=True)
-        }
+    def original() -> dict[str, float]:
+        taken = in_turn(bench, none, none, turns)
+        rate = bench.sizes.length / float(np.median(taken))
+        return {"tokens a second": rate, "MB": round(megabytes(bench.model), 1)}
 
-    bench.once("speeds", compute)
+    def of_series(one: Series) -> dict[str, Any]:
+        return {str(count): of_blocks(one.first(count)) for count in bench.sizes.counts}
+
+    def of_blocks(blocks: Blocks) -> dict[str, float]:
+        with replaced(bench.model, blocks):
+            size = round(megabytes(bench.model), 1)
+        return {"faster": faster(in_turn(bench, none, blocks, turns)), "MB": size}
+
+    def compared() -> dict[str, float]:
+        pairs = {str(k): (of_paper.first(k), ours.first(k)) for k in bench.sizes.counts}
+        return {count: faster(in_turn(bench, *pair, more)) for count, pair in pairs.items()}
+
+    bench.once("speed", original)
+    for one in (*controls, of_paper, ours):
+        bench.once(f"speed {one.name}", partial(of_series, one))
+    bench.once(BESIDE_RECIPE, compared)
 
 
-def typical(seconds: Array) -> Array:
-    """Of each column of rounds [n_rounds, n]: medians of what they are of their round, since a
-    machine that is slower for a while is so for all of a round."""
-    rounds = np.median(seconds, axis=1, keepdims=True)
-    found: Array = np.median(seconds / rounds, axis=0) * np.median(rounds)
-    return found
+def in_turn(bench: Bench, first: Blocks, second: Blocks, turns: int) -> Array:
+    """Seconds of one chunk with these blocks and with those [n_turns, 2]. Nothing runs between the
+    two of a turn, and which of them is first changes from turn to turn: a machine that is slower
+    for a while is so for both."""
+    taken = np.empty((1 + turns, 2))
+    for turn, seconds in enumerate(taken):
+        for k in (0, 1) if turn % 2 else (1, 0):
+            with replaced(bench.model, (first, second)[k]):
+                seconds[k] = _seconds(bench)
+    # The first turn is to warm up.
+    return taken[1:]
+
+
+def faster(seconds: Array) -> float:
+    """How many times as fast the second is [n_turns, 2], by the median turn."""
+    return float(np.median(seconds[:, 0] / seconds[:, 1]))
 
 
 def megabytes(module: nn.Module) -> float:
@@ -74,7 +88,3 @@ def stand_ins(bench: Bench, names: Sequence[str]) -> list[Series]:
         case = {p: Case(bench.model.get_submodule(p), recording.samples[path]) for p in order}
         many.append(Series(name, {p: bench.made[name](one) for p, one in case.items()}))
     return many
-
-
-def label(series: Series, count: int) -> str:
-    return f"{series.name} {count}" if count else series.name

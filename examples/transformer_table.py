@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study import markdown
-from transformer_bench import IN_SEQUENCE, OURS, THEMSELVES
+from transformer_bench import BESIDE_RECIPE, IN_SEQUENCE, OURS, THEMSELVES
 from transformer_blocks import LINEAR
 
 
@@ -26,7 +26,7 @@ def rises(found: dict[str, Any]) -> str:
     tuned = {key.removeprefix("tuned "): v for key, v in found.items() if key.startswith("tuned ")}
     counts = list(next(iter(rows.values()))["rises"])
     heads = ["parameters of a layer"]
-    if "speeds" in found:
+    if "speed" in found:
         heads += [f"tokens a second at {counts[-1]}", f"MB of weights at {counts[-1]}"]
     lines = []
     for name in dict.fromkeys([*rows, *tuned]):
@@ -87,17 +87,18 @@ def took(found: dict[str, Any]) -> str:
 
 def paces(found: dict[str, Any]) -> str:
     """Speed and size by the number of layers, as far as they were measured."""
-    if "speeds" not in found:
+    if "speed" not in found:
         return ""
-    original = found["speeds"]["none"]
-    names = list(dict.fromkeys(key.rpartition(" ")[0] for key in found["speeds"]))
-    names = [name for name in names if f"row {name}" in found]
-    counts = list(found[f"row {names[0]}"]["rises"]) if names else []
+    names = [key.removeprefix("speed ") for key in found if key.startswith("speed ")]
+    counts = list(found[f"speed {names[0]}"])
     lines = [[name, *(", ".join(speed(found, name, k)) for k in counts)] for name in names]
+    original = found["speed"]
     title = (
         f"Tokens a second of one chunk, by the {original['tokens a second']:.0f} of the original,"
         f" and MB of weights, of which it has {original['MB']:.1f}"
     )
+    beside = [f"x {ratio:.3f}" for ratio in found[BESIDE_RECIPE].values()]
+    lines.append([f"{OURS}, by the tokens a second of the recipe", *beside])
     return f"\n\n{title}\n\n{markdown(['replaced by', *counts], lines)}"
 
 
@@ -118,14 +119,12 @@ def cells(rises: dict[str, float], counts: list[str]) -> list[str]:
 def speed(found: dict[str, Any], name: str, count: str) -> list[str]:
     """Of a row, relative to the original, and the weights; of a series that was fitted again, those
     of the series itself. Nothing where it was not measured."""
-    if "speeds" not in found:
+    if "speed" not in found:
         return []
-    speeds = found["speeds"]
-    row = speeds.get(f"{name.removesuffix(IN_SEQUENCE)} {count}")
-    if row is None:
+    of_series = found.get(f"speed {name.removesuffix(IN_SEQUENCE)}")
+    if of_series is None:
         return ["", ""]
-    faster = row["tokens a second"] / speeds["none"]["tokens a second"]
-    return [f"x {faster:.3f}", f"{row['MB']:.1f}"]
+    return [f"x {of_series[count]['faster']:.3f}", f"{of_series[count]['MB']:.1f}"]
 
 
 # What a line looks like, by how its name begins: constants in grey, the paper's in orange, linear
@@ -187,11 +186,10 @@ def draw_rises(axes: Any, found: dict[str, Any]) -> None:
 
 def draw_speeds(axes: Any, found: dict[str, Any]) -> None:
     """Of what is compared in the end."""
-    speeds = found["speeds"]
-    counts = [int(count) for count in found[f"row {OURS}"]["rises"]]
     for name in (LINEAR, OURS, recipe(found)):
-        many = [speeds[f"{name} {k}"]["tokens a second"] for k in counts]
-        of_original = [one / speeds["none"]["tokens a second"] for one in many]
+        of_series = found[f"speed {name}"]
+        counts = [int(count) for count in of_series]
+        of_original = [one["faster"] for one in of_series.values()]
         axes.plot(counts, of_original, label=name, color=style(name)[0], marker="o", markersize=5)
     axes.set(xticks=counts, xlabel="MLPs replaced", ylabel="tokens a second, original: 1")
 
