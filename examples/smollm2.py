@@ -74,7 +74,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     with step("read the model"):
         language = small() if options.quick else read(None, None)
-    sizes = QUICK if options.quick else Sizes()
+    sizes = (QUICK if options.quick else Sizes()).of(language.model)
     layers = 2 if options.quick else options.layers
     run(language, sizes, layers, options.output, options.fits or options.output / "fits")
 

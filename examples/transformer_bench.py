@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Sizes:
         searched_for: the number of layers that learning rates are searched for at.
         samples: of each MLP that fits see.
         at_once: layers that are recorded together.
-        rank, terms: of the symbolic block.
+        rank, terms: of the symbolic block, here for a width of 576.
         components: of inputs and outputs in the paper's recipe.
         swept_in, swept_out: numbers of them that are tried, at `swept_at` layers.
         steps: of its fit.
@@ -68,6 +68,26 @@ class Sizes:
     )
     turns: int = 7
     turns_beside_recipe: int = 40
+
+    def of(self, model: Any) -> Sizes:
+        """For a model: no more than it has of layers and of coordinates of what goes through them.
+        Products are a ninth of its width, and the rank is the highest at which a block has no more
+        parameters than a full linear map."""
+        layers, width = len(mlps(model)), model.config.hidden_size
+        terms = max(1, width // 9)
+        # A product reads two coordinates, with a bias each, and writes one.
+        room = width * width - terms * (2 * (width + 1) + width)
+        return replace(
+            self,
+            counts=tuple(count for count in self.counts if count <= layers),
+            searched_for=max(k for k in self.counts if k <= min(layers, self.searched_for)),
+            rank=max(1, room // (2 * width)),
+            terms=terms,
+            components=(min(self.components[0], width), min(self.components[1], width)),
+            swept_in=tuple(count for count in self.swept_in if count <= width),
+            swept_out=tuple(count for count in self.swept_out if count <= width),
+            swept_at=min(self.swept_at, layers),
+        )
 
 
 QUICK = Sizes(
@@ -122,7 +142,7 @@ class Bench:
         self.fit = text.fit[: sizes.fit]
         self.more = text.fit[sizes.fit :]
         self.validation, self.test = text.validation[: sizes.validation], text.test[: sizes.test]
-        self.paths = [name for name, _ in self.model.named_modules() if name.endswith(".mlp")]
+        self.paths = mlps(self.model)
         self.made = controls(sizes.rank, *sizes.components)
         self.work = work / f"seed{seed}"
         self.work.mkdir(parents=True, exist_ok=True)
@@ -184,6 +204,16 @@ class Bench:
         )
         for path in paths:
             yield path, Case(originals[path], recording.samples[path])
+
+
+def mlps(model: nn.Module) -> list[str]:
+    """Paths of the MLPs, as models of most families call them."""
+    found = [name for name, _ in model.named_modules() if name.endswith(".mlp")]
+    if not found:
+        raise SystemExit(
+            f"{type(model).__name__} has no module called mlp: give a model whose layers have one"
+        )
+    return found
 
 
 @contextmanager

@@ -70,8 +70,8 @@ def main() -> None:
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     study = Study("transformer_mlps", options.quick, options.output)
-    sizes = QUICK if options.quick else Sizes()
     language = small() if options.quick else read(options.model, options.text)
+    sizes = (QUICK if options.quick else Sizes()).of(language.model)
     work = options.work or options.output / "work"
     results = {}
     for number, seed in enumerate(options.seeds):

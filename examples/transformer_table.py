@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ def rises(found: dict[str, Any]) -> str:
 
 
 def ratios(found: dict[str, Any]) -> str:
+    """Shares, by the way of fitting and training."""
+    of_ways = shares(found)
+    if not of_ways:
+        return ""
+    lines = [[way, *of_way.values()] for way, of_way in of_ways.items()]
+    counts = next(iter(of_ways.values()))
+    title = f"Rises with {OURS}, by those with full linear maps"
+    return f"\n\n{title}\n\n{markdown(['', *counts], lines)}"
+
+
+def shares(found: dict[str, Any]) -> dict[str, dict[str, str]]:
     """What the rises of symbolic blocks are of those of full linear maps that were fitted and
     trained in the same way, where both were measured. Training on such text lowers the perplexity
     whatever is trained: so rises are taken from the trained MLPs on, too."""
@@ -51,18 +63,13 @@ def ratios(found: dict[str, Any]) -> str:
     ]
     if kept := found.get(f"tuned {THEMSELVES}"):
         ways.append(("tuned ", f", then trained, above {THEMSELVES}", kept["rises"]))
-    shares = {}
+    of_ways = {}
     for (kind, then, base), suffix in itertools.product(ways, ("", IN_SEQUENCE)):
         ours, maps = (found.get(f"{kind}{name}{suffix}") for name in (OURS, LINEAR))
         if ours and maps:
             way = f"{suffix or ', fitted alone'}{then}".removeprefix(", ")
-            shares[way] = share(ours["rises"], maps["rises"], base)
-    if not shares:
-        return ""
-    lines = [[way, *of_way.values()] for way, of_way in shares.items()]
-    counts = next(iter(shares.values()))
-    title = f"Rises with {OURS}, by those with full linear maps"
-    return f"\n\n{title}\n\n{markdown(['', *counts], lines)}"
+            of_ways[way] = share(ours["rises"], maps["rises"], base)
+    return of_ways
 
 
 def share(ours: dict[str, float], maps: dict[str, float], base: dict[str, float]) -> dict[str, str]:
@@ -113,7 +120,20 @@ def swept(found: dict[str, Any]) -> str:
 
 
 def cells(rises: dict[str, float], counts: list[str]) -> list[str]:
-    return [f"{rises[k]:.2f}" if abs(rises[k]) < 10 else f"{rises[k]:.3g}" for k in counts]
+    return [digits(rises[count]) for count in counts]
+
+
+def digits(value: float) -> str:
+    """At least three."""
+    size = abs(value)
+    return f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"
+
+
+def stored(folder: Path) -> dict[str, dict[str, Any]]:
+    """What an earlier run left there, by split."""
+    text = (folder / "transformer_mlps.json").read_text(encoding="utf-8")
+    results: dict[str, dict[str, Any]] = json.loads(text)["results"]
+    return results
 
 
 def speed(found: dict[str, Any], name: str, count: str) -> list[str]:

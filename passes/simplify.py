@@ -106,8 +106,7 @@ def simplified(
 
     now = assembly.equations(block)
     best, trials = search(now, fitted, centred, adapt, tolerance, enough)
-    scored = {k: assembly.scored(block, k, equation) for k, equation in best.equations.items()}
-    return replace(best, equations=scored), trials
+    return replace(best, equations=assembly.scored(block, best.equations)), trials
 
 
 def search(

@@ -137,7 +137,8 @@ class Assembly:
         if block.lowered is None or (now is block and equations == block.equations):
             return block
         assert isinstance(block.outcome, Rewrite)
-        fidelity = self.comparison(now.region).measure(equations, block.lowered)
+        comparison = self.comparison(now.region, block.outcome.fidelity)
+        fidelity = comparison.measure(equations, block.lowered)
         outcome = replace(block.outcome, region=now.region, equations=equations, fidelity=fidelity)
         return replace(now, outcome=outcome)
 
@@ -171,25 +172,35 @@ class Assembly:
         if block.lowered is None:
             return {}
         constants, now = read_constants(block.lowered), self.as_trained(block)
-        return {
-            output: equation
-            if now is block
-            and np.array_equal(constants[output], equation.constants, equal_nan=True)
-            else self.scored(now, output, equation.with_constants(constants[output]))
+        trained = {
+            output: equation.with_constants(constants[output])
             for output, equation in block.equations.items()
+            if now is not block
+            or not np.array_equal(constants[output], equation.constants, equal_nan=True)
         }
+        return block.equations | self.scored(now, trained)
 
-    def scored(self, block: InstalledBlock, output: int, equation: Equation) -> Equation:
-        """The equation with its losses on what was recorded, by the loss of its front."""
-        samples, front = self._samples(block.region), block.outcome.fronts.get(output)
-        samples = block.region.equation_samples(samples)
-        fit, judged = samples.datasets(output, SQUARED if front is None else front.loss)
-        holdout, squares = judged.losses_of(equation)
-        loss = fit.loss_of(equation)
-        return replace(equation, loss=loss, holdout_loss=holdout, holdout_mse=squares)
+    def scored(
+        self, block: InstalledBlock, equations: Mapping[int, Equation]
+    ) -> dict[int, Equation]:
+        """Equations with their losses on recorded samples, by the losses of their fronts."""
+        if not equations:
+            return {}
+        samples = block.region.equation_samples(self._samples(block.region))
+        fronts, found = block.outcome.fronts, {}
+        for output, equation in equations.items():
+            loss = fronts[output].loss if output in fronts else SQUARED
+            fit, judged = samples.datasets(output, loss)
+            holdout, squares = judged.losses_of(equation)
+            fitted = fit.loss_of(equation)
+            found[output] = replace(
+                equation, loss=fitted, holdout_loss=holdout, holdout_mse=squares
+            )
+        return found
 
-    def comparison(self, region: Region) -> Comparison:
-        """With the region's neural block."""
+    def comparison(self, region: Region, before: Fidelity | None = None) -> Comparison:
+        """With the region's neural block; `before` is what was measured of another block in its
+        place."""
         path, samples, recording = region.path, self._samples(region), self.recording
         if path not in self.controls:
             self.controls[path] = controls(samples.X_fit, samples.Y_fit, samples.weights_fit)
@@ -199,7 +210,7 @@ class Assembly:
             neural = of_block(region, original, home(self.root)[0])
         reference = Reference(region, samples, self.controls[path], neural, recording.seed)
         batches, known = (recording.batches, recording.batches_are), self.known or Results()
-        return Comparison(self.root, original, reference, *batches, known)
+        return Comparison(self.root, original, reference, *batches, known, before=before)
 
     def change(self) -> EndToEnd | None:
         """What the hybrid gives beside the original; None where that can't be told."""

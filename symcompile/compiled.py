@@ -159,7 +159,7 @@ class Compiled:
             chosen = {number: _from_front(block, number, complexity, rule) for number in outputs}
         else:
             own = as_equation(block, equation)
-            chosen = {number: self._assembly.scored(block, number, own) for number in outputs}
+            chosen = self._assembly.scored(block, dict.fromkeys(outputs, own))
         before = self._assembly.installed(block.region)
         self._install(path, self._completed(block, chosen))
         error = self._assembly.failure()
@@ -338,9 +338,10 @@ class Compiled:
         block = self._assembly.as_trained(self._blocks[path])
         equations = {k: equation.with_exact_exponents() for k, equation in equations.items()}
         lowered = self._assembly.lower(block.region, equations)
-        fidelity = self._assembly.comparison(block.region).measure(equations, lowered)
-        self._assembly.put(block.region, lowered.module)
         before = block.outcome
+        comparison = self._assembly.comparison(block.region, before.fidelity)
+        fidelity = comparison.measure(equations, lowered)
+        self._assembly.put(block.region, lowered.module)
         # How the compiler came to its choice has nothing to do with the user's.
         provenance = {k: v for k, v in before.provenance.items() if k not in (OVERRULED, RULE)}
         outcome = self._assembly.rewrite(block.region, lowered, fidelity, before.fronts, provenance)

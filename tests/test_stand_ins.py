@@ -11,6 +11,7 @@ from searches import QUICK
 from torch import nn
 
 from symcompile import PCA, Compiled, Products, Target, load, symcompile
+from symcompile.modules.region import Region
 
 D = 8
 
@@ -150,3 +151,63 @@ def test_one_that_can_not_stand_in_the_model_has_no_figure() -> None:
     assert "zero output" not in stand_ins(made)
     assert "nothing came" in made.outcomes["block"].fidelity.unmeasured["zero output"]
     assert not math.isnan(stand_ins(made)["input passed through"].end_to_end)
+
+
+# --- after training ----------------------------------------------------------------------------
+
+
+def trained(made: Compiled) -> None:
+    """Every layer and constant of the block is another one."""
+    made.trainable_constants(True)
+    with torch.no_grad():
+        for parameter in made.module.get_submodule("block").parameters():
+            parameter.mul_(1.1)
+
+
+@pytest.mark.parametrize("asked", [{"reduce": Products(2, steps=30), "affine": 3}, {"affine": 3}])
+def test_training_moves_only_what_depends_on_the_block(asked) -> None:
+    made = compiled(**asked)
+    before = made.outcomes["block"].fidelity
+    trained(made)
+    after = made.outcomes["block"].fidelity
+    assert after.stand_ins == before.stand_ins
+    assert after.end_to_end.equation > before.end_to_end.equation
+    assert after.end_to_end.mean == before.end_to_end.mean
+    assert after.end_to_end.linear == before.end_to_end.linear
+    assert after.total.equation.relative_l2 > before.total.equation.relative_l2
+
+
+def test_what_the_projections_lose_is_measured_again() -> None:
+    name = "the block between its projections"
+    made = compiled(reduce=PCA(4, 3))
+    before = stand_ins(made)[name]
+    trained(made)
+    assert stand_ins(made)[name] != before
+
+
+def test_the_model_runs_with_no_control_again() -> None:
+    runs = []
+    counted = model()
+    counted.head.register_forward_hook(lambda *_: runs.append(1))
+    target = Target("block", reduce=Products(2, steps=30), affine=3)
+    made = symcompile(counted, target, batches(), **QUICK)
+    trained(made)
+    runs.clear()
+    assert made.outcomes["block"].fidelity is not None
+    # The original, and the model with the block.
+    assert len(runs) == 2 * len(made.recording.batches) > 0
+
+
+def test_a_block_of_many_equations_is_scored_on_samples_computed_once(monkeypatch) -> None:
+    made = compiled(reduce=Products(2, steps=30), affine=3)
+    computed = []
+    compute = Region.equation_samples
+
+    def counted(self, samples):
+        computed.append(self.path)
+        return compute(self, samples)
+
+    trained(made)
+    monkeypatch.setattr(Region, "equation_samples", counted)
+    assert len(made.equations["block"]) == 2
+    assert computed == ["block"]

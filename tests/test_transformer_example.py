@@ -201,6 +201,39 @@ def test_blocks_go_back_whatever_happens(example) -> None:
     assert list(model) == before
 
 
+# --- sizes -------------------------------------------------------------------------------------
+
+
+def made(layers: int, width: int) -> nn.Module:
+    model = nn.Module()
+    model.config = SimpleNamespace(hidden_size=width)
+    model.layers = nn.ModuleList(nn.ModuleDict({"mlp": nn.Identity()}) for _ in range(layers))
+    return model
+
+
+@pytest.mark.parametrize(("layers", "width"), [(30, 576), (24, 896), (6, 64), (1, 9)])
+def test_sizes_are_those_that_a_model_has(example, layers, width) -> None:
+    sizes = example.bench.Sizes().of(made(layers, width))
+    assert max(sizes.counts) <= layers
+    assert sizes.searched_for in sizes.counts
+    assert max(*sizes.components, *sizes.swept_in, *sizes.swept_out) <= width
+
+    def parameters(rank: int) -> int:
+        products = sizes.terms * (2 * (width + 1) + width)
+        return products + 2 * rank * width + width
+
+    assert parameters(sizes.rank) <= width * width + width < parameters(sizes.rank + 1)
+
+
+def test_those_of_the_readme_are_its_own(example) -> None:
+    assert example.bench.Sizes().of(made(30, 576)) == example.bench.Sizes()
+
+
+def test_a_model_without_mlps_is_told(example) -> None:
+    with pytest.raises(SystemExit, match="Sequential has no module called mlp"):
+        example.bench.mlps(nn.Sequential(nn.Linear(2, 2)))
+
+
 # --- speed -------------------------------------------------------------------------------------
 
 
@@ -249,3 +282,16 @@ def test_the_table_tells_rises_rates_and_speed(example) -> None:
     (time,) = [line for line in lines if "minutes" in line]
     assert time.startswith("affine map and products: 30 layers fitted")
     assert "28.5 minutes" in time
+
+
+def test_the_readme_shows_what_was_measured(example) -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    of_split = example.table.stored(EXAMPLES / "results")
+    first, second = of_split.values()
+    assert example.table.rises(first) in readme
+    alone, trained, above = (of["7"] for of in example.table.shares(second).values())
+    told = f"{alone} fitted alone, {trained} trained, {above} above the trained MLPs"
+    assert told in " ".join(readme.split())
+    tables = [example.table.table("SmolLM2-135M-Instruct.Q4_1", *one) for one in of_split.items()]
+    stored = (EXAMPLES / "results" / "transformer_mlps.md").read_text(encoding="utf-8")
+    assert stored == "\n\n".join(tables) + "\n"

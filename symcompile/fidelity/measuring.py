@@ -27,7 +27,7 @@ from symcompile.fidelity.metrics import relative_l2
 from symcompile.fidelity.outcome import EndToEnd, Fidelity, Latency, StandIn
 from symcompile.fidelity.precision import Examined, LoweredInRange, examine
 from symcompile.fidelity.reference import OptionalMeasurements, Reference
-from symcompile.fidelity.stand_ins import StandInBlock, stand_ins
+from symcompile.fidelity.stand_ins import BETWEEN, StandInBlock, stand_ins
 from symcompile.fidelity.structure import with_answers_of_block
 from symcompile.lowering.block import Lowered
 from symcompile.modules.calling import Batch, evaluating, home, to_float64
@@ -54,6 +54,8 @@ class Comparison:
             hand.
         batches, batches_are: inputs of the whole model for end-to-end figures, and which they are.
         known: what the original gives on them.
+        before: what was measured of another block in the same place. What controls and stand-ins do
+            to the model does not depend on the block, and is taken from there.
     """
 
     root: nn.Module | None
@@ -63,6 +65,7 @@ class Comparison:
     batches_are: str
     known: Results = field(default_factory=Results)
     optional: OptionalMeasurements = field(default_factory=OptionalMeasurements)
+    before: Fidelity | None = None
 
     def judge(self, equations: Mapping[int, Equation], lowered: Lowered) -> Fidelity:
         """Fidelity of a lowered block as far as a verdict needs it.
@@ -108,9 +111,12 @@ class Comparison:
     def _stand_ins(self, optional: OptionalMeasurements) -> dict[str, StandIn]:
         """What else could be in the block's place."""
         reference, found = self.reference, {}
+        known = {} if self.before is None else self.before.stand_ins
         made = partial(stand_ins, reference.region, reference.samples, self._copied)
-        for name, block in (optional.get("stand-ins", made) or {}).items():
-            measured = optional.get(name, partial(self._stand_in, block))
+        for name, make in (optional.get("stand-ins", made) or {}).items():
+            measured = None if name == BETWEEN else known.get(name)
+            if measured is None:
+                measured = optional.get(name, partial(self._stand_in, make))
             if measured is not None:
                 found[name] = measured
         return found
@@ -121,8 +127,8 @@ class Comparison:
         block = private_copy(self.original)
         return of_block(self.reference.region, block, self._device(block)).values
 
-    def _stand_in(self, block: StandInBlock) -> StandIn:
-        reference = self.reference
+    def _stand_in(self, make: Callable[[], StandInBlock]) -> StandIn:
+        reference, block = self.reference, make()
         error = relative_l2(block(reference.X), reference.Y)
         if self.root is None or not self.batches:
             return StandIn(error)
@@ -164,6 +170,13 @@ class Comparison:
     @cached_property
     def _controls_end_to_end(self) -> EndToEnd:
         """What the controls do to the whole model, each NaN where it can't stand in the model."""
+        known = None if self.before is None else self.before.end_to_end
+        if (
+            known is not None
+            and known.data == self.batches_are
+            and not math.isnan(known.mean + known.linear)
+        ):
+            return known
         changes = EndToEnd(math.nan, math.nan, math.nan, self.batches_are)
         for name, control in self.reference.controls._asdict().items():
             stand_in = {name: in_place_of(self.reference.region, _as_block(control))}

@@ -19,10 +19,15 @@ from symcompile.reduction.linear import Metric, Regression
 StandInBlock = Callable[[Array], Array]
 
 
+# The one that depends on the region's projections, which are trained.
+BETWEEN = "the block between its projections"
+
+
 def stand_ins(
     region: Region, samples: Samples, neural: Callable[[], StandInBlock]
-) -> dict[str, StandInBlock]:
-    """Those of a region that has projections or an affine map, by name; none for others.
+) -> dict[str, Callable[[], StandInBlock]]:
+    """What makes those of a region that has projections or an affine map, by name; nothing for
+    others.
 
     Args:
         neural: gives the block itself.
@@ -30,15 +35,22 @@ def stand_ins(
     if not (region.projection_in or region.projection_out or region.affine):
         return {}
     n_outputs = region.interface.n_outputs
-    found: dict[str, StandInBlock] = {"zero output": lambda X: np.zeros((len(X), n_outputs))}
+    found: dict[str, Callable[[], StandInBlock]] = {
+        "zero output": lambda: lambda X: np.zeros((len(X), n_outputs))
+    }
     if region.interface.n_inputs == n_outputs:
-        found["input passed through"] = lambda X: X
-    rank, metric = _rank(region), Metric.of(samples.metric, n_outputs)
-    best = Regression(samples.X_fit, samples.Y_fit, metric).of_rank(rank)
-    found[f"linear map of rank {rank}"] = best.predict
+        found["input passed through"] = lambda: lambda X: X
+    rank = _rank(region)
+    found[f"linear map of rank {rank}"] = lambda: _best(samples, rank)
     if region.affine is None:
-        found["the block between its projections"] = _between(region, neural())
+        found[BETWEEN] = lambda: _between(region, neural())
     return found
+
+
+def _best(samples: Samples, rank: int) -> StandInBlock:
+    """The linear map of a rank that serves the samples best."""
+    metric = Metric.of(samples.metric, samples.Y.shape[1])
+    return Regression(samples.X_fit, samples.Y_fit, metric).of_rank(rank).predict
 
 
 def _rank(region: Region) -> int:
