@@ -27,7 +27,7 @@ from transformer_bench import QUICK, Bench, Sizes
 from transformer_compiled import products, recipe
 from transformer_data import MISSING, read, small
 from transformer_fits import controls, linear, sweep
-from transformer_speed import speeds, stand_ins
+from transformer_speed import speeds
 from transformer_table import figure, table
 from transformer_training import originals, tuned
 
@@ -43,7 +43,7 @@ def measured(bench: Bench) -> dict[str, Any]:
     for series in (maps, refitted, originals(bench, refitted)):
         tuned(bench, series)
     sweep(bench)
-    speeds(bench, stand_ins(bench, names), of_paper, ours)
+    speeds(bench, names, of_paper, ours)
     return bench.known
 
 

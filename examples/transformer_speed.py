@@ -18,9 +18,11 @@ from symcompile import record
 from symcompile.expressions.evaluation import Array
 
 
-def speeds(bench: Bench, controls: Sequence[Series], of_paper: Series, ours: Series) -> None:
+def speeds(bench: Bench, names: Sequence[str], of_paper: Series, ours: Series) -> None:
     """Of every series, how many times the tokens per second of the original it gives, and the bytes
-    of all weights; of ours, how many times those of the paper's recipe as well."""
+    of all weights; of ours, how many times those of the recipe as well. Controls by their names."""
+    if BESIDE_RECIPE in bench.known:
+        return
     none: Blocks = {}
     turns, more = bench.sizes.turns, bench.sizes.turns_beside_recipe
 
@@ -42,7 +44,7 @@ def speeds(bench: Bench, controls: Sequence[Series], of_paper: Series, ours: Ser
         return {count: faster(in_turn(bench, *pair, more)) for count, pair in pairs.items()}
 
     bench.once("speed", original)
-    for one in (*controls, of_paper, ours):
+    for one in (*stand_ins(bench, names), of_paper, ours):
         bench.once(f"speed {one.name}", partial(of_series, one))
     bench.once(BESIDE_RECIPE, compared)
 

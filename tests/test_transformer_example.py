@@ -172,7 +172,7 @@ def test_the_best_learning_rate_is_found(example, monkeypatch, best) -> None:
 
 def test_linear_maps_are_kept_in_their_order(example, tmp_path) -> None:
     torch.manual_seed(0)
-    language = example.data.Language("none", nn.Identity(), None, [[1] * 64] * 100)
+    language = example.data.Language("none", made(12, 3), None, [[1] * 64] * 100)
     bench = example.bench.Bench(language, example.bench.QUICK, 0, tmp_path)
     paths = [f"layers.{k}.mlp" for k in (7, 11, 2, 0, 9, 10, 3, 4, 5, 6, 1)]
     series = example.bench.Series("full linear map", {path: nn.Linear(3, 2) for path in paths})

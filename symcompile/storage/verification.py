@@ -58,7 +58,7 @@ def differences(
     with evaluating(module, stored), same_random_state(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of hooks that wait for gradients of inputs, say
         for inputs in batches:
-            results, expected = (_attempt(model, inputs) for model in (stored, module))
+            results, expected = (_outcome(model, inputs) for model in (stored, module))
             if isinstance(expected, Exception) and inputs is batch:
                 raise ArtifactError(f"the model can't be called on its example: {expected}")
             if not isinstance(expected, Exception) and not _agree(results, expected):
@@ -96,8 +96,17 @@ def _attempt(module: nn.Module, batch: Batch) -> Any:
         return error
 
 
+def _outcome(module: nn.Module, batch: Batch) -> Any:
+    """What a forward gives, as a file holds it and without its history: that of a large model is
+    larger than the model, and two would be in memory at once."""
+    results = _attempt(module, batch)
+    if isinstance(results, Exception):
+        return results
+    return map_tensors(torch.Tensor.detach, storable(results))
+
+
 def _agree(results: Any, expected: Any) -> bool:
     if isinstance(results, Exception):
         return False
-    ours, theirs = map(pytree.tree_leaves, (storable(results), storable(expected)))
+    ours, theirs = map(pytree.tree_leaves, (results, expected))
     return len(ours) == len(theirs) and all(same(a, b) for a, b in zip(ours, theirs, strict=True))
